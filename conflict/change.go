@@ -1,0 +1,52 @@
+package conflict
+
+import (
+	"github.com/concordat-db/concordat/conflict/hlc"
+	"github.com/concordat-db/concordat/conflict/vector"
+)
+
+// OpKind is what an operation does to a record. Its numbers are part of the encoding.
+type OpKind uint8
+
+// The operations of a delta.
+const (
+	OpReset          OpKind = 1 // whole-item write: Value is the item (item.Item), or empty for a delete
+	OpSetCell        OpKind = 2 // attribute Name is set to Value (item.Value)
+	OpRemoveCell     OpKind = 3 // attribute Name is removed
+	OpAddNumber      OpKind = 4 // contribution: Value (a number) is added to the counter Name
+	OpAddElements    OpKind = 5 // contribution: the elements of Value (a set) are added to the set Name
+	OpDeleteElements OpKind = 6 // contribution: the elements of Value (a set) are deleted from the set Name
+)
+
+// TypeTag is the declared merge type of the attribute that an operation is on. Its numbers are part of the encoding.
+type TypeTag uint8
+
+// The merge types.
+const (
+	TypeRegister TypeTag = 0
+	TypeCounter  TypeTag = 1
+	TypeSet      TypeTag = 2
+	TypeMap      TypeTag = 3
+	TypeMax      TypeTag = 4
+	TypeMin      TypeTag = 5
+)
+
+// Op is one operation of a change. Name and Value are views of the bytes that the change was decoded from or built on.
+type Op struct {
+	Kind  OpKind
+	Type  TypeTag
+	Name  []byte // attribute name; empty for OpReset
+	Value []byte // see OpKind
+}
+
+// Change is one key's transition: a delta of its record. It is what the log keeps, what peers get, and what is merged.
+type Change struct {
+	Table          uint64        // globaltable.TableID
+	Key            []byte        // item.Key: hash of the partition key, partition key, sort key
+	Dot            hlc.Stamp     // identity and stamp of the write
+	Context        vector.Vector // what the record had seen when the write was made, without the dot's origin, above Floor
+	Floor          hlc.Timestamp // the purge frontier of the writer when it wrote
+	CatalogVersion uint64        // version of the table's document in force at the write; 0 for the catalog's own changes
+	Transaction    hlc.Timestamp // the same for all changes of one transaction of Dot.Origin; 0: none
+	Ops            []Op          // applied in order
+}
