@@ -1,0 +1,434 @@
+// Package inbox follows the lanes of the other regions and applies them.
+//
+// One Core per origin decides, without I/O, clock or goroutine: events go in, effects come out. A Runner per origin acts. The rules
+// (PROTOCOL.md section 3):
+//
+//   - The stream is never trusted for identity, order or completeness. An entry is taken only if it follows the last one taken: next sequence
+//     and matching chain. Anything else is read from the origin's log.
+//   - Entries are applied in order, one batch of a lane at a time; a position moves only with the batch that it covers, durably.
+//   - A message is acknowledged to the stream when its entry is durable here. The acknowledgement moves the stream's cursor, nothing else: what the
+//     origin may trim is told by positions in heartbeats.
+//   - Messages of a dead incarnation are dropped. A later incarnation stops the lanes of the older one.
+//   - A lane that cannot go on (clock ahead, older catalog, broken chain) stops where it is, and tries again; the others go on.
+package inbox
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/concordat-db/concordat/conflict/hlc"
+	"github.com/concordat-db/concordat/globaltable"
+	"github.com/concordat-db/concordat/streams/change"
+)
+
+// Limits bound a Core.
+type Limits struct {
+	BatchBytes int // bodies given to one Apply; one larger entry goes alone. Default 512 KiB
+	QueueBytes int // bodies verified and waiting, per lane; beyond it the lane wants no more. Default 4 MiB
+}
+
+func (l Limits) withDefaults() Limits {
+	l.BatchBytes = cmp.Or(l.BatchBytes, 512<<10)
+	l.QueueBytes = cmp.Or(l.QueueBytes, 4<<20)
+	return l
+}
+
+// Stop says why a lane does not go on.
+type Stop uint8
+
+// The reasons.
+const (
+	Running       Stop = iota
+	ClockAhead         // a change is stamped further ahead than the bound; resumes by itself
+	CatalogBehind      // a change was made under a newer catalog than ours; resumes when it was fetched
+	Trimmed            // the origin's log no longer has what comes next: needs an exchange
+	Diverged           // the origin's own log does not continue the chain that was applied here
+	Superseded         // a later incarnation of the origin exists: needs an exchange
+	Refused            // bytes that cannot be right, or that this version does not understand
+	ApplyFailed        // the store did not take the batch; tried again
+)
+
+func (s Stop) String() string {
+	return [...]string{"running", "clock ahead", "catalog behind", "trimmed", "diverged", "superseded", "refused", "apply failed"}[s]
+}
+
+// retried reports whether a stopped lane tries again by itself at a tick. What only an exchange can mend waits for it.
+func (s Stop) retried() bool { return s != Superseded && s != Diverged && s != Trimmed }
+
+// EffectKind is what a runner is to do.
+type EffectKind uint8
+
+// The effects. A runner carries them out in the order given.
+const (
+	OpenLane     EffectKind = iota + 1 // begin to pull Lane
+	CloseLanes                         // stop pulling every lane of this origin: its incarnation is dead
+	Revoke                             // record durably that incarnations below Incarnation are dead, then go on
+	Apply                              // apply Entries; report by Applied
+	ReadLog                            // ask the origin for its log of Lane from Seq on; report by LogPage or LogFailed
+	Acknowledge                        // acknowledge the stream up to Seq
+	FetchCatalog                       // fetch the catalog from the origin
+	Stopped                            // Lane stopped for Reason, or goes on if Reason is Running: for alarms and status
+	Mark                               // everything of the origin up to HLC is durably applied here
+)
+
+// Effect is one thing for the runner to do. Which fields are set depends on Kind.
+type Effect struct {
+	Kind        EffectKind
+	Lane        globaltable.LaneID
+	Seq         uint64
+	Entries     []change.Entry
+	Position    globaltable.Position // Apply: after the last entry
+	Incarnation globaltable.Incarnation
+	HLC         hlc.Timestamp
+	Reason      Stop
+}
+
+// Head is the end of an origin's lane.
+type Head struct {
+	Lane  globaltable.LaneID `json:"lane"`
+	Seq   uint64             `json:"seq"`
+	Chain globaltable.Chain  `json:"chain"`
+}
+
+// Heartbeat is what an origin says of itself: every write that it stamped at or below HLC is in its lanes at or below Heads.
+type Heartbeat struct {
+	Incarnation globaltable.Incarnation
+	HLC         hlc.Timestamp
+	Heads       []Head // of the lanes that this region shares, only
+}
+
+// Core decides for one origin. It is not safe for concurrent use.
+type Core struct {
+	origin      hlc.Origin
+	shard       uint16
+	limits      Limits
+	incarnation globaltable.Incarnation // 0: not known yet
+	lanes       map[globaltable.LaneID]*lane
+	marks       [2]Heartbeat // [0]: the oldest not yet covered; [1]: the newest
+	out         []Effect
+}
+
+type lane struct {
+	id       globaltable.LaneID
+	applied  globaltable.Position // durable here
+	last     globaltable.Position // of the last entry taken: applied, in flight or queued
+	queue    []change.Entry
+	queued   int // bytes of bodies in queue
+	assembly change.Assembler
+	inflight bool
+	reading  bool // a ReadLog is out
+	stop     Stop
+	head     Head   // newest heard
+	wanted   uint64 // head at the heartbeat before
+	progress uint64 // last.Seq at the heartbeat before
+}
+
+// NewCore returns a Core for the origin's shard. positions are the stored ones, by lane; revoked is the newest incarnation of the
+// origin known to be alive (0: none known): what is older is dropped.
+func NewCore(origin hlc.Origin, shard uint16, limits Limits, incarnation globaltable.Incarnation, positions map[globaltable.LaneID]globaltable.Position) *Core {
+	c := &Core{origin: origin, shard: shard, limits: limits.withDefaults(), incarnation: incarnation, lanes: map[globaltable.LaneID]*lane{}}
+	for id, p := range positions {
+		c.lanes[id] = &lane{id: id, applied: p, last: p}
+	}
+	return c
+}
+
+// Positions returns the durable positions, sorted by lane.
+func (c *Core) Positions() []LanePosition {
+	out := make([]LanePosition, 0, len(c.lanes))
+	for _, l := range c.lanes {
+		out = append(out, LanePosition{Lane: l.id, Position: l.applied, Head: l.head.Seq, Stop: l.stop})
+	}
+	slices.SortFunc(out, func(a, b LanePosition) int { return cmp.Compare(a.Lane, b.Lane) })
+	return out
+}
+
+// LanePosition is the state of one lane, for heartbeats and status.
+type LanePosition struct {
+	Lane     globaltable.LaneID
+	Position globaltable.Position // durable here
+	Head     uint64               // the origin's, as last heard
+	Stop     Stop
+}
+
+// Incarnation returns the origin's incarnation as known here.
+func (c *Core) Incarnation() globaltable.Incarnation { return c.incarnation }
+
+// Wants reports whether the lane takes stream messages now. While it does not, the runner leaves them in the stream.
+func (c *Core) Wants(id globaltable.LaneID) bool {
+	l := c.lanes[id]
+	return l != nil && !l.reading && l.stop == Running && l.queued < c.limits.QueueBytes
+}
+
+// Connected begins a session: what was asked in the one before will not be answered. Lanes known are opened.
+func (c *Core) Connected() []Effect {
+	for _, l := range c.sorted() {
+		l.reading = false
+		l.assembly = change.Assembler{}
+		l.wanted, l.progress = 0, 0
+		c.emit(Effect{Kind: OpenLane, Lane: l.id})
+	}
+	return c.flush()
+}
+
+// Heartbeat takes what the origin says of itself. It opens lanes heard of for the first time and reads the log where the stream
+// has fallen silent before the head.
+func (c *Core) Heartbeat(h Heartbeat) []Effect {
+	if !c.meet(h.Incarnation) {
+		return c.flush()
+	}
+	for _, head := range h.Heads {
+		l := c.lanes[head.Lane]
+		if l == nil {
+			l = &lane{id: head.Lane, applied: globaltable.Position{Incarnation: c.incarnation}}
+			l.last = l.applied
+			c.lanes[head.Lane] = l
+			c.emit(Effect{Kind: OpenLane, Lane: l.id})
+		}
+		c.hear(l, head)
+	}
+	if c.marks[0].HLC == 0 {
+		c.marks[0] = h
+	} else {
+		c.marks[1] = h
+	}
+	c.mark()
+	return c.flush()
+}
+
+// hear compares a lane with the origin's head. Stream messages may still be on their way, so a gap at the end counts only if
+// nothing at all has come since the heartbeat before.
+func (c *Core) hear(l *lane, head Head) {
+	if head.Seq < l.applied.Seq || head.Seq == l.applied.Seq && head.Seq > 0 && head.Chain != l.applied.Chain {
+		c.halt(l, Diverged)
+		return
+	}
+	if head.Seq > l.head.Seq {
+		l.head = head
+	}
+	idle := !l.inflight && len(l.queue) == 0 && l.last.Seq == l.progress
+	if idle && l.last.Seq < l.wanted {
+		c.read(l)
+	}
+	l.wanted, l.progress = head.Seq, l.last.Seq
+}
+
+// Message takes a message of a lane's stream.
+func (c *Core) Message(m change.Message) []Effect {
+	if m.Origin != c.origin || m.Shard != c.shard || !c.meet(m.Incarnation) {
+		return c.flush()
+	}
+	l := c.lanes[m.Lane]
+	if l == nil || l.stop != Running || l.reading {
+		return c.flush()
+	}
+	if m.Seq <= l.last.Seq {
+		if m.Seq <= l.applied.Seq && m.Fragment == m.Fragments-1 {
+			c.emit(Effect{Kind: Acknowledge, Lane: l.id, Seq: m.Seq})
+		}
+		return c.flush()
+	}
+	if m.Seq != l.last.Seq+1 {
+		c.read(l)
+		return c.flush()
+	}
+	e, complete, err := l.assembly.Add(m)
+	switch {
+	case err != nil:
+		c.read(l) // damaged on the way: the log has it whole
+	case complete:
+		if !c.take(l, e) {
+			c.read(l)
+		}
+	case m.Fragment == m.Fragments-1:
+		c.read(l) // the last fragment came, and others did not
+	}
+	c.next(l)
+	return c.flush()
+}
+
+// LogPage takes entries read from the origin's log, consecutive from the sequence asked for; done when the page reached the
+// origin's durable head.
+func (c *Core) LogPage(id globaltable.LaneID, incarnation globaltable.Incarnation, entries []change.Entry, done bool) []Effect {
+	l := c.lanes[id]
+	if l == nil || !l.reading || !c.meet(incarnation) {
+		return c.flush()
+	}
+	l.reading = false
+	for _, e := range entries {
+		if e.Seq <= l.last.Seq {
+			continue
+		}
+		if !c.take(l, e) {
+			// This is the origin's own word: what we applied and what it has are two histories.
+			c.halt(l, Diverged)
+			return c.flush()
+		}
+	}
+	if !done && len(entries) > 0 && l.stop == Running && l.queued < c.limits.QueueBytes {
+		c.read(l)
+	}
+	c.next(l)
+	return c.flush()
+}
+
+// LogFailed reports that a ReadLog could not be answered. trimmed: the origin no longer has those entries.
+func (c *Core) LogFailed(id globaltable.LaneID, trimmed bool) []Effect {
+	if l := c.lanes[id]; l != nil && l.reading {
+		l.reading = false
+		if trimmed {
+			c.halt(l, Trimmed)
+		}
+	}
+	return c.flush()
+}
+
+// Applied reports the end of an Apply: durable when reason is Running, not done otherwise.
+func (c *Core) Applied(id globaltable.LaneID, p globaltable.Position, reason Stop) []Effect {
+	l := c.lanes[id]
+	if l == nil || !l.inflight {
+		return c.flush()
+	}
+	l.inflight = false
+	if reason != Running {
+		c.halt(l, reason)
+		return c.flush()
+	}
+	l.applied = p
+	if len(l.queue) == 0 {
+		l.last = p // a stop may have dropped what was taken beyond
+	}
+	c.emit(Effect{Kind: Acknowledge, Lane: l.id, Seq: p.Seq})
+	c.next(l)
+	c.mark()
+	return c.flush()
+}
+
+// Tick lets stopped lanes try again: from the durable position, by the log.
+func (c *Core) Tick() []Effect {
+	for _, l := range c.sorted() {
+		if l.stop != Running && l.stop.retried() && !l.inflight && !l.reading {
+			l.stop = Running
+			c.emit(Effect{Kind: Stopped, Lane: l.id, Reason: Running})
+			c.read(l)
+		}
+	}
+	return c.flush()
+}
+
+// meet compares an incarnation with the one known. It reports whether what carried it may be used.
+func (c *Core) meet(inc globaltable.Incarnation) bool {
+	switch {
+	case inc == 0 || inc < c.incarnation:
+		return false
+	case inc == c.incarnation:
+		return true
+	}
+	fresh := c.incarnation == 0
+	c.incarnation = inc
+	c.emit(Effect{Kind: Revoke, Incarnation: inc})
+	if fresh {
+		for _, l := range c.lanes {
+			l.applied.Incarnation, l.last.Incarnation = inc, inc
+		}
+		return true
+	}
+	c.emit(Effect{Kind: CloseLanes})
+	for _, l := range c.sorted() {
+		c.halt(l, Superseded)
+	}
+	c.marks = [2]Heartbeat{}
+	return false
+}
+
+// take appends an entry that follows the last one taken; it reports false if it does not.
+func (c *Core) take(l *lane, e change.Entry) bool {
+	if e.Seq != l.last.Seq+1 || change.NextChain(l.last.Chain, e.Seq, e.BodyHash) != e.Chain {
+		return false
+	}
+	l.last = globaltable.Position{Incarnation: c.incarnation, Seq: e.Seq, Chain: e.Chain}
+	l.queue = append(l.queue, e)
+	l.queued += len(e.Body)
+	return true
+}
+
+// next begins an Apply if none is out.
+func (c *Core) next(l *lane) {
+	if l.inflight || len(l.queue) == 0 || l.stop != Running {
+		return
+	}
+	n, bytes := 0, 0
+	for n < len(l.queue) && (n == 0 || bytes+len(l.queue[n].Body) <= c.limits.BatchBytes) {
+		bytes += len(l.queue[n].Body)
+		n++
+	}
+	batch := slices.Clone(l.queue[:n])
+	l.queue = slices.Delete(l.queue, 0, n)
+	l.queued -= bytes
+	l.inflight = true
+	last := batch[n-1]
+	c.emit(Effect{Kind: Apply, Lane: l.id, Entries: batch,
+		Position: globaltable.Position{Incarnation: c.incarnation, Seq: last.Seq, Chain: last.Chain}})
+}
+
+// read asks for the log after the last entry taken.
+func (c *Core) read(l *lane) {
+	if l.reading || l.stop != Running {
+		return
+	}
+	l.reading = true
+	l.assembly = change.Assembler{}
+	c.emit(Effect{Kind: ReadLog, Lane: l.id, Seq: l.last.Seq + 1})
+}
+
+// halt stops a lane at its durable position and forgets what was taken beyond it.
+func (c *Core) halt(l *lane, reason Stop) {
+	l.queue, l.queued, l.assembly = nil, 0, change.Assembler{}
+	if !l.inflight {
+		l.last = l.applied
+	}
+	if l.stop == reason {
+		return
+	}
+	l.stop = reason
+	c.emit(Effect{Kind: Stopped, Lane: l.id, Reason: reason})
+	if reason == CatalogBehind {
+		c.emit(Effect{Kind: FetchCatalog})
+	}
+}
+
+// mark emits the newest heartbeat's HLC whose heads are all applied. Two heartbeats are kept: the oldest uncovered one, so that a lane that
+// never rests still gets marks, and the newest.
+func (c *Core) mark() {
+	for c.marks[0].HLC != 0 && c.covered(c.marks[0]) {
+		c.emit(Effect{Kind: Mark, HLC: c.marks[0].HLC})
+		c.marks[0], c.marks[1] = c.marks[1], Heartbeat{}
+	}
+}
+
+func (c *Core) covered(h Heartbeat) bool {
+	for _, head := range h.Heads {
+		if l := c.lanes[head.Lane]; l == nil || l.applied.Seq < head.Seq {
+			return false
+		}
+	}
+	return true
+}
+
+func (c *Core) sorted() []*lane {
+	out := make([]*lane, 0, len(c.lanes))
+	for _, l := range c.lanes {
+		out = append(out, l)
+	}
+	slices.SortFunc(out, func(a, b *lane) int { return cmp.Compare(a.id, b.id) })
+	return out
+}
+
+func (c *Core) emit(e Effect) { c.out = append(c.out, e) }
+
+// flush hands over the effects gathered; the slice is the caller's.
+func (c *Core) flush() []Effect {
+	out := c.out
+	c.out = nil
+	return out
+}

@@ -1,0 +1,353 @@
+// Package outbox keeps each lane's stream a bounded live tail of the lane's log, and trims the log.
+//
+// Core decides, Runner acts. The rules (PROTOCOL.md section 3):
+//
+//   - After each start of the bus a lane's stream is deleted, refilled from the log and only then opened to peers: a stream that was rolled
+//     back would bring old entries back.
+//   - Entries are published in order. If the bus refuses one, or may have lost any, the lane begins again with an empty stream. A peer that
+//     finds a gap reads the log, so nothing here needs to be certain.
+//   - The log is trimmed to the least position that all peers of the lane have confirmed as durably applied; never on the bus's word.
+package outbox
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/concordat-db/concordat/conflict/hlc"
+	"github.com/concordat-db/concordat/globaltable"
+	"github.com/concordat-db/concordat/streams/change"
+)
+
+// Limits bound a Core, per lane.
+type Limits struct {
+	FreshBytes    int    // bodies kept in memory until published; older ones are read from the log again. Default 8 MiB
+	FlightBytes   int    // bodies handed to the bus and not yet taken by it. Default 4 MiB
+	PageBytes     int    // bodies read from the log at once. Default 1 MiB
+	RefillEntries uint64 // entries put into a new stream, at most; the rest of a backlog is read from the log. Default 1024
+	TrimEvery     uint64 // entries confirmed before the log is trimmed between ticks. Default 256
+}
+
+func (l Limits) withDefaults() Limits {
+	l.FreshBytes = cmp.Or(l.FreshBytes, 8<<20)
+	l.FlightBytes = cmp.Or(l.FlightBytes, 4<<20)
+	l.PageBytes = cmp.Or(l.PageBytes, 1<<20)
+	l.RefillEntries = cmp.Or(l.RefillEntries, 1024)
+	l.TrimEvery = cmp.Or(l.TrimEvery, 256)
+	return l
+}
+
+// EffectKind is what a runner is to do.
+type EffectKind uint8
+
+// The effects. A runner carries them out in the order given.
+const (
+	ResetStream EffectKind = iota + 1 // delete and make Lane's stream, closed to peers; report by StreamReset or Failed
+	OpenStream                        // open Lane's stream to its peers; report by StreamOpened or Failed
+	Publish                           // publish Entry; report by Published or Failed
+	Load                              // read Lane's log from Seq on, Bytes at most; report by Loaded or Failed
+	Trim                              // trim Lane's log up to and with Seq
+)
+
+// Effect is one thing for the runner to do. Which fields are set depends on Kind.
+type Effect struct {
+	Kind  EffectKind
+	Lane  globaltable.Lane
+	Seq   uint64
+	Bytes int
+	Entry change.Entry
+	Turn  uint64 // of the stream's making; comes back with the report, so that one of an earlier stream is ignored
+}
+
+type phase uint8
+
+const (
+	waiting   phase = iota // for Tick, to begin again
+	resetting              // ResetStream is out
+	filling                // the stream is closed to peers
+	opening                // OpenStream is out
+	live
+)
+
+// Core decides for all lanes of one shard. It is not safe for concurrent use.
+type Core struct {
+	self   hlc.Origin
+	limits Limits
+	lanes  map[globaltable.LaneID]*lane
+	out    []Effect
+}
+
+type lane struct {
+	lane      globaltable.Lane
+	phase     phase
+	turn      uint64
+	head      uint64 // durable
+	trimmed   uint64 // the log begins after it
+	next      uint64 // sequence to publish next
+	target    uint64 // while filling: what the stream must hold before peers may fetch
+	loading   bool
+	fresh     []change.Entry // consecutive, from some sequence ≥ next on; may begin later than next
+	freshSize int
+	flight    map[uint64]int // sequence → bytes handed to the bus
+	flightSum int
+	confirmed map[hlc.Origin]uint64
+}
+
+// NewCore returns a Core without lanes.
+func NewCore(self hlc.Origin, limits Limits) *Core {
+	return &Core{self: self, limits: limits.withDefaults(), lanes: map[globaltable.LaneID]*lane{}}
+}
+
+// AddLane adds a lane with its durable head and the sequence up to which its log was trimmed, or changes the members of one that is there.
+func (c *Core) AddLane(l globaltable.Lane, head, trimmed uint64) []Effect {
+	st := c.lanes[l.ID]
+	if st == nil {
+		st = &lane{lane: l, head: head, trimmed: trimmed, confirmed: map[hlc.Origin]uint64{}}
+		c.lanes[l.ID] = st
+		c.restart(st)
+		return c.flush()
+	}
+	if !slices.Equal(st.lane.Placement, l.Placement) {
+		st.lane = l
+		c.restart(st)
+	}
+	return c.flush()
+}
+
+// BusReset begins every lane again: the bus may have lost or rolled back its streams.
+func (c *Core) BusReset() []Effect {
+	for _, l := range c.sorted() {
+		c.restart(l)
+	}
+	return c.flush()
+}
+
+// Fresh takes entries that have just become durable, consecutive from the head on.
+func (c *Core) Fresh(id globaltable.LaneID, entries []change.Entry) []Effect {
+	l := c.lanes[id]
+	if l == nil || len(entries) == 0 {
+		return nil
+	}
+	if n := len(l.fresh); n > 0 && l.fresh[n-1].Seq+1 != entries[0].Seq {
+		l.fresh, l.freshSize = nil, 0
+	}
+	l.head = max(l.head, entries[len(entries)-1].Seq)
+	if len(l.peers(c.self)) > 0 {
+		for _, e := range entries {
+			l.fresh = append(l.fresh, e)
+			l.freshSize += len(e.Body)
+		}
+		drop := 0
+		for ; l.freshSize > c.limits.FreshBytes && drop < len(l.fresh); drop++ {
+			l.freshSize -= len(l.fresh[drop].Body)
+		}
+		l.fresh = slices.Delete(l.fresh, 0, drop)
+	}
+	c.pump(l)
+	return c.flush()
+}
+
+// StreamReset reports that the stream is there, empty and closed.
+func (c *Core) StreamReset(id globaltable.LaneID, turn uint64) []Effect {
+	if l := c.current(id, turn); l != nil && l.phase == resetting {
+		l.phase = filling
+		l.target = l.head
+		l.next = l.trimmed + 1
+		if l.head >= c.limits.RefillEntries {
+			l.next = max(l.next, l.head-c.limits.RefillEntries+1)
+		}
+		c.pump(l)
+	}
+	return c.flush()
+}
+
+// StreamOpened reports that peers can fetch.
+func (c *Core) StreamOpened(id globaltable.LaneID, turn uint64) []Effect {
+	if l := c.current(id, turn); l != nil && l.phase == opening {
+		l.phase = live
+		c.pump(l)
+	}
+	return c.flush()
+}
+
+// Loaded brings entries of the log, consecutive from the sequence asked for.
+func (c *Core) Loaded(id globaltable.LaneID, turn uint64, entries []change.Entry) []Effect {
+	l := c.current(id, turn)
+	if l == nil || !l.loading {
+		return c.flush()
+	}
+	l.loading = false
+	for _, e := range entries {
+		if e.Seq == l.next {
+			c.publish(l, e)
+		}
+	}
+	c.pump(l)
+	return c.flush()
+}
+
+// Published reports that the bus has taken an entry.
+func (c *Core) Published(id globaltable.LaneID, turn, seq uint64) []Effect {
+	if l := c.current(id, turn); l != nil {
+		l.flightSum -= l.flight[seq]
+		delete(l.flight, seq)
+		c.pump(l)
+	}
+	return c.flush()
+}
+
+// Failed reports that any effect on the lane's stream or log was not carried out: the lane begins again at the next tick.
+func (c *Core) Failed(id globaltable.LaneID, turn uint64) []Effect {
+	if l := c.current(id, turn); l != nil {
+		l.phase = waiting
+		l.turn++
+	}
+	return c.flush()
+}
+
+// Confirmed takes a peer's durable position, which the caller has checked against incarnation and chain.
+func (c *Core) Confirmed(id globaltable.LaneID, peer hlc.Origin, seq uint64) []Effect {
+	if l := c.lanes[id]; l != nil && seq > l.confirmed[peer] {
+		l.confirmed[peer] = min(seq, l.head)
+		if to := c.trimPoint(l); to >= l.trimmed+c.limits.TrimEvery {
+			c.trim(l, to)
+		}
+	}
+	return c.flush()
+}
+
+// Tick begins failed lanes again and trims what has been confirmed.
+func (c *Core) Tick() []Effect {
+	for _, l := range c.sorted() {
+		if to := c.trimPoint(l); to > l.trimmed {
+			c.trim(l, to)
+		}
+		if l.phase == waiting {
+			c.restart(l)
+		}
+	}
+	return c.flush()
+}
+
+// Backlog is what a lane still keeps for one peer.
+type Backlog struct {
+	Lane      globaltable.Lane
+	Head      uint64
+	Trimmed   uint64
+	Live      bool
+	Confirmed map[hlc.Origin]uint64
+}
+
+// Status returns the state of all lanes, sorted by id.
+func (c *Core) Status() []Backlog {
+	var out []Backlog
+	for _, l := range c.sorted() {
+		b := Backlog{Lane: l.lane, Head: l.head, Trimmed: l.trimmed, Live: l.phase == live, Confirmed: map[hlc.Origin]uint64{}}
+		for _, p := range l.peers(c.self) {
+			b.Confirmed[p] = l.confirmed[p]
+		}
+		out = append(out, b)
+	}
+	return out
+}
+
+// trimPoint is the least position confirmed by all peers; the newest entry always stays, since head and chain are read from it.
+func (c *Core) trimPoint(l *lane) uint64 {
+	to := l.head
+	for _, p := range l.peers(c.self) {
+		to = min(to, l.confirmed[p])
+	}
+	if to == l.head && to > 0 {
+		to--
+	}
+	return to
+}
+
+func (c *Core) trim(l *lane, to uint64) {
+	l.trimmed = to
+	c.emit(Effect{Kind: Trim, Lane: l.lane, Seq: to})
+}
+
+// restart makes the lane's stream anew. A lane without peers needs none.
+func (c *Core) restart(l *lane) {
+	l.turn++
+	l.flight, l.flightSum, l.loading = map[uint64]int{}, 0, false
+	if len(l.peers(c.self)) == 0 {
+		l.phase = live
+		l.fresh, l.freshSize = nil, 0
+		return
+	}
+	l.phase = resetting
+	c.emit(Effect{Kind: ResetStream, Lane: l.lane, Turn: l.turn})
+}
+
+// pump publishes what is due, from memory where it is there and from the log otherwise.
+func (c *Core) pump(l *lane) {
+	if l.phase != filling && l.phase != live || len(l.peers(c.self)) == 0 {
+		return
+	}
+	l.next = max(l.next, l.trimmed+1)
+	for l.next <= l.head && l.flightSum < c.limits.FlightBytes {
+		drop := 0
+		for drop < len(l.fresh) && l.fresh[drop].Seq < l.next {
+			l.freshSize -= len(l.fresh[drop].Body)
+			drop++
+		}
+		l.fresh = slices.Delete(l.fresh, 0, drop)
+		if len(l.fresh) == 0 || l.fresh[0].Seq != l.next {
+			if !l.loading {
+				l.loading = true
+				c.emit(Effect{Kind: Load, Lane: l.lane, Seq: l.next, Bytes: c.limits.PageBytes, Turn: l.turn})
+			}
+			return
+		}
+		c.publish(l, l.fresh[0])
+	}
+	if l.phase == filling && l.filled() {
+		l.phase = opening
+		c.emit(Effect{Kind: OpenStream, Lane: l.lane, Turn: l.turn})
+	}
+}
+
+// filled reports whether the bus has taken everything up to the target.
+func (l *lane) filled() bool {
+	for seq := range l.flight {
+		if seq <= l.target {
+			return false
+		}
+	}
+	return l.next > l.target
+}
+
+func (c *Core) publish(l *lane, e change.Entry) {
+	l.next = e.Seq + 1
+	l.flight[e.Seq] = len(e.Body)
+	l.flightSum += len(e.Body)
+	c.emit(Effect{Kind: Publish, Lane: l.lane, Seq: e.Seq, Entry: e, Turn: l.turn})
+}
+
+func (l *lane) peers(self hlc.Origin) []hlc.Origin { return l.lane.Placement.Peers(self) }
+
+// current returns the lane if the turn is that of its present stream.
+func (c *Core) current(id globaltable.LaneID, turn uint64) *lane {
+	if l := c.lanes[id]; l != nil && l.turn == turn {
+		return l
+	}
+	return nil
+}
+
+func (c *Core) sorted() []*lane {
+	out := make([]*lane, 0, len(c.lanes))
+	for _, l := range c.lanes {
+		out = append(out, l)
+	}
+	slices.SortFunc(out, func(a, b *lane) int { return cmp.Compare(a.lane.ID, b.lane.ID) })
+	return out
+}
+
+func (c *Core) emit(e Effect) { c.out = append(c.out, e) }
+
+func (c *Core) flush() []Effect {
+	out := c.out
+	c.out = nil
+	return out
+}

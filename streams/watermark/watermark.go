@@ -1,0 +1,156 @@
+// Package watermark keeps the matrix of watermarks and derives the purge frontier from it (PROTOCOL.md section 4 rule 1).
+//
+// Row i says, for every origin j, the HLC below which region i has durably applied everything of j. F of a placement is the least
+// entry over all ordered pairs of its members. P is a value that F had at some local HLC h, once F itself has reached h: in one phase a
+// write made before its writer had seen a delete could still be on its way.
+//
+// The matrix is pure state: the caller brings rows, its own HLC, and serialises calls or relies on the mutex.
+package watermark
+
+import (
+	"maps"
+	"slices"
+	"sync"
+
+	"github.com/concordat-db/concordat/conflict/hlc"
+	"github.com/concordat-db/concordat/globaltable"
+)
+
+// Row is what one region has applied, as of its own HLC.
+type Row struct {
+	Region hlc.Origin                   `json:"region"`
+	HLC    hlc.Timestamp                `json:"hlc"`   // the region's clock when it made the row
+	Marks  map[hlc.Origin]hlc.Timestamp `json:"marks"` // by origin; its own is HLC
+}
+
+// maxFrontiers bounds the placements whose frontier is kept.
+const maxFrontiers = 4096
+
+// Matrix holds the newest row of each region.
+type Matrix struct {
+	mu        sync.Mutex
+	rows      map[hlc.Origin]Row
+	frontiers map[globaltable.LaneID]*frontier
+}
+
+// frontier is the two-phase state of one placement.
+type frontier struct {
+	purge     hlc.Timestamp // P
+	candidate hlc.Timestamp // what F was at local HLC at; zero: none
+	at        hlc.Timestamp
+}
+
+// New returns an empty matrix.
+func New() *Matrix {
+	return &Matrix{rows: map[hlc.Origin]Row{}, frontiers: map[globaltable.LaneID]*frontier{}}
+}
+
+// Update takes a row; one older than what is known of its region is ignored, and no mark runs back. The matrix keeps its own copy.
+func (m *Matrix) Update(r Row) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	old, known := m.rows[r.Region]
+	if known && r.HLC <= old.HLC {
+		return
+	}
+	marks := maps.Clone(r.Marks)
+	if marks == nil {
+		marks = map[hlc.Origin]hlc.Timestamp{}
+	}
+	for o, t := range old.Marks {
+		marks[o] = max(marks[o], t)
+	}
+	marks[r.Region] = max(marks[r.Region], r.HLC)
+	m.rows[r.Region] = Row{Region: r.Region, HLC: r.HLC, Marks: marks}
+}
+
+// Rows returns copies of all rows, sorted by region, to be sent with a heartbeat.
+func (m *Matrix) Rows() []Row {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	out := make([]Row, 0, len(m.rows))
+	for _, r := range m.rows {
+		out = append(out, Row{Region: r.Region, HLC: r.HLC, Marks: maps.Clone(r.Marks)})
+	}
+	slices.SortFunc(out, func(a, b Row) int { return int(a.Region) - int(b.Region) })
+	return out
+}
+
+// Row returns a copy of the region's row.
+func (m *Matrix) Row(region hlc.Origin) (Row, bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	r, ok := m.rows[region]
+	return Row{Region: r.Region, HLC: r.HLC, Marks: maps.Clone(r.Marks)}, ok
+}
+
+// Applied returns F of the placement: the least mark over all ordered pairs of members. A member that was never heard of counts as zero.
+func (m *Matrix) Applied(p globaltable.Placement) hlc.Timestamp {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.applied(p)
+}
+
+func (m *Matrix) applied(p globaltable.Placement) hlc.Timestamp {
+	least := ^hlc.Timestamp(0)
+	for _, i := range p {
+		for _, j := range p {
+			least = min(least, m.rows[i].Marks[j])
+		}
+	}
+	if len(p) == 0 {
+		return 0
+	}
+	return least
+}
+
+// Advance moves the purge frontier of the placement as far as the rows allow at the local HLC now, and returns it.
+func (m *Matrix) Advance(p globaltable.Placement, now hlc.Timestamp) hlc.Timestamp {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	f := m.frontier(p.Lane())
+	if f == nil {
+		return 0
+	}
+	applied := m.applied(p)
+	if f.candidate != 0 && applied >= f.at {
+		f.purge = max(f.purge, f.candidate)
+		f.candidate = 0
+	}
+	if f.candidate == 0 && applied > f.purge {
+		f.candidate, f.at = applied, now
+	}
+	return f.purge
+}
+
+// Purge returns the purge frontier of the lane's placement.
+func (m *Matrix) Purge(lane globaltable.LaneID) hlc.Timestamp {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if f := m.frontiers[lane]; f != nil {
+		return f.purge
+	}
+	return 0
+}
+
+// Raise takes a frontier that another member of the placement has reached: P is a global fact.
+func (m *Matrix) Raise(lane globaltable.LaneID, purge hlc.Timestamp) {
+	if purge == 0 {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if f := m.frontier(lane); f != nil {
+		f.purge = max(f.purge, purge)
+	}
+}
+
+// frontier returns the lane's state, nil when too many are kept: such a placement collects nothing.
+func (m *Matrix) frontier(lane globaltable.LaneID) *frontier {
+	f := m.frontiers[lane]
+	if f == nil && len(m.frontiers) < maxFrontiers {
+		f = &frontier{}
+		m.frontiers[lane] = f
+	}
+	return f
+}
