@@ -1,0 +1,128 @@
+package commit
+
+import (
+	"github.com/concordat-db/concordat/conflict"
+	"github.com/concordat-db/concordat/conflict/hlc"
+	"github.com/concordat-db/concordat/globaltable"
+	"github.com/concordat-db/concordat/globaltable/item"
+	"github.com/concordat-db/concordat/regionnode/store"
+	"github.com/concordat-db/concordat/streams/change"
+)
+
+// Catalog is what a shard asks about tables. Its answers are those of the catalog in force, which changes only in the functions that
+// Prepare returns. Its methods are called by the sequencer, inside the critical section, and must be fast.
+type Catalog interface {
+	// Place returns where an item lives under the catalog in force, and the version of the table's document. ok is false when the table is
+	// not, or no longer, here. For the system table it is all regions, globaltable.CatalogLane and version 0.
+	Place(table globaltable.TableID, key []byte) (p globaltable.Placement, lane globaltable.LaneID, version globaltable.Version, ok bool)
+	// Admits reports whether a change of the table that came from another region may be stored here now.
+	Admits(table globaltable.TableID, key []byte) bool
+	// Prepare is called with the items that a group is about to give the system table, before the group is applied; nothing has
+	// happened yet when it returns an error, which the group's submitter gets. empty reports whether this shard has no
+	// live item of a table. extra is stored in the same batch. adopt (nil: nothing) makes the documents the ones in force; it is
+	// called after the group is durable and before the next group is built. docs are views, valid until Prepare returns; adopt keeps none.
+	Prepare(docs []item.Item, empty func(globaltable.TableID) bool) (extra []store.KV, adopt func(), err error)
+}
+
+// Key names an item.
+type Key struct {
+	Table globaltable.TableID
+	Bytes item.Key
+}
+
+// Current is the newest applied state of a key.
+type Current struct {
+	Record []byte    // encoded conflict record; nil when the key was never written
+	Item   item.Item // nil when the item does not exist
+}
+
+// Write is one client's write: of one key, of several, or of none (a condition check).
+type Write struct {
+	Keys []Key
+	// Plan decides. It gets the newest state of each key, and returns the operations for each, in the order of Keys; no operations for a key
+	// means that it was only looked at. It must be pure; it is called once, in the caller's goroutine, with the keys latched, so what it
+	// is given stays the newest until the write is in. current, and all it points to, is valid only during the call. What it returns
+	// must stay unchanged until Write returns. An error is the write's error, and nothing is written.
+	Plan func(current []Current) ([][]conflict.Op, error)
+	// Transaction marks all changes of this write as parts of one transaction.
+	Transaction bool
+}
+
+// Remote is a run of consecutive entries of one lane of another region's shard, decoded and checked against their hashes.
+type Remote struct {
+	Source  change.Source
+	Entries []change.Entry // consecutive, first one right after the stored position
+	// Position is the one after the last entry. It must be that entry's sequence and chain, and Source's incarnation.
+	Position globaltable.Position
+}
+
+// RemoteResult counts what became of the changes of a Remote.
+type RemoteResult struct {
+	Applied   int // merged, with an effect
+	Duplicate int // already known
+	Lost      int // merged without an effect on the item: a concurrent or later write won
+	Voided    int // dropped: the item may not be here, or its table is unknown
+}
+
+// RecordAt is a whole record from another region.
+type RecordAt struct {
+	Key
+	Record []byte // encoded conflict record
+}
+
+// LaneHead is the newest entry of one of the shard's own lanes.
+type LaneHead struct {
+	globaltable.Lane
+	Seq     uint64 // 0: no entry yet
+	Chain   globaltable.Chain
+	Trimmed uint64 // entries up to and with it are gone; at most Seq-1
+}
+
+// Heads is the state of a shard's log at one moment. Everything in it is durable.
+type Heads struct {
+	HLC   hlc.Timestamp // every write that is not in these heads has, or will get, a greater stamp
+	Lanes []LaneHead    // sorted by lane id
+}
+
+// PositionAt is the position that this shard holds in a lane of another region's shard.
+type PositionAt struct {
+	Origin hlc.Origin
+	Shard  uint16
+	Lane   globaltable.LaneID
+	globaltable.Position
+}
+
+// Confirmation is how far a peer has confirmed, durably, one of this shard's lanes.
+type Confirmation struct {
+	Peer hlc.Origin
+	Lane globaltable.LaneID
+	Seq  uint64
+}
+
+// DigestBuckets is the number of digest buckets of a table. A key's bucket is the top 10 bits of its hash.
+const DigestBuckets = 1024
+
+// Digest sums up one bucket of a table.
+type Digest struct {
+	Sum   uint64 // of the live records' hashes, modulo 2^64: independent of order
+	Count uint64 // live items
+	Bytes uint64 // of the live items' keys and records
+}
+
+// GroupStats describes a group that has become durable.
+type GroupStats struct {
+	Submissions int // writes and remote batches answered
+	Changes     int
+	BatchBytes  int
+}
+
+// Events are callbacks. Any may be nil. They are called in order by the syncer's goroutine, which waits for them: they must not block long,
+// and must not call back into the shard.
+type Events struct {
+	// Durable reports fresh entries of a lane, in order, when they are durable. Bodies may be kept, not changed.
+	Durable func(lane globaltable.Lane, entries []change.Entry)
+	// Group reports each group after its sync.
+	Group func(GroupStats)
+	// Fatal reports that the store failed: the shard has stopped and answers nothing with success any more. The owner must end the process.
+	Fatal func(err error)
+}

@@ -1,0 +1,198 @@
+package store
+
+import (
+	"encoding/binary"
+
+	"github.com/concordat-db/concordat/conflict/hlc"
+	"github.com/concordat-db/concordat/globaltable"
+)
+
+// Space is the first byte of every key: what the key is about. The numbers are part of the format.
+type Space byte
+
+// The key spaces.
+const (
+	SpaceRecord   Space = 0x01 // table(8) ‖ item.Key → conflict record
+	SpaceLog      Space = 0x02 // lane(8) ‖ seq(8) → change.Entry, stored form
+	SpaceLane     Space = 0x03 // lane(8) → placement, trimmed-to
+	SpacePosition Space = 0x04 // origin(2) ‖ shard(2) ‖ lane(8) → incarnation, seq, chain
+	SpaceDigest   Space = 0x05 // table(8) ‖ bucket(2) → sum(8) ‖ count(8) ‖ bytes(8)
+	SpaceAdoption Space = 0x06 // table(8) ‖ version(8) → outcome
+	SpaceMeta     Space = 0x07 // see the Meta constants
+)
+
+// Meta is the second byte of a key in SpaceMeta.
+type Meta byte
+
+// The meta keys.
+const (
+	MetaIdentity  Meta = 0x01 // → format version, origin, shard, incarnation
+	MetaClock     Meta = 0x02 // → HLC bound(8): no stamp of this shard is above it
+	MetaRevoked   Meta = 0x03 // origin(2) → incarnation(8): it and all before it are dead
+	MetaConfirmed Meta = 0x04 // peer(2) ‖ lane(8) → seq(8) that the peer has confirmed
+)
+
+const (
+	tablePrefixLen = 1 + 8
+	logKeyLen      = 1 + 8 + 8
+)
+
+// AppendRecordKey appends the key of the record at key in table.
+func AppendRecordKey(dst []byte, table globaltable.TableID, key []byte) []byte {
+	dst = append(dst, byte(SpaceRecord))
+	dst = binary.BigEndian.AppendUint64(dst, uint64(table))
+	return append(dst, key...)
+}
+
+// RecordKeySuffix returns the item.Key in a record's store key: a view.
+func RecordKeySuffix(storeKey []byte) []byte { return storeKey[tablePrefixLen:] }
+
+// RecordRange returns the range of all records of table.
+func RecordRange(table globaltable.TableID) (lower, upper []byte) {
+	return tableRange(SpaceRecord, table)
+}
+
+// AppendLogKey appends the key of a log entry.
+func AppendLogKey(dst []byte, lane globaltable.LaneID, seq uint64) []byte {
+	dst = append(dst, byte(SpaceLog))
+	dst = binary.BigEndian.AppendUint64(dst, uint64(lane))
+	return binary.BigEndian.AppendUint64(dst, seq)
+}
+
+// LogRange returns the range of the lane's entries with sequences in [from, to). A zero to has no end.
+func LogRange(lane globaltable.LaneID, from, to uint64) (lower, upper []byte) {
+	lower = AppendLogKey(nil, lane, from)
+	if to != 0 {
+		return lower, AppendLogKey(nil, lane, to)
+	}
+	return lower, successor(lower[:1+8])
+}
+
+// DecodeLogSeq returns the sequence in the key of a log entry.
+func DecodeLogSeq(storeKey []byte) (seq uint64, ok bool) {
+	if len(storeKey) != logKeyLen || Space(storeKey[0]) != SpaceLog {
+		return 0, false
+	}
+	return binary.BigEndian.Uint64(storeKey[9:]), true
+}
+
+// AppendLaneKey appends the key of a lane's head.
+func AppendLaneKey(dst []byte, lane globaltable.LaneID) []byte {
+	dst = append(dst, byte(SpaceLane))
+	return binary.BigEndian.AppendUint64(dst, uint64(lane))
+}
+
+// DecodeLaneKey is the inverse of AppendLaneKey.
+func DecodeLaneKey(storeKey []byte) (lane globaltable.LaneID, ok bool) {
+	if len(storeKey) != 9 || Space(storeKey[0]) != SpaceLane {
+		return 0, false
+	}
+	return globaltable.LaneID(binary.BigEndian.Uint64(storeKey[1:])), true
+}
+
+// AppendPositionKey appends the key of the position in a lane of another region's shard.
+func AppendPositionKey(dst []byte, origin hlc.Origin, shard uint16, lane globaltable.LaneID) []byte {
+	dst = append(dst, byte(SpacePosition))
+	dst = binary.BigEndian.AppendUint16(dst, uint16(origin))
+	dst = binary.BigEndian.AppendUint16(dst, shard)
+	return binary.BigEndian.AppendUint64(dst, uint64(lane))
+}
+
+// DecodePositionKey is the inverse of AppendPositionKey.
+func DecodePositionKey(storeKey []byte) (origin hlc.Origin, shard uint16, lane globaltable.LaneID, ok bool) {
+	if len(storeKey) != 13 || Space(storeKey[0]) != SpacePosition {
+		return 0, 0, 0, false
+	}
+	return hlc.Origin(binary.BigEndian.Uint16(storeKey[1:])), binary.BigEndian.Uint16(storeKey[3:]),
+		globaltable.LaneID(binary.BigEndian.Uint64(storeKey[5:])), true
+}
+
+// AppendDigestKey appends the key of a digest bucket.
+func AppendDigestKey(dst []byte, table globaltable.TableID, bucket uint16) []byte {
+	dst = append(dst, byte(SpaceDigest))
+	dst = binary.BigEndian.AppendUint64(dst, uint64(table))
+	return binary.BigEndian.AppendUint16(dst, bucket)
+}
+
+// DecodeDigestKey is the inverse of AppendDigestKey.
+func DecodeDigestKey(storeKey []byte) (table globaltable.TableID, bucket uint16, ok bool) {
+	if len(storeKey) != 11 || Space(storeKey[0]) != SpaceDigest {
+		return 0, 0, false
+	}
+	return globaltable.TableID(binary.BigEndian.Uint64(storeKey[1:])), binary.BigEndian.Uint16(storeKey[9:]), true
+}
+
+// DigestRange returns the range of table's digest buckets.
+func DigestRange(table globaltable.TableID) (lower, upper []byte) {
+	return tableRange(SpaceDigest, table)
+}
+
+// AppendAdoptionKey appends the key of the outcome of adopting a version of a table's document.
+func AppendAdoptionKey(dst []byte, table globaltable.TableID, version globaltable.Version) []byte {
+	dst = append(dst, byte(SpaceAdoption))
+	dst = binary.BigEndian.AppendUint64(dst, uint64(table))
+	return binary.BigEndian.AppendUint64(dst, uint64(version))
+}
+
+// DecodeAdoptionKey is the inverse of AppendAdoptionKey.
+func DecodeAdoptionKey(storeKey []byte) (table globaltable.TableID, version globaltable.Version, ok bool) {
+	if len(storeKey) != 17 || Space(storeKey[0]) != SpaceAdoption {
+		return 0, 0, false
+	}
+	return globaltable.TableID(binary.BigEndian.Uint64(storeKey[1:])), globaltable.Version(binary.BigEndian.Uint64(storeKey[9:])), true
+}
+
+// AppendMetaKey appends a meta key without a suffix.
+func AppendMetaKey(dst []byte, m Meta) []byte { return append(dst, byte(SpaceMeta), byte(m)) }
+
+// AppendRevokedKey appends the meta key of origin's revoked incarnations.
+func AppendRevokedKey(dst []byte, origin hlc.Origin) []byte {
+	return binary.BigEndian.AppendUint16(AppendMetaKey(dst, MetaRevoked), uint16(origin))
+}
+
+// DecodeRevokedKey is the inverse of AppendRevokedKey.
+func DecodeRevokedKey(storeKey []byte) (origin hlc.Origin, ok bool) {
+	if len(storeKey) != 4 || Space(storeKey[0]) != SpaceMeta || Meta(storeKey[1]) != MetaRevoked {
+		return 0, false
+	}
+	return hlc.Origin(binary.BigEndian.Uint16(storeKey[2:])), true
+}
+
+// AppendConfirmedKey appends the meta key of what peer has confirmed of a lane of this shard.
+func AppendConfirmedKey(dst []byte, peer hlc.Origin, lane globaltable.LaneID) []byte {
+	dst = binary.BigEndian.AppendUint16(AppendMetaKey(dst, MetaConfirmed), uint16(peer))
+	return binary.BigEndian.AppendUint64(dst, uint64(lane))
+}
+
+// DecodeConfirmedKey is the inverse of AppendConfirmedKey.
+func DecodeConfirmedKey(storeKey []byte) (peer hlc.Origin, lane globaltable.LaneID, ok bool) {
+	if len(storeKey) != 12 || Space(storeKey[0]) != SpaceMeta || Meta(storeKey[1]) != MetaConfirmed {
+		return 0, 0, false
+	}
+	return hlc.Origin(binary.BigEndian.Uint16(storeKey[2:])), globaltable.LaneID(binary.BigEndian.Uint64(storeKey[4:])), true
+}
+
+// SpaceRange returns the range of a whole key space.
+func SpaceRange(s Space) (lower, upper []byte) { return []byte{byte(s)}, []byte{byte(s) + 1} }
+
+// MetaRange returns the range of all keys of one meta kind.
+func MetaRange(m Meta) (lower, upper []byte) {
+	lower = AppendMetaKey(nil, m)
+	return lower, successor(lower)
+}
+
+func tableRange(s Space, table globaltable.TableID) (lower, upper []byte) {
+	lower = binary.BigEndian.AppendUint64([]byte{byte(s)}, uint64(table))
+	return lower, successor(lower)
+}
+
+// successor returns the least key after every key that begins with prefix. prefix must not be all 0xff, which the space byte ensures.
+func successor(prefix []byte) []byte {
+	out := append([]byte(nil), prefix...)
+	for i := len(out) - 1; ; i-- {
+		out[i]++
+		if out[i] != 0 {
+			return out[:i+1]
+		}
+	}
+}
