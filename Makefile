@@ -1,0 +1,56 @@
+# Concordat: every job of this repository. `make help` lists them.
+
+GO       ?= go
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS  := -s -w -X main.version=$(VERSION)
+# Packages tested at once. Two suits a machine of two cores: the tests run embedded servers and real stores.
+P        ?= 2
+FUZZTIME ?= 10s
+SEEDS    ?= 200
+SEED     ?= 1
+BENCH    ?= .
+
+.DEFAULT_GOAL := help
+.PHONY: help build test race lint fuzz sim bench demo clean
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## build bin/concordat, static, with its version
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/concordat ./cli/concordat
+
+test: ## run the tests
+	$(GO) test -p $(P) -timeout 6m ./...
+
+race: ## run the tests under the race detector (needs a C compiler)
+	CGO_ENABLED=1 $(GO) test -race -p $(P) -timeout 20m ./...
+
+lint: ## gofmt, go vet, staticcheck, go mod tidy, direction of imports
+	@files=$$(gofmt -l .); if [ -n "$$files" ]; then echo "gofmt: these files are not formatted:"; echo "$$files"; exit 1; fi
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+	$(GO) mod tidy -diff
+	$(GO) test -count=1 -run '^TestImport' ./cli/imports
+
+fuzz: ## run every fuzz target for FUZZTIME (default 10s) each
+	@set -e; for file in $$(grep -rlE '^func Fuzz[A-Z]' --include='*_test.go' . | sort); do \
+		dir=$$(dirname $$file); \
+		for target in $$(sed -nE 's/^func (Fuzz[A-Za-z0-9_]+)\(.*/\1/p' $$file); do \
+			echo "fuzz $$dir $$target ($(FUZZTIME))"; \
+			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$dir; \
+		done; \
+	done
+
+sim: ## run SEEDS seeds of the simulation (default 200), beginning at SEED
+	$(GO) test ./chaos/sim -count=1 -timeout 30m -run '^TestSeeds$$' -args -seeds=$(SEEDS) -seed=$(SEED)
+
+bench: ## run the benchmarks (BENCH=regexp), with allocations
+	@set -e; for dir in $$(grep -rlE '^func Benchmark[A-Z]' --include='*_test.go' . | xargs -r -n1 dirname | sort -u); do \
+		$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem $$dir; \
+	done
+
+demo: build ## build, then watch three regions take writes, merge and converge
+	./bin/concordat demo
+
+clean: ## remove what the build made
+	rm -rf bin dist
