@@ -4,6 +4,7 @@ package globaltable
 import (
 	"cmp"
 	"encoding/binary"
+	"encoding/hex"
 	"fmt"
 	"slices"
 	"strconv"
@@ -125,3 +126,17 @@ type Position struct {
 // Chain is chain_n = H(chain_n-1, seq, H(body)) with SHA-256: the fingerprint of a lane up to one entry. Zero before
 // the first entry.
 type Chain [32]byte
+
+// MarshalText returns the chain in hexadecimal.
+func (c Chain) MarshalText() ([]byte, error) { return hex.AppendEncode(nil, c[:]), nil }
+
+// UnmarshalText is the inverse of MarshalText.
+func (c *Chain) UnmarshalText(b []byte) error {
+	if len(b) != 2*len(c) {
+		return &Error{Op: "parse chain", Kind: Invalid}
+	}
+	if _, err := hex.Decode(c[:], b); err != nil {
+		return &Error{Op: "parse chain", Kind: Invalid, Err: err}
+	}
+	return nil
+}

@@ -123,8 +123,8 @@ type lane struct {
 	progress uint64 // last.Seq at the heartbeat before
 }
 
-// NewCore returns a Core for the origin's shard. positions are the stored ones, by lane; revoked is the newest incarnation of the
-// origin known to be alive (0: none known): what is older is dropped.
+// NewCore returns a Core for the origin's shard. positions are the stored ones, by lane; incarnation is the newest known of the
+// origin (0: none known): what is older is dropped.
 func NewCore(origin hlc.Origin, shard uint16, limits Limits, incarnation globaltable.Incarnation, positions map[globaltable.LaneID]globaltable.Position) *Core {
 	c := &Core{origin: origin, shard: shard, limits: limits.withDefaults(), incarnation: incarnation, lanes: map[globaltable.LaneID]*lane{}}
 	for id, p := range positions {
@@ -324,10 +324,13 @@ func (c *Core) meet(inc globaltable.Incarnation) bool {
 	case inc == c.incarnation:
 		return true
 	}
-	fresh := c.incarnation == 0
+	applied := false
+	for _, l := range c.lanes {
+		applied = applied || l.last.Seq > 0
+	}
 	c.incarnation = inc
 	c.emit(Effect{Kind: Revoke, Incarnation: inc})
-	if fresh {
+	if !applied {
 		for _, l := range c.lanes {
 			l.applied.Incarnation, l.last.Incarnation = inc, inc
 		}

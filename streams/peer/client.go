@@ -1,0 +1,100 @@
+package peer
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+
+	"github.com/concordat-db/concordat/globaltable"
+	"github.com/concordat-db/concordat/streams/bus"
+	"github.com/concordat-db/concordat/streams/change"
+)
+
+// Client asks an origin's service over a link.
+type Client struct {
+	link bus.Link
+}
+
+// NewClient returns a Client. It does not own the link.
+func NewClient(link bus.Link) Client { return Client{link: link} }
+
+// Hello introduces this region and returns the origin's introduction, which the caller checks.
+func (c Client) Hello(ctx context.Context, h Hello) (answer Hello, err error) {
+	err = c.document(ctx, request{Hello: &h}, &answer)
+	return answer, err
+}
+
+// Positions exchanges heartbeats.
+func (c Client) Positions(ctx context.Context, p Positions) (pulse Pulse, err error) {
+	err = c.document(ctx, request{Positions: &p}, &pulse)
+	return pulse, err
+}
+
+// Control asks the origin's control plane.
+func (c Client) Control(ctx context.Context, body []byte) ([]byte, error) {
+	var answer json.RawMessage
+	err := c.document(ctx, request{Control: body}, &answer)
+	return answer, err
+}
+
+// ReadLog returns a page of a lane's log: consecutive entries from r.From on. An empty page that is not done means that the log was trimmed under the
+// reading; ErrTrimmed that it had been before.
+func (c Client) ReadLog(ctx context.Context, r ReadLog) (entries []change.Entry, end LogEnd, err error) {
+	var assembly change.Assembler
+	err = c.ask(ctx, request{ReadLog: &r}, func(kind byte, body []byte) error {
+		if kind == partDocument {
+			return json.Unmarshal(body, &end)
+		}
+		m, err := change.DecodeMessage(body)
+		if err != nil {
+			return err
+		}
+		if m.Lane != r.Lane || r.Incarnation != 0 && m.Incarnation != r.Incarnation {
+			return &globaltable.Error{Op: "read log", Kind: globaltable.Corrupt, Message: "the answer is of another lane"}
+		}
+		e, complete, err := assembly.Add(m)
+		if err == nil && complete {
+			entries = append(entries, e)
+		}
+		return err
+	})
+	return entries, end, err
+}
+
+func (c Client) document(ctx context.Context, r request, answer any) error {
+	got := false
+	err := c.ask(ctx, r, func(kind byte, body []byte) error {
+		if kind != partDocument || got {
+			return &globaltable.Error{Op: "ask peer", Kind: globaltable.Corrupt, Message: "the answer has another form than asked for"}
+		}
+		got = true
+		return json.Unmarshal(body, answer)
+	})
+	if err == nil && !got {
+		return &globaltable.Error{Op: "ask peer", Kind: globaltable.Corrupt, Message: "the answer is empty"}
+	}
+	return err
+}
+
+// ask sends r and calls each with the kind and body of every part but errors, which it returns. Bodies may be kept.
+func (c Client) ask(ctx context.Context, r request, each func(kind byte, body []byte) error) error {
+	r.Version = protocolVersion
+	b, err := json.Marshal(r)
+	if err != nil {
+		return err
+	}
+	err = c.link.Request(ctx, b, func(part []byte) error {
+		if len(part) == 0 {
+			return &globaltable.Error{Op: "ask peer", Kind: globaltable.Corrupt, Message: "empty part"}
+		}
+		if part[0] == partError {
+			return decodeError(part[1:])
+		}
+		return each(part[0], part[1:])
+	})
+	var known *globaltable.Error
+	if err != nil && !errors.As(err, &known) {
+		return &globaltable.Error{Op: "ask peer", Kind: globaltable.Unavailable, Err: err}
+	}
+	return err
+}

@@ -1,0 +1,245 @@
+package peer
+
+import (
+	"context"
+	"encoding/json"
+	"sync"
+
+	"github.com/concordat-db/concordat/conflict/hlc"
+	"github.com/concordat-db/concordat/globaltable"
+	"github.com/concordat-db/concordat/streams/bus"
+	"github.com/concordat-db/concordat/streams/change"
+	"github.com/concordat-db/concordat/streams/inbox"
+	"github.com/concordat-db/concordat/streams/watermark"
+)
+
+// LaneHead is a lane as its origin's log has it.
+type LaneHead struct {
+	Lane    globaltable.Lane
+	Seq     uint64
+	Chain   globaltable.Chain
+	Trimmed uint64 // the log begins after it
+}
+
+// Log is the origin's log, as the service reads it. Only what is durable is ever returned.
+type Log interface {
+	Incarnation() globaltable.Incarnation
+	// Heads samples the clock and all lanes' heads at once, and returns when both are durable.
+	Heads(ctx context.Context) (hlc.Timestamp, []LaneHead, error)
+	// Lane returns one of the region's own lanes.
+	Lane(id globaltable.LaneID) (globaltable.Lane, bool)
+	// ReadLog returns consecutive entries from the sequence on, at least one unless from is beyond the head; ErrTrimmed below the log's beginning.
+	ReadLog(lane globaltable.LaneID, from uint64, maxBytes int) ([]change.Entry, error)
+}
+
+// ServiceConfig configures a Service. All fields are needed.
+type ServiceConfig struct {
+	Self       globaltable.Descriptor
+	Descriptor string // Self, signed
+	Shard      uint16
+	Log        Log
+	Matrix     *watermark.Matrix
+	Regions    func(name string) (globaltable.Descriptor, bool) // the peers known
+	Observe    func(hlc.Timestamp) error                        // moves the clock past a remote timestamp, or refuses
+	Physical   func() int64                                     // Unix milliseconds
+	Known      func(hlc.Origin) globaltable.Incarnation         // newest incarnation known of a peer
+	Confirmed  func(peer hlc.Origin, lane globaltable.LaneID, seq uint64)
+	Regressed  func(peer string, reason string) // a peer knows more of this region than this region does
+	Control    func(ctx context.Context, peer string, request []byte) ([]byte, error)
+}
+
+// Service answers peers. Handle is safe for concurrent use.
+type Service struct {
+	cfg ServiceConfig
+
+	mu       sync.Mutex
+	verified map[verifiedKey]uint64 // sequence whose chain was compared and found equal
+}
+
+type verifiedKey struct {
+	peer hlc.Origin
+	lane globaltable.LaneID
+}
+
+// NewService returns a Service.
+func NewService(cfg ServiceConfig) *Service {
+	return &Service{cfg: cfg, verified: map[verifiedKey]uint64{}}
+}
+
+// Handle is a bus.Handler.
+func (s *Service) Handle(ctx context.Context, peer string, raw []byte, reply func([]byte) error) error {
+	if err := s.handle(ctx, peer, raw, reply); err != nil {
+		return reply(encodeError(err))
+	}
+	return nil
+}
+
+func (s *Service) handle(ctx context.Context, peer string, raw []byte, reply func([]byte) error) error {
+	asker, known := s.cfg.Regions(peer)
+	if !known {
+		return &globaltable.Error{Op: "answer peer", Resource: peer, Kind: globaltable.Denied, Message: "this region does not know that peer"}
+	}
+	if len(raw) > maxRequest {
+		return &globaltable.Error{Op: "answer peer", Resource: peer, Kind: globaltable.LimitExceeded, Message: "request too large"}
+	}
+	var r request
+	if err := json.Unmarshal(raw, &r); err != nil {
+		return &globaltable.Error{Op: "answer peer", Resource: peer, Kind: globaltable.Invalid, Err: err}
+	}
+	if r.Version != protocolVersion {
+		return &globaltable.Error{Op: "answer peer", Resource: peer, Kind: globaltable.Invalid, Message: "protocol version is not known"}
+	}
+	switch {
+	case r.Hello != nil:
+		return s.hello(asker, r.Hello, reply)
+	case r.Positions != nil:
+		return s.positions(ctx, asker, r.Positions, reply)
+	case r.ReadLog != nil:
+		return s.readLog(asker, r.ReadLog, reply)
+	case r.Control != nil:
+		answer, err := s.cfg.Control(ctx, peer, r.Control)
+		if err != nil {
+			return err
+		}
+		return sendDocument(json.RawMessage(answer), reply)
+	}
+	return &globaltable.Error{Op: "answer peer", Resource: peer, Kind: globaltable.Invalid, Message: "request of an unknown kind"}
+}
+
+func sendDocument(v any, reply func([]byte) error) error {
+	b, err := encodeDocument(v)
+	if err != nil {
+		return err
+	}
+	return reply(b)
+}
+
+func (s *Service) hello(asker globaltable.Descriptor, h *Hello, reply func([]byte) error) error {
+	if err := CheckHello(asker, h); err != nil {
+		return err
+	}
+	if h.KnownOfYou > s.cfg.Log.Incarnation() {
+		s.cfg.Regressed(asker.Name, "a peer knows a later incarnation of this region")
+	}
+	return sendDocument(Hello{Descriptor: s.cfg.Descriptor, Incarnation: s.cfg.Log.Incarnation(), KnownOfYou: s.cfg.Known(asker.Origin)}, reply)
+}
+
+// CheckHello checks that a region is who the configuration says: a region that claims another name, number or jurisdiction is refused.
+func CheckHello(want globaltable.Descriptor, h *Hello) error {
+	got, err := globaltable.ParseDescriptor(h.Descriptor)
+	if err != nil {
+		return err
+	}
+	return want.Matches(&got)
+}
+
+func (s *Service) positions(ctx context.Context, asker globaltable.Descriptor, p *Positions, reply func([]byte) error) error {
+	at, heads, err := s.cfg.Log.Heads(ctx)
+	if err != nil {
+		return err
+	}
+	for _, a := range p.Applied {
+		for _, h := range heads {
+			if h.Lane.ID == a.Lane && h.Lane.Placement.Has(asker.Origin) {
+				if err := s.confirm(asker, a, h); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	s.useRows(asker.Origin, p.Rows)
+	pulse := Pulse{Incarnation: s.cfg.Log.Incarnation(), Physical: s.cfg.Physical(), HLC: at, Rows: s.cfg.Matrix.Rows(),
+		Purge: map[globaltable.LaneID]hlc.Timestamp{}}
+	for _, h := range heads {
+		if h.Lane.Placement.Has(asker.Origin) {
+			pulse.Heads = append(pulse.Heads, inbox.Head{Lane: h.Lane.ID, Seq: h.Seq, Chain: h.Chain})
+			pulse.Purge[h.Lane.ID] = s.cfg.Matrix.Purge(h.Lane.ID)
+		}
+	}
+	return sendDocument(pulse, reply)
+}
+
+// useRows takes the asker's rows after the clock has moved past each of them: a mark may be used only by a region that can no longer
+// stamp below it. A row from too far ahead is left out.
+func (s *Service) useRows(asker hlc.Origin, rows []watermark.Row) {
+	UseRows(s.cfg.Matrix, s.cfg.Observe, s.cfg.Self.Origin, rows)
+}
+
+// UseRows puts rows that came with a heartbeat into the matrix, each after the clock has moved past it. The region's own row is not taken from
+// others.
+func UseRows(m *watermark.Matrix, observe func(hlc.Timestamp) error, self hlc.Origin, rows []watermark.Row) {
+	for _, r := range rows {
+		if r.Region != self && observe(r.HLC) == nil {
+			m.Update(r)
+		}
+	}
+}
+
+// confirm checks an acknowledged position against the log before anything relies on it.
+func (s *Service) confirm(asker globaltable.Descriptor, a Applied, h LaneHead) error {
+	own := s.cfg.Log.Incarnation()
+	switch {
+	case a.Incarnation > own:
+		s.cfg.Regressed(asker.Name, "a peer has applied a later incarnation of this region")
+		return nil
+	case a.Incarnation < own || a.Seq == 0:
+		return nil
+	case a.Seq > h.Seq || a.Seq == h.Seq && a.Chain != h.Chain:
+		s.cfg.Regressed(asker.Name, "a peer has applied more of a lane than this region has, or another history of it")
+		return nil
+	}
+	key := verifiedKey{asker.Origin, a.Lane}
+	s.mu.Lock()
+	verified := s.verified[key]
+	s.mu.Unlock()
+	if a.Seq <= verified || a.Seq <= h.Trimmed {
+		return nil
+	}
+	if a.Seq < h.Seq {
+		entries, err := s.cfg.Log.ReadLog(a.Lane, a.Seq, 1)
+		if err != nil || len(entries) == 0 {
+			return err
+		}
+		if entries[0].Chain != a.Chain {
+			s.cfg.Regressed(asker.Name, "a peer has applied another history of a lane")
+			return nil
+		}
+	}
+	s.mu.Lock()
+	s.verified[key] = max(s.verified[key], a.Seq)
+	s.mu.Unlock()
+	s.cfg.Confirmed(asker.Origin, a.Lane, a.Seq)
+	return nil
+}
+
+// maxPage bounds what one read-log answers, in bytes of bodies.
+const maxPage = 4 << 20
+
+func (s *Service) readLog(asker globaltable.Descriptor, r *ReadLog, reply func([]byte) error) error {
+	own := s.cfg.Log.Incarnation()
+	if r.Incarnation != 0 && r.Incarnation != own {
+		return &globaltable.Error{Op: "read log", Kind: globaltable.InUse, Message: "the region has another incarnation"}
+	}
+	if lane, ok := s.cfg.Log.Lane(r.Lane); !ok || !lane.Placement.Has(asker.Origin) {
+		return &globaltable.Error{Op: "read log", Resource: r.Lane.String(), Kind: globaltable.Denied, Message: "the peer is not in that lane's placement"}
+	}
+	limit := min(max(r.MaxBytes, 1), maxPage)
+	entries, err := s.cfg.Log.ReadLog(r.Lane, max(r.From, 1), limit)
+	if err != nil {
+		return err
+	}
+	src := change.Source{Origin: s.cfg.Self.Origin, Shard: s.cfg.Shard, Incarnation: own, Lane: r.Lane}
+	var scratch []byte
+	size := 0
+	for i := range entries {
+		size += len(entries[i].Body)
+		scratch, err = change.AppendMessages(src, &entries[i], s.cfg.Matrix.Purge(r.Lane), bus.MaxMessage-1, scratch, func(m []byte) error {
+			return reply(append([]byte{partEntry}, m...))
+		})
+		if err != nil {
+			return err
+		}
+	}
+	// A page shorter than asked for ended because the log did.
+	return sendDocument(LogEnd{Incarnation: own, Done: size < limit}, reply)
+}
