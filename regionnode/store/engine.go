@@ -1,12 +1,8 @@
 package store
 
 import (
-	"errors"
 	"io"
 )
-
-// ErrClosed is returned by an engine that has been closed.
-var ErrClosed = errors.New("store: closed")
 
 // Reader is a consistent view of an engine: the engine itself (each call sees the newest state) or a Snapshot.
 type Reader interface {
