@@ -1,0 +1,118 @@
+package check
+
+import (
+	"maps"
+	"math/rand/v2"
+	"slices"
+)
+
+// Fold joins a write into a record: the dumb reference that conflict's merge is compared with. It is written from PROTOCOL.md section 1
+// rules 1 to 4, for puts, deletes and updates.
+func Fold(r Record, w Write) Record {
+	out := Record{Reset: r.Reset, Cells: maps.Clone(r.Cells)}
+	if out.Cells == nil {
+		out.Cells = map[string]Cell{}
+	}
+	if w.Kind != Update && w.Stamp.Compare(out.Reset) > 0 {
+		out.Reset = w.Stamp
+	}
+	if w.Kind != Delete {
+		out.join("", Cell{Stamp: w.Stamp})
+	}
+	for name, value := range w.Set {
+		out.join(name, Cell{Stamp: w.Stamp, Value: value})
+	}
+	for _, name := range w.Remove {
+		out.join(name, Cell{Stamp: w.Stamp, Removed: true})
+	}
+	maps.DeleteFunc(out.Cells, func(_ string, c Cell) bool { return c.Stamp.Compare(out.Reset) < 0 })
+	return out
+}
+
+func (r *Record) join(name string, c Cell) {
+	if old, there := r.Cells[name]; !there || c.Stamp.Compare(old.Stamp) > 0 {
+		r.Cells[name] = c
+	}
+}
+
+// Equal reports whether both are the same state.
+func (r Record) Equal(o Record) bool {
+	return r.Reset == o.Reset && maps.EqualFunc(visible(r.Cells), visible(o.Cells), func(a, b Cell) bool { return a == b })
+}
+
+// visible is the cells without the values of presence.
+func visible(cells map[string]Cell) map[string]Cell {
+	out := maps.Clone(cells)
+	if p, there := out[""]; there {
+		p.Value = ""
+		out[""] = p
+	}
+	return out
+}
+
+// accepted is the writes that took place.
+func accepted(history []Operation) []Write {
+	var out []Write
+	for _, op := range history {
+		if op.Outcome == Failed {
+			continue
+		}
+		for _, w := range op.Writes {
+			if !w.Stamp.IsZero() {
+				out = append(out, w)
+			}
+		}
+	}
+	return out
+}
+
+// orders is how many random orders the reference folds a history in.
+const orders = 3
+
+// Reference checks I4: all accepted writes, folded by the reference merge in three random orders with duplicates, give one state,
+// and every region that may hold a table holds just this state of it.
+func Reference(history []Operation, replicas []Replica, members Members, rng *rand.Rand) []Violation {
+	writes := accepted(history)
+	var out []Violation
+	var want map[Key]Record
+	for n := range orders {
+		got := map[Key]Record{}
+		for _, i := range shuffledTwice(len(writes), rng) {
+			got[writes[i].Key] = Fold(got[writes[i].Key], writes[i])
+		}
+		if n == 0 {
+			want = got
+			continue
+		}
+		for _, k := range sortedKeys(want, got) {
+			if !want[k].Equal(got[k]) {
+				out = append(out, violation("I4", 0, "the reference itself depends on the order at %s: %v and %v", k, want[k], got[k]))
+			}
+		}
+	}
+	for _, rep := range replicas {
+		for _, k := range sortedKeys(want, rep.Records) {
+			expected, held := want[k], rep.Records[k]
+			if !slices.Contains(members(k.Table), rep.Region) {
+				expected = Record{}
+			}
+			if !expected.Equal(held) {
+				out = append(out, violation("I4", rep.Region, "%s is %v, the reference says %v", k, held, expected))
+			}
+		}
+	}
+	return out
+}
+
+// shuffledTwice returns the numbers below n in random order, about a third of them twice.
+func shuffledTwice(n int, rng *rand.Rand) []int {
+	var order []int
+	for i := range n {
+		order = append(order, i)
+		if rng.IntN(3) == 0 {
+			order = append(order, i)
+		}
+	}
+	rng.Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
+	return order
+}

@@ -1,0 +1,56 @@
+package check
+
+// NoLostWrite checks I2: in every region that may hold it, the final state of a key dominates every acknowledged write to it. Dominating
+// means that the write is there as it was made, or that a greater one took its place.
+func NoLostWrite(history []Operation, replicas []Replica, members Members) []Violation {
+	byRegion := map[uint16]Replica{}
+	for _, r := range replicas {
+		byRegion[r.Region] = r
+	}
+	var out []Violation
+	for _, op := range history {
+		if op.Outcome != OK {
+			continue
+		}
+		for _, w := range op.Writes {
+			if w.Stamp.IsZero() {
+				out = append(out, violation("I2", op.Region, "operation %d was acknowledged, and no log has its write to %s", op.ID, w.Key))
+				continue
+			}
+			for _, region := range members(w.Key.Table) {
+				if lost := lostPart(byRegion[region].Records[w.Key], w); lost != "" {
+					out = append(out, violation("I2", region, "operation %d acknowledged in region %d: %s of %s at %s is lost", op.ID, op.Region, lost, w.Key, w.Stamp))
+				}
+			}
+		}
+	}
+	return out
+}
+
+// lostPart names what of w the record does not dominate; "" when it dominates all.
+func lostPart(r Record, w Write) string {
+	switch r.Reset.Compare(w.Stamp) {
+	case 1:
+		return ""
+	case -1:
+		if w.Kind != Update {
+			return "the whole item"
+		}
+	}
+	if w.Kind != Delete && r.Cells[""].Stamp.Compare(w.Stamp) < 0 {
+		return "the presence"
+	}
+	for name, value := range w.Set {
+		c := r.Cells[name]
+		if d := c.Stamp.Compare(w.Stamp); d < 0 || d == 0 && (c.Removed || c.Value != value) {
+			return "attribute " + name
+		}
+	}
+	for _, name := range w.Remove {
+		c := r.Cells[name]
+		if d := c.Stamp.Compare(w.Stamp); d < 0 || d == 0 && !c.Removed {
+			return "the removal of " + name
+		}
+	}
+	return ""
+}
