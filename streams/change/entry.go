@@ -30,6 +30,9 @@ const (
 	maxChangesLen = 1 << 24
 )
 
+// ErrTrimmed is returned by who reads a log below its beginning.
+var ErrTrimmed = &globaltable.Error{Op: "read log", Kind: globaltable.NotFound, Message: "the log has been trimmed beyond the position asked for"}
+
 // Header is what is kept of an entry even when its body has been voided.
 type Header struct {
 	Seq      uint64            // 1 for a lane's first entry of an incarnation, dense

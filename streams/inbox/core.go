@@ -160,11 +160,13 @@ func (c *Core) Wants(id globaltable.LaneID) bool {
 	return l != nil && !l.reading && l.stop == Running && l.queued < c.limits.QueueBytes
 }
 
-// Connected begins a session: what was asked in the one before will not be answered. Lanes known are opened.
+// Connected begins a session. Nothing of the one before is under way any more: each Apply has been reported, or was never begun; no ReadLog
+// will be answered. Lanes go on from their durable positions.
 func (c *Core) Connected() []Effect {
 	for _, l := range c.sorted() {
-		l.reading = false
-		l.assembly = change.Assembler{}
+		l.reading, l.inflight = false, false
+		l.queue, l.queued, l.assembly = nil, 0, change.Assembler{}
+		l.last = l.applied
 		l.wanted, l.progress = 0, 0
 		c.emit(Effect{Kind: OpenLane, Lane: l.id})
 	}

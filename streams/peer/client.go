@@ -38,7 +38,7 @@ func (c Client) Control(ctx context.Context, body []byte) ([]byte, error) {
 }
 
 // ReadLog returns a page of a lane's log: consecutive entries from r.From on. An empty page that is not done means that the log was trimmed under the
-// reading; ErrTrimmed that it had been before.
+// reading; change.ErrTrimmed that it had been before.
 func (c Client) ReadLog(ctx context.Context, r ReadLog) (entries []change.Entry, end LogEnd, err error) {
 	var assembly change.Assembler
 	err = c.ask(ctx, request{ReadLog: &r}, func(kind byte, body []byte) error {

@@ -13,6 +13,7 @@ import (
 	"github.com/concordat-db/concordat/conflict/hlc"
 	"github.com/concordat-db/concordat/globaltable"
 	"github.com/concordat-db/concordat/streams/bus"
+	"github.com/concordat-db/concordat/streams/change"
 	"github.com/concordat-db/concordat/streams/inbox"
 	"github.com/concordat-db/concordat/streams/watermark"
 )
@@ -83,9 +84,6 @@ type LogEnd struct {
 	Done        bool                    `json:"done"` // the page reached the durable head
 }
 
-// ErrTrimmed answers a ReadLog below what the log still has.
-var ErrTrimmed = &globaltable.Error{Op: "read log", Kind: globaltable.NotFound, Message: "the log has been trimmed beyond the position asked for"}
-
 // wireError carries a globaltable.Error.
 type wireError struct {
 	Op       string           `json:"op,omitempty"`
@@ -96,7 +94,7 @@ type wireError struct {
 }
 
 func encodeError(err error) []byte {
-	w := wireError{Kind: globaltable.KindOf(err), Message: err.Error(), Trimmed: errors.Is(err, ErrTrimmed)}
+	w := wireError{Kind: globaltable.KindOf(err), Message: err.Error(), Trimmed: errors.Is(err, change.ErrTrimmed)}
 	var e *globaltable.Error
 	if errors.As(err, &e) {
 		w.Op, w.Resource = e.Op, e.Resource
@@ -114,7 +112,7 @@ func decodeError(b []byte) error {
 		return &globaltable.Error{Op: "ask peer", Kind: globaltable.Corrupt, Err: err}
 	}
 	if w.Trimmed {
-		return ErrTrimmed
+		return change.ErrTrimmed
 	}
 	return &globaltable.Error{Op: w.Op, Resource: w.Resource, Kind: min(w.Kind, globaltable.Corrupt), Message: w.Message}
 }

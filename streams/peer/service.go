@@ -28,7 +28,7 @@ type Log interface {
 	Heads(ctx context.Context) (hlc.Timestamp, []LaneHead, error)
 	// Lane returns one of the region's own lanes.
 	Lane(id globaltable.LaneID) (globaltable.Lane, bool)
-	// ReadLog returns consecutive entries from the sequence on, at least one unless from is beyond the head; ErrTrimmed below the log's beginning.
+	// ReadLog returns consecutive entries from the sequence on, at least one unless from is beyond the head; change.ErrTrimmed below the log's beginning.
 	ReadLog(lane globaltable.LaneID, from uint64, maxBytes int) ([]change.Entry, error)
 }
 
