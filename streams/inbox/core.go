@@ -118,6 +118,7 @@ type lane struct {
 	inflight bool
 	reading  bool // a ReadLog is out
 	stop     Stop
+	settled  uint64 // applied.Seq when the answer now awaited cannot have been asked for yet
 	head     Head   // newest heard
 	wanted   uint64 // head at the heartbeat before
 	progress uint64 // last.Seq at the heartbeat before
@@ -199,12 +200,14 @@ func (c *Core) Heartbeat(h Heartbeat) []Effect {
 }
 
 // hear compares a lane with the origin's head. Stream messages may still be on their way, so a gap at the end counts only if
-// nothing at all has come since the heartbeat before.
+// nothing at all has come since the heartbeat before. Stream messages may also have overtaken this answer, so a head behind what is applied
+// now is no divergence unless it is behind what was applied before the heartbeat was asked for: not later than the one before was taken.
 func (c *Core) hear(l *lane, head Head) {
-	if head.Seq < l.applied.Seq || head.Seq == l.applied.Seq && head.Seq > 0 && head.Chain != l.applied.Chain {
+	if head.Seq < l.settled || head.Seq == l.applied.Seq && head.Seq > 0 && head.Chain != l.applied.Chain {
 		c.halt(l, Diverged)
 		return
 	}
+	l.settled = l.applied.Seq
 	if head.Seq > l.head.Seq {
 		l.head = head
 	}
@@ -257,6 +260,9 @@ func (c *Core) LogPage(id globaltable.LaneID, incarnation globaltable.Incarnatio
 		return c.flush()
 	}
 	l.reading = false
+	if l.stop != Running {
+		return c.flush() // it was asked for behind entries that the stop dropped
+	}
 	for _, e := range entries {
 		if e.Seq <= l.last.Seq {
 			continue
