@@ -64,6 +64,34 @@ func (m *Matrix) Update(r Row) {
 	m.rows[r.Region] = Row{Region: r.Region, HLC: r.HLC, Marks: marks}
 }
 
+// Mark raises the mark of origin in the row of self, which only self writes.
+func (m *Matrix) Mark(self, origin hlc.Origin, t hlc.Timestamp) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	r := m.own(self)
+	r.Marks[origin] = max(r.Marks[origin], t)
+}
+
+// Beat sets the HLC of the row of self: everything that self stamped at or below now is durable.
+func (m *Matrix) Beat(self hlc.Origin, now hlc.Timestamp) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	r := m.own(self)
+	if now > r.HLC {
+		r.HLC, r.Marks[self] = now, now
+		m.rows[self] = r
+	}
+}
+
+func (m *Matrix) own(self hlc.Origin) Row {
+	r, ok := m.rows[self]
+	if !ok {
+		r = Row{Region: self, Marks: map[hlc.Origin]hlc.Timestamp{}}
+		m.rows[self] = r
+	}
+	return r
+}
+
 // Rows returns copies of all rows, sorted by region, to be sent with a heartbeat.
 func (m *Matrix) Rows() []Row {
 	m.mu.Lock()
