@@ -1,0 +1,173 @@
+// Package regionnode is one process of a region: it wires the parts and owns every goroutine.
+package regionnode
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"github.com/nats-io/nkeys"
+	"github.com/rs/zerolog"
+
+	"github.com/concordat-db/concordat/conflict/hlc"
+	"github.com/concordat-db/concordat/globaltable"
+	"github.com/concordat-db/concordat/streams/bus"
+)
+
+// Config says what a node is. Zero limits mean the defaults.
+type Config struct {
+	Region   globaltable.Descriptor // this region
+	KeySeed  []byte                 // nkey seed of kind User, of Region.PublicKey: signs the descriptor, authenticates at peers
+	DataDir  string                 // made if missing; one node at a time uses it
+	DynamoDB DynamoDBConfig
+	Admin    AdminConfig
+	Bus      BusConfig
+	Peers    []PeerConfig
+	Limits   Limits
+	Log      zerolog.Logger
+}
+
+// DynamoDBConfig configures the DynamoDB API.
+type DynamoDBConfig struct {
+	Listen      string            // host:port
+	AcceptAny   bool              // take any credentials, unchecked: for development
+	Credentials map[string]string // access key → secret key; needed unless AcceptAny
+}
+
+// AdminConfig configures the admin API.
+type AdminConfig struct {
+	Listen string // host:port
+}
+
+// BusConfig configures the region's own NATS: exactly one is set.
+type BusConfig struct {
+	Embedded *EmbeddedBus
+	External *bus.ExternalConfig // Region and Log are filled in
+}
+
+// EmbeddedBus configures a NATS server in this process.
+type EmbeddedBus struct {
+	Listen        string      // host:port for peers
+	TLS           *tls.Config // nil: none
+	MaxStoreBytes int64       // bytes of all streams together; 0: the bus's default
+}
+
+// PeerConfig is another region.
+type PeerConfig struct {
+	Descriptor globaltable.Descriptor
+	URLs       []string    // where its NATS is dialled; empty: the descriptor's
+	TLS        *tls.Config // nil: none
+}
+
+// Limits bound a node's resources.
+type Limits struct {
+	MaxClockOffset   time.Duration // how far ahead of this clock a change may be stamped; default 500 ms
+	Heartbeat        time.Duration // interval between heartbeats; default 250 ms
+	FreeBytes        uint64        // below so much free disk space writes are refused; default 512 MiB
+	CacheBytes       int64         // the store's block cache; default 128 MiB
+	StreamBytes      int64         // of each lane's stream; default 256 MiB
+	MaxOpenRequests  int           // DynamoDB requests in work at once; default 1024
+	ShutdownPatience time.Duration // how long open requests may take at the end; default 10 s
+}
+
+func (l Limits) withDefaults() Limits {
+	if l.MaxClockOffset == 0 {
+		l.MaxClockOffset = hlc.DefaultMaxOffset
+	}
+	if l.Heartbeat == 0 {
+		l.Heartbeat = 250 * time.Millisecond
+	}
+	if l.FreeBytes == 0 {
+		l.FreeBytes = 512 << 20
+	}
+	if l.CacheBytes == 0 {
+		l.CacheBytes = 128 << 20
+	}
+	if l.StreamBytes == 0 {
+		l.StreamBytes = 256 << 20
+	}
+	if l.MaxOpenRequests == 0 {
+		l.MaxOpenRequests = 1024
+	}
+	if l.ShutdownPatience == 0 {
+		l.ShutdownPatience = 10 * time.Second
+	}
+	return l
+}
+
+// StoreDir is where the shard's Pebble store lies.
+func (c *Config) StoreDir() string { return filepath.Join(c.DataDir, "shard-0") }
+
+// JetStreamDir is where the embedded NATS keeps its files.
+func (c *Config) JetStreamDir() string { return filepath.Join(c.DataDir, "jetstream") }
+
+// Validate reports all faults at once.
+func (c *Config) Validate() error {
+	var faults []error
+	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
+	if err := c.Region.Validate(); err != nil {
+		faults = append(faults, fmt.Errorf("region: %w", err))
+	}
+	if key, err := nkeys.FromSeed(c.KeySeed); err != nil {
+		fault("region key: not an nkey seed of kind User")
+	} else if public, err := key.PublicKey(); err != nil || public != c.Region.PublicKey {
+		fault("region key: is not the key of the region's descriptor")
+	}
+	if c.DataDir == "" {
+		fault("data directory is not set")
+	}
+	for _, l := range []struct{ what, addr string }{{"dynamodb", c.DynamoDB.Listen}, {"admin", c.Admin.Listen}} {
+		if l.addr == "" {
+			fault("%s: no address to listen on", l.what)
+		}
+	}
+	if !c.DynamoDB.AcceptAny && len(c.DynamoDB.Credentials) == 0 {
+		fault("dynamodb: no credentials; give some, or set acceptAny for development")
+	}
+	switch {
+	case (c.Bus.Embedded == nil) == (c.Bus.External == nil):
+		fault("nats: exactly one of embedded and external must be set")
+	case c.Bus.Embedded != nil && c.Bus.Embedded.Listen == "":
+		fault("nats: embedded: no address to listen on")
+	case c.Bus.External != nil && len(c.Bus.External.URLs) == 0:
+		fault("nats: external: no URLs")
+	}
+	faults = append(faults, c.validatePeers()...)
+	for _, l := range []struct {
+		what string
+		n    int64
+	}{{"maxClockOffset", int64(c.Limits.MaxClockOffset)}, {"heartbeat", int64(c.Limits.Heartbeat)}, {"cacheBytes", c.Limits.CacheBytes},
+		{"streamBytes", c.Limits.StreamBytes}, {"maxOpenRequests", int64(c.Limits.MaxOpenRequests)}} {
+		if l.n < 0 {
+			fault("limits: %s is negative", l.what)
+		}
+	}
+	if len(faults) == 0 {
+		return nil
+	}
+	return &globaltable.Error{Op: "check node configuration", Resource: c.Region.Name, Kind: globaltable.Invalid, Err: errors.Join(faults...)}
+}
+
+func (c *Config) validatePeers() (faults []error) {
+	names := map[string]bool{c.Region.Name: true}
+	origins := map[hlc.Origin]bool{c.Region.Origin: true}
+	for i, p := range c.Peers {
+		if err := p.Descriptor.Validate(); err != nil {
+			faults = append(faults, fmt.Errorf("peer %d: %w", i+1, err))
+			continue
+		}
+		if names[p.Descriptor.Name] {
+			faults = append(faults, fmt.Errorf("peer %d: region %s is there twice", i+1, p.Descriptor.Name))
+		}
+		if origins[p.Descriptor.Origin] {
+			faults = append(faults, fmt.Errorf("peer %d: region number %d is there twice", i+1, p.Descriptor.Origin))
+		}
+		names[p.Descriptor.Name], origins[p.Descriptor.Origin] = true, true
+		if len(p.URLs) == 0 && len(p.Descriptor.NATS) == 0 {
+			faults = append(faults, fmt.Errorf("peer %d: region %s has no NATS address", i+1, p.Descriptor.Name))
+		}
+	}
+	return faults
+}
