@@ -1,0 +1,346 @@
+package catalog
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/concordat-db/concordat/conflict/hlc"
+	"github.com/concordat-db/concordat/globaltable"
+)
+
+// Spec is what a new table is to be.
+type Spec struct {
+	Name               string
+	KeySchema          globaltable.KeySchema
+	Billing            globaltable.BillingMode // empty: PayPerRequest
+	Throughput         globaltable.Throughput
+	DeletionProtection bool
+	Class              globaltable.TableClass // empty: ClassStandard
+	Tags               map[string]string
+}
+
+// Change is what a table is to become. Nil and empty fields stay as they are.
+type Change struct {
+	Billing            *globaltable.BillingMode `json:"billing,omitempty"` // to PayPerRequest drops the throughput
+	Throughput         *globaltable.Throughput  `json:"throughput,omitempty"`
+	DeletionProtection *bool                    `json:"deletionProtection,omitempty"`
+	Class              *globaltable.TableClass  `json:"class,omitempty"`
+	Tag                map[string]string        `json:"tag,omitempty"`    // set
+	Untag              []string                 `json:"untag,omitempty"`  // removed before Tag is set
+	Create             []string                 `json:"create,omitempty"` // regions that get a replica
+	Delete             []string                 `json:"delete,omitempty"` // regions whose replica is to go
+}
+
+// Answers is what the regions said about a version: by region number.
+type Answers map[hlc.Origin]Answer
+
+// Answer is one region's word. A region that was not heard has none.
+type Answer struct {
+	Outcome Outcome // of the replica's Since; zero: not adopted yet
+	Dropped bool    // a deleted replica's data is gone, and all it wrote is with the others
+}
+
+// The functions below make the next document of a table, or say in DynamoDB's words why there is none. They are pure, and run in the owner's region only.
+// epoch is the owner's; it is never below that of the document.
+
+// Create returns the first document of a table, with one replica, active, in the region owner.
+func Create(spec Spec, id globaltable.TableID, owner globaltable.Descriptor, epoch uint32) (*globaltable.Table, error) {
+	t := &globaltable.Table{
+		ID: id, Name: spec.Name, Owner: owner.Origin, Version: globaltable.MakeVersion(epoch, 1), CreatedAt: int64(id >> 16),
+		KeySchema: spec.KeySchema, Billing: spec.Billing, Throughput: spec.Throughput,
+		DeletionProtection: spec.DeletionProtection, Class: spec.Class, Tags: maps.Clone(spec.Tags),
+	}
+	if t.Billing == "" {
+		t.Billing = globaltable.PayPerRequest
+	}
+	if t.Class == "" {
+		t.Class = globaltable.ClassStandard
+	}
+	if len(t.Tags) == 0 {
+		t.Tags = nil
+	}
+	t.Replicas = []globaltable.Replica{{Region: owner.Name, Origin: owner.Origin, Status: globaltable.Active, Since: t.Version}}
+	t = t.Clone()
+	if err := t.Validate(); err != nil {
+		return nil, &globaltable.Error{Op: "create table", Resource: spec.Name, Kind: globaltable.Invalid, Err: err}
+	}
+	return t, nil
+}
+
+// Update returns the document after change. regions finds the regions that may be named; holding is a region that is known to hold items of the
+// table, or empty.
+func Update(t *globaltable.Table, change *Change, epoch uint32, regions func(string) (globaltable.Descriptor, bool), holding string) (*globaltable.Table, error) {
+	if t.Deleted {
+		return nil, NotFound("update table", t.Name)
+	}
+	next := successor(t, epoch)
+	if err := updateSettings(next, change); err != nil {
+		return nil, err
+	}
+	// Removal first: what it refuses, it refuses about replicas as they are.
+	for _, name := range change.Delete {
+		if slices.Contains(change.Create, name) {
+			return nil, invalid(t, "One replica update can be made for a region at a time: "+name)
+		}
+		if err := removeReplica(t, next, name); err != nil {
+			return nil, err
+		}
+	}
+	for _, name := range change.Create {
+		if err := createReplica(t, next, name, regions, holding); err != nil {
+			return nil, err
+		}
+	}
+	if next.Replica(t.Owner) == nil && !slices.ContainsFunc(next.Replicas, staying) {
+		return nil, invalid(t, "The last replica of a table cannot be removed by ReplicaUpdates. Use DeleteTable instead.")
+	}
+	return finish(t, next)
+}
+
+// Remove returns the document after DeleteTable in the region given: its replica is on its way out.
+func Remove(t *globaltable.Table, region string, epoch uint32) (*globaltable.Table, error) {
+	r := t.ReplicaNamed(region)
+	if t.Deleted || r == nil || r.Status == globaltable.CreationFailed {
+		return nil, NotFound("delete table", t.Name)
+	}
+	if t.DeletionProtection {
+		return nil, invalid(t, "Resource cannot be deleted as it is currently protected against deletion. Disable deletion protection first.")
+	}
+	next := successor(t, epoch)
+	if err := removeReplica(t, next, region); err != nil {
+		return nil, err
+	}
+	return finish(t, next)
+}
+
+// Advance returns the document after what the regions have answered. ok is false when there is nothing to do yet.
+func Advance(t *globaltable.Table, answers Answers, epoch uint32) (next *globaltable.Table, ok bool) {
+	next = successor(t, epoch)
+	kept := next.Replicas[:0]
+	for _, r := range next.Replicas {
+		switch r.Status {
+		case globaltable.Creating:
+			if status, why := creation(t, &r, answers); status != globaltable.Creating {
+				r.Status, r.StatusDescription, r.Since, ok = status, why, next.Version, true
+			}
+		case globaltable.Deleting:
+			if answers[r.Origin].Dropped {
+				ok = true
+				continue
+			}
+		}
+		kept = append(kept, r)
+	}
+	if !ok {
+		return nil, false
+	}
+	next.Replicas = kept
+	bury(next)
+	return next, true
+}
+
+// creation says what a replica that is being created becomes. It is active once it and every replica that may have written before they knew of it
+// have adopted the version that made it, all of them empty.
+func creation(t *globaltable.Table, r *globaltable.Replica, answers Answers) (globaltable.Status, string) {
+	status := globaltable.Active
+	for _, o := range Asked(t, r) {
+		switch answers[o].Outcome {
+		case Adopted:
+		case NameTaken:
+			if o == r.Origin {
+				return globaltable.CreationFailed, "A table named " + t.Name + " exists already in " + r.Region + "."
+			}
+		case NotEmpty:
+			return globaltable.CreationFailed, "The table held items in " + t.Replica(o).Region +
+				". This release adds replicas to empty tables only."
+		default:
+			status = globaltable.Creating
+		}
+	}
+	return status, ""
+}
+
+// Asked returns the regions whose answers decide about a replica on its way in or out: for one that is being created, itself and those that serve
+// clients; for one that is being deleted, itself.
+func Asked(t *globaltable.Table, r *globaltable.Replica) []hlc.Origin {
+	out := []hlc.Origin{r.Origin}
+	if r.Status == globaltable.Creating {
+		for _, o := range t.Replicas {
+			if o.Status == globaltable.Active || o.Status == globaltable.Updating {
+				out = append(out, o.Origin)
+			}
+		}
+	}
+	return out
+}
+
+// Describe returns t with a description for each replica on its way in or out: what it waits for. unreachable has the regions that did not answer, waiting what a
+// region that did answer said it waits for.
+func Describe(t *globaltable.Table, answers Answers, unreachable map[hlc.Origin]bool, waiting map[hlc.Origin]string) *globaltable.Table {
+	out := t.Clone()
+	for i := range out.Replicas {
+		r := &out.Replicas[i]
+		if r.Status != globaltable.Creating && r.Status != globaltable.Deleting {
+			continue
+		}
+		var gone, pending []string
+		for _, o := range Asked(t, r) {
+			name := t.Replica(o).Region
+			switch {
+			case unreachable[o]:
+				gone = append(gone, name)
+			case r.Status == globaltable.Creating && answers[o].Outcome == 0:
+				pending = append(pending, name+" to adopt the change")
+			case r.Status == globaltable.Deleting && waiting[o] != "":
+				pending = append(pending, waiting[o])
+			}
+		}
+		var parts []string
+		if len(gone) > 0 {
+			parts = append(parts, "Cannot reach "+strings.Join(gone, ", ")+".")
+		}
+		if len(pending) > 0 {
+			parts = append(parts, "Waiting for "+strings.Join(pending, ", ")+".")
+		}
+		r.StatusDescription = clip(strings.Join(parts, " "))
+	}
+	return out
+}
+
+func clip(s string) string {
+	if len(s) <= globaltable.MaxStatusDescription {
+		return s
+	}
+	return s[:globaltable.MaxStatusDescription]
+}
+
+// successor begins the version after t.
+func successor(t *globaltable.Table, epoch uint32) *globaltable.Table {
+	next := t.Clone()
+	next.Version = globaltable.MakeVersion(epoch, t.Version.Number()+1)
+	next.Predecessor = globaltable.HashTable(t)
+	return next
+}
+
+func finish(t, next *globaltable.Table) (*globaltable.Table, error) {
+	bury(next)
+	if err := next.Validate(); err != nil {
+		return nil, &globaltable.Error{Op: "update table", Resource: t.Name, Kind: globaltable.Invalid, Err: err}
+	}
+	return next, nil
+}
+
+// bury declares a table without replicas dead.
+func bury(t *globaltable.Table) {
+	if len(t.Replicas) == 0 {
+		t.Replicas, t.Deleted = nil, true
+	}
+}
+
+func updateSettings(next *globaltable.Table, change *Change) error {
+	if change.Billing != nil {
+		next.Billing = *change.Billing
+		if next.Billing == globaltable.PayPerRequest {
+			next.Throughput = globaltable.Throughput{}
+		}
+	}
+	if change.Throughput != nil {
+		next.Throughput = *change.Throughput
+	}
+	if next.Billing == globaltable.PayPerRequest && next.Throughput != (globaltable.Throughput{}) {
+		return invalid(next, "One or more parameter values were invalid: Neither ReadCapacityUnits nor WriteCapacityUnits can be "+
+			"specified when BillingMode is PAY_PER_REQUEST")
+	}
+	if change.DeletionProtection != nil {
+		next.DeletionProtection = *change.DeletionProtection
+	}
+	if change.Class != nil {
+		next.Class = *change.Class
+	}
+	for _, k := range change.Untag {
+		delete(next.Tags, k)
+	}
+	if len(change.Tag) > 0 && next.Tags == nil {
+		next.Tags = map[string]string{}
+	}
+	maps.Copy(next.Tags, change.Tag)
+	if len(next.Tags) == 0 {
+		next.Tags = nil
+	}
+	if len(next.Tags) > globaltable.MaxTags {
+		return invalid(next, fmt.Sprintf("One or more parameter values were invalid: Too many tags: the limit is %d", globaltable.MaxTags))
+	}
+	return nil
+}
+
+func createReplica(t, next *globaltable.Table, region string, regions func(string) (globaltable.Descriptor, bool), holding string) error {
+	if old := t.ReplicaNamed(region); old != nil {
+		why := "already has a replica in region: " + region
+		if old.Status == globaltable.CreationFailed {
+			why = "has a replica whose creation failed in region: " + region + ". Delete it first."
+		}
+		return invalid(t, "Failed to create a new replica of table with name: '"+t.Name+"' because it "+why)
+	}
+	d, ok := regions(region)
+	if !ok {
+		return invalid(t, "Failed to create a new replica of table with name: '"+t.Name+"' because the region is not known: "+region)
+	}
+	// One change of the replicas at a time: what a replica on its way out writes is never to be sent to one on its way in.
+	if !t.Settled() {
+		return InUse("update table", t.Name, "updated")
+	}
+	if holding != "" {
+		return invalid(t, "Failed to create a new replica of table with name: '"+t.Name+"' because the table holds items in region: "+holding+
+			". This release adds replicas to empty tables only: add the regions first, or delete all items.")
+	}
+	if slices.ContainsFunc(next.Replicas, func(r globaltable.Replica) bool { return r.Origin == d.Origin }) {
+		return invalid(t, "Only one replica update can be made for a region at a time: "+region)
+	}
+	next.Replicas = append(next.Replicas, globaltable.Replica{Region: d.Name, Origin: d.Origin, Status: globaltable.Creating, Since: next.Version})
+	slices.SortFunc(next.Replicas, func(a, b globaltable.Replica) int { return strings.Compare(a.Region, b.Region) })
+	return nil
+}
+
+func removeReplica(t, next *globaltable.Table, region string) error {
+	r := next.ReplicaNamed(region)
+	switch {
+	case r == nil:
+		return invalid(t, "Failed to delete the replica of table with name: '"+t.Name+"' because it has no replica in region: "+region)
+	case r.Status == globaltable.Deleting:
+		return InUse("delete replica", t.Name, "deleted")
+	case r.Status == globaltable.CreationFailed: // nothing was ever served from it
+		next.Replicas = slices.DeleteFunc(next.Replicas, func(r globaltable.Replica) bool { return r.Region == region })
+		return nil
+	case r.Status == globaltable.Creating: // called off; it has served nobody either, but may hold data
+	case slices.ContainsFunc(t.Replicas, func(r globaltable.Replica) bool { return r.Status == globaltable.Creating }):
+		return InUse("delete replica", t.Name, "updated")
+	}
+	r.Status, r.StatusDescription, r.Since = globaltable.Deleting, "", next.Version
+	return nil
+}
+
+func staying(r globaltable.Replica) bool {
+	return r.Status == globaltable.Active || r.Status == globaltable.Updating
+}
+
+func invalid(t *globaltable.Table, message string) error {
+	return &globaltable.Error{Op: "update table", Resource: t.Name, Kind: globaltable.Invalid, Message: message}
+}
+
+// NotFound is the error about a table that is not in this region.
+func NotFound(op, name string) error {
+	return &globaltable.Error{Op: op, Resource: name, Kind: globaltable.NotFound, Message: "Requested resource not found: Table: " + name + " not found"}
+}
+
+// InUse is the error about a table whose state does not allow op now: it is being "created", "updated" or "deleted".
+func InUse(op, name, state string) error {
+	return &globaltable.Error{Op: op, Resource: name, Kind: globaltable.InUse,
+		Message: "Attempt to change a resource which is still in use: Table is being " + state + ": " + name}
+}
+
+// Exists is the error about a name that is taken in this region.
+func Exists(op, name string) error {
+	return &globaltable.Error{Op: op, Resource: name, Kind: globaltable.Exists, Message: "Table already exists: " + name}
+}

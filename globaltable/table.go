@@ -1,0 +1,258 @@
+package globaltable
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/concordat-db/concordat/conflict"
+	"github.com/concordat-db/concordat/conflict/hlc"
+	"github.com/concordat-db/concordat/globaltable/item"
+)
+
+// Limits of a table's document. They keep every document far below the size of an item.
+const (
+	MinTableNameLen      = 3
+	MaxTableNameLen      = 255
+	MaxKeyNameLen        = 255
+	MaxReplicas          = 64
+	MaxTags              = 50
+	MaxTagKeyLen         = 128  // characters
+	MaxTagValueLen       = 256  // characters
+	MaxStatusDescription = 1024 // bytes
+)
+
+// Status is the state of a table as a region shows it, or of a replica. Its texts are DynamoDB's and part of the document.
+type Status string
+
+// The statuses. CreationFailed is of replicas only.
+const (
+	Creating       Status = "CREATING"
+	Active         Status = "ACTIVE"
+	Updating       Status = "UPDATING"
+	Deleting       Status = "DELETING"
+	CreationFailed Status = "CREATION_FAILED"
+)
+
+// BillingMode is stored and shown; it limits nothing.
+type BillingMode string
+
+// The billing modes.
+const (
+	PayPerRequest BillingMode = "PAY_PER_REQUEST"
+	Provisioned   BillingMode = "PROVISIONED"
+)
+
+// TableClass is stored and shown.
+type TableClass string
+
+// The table classes.
+const (
+	ClassStandard         TableClass = "STANDARD"
+	ClassInfrequentAccess TableClass = "STANDARD_INFREQUENT_ACCESS"
+)
+
+// KeyAttribute is an attribute of the primary key.
+type KeyAttribute struct {
+	Name string    // 1 to 255 bytes
+	Type item.Type // S, N or B
+}
+
+// KeySchema is a table's primary key. It never changes.
+type KeySchema struct {
+	Partition KeyAttribute
+	Sort      *KeyAttribute // nil: none
+}
+
+// Throughput is what PROVISIONED mode declares, in capacity units per second. Zero under PAY_PER_REQUEST.
+type Throughput struct {
+	Read  int64
+	Write int64
+}
+
+// Replica is a region's part of a table.
+type Replica struct {
+	Region            string     // name
+	Origin            hlc.Origin // number
+	Status            Status
+	StatusDescription string  // why; empty when all is well
+	Since             Version // the document's version that gave the replica its Status
+}
+
+// Hash is the SHA-256 of a document's encoding.
+type Hash [sha256.Size]byte
+
+// Table is the document of a table: what it is, where it is, in one version. Only the owner region makes new versions, one after the other,
+// and each names its predecessor by hash. A Table that a catalog gave out is shared: it must not be changed; Clone it.
+type Table struct {
+	ID          TableID
+	Name        string
+	Owner       hlc.Origin
+	Version     Version
+	Predecessor Hash  // of the version before; zero for the first
+	CreatedAt   int64 // Unix milliseconds
+
+	KeySchema          KeySchema
+	Billing            BillingMode
+	Throughput         Throughput
+	DeletionProtection bool
+	Class              TableClass
+	Mode               conflict.Mode
+	Tags               map[string]string // nil: none
+
+	Replicas []Replica // sorted by region name
+	Deleted  bool      // dead for ever: no replicas, and the id is not used again
+}
+
+// Clone returns a deep copy.
+func (t *Table) Clone() *Table {
+	c := *t
+	if s := t.KeySchema.Sort; s != nil {
+		attribute := *s
+		c.KeySchema.Sort = &attribute
+	}
+	c.Tags = maps.Clone(t.Tags)
+	c.Replicas = slices.Clone(t.Replicas)
+	return &c
+}
+
+// Replica returns the replica in the region with the number given; nil if there is none. It points into t.
+func (t *Table) Replica(o hlc.Origin) *Replica {
+	for i := range t.Replicas {
+		if t.Replicas[i].Origin == o {
+			return &t.Replicas[i]
+		}
+	}
+	return nil
+}
+
+// ReplicaNamed is Replica by the region's name.
+func (t *Table) ReplicaNamed(region string) *Replica {
+	for i := range t.Replicas {
+		if t.Replicas[i].Region == region {
+			return &t.Replicas[i]
+		}
+	}
+	return nil
+}
+
+// Settled reports whether no replica is on its way in or out.
+func (t *Table) Settled() bool {
+	return !slices.ContainsFunc(t.Replicas, func(r Replica) bool { return r.Status == Creating || r.Status == Deleting || r.Status == Updating })
+}
+
+// StatusIn returns TableStatus as the region with the number given shows it: Creating, Updating, Active or Deleting. It is empty when
+// the table does not exist there: no replica, or one whose creation failed.
+func (t *Table) StatusIn(o hlc.Origin) Status {
+	r := t.Replica(o)
+	switch {
+	case r == nil || r.Status == CreationFailed:
+		return ""
+	case r.Status == Creating || r.Status == Deleting:
+		return r.Status
+	case t.Settled():
+		return Active
+	}
+	return Updating
+}
+
+// Validate reports all faults of t at once, with kind Invalid. Its texts quote names and tags' keys, never data.
+func (t *Table) Validate() error {
+	var faults []error
+	fault := func(ok bool, format string, args ...any) {
+		if !ok {
+			faults = append(faults, fmt.Errorf(format, args...))
+		}
+	}
+	fault(t.ID > SystemTable, "id is not a table's")
+	fault(t.Owner != 0, "owner is zero")
+	fault(t.Version.Epoch() > 0 && t.Version.Number() > 0, "version %v is not one that an owner issues", t.Version)
+	fault((t.Version.Number() == 1) == (t.Predecessor == Hash{}), "only the first version has no predecessor")
+	fault(t.CreatedAt > 0, "creation time is missing")
+	fault(ValidTableName(t.Name), "table name must have %d to %d letters, digits, '_', '-' and '.'", MinTableNameLen, MaxTableNameLen)
+	faults = append(faults, t.KeySchema.faults()...)
+	fault(t.Billing == PayPerRequest && t.Throughput == Throughput{} || t.Billing == Provisioned && t.Throughput.Read > 0 && t.Throughput.Write > 0,
+		"billing mode must be %s without throughput, or %s with read and write units of at least 1", PayPerRequest, Provisioned)
+	fault(t.Class == ClassStandard || t.Class == ClassInfrequentAccess, "table class %q is not known", t.Class)
+	_, err := conflict.ParseMode(t.Mode.String())
+	fault(err == nil, "merge mode is not known")
+	faults = append(faults, tagFaults(t.Tags)...)
+	faults = append(faults, t.replicaFaults()...)
+	if len(faults) == 0 {
+		return nil
+	}
+	return &Error{Op: "check table", Resource: t.ID.String(), Kind: Invalid, Err: errors.Join(faults...)}
+}
+
+// ValidTableName reports whether name is one that DynamoDB allows.
+func ValidTableName(name string) bool {
+	return len(name) >= MinTableNameLen && len(name) <= MaxTableNameLen && !strings.ContainsFunc(name, func(r rune) bool {
+		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '_' || r == '-' || r == '.')
+	})
+}
+
+func (s KeySchema) faults() []error {
+	attributes := []KeyAttribute{s.Partition}
+	if s.Sort != nil {
+		attributes = append(attributes, *s.Sort)
+	}
+	var faults []error
+	for _, a := range attributes {
+		if a.Name == "" || len(a.Name) > MaxKeyNameLen || !utf8.ValidString(a.Name) {
+			faults = append(faults, fmt.Errorf("the name of a key attribute must have 1 to %d bytes of UTF-8", MaxKeyNameLen))
+		}
+		if a.Type != item.S && a.Type != item.N && a.Type != item.B {
+			faults = append(faults, errors.New("a key attribute must be of type S, N or B"))
+		}
+	}
+	if s.Sort != nil && s.Sort.Name == s.Partition.Name {
+		faults = append(faults, errors.New("partition key and sort key are the same attribute"))
+	}
+	return faults
+}
+
+func tagFaults(tags map[string]string) []error {
+	var faults []error
+	if len(tags) > MaxTags {
+		faults = append(faults, fmt.Errorf("%d tags, at most %d", len(tags), MaxTags))
+	}
+	for k, v := range tags {
+		n := utf8.RuneCountInString(k)
+		if n == 0 || n > MaxTagKeyLen || utf8.RuneCountInString(v) > MaxTagValueLen || !utf8.ValidString(k) || !utf8.ValidString(v) {
+			faults = append(faults, fmt.Errorf("a tag has a key of 1 to %d and a value of at most %d characters", MaxTagKeyLen, MaxTagValueLen))
+			break
+		}
+	}
+	return faults
+}
+
+func (t *Table) replicaFaults() []error {
+	var faults []error
+	fault := func(ok bool, format string, args ...any) {
+		if !ok {
+			faults = append(faults, fmt.Errorf(format, args...))
+		}
+	}
+	fault(t.Deleted == (len(t.Replicas) == 0), "a table has replicas, a dead one none")
+	fault(len(t.Replicas) <= MaxReplicas, "%d replicas, at most %d", len(t.Replicas), MaxReplicas)
+	origins := map[hlc.Origin]bool{}
+	for i, r := range t.Replicas {
+		fault(ValidateRegionName(r.Region) == nil, "replica %d: the region's name is wrong", i)
+		fault(i == 0 || t.Replicas[i-1].Region < r.Region, "replicas are not in the order of their names, or twice in a region")
+		fault(r.Origin != 0 && !origins[r.Origin], "replica %d: the region's number is zero or used twice", i)
+		origins[r.Origin] = true
+		switch r.Status {
+		case Creating, Active, Updating, Deleting, CreationFailed:
+		default:
+			fault(false, "replica %d: status %q is not known", i, r.Status)
+		}
+		fault(r.Since > 0 && r.Since <= t.Version, "replica %d: its status is of version %v", i, r.Since)
+		fault(len(r.StatusDescription) <= MaxStatusDescription && utf8.ValidString(r.StatusDescription),
+			"replica %d: the description is longer than %d bytes, or not UTF-8", i, MaxStatusDescription)
+	}
+	return faults
+}
