@@ -1,0 +1,160 @@
+// Package metrics has the node's Prometheus metrics. The other parts know nothing of it: they call event callbacks, and
+// the node connects those to a Set. No label carries a key or a value of an item.
+package metrics
+
+import (
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// Set is the metrics of one node, in a registry of its own, so that several nodes live in one process.
+type Set struct {
+	registry *prometheus.Registry
+
+	requests *prometheus.CounterVec
+	seconds  *prometheus.HistogramVec
+
+	groups     prometheus.Counter
+	groupSize  prometheus.Histogram
+	batchBytes prometheus.Counter
+
+	applied      *prometheus.CounterVec
+	lag          *prometheus.HistogramVec
+	logReads     *prometheus.CounterVec
+	stops        *prometheus.CounterVec
+	connected    *prometheus.GaugeVec
+	clockOffset  *prometheus.GaugeVec
+	streamResets prometheus.Counter
+	busFailures  prometheus.Counter
+
+	refused  *prometheus.GaugeVec
+	diskFree prometheus.Gauge
+}
+
+// New returns the metrics of the region named.
+func New(region string) *Set {
+	s := &Set{registry: prometheus.NewRegistry()}
+	f := factory{registry: prometheus.WrapRegistererWith(prometheus.Labels{"region": region}, s.registry)}
+	latency := prometheus.ExponentialBuckets(0.0001, 2, 18) // 0.1 ms to 13 s
+	s.requests = f.counters("concordat_dynamodb_requests_total", "DynamoDB requests answered.", "operation", "status")
+	s.seconds = f.histograms("concordat_dynamodb_request_seconds", "Time to answer a DynamoDB request.", latency, "operation")
+	s.groups = f.counter("concordat_commit_groups_total", "Groups committed, each with one disk sync.")
+	s.groupSize = f.histogram("concordat_commit_group_changes", "Changes in a group.", prometheus.ExponentialBuckets(1, 2, 14))
+	s.batchBytes = f.counter("concordat_commit_batch_bytes_total", "Bytes of the store's batches.")
+	s.applied = f.counters("concordat_inbox_changes_applied_total", "Changes of another region applied here.", "origin")
+	s.lag = f.histograms("concordat_inbox_lag_seconds", "From the stamp of a batch's newest change to its durability here.", latency, "origin")
+	s.logReads = f.counters("concordat_inbox_log_entries_read_total", "Entries read from an origin's log instead of its stream.", "origin")
+	s.stops = f.counters("concordat_inbox_lane_stops_total", "Lanes that stopped, by reason.", "origin", "reason")
+	s.connected = f.gauges("concordat_inbox_connected", "Whether the origin can be reached.", "origin")
+	s.clockOffset = f.gauges("concordat_clock_ahead_seconds", "How far this clock is ahead of the peer's.", "peer")
+	s.streamResets = f.counter("concordat_outbox_stream_resets_total", "Streams deleted and filled again from the log.")
+	s.busFailures = f.counter("concordat_outbox_failures_total", "Failed actions on the region's own NATS.")
+	s.refused = f.gauges("concordat_writes_refused", "1 while client writes are refused for the reason.", "reason")
+	s.diskFree = f.gauge("concordat_disk_free_bytes", "Free space of the data directory's file system.")
+	s.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return s
+}
+
+// Handler serves the metrics in Prometheus's text format.
+func (s *Set) Handler() http.Handler { return promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{}) }
+
+// Request counts an answered DynamoDB request.
+func (s *Set) Request(operation string, status int, took time.Duration) {
+	if operation == "" {
+		operation = "unknown"
+	}
+	s.requests.WithLabelValues(operation, strconv.Itoa(status)).Inc()
+	s.seconds.WithLabelValues(operation).Observe(took.Seconds())
+}
+
+// Group counts a durable commit group.
+func (s *Set) Group(changes, batchBytes int) {
+	s.groups.Inc()
+	s.groupSize.Observe(float64(changes))
+	s.batchBytes.Add(float64(batchBytes))
+}
+
+// Applied counts applied changes of an origin.
+func (s *Set) Applied(origin string, changes int, lag time.Duration) {
+	s.applied.WithLabelValues(origin).Add(float64(changes))
+	s.lag.WithLabelValues(origin).Observe(max(0, lag.Seconds()))
+}
+
+// LogRead counts entries read from an origin's log.
+func (s *Set) LogRead(origin string, entries int) {
+	s.logReads.WithLabelValues(origin).Add(float64(entries))
+}
+
+// Stopped counts a lane that stopped.
+func (s *Set) Stopped(origin, reason string) { s.stops.WithLabelValues(origin, reason).Inc() }
+
+// Connected sets whether an origin can be reached.
+func (s *Set) Connected(origin string, is bool) { s.connected.WithLabelValues(origin).Set(number(is)) }
+
+// ClockAhead sets how far this clock is ahead of a peer's.
+func (s *Set) ClockAhead(peer string, by time.Duration) {
+	s.clockOffset.WithLabelValues(peer).Set(by.Seconds())
+}
+
+// StreamReset counts a stream made anew.
+func (s *Set) StreamReset() { s.streamResets.Inc() }
+
+// BusFailed counts a failed action on the region's own NATS.
+func (s *Set) BusFailed() { s.busFailures.Inc() }
+
+// Refused sets whether client writes are refused for a reason.
+func (s *Set) Refused(reason string, is bool) { s.refused.WithLabelValues(reason).Set(number(is)) }
+
+// DiskFree sets the free disk space.
+func (s *Set) DiskFree(bytes uint64) { s.diskFree.Set(float64(bytes)) }
+
+func number(is bool) float64 {
+	if is {
+		return 1
+	}
+	return 0
+}
+
+// factory makes and registers collectors.
+type factory struct{ registry prometheus.Registerer }
+
+func (f factory) counter(name, help string) prometheus.Counter {
+	c := prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
+	f.registry.MustRegister(c)
+	return c
+}
+
+func (f factory) counters(name, help string, labels ...string) *prometheus.CounterVec {
+	c := prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
+	f.registry.MustRegister(c)
+	return c
+}
+
+func (f factory) gauge(name, help string) prometheus.Gauge {
+	g := prometheus.NewGauge(prometheus.GaugeOpts{Name: name, Help: help})
+	f.registry.MustRegister(g)
+	return g
+}
+
+func (f factory) gauges(name, help string, labels ...string) *prometheus.GaugeVec {
+	g := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: help}, labels)
+	f.registry.MustRegister(g)
+	return g
+}
+
+func (f factory) histogram(name, help string, buckets []float64) prometheus.Histogram {
+	h := prometheus.NewHistogram(prometheus.HistogramOpts{Name: name, Help: help, Buckets: buckets})
+	f.registry.MustRegister(h)
+	return h
+}
+
+func (f factory) histograms(name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
+	h := prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: name, Help: help, Buckets: buckets}, labels)
+	f.registry.MustRegister(h)
+	return h
+}
