@@ -1,0 +1,76 @@
+// Package admin is the node's HTTP API for operators: status, health, metrics, the console, and the OpenAPI document that describes it.
+package admin
+
+// Status is what a node knows of itself and its peers. It is the body of GET /v1/status.
+type Status struct {
+	Region  Region   `json:"region"`
+	Version string   `json:"version"`
+	Ready   bool     `json:"ready"`             // serves reads and writes
+	Refused []string `json:"refused,omitempty"` // why client writes are refused now, if they are
+	Pairs   []Pair   `json:"pairs"`             // replication, for each ordered pair of regions
+	Tables  []Table  `json:"tables"`
+	Lanes   []Lane   `json:"lanes"` // this region's own change log
+}
+
+// Region is this region.
+type Region struct {
+	Name         string `json:"name"`
+	Jurisdiction string `json:"jurisdiction"`
+	Origin       uint16 `json:"origin"`
+	Incarnation  uint64 `json:"incarnation"`
+}
+
+// The states of a pair.
+const (
+	StateIdle         = "idle"         // connected, everything applied, nothing came lately
+	StateLive         = "live"         // connected, changes come and are applied
+	StateCatchingUp   = "catching up"  // connected, behind, and applying
+	StateStalled      = "stalled"      // connected, behind, and not applying: see Detail
+	StateDisconnected = "disconnected" // the origin cannot be reached: see Detail
+	StateGossip       = "reported"     // not a pair of this region: known from heartbeats
+)
+
+// Pair is the replication from one region to another.
+type Pair struct {
+	From   string `json:"from"`
+	To     string `json:"to"`
+	State  string `json:"state"`
+	Detail string `json:"detail,omitempty"`
+	// LagMillis is, to this region, the time from the stamp of the newest change applied lately to its durability here; null when nothing came lately.
+	LagMillis *float64 `json:"lagMillis"`
+	// BehindEntries is how many log entries of From are not yet applied, to this region.
+	BehindEntries uint64 `json:"behindEntries"`
+	// WatermarkAgeMillis is the age of the moment up to which To has certainly applied everything of From; null if never.
+	WatermarkAgeMillis *float64 `json:"watermarkAgeMillis"`
+}
+
+// Table is a table as this region sees it.
+type Table struct {
+	Name     string    `json:"name"`
+	ID       string    `json:"id"`
+	Owner    string    `json:"owner"`
+	Version  string    `json:"version"`
+	Status   string    `json:"status"`
+	Items    int64     `json:"items"`
+	Bytes    int64     `json:"bytes"`
+	Digest   string    `json:"digest"` // of all live items: equal in converged regions
+	Replicas []Replica `json:"replicas"`
+}
+
+// Replica is a region of a table.
+type Replica struct {
+	Region string `json:"region"`
+	Status string `json:"status"`
+	Detail string `json:"detail,omitempty"`
+}
+
+// Lane is one sequence of this region's change log.
+type Lane struct {
+	ID        string            `json:"id"`
+	Regions   []string          `json:"regions"`
+	Head      uint64            `json:"head"`      // newest entry
+	Entries   uint64            `json:"entries"`   // kept in the log
+	Bytes     int64             `json:"bytes"`     // about
+	Live      bool              `json:"live"`      // the stream is open to peers
+	Confirmed map[string]uint64 `json:"confirmed"` // by peer: durably applied there
+}
