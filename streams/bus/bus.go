@@ -60,7 +60,7 @@ type Link interface {
 	// Pull delivers the lane's messages in stream order until ctx is done or the link or the consumer fails. It keeps requests for about
 	// windowBytes outstanding, so that a long link stays full. deliver may block: nothing beyond the window is fetched then.
 	Pull(ctx context.Context, lane globaltable.LaneID, windowBytes int, deliver func(Message)) error
-	// Request asks the origin's peer service and calls each with every part of the answer, in order. The error is the handler's (a *RemoteError),
+	// Request asks the origin's peer service and calls each with every part of the answer, in order; each part is the receiver's to keep. The error is the handler's (a *RemoteError),
 	// the link's or ctx's.
 	Request(ctx context.Context, request []byte, each func(part []byte) error) error
 	// Probe checks that this peer's credential can do no more than it should: it returns an error if any of a list of forbidden actions

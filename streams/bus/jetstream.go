@@ -1,0 +1,167 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/rs/zerolog"
+
+	"github.com/concordat-db/concordat/globaltable"
+)
+
+// Bounds of a peer's consumer.
+const (
+	maxAckPending   = 1 << 16          // messages delivered and not acknowledged; then delivery stops
+	maxPullRequests = 64               // waiting at once
+	maxPullBytes    = 64 << 20         // of one request
+	maxPullExpires  = time.Minute      // of one request
+	ackWait         = 10 * time.Minute // a link drops what is delivered again, and a new one rewinds: redelivery by time is the last resort
+)
+
+// jetHome is the Home that Embedded and External share: JetStream over one connection of the region's own user.
+type jetHome struct {
+	region   string
+	nc       *nats.Conn
+	js       jetstream.JetStream
+	replicas int
+	log      zerolog.Logger
+	out      *publisher
+	desk     *answerer
+
+	lanes sync.Mutex // one change of streams or consumers at a time
+	reset chan struct{}
+}
+
+// newJetHome takes the connection over. It starts the publisher and the answerer; close stops them and closes the connection.
+func newJetHome(region string, nc *nats.Conn, replicas int, log zerolog.Logger, reset chan struct{}) (*jetHome, error) {
+	js, err := jetstream.New(nc, jetstream.WithPublishAsyncMaxPending(2*maxPendingMessages), jetstream.WithPublishAsyncTimeout(publishTimeout))
+	if err != nil {
+		return nil, err
+	}
+	h := &jetHome{region: region, nc: nc, js: js, replicas: replicas, log: log, reset: reset}
+	if h.desk, err = newAnswerer(nc, log, h.rewindLane); err != nil {
+		return nil, err
+	}
+	h.out = startPublisher(js, func() { signal(reset) })
+	return h, nil
+}
+
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default: // one is waiting already, and says the same
+	}
+}
+
+func (h *jetHome) Reset() <-chan struct{} { return h.reset }
+
+func (h *jetHome) Serve(ctx context.Context, handler Handler) error {
+	return h.desk.serve(ctx, handler)
+}
+
+func (h *jetHome) Publish(ctx context.Context, id globaltable.LaneID, msg []byte, done func(error)) error {
+	return h.out.publish(ctx, id, msg, done)
+}
+
+func (h *jetHome) Close() error {
+	h.desk.close()
+	h.out.close()
+	h.nc.Close()
+	return nil
+}
+
+func (h *jetHome) ResetLane(ctx context.Context, lane LaneSpec) error {
+	if lane.MaxBytes <= 0 {
+		return h.fault("reset lane", lane.ID, globaltable.Invalid, errors.New("MaxBytes is not positive"))
+	}
+	h.lanes.Lock()
+	defer h.lanes.Unlock()
+	if err := h.deleteStream(ctx, lane.ID); err != nil {
+		return h.fault("reset lane", lane.ID, globaltable.Unavailable, err)
+	}
+	h.out.forget(lane.ID)
+	_, err := h.js.CreateStream(ctx, jetstream.StreamConfig{
+		Name: streamName(lane.ID), Subjects: []string{laneSubject(lane.ID)},
+		Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardOld, Storage: jetstream.FileStorage,
+		MaxBytes: lane.MaxBytes, Replicas: h.replicas,
+	})
+	if err != nil {
+		return h.fault("reset lane", lane.ID, globaltable.Unavailable, err)
+	}
+	return nil
+}
+
+func (h *jetHome) OpenLane(ctx context.Context, lane LaneSpec) error {
+	h.lanes.Lock()
+	defer h.lanes.Unlock()
+	stream, err := h.js.Stream(ctx, streamName(lane.ID))
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return h.fault("open lane", lane.ID, globaltable.NotFound, ErrNoLane)
+	}
+	if err != nil {
+		return h.fault("open lane", lane.ID, globaltable.Unavailable, err)
+	}
+	names := stream.ConsumerNames(ctx)
+	for name := range names.Name() {
+		if !slices.Contains(lane.Peers, name) {
+			if err := stream.DeleteConsumer(ctx, name); err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
+				return h.fault("open lane", lane.ID, globaltable.Unavailable, err)
+			}
+		}
+	}
+	if err := names.Err(); err != nil {
+		return h.fault("open lane", lane.ID, globaltable.Unavailable, err)
+	}
+	for _, peer := range lane.Peers {
+		if err := globaltable.ValidateRegionName(peer); err != nil {
+			return h.fault("open lane", lane.ID, globaltable.Invalid, err)
+		}
+		_, err := stream.CreateOrUpdateConsumer(ctx, jetstream.ConsumerConfig{
+			Durable: peer, DeliverPolicy: jetstream.DeliverAllPolicy, AckPolicy: jetstream.AckAllPolicy, AckWait: ackWait, MaxDeliver: -1,
+			MaxAckPending: maxAckPending, MaxWaiting: maxPullRequests, MaxRequestExpires: maxPullExpires, MaxRequestMaxBytes: maxPullBytes,
+		})
+		if err != nil {
+			return h.fault("open lane", lane.ID, globaltable.Unavailable, err)
+		}
+	}
+	return nil
+}
+
+func (h *jetHome) RemoveLane(ctx context.Context, id globaltable.LaneID) error {
+	h.lanes.Lock()
+	defer h.lanes.Unlock()
+	if err := h.deleteStream(ctx, id); err != nil {
+		return h.fault("remove lane", id, globaltable.Unavailable, err)
+	}
+	h.out.forget(id)
+	return nil
+}
+
+func (h *jetHome) deleteStream(ctx context.Context, id globaltable.LaneID) error {
+	if err := h.js.DeleteStream(ctx, streamName(id)); err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
+		return err
+	}
+	return nil
+}
+
+// rewindLane sets a peer's consumer back to its first unacknowledged message, so that a link that begins again gets the lane in order and
+// at once: without it, what was under way when the last link broke would come after ackWait, behind what follows it.
+func (h *jetHome) rewindLane(ctx context.Context, peer string, lane globaltable.LaneID) error {
+	h.lanes.Lock()
+	defer h.lanes.Unlock()
+	_, err := h.js.ResetConsumer(ctx, streamName(lane), peer)
+	if errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, nats.ErrNoResponders) {
+		return ErrNoConsumer
+	}
+	return err
+}
+
+func (h *jetHome) fault(op string, id globaltable.LaneID, kind globaltable.Kind, err error) error {
+	return &globaltable.Error{Op: op, Resource: fmt.Sprintf("lane %s of %s", id, h.region), Kind: kind, Err: err}
+}

@@ -1,0 +1,247 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/concordat-db/concordat/globaltable"
+)
+
+// A window is kept full by several requests at once, each for a part of it: while one is used up and asked for again, which takes a round trip,
+// the others flow. A request is for one message of the greatest size at least, because one that is greater than what is left of a request ends it.
+const (
+	pullsPerWindow  = 4
+	minPullBytes    = serverMaxPayload + 4096
+	pullBatch       = 4096 // messages of one request
+	pullExpires     = 30 * time.Second
+	pullHeartbeat   = 5 * time.Second
+	pullSilence     = 3 * pullHeartbeat           // without a message or heartbeat for so long, the link is given up
+	pullOverdue     = pullExpires + pullHeartbeat // a request without an end by then is over: its last word was lost
+	pullStatusSlack = 256                         // statuses and heartbeats that may wait beside the messages
+)
+
+var errPulling = errors.New("bus: the lane is being pulled already")
+
+// Pull is Link.Pull. It first has the origin rewind the consumer to what was not acknowledged, so order holds over
+// reconnections. Within one Pull a message comes once: what JetStream delivers again is dropped.
+func (l *natsLink) Pull(ctx context.Context, lane globaltable.LaneID, windowBytes int, deliver func(Message)) error {
+	l.mu.Lock()
+	busy := l.pulling[lane]
+	l.pulling[lane] = true
+	l.mu.Unlock()
+	if busy {
+		return errPulling
+	}
+	defer func() {
+		l.mu.Lock()
+		delete(l.pulling, lane)
+		l.mu.Unlock()
+	}()
+	if err := l.rewind(ctx, lane); err != nil {
+		return l.fault("pull", err)
+	}
+	lost, err := l.session()
+	if err != nil {
+		return l.fault("pull", err)
+	}
+	p := newPuller(l, lane, windowBytes, deliver)
+	defer p.end()
+	if err := p.run(ctx, lost); err != nil {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		return l.fault("pull", err)
+	}
+	return nil
+}
+
+func (l *natsLink) rewind(ctx context.Context, lane globaltable.LaneID) error {
+	answer, text, err := l.control(ctx, frame{verb: verbRewind, lane: lane})
+	switch {
+	case err != nil:
+		return err
+	case answer.verb == verbEnd:
+		return nil
+	case answer.verb == verbIdle:
+		return ErrNoConsumer
+	case answer.verb == verbBusy:
+		return ErrBusy
+	}
+	return &RemoteError{Message: string(text)}
+}
+
+// puller is the state of one Pull.
+type puller struct {
+	link    *natsLink
+	subject string // of requests for messages
+	reply   string // prefix of reply subjects; each request has one of its own
+	deliver func(Message)
+	request []byte // body of each request
+	bytes   int    // that one request asks for
+
+	inbox    chan *nats.Msg
+	pulls    []*pull
+	asked    int    // requests made
+	sequence uint64 // of the stream, delivered last
+}
+
+// pull is one request: it ends when the server says so, or when it has brought as much as was asked for.
+type pull struct {
+	sub      *nats.Subscription
+	messages int // still to come at most
+	bytes    int // still to come at most, as the server counts
+	deadline time.Time
+}
+
+func newPuller(l *natsLink, lane globaltable.LaneID, windowBytes int, deliver func(Message)) *puller {
+	p := &puller{link: l, deliver: deliver, subject: fetchPrefix + streamName(lane) + "." + l.cfg.Region,
+		reply: l.nc.NewInbox(), bytes: min(max(windowBytes/pullsPerWindow, minPullBytes), maxPullBytes)}
+	pulls := min(max(windowBytes/p.bytes, 1), pullsPerWindow)
+	p.pulls = make([]*pull, pulls)
+	p.inbox = make(chan *nats.Msg, pulls*pullBatch+pullStatusSlack)
+	p.request = fmt.Appendf(nil, `{"batch":%d,"max_bytes":%d,"expires":%d,"idle_heartbeat":%d}`, pullBatch, p.bytes, pullExpires, pullHeartbeat)
+	return p
+}
+
+// run asks, delivers and asks again until something fails.
+func (p *puller) run(ctx context.Context, lost <-chan struct{}) error {
+	silence := time.NewTimer(pullSilence)
+	defer silence.Stop()
+	for {
+		if err := p.ask(); err != nil {
+			return err
+		}
+		select {
+		case m := <-p.inbox:
+			if err := p.take(m); err != nil {
+				return err
+			}
+			silence.Reset(pullSilence)
+		case <-lost:
+			return p.link.lostError()
+		case <-silence.C:
+			return fmt.Errorf("%w: no heartbeat of the consumer", ErrLinkLost)
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+}
+
+// ask puts a request in each free place.
+func (p *puller) ask() error {
+	for i, old := range p.pulls {
+		if old != nil && old.messages > 0 && old.bytes > 0 {
+			continue
+		}
+		if old != nil {
+			_ = old.sub.Unsubscribe() // nothing more comes; fails only without a connection
+		}
+		p.asked++
+		reply := p.reply + "." + strconv.Itoa(p.asked)
+		sub, err := p.link.nc.ChanSubscribe(reply, p.inbox)
+		if err != nil {
+			return err
+		}
+		p.pulls[i] = &pull{sub: sub, messages: pullBatch, bytes: p.bytes, deadline: time.Now().Add(pullOverdue)}
+		if err := p.link.nc.PublishRequest(p.subject, reply, p.request); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// take handles a message of the lane or a status of the server.
+func (p *puller) take(m *nats.Msg) error {
+	var from *pull
+	for _, candidate := range p.pulls {
+		if candidate.sub == m.Sub {
+			from = candidate
+		}
+	}
+	if from == nil {
+		return nil // of a request that was over: an end that came twice
+	}
+	if status := m.Header.Get(statusHeader); status != "" && len(m.Data) == 0 {
+		return p.status(from, status, m.Header.Get("Description"))
+	}
+	from.messages--
+	from.bytes -= len(m.Subject) + len(m.Reply) + len(m.Data)
+	sequence, ok := streamSequence(m.Reply)
+	if !ok {
+		return fmt.Errorf("%w: a message without an acknowledgement subject", errFrame)
+	}
+	if sequence <= p.sequence {
+		return nil
+	}
+	p.sequence = sequence
+	ackSubject, nc := m.Reply, p.link.nc
+	p.deliver(Message{Data: m.Data, Ack: func() error { return nc.Publish(ackSubject, nil) }})
+	return nil
+}
+
+// status handles what the server says about a request.
+func (p *puller) status(from *pull, status, description string) error {
+	switch status {
+	case "100": // heartbeat
+		if time.Now().After(from.deadline) {
+			from.messages = 0
+		}
+		return nil
+	case "404", "408":
+		from.messages = 0
+		return nil
+	case "409":
+		switch description {
+		case "Batch Completed", "Message Size Exceeds MaxBytes":
+			from.messages = 0
+			return nil
+		case "Consumer Deleted":
+			return ErrNoConsumer
+		}
+	case statusNoResponders:
+		return ErrNoConsumer
+	}
+	return fmt.Errorf("consumer: %s %s", status, description)
+}
+
+func (p *puller) end() {
+	for _, pull := range p.pulls {
+		if pull != nil {
+			_ = pull.sub.Unsubscribe() // fails only without a connection
+		}
+	}
+}
+
+// streamSequence returns the stream's sequence from an acknowledgement subject, in its short form of 9 tokens or its long one of 11 or more:
+//
+//	$JS.ACK.<stream>.<consumer>.<delivered>.<stream sequence>.<consumer sequence>.<time>.<pending>
+//	$JS.ACK.<domain>.<account>.<stream>.<consumer>.<delivered>.<stream sequence>…
+func streamSequence(subject string) (sequence uint64, ok bool) {
+	if !strings.HasPrefix(subject, fetchedReplies) {
+		return 0, false
+	}
+	tokens := strings.Count(subject, ".") + 1
+	at := 5
+	switch {
+	case tokens >= 11:
+		at = 7
+	case tokens != 9:
+		return 0, false
+	}
+	rest := subject
+	for range at {
+		_, rest, _ = strings.Cut(rest, ".")
+	}
+	number, _, _ := strings.Cut(rest, ".")
+	n, err := strconv.ParseUint(number, 10, 64)
+	return n, err == nil
+}
