@@ -11,7 +11,7 @@ type OpKind uint8
 // The operations of a delta.
 const (
 	OpReset          OpKind = 1 // whole-item write: Value is the item (item.Item), or empty for a delete
-	OpSetCell        OpKind = 2 // attribute Name is set to Value (item.Value)
+	OpSetCell        OpKind = 2 // attribute Name is set to Value (item.Value); both empty: only the item's presence is written
 	OpRemoveCell     OpKind = 3 // attribute Name is removed
 	OpAddNumber      OpKind = 4 // contribution: Value (a number) is added to the counter Name
 	OpAddElements    OpKind = 5 // contribution: the elements of Value (a set) are added to the set Name
@@ -35,7 +35,7 @@ const (
 type Op struct {
 	Kind  OpKind
 	Type  TypeTag
-	Name  []byte // attribute name; empty for OpReset
+	Name  []byte // attribute name; see OpKind for when it is empty
 	Value []byte // see OpKind
 }
 

@@ -1,6 +1,10 @@
 package conflict
 
 import (
+	"bytes"
+	"cmp"
+	"slices"
+
 	"github.com/concordat-db/concordat/conflict/hlc"
 	"github.com/concordat-db/concordat/conflict/vector"
 	"github.com/concordat-db/concordat/globaltable/item"
@@ -21,28 +25,224 @@ type Cell struct {
 	Value   item.Value // empty if Removed, and for the presence
 }
 
-// Record is a stored item: PROTOCOL.md section 1. The zero value is a record that was never written.
+// Record is a stored item. The zero value is a record that was never written. Records are immutable, their slices shared.
+//
+// # The lattice
+//
+// Regions write the same key without asking each other, and their changes arrive in any order, some twice, some inside a
+// whole record. All replicas must end with the same record whatever happened on the way, so a record is an element of a
+// join-semilattice, and there is one way only in which records change: Join.
+//
+//   - Reset is ordered by stamp; Join keeps the greater.
+//   - A cell is ordered by stamp; for each name Join keeps the greater. Cells with a stamp below Reset's are dropped. One
+//     at exactly Reset's stamp belongs to that put and stays.
+//   - Vector is joined by origin.
+//
+// Each of the three is a maximum under a total order, or a filter by such a maximum that grows with it, hence commutative,
+// associative and idempotent. This holds only while the orders are total over everything that distinguishes two
+// values. Equal stamps should mean equal writes; after a fault they may not, and a tie decided by less than
+// everything (or by rules that take each pair for itself, "removal beats value, greater value beats smaller") is a divergence that waits. So ties go
+// on to removal, then value, then context and floor, by bytes, and the winner is taken whole, never mixed from both.
+//
+// # Presence
+//
+// An item exists when its presence cell, the one with the empty name, is live. Each write but a delete stamps it. Without it
+// an item that lost its last attribute could not be told from one deleted, and an update concurrent with a delete
+// would leave attributes without an item.
+//
+// # What was rejected
+//
+// Merging by each table's mode: two regions that learn of a change of mode at different times would diverge. The mode
+// decides how writes are recorded (see Mode) and never reaches this code.
 type Record struct {
 	Reset  Write         // the latest whole-item write; zero stamp: none
 	Cells  []Cell        // sorted by name, one for each name, none older than Reset
 	Vector vector.Vector // greatest stamp of each origin that the record's writes had seen, those of Reset and Cells included
 }
 
-// Class says how a change relates to the record that it was applied to. It decides nothing: a change is always joined.
-type Class uint8
+// Live reports whether the item exists.
+func (r *Record) Live() bool {
+	return len(r.Cells) > 0 && len(r.Cells[0].Name) == 0 && !r.Cells[0].Removed
+}
 
-// The classes.
-const (
-	Duplicate  Class = 1 // the record's vector covers the change already
-	Causal     Class = 2 // the writer had seen all that the record has seen
-	Concurrent Class = 3 // neither
-)
+// find returns the index of the cell with the name given, or where it belongs.
+func (r *Record) find(name []byte) (int, bool) {
+	return slices.BinarySearchFunc(r.Cells, name, func(c Cell, n []byte) int { return bytes.Compare(c.Name, n) })
+}
 
-// Result says what Apply did.
-type Result struct {
-	Class      Class
-	Changed    bool // the encoded record is another one than before, be it only in its vector
-	LiveBefore bool // the item existed
-	LiveAfter  bool // the item exists
-	Lost       bool // a write of the change is not in the record, because that holds or has dropped it for a greater stamp
+// set puts a cell, in place of one with its name.
+func (r *Record) set(c Cell) {
+	i, found := r.find(c.Name)
+	if found {
+		r.Cells[i] = c
+		return
+	}
+	r.Cells = slices.Insert(r.Cells, i, c)
+}
+
+// Delta returns c as a record, its operations applied in order: applying c is joining this. The record has views of c. The
+// error is ErrUnsupported for operations that this version does not merge, so that a receiver stops and does not skip
+// them; ErrCorrupt for an item that is none.
+func (c *Change) Delta() (Record, error) {
+	w := c.write()
+	r := Record{Vector: c.Context.With(c.Dot)}
+	for i := range c.Ops {
+		op := &c.Ops[i]
+		if kind, message := op.fault(); kind != nil {
+			return Record{}, &Error{Op: "apply change", Kind: kind, Message: message}
+		}
+		if op.Type != TypeRegister {
+			return Record{}, &Error{Op: "apply change", Kind: ErrUnsupported, Message: "attribute with a merge type"}
+		}
+		switch op.Kind {
+		case OpReset:
+			r.Reset = w
+			var err error
+			if r.Cells, err = cellsOf(op.Value, w); err != nil {
+				return Record{}, err
+			}
+		case OpSetCell, OpRemoveCell:
+			r.set(Cell{Write: w})
+			if len(op.Name) > 0 {
+				r.set(Cell{Name: op.Name, Write: w, Removed: op.Kind == OpRemoveCell, Value: op.Value})
+			}
+		default:
+			return Record{}, &Error{Op: "apply change", Kind: ErrUnsupported, Message: "contribution"}
+		}
+	}
+	return r, nil
+}
+
+// cellsOf returns the presence and the attributes of an item written whole by w; no cells for the empty item of a delete.
+func cellsOf(it item.Item, w Write) ([]Cell, error) {
+	if len(it) == 0 {
+		return nil, nil
+	}
+	n := it.Len()
+	cells := make([]Cell, 1, min(n, len(it))+1)
+	cells[0] = Cell{Write: w}
+	ordered := true
+	it.Each(func(name []byte, v item.Value) bool {
+		// The first comparison is with the presence's empty name, so that no attribute passes for it.
+		ordered = bytes.Compare(name, cells[len(cells)-1].Name) > 0
+		cells = append(cells, Cell{Name: name, Write: w, Value: v})
+		return ordered
+	})
+	if !ordered || len(cells) != n+1 {
+		return nil, &Error{Op: "read item", Kind: ErrCorrupt, Message: "attributes out of order or missing"}
+	}
+	return cells, nil
+}
+
+// Join is the one merge: the least record that is at or above both. It is commutative, associative and idempotent. The result
+// shares memory with both.
+func Join(a, b Record) Record {
+	r := Record{Reset: a.Reset, Vector: a.Vector.Join(b.Vector)}
+	if compareWrites(&a.Reset, &b.Reset) < 0 {
+		r.Reset = b.Reset
+	}
+	r.Cells = make([]Cell, 0, max(len(a.Cells), len(b.Cells)))
+	keep := func(c *Cell) {
+		if !c.Stamp.Less(r.Reset.Stamp) {
+			r.Cells = append(r.Cells, *c)
+		}
+	}
+	i, j := 0, 0
+	for i < len(a.Cells) && j < len(b.Cells) {
+		x, y := &a.Cells[i], &b.Cells[j]
+		order := bytes.Compare(x.Name, y.Name)
+		switch {
+		case order < 0:
+			keep(x)
+		case order > 0:
+			keep(y)
+		case compareCells(x, y) < 0:
+			keep(y)
+		default:
+			keep(x)
+		}
+		if order <= 0 {
+			i++
+		}
+		if order >= 0 {
+			j++
+		}
+	}
+	for ; i < len(a.Cells); i++ {
+		keep(&a.Cells[i])
+	}
+	for ; j < len(b.Cells); j++ {
+		keep(&b.Cells[j])
+	}
+	return r
+}
+
+// compareCells orders two cells of one name: by stamp (time, then origin), then a removal above a value, then by everything
+// else, so that only equal cells are equal.
+func compareCells(a, b *Cell) int {
+	if c := a.Stamp.Compare(b.Stamp); c != 0 {
+		return c
+	}
+	if a.Removed != b.Removed {
+		if a.Removed {
+			return 1
+		}
+		return -1
+	}
+	if c := bytes.Compare(a.Value, b.Value); c != 0 {
+		return c
+	}
+	return compareWrites(&a.Write, &b.Write)
+}
+
+// compareWrites orders by stamp, then context, then floor: total.
+func compareWrites(a, b *Write) int {
+	if c := a.Stamp.Compare(b.Stamp); c != 0 {
+		return c
+	}
+	if c := slices.CompareFunc(a.Context, b.Context, compareEntries); c != 0 {
+		return c
+	}
+	return cmp.Compare(a.Floor, b.Floor)
+}
+
+func compareEntries(a, b hlc.Stamp) int {
+	if c := cmp.Compare(a.Origin, b.Origin); c != 0 {
+		return c
+	}
+	return cmp.Compare(a.Time, b.Time)
+}
+
+// implies reports whether a vector that counts w has an entry of s's origin at or above s.
+func (w *Write) implies(s hlc.Stamp) bool {
+	return s.Origin == 0 || w.Stamp.Origin == s.Origin && s.Time <= w.Stamp.Time || w.Context.Contains(s)
+}
+
+// implied returns v raised to what w implies. A stamp of no region (an expiry) is no entry.
+func (w *Write) implied(v vector.Vector) vector.Vector {
+	if w.Stamp.Origin != 0 {
+		v = v.With(w.Stamp)
+	}
+	return v.Join(w.Context)
+}
+
+// settle returns w without context and floor if both are at or below the purge frontier p: nothing that they could tell
+// apart arrives any more.
+func (w Write) settle(p hlc.Timestamp) Write {
+	if w.Floor > p || slices.ContainsFunc(w.Context, func(s hlc.Stamp) bool { return s.Time > p }) {
+		return w
+	}
+	return Write{Stamp: w.Stamp}
+}
+
+// settle is what only a local write does at the purge frontier p: it drops the entries of the vector at or below p, and contexts
+// and floors as Write.settle. It shares nothing that it changes.
+func (r *Record) settle(p hlc.Timestamp) Record {
+	out := Record{Reset: r.Reset.settle(p), Cells: slices.Clone(r.Cells), Vector: r.Vector.Above(p)}
+	out.Vector = out.Reset.implied(out.Vector)
+	for i := range out.Cells {
+		out.Cells[i].Write = out.Cells[i].Write.settle(p)
+		out.Vector = out.Cells[i].implied(out.Vector)
+	}
+	return out
 }

@@ -108,8 +108,7 @@ func (c *Clock) Reserve(ahead time.Duration) (bound Timestamp, needed bool) {
 	if at.Add(ahead/2) <= c.reserved {
 		return c.reserved, false
 	}
-	// A bound that repeats the one before would leave a last stamp above it.
-	c.reserved = max(at, c.reserved, at.Add(ahead))
+	c.reserved = max(c.reserved, at.Add(ahead))
 	return c.reserved, true
 }
 

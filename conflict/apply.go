@@ -1,0 +1,262 @@
+package conflict
+
+import (
+	"bytes"
+
+	"github.com/concordat-db/concordat/conflict/hlc"
+	"github.com/concordat-db/concordat/conflict/vector"
+	"github.com/concordat-db/concordat/globaltable/item"
+)
+
+// Class says how a change relates to the record that it was applied to. It decides nothing: a change is always joined.
+type Class uint8
+
+// The classes.
+const (
+	Duplicate  Class = 1 // the record's vector covers the change already
+	Causal     Class = 2 // the writer had seen all that the record has seen
+	Concurrent Class = 3 // neither
+)
+
+func (c Class) String() string {
+	switch c {
+	case Duplicate:
+		return "duplicate"
+	case Causal:
+		return "causal"
+	case Concurrent:
+		return "concurrent"
+	}
+	return "none"
+}
+
+// Result says what Apply did.
+type Result struct {
+	Class      Class
+	Changed    bool // the encoded record is another one than before, be it only in its vector
+	LiveBefore bool // the item existed
+	LiveAfter  bool // the item exists
+	Lost       bool // a write of the change, the presence apart, is not in the record: a greater stamp is, or the record is reset above it
+}
+
+// Apply joins a change into the encoded record current (empty: absent) and appends the record that results to dst, changed
+// or not; dst and current do not overlap. next shares no memory with current and c. The error is that of DecodeRecord or of
+// Change.Delta; nothing is appended then. A change from a peer is checked with Check first: Apply stores its values as they are.
+//
+// The common case, one whole put or delete on a record in uniform form, copies bytes and decodes no item, and does not allocate unless a
+// vector is involved.
+func Apply(dst, current []byte, c *Change) (next []byte, r Result, err error) {
+	return apply(dst, current, c, false)
+}
+
+// ApplyLocal is Apply for a write of this region. Beyond joining it drops what is at or below the purge frontier c.Floor: entries
+// of the vector, and contexts and floors of settled writes. Only local writes may do that: they carry the floor to the
+// peers, which thereby know what the write's context has left out.
+func ApplyLocal(dst, current []byte, c *Change) (next []byte, r Result, err error) {
+	return apply(dst, current, c, true)
+}
+
+func apply(dst, current []byte, c *Change, local bool) ([]byte, Result, error) {
+	if len(c.Ops) == 1 && c.Ops[0].Kind == OpReset {
+		if next, r, ok, err := applyReset(dst, current, c, local); ok || err != nil {
+			return next, r, err
+		}
+	}
+	return applyDecoded(dst, current, c, local)
+}
+
+// applyDecoded is apply without a short way: decode, join, encode.
+func applyDecoded(dst, current []byte, c *Change, local bool) ([]byte, Result, error) {
+	before, err := DecodeRecord(current)
+	if err != nil {
+		return dst, Result{}, err
+	}
+	delta, err := c.Delta()
+	if err != nil {
+		return dst, Result{}, err
+	}
+	after := Join(before, delta)
+	r := Result{
+		Class:      c.classify(before.Vector),
+		LiveBefore: before.Live(),
+		LiveAfter:  after.Live(),
+		Lost:       after.lacks(&delta),
+	}
+	if local {
+		after = after.settle(c.Floor)
+	}
+	n := len(dst)
+	dst = AppendRecord(dst, &after)
+	r.Changed = !bytes.Equal(dst[n:], current)
+	return dst, r, nil
+}
+
+// lacks reports whether a reset or attribute that delta wrote is not in r.
+func (r *Record) lacks(delta *Record) bool {
+	if !delta.Reset.Stamp.IsZero() && delta.Reset.Stamp != r.Reset.Stamp {
+		return true
+	}
+	for i := range delta.Cells {
+		c := &delta.Cells[i]
+		if len(c.Name) == 0 {
+			continue
+		}
+		if j, found := r.find(c.Name); !found || r.Cells[j].Stamp != c.Stamp {
+			return true
+		}
+	}
+	return false
+}
+
+// applyReset is apply for a whole put or delete on a record that is absent or in uniform form. ok is false, and nothing was
+// done, if it is another case after all.
+func applyReset(dst, current []byte, c *Change, local bool) (next []byte, r Result, ok bool, err error) {
+	op := &c.Ops[0]
+	if kind, _ := op.fault(); kind != nil {
+		return dst, r, false, nil
+	}
+	h := head{uniform: true}
+	if len(current) > 0 {
+		if h, err = readHead(current); err != nil {
+			return dst, r, false, err
+		}
+	}
+	if !h.uniform || h.write.Stamp == c.Dot {
+		return dst, r, false, nil
+	}
+	r = Result{Class: h.classify(c), LiveBefore: h.live, LiveAfter: len(op.Value) > 0}
+	w := c.write()
+	if h.write.Stamp.Less(c.Dot) {
+		drop := hlc.Timestamp(0)
+		if local {
+			drop, w = c.Floor, w.settle(c.Floor)
+		}
+		rest := unimplied(nil, &w, drop, h.write.Stamp)
+		rest = unimplied(rest, &w, drop, h.write.Context...)
+		rest = unimplied(rest, &w, drop, h.rest...)
+		dst = appendUniform(dst, &w, rest, r.LiveAfter)
+		r.Changed = true
+		return append(dst, op.Value...), r, true, nil
+	}
+	if local {
+		return dst, Result{}, false, nil // a clock that runs back: rare enough for the long way
+	}
+	rest := unimplied(h.rest, &h.write, 0, c.Dot)
+	rest = unimplied(rest, &h.write, 0, c.Context...)
+	r.LiveAfter, r.Lost, r.Changed = h.live, true, !rest.Equal(h.rest)
+	if !r.Changed {
+		return append(dst, current...), r, true, nil
+	}
+	return append(appendUniform(dst, &h.write, rest, h.live), h.body...), r, true, nil
+}
+
+// unimplied returns rest raised to those of the entries that are above drop and not implied by w.
+func unimplied(rest vector.Vector, w *Write, drop hlc.Timestamp, entries ...hlc.Stamp) vector.Vector {
+	for _, s := range entries {
+		if s.Time > drop && !w.implies(s) {
+			rest = rest.With(s)
+		}
+	}
+	return rest
+}
+
+// classify returns c's class on a record with the vector given.
+func (c *Change) classify(v vector.Vector) Class {
+	if v.Contains(c.Dot) {
+		return Duplicate
+	}
+	for _, s := range v {
+		if !c.seen(s) {
+			return Concurrent
+		}
+	}
+	return Causal
+}
+
+// classify is Change.classify on a record in uniform form, without putting its vector together.
+func (h *head) classify(c *Change) Class {
+	if h.rest.Contains(c.Dot) || !h.write.Stamp.IsZero() && h.write.implies(c.Dot) {
+		return Duplicate
+	}
+	class := c.classify(h.rest)
+	if class == Causal {
+		class = c.classify(h.write.Context)
+	}
+	if class == Causal && h.write.Stamp.Origin != 0 && !c.seen(h.write.Stamp) {
+		class = Concurrent
+	}
+	return class
+}
+
+// JoinEncoded appends the encoding of the join of two encoded records to dst, which overlaps neither: for exchanges. On an error
+// nothing is appended. A record from a peer is checked with CheckRecord first.
+func JoinEncoded(dst, a, b []byte) ([]byte, error) {
+	if len(a) == 0 || bytes.Equal(a, b) {
+		return append(dst, b...), nil
+	}
+	if len(b) == 0 {
+		return append(dst, a...), nil
+	}
+	x, err := DecodeRecord(a)
+	if err != nil {
+		return dst, err
+	}
+	y, err := DecodeRecord(b)
+	if err != nil {
+		return dst, err
+	}
+	r := Join(x, y)
+	return AppendRecord(dst, &r), nil
+}
+
+// VectorOf returns the vector of an encoded record.
+func VectorOf(encoded []byte) (vector.Vector, error) {
+	if len(encoded) == 0 {
+		return nil, nil
+	}
+	h, err := readHead(encoded)
+	if err != nil {
+		return nil, err
+	}
+	return h.vector(), nil
+}
+
+// ContextOf returns the context of a write that the region self makes on the record current, at its purge frontier floor: what the
+// record has seen of other origins, above floor.
+func ContextOf(current []byte, self hlc.Origin, floor hlc.Timestamp) (vector.Vector, error) {
+	if len(current) == 0 {
+		return nil, nil
+	}
+	// What most writes find: a record that this region alone wrote.
+	if h, err := readHead(current); err == nil && h.uniform && h.write.Stamp.Origin == self && len(h.write.Context)+len(h.rest) == 0 {
+		return nil, nil
+	}
+	v, err := VectorOf(current)
+	if err != nil {
+		return nil, err
+	}
+	return v.Above(floor).Without(self), nil
+}
+
+// ItemOf returns the item of an encoded record. live is false, and the item nil, if it does not exist. The item of a record in uniform form
+// is a view of encoded; else it is built.
+func ItemOf(encoded []byte) (it item.Item, live bool, err error) {
+	if len(encoded) == 0 {
+		return nil, false, nil
+	}
+	h, err := readHead(encoded)
+	if err != nil {
+		return nil, false, err
+	}
+	if h.uniform {
+		if !h.live {
+			return nil, false, nil
+		}
+		return h.body, true, nil
+	}
+	r, err := decodeGeneral(h)
+	if err != nil || !r.Live() {
+		return nil, false, err
+	}
+	return appendAttributes(nil, r.Cells), true, nil
+}

@@ -1,0 +1,395 @@
+package conflict
+
+import (
+	"bytes"
+	"encoding/binary"
+	"slices"
+
+	"github.com/concordat-db/concordat/conflict/hlc"
+	"github.com/concordat-db/concordat/conflict/vector"
+	"github.com/concordat-db/concordat/globaltable/item"
+)
+
+// The encoding of a record, version 1. No bytes at all are the record that was never written. Otherwise
+//
+//	version ‖ flags ‖ body
+//
+// and the body has one of two forms. The uniform one is a whole put or delete that nothing newer touched: reset and all cells at one
+// stamp. It is what LWW tables hold, and it has the item as package item encodes it, so that reading is slicing:
+//
+//	uniform   stamp ‖ [context] ‖ [floor] ‖ [rest of the vector] ‖ [sections] ‖ item, to the end (empty: a tombstone)
+//	general   writes ‖ [rest of the vector] ‖ [sections] ‖ reset ‖ cells
+//	writes    count ‖ (stamp ‖ flags ‖ [context] ‖ [floor])*, ascending: each distinct write once
+//	reset     uvarint: 0 is none, else 1 + index of its write
+//	cells     count ‖ (name (bytes) ‖ uvarint (2 × index of its write + removed) ‖ [value (bytes)])*, by name
+//
+// The presence and removals have no value. Of the vector only what the writes do not imply is stored, its times relative to the
+// greatest write's. A record that one region wrote under LWW is thus its item and 12 bytes.
+//
+// Sections are count ‖ (tag ‖ bytes)*: the place for counter runs and observations, element adds and removals, siblings and expiry. This
+// version knows none. It refuses a record that has one: to skip it would lose what it holds at the next merge.
+//
+// A record has exactly one encoding, and decoding refuses any other: replicas with equal records are byte-identical.
+const (
+	recordVersion = 1
+
+	recordGeneral  = 1 << 0 // else uniform
+	recordLive     = 1 << 1 // uniform: there is an item
+	recordContext  = 1 << 2 // uniform: context of the write
+	recordFloor    = 1 << 3 // uniform: floor of the write
+	recordRest     = 1 << 4 // rest of the vector
+	recordSections = 1 << 5
+	recordFlags    = recordGeneral | recordLive | recordContext | recordFloor | recordRest | recordSections
+
+	writeContext = 1 << 0
+	writeFloor   = 1 << 1
+
+	minWriteLen = hlc.StampLen + 1
+	minCellLen  = 2
+)
+
+// head is the decoded front of an encoded record.
+type head struct {
+	uniform bool
+	live    bool          // uniform: there is an item
+	write   Write         // uniform: the only one
+	writes  []Write       // general: ascending
+	rest    vector.Vector // of the vector, what the writes do not imply
+	body    []byte        // uniform: the item; general: from the reset on
+}
+
+// readHead reads the front of b, which is not empty. For a record in uniform form it allocates only for vectors.
+func readHead(b []byte) (h head, err error) {
+	r := reader{b: b}
+	if v := r.byte(); v != recordVersion {
+		r.fail(ErrUnsupported, "version of the encoding is not known")
+	}
+	flags := r.byte()
+	if flags&^recordFlags != 0 {
+		r.fail(ErrUnsupported, "flag is not known")
+	}
+	base := hlc.Timestamp(0)
+	if h.uniform = flags&recordGeneral == 0; h.uniform {
+		h.live = flags&recordLive != 0
+		h.write = r.context(r.stamp(), flags&recordContext != 0, flags&recordFloor != 0)
+		base = h.write.Stamp.Time
+	} else {
+		if flags&(recordLive|recordContext|recordFloor) != 0 {
+			r.fail(ErrCorrupt, "flag of another form")
+		}
+		if h.writes = r.writes(); len(h.writes) > 0 {
+			base = h.writes[len(h.writes)-1].Stamp.Time
+		}
+	}
+	if flags&recordRest != 0 {
+		h.rest = r.vector(base)
+	}
+	if flags&recordSections != 0 {
+		r.fail(ErrUnsupported, "section is not known")
+	}
+	for _, s := range h.rest {
+		if h.implies(s) {
+			r.fail(ErrCorrupt, "vector entry that a write implies")
+		}
+	}
+	if h.uniform && h.live != (len(r.b) > 0) {
+		r.fail(ErrCorrupt, "item missing, or bytes after the end")
+	}
+	h.body = r.b[:len(r.b):len(r.b)]
+	return h, r.err("decode record")
+}
+
+// implies reports whether the writes imply a vector entry at or above s.
+func (h *head) implies(s hlc.Stamp) bool {
+	if h.uniform {
+		return h.write.implies(s)
+	}
+	return slices.ContainsFunc(h.writes, func(w Write) bool { return w.implies(s) })
+}
+
+// vector puts the whole vector together.
+func (h *head) vector() vector.Vector {
+	v := h.write.implied(h.rest)
+	for i := range h.writes {
+		v = h.writes[i].implied(v)
+	}
+	return v
+}
+
+// DecodeRecord decodes b, all of it; no bytes give the zero record. The record has views of b. The values of cells are not looked
+// into: CheckRecord does that. The error is ErrCorrupt or ErrUnsupported.
+func DecodeRecord(b []byte) (Record, error) {
+	if len(b) == 0 {
+		return Record{}, nil
+	}
+	h, err := readHead(b)
+	if err != nil {
+		return Record{}, err
+	}
+	if !h.uniform {
+		return decodeGeneral(h)
+	}
+	cells, err := cellsOf(h.body, h.write)
+	if err != nil {
+		return Record{}, err
+	}
+	return Record{Reset: h.write, Cells: cells, Vector: h.vector()}, nil
+}
+
+func decodeGeneral(h head) (Record, error) {
+	r := reader{b: h.body}
+	used := make([]bool, len(h.writes))
+	rec := Record{Vector: h.vector()}
+	if i := r.uvarint(); i > uint64(len(h.writes)) {
+		r.fail(ErrCorrupt, "reset without its write")
+	} else if i > 0 {
+		rec.Reset, used[i-1] = h.writes[i-1], true
+	}
+	n := r.count(minCellLen)
+	rec.Cells = make([]Cell, 0, n)
+	for range n {
+		c := r.cell(h.writes, used)
+		if r.kind != nil {
+			break
+		}
+		if last := len(rec.Cells) - 1; last >= 0 && bytes.Compare(rec.Cells[last].Name, c.Name) >= 0 {
+			r.fail(ErrCorrupt, "cells out of order")
+		}
+		if c.Stamp.Less(rec.Reset.Stamp) {
+			r.fail(ErrCorrupt, "cell older than the reset")
+		}
+		rec.Cells = append(rec.Cells, c)
+	}
+	switch {
+	case slices.Contains(used, false):
+		r.fail(ErrCorrupt, "write of nothing")
+	case len(r.b) > 0:
+		r.fail(ErrCorrupt, "bytes after the end")
+	case rec.uniform() || rec.isZero():
+		r.fail(ErrCorrupt, "not the shortest form")
+	}
+	if r.kind != nil {
+		return Record{}, r.err("decode record")
+	}
+	return rec, nil
+}
+
+// writes reads the table of writes.
+func (r *reader) writes() []Write {
+	n := r.count(minWriteLen)
+	writes := make([]Write, 0, n)
+	for range n {
+		stamp, flags := r.stamp(), r.byte()
+		if flags&^(writeContext|writeFloor) != 0 {
+			r.fail(ErrUnsupported, "flag of a write is not known")
+		}
+		w := r.context(stamp, flags&writeContext != 0, flags&writeFloor != 0)
+		if r.kind != nil {
+			return nil
+		}
+		if last := len(writes) - 1; last >= 0 && compareWrites(&writes[last], &w) >= 0 {
+			r.fail(ErrCorrupt, "writes out of order")
+		}
+		writes = append(writes, w)
+	}
+	return writes
+}
+
+// cell reads a cell and marks its write as used.
+func (r *reader) cell(writes []Write, used []bool) Cell {
+	c := Cell{Name: r.bytes()}
+	i := r.uvarint()
+	c.Removed = i&1 != 0
+	if i >>= 1; i >= uint64(len(writes)) {
+		r.fail(ErrCorrupt, "cell without its write")
+		return Cell{}
+	}
+	c.Write, used[i] = writes[i], true
+	if !c.Removed && len(c.Name) > 0 {
+		if c.Value = r.bytes(); len(c.Value) == 0 {
+			r.fail(ErrCorrupt, "empty value")
+		}
+	}
+	return c
+}
+
+// CheckRecord checks all of an encoded record, items and values included: for records from peers and backups. The error is ErrCorrupt or
+// ErrUnsupported.
+func CheckRecord(b []byte) error {
+	r, err := DecodeRecord(b)
+	if err != nil || len(b) == 0 {
+		return err
+	}
+	fail := func(cause error) error {
+		return &Error{Op: "check record", Kind: ErrCorrupt, Message: "item or value", Err: cause}
+	}
+	if h, err := readHead(b); err == nil && h.uniform {
+		if !h.live {
+			return nil
+		}
+		if err := item.CheckItem(h.body); err != nil {
+			return fail(err)
+		}
+		return nil
+	}
+	for i := range r.Cells {
+		if c := &r.Cells[i]; len(c.Value) > 0 {
+			if err := item.CheckValue(c.Value); err != nil {
+				return fail(err)
+			}
+		}
+	}
+	return nil
+}
+
+// uniform reports whether r is one whole put or delete.
+func (r *Record) uniform() bool {
+	if r.Reset.Stamp.IsZero() {
+		return false
+	}
+	if len(r.Cells) == 0 {
+		return true
+	}
+	if len(r.Cells[0].Name) != 0 {
+		return false
+	}
+	for i := range r.Cells {
+		if c := &r.Cells[i]; c.Removed || compareWrites(&c.Write, &r.Reset) != 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// isZero reports whether r was never written.
+func (r *Record) isZero() bool {
+	return r.Reset.Stamp.IsZero() && len(r.Cells) == 0 && len(r.Vector) == 0
+}
+
+// AppendRecord appends the encoding of r; nothing for the zero record.
+func AppendRecord(dst []byte, r *Record) []byte {
+	switch {
+	case r.uniform():
+		rest := unimplied(nil, &r.Reset, 0, r.Vector...)
+		dst = appendUniform(dst, &r.Reset, rest, len(r.Cells) > 0)
+		return appendAttributes(dst, r.Cells)
+	case r.isZero():
+		return dst
+	}
+	return appendGeneral(dst, r)
+}
+
+// appendUniform appends a record in uniform form but for the item, which the caller appends if it is live.
+func appendUniform(dst []byte, w *Write, rest vector.Vector, live bool) []byte {
+	var flags byte
+	if live {
+		flags |= recordLive
+	}
+	if len(w.Context) > 0 {
+		flags |= recordContext
+	}
+	if w.Floor != 0 {
+		flags |= recordFloor
+	}
+	if len(rest) > 0 {
+		flags |= recordRest
+	}
+	dst = append(dst, recordVersion, flags)
+	dst = appendContext(w.Stamp.Append(dst), w)
+	return appendRest(dst, w.Stamp.Time, rest)
+}
+
+func appendRest(dst []byte, base hlc.Timestamp, rest vector.Vector) []byte {
+	if len(rest) == 0 {
+		return dst
+	}
+	return appendVector(dst, base, rest)
+}
+
+// appendAttributes appends the item that the cells of a live record are; nothing for no cells.
+func appendAttributes(dst []byte, cells []Cell) []byte {
+	if len(cells) == 0 {
+		return dst
+	}
+	var b item.Builder
+	for i := range cells[1:] {
+		if c := &cells[i+1]; !c.Removed {
+			b.Add(c.Name, c.Value)
+		}
+	}
+	out, err := b.AppendItem(dst)
+	if err != nil {
+		// Names are sorted and distinct in any record that Join, Delta or DecodeRecord made.
+		panic("conflict: record with a name twice: " + err.Error())
+	}
+	return out
+}
+
+func appendGeneral(dst []byte, r *Record) []byte {
+	writes := make([]*Write, 0, len(r.Cells)+1)
+	if !r.Reset.Stamp.IsZero() {
+		writes = append(writes, &r.Reset)
+	}
+	for i := range r.Cells {
+		writes = append(writes, &r.Cells[i].Write)
+	}
+	slices.SortFunc(writes, compareWrites)
+	writes = slices.CompactFunc(writes, func(a, b *Write) bool { return compareWrites(a, b) == 0 })
+	index := func(w *Write) uint64 {
+		i, _ := slices.BinarySearchFunc(writes, w, compareWrites)
+		return uint64(i)
+	}
+	var rest vector.Vector
+	for _, s := range r.Vector {
+		if !slices.ContainsFunc(writes, func(w *Write) bool { return w.implies(s) }) {
+			rest = append(rest, s)
+		}
+	}
+	flags := byte(recordGeneral)
+	if len(rest) > 0 {
+		flags |= recordRest
+	}
+	dst = append(dst, recordVersion, flags)
+	dst = binary.AppendUvarint(dst, uint64(len(writes)))
+	for _, w := range writes {
+		dst = appendWrite(dst, w)
+	}
+	base := hlc.Timestamp(0)
+	if len(writes) > 0 {
+		base = writes[len(writes)-1].Stamp.Time
+	}
+	dst = appendRest(dst, base, rest)
+	if r.Reset.Stamp.IsZero() {
+		dst = append(dst, 0)
+	} else {
+		dst = binary.AppendUvarint(dst, index(&r.Reset)+1)
+	}
+	dst = binary.AppendUvarint(dst, uint64(len(r.Cells)))
+	for i := range r.Cells {
+		dst = appendCell(dst, &r.Cells[i], index(&r.Cells[i].Write))
+	}
+	return dst
+}
+
+func appendWrite(dst []byte, w *Write) []byte {
+	var flags byte
+	if len(w.Context) > 0 {
+		flags |= writeContext
+	}
+	if w.Floor != 0 {
+		flags |= writeFloor
+	}
+	return appendContext(append(w.Stamp.Append(dst), flags), w)
+}
+
+func appendCell(dst []byte, c *Cell, write uint64) []byte {
+	dst = appendBytes(dst, c.Name)
+	if c.Removed {
+		return binary.AppendUvarint(dst, write<<1|1)
+	}
+	dst = binary.AppendUvarint(dst, write<<1)
+	if len(c.Name) == 0 {
+		return dst
+	}
+	return appendBytes(dst, c.Value)
+}
