@@ -17,76 +17,181 @@ const (
 	BS   Type = 10 // binary set
 )
 
-// String returns DynamoDB's descriptor of the type, for example "S".
-func (t Type) String() string { panic("unfinished") }
+// descriptors are DynamoDB's names of the types.
+var descriptors = [...]string{S: "S", N: "N", B: "B", BOOL: "BOOL", NULL: "NULL", M: "M", L: "L", SS: "SS", NS: "NS", BS: "BS"}
+
+// String returns DynamoDB's descriptor of the type, for example "S"; "?" for what is no type.
+func (t Type) String() string {
+	if t < S || t > BS {
+		return "?"
+	}
+	return descriptors[t]
+}
 
 // IsSet reports whether t is SS, NS or BS.
 func (t Type) IsSet() bool { return t >= SS && t <= BS }
 
 // Elem returns the type of the elements of a set type; zero for any other.
-func (t Type) Elem() Type { panic("unfinished") }
+func (t Type) Elem() Type {
+	if !t.IsSet() {
+		return 0
+	}
+	return t - SS + S
+}
 
 // ParseType is the inverse of String.
-func ParseType(s string) (Type, bool) { panic("unfinished") }
+func ParseType[T string | []byte](descriptor T) (Type, bool) {
+	switch string(descriptor) {
+	case "S":
+		return S, true
+	case "N":
+		return N, true
+	case "B":
+		return B, true
+	case "BOOL":
+		return BOOL, true
+	case "NULL":
+		return NULL, true
+	case "M":
+		return M, true
+	case "L":
+		return L, true
+	case "SS":
+		return SS, true
+	case "NS":
+		return NS, true
+	case "BS":
+		return BS, true
+	}
+	return 0, false
+}
 
-// Value is one encoded attribute value.
+// Value is one encoded attribute value. Equal values are equal bytes.
 type Value []byte
 
 // Type returns the type of v; zero if v is empty.
-func (v Value) Type() Type { panic("unfinished") }
+func (v Value) Type() Type {
+	if len(v) == 0 {
+		return 0
+	}
+	return Type(v[0])
+}
+
+// body returns what follows the length of a value that has one.
+func (v Value) body() []byte {
+	_, w := uvarint(v[1:])
+	return v[1+w:]
+}
 
 // Bytes returns the payload of an S or B: a view of v. It is nil for any other type.
-func (v Value) Bytes() []byte { panic("unfinished") }
+func (v Value) Bytes() []byte {
+	if t := v.Type(); t != S && t != B {
+		return nil
+	}
+	return v.body()
+}
 
 // Bool returns the truth of a BOOL; false for any other type.
-func (v Value) Bool() bool { panic("unfinished") }
+func (v Value) Bool() bool { return v.Type() == BOOL && v[1] == 1 }
 
 // Number returns the number of an N: a view of v. It is nil for any other type.
-func (v Value) Number() Number { panic("unfinished") }
+func (v Value) Number() Number {
+	if v.Type() != N {
+		return nil
+	}
+	return Number(v.body())
+}
 
 // Len returns the number of bytes of an S or B, of entries of an M, of elements of an L or a set; 0 for any other type.
-func (v Value) Len() int { panic("unfinished") }
+func (v Value) Len() int {
+	switch v.Type() {
+	case S, B:
+		return len(v.body())
+	case M, L, SS, NS, BS:
+		n, _ := uvarint(v.body())
+		return n
+	}
+	return 0
+}
 
-// Get returns the value of an entry of an M: a view of v.
-func (v Value) Get(name []byte) (Value, bool) { panic("unfinished") }
+// Get returns the value of an entry of an M: a view of v. ok is false when v is no M or has no such entry.
+func (v Value) Get(name []byte) (e Value, ok bool) {
+	if v.Type() != M {
+		return nil, false
+	}
+	return entries(v.body()).get(name)
+}
 
-// Each calls f for each entry of an M, in the order of names, until f returns false. It gives views of v.
-func (v Value) Each(f func(name []byte, v Value) bool) { panic("unfinished") }
+// Each calls f for each entry of an M, in the order of names, until f returns false. It gives views of v. On another type it
+// does nothing.
+func (v Value) Each(f func(name []byte, v Value) bool) {
+	if v.Type() == M {
+		entries(v.body()).each(f)
+	}
+}
 
-// Elements calls f for each element of an L, in its order, or of a set, ascending, until f returns false. It gives views of v.
-func (v Value) Elements(f func(v Value) bool) { panic("unfinished") }
+// Elements calls f for each element of an L, in its order, or of a set, ascending, until f returns false. It gives views of v,
+// and can be ranged over: for e := range v.Elements. On another type it does nothing.
+func (v Value) Elements(f func(v Value) bool) {
+	if t := v.Type(); t != L && !t.IsSet() {
+		return
+	}
+	body := v.body()
+	count, w := uvarint(body)
+	rest := body[w:]
+	for ; count > 0; count-- {
+		var e Value
+		e, rest = split(rest)
+		if !f(e) {
+			return
+		}
+	}
+}
 
-// At returns element i of an L or a set: a view of v. ok is false when i is out of range.
-func (v Value) At(i int) (e Value, ok bool) { panic("unfinished") }
+// At returns element i of an L or a set: a view of v. ok is false when there is none. It takes time proportional to i.
+func (v Value) At(i int) (e Value, ok bool) {
+	if i < 0 {
+		return nil, false
+	}
+	for x := range v.Elements {
+		if i == 0 {
+			return x, true
+		}
+		i--
+	}
+	return nil, false
+}
 
-// Size returns DynamoDB's size of v in bytes.
-func (v Value) Size() int { panic("unfinished") }
-
-// Item is one encoded item.
+// Item is one encoded item. Equal items are equal bytes. A nil Item has no attributes.
 type Item []byte
 
+func (it Item) entries() entries { return entries(it[1:]) }
+
 // Len returns the number of attributes.
-func (it Item) Len() int { panic("unfinished") }
+func (it Item) Len() int {
+	if len(it) == 0 {
+		return 0
+	}
+	return it.entries().len()
+}
 
 // Get returns the value of the attribute: a view of it.
-func (it Item) Get(name []byte) (Value, bool) { panic("unfinished") }
+func (it Item) Get(name []byte) (Value, bool) {
+	if len(it) == 0 {
+		return nil, false
+	}
+	return it.entries().get(name)
+}
 
 // GetString is Get for a name that is a string.
-func (it Item) GetString(name string) (Value, bool) { panic("unfinished") }
+func (it Item) GetString(name string) (Value, bool) {
+	return it.Get([]byte(name)) // no copy: the compiler sees that it is only read
+}
 
-// Each calls f for each attribute, in the order of names, until f returns false. It gives views of it.
-func (it Item) Each(f func(name []byte, v Value) bool) { panic("unfinished") }
-
-// Size returns DynamoDB's size of the item in bytes: names and values.
-func (it Item) Size() int { panic("unfinished") }
-
-// CheckItem reports whether b is exactly one item as this package encodes it: structure, order, canonical form, UTF-8,
-// nesting. It is for bytes from peers and from disk. The error is an *Error of class Corrupt. It never panics.
-func CheckItem(b []byte) error { panic("unfinished") }
-
-// CheckValue is CheckItem for one value.
-func CheckValue(b []byte) error { panic("unfinished") }
-
-// SplitValue returns the value at the start of b and what follows it. It checks only that the value lies within b;
-// CheckValue checks the rest.
-func SplitValue(b []byte) (v Value, rest []byte, err error) { panic("unfinished") }
+// Each calls f for each attribute, in the order of names, until f returns false. It gives views of it, and can be ranged
+// over: for name, v := range it.Each.
+func (it Item) Each(f func(name []byte, v Value) bool) {
+	if len(it) > 0 {
+		it.entries().each(f)
+	}
+}

@@ -1,22 +1,194 @@
 package item
 
+import (
+	"bytes"
+	"encoding/binary"
+	"unicode/utf8"
+
+	"github.com/cespare/xxhash/v2"
+)
+
 // Key is an encoded primary key: 8 bytes, big-endian, xxhash64 of the encoded partition key; the encoded partition key; the
 // encoded sort key if the table has one.
+//
+// A part is its type's tag, then the Number of an N, or the bytes of an S or B with each 0x00 written 0x00 0xff, and 0x00 0x01
+// at the end. So a part tells its own end, and parts of one type order as their values do: an S by its UTF-8 bytes, a B by
+// unsigned bytes, an N as a number. Keys of a partition are adjacent and in the order of their sort keys; partitions
+// lie in the order of their hashes, so that buckets of digests, segments of scans and shards are ranges.
 type Key []byte
 
+const hashLen = 8
+
+const (
+	partEscape = 0xff // after 0x00: the payload goes on with a 0x00
+	partEnd    = 0x01 // after 0x00: the part ends
+)
+
 // AppendKey appends the key of the values given; sort is nil if the table has none. With sort nil it is also the common
-// prefix of all keys of a partition. The error is an *Error: not S, N or B, empty, or too large.
-func AppendKey(dst []byte, partition, sort Value) (Key, error) { panic("unfinished") }
+// prefix of all keys of a partition. The error is an *Error: not S, N or B, empty, or too large; dst is returned as it was.
+// CheckKeyValue has the texts that name the attribute.
+func AppendKey(dst []byte, partition, sort Value) (Key, error) {
+	start := len(dst)
+	out := append(dst, 0, 0, 0, 0, 0, 0, 0, 0)
+	out, err := appendPart(out, partition, MaxPartitionKeySize)
+	if err != nil {
+		return dst, err
+	}
+	binary.BigEndian.PutUint64(out[start:], xxhash.Sum64(out[start+hashLen:]))
+	if sort != nil {
+		if out, err = appendPart(out, sort, MaxSortKeySize); err != nil {
+			return dst, err
+		}
+	}
+	return out, nil
+}
+
+// appendPart appends one value of a key.
+func appendPart(dst []byte, v Value, limit int) ([]byte, error) {
+	switch v.Type() {
+	case N:
+		dst = append(dst, byte(N))
+		return append(dst, v.Number()...), nil
+	case S, B:
+	default:
+		return dst, errKeyType
+	}
+	payload := v.Bytes()
+	if len(payload) == 0 {
+		return dst, errKeyEmpty
+	}
+	if len(payload) > limit {
+		return dst, keySizeFault(limit)
+	}
+	dst = append(dst, v[0])
+	for {
+		i := bytes.IndexByte(payload, 0)
+		if i < 0 {
+			break
+		}
+		dst = append(dst, payload[:i]...)
+		dst = append(dst, 0, partEscape)
+		payload = payload[i+1:]
+	}
+	dst = append(dst, payload...)
+	return append(dst, 0, partEnd), nil
+}
+
+func keySizeFault(limit int) error {
+	if limit == MaxSortKeySize {
+		return errRangeKeySize
+	}
+	return errHashKeySize
+}
 
 // DecodeKey is the inverse of AppendKey, and checks k fully. The error is an *Error of class Corrupt. sort is nil without one.
-func DecodeKey(k []byte, hasSort bool) (partition, sort Value, err error) { panic("unfinished") }
+// The values have memory of their own.
+func DecodeKey(k []byte, hasSort bool) (partition, sort Value, err error) {
+	if len(k) < hashLen {
+		return nil, nil, corrupt("key is too short")
+	}
+	rest := k[hashLen:]
+	partition, n, err := decodePart(rest, MaxPartitionKeySize)
+	if err != nil {
+		return nil, nil, err
+	}
+	if xxhash.Sum64(rest[:n]) != binary.BigEndian.Uint64(k) {
+		return nil, nil, corrupt("key has a wrong hash")
+	}
+	rest = rest[n:]
+	if hasSort {
+		if sort, n, err = decodePart(rest, MaxSortKeySize); err != nil {
+			return nil, nil, err
+		}
+		rest = rest[n:]
+	}
+	if len(rest) > 0 {
+		return nil, nil, corrupt("key is too long")
+	}
+	return partition, sort, nil
+}
+
+// decodePart decodes the part at the start of b and returns its length there.
+func decodePart(b []byte, limit int) (v Value, n int, err error) {
+	if len(b) == 0 {
+		return nil, 0, corrupt("key ends early")
+	}
+	t := Type(b[0])
+	switch t {
+	case N:
+		n, ok := numberAt(b[1:])
+		if !ok {
+			return nil, 0, corrupt("number in a key")
+		}
+		return AppendNumber(nil, Number(b[1:1+n])), 1 + n, nil
+	case S, B:
+	default:
+		return nil, 0, corrupt("type in a key")
+	}
+	payload, n, ok := unescapePart(b[1:])
+	switch {
+	case !ok:
+		return nil, 0, corrupt("escape in a key")
+	case len(payload) == 0 || len(payload) > limit:
+		return nil, 0, corrupt("length of a key")
+	case t == S && !utf8.Valid(payload):
+		return nil, 0, corrupt("key is not UTF-8")
+	}
+	return appendSized(make([]byte, 0, len(payload)+4), t, payload), 1 + n, nil
+}
+
+// unescapePart returns the payload of an S or B at the start of b, a view of b where nothing is escaped, and the number of
+// bytes that it takes there with its end.
+func unescapePart(b []byte) (payload []byte, n int, ok bool) {
+	for {
+		i := bytes.IndexByte(b[n:], 0)
+		if i < 0 || n+i+1 >= len(b) {
+			return nil, 0, false
+		}
+		run := b[n : n+i]
+		mark := b[n+i+1]
+		n += i + 2
+		switch {
+		case mark == partEnd && payload == nil:
+			return run, n, true
+		case mark == partEnd:
+			return append(payload, run...), n, true
+		case mark == partEscape:
+			payload = append(append(payload, run...), 0)
+		default:
+			return nil, 0, false
+		}
+	}
+}
 
 // Hash returns the hash of the partition key. k is at least 8 bytes long.
-func (k Key) Hash() uint64 { panic("unfinished") }
+func (k Key) Hash() uint64 { return binary.BigEndian.Uint64(k) }
 
-// Bucket returns the upper bits of the hash: 0 to 1<<bits - 1. Buckets are ranges of keys.
+// Bucket returns the upper bits of the hash, bits of them (0 to 62): 0 to 1<<bits - 1. A bucket is a range of keys.
 func (k Key) Bucket(bits int) int { return int(k.Hash() >> (64 - bits)) }
 
 // CheckKeyValue checks the value of the key attribute name: its type is want, it is not empty, it is at most limit bytes long
-// (MaxPartitionKeySize or MaxSortKeySize). The error is an *Error with DynamoDB's text for PutItem.
-func CheckKeyValue(name string, v Value, want Type, limit int) error { panic("unfinished") }
+// (MaxPartitionKeySize or MaxSortKeySize). v is nil if the item has none. The error is an *Error with DynamoDB's text for PutItem.
+func CheckKeyValue(name string, v Value, want Type, limit int) error {
+	if v == nil {
+		return quoting(Validation, invalidPrefix+"Missing the key ", name, " in the item")
+	}
+	if v.Type() != want {
+		return quoting(Validation, invalidPrefix+"Type mismatch for key ", name, " expected: "+want.String()+" actual: "+v.Type().String())
+	}
+	if want == N {
+		return nil
+	}
+	if v.Len() == 0 {
+		kind := "string"
+		if want == B {
+			kind = "binary"
+		}
+		return quoting(Validation, "One or more parameter values are not valid. The AttributeValue for a key attribute cannot contain an empty "+
+			kind+" value. Key: ", name, "")
+	}
+	if v.Len() > limit {
+		return keySizeFault(limit)
+	}
+	return nil
+}
