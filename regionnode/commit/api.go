@@ -58,10 +58,10 @@ type Remote struct {
 
 // RemoteResult counts what became of the changes of a Remote.
 type RemoteResult struct {
-	Applied   int // merged, with an effect
+	Applied   int // merged, nothing of it lost
 	Duplicate int // already known
-	Lost      int // merged without an effect on the item: a concurrent or later write won
-	Voided    int // dropped: the item may not be here, or its table is unknown
+	Lost      int // merged, but at least one write of the change was beaten by a greater stamp
+	Voided    int // dropped: the item may not be here, or its table is not
 }
 
 // RecordAt is a whole record from another region.
@@ -99,21 +99,11 @@ type Confirmation struct {
 	Seq  uint64
 }
 
-// DigestBuckets is the number of digest buckets of a table. A key's bucket is the top 10 bits of its hash.
-const DigestBuckets = 1024
-
-// Digest sums up one bucket of a table.
-type Digest struct {
-	Sum   uint64 // of the live records' hashes, modulo 2^64: independent of order
-	Count uint64 // live items
-	Bytes uint64 // of the live items' keys and records
-}
-
 // GroupStats describes a group that has become durable.
 type GroupStats struct {
 	Submissions int // writes and remote batches answered
 	Changes     int
-	BatchBytes  int
+	Bytes       int // about, of the changes
 }
 
 // Events are callbacks. Any may be nil. They are called in order by the syncer's goroutine, which waits for them: they must not block long,

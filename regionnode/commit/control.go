@@ -1,0 +1,235 @@
+package commit
+
+import (
+	"cmp"
+	"context"
+	"encoding/binary"
+	"errors"
+	"slices"
+
+	"github.com/concordat-db/concordat/conflict/hlc"
+	"github.com/concordat-db/concordat/globaltable"
+	"github.com/concordat-db/concordat/regionnode/store"
+	"github.com/concordat-db/concordat/streams/change"
+)
+
+// do runs f in the critical section, alone in its group if exclusive, and returns when that group and all before it are durable. What f writes it
+// writes whole, or it returns an error before it writes.
+func (s *Shard) do(ctx context.Context, exclusive bool, f func(c *core, g *group) error) error {
+	sub := s.newSubmission(kindControl)
+	sub.exclusive, sub.control = exclusive, f
+	_, err := s.submit(ctx, sub)
+	return err
+}
+
+// Heads samples the log's heads and the clock at one moment between writes. It returns when all of it is durable: no write of this shard that is not in the heads
+// ever gets a stamp at or below Heads.HLC, over a crash too.
+func (s *Shard) Heads(ctx context.Context) (Heads, error) {
+	var out Heads
+	err := s.do(ctx, false, func(_ *core, g *group) error {
+		g.sampled = append(g.sampled, &out)
+		return nil
+	})
+	if err != nil {
+		return Heads{}, err
+	}
+	return out, nil
+}
+
+// heads returns the heads as they are, with a time that is above every stamp given. The caller makes sure of the clock's bound.
+func (c *core) heads() Heads {
+	h := Heads{HLC: c.clock.Now(), Lanes: make([]LaneHead, 0, len(c.lanes))}
+	for _, l := range c.lanes {
+		h.Lanes = append(h.Lanes, l.head())
+	}
+	slices.SortFunc(h.Lanes, func(a, b LaneHead) int { return globaltable.CompareLanes(a.Lane, b.Lane) })
+	return h
+}
+
+// ReadLog returns durable entries of a lane in order, beginning with sequence from, until their bodies reach maxBytes, at least one if there is one. It returns
+// ErrTrimmed when from is gone. The entries are the caller's.
+func (s *Shard) ReadLog(id globaltable.LaneID, from uint64, maxBytes int) (entries []change.Entry, err error) {
+	from = max(from, 1)
+	head, trimmed := s.durableHead(id)
+	if from <= trimmed {
+		return nil, ErrTrimmed
+	}
+	if from > head {
+		return nil, nil
+	}
+	it, err := s.cfg.Engine.NewIter(store.LogRange(id, from, head+1))
+	if err != nil {
+		return nil, fault(globaltable.Internal, "read log", "", err)
+	}
+	defer func() { err = errors.Join(err, it.Close()) }()
+	next, bytes := from, 0
+	for ok := it.First(); ok && (next == from || bytes < maxBytes); ok = it.Next() {
+		value, err := it.Value()
+		if err != nil {
+			return nil, fault(globaltable.Internal, "read log", "", err)
+		}
+		e, err := change.DecodeEntry(slices.Clone(value))
+		if err != nil {
+			return nil, err
+		}
+		if e.Seq != next {
+			break
+		}
+		entries = append(entries, e)
+		bytes += len(e.Body)
+		next++
+	}
+	if len(entries) > 0 {
+		return entries, nil
+	}
+	if _, trimmed := s.durableHead(id); from <= trimmed {
+		return nil, ErrTrimmed // while this was reading
+	}
+	return nil, fault(globaltable.Corrupt, "read log", "an entry is missing", nil)
+}
+
+func (s *Shard) durableHead(id globaltable.LaneID) (seq, trimmed uint64) {
+	s.view.mu.RLock()
+	defer s.view.mu.RUnlock()
+	l := s.view.lanes[id]
+	if l == nil {
+		return 0, 0
+	}
+	return l.Seq, l.Trimmed
+}
+
+// Trim drops a lane's entries up to and with upTo, but never the newest one: head and chain live on in it. Each call costs the store a range
+// deletion, so call it about once a second, not for each acknowledgement.
+func (s *Shard) Trim(ctx context.Context, id globaltable.LaneID, upTo uint64) error {
+	return s.do(ctx, false, trim(id, upTo))
+}
+
+func trim(id globaltable.LaneID, upTo uint64) func(*core, *group) error {
+	return func(c *core, g *group) error {
+		l := c.lanes[id]
+		if l == nil || l.seq == 0 {
+			return nil
+		}
+		upTo := min(upTo, l.seq-1)
+		if upTo <= l.trimmed {
+			return nil
+		}
+		from, to := store.LogRange(id, l.trimmed+1, upTo+1)
+		g.batch.DeleteRange(from, to)
+		l.trimmed = upTo
+		c.storeLaneHead(g, l)
+		// Before the batch shows: a reader that misses an entry has to find why.
+		c.view.trim(id, upTo)
+		return nil
+	}
+}
+
+// Position returns the durable position in a lane of another region's shard; zero if there is none. src.Incarnation is ignored.
+func (s *Shard) Position(src change.Source) globaltable.Position {
+	s.view.mu.RLock()
+	defer s.view.mu.RUnlock()
+	return s.view.positions[positionKeyOf(src)]
+}
+
+// Positions returns all durable positions, sorted by origin, shard and lane.
+func (s *Shard) Positions() []PositionAt {
+	s.view.mu.RLock()
+	defer s.view.mu.RUnlock()
+	out := make([]PositionAt, 0, len(s.view.positions))
+	for k, p := range s.view.positions {
+		out = append(out, PositionAt{Origin: k.origin, Shard: k.shard, Lane: k.lane, Position: p})
+	}
+	slices.SortFunc(out, func(a, b PositionAt) int {
+		return cmp.Or(cmp.Compare(a.Origin, b.Origin), cmp.Compare(a.Shard, b.Shard), cmp.Compare(a.Lane, b.Lane))
+	})
+	return out
+}
+
+// Revoke declares inc and every earlier incarnation of origin dead, durably.
+func (s *Shard) Revoke(ctx context.Context, origin hlc.Origin, inc globaltable.Incarnation) error {
+	if origin == s.cfg.Origin {
+		return fault(globaltable.Invalid, "revoke incarnation", "a region cannot revoke itself", nil)
+	}
+	return s.do(ctx, false, revoke(origin, inc))
+}
+
+func revoke(origin hlc.Origin, inc globaltable.Incarnation) func(*core, *group) error {
+	return func(c *core, g *group) error {
+		if c.revoked[origin] >= inc {
+			return nil
+		}
+		c.revoked[origin] = inc
+		g.batch.Set(store.AppendRevokedKey(nil, origin), binary.BigEndian.AppendUint64(nil, uint64(inc)))
+		g.settled = append(g.settled, func(v *view) { v.revoked[origin] = inc })
+		return nil
+	}
+}
+
+// Revoked returns the greatest incarnation of origin that is durably revoked, zero if there is none.
+func (s *Shard) Revoked(origin hlc.Origin) globaltable.Incarnation {
+	s.view.mu.RLock()
+	defer s.view.mu.RUnlock()
+	return s.view.revoked[origin]
+}
+
+// ConfirmPeer notes that peer has durably applied a lane of this shard up to and with seq. It is stored along with a later group; a crash may forget it.
+func (s *Shard) ConfirmPeer(peer hlc.Origin, id globaltable.LaneID, seq uint64) {
+	s.confirmed.raise(confirmedKey{id, peer}, seq)
+}
+
+// Confirmations returns what peers have confirmed, sorted by lane and peer.
+func (s *Shard) Confirmations() []Confirmation { return s.confirmed.list() }
+
+// Count returns the live items of a table and the bytes of their keys and records, as applied.
+func (s *Shard) Count(table globaltable.TableID) (items, bytes int64, err error) {
+	d, err := s.core.digests.total(table)
+	if err != nil {
+		return 0, 0, fault(globaltable.Internal, "count", "", err)
+	}
+	return int64(d.Count), int64(d.Bytes), nil
+}
+
+// Digests returns the table's digests as of one moment between writes, all of it durable.
+func (s *Shard) Digests(ctx context.Context, table globaltable.TableID) (*[DigestBuckets]Digest, error) {
+	out := new([DigestBuckets]Digest)
+	err := s.do(ctx, false, func(c *core, _ *group) error {
+		t, err := c.digests.table(table)
+		if err != nil {
+			return fault(globaltable.Internal, "read digests", "", err)
+		}
+		*out = t.buckets
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// DropTable erases all records and digests of a table, durably. The catalog in force must not have the table any more: no write can add to it then.
+func (s *Shard) DropTable(ctx context.Context, table globaltable.TableID) error {
+	if table == globaltable.SystemTable {
+		return fault(globaltable.Invalid, "drop table", "the system table stays", nil)
+	}
+	return s.do(ctx, true, func(c *core, g *group) error {
+		if _, _, _, ok := c.catalog.Place(table, nil); ok || c.catalog.Admits(table, nil) {
+			return fault(globaltable.InUse, "drop table", "the table is still in the catalog", nil)
+		}
+		from, to := store.RecordRange(table)
+		g.batch.DeleteRange(from, to)
+		from, to = store.DigestRange(table)
+		g.batch.DeleteRange(from, to)
+		c.digests.drop(table)
+		return nil
+	})
+}
+
+// LogBytes returns about how many bytes a lane's entries have.
+func (s *Shard) LogBytes(id globaltable.LaneID) int64 {
+	s.view.mu.RLock()
+	defer s.view.mu.RUnlock()
+	if l := s.view.lanes[id]; l != nil {
+		return l.size.after(l.Trimmed)
+	}
+	return 0
+}

@@ -1,0 +1,402 @@
+package commit
+
+import (
+	"encoding/binary"
+	"io"
+	"slices"
+	"time"
+
+	"github.com/concordat-db/concordat/conflict"
+	"github.com/concordat-db/concordat/conflict/hlc"
+	"github.com/concordat-db/concordat/globaltable"
+	"github.com/concordat-db/concordat/globaltable/item"
+	"github.com/concordat-db/concordat/regionnode/store"
+	"github.com/concordat-db/concordat/streams/change"
+)
+
+// core decides: from submissions it makes groups. It is single-threaded, and what it does depends on nothing but the engine's state, the catalog in force,
+// the clock, the salts and the order of the submissions. It acts on nothing: a group's batch is applied by whoever asked for it.
+type core struct {
+	origin  hlc.Origin
+	engine  store.Engine
+	clock   *hlc.Clock
+	catalog Catalog
+	random  io.Reader
+	ahead   time.Duration // of the clock's bound
+
+	pending   *pending
+	digests   *digests
+	confirmed *confirmed
+	view      *view
+
+	number    uint64 // of the newest group
+	lanes     map[globaltable.LaneID]*lane
+	positions map[positionKey]globaltable.Position
+	// incarnations has the greatest incarnation of each origin's shard that a position is held in.
+	incarnations map[originShard]globaltable.Incarnation
+	revoked      map[hlc.Origin]globaltable.Incarnation
+
+	merged  []byte // records of the write that is being decided
+	scratch []byte
+	docs    []item.Item
+}
+
+type originShard struct {
+	origin hlc.Origin
+	shard  uint16
+}
+
+// group is what one batch holds, and what is to be done once it is durable.
+type group struct {
+	number    uint64
+	batch     store.Batch
+	wait      func() error  // nil when nothing was applied
+	subs      []*submission // taken; all are answered, whatever happens
+	bytes     int           // estimated, of all subs: how large a body may become
+	exclusive bool
+	lanes     []groupLane
+	entries   []change.Entry // parallel to lanes
+	changes   int
+	bound     hlc.Timestamp // to be committed after the sync; zero: none
+	useClock  bool          // a stamp of the clock leaves with this group
+	adopt     func()
+	positions []PositionAt
+	settled   []func(*view) // run under the view's lock after the sync
+	sampled   []*Heads      // to be filled when the entries are sealed
+}
+
+// groupLane gathers a lane's entry. buf begins with room for the entry's header, so that its stored form is made without copying the body.
+type groupLane struct {
+	lane    *lane
+	info    globaltable.Lane // as of this group
+	buf     []byte
+	changes int
+	last    hlc.Timestamp
+}
+
+// entryHeaderLen is the length of what precedes the body in an entry's stored form.
+var entryHeaderLen = len(change.AppendEntry(nil, &change.Entry{}))
+
+// begin starts the next group. It locks the digests until the group is applied or discarded.
+func (c *core) begin(g *group) {
+	c.number++
+	g.number = c.number
+	g.batch = c.engine.NewBatch()
+	c.digests.mu.Lock()
+	c.digests.group = g.number
+}
+
+// add puts sub into g, wholly or, with an error in sub.err, not at all. The error returned is not sub's: the shard cannot go on.
+func (c *core) add(g *group, sub *submission) (fatal error) {
+	switch sub.kind {
+	case kindWrite:
+		if sub.err = c.decideWrite(sub); sub.err == nil {
+			return c.commitWrite(g, sub)
+		}
+	case kindMerge:
+		if sub.err = c.decideMerge(sub); sub.err == nil {
+			return c.commitMerge(g, sub)
+		}
+	case kindControl:
+		sub.err = sub.control(c, g)
+	}
+	return nil
+}
+
+// decideWrite places, stamps and merges. Nothing but the clock and the submission has changed when it returns an error.
+func (c *core) decideWrite(sub *submission) error {
+	for i := range sub.keys {
+		k := &sub.keys[i]
+		if len(sub.ops[i]) == 0 {
+			continue
+		}
+		var ok bool
+		if k.place.placement, k.place.lane, k.place.version, ok = c.catalog.Place(k.table, k.key); !ok {
+			return errNoTable(k.table)
+		}
+		var err error
+		if k.digests, err = c.digests.table(k.table); err != nil {
+			return fault(globaltable.Internal, opWrite, "", err)
+		}
+	}
+	c.merged = c.merged[:0]
+	var transaction hlc.Timestamp
+	for i := range sub.keys {
+		k := &sub.keys[i]
+		if len(sub.ops[i]) == 0 {
+			continue
+		}
+		stamp := c.clock.Now()
+		if sub.transaction && transaction == 0 {
+			transaction = stamp
+		}
+		k.change = conflict.Change{
+			Table: uint64(k.table), Key: k.key, Dot: hlc.Stamp{Time: stamp, Origin: c.origin}, Context: k.context, Floor: k.floor,
+			CatalogVersion: uint64(k.place.version), Transaction: transaction, Ops: sub.ops[i],
+		}
+		at := len(c.merged)
+		merged, _, err := conflict.ApplyLocal(c.merged, k.current, &k.change)
+		if err != nil {
+			return fault(globaltable.Internal, opWrite, "", err)
+		}
+		c.merged = merged
+		k.next = merged[at:len(merged):len(merged)]
+		if k.after, k.live, err = digestOf(k.key, k.next); err != nil {
+			return fault(globaltable.Internal, opWrite, "", err)
+		}
+	}
+	return nil
+}
+
+// commitWrite fills the batch with what decideWrite decided.
+func (c *core) commitWrite(g *group, sub *submission) error {
+	if done, err := c.prepare(g, sub); !done {
+		return err
+	}
+	for i := range sub.keys {
+		k := &sub.keys[i]
+		if k.next == nil {
+			continue
+		}
+		c.commitKey(g, k)
+		gl, err := c.groupLane(g, k.place)
+		if err != nil {
+			return err
+		}
+		gl.buf = change.AppendBodyChange(gl.buf, &k.change)
+		gl.changes++
+		gl.last = k.change.Dot.Time
+		g.changes++
+	}
+	g.useClock = true
+	return nil
+}
+
+// commitKey puts one key's new record into the batch.
+func (c *core) commitKey(g *group, k *keyState) {
+	c.pending.mark(k.hash, g.number)
+	g.batch.Set(k.storeKey, k.next)
+	c.digests.change(k.table, k.digests, k.key.Bucket(digestBits), k.before, k.after)
+}
+
+// groupLane returns the place in g where the changes of a placement gather. The first change of a lane begins its body with a salt.
+func (c *core) groupLane(g *group, p placed) (*groupLane, error) {
+	for i := range g.lanes {
+		if gl := &g.lanes[i]; gl.lane.ID == p.lane {
+			return gl, nil
+		}
+	}
+	l := c.lanes[p.lane]
+	if l == nil {
+		l = &lane{Lane: globaltable.Lane{ID: p.lane}}
+		c.lanes[p.lane] = l
+	}
+	if !slices.Equal(l.Placement, p.placement) {
+		// The catalog's lane gains members; every other lane is its placement.
+		l.Placement, l.stored = slices.Clone(p.placement), false
+	}
+	var salt [change.SaltLen]byte
+	if _, err := io.ReadFull(c.random, salt[:]); err != nil {
+		return nil, err
+	}
+	// The whole group's estimate: the outbox keeps the buffer, so seal cuts it down if it came out too large.
+	buf := make([]byte, entryHeaderLen, entryHeaderLen+change.SaltLen+g.bytes)
+	g.lanes = append(g.lanes, groupLane{lane: l, info: l.Lane, buf: change.AppendBodySalt(buf, salt)})
+	return &g.lanes[len(g.lanes)-1], nil
+}
+
+// decideMerge checks a peer's entries against what is stored, and asks the catalog in force again.
+func (c *core) decideMerge(sub *submission) error {
+	if sub.remote != nil {
+		if err := c.checkPosition(sub.remote); err != nil {
+			return err
+		}
+	}
+	for i := range sub.parts {
+		p := &sub.parts[i]
+		k := &sub.keys[p.key]
+		if c.catalog.Admits(k.table, k.key) != p.admitted {
+			// The catalog has changed since the caller merged. It is rare, so the sequencer may do it again.
+			if err := sub.merge(c.catalog.Admits); err != nil {
+				return err
+			}
+			break
+		}
+	}
+	for i := range sub.keys {
+		k := &sub.keys[i]
+		if k.next == nil {
+			continue
+		}
+		var err error
+		if k.digests, err = c.digests.table(k.table); err != nil {
+			return fault(globaltable.Internal, "apply", "", err)
+		}
+	}
+	return nil
+}
+
+// commitMerge fills the batch with merged records and the position.
+func (c *core) commitMerge(g *group, sub *submission) error {
+	if done, err := c.prepare(g, sub); !done {
+		return err
+	}
+	for i := range sub.keys {
+		if k := &sub.keys[i]; k.next != nil {
+			c.commitKey(g, k)
+		}
+	}
+	g.changes += len(sub.parts)
+	g.useClock = true
+	if sub.remote == nil {
+		return nil
+	}
+	src, p := sub.remote.Source, sub.remote.Position
+	key := positionKeyOf(src)
+	c.positions[key] = p
+	c.incarnations[originShard{src.Origin, src.Shard}] = p.Incarnation
+	storeKey := store.AppendPositionKey(c.scratch[:0], src.Origin, src.Shard, src.Lane)
+	c.scratch = appendPosition(storeKey, p)
+	g.batch.Set(c.scratch[:len(storeKey)], c.scratch[len(storeKey):])
+	g.positions = append(g.positions, PositionAt{Origin: src.Origin, Shard: src.Shard, Lane: src.Lane, Position: p})
+	return nil
+}
+
+// checkPosition makes application exactly once: entries must be the next ones of the incarnation in force.
+func (c *core) checkPosition(r *Remote) error {
+	src := r.Source
+	stored := c.positions[positionKeyOf(src)]
+	refuse := func(reason PositionReason) error {
+		return &PositionError{Source: src, Stored: stored, Got: r.Entries[0].Seq, Reason: reason}
+	}
+	revoked := c.revoked[src.Origin]
+	if src.Incarnation <= revoked {
+		return refuse(Revoked)
+	}
+	if known := c.incarnations[originShard{src.Origin, src.Shard}]; known != 0 && known != src.Incarnation && known > revoked {
+		return refuse(NotRevokedYet)
+	}
+	at := stored
+	if at.Incarnation != src.Incarnation {
+		at = globaltable.Position{} // the first entries of a new incarnation
+	}
+	if r.Entries[0].Seq != at.Seq+1 {
+		return refuse(NotNext)
+	}
+	for i := range r.Entries {
+		e := &r.Entries[i]
+		if e.Seq != at.Seq+1 || e.Chain != change.NextChain(at.Chain, e.Seq, e.BodyHash) {
+			return refuse(ChainDiffers)
+		}
+		at.Seq, at.Chain = e.Seq, e.Chain
+	}
+	if r.Position.Seq != at.Seq || r.Position.Chain != at.Chain {
+		return refuse(ChainDiffers)
+	}
+	return nil
+}
+
+// prepare shows changed documents to the catalog. done is false when sub ends here: refused by the catalog (sub.err), or with an error that is fatal.
+func (c *core) prepare(g *group, sub *submission) (done bool, fatal error) {
+	if !sub.exclusive {
+		return true, nil
+	}
+	c.docs = c.docs[:0]
+	for i := range sub.keys {
+		k := &sub.keys[i]
+		if k.table != globaltable.SystemTable || k.next == nil || !k.live {
+			continue
+		}
+		it, _, err := conflict.ItemOf(k.next)
+		if err != nil {
+			sub.err = fault(globaltable.Corrupt, "adopt catalog", "", err)
+			return false, nil
+		}
+		c.docs = append(c.docs, it)
+	}
+	if len(c.docs) == 0 {
+		return true, nil
+	}
+	extra, adopt, err := c.catalog.Prepare(c.docs, c.isEmpty)
+	if err != nil {
+		sub.err = err
+		return false, nil
+	}
+	for _, kv := range extra {
+		g.batch.Set(kv.Key, kv.Value)
+	}
+	g.adopt = adopt
+	return true, nil
+}
+
+// isEmpty reports whether a table has no live item. A table that cannot be read is not empty.
+func (c *core) isEmpty(id globaltable.TableID) bool {
+	t, err := c.digests.table(id)
+	return err == nil && t.total.Count == 0
+}
+
+// seal completes the batch: digests, one log entry for each lane, the clock's bound, what peers have confirmed.
+func (c *core) seal(g *group) {
+	c.scratch = c.digests.flush(g.batch, c.scratch)
+	for i := range g.lanes {
+		gl := &g.lanes[i]
+		if cap(gl.buf) > 2*len(gl.buf) {
+			gl.buf = slices.Clip(slices.Clone(gl.buf))
+		}
+		l := gl.lane
+		body := gl.buf[entryHeaderLen:len(gl.buf):len(gl.buf)]
+		h := change.Seal(l.chain, l.seq+1, body, gl.changes, gl.last)
+		c.scratch = change.AppendEntry(c.scratch[:0], &change.Entry{Header: h})
+		copy(gl.buf, c.scratch)
+		c.scratch = store.AppendLogKey(c.scratch[:0], l.ID, h.Seq)
+		g.batch.Set(c.scratch, gl.buf)
+		l.seq, l.chain = h.Seq, h.Chain
+		g.entries = append(g.entries, change.Entry{Header: h, Body: body})
+		if !l.stored {
+			c.storeLaneHead(g, l)
+		}
+	}
+	for _, h := range g.sampled {
+		// Now that the group's entries are in the heads, the time may be above the group's stamps.
+		*h = c.heads()
+		g.useClock = true
+	}
+	if g.useClock {
+		if bound, needed := c.clock.Reserve(c.ahead); needed {
+			key := store.AppendMetaKey(c.scratch[:0], store.MetaClock)
+			c.scratch = binary.BigEndian.AppendUint64(key, uint64(bound))
+			g.batch.Set(c.scratch[:len(key)], c.scratch[len(key):])
+			g.bound = bound
+		}
+	}
+	if !g.batch.Empty() {
+		c.confirmed.flush(g.batch)
+	}
+}
+
+func (c *core) storeLaneHead(g *group, l *lane) {
+	key := store.AppendLaneKey(c.scratch[:0], l.ID)
+	c.scratch = appendLaneHead(key, l.trimmed, l.Placement)
+	g.batch.Set(c.scratch[:len(key)], c.scratch[len(key):])
+	l.stored = true
+	head, placement := l.ID, l.Placement
+	g.settled = append(g.settled, func(v *view) { v.lane(head).Placement = placement })
+}
+
+// apply applies the batch and releases the digests. The group is visible then.
+func (c *core) apply(g *group) (err error) {
+	defer c.digests.mu.Unlock()
+	if g.batch.Empty() {
+		g.batch.Discard()
+		g.batch = nil
+		return nil
+	}
+	g.wait, err = c.engine.Apply(g.batch)
+	return err
+}
+
+// abort gives the group up; the shard has failed.
+func (c *core) abort(g *group) {
+	g.batch.Discard()
+	c.digests.mu.Unlock()
+}

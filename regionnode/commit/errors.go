@@ -1,0 +1,85 @@
+package commit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/concordat-db/concordat/globaltable"
+	"github.com/concordat-db/concordat/streams/change"
+)
+
+// ErrTrimmed is returned by ReadLog when the entry asked for is gone: the peer has to catch up by an exchange.
+var ErrTrimmed = errors.New("commit: the log has been trimmed past that sequence")
+
+// PositionReason says why a Remote does not fit.
+type PositionReason uint8
+
+// The reasons.
+const (
+	NotNext       PositionReason = iota + 1 // the first entry is not the one after the stored position
+	ChainDiffers                            // the entries do not continue the stored chain, or are not consecutive
+	Revoked                                 // the incarnation has been revoked
+	NotRevokedYet                           // a new incarnation of an origin whose older one has not been revoked
+)
+
+func (r PositionReason) String() string {
+	switch r {
+	case NotNext:
+		return "does not follow the stored position"
+	case ChainDiffers:
+		return "does not continue the stored chain"
+	case Revoked:
+		return "its incarnation is revoked"
+	case NotRevokedYet:
+		return "another incarnation is still in force"
+	}
+	return "is refused"
+}
+
+// PositionError refuses a Remote whose entries do not follow what is stored. Nothing was done.
+type PositionError struct {
+	Source change.Source
+	Stored globaltable.Position // applied here; durable by the time of the error
+	Got    uint64               // sequence of the first entry
+	Reason PositionReason
+}
+
+func (e *PositionError) Error() string {
+	return fmt.Sprintf("commit: entry %d of lane %s of origin %d %s (stored: %d)", e.Got, e.Source.Lane, e.Source.Origin, e.Reason, e.Stored.Seq)
+}
+
+const opWrite = "write"
+
+func fault(kind globaltable.Kind, op, message string, cause error) error {
+	return &globaltable.Error{Op: op, Kind: kind, Message: message, Err: cause}
+}
+
+func errQueueFull() error {
+	return fault(globaltable.LimitExceeded, opWrite, "too many writes are waiting in this region", nil)
+}
+
+func errStopped() error {
+	return fault(globaltable.Unavailable, "commit", "the region is shutting down", nil)
+}
+
+func errFailed(kind globaltable.Kind, cause error) error {
+	return fault(kind, "commit", "the store of this region has failed", cause)
+}
+
+// errInterrupted is for a caller that did not wait to the end.
+func errInterrupted(ctx context.Context, kind globaltable.Kind) error {
+	message := "gave up while waiting; nothing was done"
+	if kind == globaltable.Unknown {
+		message = "gave up while waiting; the outcome is unknown"
+	}
+	return fault(kind, "commit", message, context.Cause(ctx))
+}
+
+func errNoTable(id globaltable.TableID) error {
+	return &globaltable.Error{Op: opWrite, Resource: "table " + id.String(), Kind: globaltable.NotFound, Message: "the table is not in this region"}
+}
+
+func errCorruptStore(what string, cause error) error {
+	return fault(globaltable.Corrupt, "read store", what, cause)
+}

@@ -1,0 +1,167 @@
+package commit
+
+import (
+	"context"
+
+	"github.com/concordat-db/concordat/conflict/hlc"
+	"github.com/concordat-db/concordat/globaltable"
+)
+
+// Manual drives a shard without goroutines, one step at a time, in the caller's order: for the simulation, which owns time and crash points. It runs the
+// code that Run runs. Each callback is called exactly once, from within a call of Manual, unless the simulated crash comes first.
+// A shard is driven by a Manual or by Run, not by both. The shard's blocking methods that submit must not be called, reads of durable state may.
+type Manual struct {
+	s        *Shard
+	inFlight []*group
+}
+
+// NewManual returns a driver of s.
+func NewManual(s *Shard) *Manual { return &Manual{s: s} }
+
+// Write queues w. done may be called at once.
+func (m *Manual) Write(w *Write, done func(error)) {
+	s := m.s
+	if err := s.gate.err(); err != nil {
+		done(err)
+		return
+	}
+	sub := s.newSubmission(kindWrite)
+	if err := sub.addWriteKeys(w); err != nil {
+		s.recycle(sub)
+		done(err)
+		return
+	}
+	m.latch(sub)
+	writes, err := s.plan(sub, w)
+	if err != nil || !writes {
+		if werr := m.settleUpTo(s.release(sub)); werr != nil {
+			err = werr
+		}
+		done(err)
+		return
+	}
+	m.push(sub, func(_ RemoteResult, err error) { done(err) })
+}
+
+// ApplyRemote queues r.
+func (m *Manual) ApplyRemote(r *Remote, done func(RemoteResult, error)) {
+	sub, err := m.s.prepareRemote(r)
+	if err != nil {
+		done(RemoteResult{}, err)
+		return
+	}
+	m.merge(sub, done)
+}
+
+// MergeRecords queues records.
+func (m *Manual) MergeRecords(records []RecordAt, done func(error)) {
+	sub, err := m.s.prepareRecords(records)
+	if err != nil {
+		done(err)
+		return
+	}
+	m.merge(sub, func(_ RemoteResult, err error) { done(err) })
+}
+
+// Heads queues a sample of the heads.
+func (m *Manual) Heads(done func(Heads, error)) {
+	out := new(Heads)
+	m.control(false, func(_ *core, g *group) error {
+		g.sampled = append(g.sampled, out)
+		return nil
+	}, func(err error) { done(*out, err) })
+}
+
+// Trim queues what Shard.Trim does.
+func (m *Manual) Trim(id globaltable.LaneID, upTo uint64, done func(error)) {
+	m.control(false, trim(id, upTo), done)
+}
+
+// Revoke queues what Shard.Revoke does.
+func (m *Manual) Revoke(origin hlc.Origin, inc globaltable.Incarnation, done func(error)) {
+	m.control(false, revoke(origin, inc), done)
+}
+
+// Build makes one group of what is queued and applies it: it is visible then, not durable. It reports whether there was anything. It syncs first when too many groups are in flight.
+func (m *Manual) Build() bool {
+	for len(m.inFlight) >= m.s.cfg.MaxGroups {
+		m.Sync()
+	}
+	g, _ := m.s.build()
+	if g == nil {
+		return false
+	}
+	m.inFlight = append(m.inFlight, g)
+	if g.exclusive {
+		for m.Sync() {
+		}
+	}
+	return true
+}
+
+// Sync makes the oldest applied group durable, and answers it. It reports whether there was one.
+func (m *Manual) Sync() bool {
+	if len(m.inFlight) == 0 {
+		return false
+	}
+	g := m.inFlight[0]
+	m.inFlight = m.inFlight[1:]
+	m.s.sync(g)
+	return true
+}
+
+// Settle builds and syncs until nothing is left.
+func (m *Manual) Settle() {
+	for m.Build() || m.Sync() {
+	}
+}
+
+// settleUpTo syncs until group n is durable.
+func (m *Manual) settleUpTo(n uint64) error {
+	for m.s.progress.durable.Load() < n && m.Sync() {
+	}
+	return m.s.progress.wait(context.Background(), n)
+}
+
+// latch takes sub's latches. Whoever holds one of them is queued, and lets go when it is built.
+func (m *Manual) latch(sub *submission) {
+	for !m.s.latches.tryAcquire(sub.hashes) {
+		m.Build()
+	}
+}
+
+func (m *Manual) merge(sub *submission, done func(RemoteResult, error)) {
+	m.latch(sub)
+	if err := m.s.readAndMerge(sub); err != nil {
+		m.s.release(sub)
+		done(RemoteResult{}, err)
+		return
+	}
+	m.push(sub, done)
+}
+
+func (m *Manual) control(exclusive bool, f func(*core, *group) error, done func(error)) {
+	sub := m.s.newSubmission(kindControl)
+	sub.exclusive, sub.control = exclusive, f
+	m.push(sub, func(_ RemoteResult, err error) { done(err) })
+}
+
+func (m *Manual) push(sub *submission, done func(RemoteResult, error)) {
+	sub.notify = func(sub *submission, err error) {
+		result := sub.result
+		m.s.recycle(sub)
+		done(result, err)
+	}
+	for {
+		n, bytes := m.s.queue.length()
+		if n == 0 || n < m.s.queue.max && bytes+sub.bytes <= m.s.queue.maxBytes {
+			break
+		}
+		m.Build()
+	}
+	if err := m.s.queue.push(context.Background(), sub); err != nil {
+		m.s.latches.release(sub.hashes)
+		m.s.recycle(sub)
+		done(RemoteResult{}, err)
+	}
+}

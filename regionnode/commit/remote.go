@@ -1,0 +1,188 @@
+package commit
+
+import (
+	"context"
+	"slices"
+
+	"github.com/concordat-db/concordat/conflict"
+	"github.com/concordat-db/concordat/conflict/hlc"
+	"github.com/concordat-db/concordat/globaltable"
+	"github.com/concordat-db/concordat/globaltable/item"
+	"github.com/concordat-db/concordat/streams/change"
+)
+
+const opApply = "apply changes of a peer"
+
+// maxRemoteKeys bounds the keys latched by one Remote: far more than a batch of 512 KB of real changes has.
+const maxRemoteKeys = 1 << 16
+
+// ApplyRemote merges a peer's entries and stores the position with them, exactly once: what does not follow the stored position is refused with a
+// *PositionError. Every stamp advances the clock; one too far ahead refuses the whole of r with an *hlc.AheadError in the chain. Changes that may not be here
+// are voided. Nothing of it enters the log. It returns when everything is durable; for an error of any kind but Unknown, nothing was done.
+func (s *Shard) ApplyRemote(ctx context.Context, r *Remote) (RemoteResult, error) {
+	sub, err := s.prepareRemote(r)
+	if err != nil {
+		return RemoteResult{}, err
+	}
+	return s.mergeAndSubmit(ctx, sub)
+}
+
+// MergeRecords merges whole records that came another way than a lane: by the same door, without a position. Records that may not be here are dropped.
+func (s *Shard) MergeRecords(ctx context.Context, records []RecordAt) error {
+	sub, err := s.prepareRecords(records)
+	if err != nil || len(records) == 0 {
+		return err
+	}
+	_, err = s.mergeAndSubmit(ctx, sub)
+	return err
+}
+
+func (s *Shard) mergeAndSubmit(ctx context.Context, sub *submission) (RemoteResult, error) {
+	if !s.latches.acquire(ctx, sub.hashes) {
+		s.recycle(sub)
+		return RemoteResult{}, errInterrupted(ctx, globaltable.Unavailable)
+	}
+	if err := s.readAndMerge(sub); err != nil {
+		s.release(sub)
+		return RemoteResult{}, err
+	}
+	return s.submit(ctx, sub)
+}
+
+// readAndMerge does in the caller's goroutine all of a merge that needs no sequence.
+func (s *Shard) readAndMerge(sub *submission) error {
+	sub.grow(sub.bytes)
+	if err := sub.read(s.cfg.Engine); err != nil {
+		return err
+	}
+	sub.grow(sub.bytes + sub.bytes/4)
+	if err := sub.merge(s.cfg.Catalog.Admits); err != nil {
+		return fault(globaltable.Corrupt, opApply, "", err)
+	}
+	return nil
+}
+
+// prepareRemote checks and decodes r.
+func (s *Shard) prepareRemote(r *Remote) (*submission, error) {
+	if len(r.Entries) == 0 || r.Source.Origin == 0 || r.Source.Origin == s.cfg.Origin || r.Source.Incarnation == 0 ||
+		r.Position.Incarnation != r.Source.Incarnation {
+		return nil, fault(globaltable.Invalid, opApply, "no entries, or a source or position that cannot be", nil)
+	}
+	sub := s.newSubmission(kindMerge)
+	sub.remote = r
+	for i := range r.Entries {
+		if r.Entries[i].Void {
+			continue
+		}
+		sub.bytes += len(r.Entries[i].Body)
+		if err := change.EachChange(r.Entries[i].Body, func(c *conflict.Change) error { return sub.addRemoteChange(r, c) }); err != nil {
+			s.recycle(sub)
+			return nil, fault(globaltable.Corrupt, opApply, "", err)
+		}
+	}
+	if err := s.finishParts(sub); err != nil {
+		return nil, err
+	}
+	return sub, nil
+}
+
+// addRemoteChange takes over a decoded change. Its views live as long as the body, its operations do not.
+func (sub *submission) addRemoteChange(r *Remote, c *conflict.Change) error {
+	if err := c.Check(); err != nil {
+		return err
+	}
+	table := globaltable.TableID(c.Table)
+	// The catalog's lane goes everywhere: nothing else may be in it, nor the catalog in another.
+	if (table == globaltable.SystemTable) != (r.Source.Lane == globaltable.CatalogLane) {
+		return fault(globaltable.Corrupt, opApply, "a change in a lane where its table cannot be", nil)
+	}
+	p := part{change: *c}
+	p.change.Ops = slices.Clone(c.Ops)
+	return sub.addPart(Key{table, item.Key(c.Key)}, p)
+}
+
+// addPart appends a part. Its key is given its index by finishParts.
+func (sub *submission) addPart(k Key, p part) error {
+	if err := checkKey(k); err != nil {
+		return err
+	}
+	if len(sub.parts) >= maxRemoteKeys {
+		return fault(globaltable.LimitExceeded, opApply, "too many changes at once", nil)
+	}
+	p.key = len(sub.keys)
+	sub.addKey(k.Table, k.Bytes)
+	sub.parts = append(sub.parts, p)
+	return nil
+}
+
+// finishParts joins parts of the same key, and shows the clock the greatest stamp.
+func (s *Shard) finishParts(sub *submission) error {
+	index := make(map[string]int, len(sub.keys))
+	keys := sub.keys[:0]
+	var last hlc.Timestamp
+	for i := range sub.parts {
+		p := &sub.parts[i]
+		k := sub.keys[p.key]
+		at, known := index[string(k.storeKey)]
+		if !known {
+			at = len(keys)
+			index[string(k.storeKey)] = at
+			keys = append(keys, k)
+		}
+		p.key = at
+		stamp, err := p.last()
+		if err != nil {
+			s.recycle(sub)
+			return fault(globaltable.Corrupt, opApply, "", err)
+		}
+		last = max(last, stamp)
+	}
+	sub.keys = keys
+	sub.hashes = sortHashes(sub.hashes)
+	sub.bytes += 64 * len(keys)
+	if err := s.cfg.Clock.Observe(last); err != nil {
+		s.recycle(sub)
+		return fault(globaltable.Unavailable, opApply, "", err)
+	}
+	return nil
+}
+
+// last returns the greatest stamp of a part.
+func (p *part) last() (hlc.Timestamp, error) {
+	if p.record == nil {
+		return p.change.Dot.Time, nil
+	}
+	r, err := conflict.DecodeRecord(p.record)
+	if err != nil {
+		return 0, err
+	}
+	last := r.Reset.Stamp.Time
+	for i := range r.Cells {
+		last = max(last, r.Cells[i].Stamp.Time)
+	}
+	for _, stamp := range r.Vector {
+		last = max(last, stamp.Time)
+	}
+	return last, nil
+}
+
+// prepareRecords checks records.
+func (s *Shard) prepareRecords(records []RecordAt) (*submission, error) {
+	sub := s.newSubmission(kindMerge)
+	for i := range records {
+		r := &records[i]
+		err := conflict.CheckRecord(r.Record)
+		if err == nil {
+			sub.bytes += len(r.Record)
+			err = sub.addPart(r.Key, part{record: r.Record})
+		}
+		if err != nil {
+			s.recycle(sub)
+			return nil, fault(globaltable.Corrupt, "merge records", "", err)
+		}
+	}
+	if err := s.finishParts(sub); err != nil {
+		return nil, err
+	}
+	return sub, nil
+}

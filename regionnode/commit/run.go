@@ -1,0 +1,206 @@
+package commit
+
+import (
+	"context"
+	"errors"
+
+	"github.com/concordat-db/concordat/globaltable"
+)
+
+// Run owns the sequencer and the syncer. When ctx ends it refuses what is new, answers everything that it has taken, and returns nil. When the store fails it
+// answers what it has, as far as that is possible, and returns the error. It is called once.
+func (s *Shard) Run(ctx context.Context) error {
+	groups := make(chan *group, s.cfg.MaxGroups)
+	slots := make(chan struct{}, s.cfg.MaxGroups)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for g := range groups {
+			s.sync(g)
+			<-slots
+		}
+	}()
+	sequenced := make(chan struct{})
+	go func() {
+		defer close(sequenced)
+		defer close(groups)
+		s.sequence(groups, slots)
+	}()
+	select {
+	case <-ctx.Done():
+		s.queue.close(errStopped())
+	case <-s.failed:
+	}
+	<-sequenced
+	<-done
+	if p := s.failure.Load(); p != nil {
+		return *p
+	}
+	return s.flushConfirmed()
+}
+
+// sequence builds groups until the queue is closed and empty.
+func (s *Shard) sequence(groups chan<- *group, slots chan struct{}) {
+	for {
+		// First the slot, then the submissions: while the disk is busy the next group grows.
+		slots <- struct{}{}
+		g, more := s.nextGroup()
+		if !more {
+			<-slots
+			return
+		}
+		exclusive, number := g.exclusive, g.number
+		groups <- g
+		if exclusive {
+			// The catalog may change with this group. A failure shows at the next apply.
+			_ = s.progress.wait(context.Background(), number)
+		}
+	}
+}
+
+// nextGroup waits for submissions and builds a group of them.
+func (s *Shard) nextGroup() (g *group, more bool) {
+	for {
+		g, closed := s.build()
+		if g != nil {
+			return g, true
+		}
+		if closed {
+			return nil, false
+		}
+		<-s.queue.wake
+	}
+}
+
+// build makes one group of what is queued and applies it; nil if nothing is. closed tells that nothing will be.
+func (s *Shard) build() (g *group, closed bool) {
+	s.buildMu.Lock()
+	defer s.buildMu.Unlock()
+	taken, closed := s.queue.take(nil, s.cfg.MaxGroupBytes)
+	if len(taken) == 0 {
+		return nil, closed
+	}
+	g = &group{subs: make([]*submission, 0, len(taken))}
+	for _, sub := range taken {
+		if !sub.state.CompareAndSwap(stateQueued, stateTaken) {
+			s.recycle(sub) // its caller took it back, and its latches
+			continue
+		}
+		g.subs = append(g.subs, sub)
+		g.bytes += sub.bytes
+		g.exclusive = g.exclusive || sub.exclusive
+	}
+	if s.failure.Load() == nil {
+		if err := s.buildGroup(g); err != nil {
+			s.fail(err)
+		}
+	}
+	for _, sub := range g.subs {
+		s.latches.release(sub.hashes)
+	}
+	return g, false
+}
+
+// buildGroup fills the group's batch and applies it. An error is the end of the shard.
+func (s *Shard) buildGroup(g *group) error {
+	s.core.begin(g)
+	for _, sub := range g.subs {
+		if err := s.core.add(g, sub); err != nil {
+			s.core.abort(g)
+			return err
+		}
+	}
+	s.core.seal(g)
+	s.started.Store(g.number)
+	return s.core.apply(g)
+}
+
+// sync waits until g is durable, and then does what had to wait for it, in an order that others rely on: the catalog is in force before anybody can
+// see a document's write succeed; the outbox has an entry before its writer is answered.
+func (s *Shard) sync(g *group) {
+	if p := s.failure.Load(); p != nil {
+		if g.wait != nil {
+			_ = g.wait() // it was applied before the failure; what it says changes nothing
+		}
+		s.answerFailed(g, *p)
+		return
+	}
+	if g.wait != nil {
+		if err := g.wait(); err != nil {
+			s.fail(err)
+			s.answerFailed(g, err)
+			return
+		}
+	}
+	if g.bound != 0 {
+		s.cfg.Clock.CommitBound(g.bound)
+	}
+	s.view.settle(g)
+	if g.adopt != nil {
+		g.adopt()
+	}
+	if durable := s.cfg.Events.Durable; durable != nil {
+		for i := range g.entries {
+			durable(g.lanes[i].info, g.entries[i:i+1:i+1])
+		}
+	}
+	s.progress.advance(g.number)
+	if report := s.cfg.Events.Group; report != nil {
+		report(GroupStats{Submissions: len(g.subs), Changes: g.changes, Bytes: g.bytes})
+	}
+	for _, sub := range g.subs {
+		s.answer(sub, sub.err)
+	}
+}
+
+// answerFailed answers a group that is not known to be durable.
+func (s *Shard) answerFailed(g *group, cause error) {
+	for _, sub := range g.subs {
+		kind := globaltable.Unknown
+		if sub.err != nil {
+			kind = globaltable.Unavailable // refused, but for a reason that may not be durable
+		}
+		s.answer(sub, errFailed(kind, cause))
+	}
+}
+
+// answer gives sub's caller its outcome.
+func (s *Shard) answer(sub *submission, err error) {
+	if !sub.state.CompareAndSwap(stateTaken, stateAnswered) {
+		s.recycle(sub) // abandoned
+		return
+	}
+	if sub.notify != nil {
+		sub.notify(sub, err)
+		return
+	}
+	sub.done <- err
+}
+
+// fail stops the shard: nothing is answered with success any more.
+func (s *Shard) fail(err error) {
+	s.failOnce.Do(func() {
+		err = errFailed(globaltable.Internal, err)
+		s.failure.Store(&err)
+		s.queue.close(errFailed(globaltable.Unavailable, err))
+		s.progress.fail(err)
+		close(s.failed)
+		if fatal := s.cfg.Events.Fatal; fatal != nil {
+			fatal(err)
+		}
+	})
+}
+
+// flushConfirmed writes, at the end, what peers have confirmed since the last group.
+func (s *Shard) flushConfirmed() error {
+	b := s.cfg.Engine.NewBatch()
+	if s.confirmed.flush(b); b.Empty() {
+		b.Discard()
+		return nil
+	}
+	wait, err := s.cfg.Engine.Apply(b)
+	if err != nil {
+		return errors.Join(errFailed(globaltable.Internal, err))
+	}
+	return wait()
+}

@@ -1,0 +1,355 @@
+package commit
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"github.com/concordat-db/concordat/conflict"
+	"github.com/concordat-db/concordat/conflict/hlc"
+	"github.com/concordat-db/concordat/globaltable"
+	"github.com/concordat-db/concordat/globaltable/item"
+	"github.com/concordat-db/concordat/regionnode/store"
+)
+
+// Shard is the one door into a store. Its methods may be called from several goroutines. Writes and everything else that goes through the
+// sequencer wait until Run runs.
+type Shard struct {
+	cfg         Config
+	incarnation globaltable.Incarnation
+
+	core      core
+	latches   *latches
+	pending   pending
+	progress  progress
+	started   atomic.Uint64 // number of the newest group that may be visible
+	queue     *queue
+	gate      gate
+	confirmed confirmed
+	view      view
+	pool      sync.Pool // of *submission
+	failure   atomic.Pointer[error]
+	failOnce  sync.Once
+	failed    chan struct{} // closed when the store has failed
+
+	// buildMu is held while a group is built: the time in which the memory of callers is read.
+	buildMu sync.Mutex
+}
+
+// Open reads the shard's state, makes an identity in a new store, and moves the clock past every stamp that the store may hold. It starts nothing.
+func Open(cfg Config) (*Shard, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	cfg = cfg.withDefaults()
+	l, isNew, err := load(cfg.Engine)
+	if err != nil {
+		return nil, err
+	}
+	if isNew {
+		if l.identity, err = found(&cfg); err != nil {
+			return nil, err
+		}
+	} else {
+		if l.identity.origin != cfg.Origin || l.identity.shard != cfg.Shard {
+			return nil, fault(globaltable.Invalid, "open store",
+				fmt.Sprintf("the store belongs to shard %d of region %d, not to shard %d of region %d",
+					l.identity.shard, l.identity.origin, cfg.Shard, cfg.Origin), nil)
+		}
+		cfg.Clock.Restore(l.bound)
+	}
+	return newShard(cfg, l)
+}
+
+// found writes the identity of a new store, durably.
+func found(cfg *Config) (identity, error) {
+	id := identity{cfg.Origin, cfg.Shard, globaltable.Incarnation(cfg.Clock.Now())}
+	// The bound has to be in the store whatever was reserved for an earlier life of this clock.
+	bound, _ := cfg.Clock.Reserve(cfg.Clock.MaxOffset() / 2)
+	b := cfg.Engine.NewBatch()
+	b.Set(store.AppendMetaKey(nil, store.MetaIdentity), id.append(nil))
+	b.Set(store.AppendMetaKey(nil, store.MetaClock), binary.BigEndian.AppendUint64(nil, uint64(bound)))
+	wait, err := cfg.Engine.Apply(b)
+	if err == nil {
+		err = wait()
+	}
+	if err != nil {
+		return identity{}, fault(globaltable.Internal, "make store", "", err)
+	}
+	cfg.Clock.CommitBound(bound)
+	return id, nil
+}
+
+func newShard(cfg Config, l *loaded) (*Shard, error) {
+	s := &Shard{
+		cfg:         cfg,
+		incarnation: l.identity.incarnation,
+		latches:     newLatches(),
+		queue:       newQueue(cfg.MaxQueue, cfg.MaxQueueBytes),
+		failed:      make(chan struct{}),
+	}
+	s.pool.New = func() any { return &submission{done: make(chan error, 1)} }
+	s.gate.reasons = make(map[string]error)
+	s.confirmed.seqs, s.confirmed.dirty = l.confirmed, make(map[confirmedKey]struct{})
+	s.core = core{
+		origin: cfg.Origin, engine: cfg.Engine, clock: cfg.Clock, catalog: cfg.Catalog, random: cfg.Random,
+		ahead: cfg.Clock.MaxOffset() / 2, pending: &s.pending, digests: newDigests(cfg.Engine, cfg.MaxTables), confirmed: &s.confirmed, view: &s.view,
+		lanes: l.lanes, positions: l.positions, revoked: l.revoked, incarnations: make(map[originShard]globaltable.Incarnation),
+	}
+	s.view.lanes = make(map[globaltable.LaneID]*laneView)
+	s.view.positions = make(map[positionKey]globaltable.Position)
+	s.view.revoked = make(map[hlc.Origin]globaltable.Incarnation)
+	for k, p := range l.positions {
+		o := originShard{k.origin, k.shard}
+		s.core.incarnations[o] = max(s.core.incarnations[o], p.Incarnation)
+		s.view.positions[k] = p
+	}
+	for o, inc := range l.revoked {
+		s.view.revoked[o] = inc
+	}
+	for id, ln := range l.lanes {
+		v := s.view.lane(id)
+		v.LaneHead = ln.head()
+		size, err := cfg.Engine.Size(store.LogRange(id, 0, 0))
+		if err != nil {
+			return nil, fault(globaltable.Internal, "open store", "", err)
+		}
+		if ln.seq > 0 {
+			v.size.marks = []sizeMark{{seq: ln.trimmed}, {seq: ln.seq, bytes: size}}
+		}
+	}
+	return s, nil
+}
+
+// Incarnation returns this store's incarnation.
+func (s *Shard) Incarnation() globaltable.Incarnation { return s.incarnation }
+
+// Write does w. It returns nil when the write is durable; for an error of any kind but Unknown, nothing was written. An error of the plan is
+// returned when what the plan has seen is durable. When ctx ends early the kind is Unavailable if nothing was done, else Unknown.
+func (s *Shard) Write(ctx context.Context, w *Write) error {
+	if err := s.gate.err(); err != nil {
+		return err
+	}
+	sub := s.newSubmission(kindWrite)
+	if err := sub.addWriteKeys(w); err != nil {
+		s.recycle(sub)
+		return err
+	}
+	if !s.latches.acquire(ctx, sub.hashes) {
+		s.recycle(sub)
+		return errInterrupted(ctx, globaltable.Unavailable)
+	}
+	writes, err := s.plan(sub, w)
+	if err != nil || !writes {
+		n := s.release(sub)
+		if werr := s.progress.wait(ctx, n); werr != nil {
+			return werr
+		}
+		return err
+	}
+	_, err = s.submit(ctx, sub)
+	return err
+}
+
+// release gives a submission up that was read but not queued. It returns the newest group that it may have seen.
+func (s *Shard) release(sub *submission) (seen uint64) {
+	for _, h := range sub.hashes {
+		seen = max(seen, s.pending.group(h))
+	}
+	s.latches.release(sub.hashes)
+	s.recycle(sub)
+	return seen
+}
+
+// addWriteKeys checks and takes over the keys of w.
+func (sub *submission) addWriteKeys(w *Write) error {
+	if len(w.Keys) == 0 || len(w.Keys) > maxWriteKeys || w.Plan == nil {
+		return fault(globaltable.Invalid, opWrite, fmt.Sprintf("a write has a plan and 1 to %d keys", maxWriteKeys), nil)
+	}
+	for _, k := range w.Keys {
+		if err := checkKey(k); err != nil {
+			return err
+		}
+		sub.addKey(k.Table, k.Bytes)
+	}
+	for i := range w.Keys {
+		for j := range i {
+			if w.Keys[i].Table == w.Keys[j].Table && string(w.Keys[i].Bytes) == string(w.Keys[j].Bytes) {
+				return fault(globaltable.Invalid, opWrite, "a write has the same key twice", nil)
+			}
+		}
+	}
+	sub.hashes = sortHashes(sub.hashes)
+	sub.transaction = w.Transaction
+	return nil
+}
+
+func checkKey(k Key) error {
+	if len(k.Bytes) < minKeyLen || len(k.Bytes) > maxKeyLen {
+		return fault(globaltable.Invalid, opWrite, "a key of an impossible length", nil)
+	}
+	return nil
+}
+
+// plan reads and plans a latched write. writes is false when there is nothing to write.
+func (s *Shard) plan(sub *submission, w *Write) (writes bool, err error) {
+	if err := sub.read(s.cfg.Engine); err != nil {
+		return false, err
+	}
+	var one [1]Current
+	current := one[:0]
+	for i := range sub.keys {
+		k := &sub.keys[i]
+		c, err := currentOf(k.current)
+		if err != nil {
+			return false, err
+		}
+		current = append(current, c)
+	}
+	if sub.ops, err = w.Plan(current); err != nil {
+		return false, err
+	}
+	if len(sub.ops) != len(sub.keys) {
+		return false, fault(globaltable.Internal, opWrite, "the plan has operations for another number of keys", nil)
+	}
+	for i, ops := range sub.ops {
+		if len(ops) == 0 {
+			continue
+		}
+		writes = true
+		k := &sub.keys[i]
+		k.floor = s.cfg.Floor(k.table)
+		if k.context, err = conflict.ContextOf(k.current, s.cfg.Origin, k.floor); err != nil {
+			return false, errCorruptStore("record", err)
+		}
+		sub.bytes += 128 + len(k.key) + 16*len(k.context)
+		for j := range ops {
+			sub.bytes += 16 + len(ops[j].Name) + len(ops[j].Value)
+		}
+	}
+	if sub.bytes > maxWriteBytes {
+		return false, fault(globaltable.LimitExceeded, opWrite, fmt.Sprintf("a write of more than %d bytes", maxWriteBytes), nil)
+	}
+	return writes, nil
+}
+
+func currentOf(record []byte) (Current, error) {
+	if record == nil {
+		return Current{}, nil
+	}
+	it, live, err := conflict.ItemOf(record)
+	if err != nil {
+		return Current{}, errCorruptStore("record", err)
+	}
+	if !live {
+		it = nil
+	}
+	return Current{Record: record, Item: it}, nil
+}
+
+// submit queues sub and waits for its answer. sub is recycled, and its latches are released, in every case.
+func (s *Shard) submit(ctx context.Context, sub *submission) (result RemoteResult, err error) {
+	if err := s.queue.push(ctx, sub); err != nil {
+		s.latches.release(sub.hashes)
+		s.recycle(sub)
+		return RemoteResult{}, err
+	}
+	select {
+	case err = <-sub.done:
+	case <-ctx.Done():
+		if sub.state.CompareAndSwap(stateQueued, stateCancelled) {
+			s.latches.release(sub.hashes)
+			return RemoteResult{}, errInterrupted(ctx, globaltable.Unavailable)
+		}
+		if sub.state.CompareAndSwap(stateTaken, stateAbandoned) {
+			// The sequencer may be reading this caller's memory.
+			s.buildMu.Lock()
+			defer s.buildMu.Unlock()
+			return RemoteResult{}, errInterrupted(ctx, globaltable.Unknown)
+		}
+		err = <-sub.done
+	}
+	result = sub.result
+	s.recycle(sub)
+	return result, err
+}
+
+// Get calls f with the newest state of key, a view, and returns when what f has seen is durable. f's error is returned.
+func (s *Shard) Get(ctx context.Context, key Key, f func(Current) error) error {
+	if err := checkKey(key); err != nil {
+		return err
+	}
+	var space [128]byte
+	value, release, ok, err := s.cfg.Engine.Get(store.AppendRecordKey(space[:0], key.Table, key.Bytes))
+	if err != nil {
+		return fault(globaltable.Internal, "read store", "", err)
+	}
+	var current Current
+	if ok {
+		defer release.Close()
+		if current, err = currentOf(value); err != nil {
+			return err
+		}
+	}
+	err = f(current)
+	if werr := s.progress.wait(ctx, s.pending.group(hashKey(key.Table, key.Bytes))); werr != nil {
+		return werr
+	}
+	return err
+}
+
+// Scan calls f with the live items of table with keys in (from, to), in key order and as of one moment, until f returns false. A nil from is before the first
+// key, a nil to after the last. What f gets is a view, valid during the call. Scan returns when everything f has seen is durable: the caller answers nobody before.
+func (s *Shard) Scan(ctx context.Context, table globaltable.TableID, from, to item.Key, f func(key item.Key, current Current) (more bool)) (err error) {
+	lower, upper := store.RecordRange(table)
+	if from != nil {
+		lower = append(store.AppendRecordKey(nil, table, from), 0)
+	}
+	if to != nil {
+		upper = store.AppendRecordKey(nil, table, to)
+	}
+	if string(lower) >= string(upper) {
+		return nil
+	}
+	it, err := s.cfg.Engine.NewIter(lower, upper)
+	if err != nil {
+		return fault(globaltable.Internal, "scan", "", err)
+	}
+	seen := s.started.Load()
+	err = scanItems(ctx, it, f)
+	if cerr := it.Close(); err == nil && cerr != nil {
+		err = fault(globaltable.Internal, "scan", "", cerr)
+	}
+	if werr := s.progress.wait(ctx, seen); werr != nil {
+		return werr
+	}
+	return err
+}
+
+func scanItems(ctx context.Context, it store.Iterator, f func(key item.Key, current Current) bool) error {
+	for ok := it.First(); ok; ok = it.Next() {
+		if ctx.Err() != nil {
+			return errInterrupted(ctx, globaltable.Unavailable)
+		}
+		record, err := it.Value()
+		if err != nil {
+			return fault(globaltable.Internal, "scan", "", err)
+		}
+		c, err := currentOf(record)
+		if err != nil {
+			return err
+		}
+		if c.Item != nil && !f(item.Key(store.RecordKeySuffix(it.Key())), c) {
+			return nil
+		}
+	}
+	return nil
+}
+
+// Refuse makes client writes fail with err until Allow is called with the same reason. Remote changes and reads go on.
+func (s *Shard) Refuse(reason string, err error) { s.gate.set(reason, err) }
+
+// Allow ends a refusal. It is no error if there is none.
+func (s *Shard) Allow(reason string) { s.gate.set(reason, nil) }

@@ -1,0 +1,228 @@
+package commit
+
+import (
+	"sync/atomic"
+
+	"github.com/concordat-db/concordat/conflict"
+	"github.com/concordat-db/concordat/conflict/hlc"
+	"github.com/concordat-db/concordat/conflict/vector"
+	"github.com/concordat-db/concordat/globaltable"
+	"github.com/concordat-db/concordat/globaltable/item"
+	"github.com/concordat-db/concordat/regionnode/store"
+)
+
+// The life of a submission: its caller and the sequencer agree by one word on who still needs what.
+const (
+	stateQueued    = iota // the caller may take it back
+	stateTaken            // in a group: the sequencer reads the caller's memory while it holds buildMu
+	stateCancelled        // taken back; the sequencer recycles it when it meets it
+	stateAbandoned        // the caller has gone with an unknown outcome; who answers recycles it
+	stateAnswered
+)
+
+type kind uint8
+
+const (
+	kindWrite kind = iota
+	kindMerge
+	kindControl
+)
+
+// submission is one thing for the sequencer to put into a group. They are pooled: a warm one makes a single-key write without allocating.
+type submission struct {
+	kind      kind
+	state     atomic.Uint32
+	done      chan error                       // capacity 1; the answer
+	notify    func(sub *submission, err error) // instead of done, when driven without goroutines
+	exclusive bool                             // has a group of its own: system table, or a range deletion
+	bytes     int                              // about what it adds to a group
+	hashes    []uint64                         // the latches it holds, sorted
+	keys      []keyState
+	arena     []byte // memory of keys' views, unless it has grown since
+	err       error  // of this submission alone; its group goes on
+
+	ops         [][]conflict.Op // kindWrite: for each key; the caller's memory
+	transaction bool
+
+	remote *Remote // kindMerge: nil for records without a position
+	parts  []part
+	result RemoteResult
+
+	control func(c *core, g *group) error // kindControl
+}
+
+// keyState is one latched key on its way: what was, what will be.
+type keyState struct {
+	table    globaltable.TableID
+	key      item.Key
+	storeKey []byte
+	hash     uint64
+	current  []byte // record as read; nil: none
+	before   Digest // current's part of its bucket
+
+	context vector.Vector // kindWrite
+	floor   hlc.Timestamp
+
+	next    []byte // record as it will be; nil: unchanged
+	after   Digest
+	live    bool // next has an item
+	digests *tableDigests
+	place   placed
+	change  conflict.Change // kindWrite
+}
+
+type placed struct {
+	placement globaltable.Placement
+	lane      globaltable.LaneID
+	version   globaltable.Version
+}
+
+// part is one change, or one whole record, to be merged into a key.
+type part struct {
+	key      int // index of keys
+	admitted bool
+	change   conflict.Change
+	record   []byte // instead of change
+}
+
+// maxPooledArena bounds the memory that an idle submission keeps.
+const maxPooledArena = 256 << 10
+
+// recycle makes sub as good as new and keeps its memory. It holds no pointer to a caller's memory afterwards.
+func (s *Shard) recycle(sub *submission) {
+	if cap(sub.arena) > maxPooledArena || cap(sub.parts) > 4096 || cap(sub.keys) > 4096 {
+		return
+	}
+	clear(sub.keys)
+	clear(sub.parts)
+	done, hashes, keys, arena, parts := sub.done, sub.hashes[:0], sub.keys[:0], sub.arena[:0], sub.parts[:0]
+	sub.kind, sub.notify, sub.exclusive, sub.bytes, sub.err = 0, nil, false, 0, nil
+	sub.ops, sub.transaction, sub.remote, sub.result, sub.control = nil, false, nil, RemoteResult{}, nil
+	sub.done, sub.hashes, sub.keys, sub.arena, sub.parts = done, hashes, keys, arena, parts
+	sub.state.Store(stateQueued)
+	s.pool.Put(sub)
+}
+
+// newSubmission returns an empty one.
+func (s *Shard) newSubmission(k kind) *submission {
+	sub := s.pool.Get().(*submission)
+	sub.kind = k
+	return sub
+}
+
+// grow makes room for n bytes in the arena, so that views taken from now on need no second copy.
+func (sub *submission) grow(n int) {
+	if cap(sub.arena)-len(sub.arena) < n {
+		sub.arena = make([]byte, 0, max(n, 4<<10))
+	}
+}
+
+// addKey appends a key; its bytes must stay valid while the caller waits.
+func (sub *submission) addKey(table globaltable.TableID, key item.Key) {
+	at := len(sub.arena)
+	sub.arena = store.AppendRecordKey(sub.arena, table, key)
+	h := hashKey(table, key)
+	sub.keys = append(sub.keys, keyState{table: table, key: key, storeKey: sub.arena[at:len(sub.arena):len(sub.arena)], hash: h})
+	sub.hashes = append(sub.hashes, h)
+	if table == globaltable.SystemTable {
+		sub.exclusive = true
+	}
+}
+
+// read gets the newest state of all keys. They are latched, so it stays the newest.
+func (sub *submission) read(r store.Reader) error {
+	for i := range sub.keys {
+		k := &sub.keys[i]
+		value, release, ok, err := r.Get(k.storeKey)
+		if err != nil {
+			return fault(globaltable.Internal, "read store", "", err)
+		}
+		if !ok {
+			continue
+		}
+		at := len(sub.arena)
+		sub.arena = append(sub.arena, value...)
+		k.current = sub.arena[at:len(sub.arena):len(sub.arena)]
+		if err := release.Close(); err != nil {
+			return fault(globaltable.Internal, "read store", "", err)
+		}
+		if k.before, _, err = digestOf(k.key, k.current); err != nil {
+			return errCorruptStore("record", err)
+		}
+	}
+	return nil
+}
+
+// digestOf returns a record's part of its bucket.
+func digestOf(key item.Key, record []byte) (d Digest, live bool, err error) {
+	sum, live, err := conflict.Digest(key, record)
+	if err != nil || !live {
+		return Digest{}, false, err
+	}
+	return Digest{Sum: sum, Count: 1, Bytes: uint64(len(key) + len(record))}, true, nil
+}
+
+// merge computes what the keys become. admits is asked for every part. It may be called again when admits has changed its mind.
+func (sub *submission) merge(admits func(table globaltable.TableID, key []byte) bool) error {
+	sub.result = RemoteResult{}
+	for i := range sub.keys {
+		k := &sub.keys[i]
+		k.next, k.after, k.live = nil, Digest{}, false
+	}
+	for i := range sub.parts {
+		p := &sub.parts[i]
+		k := &sub.keys[p.key]
+		if p.admitted = admits(k.table, k.key); !p.admitted {
+			sub.result.Voided++
+			continue
+		}
+		current := k.current
+		if k.next != nil {
+			current = k.next
+		}
+		at := len(sub.arena)
+		changed, err := sub.mergePart(p, current)
+		if err != nil {
+			return err
+		}
+		if changed {
+			k.next = sub.arena[at:len(sub.arena):len(sub.arena)]
+		} else {
+			sub.arena = sub.arena[:at]
+		}
+	}
+	for i := range sub.keys {
+		k := &sub.keys[i]
+		if k.next == nil {
+			continue
+		}
+		var err error
+		if k.after, k.live, err = digestOf(k.key, k.next); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// mergePart appends the merged record to the arena.
+func (sub *submission) mergePart(p *part, current []byte) (changed bool, err error) {
+	if p.record != nil {
+		at := len(sub.arena)
+		sub.arena, err = conflict.JoinEncoded(sub.arena, current, p.record)
+		return err == nil && string(sub.arena[at:]) != string(current), err
+	}
+	next, r, err := conflict.Apply(sub.arena, current, &p.change)
+	if err != nil {
+		return false, err
+	}
+	sub.arena = next
+	switch {
+	case r.Class == conflict.Duplicate:
+		sub.result.Duplicate++
+	case r.Lost:
+		sub.result.Lost++
+	default:
+		sub.result.Applied++
+	}
+	return r.Changed, nil
+}
