@@ -108,8 +108,8 @@ func (r *Record) lacks(delta *Record) bool {
 	return false
 }
 
-// applyReset is apply for a whole put or delete on a record that is absent or in uniform form. ok is false, and nothing was
-// done, if it is another case after all.
+// applyReset is apply for a whole put or delete where cells need not be looked at: it is newer than all of the record, or older than a
+// record in uniform form. ok is false, and nothing was done, if it is another case.
 func applyReset(dst, current []byte, c *Change, local bool) (next []byte, r Result, ok bool, err error) {
 	op := &c.Ops[0]
 	if kind, _ := op.fault(); kind != nil {
@@ -121,33 +121,37 @@ func applyReset(dst, current []byte, c *Change, local bool) (next []byte, r Resu
 			return dst, r, false, err
 		}
 	}
-	if !h.uniform || h.write.Stamp == c.Dot {
-		return dst, r, false, nil
-	}
-	r = Result{Class: h.classify(c), LiveBefore: h.live, LiveAfter: len(op.Value) > 0}
-	w := c.write()
-	if h.write.Stamp.Less(c.Dot) {
-		drop := hlc.Timestamp(0)
-		if local {
-			drop, w = c.Floor, w.settle(c.Floor)
+	r = Result{Class: h.classify(c), LiveBefore: h.live}
+	switch newest := h.newest(); {
+	case newest.Less(c.Dot):
+		r.Changed, r.LiveAfter = true, len(op.Value) > 0
+		return append(h.replace(dst, c, local), op.Value...), r, true, nil
+	case h.uniform && !local && c.Dot.Less(newest):
+		rest := unimplied(h.rest, &h.write, 0, c.Dot)
+		rest = unimplied(rest, &h.write, 0, c.Context...)
+		r.Lost, r.LiveAfter, r.Changed = true, h.live, !rest.Equal(h.rest)
+		if !r.Changed {
+			return append(dst, current...), r, true, nil
 		}
-		rest := unimplied(nil, &w, drop, h.write.Stamp)
-		rest = unimplied(rest, &w, drop, h.write.Context...)
-		rest = unimplied(rest, &w, drop, h.rest...)
-		dst = appendUniform(dst, &w, rest, r.LiveAfter)
-		r.Changed = true
-		return append(dst, op.Value...), r, true, nil
+		return append(appendUniform(dst, &h.write, rest, h.live), h.body...), r, true, nil
 	}
+	return dst, Result{}, false, nil
+}
+
+// replace appends the record that c, one whole put or delete newer than all of h's, leaves of h's record, but for the item.
+func (h *head) replace(dst []byte, c *Change, local bool) []byte {
+	w, drop := c.write(), hlc.Timestamp(0)
 	if local {
-		return dst, Result{}, false, nil // a clock that runs back: rare enough for the long way
+		drop, w = c.Floor, w.settle(c.Floor)
 	}
-	rest := unimplied(h.rest, &h.write, 0, c.Dot)
-	rest = unimplied(rest, &h.write, 0, c.Context...)
-	r.LiveAfter, r.Lost, r.Changed = h.live, true, !rest.Equal(h.rest)
-	if !r.Changed {
-		return append(dst, current...), r, true, nil
+	rest := unimplied(nil, &w, drop, h.rest...)
+	rest = unimplied(rest, &w, drop, h.write.Stamp)
+	rest = unimplied(rest, &w, drop, h.write.Context...)
+	for i := range h.writes {
+		rest = unimplied(rest, &w, drop, h.writes[i].Stamp)
+		rest = unimplied(rest, &w, drop, h.writes[i].Context...)
 	}
-	return append(appendUniform(dst, &h.write, rest, h.live), h.body...), r, true, nil
+	return appendUniform(dst, &w, rest, len(c.Ops[0].Value) > 0)
 }
 
 // unimplied returns rest raised to those of the entries that are above drop and not implied by w.
@@ -162,30 +166,44 @@ func unimplied(rest vector.Vector, w *Write, drop hlc.Timestamp, entries ...hlc.
 
 // classify returns c's class on a record with the vector given.
 func (c *Change) classify(v vector.Vector) Class {
-	if v.Contains(c.Dot) {
+	switch {
+	case v.Contains(c.Dot):
 		return Duplicate
+	case c.saw(v):
+		return Causal
 	}
-	for _, s := range v {
-		if !c.seen(s) {
-			return Concurrent
-		}
-	}
-	return Causal
+	return Concurrent
 }
 
-// classify is Change.classify on a record in uniform form, without putting its vector together.
+// classify is Change.classify on h's record, without putting its vector together.
 func (h *head) classify(c *Change) Class {
-	if h.rest.Contains(c.Dot) || !h.write.Stamp.IsZero() && h.write.implies(c.Dot) {
+	if h.rest.Contains(c.Dot) || h.implies(c.Dot) {
 		return Duplicate
 	}
-	class := c.classify(h.rest)
-	if class == Causal {
-		class = c.classify(h.write.Context)
+	saw := c.saw(h.rest) && c.sawWrite(&h.write)
+	for i := range h.writes {
+		saw = saw && c.sawWrite(&h.writes[i])
 	}
-	if class == Causal && h.write.Stamp.Origin != 0 && !c.seen(h.write.Stamp) {
-		class = Concurrent
+	if saw {
+		return Causal
 	}
-	return class
+	return Concurrent
+}
+
+// saw reports whether the writer of c had seen, or wrote, all of v.
+func (c *Change) saw(v vector.Vector) bool {
+	for _, s := range v {
+		if s.Time > c.Floor && (s.Origin != c.Dot.Origin || s.Time > c.Dot.Time) && !c.Context.Contains(s) {
+			return false
+		}
+	}
+	return true
+}
+
+// sawWrite is saw for what w implies of a vector.
+func (c *Change) sawWrite(w *Write) bool {
+	own := [1]hlc.Stamp{w.Stamp}
+	return (w.Stamp.Origin == 0 || c.saw(own[:])) && c.saw(w.Context)
 }
 
 // JoinEncoded appends the encoding of the join of two encoded records to dst, which overlaps neither: for exchanges. On an error

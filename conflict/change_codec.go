@@ -3,7 +3,6 @@ package conflict
 import (
 	"encoding/binary"
 
-	"github.com/concordat-db/concordat/conflict/hlc"
 	"github.com/concordat-db/concordat/globaltable/item"
 )
 
@@ -181,8 +180,3 @@ func (op *Op) checkValue() error {
 
 // write returns what records keep of the write that c is.
 func (c *Change) write() Write { return Write{Stamp: c.Dot, Context: c.Context, Floor: c.Floor} }
-
-// seen reports whether the writer of c had seen s, or wrote it.
-func (c *Change) seen(s hlc.Stamp) bool {
-	return s.Time <= c.Floor || s.Origin == c.Dot.Origin && s.Time <= c.Dot.Time || c.Context.Contains(s)
-}

@@ -118,19 +118,16 @@ func cellsOf(it item.Item, w Write) ([]Cell, error) {
 	if len(it) == 0 {
 		return nil, nil
 	}
-	n := it.Len()
-	cells := make([]Cell, 1, min(n, len(it))+1)
-	cells[0] = Cell{Write: w}
-	ordered := true
-	it.Each(func(name []byte, v item.Value) bool {
-		// The first comparison is with the presence's empty name, so that no attribute passes for it.
-		ordered = bytes.Compare(name, cells[len(cells)-1].Name) > 0
-		cells = append(cells, Cell{Name: name, Write: w, Value: v})
-		return ordered
-	})
-	if !ordered || len(cells) != n+1 {
-		return nil, &Error{Op: "read item", Kind: ErrCorrupt, Message: "attributes out of order or missing"}
+	// Among others this refuses an empty name, which would pass for the presence.
+	if err := item.CheckItem(it); err != nil {
+		return nil, &Error{Op: "read item", Kind: ErrCorrupt, Message: "not an item", Err: err}
 	}
+	cells := make([]Cell, 1, it.Len()+1)
+	cells[0] = Cell{Write: w}
+	it.Each(func(name []byte, v item.Value) bool {
+		cells = append(cells, Cell{Name: name, Write: w, Value: v})
+		return true
+	})
 	return cells, nil
 }
 

@@ -51,7 +51,7 @@ const (
 // head is the decoded front of an encoded record.
 type head struct {
 	uniform bool
-	live    bool          // uniform: there is an item
+	live    bool          // the item exists
 	write   Write         // uniform: the only one
 	writes  []Write       // general: ascending
 	rest    vector.Vector // of the vector, what the writes do not imply
@@ -96,7 +96,27 @@ func readHead(b []byte) (h head, err error) {
 		r.fail(ErrCorrupt, "item missing, or bytes after the end")
 	}
 	h.body = r.b[:len(r.b):len(r.b)]
+	if !h.uniform {
+		h.live = r.presence()
+	}
 	return h, r.err("decode record")
+}
+
+// presence skips the reset and reports whether the first cell is the presence, and live. It leaves faults to the decoding of the cells.
+func (r reader) presence() bool {
+	r.uvarint()
+	if n := r.count(minCellLen); n == 0 || len(r.bytes()) > 0 {
+		return false
+	}
+	return r.uvarint()&1 == 0 && r.kind == nil
+}
+
+// newest returns the greatest stamp of a write; zero if there is none.
+func (h *head) newest() hlc.Stamp {
+	if n := len(h.writes); n > 0 {
+		return h.writes[n-1].Stamp
+	}
+	return h.write.Stamp
 }
 
 // implies reports whether the writes imply a vector entry at or above s.
@@ -116,8 +136,8 @@ func (h *head) vector() vector.Vector {
 	return v
 }
 
-// DecodeRecord decodes b, all of it; no bytes give the zero record. The record has views of b. The values of cells are not looked
-// into: CheckRecord does that. The error is ErrCorrupt or ErrUnsupported.
+// DecodeRecord decodes b, all of it; no bytes give the zero record. The record has views of b. It checks all but the values of cells in general
+// form: CheckRecord does that. The error is ErrCorrupt or ErrUnsupported.
 func DecodeRecord(b []byte) (Record, error) {
 	if len(b) == 0 {
 		return Record{}, nil
@@ -214,28 +234,16 @@ func (r *reader) cell(writes []Write, used []bool) Cell {
 }
 
 // CheckRecord checks all of an encoded record, items and values included: for records from peers and backups. The error is ErrCorrupt or
-// ErrUnsupported.
+// ErrUnsupported. The other functions of this package trust what they get as encoded records: it is this store's own, or was checked.
 func CheckRecord(b []byte) error {
 	r, err := DecodeRecord(b)
-	if err != nil || len(b) == 0 {
+	if err != nil {
 		return err
 	}
-	fail := func(cause error) error {
-		return &Error{Op: "check record", Kind: ErrCorrupt, Message: "item or value", Err: cause}
-	}
-	if h, err := readHead(b); err == nil && h.uniform {
-		if !h.live {
-			return nil
-		}
-		if err := item.CheckItem(h.body); err != nil {
-			return fail(err)
-		}
-		return nil
-	}
 	for i := range r.Cells {
-		if c := &r.Cells[i]; len(c.Value) > 0 {
+		if c := &r.Cells[i]; !c.Removed && len(c.Name) > 0 {
 			if err := item.CheckValue(c.Value); err != nil {
-				return fail(err)
+				return &Error{Op: "check record", Kind: ErrCorrupt, Message: "value of a cell", Err: err}
 			}
 		}
 	}
