@@ -1,0 +1,227 @@
+package regionnode
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/concordat-db/concordat/conflict"
+	"github.com/concordat-db/concordat/conflict/hlc"
+	"github.com/concordat-db/concordat/globaltable"
+	"github.com/concordat-db/concordat/globaltable/catalog"
+	"github.com/concordat-db/concordat/globaltable/item"
+	"github.com/concordat-db/concordat/regionnode/commit"
+	"github.com/concordat-db/concordat/regionnode/store"
+	"github.com/concordat-db/concordat/streams/change"
+	"github.com/concordat-db/concordat/streams/inbox"
+	"github.com/concordat-db/concordat/streams/peer"
+)
+
+// The parts declare the interfaces that they need in their own terms. What stands here turns one part's terms into another's; it decides nothing.
+
+// shardLog is the shard as the streams read it.
+type shardLog struct {
+	shard *commit.Shard
+
+	mu    sync.RWMutex
+	lanes map[globaltable.LaneID]globaltable.Lane
+}
+
+func newShardLog(shard *commit.Shard) *shardLog {
+	return &shardLog{shard: shard, lanes: map[globaltable.LaneID]globaltable.Lane{}}
+}
+
+// know remembers a lane, whose members the catalog may have changed.
+func (l *shardLog) know(lane globaltable.Lane) {
+	l.mu.RLock()
+	known, ok := l.lanes[lane.ID]
+	l.mu.RUnlock()
+	if ok && len(known.Placement) == len(lane.Placement) {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.lanes[lane.ID] = lane
+}
+
+// Lane implements peer.Log.
+func (l *shardLog) Lane(id globaltable.LaneID) (globaltable.Lane, bool) {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	lane, ok := l.lanes[id]
+	return lane, ok
+}
+
+// Incarnation implements peer.Log.
+func (l *shardLog) Incarnation() globaltable.Incarnation { return l.shard.Incarnation() }
+
+// Heads implements peer.Log.
+func (l *shardLog) Heads(ctx context.Context) (hlc.Timestamp, []peer.LaneHead, error) {
+	heads, err := l.shard.Heads(ctx)
+	if err != nil {
+		return 0, nil, err
+	}
+	out := make([]peer.LaneHead, 0, len(heads.Lanes))
+	for _, h := range heads.Lanes {
+		l.know(h.Lane)
+		out = append(out, peer.LaneHead{Lane: h.Lane, Seq: h.Seq, Chain: h.Chain, Trimmed: h.Trimmed})
+	}
+	return heads.HLC, out, nil
+}
+
+// ReadLog implements peer.Log and outbox.Log.
+func (l *shardLog) ReadLog(lane globaltable.LaneID, from uint64, maxBytes int) ([]change.Entry, error) {
+	entries, err := l.shard.ReadLog(lane, from, maxBytes)
+	if errors.Is(err, commit.ErrTrimmed) {
+		return nil, change.ErrTrimmed
+	}
+	return entries, err
+}
+
+// Trim implements outbox.Log.
+func (l *shardLog) Trim(ctx context.Context, lane globaltable.LaneID, upTo uint64) error {
+	return l.shard.Trim(ctx, lane, upTo)
+}
+
+// applyTimeout bounds one Apply. A shard that takes longer has failed or is stopping.
+const applyTimeout = time.Minute
+
+// applier is the shard as an inbox applies to it.
+type applier struct {
+	shard   *commit.Shard
+	catalog *catalog.Catalog
+}
+
+// Apply implements inbox.Store.
+func (a applier) Apply(ctx context.Context, b inbox.Batch) (inbox.Stop, error) {
+	if err := a.checkCatalog(b.Entries); err != nil {
+		if errors.Is(err, errCatalogBehind) {
+			return inbox.CatalogBehind, nil
+		}
+		return stopReason(err, b.Position), err
+	}
+	ctx, cancel := context.WithTimeout(ctx, applyTimeout)
+	defer cancel()
+	_, err := a.shard.ApplyRemote(ctx, &commit.Remote{Source: b.Source, Entries: b.Entries, Position: b.Position})
+	if err == nil {
+		return inbox.Running, nil
+	}
+	return stopReason(err, b.Position), err
+}
+
+// errCatalogBehind says that a change was made under a newer version of its table's document than the one in force here.
+var errCatalogBehind = errors.New("catalog behind")
+
+// checkCatalog looks whether this region knows the catalog under which the changes were made (PROTOCOL.md section 8 rule 1). With a newer one the shard
+// decides by itself what may be here.
+func (a applier) checkCatalog(entries []change.Entry) error {
+	for i := range entries {
+		if entries[i].Void {
+			continue
+		}
+		err := change.EachChange(entries[i].Body, func(c *conflict.Change) error {
+			if globaltable.Version(c.CatalogVersion) > a.catalog.Version(globaltable.TableID(c.Table)) {
+				return errCatalogBehind
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// stopReason says why a batch could not be applied.
+func stopReason(err error, p globaltable.Position) inbox.Stop {
+	var ahead *hlc.AheadError
+	var position *commit.PositionError
+	switch {
+	case errors.As(err, &ahead):
+		return inbox.ClockAhead
+	case errors.As(err, &position):
+		switch {
+		case position.Stored == p:
+			return inbox.Running // an attempt before, whose answer was lost, did it
+		case position.Reason == commit.ChainDiffers:
+			return inbox.Diverged
+		case position.Reason == commit.Revoked:
+			return inbox.Superseded
+		}
+		return inbox.ApplyFailed
+	case errors.Is(err, conflict.ErrUnsupported), globaltable.KindOf(err) == globaltable.Corrupt:
+		return inbox.Refused
+	}
+	return inbox.ApplyFailed
+}
+
+// Revoke implements inbox.Store: every incarnation before inc is dead.
+func (a applier) Revoke(ctx context.Context, origin hlc.Origin, inc globaltable.Incarnation) error {
+	return a.shard.Revoke(ctx, origin, inc-1)
+}
+
+// shardCatalog is the catalog as the commit path asks it.
+type shardCatalog struct{ *catalog.Catalog }
+
+// Prepare implements commit.Catalog: the outcomes of adoptions become local keys of the group.
+func (c shardCatalog) Prepare(docs []item.Item, empty func(globaltable.TableID) bool) ([]store.KV, func(), error) {
+	adoptions, adopt, err := c.Catalog.Prepare(docs, empty)
+	if err != nil {
+		return nil, nil, err
+	}
+	extra := make([]store.KV, 0, len(adoptions))
+	for _, a := range adoptions {
+		extra = append(extra, store.KV{Key: store.AppendAdoptionKey(nil, a.Table, a.Version), Value: []byte{byte(a.Outcome)}})
+	}
+	return extra, adopt, nil
+}
+
+// loadCatalog brings what the store holds of the catalog into memory.
+func loadCatalog(c *catalog.Catalog, engine store.Engine) error {
+	var docs []item.Item
+	lower, upper := store.RecordRange(globaltable.SystemTable)
+	err := each(engine, lower, upper, func(_, value []byte) error {
+		doc, live, err := conflict.ItemOf(value)
+		if err != nil || !live {
+			return err
+		}
+		docs = append(docs, append(item.Item(nil), doc...))
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	var adoptions []catalog.Adoption
+	lower, upper = store.SpaceRange(store.SpaceAdoption)
+	err = each(engine, lower, upper, func(key, value []byte) error {
+		table, version, ok := store.DecodeAdoptionKey(key)
+		if !ok || len(value) != 1 {
+			return &globaltable.Error{Op: "load catalog", Kind: globaltable.Corrupt, Message: "an adoption's key or value cannot be right"}
+		}
+		adoptions = append(adoptions, catalog.Adoption{Table: table, Version: version, Outcome: catalog.Outcome(value[0])})
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return c.Load(docs, adoptions)
+}
+
+// each calls f with all pairs of a range, views that are valid during the call.
+func each(engine store.Engine, lower, upper []byte, f func(key, value []byte) error) error {
+	it, err := engine.NewIter(lower, upper)
+	if err != nil {
+		return err
+	}
+	for ok := it.First(); ok; ok = it.Next() {
+		value, err := it.Value()
+		if err != nil {
+			return errors.Join(err, it.Close())
+		}
+		if err := f(it.Key(), value); err != nil {
+			return errors.Join(err, it.Close())
+		}
+	}
+	return it.Close()
+}

@@ -1,0 +1,103 @@
+package regionnode
+
+import (
+	"context"
+	"time"
+
+	"github.com/concordat-db/concordat/conflict/hlc"
+	"github.com/concordat-db/concordat/globaltable"
+	"github.com/concordat-db/concordat/regionnode/store"
+)
+
+// The reasons for which a node refuses client writes. Reads and the changes of peers go on.
+const (
+	refusedDisk      = "disk"
+	refusedClock     = "clock"
+	refusedStart     = "clock at start"
+	refusedRegressed = "regressed"
+)
+
+// refuse makes client writes fail with a message until allow is called for the same reason.
+func (n *Node) refuse(reason, message string) {
+	n.mu.Lock()
+	_, already := n.refused[reason]
+	n.refused[reason] = message
+	n.mu.Unlock()
+	if already {
+		return
+	}
+	n.metrics.Refused(reason, true)
+	n.log.Error().Str("reason", reason).Msg("writes are refused: " + message)
+	n.shard.Refuse(reason, &globaltable.Error{Op: "write", Kind: globaltable.Unavailable, Message: message})
+}
+
+func (n *Node) allow(reason string) {
+	n.mu.Lock()
+	_, was := n.refused[reason]
+	delete(n.refused, reason)
+	n.mu.Unlock()
+	if !was {
+		return
+	}
+	n.metrics.Refused(reason, false)
+	n.log.Info().Str("reason", reason).Msg("writes are taken again")
+	n.shard.Allow(reason)
+}
+
+// watchDisk refuses writes while the disk is almost full.
+func (n *Node) watchDisk(ctx context.Context) error {
+	ticker := time.NewTicker(time.Second)
+	defer ticker.Stop()
+	dog, err := store.NewWatchdog(store.WatchdogConfig{Dir: n.cfg.DataDir, Ticks: ticker.C, MinFreeBytes: int64(n.cfg.Limits.FreeBytes), MinFreePercent: -1,
+		Changed: func(d store.DiskSpace) {
+			n.metrics.DiskFree(d.FreeBytes)
+			if d.Low {
+				n.refuse(refusedDisk, d.Message())
+			} else {
+				n.allow(refusedDisk)
+			}
+		}})
+	if err != nil {
+		return err
+	}
+	return dog.Run(ctx)
+}
+
+// waitForClock refuses writes while the persisted HLC is further ahead of the wall clock than peers would accept: the clock was set back.
+func (n *Node) waitForClock(ctx context.Context) error {
+	for {
+		ahead := n.clock.AheadAtStart(n.clock.Last())
+		if ahead <= 0 {
+			n.allow(refusedStart)
+			return nil
+		}
+		n.refuse(refusedStart, "the clock of this region is behind the stamps that it has given before by more than the maximum offset; set it right, or wait")
+		timer := time.NewTimer(min(ahead, time.Second))
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return nil
+		case <-timer.C:
+		}
+	}
+}
+
+// clockMeasured takes how far the wall clock is ahead of a peer's.
+func (n *Node) clockMeasured(p hlc.Origin, ahead, uncertain time.Duration) {
+	n.metrics.ClockAhead(n.regionName(p), ahead)
+	switch n.guard.measured(p, ahead, uncertain, time.Now()) {
+	case clockAhead:
+		n.refuse(refusedClock, "the clock of this region is ahead of all its peers by more than half the maximum offset")
+	case clockBehind:
+		n.log.Warn().Dur("ahead", ahead).Msg("the clock of this region is behind all its peers: its writes lose conflicts")
+		n.allow(refusedClock)
+	default:
+		n.allow(refusedClock)
+	}
+}
+
+// regressed stops client writes for good: a peer has more of this region's log than the region itself, so the store was rolled back or
+// restored, and sequences would be used twice. The region needs a new incarnation (PROTOCOL.md section 3 rule 2).
+func (n *Node) regressed(peer, reason string) {
+	n.refuse(refusedRegressed, "this region's store is older than what its peers have from it ("+reason+", reported by "+peer+"); it must be rebuilt")
+}

@@ -1,0 +1,474 @@
+package regionnode
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nkeys"
+	"github.com/rs/zerolog"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/concordat-db/concordat/conflict/hlc"
+	"github.com/concordat-db/concordat/globaltable"
+	"github.com/concordat-db/concordat/globaltable/catalog"
+	"github.com/concordat-db/concordat/regionnode/admin"
+	"github.com/concordat-db/concordat/regionnode/auth"
+	"github.com/concordat-db/concordat/regionnode/commit"
+	"github.com/concordat-db/concordat/regionnode/controlplane"
+	"github.com/concordat-db/concordat/regionnode/dynamodb"
+	"github.com/concordat-db/concordat/regionnode/metrics"
+	"github.com/concordat-db/concordat/regionnode/store"
+	"github.com/concordat-db/concordat/streams/bus"
+	"github.com/concordat-db/concordat/streams/change"
+	"github.com/concordat-db/concordat/streams/inbox"
+	"github.com/concordat-db/concordat/streams/outbox"
+	"github.com/concordat-db/concordat/streams/peer"
+	"github.com/concordat-db/concordat/streams/watermark"
+)
+
+// theShard is the number of the node's one shard.
+const theShard = 0
+
+// Endpoints are where a running node listens.
+type Endpoints struct {
+	DynamoDB string // http://host:port
+	Admin    string // http://host:port
+	NATS     string // nats://host:port; of an external NATS the first URL
+}
+
+// Node is one process of a region.
+//
+// A write comes in by dynamodb, passes the shard (commit) into the store, and leaves by the outbox; a peer's write comes by an inbox into the same shard. Run
+// starts all of it from the inside out and stops it from the outside in: first nobody asks any more, then what has been taken is answered, then
+// the store is closed.
+type Node struct {
+	cfg     Config
+	log     zerolog.Logger
+	key     nkeys.KeyPair
+	token   string // signed descriptor
+	engine  *store.Pebble
+	clock   *hlc.Clock
+	catalog *catalog.Catalog
+	shard   *commit.Shard
+	streams *shardLog
+	matrix  *watermark.Matrix
+	guard   *clockGuard
+	metrics *metrics.Set
+	plane   *controlplane.Plane
+	inboxes map[hlc.Origin]*inbox.Runner
+	fatal   chan error
+
+	mu       sync.Mutex
+	outbox   *outbox.Runner // nil before the bus is there
+	sessions map[string]*peer.Session
+	refused  map[string]string // reason → what users are told
+	serving  bool
+}
+
+// Open opens the node's store and checks everything that can be checked without the network. It starts nothing, but Pebble's own background
+// work; the caller must call Run or Close.
+func Open(cfg Config) (*Node, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	cfg.Limits = cfg.Limits.withDefaults()
+	key, err := nkeys.FromSeed(cfg.KeySeed)
+	if err != nil {
+		return nil, err
+	}
+	token, err := globaltable.Sign(cfg.Region, key)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
+		return nil, &globaltable.Error{Op: "open node", Resource: cfg.Region.Name, Kind: globaltable.Internal, Err: err}
+	}
+	n := &Node{
+		cfg: cfg, log: cfg.Log.With().Str("region", cfg.Region.Name).Logger(), key: key, token: token,
+		clock: hlc.NewClock(time.Now, cfg.Limits.MaxClockOffset), matrix: watermark.New(), guard: newClockGuard(cfg.Limits.MaxClockOffset),
+		metrics: metrics.New(cfg.Region.Name), inboxes: map[hlc.Origin]*inbox.Runner{}, fatal: make(chan error, 1),
+		sessions: map[string]*peer.Session{}, refused: map[string]string{},
+	}
+	n.engine, err = store.OpenPebble(store.Config{Dir: cfg.StoreDir(), CacheBytes: cfg.Limits.CacheBytes, OnFatal: n.die})
+	if err != nil {
+		return nil, err
+	}
+	if err := n.openShard(); err != nil {
+		return nil, errors.Join(err, n.engine.Close())
+	}
+	return n, nil
+}
+
+func (n *Node) openShard() error {
+	peers := make([]globaltable.Descriptor, 0, len(n.cfg.Peers))
+	for _, p := range n.cfg.Peers {
+		peers = append(peers, p.Descriptor)
+	}
+	var err error
+	if n.catalog, err = catalog.New(n.cfg.Region, peers); err != nil {
+		return err
+	}
+	if err := loadCatalog(n.catalog, n.engine); err != nil {
+		return err
+	}
+	n.shard, err = commit.Open(commit.Config{
+		Origin: n.cfg.Region.Origin, Shard: theShard, Engine: n.engine, Clock: n.clock, Catalog: shardCatalog{n.catalog}, Floor: n.floor,
+		Events: commit.Events{Durable: n.durable, Group: func(s commit.GroupStats) { n.metrics.Group(s.Changes, s.BatchBytes) }, Fatal: n.die},
+	})
+	if err != nil {
+		return err
+	}
+	n.streams = newShardLog(n.shard)
+	n.plane, err = controlplane.New(controlplane.Config{Catalog: n.catalog, Door: n.shard, Peers: n, Now: time.Now,
+		Events: controlplane.Events{
+			Issued: func(t *globaltable.Table) {
+				n.log.Info().Str("table", t.Name).Stringer("version", t.Version).Msg("table changed")
+			},
+			Failed: func(what, region string, err error) {
+				n.log.Debug().Str("peer", region).Err(err).Msg(what)
+			},
+		}})
+	if err != nil {
+		return err
+	}
+	positions := n.shard.Positions()
+	for _, p := range n.cfg.Peers {
+		n.inboxes[p.Descriptor.Origin] = n.newInbox(p, positions)
+	}
+	return nil
+}
+
+// Close releases a node that was never run.
+func (n *Node) Close() error { return n.engine.Close() }
+
+// die is called when the disk fails. Nothing more can be promised, so the node stops; see Run.
+func (n *Node) die(err error) {
+	select {
+	case n.fatal <- err:
+	default:
+	}
+}
+
+// ErrStoreFailed ends a node whose disk failed. The process must end: the store may never answer again.
+var ErrStoreFailed = errors.New("the store has failed")
+
+// Run starts the node, calls ready when it serves, and stops it when ctx is done. It returns nil after a clean stop. After ErrStoreFailed goroutines may be left
+// hanging in the store.
+func (n *Node) Run(ctx context.Context, ready func(Endpoints)) error {
+	ended := make(chan error, 1)
+	go func() { ended <- n.run(ctx, ready) }()
+	select {
+	case err := <-ended:
+		return err
+	case err := <-n.fatal:
+		n.log.Error().Err(err).Msg("the store has failed: this node ends")
+		return fmt.Errorf("%w: %w", ErrStoreFailed, err)
+	}
+}
+
+func (n *Node) run(ctx context.Context, ready func(Endpoints)) (err error) {
+	defer func() { err = errors.Join(err, n.engine.Close()) }()
+	// The shard outlives those who use it.
+	shardCtx, stopShard := context.WithCancel(context.WithoutCancel(ctx))
+	shardEnded := make(chan error, 1)
+	go func() { shardEnded <- n.shard.Run(shardCtx) }()
+	defer func() {
+		stopShard()
+		err = errors.Join(err, <-shardEnded)
+	}()
+	home, natsURL, err := n.openBus(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, home.Close()) }()
+	if err := n.openOutbox(ctx, home); err != nil {
+		return err
+	}
+	listeners, err := listen(n.cfg.DynamoDB.Listen, n.cfg.Admin.Listen)
+	if err != nil {
+		return err
+	}
+	api, err := n.newAPI()
+	if err != nil {
+		return errors.Join(err, closeAll(listeners))
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return n.outbox.Run(ctx) })
+	group.Go(func() error { return home.Serve(ctx, n.newService().Handle) })
+	for _, in := range n.inboxes {
+		group.Go(func() error { return in.Run(ctx) })
+	}
+	group.Go(func() error { return n.plane.Run(ctx) })
+	group.Go(func() error { return n.watchDisk(ctx) })
+	group.Go(func() error { return n.waitForClock(ctx) })
+	group.Go(func() error { return api.Serve(ctx, listeners[0]) })
+	group.Go(func() error { return n.newAdmin().Serve(ctx, listeners[1], n.cfg.Limits.ShutdownPatience) })
+	n.setServing(true)
+	n.log.Info().Str("dynamodb", listeners[0].Addr().String()).Str("admin", listeners[1].Addr().String()).Msg("region serves")
+	ready(Endpoints{DynamoDB: "http://" + listeners[0].Addr().String(), Admin: "http://" + listeners[1].Addr().String(), NATS: natsURL})
+	err = group.Wait()
+	n.setServing(false)
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		err = nil
+	}
+	return err
+}
+
+func listen(addrs ...string) (listeners []net.Listener, err error) {
+	for _, a := range addrs {
+		l, err := net.Listen("tcp", a)
+		if err != nil {
+			return nil, errors.Join(&globaltable.Error{Op: "listen", Resource: a, Kind: globaltable.Internal, Err: err}, closeAll(listeners))
+		}
+		listeners = append(listeners, l)
+	}
+	return listeners, nil
+}
+
+func closeAll(listeners []net.Listener) (err error) {
+	for _, l := range listeners {
+		err = errors.Join(err, l.Close())
+	}
+	return err
+}
+
+// openBus starts or reaches the region's own NATS.
+func (n *Node) openBus(ctx context.Context) (bus.Home, string, error) {
+	if ext := n.cfg.Bus.External; ext != nil {
+		cfg := *ext
+		cfg.Region, cfg.Log = n.cfg.Region.Name, n.log
+		home, err := bus.ConnectExternal(ctx, cfg)
+		if err != nil {
+			return nil, "", err
+		}
+		return home, ext.URLs[0], nil
+	}
+	host, port, err := net.SplitHostPort(n.cfg.Bus.Embedded.Listen)
+	if err != nil {
+		return nil, "", &globaltable.Error{Op: "start NATS", Resource: n.cfg.Bus.Embedded.Listen, Kind: globaltable.Invalid, Err: err}
+	}
+	number, err := strconv.Atoi(port)
+	if err != nil {
+		return nil, "", &globaltable.Error{Op: "start NATS", Resource: n.cfg.Bus.Embedded.Listen, Kind: globaltable.Invalid, Err: err}
+	}
+	peers := make([]bus.Peer, 0, len(n.cfg.Peers))
+	for _, p := range n.cfg.Peers {
+		peers = append(peers, bus.Peer{Name: p.Descriptor.Name, PublicKey: p.Descriptor.PublicKey})
+	}
+	home, err := bus.StartEmbedded(ctx, bus.EmbeddedConfig{Region: n.cfg.Region.Name, Dir: n.cfg.JetStreamDir(), Host: host, Port: number,
+		TLS: n.cfg.Bus.Embedded.TLS, Peers: peers, MaxStore: n.cfg.Bus.Embedded.MaxStoreBytes, Log: n.log})
+	if err != nil {
+		return nil, "", err
+	}
+	return home, home.URL(), nil
+}
+
+// openOutbox makes the outbox with the lanes that the log has.
+func (n *Node) openOutbox(ctx context.Context, home bus.Home) error {
+	runner := outbox.NewRunner(outbox.RunnerConfig{Self: n.cfg.Region.Origin, Shard: theShard, Incarnation: n.shard.Incarnation(), Home: home, Log: n.streams,
+		Floor: n.matrix.Purge, Name: n.regionName, StreamBytes: n.cfg.Limits.StreamBytes,
+		Events: outbox.Events{
+			Reset: func(globaltable.LaneID) { n.metrics.StreamReset() },
+			Failed: func(lane globaltable.LaneID, err error) {
+				n.metrics.BusFailed()
+				n.log.Warn().Stringer("lane", lane).Err(err).Msg("the region's NATS did not take a lane; trying again")
+			},
+		}})
+	// From here on fresh entries go to the outbox; those that became durable before are in the heads.
+	n.mu.Lock()
+	n.outbox = runner
+	n.mu.Unlock()
+	_, heads, err := n.streams.Heads(ctx)
+	if err != nil {
+		return err
+	}
+	for _, h := range heads {
+		runner.AddLane(h.Lane, h.Seq, h.Trimmed)
+	}
+	for _, c := range n.shard.Confirmations() {
+		runner.Confirmed(c.Peer, c.Lane, c.Seq)
+	}
+	return nil
+}
+
+// durable is called by the shard for each lane of each durable group.
+func (n *Node) durable(lane globaltable.Lane, entries []change.Entry) {
+	n.streams.know(lane)
+	n.mu.Lock()
+	out := n.outbox
+	n.mu.Unlock()
+	if out != nil {
+		out.Fresh(lane, entries)
+	}
+}
+
+// floor is the purge frontier of a table: that of its placement.
+func (n *Node) floor(table globaltable.TableID) hlc.Timestamp {
+	_, lane, _, ok := n.catalog.Place(table, nil)
+	if !ok {
+		return 0
+	}
+	return n.matrix.Purge(lane)
+}
+
+func (n *Node) regionName(o hlc.Origin) string {
+	if d, ok := n.catalog.View().RegionOf(o); ok {
+		return d.Name
+	}
+	return strconv.Itoa(int(o))
+}
+
+func (n *Node) newService() *peer.Service {
+	return peer.NewService(peer.ServiceConfig{
+		Self: n.cfg.Region, Descriptor: n.token, Shard: theShard, Log: n.streams, Matrix: n.matrix, Observe: n.clock.Observe, Physical: wallMillis,
+		Regions: func(name string) (globaltable.Descriptor, bool) { return n.catalog.View().Region(name) },
+		Known:   n.knownIncarnation,
+		Confirmed: func(p hlc.Origin, lane globaltable.LaneID, seq uint64) {
+			n.shard.ConfirmPeer(p, lane, seq)
+			n.outbox.Confirmed(p, lane, seq)
+		},
+		Regressed: n.regressed,
+		Control:   n.plane.HandlePeer,
+	})
+}
+
+// knownIncarnation is the newest incarnation of a peer that this region has met.
+func (n *Node) knownIncarnation(o hlc.Origin) globaltable.Incarnation {
+	newest := n.shard.Revoked(o)
+	for _, p := range n.shard.Positions() {
+		if p.Origin == o {
+			newest = max(newest, p.Incarnation)
+		}
+	}
+	return newest
+}
+
+func (n *Node) newInbox(p PeerConfig, positions []commit.PositionAt) *inbox.Runner {
+	name, origin := p.Descriptor.Name, p.Descriptor.Origin
+	at := map[globaltable.LaneID]globaltable.Position{}
+	for _, pos := range positions {
+		if pos.Origin == origin && pos.Shard == theShard {
+			at[pos.Lane] = pos.Position
+		}
+	}
+	session := &peer.SessionConfig{
+		Self: n.cfg.Region, Descriptor: n.token, Origin: p.Descriptor, Log: n.streams, Matrix: n.matrix, Observe: n.clock.Observe, Known: n.knownIncarnation,
+		Physical: wallMillis, Offset: n.clockMeasured, Regressed: n.regressed,
+		Dial:    func(ctx context.Context) (bus.Link, error) { return n.dial(ctx, p) },
+		Catalog: func(ctx context.Context, _ peer.Client) error { return n.plane.Fetch(ctx, name) },
+	}
+	return inbox.NewRunner(inbox.RunnerConfig{
+		Origin: origin, Shard: theShard, Store: applier{n.shard, n.catalog}, Interval: n.cfg.Limits.Heartbeat,
+		Incarnation: n.knownIncarnation(origin), Positions: at,
+		Mark: func(o hlc.Origin, t hlc.Timestamp) { n.matrix.Mark(n.cfg.Region.Origin, o, t) },
+		Connect: func(ctx context.Context) (inbox.Session, error) {
+			s, err := peer.Connect(ctx, session)
+			if err != nil {
+				return nil, err
+			}
+			n.mu.Lock()
+			n.sessions[name] = s
+			n.mu.Unlock()
+			return s, nil
+		},
+		Events: n.inboxEvents(name),
+	})
+}
+
+func (n *Node) inboxEvents(name string) inbox.Events {
+	return inbox.Events{
+		Connected: func(hlc.Origin) {
+			n.metrics.Connected(name, true)
+			n.log.Info().Str("peer", name).Msg("connected to peer")
+		},
+		Disconnected: func(_ hlc.Origin, err error) {
+			n.metrics.Connected(name, false)
+			n.mu.Lock()
+			delete(n.sessions, name)
+			n.mu.Unlock()
+			n.log.Warn().Str("peer", name).Err(err).Msg("no connection to peer; trying again")
+		},
+		Stopped: func(_ hlc.Origin, lane globaltable.LaneID, reason inbox.Stop, err error) {
+			if reason == inbox.Running {
+				return
+			}
+			n.metrics.Stopped(name, reason.String())
+			event := n.log.Warn()
+			if reason == inbox.CatalogBehind {
+				event = n.log.Debug()
+			}
+			event.Str("peer", name).Stringer("lane", lane).Stringer("reason", reason).Err(err).Msg("a lane has stopped")
+		},
+		LogRead: func(_ hlc.Origin, _ globaltable.LaneID, entries int) { n.metrics.LogRead(name, entries) },
+		Applied: func(_ hlc.Origin, _ globaltable.LaneID, changes int, lag time.Duration) {
+			n.metrics.Applied(name, changes, lag)
+		},
+	}
+}
+
+func (n *Node) dial(ctx context.Context, p PeerConfig) (bus.Link, error) {
+	urls := p.URLs
+	if len(urls) == 0 {
+		urls = p.Descriptor.NATS
+	}
+	return bus.Dial(ctx, bus.DialConfig{Region: n.cfg.Region.Name, Peer: p.Descriptor.Name, URLs: urls, Key: n.key, TLS: p.TLS, Log: n.log})
+}
+
+// Ask implements controlplane.Peers over the session that the region's inbox holds.
+func (n *Node) Ask(ctx context.Context, region string, request []byte) ([]byte, error) {
+	n.mu.Lock()
+	s := n.sessions[region]
+	n.mu.Unlock()
+	if s == nil {
+		return nil, &globaltable.Error{Op: "ask peer", Resource: region, Kind: globaltable.Unavailable, Message: "region " + region + " cannot be reached"}
+	}
+	return s.Control(ctx, request)
+}
+
+func wallMillis() int64 { return time.Now().UnixMilli() }
+
+func (n *Node) newAPI() (*dynamodb.Server, error) {
+	verifier, err := auth.NewVerifier(auth.Config{Region: n.cfg.Region.Name, AcceptAny: n.cfg.DynamoDB.AcceptAny,
+		Credentials: func(accessKey string) (string, bool) {
+			secret, ok := n.cfg.DynamoDB.Credentials[accessKey]
+			return secret, ok
+		}})
+	if err != nil {
+		return nil, err
+	}
+	return dynamodb.New(dynamodb.Config{
+		Region: n.cfg.Region.Name, Verifier: verifier, Shard: n.shard, Tables: apiTables{n.catalog}, Control: apiControl{n.plane},
+		MaxRequests: n.cfg.Limits.MaxOpenRequests, DrainTimeout: n.cfg.Limits.ShutdownPatience,
+		Events: dynamodb.Events{
+			Request: n.metrics.Request,
+			Failed: func(operation, requestID string, err error) {
+				n.log.Warn().Str("operation", operation).Str("request", requestID).Err(err).Msg("a request failed")
+			},
+		},
+	})
+}
+
+func (n *Node) newAdmin() *admin.Server {
+	return admin.New(admin.Config{Status: n.Status, Ready: n.ready, Metrics: n.metrics.Handler()})
+}
+
+func (n *Node) setServing(is bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.serving = is
+}
+
+func (n *Node) ready() error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if !n.serving {
+		return &globaltable.Error{Op: "serve", Resource: n.cfg.Region.Name, Kind: globaltable.Unavailable, Message: "the node is starting or stopping"}
+	}
+	return nil
+}

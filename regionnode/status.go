@@ -1,0 +1,150 @@
+package regionnode
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/concordat-db/concordat/conflict/hlc"
+	"github.com/concordat-db/concordat/globaltable"
+	"github.com/concordat-db/concordat/regionnode/admin"
+	"github.com/concordat-db/concordat/streams/inbox"
+	"github.com/concordat-db/concordat/streams/outbox"
+)
+
+// Version is the program's version, set when it is built.
+var Version = "dev"
+
+// lately is how long ago a change may have come for its pair of regions to be called live.
+const lately = 10 * time.Second
+
+// Status returns what the node knows of itself, its tables and its peers.
+func (n *Node) Status(ctx context.Context) (admin.Status, error) {
+	if err := n.ready(); err != nil {
+		return admin.Status{}, err
+	}
+	r := n.cfg.Region
+	st := admin.Status{
+		Region:  admin.Region{Name: r.Name, Jurisdiction: r.Jurisdiction, Origin: uint16(r.Origin), Incarnation: uint64(n.shard.Incarnation())},
+		Version: Version, Ready: true, Pairs: n.pairs(time.Now()), Tables: []admin.Table{}, Lanes: []admin.Lane{},
+	}
+	n.mu.Lock()
+	for _, message := range n.refused {
+		st.Refused = append(st.Refused, message)
+	}
+	backlog := n.outbox.Status()
+	n.mu.Unlock()
+	slices.Sort(st.Refused)
+	for _, b := range backlog {
+		st.Lanes = append(st.Lanes, n.laneStatus(b))
+	}
+	var err error
+	n.catalog.View().Tables(func(t *globaltable.Table) bool {
+		var row admin.Table
+		if t.Replica(r.Origin) == nil || t.Deleted {
+			return true
+		}
+		row, err = n.tableStatus(ctx, t)
+		st.Tables = append(st.Tables, row)
+		return err == nil
+	})
+	slices.SortFunc(st.Tables, func(a, b admin.Table) int { return strings.Compare(a.Name, b.Name) })
+	return st, err
+}
+
+func (n *Node) laneStatus(b outbox.Backlog) admin.Lane {
+	lane := admin.Lane{ID: b.Lane.ID.String(), Head: b.Head, Entries: b.Head - b.Trimmed, Bytes: n.shard.LogBytes(b.Lane.ID), Live: b.Live,
+		Confirmed: map[string]uint64{}}
+	for _, o := range b.Lane.Placement {
+		lane.Regions = append(lane.Regions, n.regionName(o))
+	}
+	for o, seq := range b.Confirmed {
+		lane.Confirmed[n.regionName(o)] = seq
+	}
+	return lane
+}
+
+func (n *Node) tableStatus(ctx context.Context, t *globaltable.Table) (admin.Table, error) {
+	row := admin.Table{Name: t.Name, ID: t.ID.String(), Owner: n.regionName(t.Owner), Version: t.Version.String(),
+		Status: string(t.StatusIn(n.cfg.Region.Origin))}
+	digests, err := n.shard.Digests(ctx, t.ID)
+	if err != nil {
+		return row, err
+	}
+	// The sum over all buckets, in an order-dependent mix so that two buckets cannot cancel out.
+	var mix uint64
+	for _, d := range digests {
+		row.Items += int64(d.Count)
+		row.Bytes += int64(d.Bytes)
+		mix = mix*0x9e3779b97f4a7c15 + d.Sum
+	}
+	row.Digest = fmt.Sprintf("%016x", mix)
+	for _, r := range t.Replicas {
+		row.Replicas = append(row.Replicas, admin.Replica{Region: r.Region, Status: string(r.Status), Detail: r.StatusDescription})
+	}
+	return row, nil
+}
+
+// pairs lists the replication between all regions: to this one from the inboxes, between others from their rows of watermarks.
+func (n *Node) pairs(now time.Time) []admin.Pair {
+	self := n.cfg.Region
+	out := []admin.Pair{}
+	regions := n.catalog.View().Regions()
+	for _, to := range regions {
+		row, _ := n.matrix.Row(to.Origin)
+		for _, from := range regions {
+			if from.Origin == to.Origin {
+				continue
+			}
+			p := admin.Pair{From: from.Name, To: to.Name, State: admin.StateGossip}
+			if mark := row.Marks[from.Origin]; mark > 0 {
+				p.WatermarkAgeMillis = ageMillis(now, mark)
+			}
+			if to.Origin == self.Origin {
+				n.describe(&p, n.inboxes[from.Origin].Status(), now)
+			}
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+func ageMillis(now time.Time, t hlc.Timestamp) *float64 {
+	age := max(0, float64(now.Sub(t.Time()).Microseconds())/1000)
+	return &age
+}
+
+// describe tells idle from live, and catching up from stalled.
+func (n *Node) describe(p *admin.Pair, s inbox.Status, now time.Time) {
+	var stops []string
+	for _, l := range s.Lanes {
+		if l.Head > l.Position.Seq {
+			p.BehindEntries += l.Head - l.Position.Seq
+		}
+		if l.Stop != inbox.Running {
+			stops = append(stops, l.Stop.String())
+		}
+	}
+	recent := !s.LagAt.IsZero() && now.Sub(s.LagAt) < lately
+	if recent {
+		lag := float64(s.Lag.Microseconds()) / 1000
+		p.LagMillis = &lag
+	}
+	switch {
+	case !s.Connected:
+		p.State, p.Detail = admin.StateDisconnected, s.Error
+	case len(stops) > 0:
+		slices.Sort(stops)
+		p.State, p.Detail = admin.StateStalled, strings.Join(slices.Compact(stops), ", ")
+	case p.BehindEntries > 0 && !recent:
+		p.State, p.Detail = admin.StateStalled, "nothing has been applied for a while"
+	case p.BehindEntries > 0:
+		p.State = admin.StateCatchingUp
+	case recent:
+		p.State = admin.StateLive
+	default:
+		p.State = admin.StateIdle
+	}
+}
