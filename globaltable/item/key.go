@@ -88,7 +88,8 @@ func DecodeKey(k []byte, hasSort bool) (partition, sort Value, err error) {
 		return nil, nil, corrupt("key is too short")
 	}
 	rest := k[hashLen:]
-	partition, n, err := decodePart(rest, MaxPartitionKeySize)
+	buf := make([]byte, 0, len(k)) // enough for both: a value is at most one byte longer than its part
+	buf, n, err := decodePart(buf, rest, MaxPartitionKeySize)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -96,11 +97,14 @@ func DecodeKey(k []byte, hasSort bool) (partition, sort Value, err error) {
 		return nil, nil, corrupt("key has a wrong hash")
 	}
 	rest = rest[n:]
+	end := len(buf)
+	partition = buf[:end:end]
 	if hasSort {
-		if sort, n, err = decodePart(rest, MaxSortKeySize); err != nil {
+		if buf, n, err = decodePart(buf, rest, MaxSortKeySize); err != nil {
 			return nil, nil, err
 		}
 		rest = rest[n:]
+		sort = buf[end:]
 	}
 	if len(rest) > 0 {
 		return nil, nil, corrupt("key is too long")
@@ -108,33 +112,33 @@ func DecodeKey(k []byte, hasSort bool) (partition, sort Value, err error) {
 	return partition, sort, nil
 }
 
-// decodePart decodes the part at the start of b and returns its length there.
-func decodePart(b []byte, limit int) (v Value, n int, err error) {
+// decodePart appends the value of the part at the start of b and returns the part's length.
+func decodePart(dst, b []byte, limit int) (out []byte, n int, err error) {
 	if len(b) == 0 {
-		return nil, 0, corrupt("key ends early")
+		return dst, 0, corrupt("key ends early")
 	}
 	t := Type(b[0])
 	switch t {
 	case N:
 		n, ok := numberAt(b[1:])
 		if !ok {
-			return nil, 0, corrupt("number in a key")
+			return dst, 0, corrupt("number in a key")
 		}
-		return AppendNumber(nil, Number(b[1:1+n])), 1 + n, nil
+		return AppendNumber(dst, Number(b[1:1+n])), 1 + n, nil
 	case S, B:
 	default:
-		return nil, 0, corrupt("type in a key")
+		return dst, 0, corrupt("type in a key")
 	}
 	payload, n, ok := unescapePart(b[1:])
 	switch {
 	case !ok:
-		return nil, 0, corrupt("escape in a key")
+		return dst, 0, corrupt("escape in a key")
 	case len(payload) == 0 || len(payload) > limit:
-		return nil, 0, corrupt("length of a key")
+		return dst, 0, corrupt("length of a key")
 	case t == S && !utf8.Valid(payload):
-		return nil, 0, corrupt("key is not UTF-8")
+		return dst, 0, corrupt("key is not UTF-8")
 	}
-	return appendSized(make([]byte, 0, len(payload)+4), t, payload), 1 + n, nil
+	return appendSized(dst, t, payload), 1 + n, nil
 }
 
 // unescapePart returns the payload of an S or B at the start of b, a view of b where nothing is escaped, and the number of

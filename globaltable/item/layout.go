@@ -3,7 +3,6 @@ package item
 import (
 	"bytes"
 	"encoding/binary"
-	"math/bits"
 	"slices"
 )
 
@@ -18,9 +17,6 @@ func uvarint(b []byte) (n, width int) {
 	u, w := binary.Uvarint(b)
 	return int(u), w
 }
-
-// uvarintLen is the encoded length of n.
-func uvarintLen(n int) int { return (bits.Len(uint(n)|1) + 6) / 7 }
 
 // split returns the value at the start of b, which is known to be good, and what follows it.
 func split(b []byte) (v Value, rest []byte) {

@@ -40,7 +40,7 @@ type digits struct {
 	negative bool
 	exp      int
 	n        int
-	d        [maxDigits + 1]byte // each 0 to 9; one more than needed, so that pairs are whole
+	d        [maxDigits]byte // each 0 to 9, those from n on 0; an even length, so that pairs are whole
 }
 
 // ParseNumber parses text as DynamoDB does: an optional sign, digits with an optional point, an optional exponent; no spaces,
@@ -187,7 +187,7 @@ func (d *digits) append(dst []byte) []byte {
 
 // digits takes n apart.
 func (n Number) digits(d *digits) {
-	d.n = 0
+	*d = digits{}
 	if n[0] == numberZero {
 		return
 	}

@@ -134,13 +134,17 @@ func TestNumberArithmeticIsExact(t *testing.T) {
 	})
 }
 
-func TestNumberFaultsOfSums(t *testing.T) {
+func TestSumsAtTheBounds(t *testing.T) {
 	for _, c := range [][2]string{{"9e125", "9e125"}, {"1e50", "1"}, {"1e125", "1e-130"}} {
 		a, _ := ParseNumber(c[0])
 		b, _ := ParseNumber(c[1])
 		if _, err := AppendSum(nil, a, b); err != errOverflow {
 			t.Errorf("%s + %s: %v", c[0], c[1], err)
 		}
+	}
+	least := Value(AppendInt(nil, math.MinInt64)).Number()
+	if n, err := AppendDifference(nil, Number{numberZero}, least); err != nil || Number(n).String() != "9223372036854775808" {
+		t.Errorf("0 - the least int64: %s, %v", Number(n), err)
 	}
 	if _, err := AppendDecimal(nil, &apd.Decimal{Form: apd.NaN}); err == nil {
 		t.Error("NaN became a number")

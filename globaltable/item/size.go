@@ -59,9 +59,8 @@ func (it Item) Size() int {
 
 // CheckSize returns an *Error of class SizeExceeded if it is larger than MaxItemSize.
 func CheckSize(it Item) error {
-	// Size never exceeds the encoded length by more than the overhead of containers and signs, which is less than the
-	// encoded length itself; so a small item needs no walk.
-	if len(it) <= MaxItemSize/4 || it.Size() <= MaxItemSize {
+	// The size is at most twice the encoded length, which a list of NULLs comes near to; so most items need no walk.
+	if len(it) <= MaxItemSize/2 || it.Size() <= MaxItemSize {
 		return nil
 	}
 	return errItemSize
