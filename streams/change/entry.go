@@ -123,9 +123,12 @@ func appendHeader(dst []byte, h *Header, flags byte) []byte {
 
 // DecodeEntry decodes the stored form. The body is a view of b.
 func DecodeEntry(b []byte) (Entry, error) {
-	h, _, err := decodeHeader(b)
+	h, flags, err := decodeHeader(b)
 	if err != nil {
 		return Entry{}, err
+	}
+	if flags&flagS2 != 0 {
+		return Entry{}, corrupt("stored entry is compressed")
 	}
 	e := Entry{Header: h}
 	if rest := b[headerLen:]; !h.Void {
@@ -144,6 +147,9 @@ func decodeHeader(b []byte) (h Header, flags byte, err error) {
 		return Header{}, 0, corrupt(fmt.Sprintf("entry version %d is not known", b[0]))
 	}
 	flags = b[1]
+	if flags&^(flagVoid|flagS2) != 0 {
+		return Header{}, 0, corrupt("entry flags are not known")
+	}
 	h = Header{
 		Void:    flags&flagVoid != 0,
 		Seq:     binary.BigEndian.Uint64(b[2:]),
