@@ -211,7 +211,11 @@ func (s *Shard) DropTable(ctx context.Context, table globaltable.TableID) error 
 	if table == globaltable.SystemTable {
 		return fault(globaltable.Invalid, "drop table", "the system table stays", nil)
 	}
-	return s.do(ctx, true, func(c *core, g *group) error {
+	return s.do(ctx, true, dropTable(table))
+}
+
+func dropTable(table globaltable.TableID) func(*core, *group) error {
+	return func(c *core, g *group) error {
 		if _, _, _, ok := c.catalog.Place(table, nil); ok || c.catalog.Admits(table, nil) {
 			return fault(globaltable.InUse, "drop table", "the table is still in the catalog", nil)
 		}
@@ -221,7 +225,7 @@ func (s *Shard) DropTable(ctx context.Context, table globaltable.TableID) error 
 		g.batch.DeleteRange(from, to)
 		c.digests.drop(table)
 		return nil
-	})
+	}
 }
 
 // LogBytes returns about how many bytes a lane's entries have.

@@ -82,6 +82,11 @@ func (m *Manual) Revoke(origin hlc.Origin, inc globaltable.Incarnation, done fun
 	m.control(false, revoke(origin, inc), done)
 }
 
+// DropTable queues what Shard.DropTable does.
+func (m *Manual) DropTable(table globaltable.TableID, done func(error)) {
+	m.control(true, dropTable(table), done)
+}
+
 // Build makes one group of what is queued and applies it: it is visible then, not durable. It reports whether there was anything. It syncs first when too many groups are in flight.
 func (m *Manual) Build() bool {
 	for len(m.inFlight) >= m.s.cfg.MaxGroups {
