@@ -1,0 +1,40 @@
+package dynamodb
+
+import (
+	"context"
+
+	"github.com/concordat-db/concordat/globaltable"
+	"github.com/concordat-db/concordat/globaltable/catalog"
+	"github.com/concordat-db/concordat/globaltable/item"
+	"github.com/concordat-db/concordat/regionnode/commit"
+)
+
+// Shard is the store's door as the API uses it. *commit.Shard is one.
+type Shard interface {
+	Write(ctx context.Context, w *commit.Write) error
+	Get(ctx context.Context, key commit.Key, f func(commit.Current) error) error
+	Scan(ctx context.Context, table globaltable.TableID, from, to item.Key, f func(key item.Key, current commit.Current) (more bool)) error
+	Count(table globaltable.TableID) (items, bytes int64, err error)
+}
+
+// View is the tables of this region at one moment, in memory. *catalog.View is one.
+type View interface {
+	// Lookup returns the table that has the name in this region, in whatever state it is. The table is shared and not changed. It does not
+	// keep name, which is a view of the request.
+	Lookup(name string) (t *globaltable.Table, ok bool)
+	// Names returns at most limit names of this region's tables after the one given, ascending, and whether there are more.
+	Names(after string, limit int) (names []string, more bool)
+}
+
+// Control makes and changes tables. Its methods may be called by several goroutines. Their errors are *globaltable.Error, whose messages are
+// in DynamoDB's words. *controlplane.Plane is one.
+type Control interface {
+	// CreateTable makes a table in this region.
+	CreateTable(ctx context.Context, spec catalog.Spec) (*globaltable.Table, error)
+	// UpdateTable changes a table that has the name here.
+	UpdateTable(ctx context.Context, name string, change catalog.Change) (*globaltable.Table, error)
+	// DeleteTable removes this region's replica of the table.
+	DeleteTable(ctx context.Context, name string) (*globaltable.Table, error)
+	// DescribeTable returns the table with all that this region knows of its replicas.
+	DescribeTable(name string) (*globaltable.Table, error)
+}

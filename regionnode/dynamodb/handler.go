@@ -1,0 +1,244 @@
+package dynamodb
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"runtime/debug"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"github.com/concordat-db/concordat/globaltable/item"
+	"github.com/concordat-db/concordat/regionnode/auth"
+)
+
+const (
+	contentType  = "application/x-amz-json-1.0"
+	targetPrefix = "DynamoDB_20120810."
+)
+
+// handle answers one request.
+func (s *Server) handle(ctx *fasthttp.RequestCtx) {
+	if !ctx.IsPost() {
+		s.health(ctx)
+		return
+	}
+	if s.requests.Add(1) > int64(s.config.MaxRequests) {
+		s.requests.Add(-1)
+		s.reject(ctx, unavailable("Too many requests are in work at this moment. Nothing was done; a retry may succeed"))
+		return
+	}
+	defer s.requests.Add(-1)
+
+	began := s.config.Now()
+	c := s.calls.Get().(*call)
+	c.reset(began)
+	x := s.answer(ctx, c)
+	if x != nil {
+		c.out = x.appendBody(c.out[:0])
+	}
+	s.send(ctx, c, x)
+	if s.config.Events.Request != nil {
+		s.config.Events.Request(c.operationName(), ctx.Response.StatusCode(), s.config.Now().Sub(began))
+	}
+	c.release()
+}
+
+// answer does the request and leaves the answer in c.out, or returns the exception.
+func (s *Server) answer(ctx *fasthttp.RequestCtx, c *call) (x *exception) {
+	defer func() {
+		if p := recover(); p != nil {
+			c.broken = true // its buffers may be in use still
+			x = internal(internalMessage, fmt.Errorf("panic: %v\n%s", p, debug.Stack()))
+		}
+	}()
+	reserved, err := s.readBody(ctx, c)
+	if reserved > 0 {
+		defer s.bodies.Add(-reserved)
+	}
+	if err == nil {
+		err = s.perform(ctx, c)
+	}
+	if err == nil {
+		return nil
+	}
+	return translate(err, c.operation != nil && c.operation.control)
+}
+
+// perform authenticates, finds the operation, checks the JSON and runs the operation.
+func (s *Server) perform(ctx *fasthttp.RequestCtx, c *call) error {
+	h := &ctx.Request.Header
+	c.signed = auth.Request{Method: h.Method(), Target: h.RequestURI(), Header: h, Body: c.body}
+	_, err := s.config.Verifier.Verify(&c.signed)
+	c.signed = auth.Request{}
+	c.host = h.Host()
+	if err != nil {
+		return err
+	}
+	if kind, _, _ := bytes.Cut(h.ContentType(), []byte{';'}); string(bytes.TrimSpace(kind)) != contentType {
+		return errNotJSON
+	}
+	name, ok := bytes.CutPrefix(h.Peek("X-Amz-Target"), []byte(targetPrefix))
+	if c.operation = s.operations[string(name)]; !ok || c.operation == nil {
+		return unknownOperation(later[string(name)])
+	}
+	if err := item.CheckJSON(c.body); err != nil {
+		return unreadable()
+	}
+	root, err := c.parser.ParseBytes(c.body)
+	if err != nil {
+		return unreadable()
+	}
+	parameters, err := root.Object()
+	if err != nil {
+		return unreadable()
+	}
+	return c.operation.run(c, parameters)
+}
+
+// errNotJSON marks requests that are not of this protocol: they get an answer in XML, as DynamoDB gives.
+var errNotJSON = &exception{status: http.StatusNotFound, name: prefixService + "UnknownOperationException", bare: true}
+
+// readBody reads the body into c.body. It returns how many bytes it reserved, to be given back whatever the error.
+func (s *Server) readBody(ctx *fasthttp.RequestCtx, c *call) (reserved int64, err error) {
+	length := ctx.Request.Header.ContentLength()
+	if length > MaxBody {
+		return 0, errTooLarge
+	}
+	reserved = int64(length)
+	if length < 0 {
+		reserved = MaxBody // chunked: the length shows only at the end
+	}
+	if s.bodies.Add(reserved) > s.config.MaxBodies {
+		return reserved, unavailable("Too many large requests are in work at this moment. Nothing was done; a retry may succeed")
+	}
+	stream := ctx.RequestBodyStream()
+	if stream == nil || length == 0 {
+		return reserved, nil
+	}
+	if length > 0 {
+		c.body = sized(c.body, length)
+		_, err = io.ReadFull(stream, c.body)
+	} else {
+		c.body, err = readAll(stream, c.body[:0])
+	}
+	if err != nil {
+		ctx.SetConnectionClose()
+		if errors.Is(err, errTooLarge) {
+			return reserved, errTooLarge
+		}
+		return reserved, unreadable()
+	}
+	return reserved, nil
+}
+
+var errTooLarge = &exception{status: http.StatusRequestEntityTooLarge, name: prefixService + "RequestEntityTooLargeException",
+	message: fmt.Sprintf("Request size exceeded the maximum allowed size of %d bytes", MaxBody), capital: true}
+
+// sized returns b with length n and any content.
+func sized(b []byte, n int) []byte {
+	if cap(b) < n {
+		return make([]byte, n)
+	}
+	return b[:n]
+}
+
+// readAll appends the rest of r to b, up to MaxBody.
+func readAll(r io.Reader, b []byte) ([]byte, error) {
+	for {
+		if len(b) == cap(b) {
+			b = append(b, 0)[:len(b)]
+		}
+		n, err := r.Read(b[len(b):cap(b)])
+		b = b[:len(b)+n]
+		switch {
+		case len(b) > MaxBody:
+			return b, errTooLarge
+		case err == io.EOF:
+			return b, nil
+		case err != nil:
+			return b, err
+		}
+	}
+}
+
+// send fills in the response. The answer's buffer is swapped into it, not copied; c gets the response's old one.
+func (s *Server) send(ctx *fasthttp.RequestCtx, c *call, x *exception) {
+	var id [requestIDLen]byte
+	fillRequestID(&id)
+	status := http.StatusOK
+	if x != nil {
+		status = x.status
+		if status >= http.StatusInternalServerError && s.config.Events.Failed != nil {
+			s.config.Events.Failed(c.operationName(), string(id[:]), x)
+		}
+	}
+	if x == errNotJSON {
+		c.out = append(c.out[:0], "<UnknownOperationException/>\n"...)
+	}
+	if x == errTooLarge {
+		ctx.SetConnectionClose()
+	}
+	h := &ctx.Response.Header
+	h.DisableNormalizing() // clients read names in any case, but people and golden files look for AWS's spelling
+	h.SetStatusCode(status)
+	if x != errNotJSON {
+		h.SetContentType(contentType)
+	}
+	var crc [10]byte
+	h.SetBytesV("x-amzn-RequestId", id[:])
+	h.SetBytesV("x-amz-crc32", appendCRC(crc[:0], c.out))
+	c.out = ctx.Response.SwapBody(c.out)
+}
+
+// reject answers without a call: there may be none to have.
+func (s *Server) reject(ctx *fasthttp.RequestCtx, x *exception) {
+	c := call{server: s, out: x.appendBody(nil)}
+	s.send(ctx, &c, x)
+}
+
+// refuse answers what fasthttp could not read as a request. The connection is closed after it.
+func (s *Server) refuse(ctx *fasthttp.RequestCtx, err error) {
+	var small *fasthttp.ErrSmallBuffer
+	var timeout net.Error
+	x := &exception{status: http.StatusBadRequest, name: prefixService + "SerializationException", message: "The request could not be read as HTTP", capital: true}
+	switch {
+	case errors.As(err, &small):
+		x.status = http.StatusRequestHeaderFieldsTooLarge
+		x.message = fmt.Sprintf("The header of the request is larger than %d bytes", s.config.MaxHeader)
+	case errors.As(err, &timeout) && timeout.Timeout():
+		x.status, x.message = http.StatusRequestTimeout, "The request did not arrive in time"
+	}
+	s.reject(ctx, x)
+}
+
+// health answers GET, as load balancers ask, with DynamoDB's own text; other methods are no operation.
+func (s *Server) health(ctx *fasthttp.RequestCtx) {
+	c := call{server: s}
+	if !ctx.IsGet() && !ctx.IsHead() {
+		s.send(ctx, &c, errNotJSON)
+		return
+	}
+	c.out = fmt.Appendf(nil, "healthy: dynamodb.%s.amazonaws.com \n", s.config.Region)
+	s.send(ctx, &c, nil)
+	ctx.Response.Header.SetContentType("text/plain")
+}
+
+func (c *call) operationName() string {
+	if c.operation == nil {
+		return ""
+	}
+	return c.operation.name
+}
+
+// reset prepares c for a request that began at the time given.
+func (c *call) reset(began time.Time) {
+	c.began = began
+	c.operation = nil
+	c.body = c.body[:0]
+	c.out = c.out[:0]
+}

@@ -1,0 +1,183 @@
+package dynamodb
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"github.com/concordat-db/concordat/conflict/hlc"
+	"github.com/concordat-db/concordat/regionnode/auth"
+)
+
+// MaxBody is the greatest request body in bytes, as DynamoDB's.
+const MaxBody = 16 << 20
+
+// Config says what a Server works with. Zero limits and times mean the defaults.
+type Config struct {
+	Region   string         // name, for example "eu-central-1"
+	Origin   hlc.Origin     // number
+	Verifier *auth.Verifier // who may send requests
+	Shard    Shard
+	View     func() View // the tables in force now
+	Control  Control
+	Now      func() time.Time // clock for the answers' times; time.Now if nil
+	Events   Events
+
+	MaxConnections int           // at once; further ones are closed with 503. 8,192
+	MaxRequests    int           // in work at once; further ones get 503. 4,096
+	MaxBodies      int64         // bytes of request bodies in memory; further requests get 503. 256 MiB; at least MaxBody
+	MaxHeader      int           // bytes of a request's header; each connection has a buffer of this size. 16 KiB
+	ReadTimeout    time.Duration // from the first byte of a request to its last. 30 s
+	WriteTimeout   time.Duration // of an answer. 30 s
+	IdleTimeout    time.Duration // of a connection between requests. 5 min
+	DrainTimeout   time.Duration // for requests in work when the server stops; then their contexts are cancelled. 10 s
+}
+
+// Events are callbacks. Any may be nil. They are called by the goroutine of the request and must be fast.
+type Events struct {
+	// Request reports each answered request: the operation ("" if it was not known), status code and time taken.
+	Request func(operation string, status int, took time.Duration)
+	// Failed reports an answer with a status of 500 or above and its cause. The error carries no keys and no values of items.
+	Failed func(operation, requestID string, err error)
+}
+
+// Validate reports all faults of c.
+func (c *Config) Validate() error {
+	var errs []error
+	missing := func(name string, is bool) {
+		if is {
+			errs = append(errs, fmt.Errorf("dynamodb: %s is missing", name))
+		}
+	}
+	missing("Region", c.Region == "")
+	missing("Origin", c.Origin == 0)
+	missing("Verifier", c.Verifier == nil)
+	missing("Shard", c.Shard == nil)
+	missing("View", c.View == nil)
+	missing("Control", c.Control == nil)
+	for _, n := range []struct {
+		name  string
+		value int64
+	}{
+		{"MaxConnections", int64(c.MaxConnections)}, {"MaxRequests", int64(c.MaxRequests)}, {"MaxBodies", c.MaxBodies}, {"MaxHeader", int64(c.MaxHeader)},
+		{"ReadTimeout", int64(c.ReadTimeout)}, {"WriteTimeout", int64(c.WriteTimeout)}, {"IdleTimeout", int64(c.IdleTimeout)}, {"DrainTimeout", int64(c.DrainTimeout)},
+	} {
+		if n.value < 0 {
+			errs = append(errs, fmt.Errorf("dynamodb: %s is negative", n.name))
+		}
+	}
+	if c.MaxBodies > 0 && c.MaxBodies < MaxBody {
+		errs = append(errs, fmt.Errorf("dynamodb: MaxBodies is below %d, the greatest request", MaxBody))
+	}
+	return errors.Join(errs...)
+}
+
+func (c Config) withDefaults() Config {
+	orInt := func(n *int, d int) {
+		if *n == 0 {
+			*n = d
+		}
+	}
+	orTime := func(t *time.Duration, d time.Duration) {
+		if *t == 0 {
+			*t = d
+		}
+	}
+	orInt(&c.MaxConnections, 8192)
+	orInt(&c.MaxRequests, 4096)
+	orInt(&c.MaxHeader, 16<<10)
+	orTime(&c.ReadTimeout, 30*time.Second)
+	orTime(&c.WriteTimeout, 30*time.Second)
+	orTime(&c.IdleTimeout, 5*time.Minute)
+	orTime(&c.DrainTimeout, 10*time.Second)
+	if c.MaxBodies == 0 {
+		c.MaxBodies = 256 << 20
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	return c
+}
+
+// Server serves the API of one region. Make it with New.
+type Server struct {
+	config     Config
+	operations map[string]*operation
+	calls      sync.Pool // of *call
+
+	requests atomic.Int64 // in work
+	bodies   atomic.Int64 // bytes reserved for bodies
+
+	// base is the context of every request's work: done when a drain took too long. It is set before the first request and not a request's own
+	// context, because one per request would cost allocations and the shard bounds its waiting itself.
+	base   context.Context
+	cancel context.CancelFunc
+}
+
+// New returns a server that serves nothing yet.
+func New(c Config) (*Server, error) {
+	if err := c.Validate(); err != nil {
+		return nil, err
+	}
+	s := &Server{config: c.withDefaults(), operations: operations()}
+	s.base, s.cancel = context.WithCancel(context.Background())
+	s.calls.New = func() any { return newCall(s) }
+	return s, nil
+}
+
+// Serve answers requests on ln until ctx is done, then takes no more, waits for those in work, at most the drain time, and returns nil. It
+// closes ln, and returns an error when ln fails. It is called once.
+func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
+	defer s.cancel()
+	h := &fasthttp.Server{
+		Handler:                      s.handle,
+		ErrorHandler:                 s.refuse,
+		Name:                         "Server",
+		Concurrency:                  s.config.MaxConnections,
+		ReadBufferSize:               s.config.MaxHeader,
+		ReadTimeout:                  s.config.ReadTimeout,
+		WriteTimeout:                 s.config.WriteTimeout,
+		IdleTimeout:                  s.config.IdleTimeout,
+		MaxRequestBodySize:           MaxBody,
+		DisablePreParseMultipartForm: true,
+		NoDefaultContentType:         true,
+		CloseOnShutdown:              true,
+		SecureErrorLogMessage:        true,
+		Logger:                       silent{},
+		// The handler reads bodies itself: it reserves their memory first, and fasthttp would take it before anything was checked.
+		StreamRequestBody: true,
+	}
+	done := make(chan error, 1)
+	go func() { done <- h.Serve(ln) }()
+	select {
+	case err := <-done:
+		return fmt.Errorf("dynamodb: listener of %s: %w", s.config.Region, err)
+	case <-ctx.Done():
+	}
+	drain, stop := context.WithTimeout(context.Background(), s.config.DrainTimeout)
+	defer stop()
+	err := h.ShutdownWithContext(drain)
+	if errors.Is(err, context.DeadlineExceeded) {
+		// Cancelled requests answer at once; what remains then is a client that does not read, and the write timeout ends it.
+		s.cancel()
+		last, stop := context.WithTimeout(context.Background(), s.config.WriteTimeout+time.Second)
+		defer stop()
+		err = h.ShutdownWithContext(last)
+	}
+	<-done
+	if err != nil {
+		return fmt.Errorf("dynamodb: stop %s: %w", s.config.Region, err)
+	}
+	return nil
+}
+
+// silent drops fasthttp's log: its lines are about clients' connections and may quote requests.
+type silent struct{}
+
+func (silent) Printf(string, ...any) {}

@@ -1,0 +1,266 @@
+package dynamodb
+
+import (
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/valyala/fastjson"
+
+	"github.com/concordat-db/concordat/globaltable"
+	"github.com/concordat-db/concordat/globaltable/item"
+)
+
+// parseTableName reads requests whose one parameter is the table's name.
+func parseTableName(p *fastjson.Object) (text, error) {
+	var table text
+	err := each(p, func(name []byte, v *fastjson.Value) error {
+		if string(name) == "TableName" {
+			return parseText(&table, v)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	var check constraints
+	check.name(table, "tableName")
+	return table, check.err()
+}
+
+func (c *call) describeTable(p *fastjson.Object) error {
+	name, err := parseTableName(p)
+	if err != nil {
+		return err
+	}
+	if _, _, ok := c.lookup(name); !ok {
+		return noSuchTable(string(name))
+	}
+	t, err := c.server.config.Control.DescribeTable(string(name))
+	if err != nil {
+		return err
+	}
+	return c.describe("Table", t)
+}
+
+func (c *call) deleteTable(p *fastjson.Object) error {
+	name, err := parseTableName(p)
+	if err != nil {
+		return err
+	}
+	t, status, ok := c.lookup(name)
+	if err := changeable(string(name), status, ok); err != nil {
+		return err
+	}
+	if t.DeletionProtection {
+		return invalid("Resource cannot be deleted as it is currently protected against deletion. Disable deletion protection first.")
+	}
+	if t, err = c.server.config.Control.DeleteTable(c.server.base, string(name)); err != nil {
+		return err
+	}
+	return c.describe("TableDescription", t)
+}
+
+// changeable says why a table cannot be changed or deleted now.
+func changeable(name string, status globaltable.Status, ok bool) error {
+	const inUse = "Attempt to change a resource which is still in use: "
+	busy := func(message string) error {
+		return &exception{status: http.StatusBadRequest, name: prefixDynamoDB + "ResourceInUseException", message: inUse + message + name}
+	}
+	switch {
+	case !ok:
+		return noSuchTable(name)
+	case status == globaltable.Creating:
+		return busy("Table is being created: ")
+	case status == globaltable.Deleting:
+		return busy("Table is being deleted: ")
+	}
+	return nil
+}
+
+func (c *call) listTables(p *fastjson.Object) error {
+	var after text
+	var limit integer
+	err := each(p, func(name []byte, v *fastjson.Value) error {
+		switch string(name) {
+		case "ExclusiveStartTableName":
+			return parseText(&after, v)
+		case "Limit":
+			return parseInteger(&limit, v, "Integer")
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	var check constraints
+	if after != nil {
+		check.name(after, "exclusiveStartTableName")
+	}
+	check.atLeast(limit, 1, "limit")
+	check.atMost(limit, 100, "limit")
+	if err := check.err(); err != nil {
+		return err
+	}
+	if !limit.given {
+		limit.value = 100
+	}
+	names, more := c.server.config.View().Names(string(after), int(limit.value))
+	c.out = append(c.out, `{"TableNames":[`...)
+	for i, name := range names {
+		if i > 0 {
+			c.out = append(c.out, ',')
+		}
+		c.out = item.AppendJSONString(c.out, name)
+	}
+	c.out = append(c.out, ']')
+	if more && len(names) > 0 {
+		c.out = append(c.out, `,"LastEvaluatedTableName":`...)
+		c.out = item.AppendJSONString(c.out, names[len(names)-1])
+	}
+	c.out = append(c.out, '}')
+	return nil
+}
+
+// account stands in ARNs where AWS has the account's number: there are no accounts here.
+const account = "000000000000"
+
+func arn(region, table string) string {
+	return "arn:aws:dynamodb:" + region + ":" + account + ":table/" + table
+}
+
+// tableID returns a table's id in the form of a UUID, as clients expect it.
+func tableID(id globaltable.TableID) string {
+	n := uint64(id)
+	return fmt.Sprintf("%08x-%04x-%04x-0000-000000000000", n>>32, n>>16&0xffff, n&0xffff)
+}
+
+// describe appends {"<field>": description}.
+func (c *call) describe(field string, t *globaltable.Table) error {
+	origin := c.server.config.Origin
+	status := t.StatusIn(origin)
+	if status == "" {
+		status = globaltable.Deleting // its last replica here has just gone
+	}
+	var items, bytes int64
+	if status != globaltable.Creating {
+		var err error
+		if items, bytes, err = c.server.config.Shard.Count(t.ID); err != nil {
+			return err
+		}
+	}
+	b := append(c.out, `{"`...)
+	b = append(b, field...)
+	b = append(b, `":{`...)
+	b = appendKeys(b, &t.KeySchema)
+	b = append(b, `,"TableName":`...)
+	b = item.AppendJSONString(b, t.Name)
+	b = append(b, `,"TableStatus":`...)
+	b = item.AppendJSONString(b, string(status))
+	b = append(b, `,"CreationDateTime":`...)
+	b = appendSeconds(b, time.UnixMilli(t.CreatedAt))
+	b = append(b, `,"TableArn":`...)
+	b = item.AppendJSONString(b, arn(c.server.config.Region, t.Name))
+	b = append(b, `,"TableId":`...)
+	b = item.AppendJSONString(b, tableID(t.ID))
+	b = append(b, `,"ItemCount":`...)
+	b = strconv.AppendInt(b, items, 10)
+	b = append(b, `,"TableSizeBytes":`...)
+	b = strconv.AppendInt(b, bytes, 10)
+	b = appendBilling(b, t)
+	b = append(b, `,"TableClassSummary":{"TableClass":`...)
+	b = item.AppendJSONString(b, string(t.Class))
+	b = append(b, `},"DeletionProtectionEnabled":`...)
+	b = strconv.AppendBool(b, t.DeletionProtection)
+	b = appendReplicas(b, t, c.server.config.Region)
+	c.out = append(b, "}}"...)
+	return nil
+}
+
+func appendKeys(b []byte, s *globaltable.KeySchema) []byte {
+	attributes := []globaltable.KeyAttribute{s.Partition}
+	if s.Sort != nil {
+		attributes = append(attributes, *s.Sort)
+	}
+	for _, part := range []struct {
+		open   string
+		second string
+		value  func(i int) string
+	}{
+		{`"AttributeDefinitions":[`, `,"AttributeType":`, func(i int) string { return attributes[i].Type.String() }},
+		{`,"KeySchema":[`, `,"KeyType":`, func(i int) string { return [...]string{"HASH", "RANGE"}[i] }},
+	} {
+		b = append(b, part.open...)
+		for i, a := range attributes {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			b = append(b, `{"AttributeName":`...)
+			b = item.AppendJSONString(b, a.Name)
+			b = append(b, part.second...)
+			b = item.AppendJSONString(b, part.value(i))
+			b = append(b, '}')
+		}
+		b = append(b, ']')
+	}
+	return b
+}
+
+func appendBilling(b []byte, t *globaltable.Table) []byte {
+	b = append(b, `,"ProvisionedThroughput":{"NumberOfDecreasesToday":0,"ReadCapacityUnits":`...)
+	b = strconv.AppendInt(b, t.Throughput.Read, 10)
+	b = append(b, `,"WriteCapacityUnits":`...)
+	b = strconv.AppendInt(b, t.Throughput.Write, 10)
+	b = append(b, '}')
+	if t.Billing == globaltable.PayPerRequest {
+		b = append(b, `,"BillingModeSummary":{"BillingMode":"PAY_PER_REQUEST","LastUpdateToPayPerRequestDateTime":`...)
+		b = appendSeconds(b, time.UnixMilli(t.CreatedAt))
+		b = append(b, '}')
+	}
+	return b
+}
+
+// appendReplicas appends the replicas in other regions, as DynamoDB lists them: a table in one region has none.
+func appendReplicas(b []byte, t *globaltable.Table, self string) []byte {
+	n := 0
+	for _, r := range t.Replicas {
+		if r.Region == self {
+			continue
+		}
+		if n++; n == 1 {
+			b = append(b, `,"GlobalTableVersion":"2019.11.21","Replicas":[`...)
+		} else {
+			b = append(b, ',')
+		}
+		b = append(b, `{"RegionName":`...)
+		b = item.AppendJSONString(b, r.Region)
+		b = append(b, `,"ReplicaStatus":`...)
+		b = item.AppendJSONString(b, string(r.Status))
+		if r.StatusDescription != "" {
+			b = append(b, `,"ReplicaStatusDescription":`...)
+			b = item.AppendJSONString(b, r.StatusDescription)
+		}
+		b = append(b, '}')
+	}
+	if n > 0 {
+		b = append(b, ']')
+	}
+	return b
+}
+
+// describeLimits answers with AWS's defaults: there is no such limit here.
+func (c *call) describeLimits(*fastjson.Object) error {
+	c.out = append(c.out, `{"AccountMaxReadCapacityUnits":80000,"AccountMaxWriteCapacityUnits":80000,`...)
+	c.out = append(c.out, `"TableMaxReadCapacityUnits":40000,"TableMaxWriteCapacityUnits":40000}`...)
+	return nil
+}
+
+// describeEndpoints sends clients that discover their endpoint back to the one that they know.
+func (c *call) describeEndpoints(*fastjson.Object) error {
+	c.out = append(c.out, `{"Endpoints":[{"Address":`...)
+	c.out = item.AppendJSONString(c.out, strings.ToValidUTF8(string(c.host), "?"))
+	c.out = append(c.out, `,"CachePeriodInMinutes":1440}]}`...)
+	return nil
+}
