@@ -14,12 +14,15 @@
 package catalog
 
 import (
+	"bytes"
 	"sync/atomic"
 
 	"github.com/hashicorp/go-memdb"
 
+	"github.com/concordat-db/concordat/conflict/hlc"
 	"github.com/concordat-db/concordat/globaltable"
 	"github.com/concordat-db/concordat/globaltable/item"
+	"github.com/concordat-db/concordat/globaltable/locality"
 )
 
 // Outcome is what became of a version of a table's document in this region. Its numbers are stored.
@@ -42,35 +45,189 @@ type Adoption struct {
 // Catalog holds the documents. It is safe for concurrent use, except that Load, Prepare and the functions that Prepare returns are called by one
 // goroutine at a time.
 type Catalog struct {
-	self globaltable.Descriptor
-	db   *memdb.MemDB
 	view atomic.Pointer[View]
 }
 
 // New returns a catalog without tables, for the region self and its peers.
 func New(self globaltable.Descriptor, peers []globaltable.Descriptor) (*Catalog, error) {
-	panic("unfinished")
+	db, err := memdb.NewMemDB(schema())
+	if err != nil {
+		return nil, &globaltable.Error{Op: "open catalog", Err: err}
+	}
+	txn := db.Txn(true)
+	for _, d := range append([]globaltable.Descriptor{self}, peers...) {
+		if _, taken := first[*globaltable.Descriptor](txn, inRegions, byID, originKey(d.Origin)); taken || d.Origin == 0 {
+			return nil, &globaltable.Error{Op: "open catalog", Resource: d.Name, Kind: globaltable.Invalid, Message: "the region's number is zero or used twice"}
+		}
+		if _, taken := first[*globaltable.Descriptor](txn, inRegions, byName, nameKey(d.Name)); taken {
+			return nil, &globaltable.Error{Op: "open catalog", Resource: d.Name, Kind: globaltable.Invalid, Message: "the region's name is used twice"}
+		}
+		insert(txn, inRegions, &d)
+	}
+	txn.Commit()
+	c := new(Catalog)
+	c.view.Store(compile(self, db))
+	return c, nil
 }
 
 // Load brings in what the store holds: items of the system table, and the adoptions recorded. It is called once, before anything else.
-func (c *Catalog) Load(docs []item.Item, adoptions []Adoption) error { panic("unfinished") }
+func (c *Catalog) Load(docs []item.Item, adoptions []Adoption) error {
+	v := c.view.Load()
+	staged := v.db.Snapshot()
+	txn := staged.Txn(true)
+	for _, a := range adoptions {
+		if a.Outcome < Adopted || a.Outcome > NameTaken {
+			return corrupt("an adoption in the store has an outcome that is not known")
+		}
+		insert(txn, inAdoptions, &a)
+	}
+	for _, doc := range docs {
+		t, err := decodeSystem(doc)
+		if err != nil {
+			return err
+		}
+		if t == nil {
+			continue
+		}
+		e := newEntry(txn, t, v.self.Origin)
+		if other, taken := first[*entry](txn, inTables, byName, nameKey(t.Name)); taken && e.bound && other.table.ID != t.ID {
+			return corrupt("two tables of this region have the same name")
+		}
+		insert(txn, inTables, e)
+	}
+	txn.Commit()
+	c.enforce(staged)
+	return nil
+}
+
+// enforce makes staged the state in force.
+func (c *Catalog) enforce(staged *memdb.MemDB) {
+	old := c.view.Load()
+	c.view.Store(compile(old.self, staged))
+	close(old.changed)
+}
 
 // View returns the tables and regions in force now.
 func (c *Catalog) View() *View { return c.view.Load() }
 
 // Place returns where an item lives and the version of the table's document in force. ok is false when no client's write of it is admitted here. For the
-// system table it is all regions, the catalog lane and version 0.
+// system table it is all regions, the catalog lane and version 0. The caller must not change p.
 func (c *Catalog) Place(table globaltable.TableID, key []byte) (p globaltable.Placement, lane globaltable.LaneID, version globaltable.Version, ok bool) {
-	panic("unfinished")
+	v := c.view.Load()
+	if table == globaltable.SystemTable {
+		return v.all, globaltable.CatalogLane, 0, true
+	}
+	e := v.tables[table]
+	if e == nil || e.refused || locality.Decide(e.table, key, v.self.Origin, locality.Admit) != locality.Permit {
+		return nil, 0, 0, false
+	}
+	return e.placement, e.lane, e.table.Version, true
 }
 
 // Admits reports whether a change of the table that came from another region may be stored here.
-func (c *Catalog) Admits(table globaltable.TableID, key []byte) bool { panic("unfinished") }
+func (c *Catalog) Admits(table globaltable.TableID, key []byte) bool {
+	if table == globaltable.SystemTable {
+		return true
+	}
+	v := c.view.Load()
+	e := v.tables[table]
+	return e != nil && !e.refused && locality.Decide(e.table, key, v.self.Origin, locality.Receive) == locality.Permit
+}
 
 // Version returns the version of the table's document in force; zero if the table is not known. The system table's is zero.
-func (c *Catalog) Version(table globaltable.TableID) globaltable.Version { panic("unfinished") }
+func (c *Catalog) Version(table globaltable.TableID) globaltable.Version {
+	if e := c.view.Load().tables[table]; e != nil {
+		return e.table.Version
+	}
+	return 0
+}
 
-// Prepare checks the documents that a group is about to write, in order. See the package's comment.
+// Prepare checks the documents that a group is about to write, in order, against the ones in force and against each other. See the package's comment.
+// empty reports whether this region's store has nothing of a table. Nothing has happened when it returns an error: of kind Unavailable for a document of a newer
+// release, Corrupt for one that no owner can have issued, Exists for a new table of this region whose name is taken. adopt is nil
+// when no document comes into force; it must be called before Prepare is called again, or not at all.
 func (c *Catalog) Prepare(docs []item.Item, empty func(globaltable.TableID) bool) (adoptions []Adoption, adopt func(), err error) {
-	panic("unfinished")
+	v := c.view.Load()
+	staged := v.db.Snapshot()
+	txn := staged.Txn(true)
+	for _, doc := range docs {
+		t, err := decodeSystem(doc)
+		if err != nil {
+			return nil, nil, err
+		}
+		if t == nil {
+			continue
+		}
+		old, known := first[*entry](txn, inTables, byID, tableKey(t.ID))
+		if known {
+			if fresh, err := follows(old.table, t); err != nil {
+				return nil, nil, err
+			} else if !fresh {
+				continue
+			}
+		}
+		a := &Adoption{Table: t.ID, Version: t.Version}
+		if a.Outcome, err = outcome(txn, old, t, v.self.Origin, empty); err != nil {
+			return nil, nil, err
+		}
+		insert(txn, inAdoptions, a)
+		insert(txn, inTables, newEntry(txn, t, v.self.Origin))
+		adoptions = append(adoptions, *a)
+	}
+	if adoptions == nil {
+		return nil, nil, nil
+	}
+	txn.Commit()
+	return adoptions, func() { c.enforce(staged) }, nil
+}
+
+// follows checks t against the version in force. It is fresh when it is newer. Versions may be skipped: between two looks the owner may have issued several.
+func follows(old, t *globaltable.Table) (fresh bool, err error) {
+	switch {
+	case t.Version < old.Version:
+		return false, nil
+	case t.Version == old.Version:
+		if !bytes.Equal(globaltable.EncodeTable(old), globaltable.EncodeTable(t)) {
+			return false, corrupt("two documents of one version of table " + t.ID.String() + ": its owner was restored and did not hear the other regions")
+		}
+		return false, nil
+	case t.Version.Number() <= old.Version.Number(),
+		t.Version.Number() == old.Version.Number()+1 && t.Predecessor != globaltable.HashTable(old):
+		return false, corrupt("the document of table " + t.ID.String() + " does not follow the one in force: its owner was restored and did not hear the other regions")
+	case old.Deleted:
+		return false, corrupt("table " + t.ID.String() + " is dead and has a new document")
+	case t.Name != old.Name || t.Owner != old.Owner || t.CreatedAt != old.CreatedAt || !sameKeys(t.KeySchema, old.KeySchema):
+		return false, corrupt("a new document of table " + t.ID.String() + " changes what never changes")
+	}
+	return true, nil
+}
+
+func sameKeys(a, b globaltable.KeySchema) bool {
+	if a.Partition != b.Partition || (a.Sort == nil) != (b.Sort == nil) {
+		return false
+	}
+	return a.Sort == nil || *a.Sort == *b.Sort
+}
+
+// outcome says what becomes of t here. old is nil when the table was not known.
+func outcome(txn *memdb.Txn, old *entry, t *globaltable.Table, self hlc.Origin, empty func(globaltable.TableID) bool) (Outcome, error) {
+	var before globaltable.Version
+	if old != nil {
+		before = old.table.Version
+	}
+	if claims(t, self) && (old == nil || !old.bound) {
+		if other, taken := first[*entry](txn, inTables, byName, nameKey(t.Name)); taken && other.table.ID != t.ID {
+			if t.Owner == self && t.Version.Number() == 1 {
+				return 0, Exists("create table", t.Name)
+			}
+			return NameTaken, nil
+		}
+	}
+	for i := range t.Replicas {
+		// What this region has now was never sent to the new replica; what it gets from here on is.
+		if r := &t.Replicas[i]; r.Status == globaltable.Creating && r.Since > before && !empty(t.ID) {
+			return NotEmpty, nil
+		}
+	}
+	return Adopted, nil
 }

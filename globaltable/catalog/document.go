@@ -1,15 +1,109 @@
 package catalog
 
 import (
+	"fmt"
+	"strings"
+
+	"github.com/concordat-db/concordat/conflict/hlc"
 	"github.com/concordat-db/concordat/globaltable"
 	"github.com/concordat-db/concordat/globaltable/item"
 )
 
+// The items of the system table have a partition key only, a string: what it is about, a slash, and which one.
+const (
+	attributeKey      = "pk"
+	attributeDocument = "doc"
+	attributeEpoch    = "epoch"
+
+	prefixTable = "table/"
+	prefixOwner = "owner/"
+)
+
 // DocumentKey returns the key, in the system table, of the document of a table.
-func DocumentKey(id globaltable.TableID) item.Key { panic("unfinished") }
+func DocumentKey(id globaltable.TableID) item.Key { return systemKey(prefixTable + id.String()) }
+
+// EpochKey returns the key, in the system table, of the epoch of an owner. It is kept beside the documents, so that a region that lost its
+// store hears of it from the others.
+func EpochKey(owner hlc.Origin) item.Key { return systemKey(epochName(owner)) }
+
+func epochName(owner hlc.Origin) string { return fmt.Sprintf("%s%04x", prefixOwner, uint16(owner)) }
+
+func systemKey(name string) item.Key {
+	k, err := item.AppendKey(nil, item.AppendString(nil, name), nil)
+	if err != nil {
+		panic(err) // a short string, not empty
+	}
+	return k
+}
 
 // EncodeDocument returns the item, of the system table, that holds t.
-func EncodeDocument(t *globaltable.Table) item.Item { panic("unfinished") }
+func EncodeDocument(t *globaltable.Table) item.Item {
+	return systemItem(prefixTable+t.ID.String(), attributeDocument, item.AppendString(nil, globaltable.EncodeTable(t)))
+}
 
 // DecodeDocument is the inverse of EncodeDocument. Its errors are DecodeTable's.
-func DecodeDocument(it item.Item) (*globaltable.Table, error) { panic("unfinished") }
+func DecodeDocument(it item.Item) (*globaltable.Table, error) {
+	doc, ok := it.GetString(attributeDocument)
+	if !ok || doc.Type() != item.S {
+		return nil, corrupt("an item of the system table has no document")
+	}
+	t, err := globaltable.DecodeTable(doc.Bytes())
+	if err != nil {
+		return nil, err
+	}
+	if systemName(it) != prefixTable+t.ID.String() {
+		return nil, corrupt("a table's document lies under another key than its own")
+	}
+	return t, nil
+}
+
+// EncodeEpoch returns the item, of the system table, that holds an owner's epoch.
+func EncodeEpoch(owner hlc.Origin, epoch uint32) item.Item {
+	return systemItem(epochName(owner), attributeEpoch, item.AppendInt(nil, int64(epoch)))
+}
+
+// DecodeEpoch is the inverse of EncodeEpoch. A nil item is epoch zero: there was none yet.
+func DecodeEpoch(it item.Item) (uint32, error) {
+	if it == nil {
+		return 0, nil
+	}
+	if v, ok := it.GetString(attributeEpoch); ok && v.Type() == item.N {
+		if n, ok := v.Number().Int64(); ok && n > 0 && n < 1<<24 {
+			return uint32(n), nil
+		}
+	}
+	return 0, corrupt("an owner's epoch is not a number from 1 to 2^24-1")
+}
+
+func systemItem(name, attribute string, v item.Value) item.Item {
+	var b item.Builder
+	b.Add([]byte(attributeKey), item.AppendString(nil, name))
+	b.Add([]byte(attribute), v)
+	it, err := b.AppendItem(nil)
+	if err != nil {
+		panic(err) // two different names, not empty
+	}
+	return it
+}
+
+func systemName(it item.Item) string {
+	v, _ := it.GetString(attributeKey)
+	return string(v.Bytes())
+}
+
+// decodeSystem decodes one item of the system table. t is nil for one that is no table's.
+func decodeSystem(it item.Item) (t *globaltable.Table, err error) {
+	switch name := systemName(it); {
+	case strings.HasPrefix(name, prefixTable):
+		return DecodeDocument(it)
+	case strings.HasPrefix(name, prefixOwner):
+		_, err := DecodeEpoch(it)
+		return nil, err
+	}
+	return nil, &globaltable.Error{Op: "adopt catalog", Kind: globaltable.Unavailable,
+		Message: "the catalog has a document of a kind that only a newer version of concordat knows; upgrade this region"}
+}
+
+func corrupt(message string) error {
+	return &globaltable.Error{Op: "adopt catalog", Kind: globaltable.Corrupt, Message: message}
+}

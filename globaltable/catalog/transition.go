@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -10,7 +11,7 @@ import (
 	"github.com/concordat-db/concordat/globaltable"
 )
 
-// Spec is what a new table is to be.
+// Spec is what a new table is to be. Empty fields get DynamoDB's defaults.
 type Spec struct {
 	Name               string
 	KeySchema          globaltable.KeySchema
@@ -46,23 +47,16 @@ type Answer struct {
 // epoch is the owner's; it is never below that of the document.
 
 // Create returns the first document of a table, with one replica, active, in the region owner.
-func Create(spec Spec, id globaltable.TableID, owner globaltable.Descriptor, epoch uint32) (*globaltable.Table, error) {
-	t := &globaltable.Table{
+func Create(spec *Spec, id globaltable.TableID, owner globaltable.Descriptor, epoch uint32) (*globaltable.Table, error) {
+	t := (&globaltable.Table{
 		ID: id, Name: spec.Name, Owner: owner.Origin, Version: globaltable.MakeVersion(epoch, 1), CreatedAt: int64(id >> 16),
-		KeySchema: spec.KeySchema, Billing: spec.Billing, Throughput: spec.Throughput,
-		DeletionProtection: spec.DeletionProtection, Class: spec.Class, Tags: maps.Clone(spec.Tags),
-	}
-	if t.Billing == "" {
-		t.Billing = globaltable.PayPerRequest
-	}
-	if t.Class == "" {
-		t.Class = globaltable.ClassStandard
-	}
+		KeySchema: spec.KeySchema, Billing: cmp.Or(spec.Billing, globaltable.PayPerRequest), Throughput: spec.Throughput,
+		DeletionProtection: spec.DeletionProtection, Class: cmp.Or(spec.Class, globaltable.ClassStandard), Tags: spec.Tags,
+	}).Clone()
 	if len(t.Tags) == 0 {
 		t.Tags = nil
 	}
 	t.Replicas = []globaltable.Replica{{Region: owner.Name, Origin: owner.Origin, Status: globaltable.Active, Since: t.Version}}
-	t = t.Clone()
 	if err := t.Validate(); err != nil {
 		return nil, &globaltable.Error{Op: "create table", Resource: spec.Name, Kind: globaltable.Invalid, Err: err}
 	}
@@ -93,7 +87,7 @@ func Update(t *globaltable.Table, change *Change, epoch uint32, regions func(str
 			return nil, err
 		}
 	}
-	if next.Replica(t.Owner) == nil && !slices.ContainsFunc(next.Replicas, staying) {
+	if len(change.Delete) > 0 && !slices.ContainsFunc(next.Replicas, staying) {
 		return nil, invalid(t, "The last replica of a table cannot be removed by ReplicaUpdates. Use DeleteTable instead.")
 	}
 	return finish(t, next)
@@ -146,13 +140,11 @@ func Advance(t *globaltable.Table, answers Answers, epoch uint32) (next *globalt
 func creation(t *globaltable.Table, r *globaltable.Replica, answers Answers) (globaltable.Status, string) {
 	status := globaltable.Active
 	for _, o := range Asked(t, r) {
-		switch answers[o].Outcome {
-		case Adopted:
-		case NameTaken:
-			if o == r.Origin {
-				return globaltable.CreationFailed, "A table named " + t.Name + " exists already in " + r.Region + "."
-			}
-		case NotEmpty:
+		switch outcome := answers[o].Outcome; {
+		case outcome == Adopted:
+		case outcome == NameTaken && o == r.Origin:
+			return globaltable.CreationFailed, "A table named " + t.Name + " exists already in " + r.Region + "."
+		case outcome == NotEmpty:
 			return globaltable.CreationFailed, "The table held items in " + t.Replica(o).Region +
 				". This release adds replicas to empty tables only."
 		default:
@@ -176,9 +168,16 @@ func Asked(t *globaltable.Table, r *globaltable.Replica) []hlc.Origin {
 	return out
 }
 
-// Describe returns t with a description for each replica on its way in or out: what it waits for. unreachable has the regions that did not answer, waiting what a
-// region that did answer said it waits for.
-func Describe(t *globaltable.Table, answers Answers, unreachable map[hlc.Origin]bool, waiting map[hlc.Origin]string) *globaltable.Table {
+// Progress is what is known about an unfinished table.
+type Progress struct {
+	Answers     Answers
+	Unreachable map[hlc.Origin]bool   // regions that were asked and did not answer
+	Waiting     map[hlc.Origin]string // what a region that did answer said it waits for
+	Unheard     []string              // regions that the owner must hear before it issues anything
+}
+
+// Describe returns t with a description for each replica on its way in or out: what it waits for.
+func Describe(t *globaltable.Table, p Progress) *globaltable.Table {
 	out := t.Clone()
 	for i := range out.Replicas {
 		r := &out.Replicas[i]
@@ -189,21 +188,23 @@ func Describe(t *globaltable.Table, answers Answers, unreachable map[hlc.Origin]
 		for _, o := range Asked(t, r) {
 			name := t.Replica(o).Region
 			switch {
-			case unreachable[o]:
+			case p.Unreachable[o]:
 				gone = append(gone, name)
-			case r.Status == globaltable.Creating && answers[o].Outcome == 0:
+			case r.Status == globaltable.Creating && p.Answers[o].Outcome == 0:
 				pending = append(pending, name+" to adopt the change")
-			case r.Status == globaltable.Deleting && waiting[o] != "":
-				pending = append(pending, waiting[o])
+			case r.Status == globaltable.Deleting && p.Waiting[o] != "":
+				pending = append(pending, p.Waiting[o])
 			}
 		}
 		var parts []string
-		if len(gone) > 0 {
-			parts = append(parts, "Cannot reach "+strings.Join(gone, ", ")+".")
+		say := func(before string, list []string) {
+			if len(list) > 0 {
+				parts = append(parts, before+strings.Join(list, ", ")+".")
+			}
 		}
-		if len(pending) > 0 {
-			parts = append(parts, "Waiting for "+strings.Join(pending, ", ")+".")
-		}
+		say("Cannot reach ", gone)
+		say("Waiting for ", pending)
+		say("The owner has not heard, since its start, from ", p.Unheard)
 		r.StatusDescription = clip(strings.Join(parts, " "))
 	}
 	return out
@@ -232,9 +233,9 @@ func finish(t, next *globaltable.Table) (*globaltable.Table, error) {
 	return next, nil
 }
 
-// bury declares a table without replicas dead.
+// bury declares a table dead that has no replicas, or only ones that failed.
 func bury(t *globaltable.Table) {
-	if len(t.Replicas) == 0 {
+	if !slices.ContainsFunc(t.Replicas, func(r globaltable.Replica) bool { return r.Status != globaltable.CreationFailed }) {
 		t.Replicas, t.Deleted = nil, true
 	}
 }
@@ -294,6 +295,9 @@ func createReplica(t, next *globaltable.Table, region string, regions func(strin
 	if holding != "" {
 		return invalid(t, "Failed to create a new replica of table with name: '"+t.Name+"' because the table holds items in region: "+holding+
 			". This release adds replicas to empty tables only: add the regions first, or delete all items.")
+	}
+	if slices.ContainsFunc(next.Replicas, func(r globaltable.Replica) bool { return r.Status == globaltable.Deleting }) {
+		return invalid(t, "Replicas cannot be created and deleted in one request.")
 	}
 	if slices.ContainsFunc(next.Replicas, func(r globaltable.Replica) bool { return r.Origin == d.Origin }) {
 		return invalid(t, "Only one replica update can be made for a region at a time: "+region)

@@ -1,42 +1,163 @@
 package catalog
 
 import (
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/go-memdb"
+
 	"github.com/concordat-db/concordat/conflict/hlc"
 	"github.com/concordat-db/concordat/globaltable"
+	"github.com/concordat-db/concordat/globaltable/locality"
 )
 
 // View is the catalog at one moment. It is immutable.
 type View struct {
+	self    globaltable.Descriptor
+	db      *memdb.MemDB // a snapshot
+	regions []globaltable.Descriptor
+	all     globaltable.Placement
+	tables  map[globaltable.TableID]*entry
+	names   map[string]*entry
 	changed chan struct{}
 }
 
+// entry is a table's document as this region sees it. It is immutable.
+type entry struct {
+	table     *globaltable.Table
+	placement globaltable.Placement
+	lane      globaltable.LaneID
+	status    globaltable.Status // in this region
+	refused   bool               // this region does not take the replica that the document gives it
+	bound     bool               // the table has its name in this region
+}
+
+// newEntry compiles t. The adoptions of t must be in txn.
+func newEntry(txn *memdb.Txn, t *globaltable.Table, self hlc.Origin) *entry {
+	e := &entry{table: t, placement: locality.Place(t), status: t.StatusIn(self)}
+	e.lane = e.placement.Lane()
+	if r := t.Replica(self); r != nil {
+		o, ok := outcomeSince(txn, t.ID, r.Since)
+		e.refused = ok && (o == NameTaken || o == NotEmpty && r.Status == globaltable.Creating)
+	}
+	e.bound = claims(t, self) && !e.refused
+	return e
+}
+
+// claims reports whether t wants its name in region self.
+func claims(t *globaltable.Table, self hlc.Origin) bool { return t.StatusIn(self) != "" }
+
+// outcomeSince returns the outcome of the first version adopted at or after since.
+func outcomeSince(txn *memdb.Txn, id globaltable.TableID, since globaltable.Version) (o Outcome, ok bool) {
+	from(txn, inAdoptions, byID, adoptionKey(id, since), func(a *Adoption) bool {
+		if ok = a.Table == id; ok {
+			o = a.Outcome
+		}
+		return false
+	})
+	return o, ok
+}
+
+// compile makes the view of db, which does not change any more.
+func compile(self globaltable.Descriptor, db *memdb.MemDB) *View {
+	v := &View{self: self, db: db, tables: map[globaltable.TableID]*entry{}, names: map[string]*entry{}, changed: make(chan struct{})}
+	txn := db.Txn(false)
+	from(txn, inRegions, byName, nil, func(d *globaltable.Descriptor) bool {
+		v.regions = append(v.regions, *d)
+		return true
+	})
+	origins := make([]hlc.Origin, 0, len(v.regions))
+	for _, d := range v.regions {
+		origins = append(origins, d.Origin)
+	}
+	v.all = globaltable.NewPlacement(origins...)
+	from(txn, inTables, byID, nil, func(e *entry) bool {
+		v.tables[e.table.ID] = e
+		if e.bound {
+			v.names[e.table.Name] = e
+		}
+		return true
+	})
+	return v
+}
+
 // Self returns this region.
-func (v *View) Self() globaltable.Descriptor { panic("unfinished") }
+func (v *View) Self() globaltable.Descriptor { return v.self }
 
 // Regions returns all regions known, this one included, sorted by name. The caller must not change the slice.
-func (v *View) Regions() []globaltable.Descriptor { panic("unfinished") }
+func (v *View) Regions() []globaltable.Descriptor { return v.regions }
 
 // Region returns the region with the name given.
-func (v *View) Region(name string) (globaltable.Descriptor, bool) { panic("unfinished") }
+func (v *View) Region(name string) (globaltable.Descriptor, bool) {
+	i, ok := slices.BinarySearchFunc(v.regions, name, func(d globaltable.Descriptor, name string) int { return strings.Compare(d.Name, name) })
+	if !ok {
+		return globaltable.Descriptor{}, false
+	}
+	return v.regions[i], true
+}
 
 // RegionOf returns the region with the number given.
-func (v *View) RegionOf(o hlc.Origin) (globaltable.Descriptor, bool) { panic("unfinished") }
+func (v *View) RegionOf(o hlc.Origin) (globaltable.Descriptor, bool) {
+	d, ok := first[*globaltable.Descriptor](v.db.Txn(false), inRegions, byID, originKey(o))
+	if !ok {
+		return globaltable.Descriptor{}, false
+	}
+	return *d, true
+}
 
 // Table returns the newest document of a table, dead, foreign or refused ones included. ok is false when it is not known.
-func (v *View) Table(id globaltable.TableID) (t *globaltable.Table, ok bool) { panic("unfinished") }
+func (v *View) Table(id globaltable.TableID) (t *globaltable.Table, ok bool) {
+	if e := v.tables[id]; e != nil {
+		return e.table, true
+	}
+	return nil, false
+}
 
-// Lookup returns the table that has the name in this region. It may be one that is being made or deleted: see StatusIn.
-func (v *View) Lookup(name string) (t *globaltable.Table, ok bool) { panic("unfinished") }
+// Lookup returns the table that has the name in this region. It may be one that is being made or deleted: see StatusIn. It does not
+// keep name and does not allocate.
+func (v *View) Lookup(name string) (t *globaltable.Table, ok bool) {
+	if e := v.names[name]; e != nil {
+		return e.table, true
+	}
+	return nil, false
+}
+
+// Len returns the number of tables that have their name in this region.
+func (v *View) Len() int { return len(v.names) }
 
 // Names returns at most limit names of this region's tables after the name given, in order, and whether there are more.
-func (v *View) Names(after string, limit int) (names []string, more bool) { panic("unfinished") }
+func (v *View) Names(after string, limit int) (names []string, more bool) {
+	from(v.db.Txn(false), inTables, byName, nameKey(after), func(e *entry) bool {
+		switch {
+		case e.table.Name == after:
+			return true
+		case len(names) >= limit:
+			more = true
+			return false
+		}
+		names = append(names, e.table.Name)
+		return true
+	})
+	return names, more
+}
 
-// Tables calls f with every document known, in the order of ids, until f returns false.
-func (v *View) Tables(f func(*globaltable.Table) bool) { panic("unfinished") }
+// Tables calls f with every document known, dead and foreign ones included, in the order of ids, until f returns false.
+func (v *View) Tables(f func(*globaltable.Table) bool) { v.TablesAfter(0, f) }
+
+// TablesAfter is Tables for those after the id given.
+func (v *View) TablesAfter(id globaltable.TableID, f func(*globaltable.Table) bool) {
+	from(v.db.Txn(false), inTables, byID, tableKey(id+1), func(e *entry) bool { return f(e.table) })
+}
+
+// Serves reports whether this region holds, or is to hold, items of the table.
+func (v *View) Serves(id globaltable.TableID) bool {
+	e := v.tables[id]
+	return e != nil && !e.refused && e.placement.Has(v.self.Origin)
+}
 
 // Outcome returns what became, in this region, of the first version of the table at or after since that it adopted. ok is false when there was none yet.
 func (v *View) Outcome(table globaltable.TableID, since globaltable.Version) (o Outcome, ok bool) {
-	panic("unfinished")
+	return outcomeSince(v.db.Txn(false), table, since)
 }
 
 // Changed returns a channel that is closed when this view is no longer the one in force.

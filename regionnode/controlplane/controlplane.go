@@ -1,10 +1,32 @@
-// Package controlplane makes, changes and deletes tables.
+// Package controlplane makes, changes and deletes tables, over all regions.
+//
+// A table's document has one owner, the region that made the table, and the owner alone issues versions of it, one after the other. Other regions ask
+// the owner. A version reaches every region by the catalog's lane and comes into force there by itself (package catalog).
+// What takes several regions, a replica on its way in or out, is brought to its end by looking, again and again, at what is: the owner asks the regions
+// concerned how far they are, and issues the next version when the answers allow it. Nothing of that is remembered but in documents and adoptions, which are in the
+// store, so every side may crash at any time.
+//
+// Three loops do this, each by itself so that none waits for another's unreachable region:
+//
+//	hear   after a start, fetch what each region has, so that this one never issues a version that exists already
+//	lead   as the owner: ask, and issue what follows
+//	leave  as a replica on its way out: wait until the remaining ones have all that was written here, then drop the data
 package controlplane
 
 import (
+	"cmp"
 	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
+	"github.com/concordat-db/concordat/conflict/hlc"
 	"github.com/concordat-db/concordat/globaltable"
 	"github.com/concordat-db/concordat/globaltable/catalog"
 	"github.com/concordat-db/concordat/regionnode/commit"
@@ -21,71 +43,282 @@ type Door interface {
 	Confirmations() []commit.Confirmation
 }
 
-// Peers asks other regions. A region's own Handle answers.
+// Peers asks other regions. There, HandlePeer answers.
 type Peers interface {
-	// Ask sends a request to a region and returns the answer. An error means that the region could not be asked, or that its answer is lost.
+	// Ask sends a request to a region and returns the answer. An error means that the region could not be asked, or that its answer is lost: of kind
+	// Unavailable when the request has certainly not arrived.
 	Ask(ctx context.Context, region string, request []byte) ([]byte, error)
 }
 
 // Config says what a Plane works with. Zero limits mean the defaults.
 type Config struct {
-	Catalog *catalog.Catalog
+	Catalog *catalog.Catalog // loaded, and the one that Door works under
 	Door    Door
 	Peers   Peers
 	Now     func() time.Time // wall clock
 
 	Every      time.Duration // between looks at what is unfinished; 250 ms
 	AskTimeout time.Duration // for one request to a peer; 3 s
-	MaxTables  int           // live tables with a replica in this region; 2500
+	MaxTables  int           // tables that have their name in this region; 2500
 	Events     Events
 }
 
-// Events are callbacks. Any may be nil.
+// Validate reports all faults at once.
+func (c *Config) Validate() error {
+	var faults []error
+	fault := func(bad bool, text string) {
+		if bad {
+			faults = append(faults, errors.New("control plane: "+text))
+		}
+	}
+	fault(c.Catalog == nil, "no catalog")
+	fault(c.Door == nil, "no door")
+	fault(c.Peers == nil, "no peers")
+	fault(c.Now == nil, "no clock")
+	fault(c.Every < 0 || c.AskTimeout < 0 || c.MaxTables < 0, "a limit is negative")
+	return errors.Join(faults...)
+}
+
+// Events are callbacks. Any may be nil. They may be called from several goroutines.
 type Events struct {
 	Issued func(t *globaltable.Table)           // this region, the owner, made a version
-	Failed func(what, region string, err error) // something is tried again later; region may be empty
+	Failed func(what, region string, err error) // it is tried again; region may be empty
 }
 
 // Plane is a region's part in the making of tables. Its methods may be called from several goroutines.
-type Plane struct{ cfg Config }
+type Plane struct {
+	cfg  Config
+	self globaltable.Descriptor
+	turn chan struct{}       // holds a token while somebody issues: versions are made one at a time
+	last globaltable.TableID // newest id that this start made; guarded by turn
+
+	mu       sync.Mutex
+	epoch    uint32 // of this start; 0: not raised yet
+	unheard  map[string]bool
+	progress map[globaltable.TableID]catalog.Progress
+	leaving  map[globaltable.TableID]*leave
+}
 
 // New returns a Plane. It starts nothing.
-func New(cfg Config) (*Plane, error) { panic("unfinished") }
+func New(cfg Config) (*Plane, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	cfg.Every = cmp.Or(cfg.Every, 250*time.Millisecond)
+	cfg.AskTimeout = cmp.Or(cfg.AskTimeout, 3*time.Second)
+	cfg.MaxTables = cmp.Or(cfg.MaxTables, 2500)
+	v := cfg.Catalog.View()
+	p := &Plane{cfg: cfg, self: v.Self(), turn: make(chan struct{}, 1), unheard: map[string]bool{},
+		progress: map[globaltable.TableID]catalog.Progress{}, leaving: map[globaltable.TableID]*leave{}}
+	for _, d := range v.Regions() {
+		if d.Origin != p.self.Origin {
+			p.unheard[d.Name] = true
+		}
+	}
+	return p, nil
+}
 
 // Run brings what is unfinished to its end, until ctx is done; it returns nil then.
-func (p *Plane) Run(ctx context.Context) error { panic("unfinished") }
+func (p *Plane) Run(ctx context.Context) error {
+	var g errgroup.Group
+	for _, look := range []func(context.Context){p.hear, p.lead, p.leave} {
+		g.Go(func() error {
+			p.repeat(ctx, look)
+			return nil
+		})
+	}
+	return g.Wait()
+}
+
+// repeat calls look now, after every change of the catalog, and from time to time.
+func (p *Plane) repeat(ctx context.Context, look func(context.Context)) {
+	tick := time.NewTicker(p.cfg.Every)
+	defer tick.Stop()
+	for {
+		changed := p.cfg.Catalog.View().Changed()
+		look(ctx)
+		select {
+		case <-ctx.Done():
+			return
+		case <-changed:
+		case <-tick.C:
+		}
+	}
+}
+
+func (p *Plane) failed(ctx context.Context, what, region string, err error) {
+	if f := p.cfg.Events.Failed; f != nil && ctx.Err() == nil {
+		f(what, region, err)
+	}
+}
 
 // CreateTable makes a table with one replica, here, active at once; this region is its owner.
 func (p *Plane) CreateTable(ctx context.Context, spec catalog.Spec) (*globaltable.Table, error) {
-	panic("unfinished")
+	const op = "create table"
+	if err := p.lock(ctx, op, spec.Name); err != nil {
+		return nil, err
+	}
+	defer p.unlock()
+	v := p.cfg.Catalog.View()
+	if t, ok := v.Lookup(spec.Name); ok {
+		switch t.StatusIn(p.self.Origin) {
+		case globaltable.Deleting:
+			return nil, catalog.InUse(op, spec.Name, "deleted")
+		case globaltable.Creating:
+			return nil, catalog.InUse(op, spec.Name, "created")
+		}
+		return nil, catalog.Exists(op, spec.Name)
+	}
+	if v.Len() >= p.cfg.MaxTables {
+		return nil, &globaltable.Error{Op: op, Resource: spec.Name, Kind: globaltable.LimitExceeded,
+			Message: fmt.Sprintf("Subscriber limit exceeded: There is a limit of %d tables per region", p.cfg.MaxTables)}
+	}
+	id := p.nextID(v)
+	if _, err := catalog.Create(&spec, id, p.self, 1); err != nil {
+		return nil, err
+	}
+	epoch, err := p.raise(ctx, 0)
+	if err != nil {
+		return nil, err
+	}
+	t, err := catalog.Create(&spec, id, p.self, epoch)
+	if err != nil {
+		return nil, err
+	}
+	p.last = id
+	return t, p.put(ctx, nil, t)
+}
+
+// nextID returns an id whose millisecond is later than that of any table that this region made.
+func (p *Plane) nextID(v *catalog.View) globaltable.TableID {
+	newest := p.last
+	v.Tables(func(t *globaltable.Table) bool {
+		if hlc.Origin(t.ID) == p.self.Origin {
+			newest = max(newest, t.ID)
+		}
+		return true
+	})
+	now := max(hlc.FromTime(p.cfg.Now()), hlc.Timestamp(newest).Add(time.Millisecond))
+	return globaltable.NewTableID(now, p.self.Origin)
 }
 
 // UpdateTable changes the table that has the name here. When another region owns it, that one is asked.
 func (p *Plane) UpdateTable(ctx context.Context, name string, change catalog.Change) (*globaltable.Table, error) {
-	panic("unfinished")
+	const op = "update table"
+	t, ok := p.cfg.Catalog.View().Lookup(name)
+	if !ok {
+		return nil, catalog.NotFound(op, name)
+	}
+	switch t.StatusIn(p.self.Origin) {
+	case globaltable.Creating:
+		return nil, catalog.InUse(op, name, "created")
+	case globaltable.Deleting:
+		return nil, catalog.InUse(op, name, "deleted")
+	}
+	if t.Owner != p.self.Origin {
+		return p.forward(ctx, op, t, &request{Update: &updateRequest{t.ID.String(), change}})
+	}
+	return p.update(ctx, t.ID, &change)
+}
+
+// update is UpdateTable in the owner's region.
+func (p *Plane) update(ctx context.Context, id globaltable.TableID, change *catalog.Change) (*globaltable.Table, error) {
+	holding := ""
+	if t, ok := p.cfg.Catalog.View().Table(id); ok && len(change.Create) > 0 {
+		holding = p.holding(ctx, t)
+	}
+	return p.issue(ctx, "update table", id, func(t *globaltable.Table, epoch uint32) (*globaltable.Table, error) {
+		return catalog.Update(t, change, epoch, p.cfg.Catalog.View().Region, holding)
+	})
 }
 
 // DeleteTable removes this region's replica of the table that has the name here. The last replica takes the table with it.
 func (p *Plane) DeleteTable(ctx context.Context, name string) (*globaltable.Table, error) {
-	panic("unfinished")
+	const op = "delete table"
+	t, ok := p.cfg.Catalog.View().Lookup(name)
+	if !ok {
+		return nil, catalog.NotFound(op, name)
+	}
+	switch t.StatusIn(p.self.Origin) {
+	case globaltable.Creating:
+		return nil, catalog.InUse(op, name, "created")
+	case globaltable.Deleting:
+		return nil, catalog.InUse(op, name, "deleted")
+	}
+	if t.Owner != p.self.Origin {
+		return p.forward(ctx, op, t, &request{Delete: &deleteRequest{t.ID.String()}})
+	}
+	return p.remove(ctx, t.ID, p.self.Name)
+}
+
+// remove is DeleteTable in the owner's region, for the region given.
+func (p *Plane) remove(ctx context.Context, id globaltable.TableID, region string) (*globaltable.Table, error) {
+	return p.issue(ctx, "delete table", id, func(t *globaltable.Table, epoch uint32) (*globaltable.Table, error) {
+		return catalog.Remove(t, region, epoch)
+	})
 }
 
 // DescribeTable returns the table that has the name here; where this region is its owner, with descriptions of what unfinished replicas wait for.
-func (p *Plane) DescribeTable(name string) (*globaltable.Table, error) { panic("unfinished") }
-
-// ListTables returns at most limit names of this region's tables after the name given, in order, and whether there are more.
-func (p *Plane) ListTables(after string, limit int) (names []string, more bool) {
-	panic("unfinished")
+func (p *Plane) DescribeTable(name string) (*globaltable.Table, error) {
+	t, ok := p.cfg.Catalog.View().Lookup(name)
+	if !ok {
+		return nil, catalog.NotFound("describe table", name)
+	}
+	if t.Owner != p.self.Origin || t.Settled() {
+		return t, nil
+	}
+	p.mu.Lock()
+	progress := p.progress[t.ID]
+	p.mu.Unlock()
+	progress.Unheard = p.Unheard()
+	return catalog.Describe(t, progress), nil
 }
-
-// Fetch brings this region's catalog up to that of the region given: for the inbox, which met a newer version there.
-func (p *Plane) Fetch(ctx context.Context, region string) error { panic("unfinished") }
 
 // Unheard returns the regions whose newest documents this region has not seen since its start, sorted. Until there are none it changes no document that was
 // there before.
-func (p *Plane) Unheard() []string { panic("unfinished") }
+func (p *Plane) Unheard() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Sorted(maps.Keys(p.unheard))
+}
 
-// HandlePeer answers a request of the region named peer.
-func (p *Plane) HandlePeer(ctx context.Context, peer string, request []byte) ([]byte, error) {
-	panic("unfinished")
+// forward asks the owner of t to do what only it can do.
+func (p *Plane) forward(ctx context.Context, op string, t *globaltable.Table, r *request) (*globaltable.Table, error) {
+	unreachable := func(name string, kind globaltable.Kind, err error) error {
+		message := "The table is owned by region " + name + ", which cannot be reached. Tables are changed by their owner; items can be read and written as ever."
+		if kind == globaltable.Unknown {
+			message = "The table is owned by region " + name + ", which was asked and has not answered. Whether the change was made is not known."
+		}
+		return &globaltable.Error{Op: op, Resource: t.Name, Kind: kind, Message: message, Err: err}
+	}
+	owner, ok := p.cfg.Catalog.View().RegionOf(t.Owner)
+	if !ok {
+		return nil, unreachable(fmt.Sprintf("number %d", t.Owner), globaltable.Unavailable, errors.New("no descriptor of it is configured"))
+	}
+	a, err := p.ask(ctx, owner.Name, r)
+	var answered *answerError
+	switch {
+	case errors.As(err, &answered):
+		return nil, answered.err
+	case err != nil && globaltable.KindOf(err) == globaltable.Unavailable:
+		return nil, unreachable(owner.Name, globaltable.Unavailable, err)
+	case err != nil:
+		return nil, unreachable(owner.Name, globaltable.Unknown, err)
+	}
+	next, err := globaltable.DecodeTable([]byte(a.Table))
+	if err != nil {
+		return nil, err
+	}
+	// The new version is on its way by the catalog's lane. Whoever asked for it should find it here at once, so it is fetched too.
+	if err := p.Fetch(ctx, owner.Name); err != nil {
+		p.failed(ctx, "fetch catalog", owner.Name, err)
+	}
+	return next, nil
+}
+
+// errUnheard says why no version may be issued.
+func (p *Plane) errUnheard(op, name string, regions []string) error {
+	return &globaltable.Error{Op: op, Resource: name, Kind: globaltable.Unavailable,
+		Message: "Since its start, region " + p.self.Name + ", which owns the table, has not heard from: " + strings.Join(regions, ", ") +
+			". It changes existing tables when it has, so that no two versions of one number are made."}
 }

@@ -1,0 +1,116 @@
+package controlplane
+
+import (
+	"context"
+
+	"github.com/concordat-db/concordat/conflict"
+	"github.com/concordat-db/concordat/globaltable"
+	"github.com/concordat-db/concordat/globaltable/catalog"
+	"github.com/concordat-db/concordat/globaltable/item"
+	"github.com/concordat-db/concordat/regionnode/commit"
+)
+
+// lock waits for the turn to issue.
+func (p *Plane) lock(ctx context.Context, op, name string) error {
+	select {
+	case p.turn <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return &globaltable.Error{Op: op, Resource: name, Kind: globaltable.Unavailable, Err: ctx.Err()}
+	}
+}
+
+func (p *Plane) unlock() { <-p.turn }
+
+// issue makes the next version of a table that this region owns: what next, pure, makes of the newest one.
+func (p *Plane) issue(ctx context.Context, op string, id globaltable.TableID,
+	next func(t *globaltable.Table, epoch uint32) (*globaltable.Table, error)) (*globaltable.Table, error) {
+	if err := p.lock(ctx, op, id.String()); err != nil {
+		return nil, err
+	}
+	defer p.unlock()
+	t, ok := p.cfg.Catalog.View().Table(id)
+	if !ok || t.Owner != p.self.Origin {
+		return nil, &globaltable.Error{Op: op, Resource: id.String(), Kind: globaltable.NotFound, Message: "this region does not own the table"}
+	}
+	// A request that is wrong is told so, whoever is out of reach.
+	if _, err := next(t, t.Version.Epoch()); err != nil {
+		return nil, err
+	}
+	if regions := p.Unheard(); len(regions) > 0 {
+		return nil, p.errUnheard(op, t.Name, regions)
+	}
+	epoch, err := p.raise(ctx, t.Version.Epoch())
+	if err != nil {
+		return nil, err
+	}
+	made, err := next(t, epoch)
+	if err != nil {
+		return nil, err
+	}
+	return made, p.put(ctx, t, made)
+}
+
+// put writes the document next in place of old; nil: of none.
+func (p *Plane) put(ctx context.Context, old, next *globaltable.Table) error {
+	err := p.cfg.Door.Write(ctx, &commit.Write{
+		Keys: []commit.Key{{Table: globaltable.SystemTable, Bytes: catalog.DocumentKey(next.ID)}},
+		Plan: func(current []commit.Current) ([][]conflict.Op, error) {
+			var found globaltable.Version
+			if current[0].Item != nil {
+				t, err := catalog.DecodeDocument(current[0].Item)
+				if err != nil {
+					return nil, err
+				}
+				found = t.Version
+			}
+			if (old == nil) != (found == 0) || old != nil && old.Version != found {
+				return nil, catalog.InUse("issue document", next.Name, "updated")
+			}
+			return put(catalog.EncodeDocument(next)), nil
+		},
+	})
+	if err == nil && p.cfg.Events.Issued != nil {
+		p.cfg.Events.Issued(next)
+	}
+	return err
+}
+
+// raise returns the epoch of this start, at least the one given, and gives the start one if it has none. It is called by who has the turn.
+//
+// The epoch is an item of the system table: it lies in the store beside the documents that carry it, written by the same door.
+func (p *Plane) raise(ctx context.Context, least uint32) (uint32, error) {
+	p.mu.Lock()
+	epoch := p.epoch
+	p.mu.Unlock()
+	if epoch != 0 && epoch >= least {
+		return epoch, nil
+	}
+	// A restored region finds in what it heard greater epochs than in its store.
+	p.cfg.Catalog.View().Tables(func(t *globaltable.Table) bool {
+		if t.Owner == p.self.Origin {
+			least = max(least, t.Version.Epoch())
+		}
+		return true
+	})
+	err := p.cfg.Door.Write(ctx, &commit.Write{
+		Keys: []commit.Key{{Table: globaltable.SystemTable, Bytes: catalog.EpochKey(p.self.Origin)}},
+		Plan: func(current []commit.Current) ([][]conflict.Op, error) {
+			stored, err := catalog.DecodeEpoch(current[0].Item)
+			if err != nil {
+				return nil, err
+			}
+			epoch = max(stored, least) + 1
+			return put(catalog.EncodeEpoch(p.self.Origin, epoch)), nil
+		},
+	})
+	if err != nil {
+		return 0, err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.epoch = epoch
+	return epoch, nil
+}
+
+func put(it item.Item) [][]conflict.Op { return [][]conflict.Op{conflict.RecordPut(nil, it)} }

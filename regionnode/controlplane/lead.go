@@ -1,0 +1,183 @@
+package controlplane
+
+import (
+	"context"
+	"errors"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/concordat-db/concordat/conflict/hlc"
+	"github.com/concordat-db/concordat/globaltable"
+	"github.com/concordat-db/concordat/globaltable/catalog"
+)
+
+// maxAsks bounds the peers that are asked at once.
+const maxAsks = 8
+
+// hear fetches the catalog of each region that was not heard yet.
+func (p *Plane) hear(ctx context.Context) {
+	var g errgroup.Group
+	g.SetLimit(maxAsks)
+	for _, region := range p.Unheard() {
+		g.Go(func() error {
+			if err := p.Fetch(ctx, region); err != nil {
+				p.failed(ctx, "hear catalog", region, err)
+			}
+			return nil
+		})
+	}
+	_ = g.Wait() // its functions return nil
+}
+
+// lead brings the tables that this region owns one step on, where the regions concerned allow it.
+func (p *Plane) lead(ctx context.Context) {
+	questions, tables := p.questions()
+	p.mu.Lock()
+	for id := range p.progress {
+		if tables[id] == nil {
+			delete(p.progress, id)
+		}
+	}
+	p.mu.Unlock()
+	if len(tables) == 0 {
+		return
+	}
+	progress := p.gather(ctx, questions)
+	for id, t := range tables {
+		got := progress[id]
+		p.mu.Lock()
+		p.progress[id] = got
+		p.mu.Unlock()
+		if _, ok := catalog.Advance(t, got.Answers, t.Version.Epoch()); !ok {
+			continue
+		}
+		_, err := p.issue(ctx, "advance table", id, func(now *globaltable.Table, epoch uint32) (*globaltable.Table, error) {
+			// The answers are about what was asked. If the table has changed since, the next look asks again.
+			next, ok := catalog.Advance(now, got.Answers, epoch)
+			if now.Version != t.Version || !ok {
+				return nil, errChanged
+			}
+			return next, nil
+		})
+		if err != nil && !errors.Is(err, errChanged) {
+			p.failed(ctx, "advance table "+id.String(), "", err)
+		}
+	}
+}
+
+var errChanged = errors.New("the table has changed meanwhile")
+
+// questions returns, by region, what is to be asked about the unfinished tables that this region owns, and those tables.
+func (p *Plane) questions() (map[hlc.Origin][]question, map[globaltable.TableID]*globaltable.Table) {
+	asked := map[hlc.Origin][]question{}
+	tables := map[globaltable.TableID]*globaltable.Table{}
+	p.cfg.Catalog.View().Tables(func(t *globaltable.Table) bool {
+		if t.Owner != p.self.Origin || t.Settled() {
+			return true
+		}
+		tables[t.ID] = t
+		once := map[hlc.Origin]bool{}
+		for i := range t.Replicas {
+			r := &t.Replicas[i]
+			if r.Status != globaltable.Creating && r.Status != globaltable.Deleting {
+				continue
+			}
+			// All replicas that are being created have the same Since: one version brought them, see catalog.Update.
+			for _, o := range catalog.Asked(t, r) {
+				if !once[o] {
+					once[o] = true
+					asked[o] = append(asked[o], question{t.ID.String(), uint64(r.Since)})
+				}
+			}
+		}
+		return true
+	})
+	return asked, tables
+}
+
+// gather asks the regions, all at once, and returns what they said by table.
+func (p *Plane) gather(ctx context.Context, asked map[hlc.Origin][]question) map[globaltable.TableID]catalog.Progress {
+	out := map[globaltable.TableID]catalog.Progress{}
+	var mu sync.Mutex
+	note := func(id string, f func(*catalog.Progress)) {
+		n, _ := globaltable.ParseTableID(id) // our own question's
+		mu.Lock()
+		defer mu.Unlock()
+		got, ok := out[n]
+		if !ok {
+			got = catalog.Progress{Answers: catalog.Answers{}, Unreachable: map[hlc.Origin]bool{}, Waiting: map[hlc.Origin]string{}}
+			out[n] = got
+		}
+		f(&got)
+	}
+	var g errgroup.Group
+	g.SetLimit(maxAsks)
+	for o, questions := range asked {
+		g.Go(func() error {
+			for len(questions) > 0 {
+				page := questions[:min(len(questions), maxQuestions)]
+				questions = questions[len(page):]
+				replies, err := p.askProgress(ctx, o, page)
+				for i, q := range page {
+					note(q.Table, func(got *catalog.Progress) {
+						if err != nil {
+							got.Unreachable[o] = true
+							return
+						}
+						got.Answers[o] = catalog.Answer{Outcome: replies[i].Outcome, Dropped: replies[i].Dropped}
+						got.Waiting[o] = replies[i].Waiting
+					})
+				}
+			}
+			return nil
+		})
+	}
+	_ = g.Wait() // its functions return nil
+	return out
+}
+
+func (p *Plane) askProgress(ctx context.Context, o hlc.Origin, questions []question) ([]reply, error) {
+	if o == p.self.Origin {
+		return p.answerProgress(questions)
+	}
+	region, ok := p.cfg.Catalog.View().RegionOf(o)
+	if !ok {
+		return nil, errors.New("no descriptor of the region is configured")
+	}
+	a, err := p.ask(ctx, region.Name, &request{Progress: questions})
+	if err == nil && len(a.Progress) != len(questions) {
+		err = errAnswer
+	}
+	if err != nil {
+		p.failed(ctx, "ask for progress", region.Name, err)
+		return nil, err
+	}
+	return a.Progress, nil
+}
+
+// holding returns a region that is known to hold items of t, or nothing. A region out of reach is not known: what it holds, its adoption finds out.
+func (p *Plane) holding(ctx context.Context, t *globaltable.Table) string {
+	found := make([]bool, len(t.Replicas))
+	var g errgroup.Group
+	g.SetLimit(maxAsks)
+	for i, r := range t.Replicas {
+		g.Go(func() error {
+			if r.Origin == p.self.Origin {
+				n, _, err := p.cfg.Door.Count(t.ID)
+				found[i] = err == nil && n > 0
+				return nil
+			}
+			a, err := p.ask(ctx, r.Region, &request{Holding: t.ID.String()})
+			found[i] = err == nil && a.Holding
+			return nil
+		})
+	}
+	_ = g.Wait() // its functions return nil
+	for i, f := range found {
+		if f {
+			return t.Replicas[i].Region
+		}
+	}
+	return ""
+}

@@ -1,0 +1,119 @@
+package controlplane
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"github.com/concordat-db/concordat/conflict/hlc"
+	"github.com/concordat-db/concordat/globaltable"
+	"github.com/concordat-db/concordat/regionnode/commit"
+)
+
+// leave is a table whose data is to go from this region: its replica is being deleted, has failed, or is no more.
+type leave struct {
+	version globaltable.Version // of the document that it was looked at under
+	since   globaltable.Version // of the replica's status; zero without a replica
+	heads   []commit.LaneHead   // of this region's log when the replica had ceased to take writes
+	waiting string              // what for, in words; empty when it is done
+	dropped bool
+}
+
+// leave drops the data of tables that this region does not hold any more. It keeps no durable state: dropping twice harms nothing, and heads sampled
+// again after a crash are only later than they need to be.
+func (p *Plane) leave(ctx context.Context) {
+	v := p.cfg.Catalog.View()
+	v.Tables(func(t *globaltable.Table) bool {
+		if v.Serves(t.ID) {
+			p.mu.Lock()
+			delete(p.leaving, t.ID)
+			p.mu.Unlock()
+			return ctx.Err() == nil
+		}
+		var err error
+		if r := t.Replica(p.self.Origin); r != nil && r.Status == globaltable.Deleting {
+			err = p.drain(ctx, t, r.Since)
+		} else {
+			err = p.clear(ctx, t)
+		}
+		if err != nil {
+			p.failed(ctx, "drop table "+t.ID.String(), "", err)
+		}
+		return ctx.Err() == nil
+	})
+}
+
+// drain drops the data of a replica that is being deleted as soon as all that was written here is with the replicas that stay.
+func (p *Plane) drain(ctx context.Context, t *globaltable.Table, since globaltable.Version) error {
+	p.mu.Lock()
+	l := p.leaving[t.ID]
+	p.mu.Unlock()
+	if l == nil || l.since != since {
+		// The catalog in force admits no more writes, so these heads have all there are.
+		heads, err := p.cfg.Door.Heads(ctx)
+		if err != nil {
+			return err
+		}
+		l = &leave{since: since, heads: heads.Lanes}
+	}
+	next := &leave{version: t.Version, since: since, heads: l.heads, dropped: l.dropped}
+	if !l.dropped {
+		if behind := p.behind(t, l.heads); len(behind) > 0 {
+			next.waiting = strings.Join(behind, " and ") + " to confirm what " + p.self.Name + " wrote"
+		} else if err := p.cfg.Door.DropTable(ctx, t.ID); err != nil {
+			return err
+		} else {
+			next.dropped = true
+		}
+	}
+	p.mu.Lock()
+	p.leaving[t.ID] = next
+	p.mu.Unlock()
+	return nil
+}
+
+// behind returns the regions that keep a replica and have not confirmed this region's lanes up to heads. It looks at all lanes that they share, for what
+// a lane once carried is not known: at worst it waits for a little more than this table's changes.
+func (p *Plane) behind(t *globaltable.Table, heads []commit.LaneHead) []string {
+	type laneOf struct {
+		peer hlc.Origin
+		lane globaltable.LaneID
+	}
+	confirmed := map[laneOf]uint64{}
+	for _, c := range p.cfg.Door.Confirmations() {
+		confirmed[laneOf{c.Peer, c.Lane}] = c.Seq
+	}
+	var out []string
+	for _, r := range t.Replicas {
+		if r.Origin == p.self.Origin || r.Status == globaltable.Deleting || r.Status == globaltable.CreationFailed {
+			continue
+		}
+		if slices.ContainsFunc(heads, func(h commit.LaneHead) bool {
+			return h.ID != globaltable.CatalogLane && h.Placement.Has(r.Origin) && confirmed[laneOf{r.Origin, h.ID}] < h.Seq
+		}) {
+			out = append(out, r.Region)
+		}
+	}
+	return out
+}
+
+// clear drops what is left of a table that has no replica here, or one whose creation failed: each version of the document is looked at once.
+func (p *Plane) clear(ctx context.Context, t *globaltable.Table) error {
+	p.mu.Lock()
+	l := p.leaving[t.ID]
+	p.mu.Unlock()
+	if l != nil && l.version == t.Version {
+		return nil
+	}
+	if n, _, err := p.cfg.Door.Count(t.ID); err != nil {
+		return err
+	} else if n > 0 {
+		if err := p.cfg.Door.DropTable(ctx, t.ID); err != nil {
+			return err
+		}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.leaving[t.ID] = &leave{version: t.Version}
+	return nil
+}

@@ -1,0 +1,356 @@
+package controlplane
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+
+	"github.com/concordat-db/concordat/conflict"
+	"github.com/concordat-db/concordat/globaltable"
+	"github.com/concordat-db/concordat/globaltable/catalog"
+	"github.com/concordat-db/concordat/regionnode/commit"
+)
+
+// Bounds of requests and answers. An answer fits a message of the bus: documents are at most 200 KB, and base64 adds a third.
+const (
+	maxQuestions     = 256
+	maxVersions      = 4096
+	maxDocuments     = 256
+	maxDocumentBytes = 384 << 10 // of records in one answer, one oversize record aside
+)
+
+// request is what one region asks another. Exactly one field is set.
+type request struct {
+	Update    *updateRequest   `json:"update,omitempty"`
+	Delete    *deleteRequest   `json:"delete,omitempty"`
+	Holding   string           `json:"holding,omitempty"` // table: does the region hold items of it?
+	Progress  []question       `json:"progress,omitempty"`
+	Versions  *versionsRequest `json:"versions,omitempty"`
+	Documents []string         `json:"documents,omitempty"` // tables
+}
+
+type updateRequest struct {
+	Table  string         `json:"table"`
+	Change catalog.Change `json:"change"`
+}
+
+// deleteRequest is about the asker's replica.
+type deleteRequest struct {
+	Table string `json:"table"`
+}
+
+// question asks what became of the version Since of a table, and of a replica that it deletes.
+type question struct {
+	Table string `json:"table"`
+	Since uint64 `json:"since"`
+}
+
+// versionsRequest asks for versions of documents, in the order of ids.
+type versionsRequest struct {
+	After string `json:"after"` // table
+}
+
+// answer is what the other region says.
+type answer struct {
+	Error     *errorAnswer     `json:"error,omitempty"`
+	Table     string           `json:"table,omitempty"` // a document
+	Holding   bool             `json:"holding,omitempty"`
+	Progress  []reply          `json:"progress,omitempty"`
+	Versions  []versionAnswer  `json:"versions,omitempty"`
+	More      bool             `json:"more,omitempty"` // of versions
+	Documents []documentAnswer `json:"documents,omitempty"`
+}
+
+type errorAnswer struct {
+	Op       string           `json:"op"`
+	Resource string           `json:"resource"`
+	Kind     globaltable.Kind `json:"kind"`
+	Message  string           `json:"message"`
+}
+
+type reply struct {
+	Outcome catalog.Outcome `json:"outcome,omitempty"`
+	Dropped bool            `json:"dropped,omitempty"`
+	Waiting string          `json:"waiting,omitempty"`
+}
+
+type versionAnswer struct {
+	Table   string `json:"table"`
+	Version uint64 `json:"version"`
+}
+
+type documentAnswer struct {
+	Table  string `json:"table"`
+	Record []byte `json:"record"` // encoded conflict record: stamps travel with the document
+}
+
+var errAnswer = &globaltable.Error{Op: "ask region", Kind: globaltable.Corrupt, Message: "the answer does not fit the question"}
+
+// answerError is the other region's own error, told from one of the way there.
+type answerError struct{ err *globaltable.Error }
+
+func (e *answerError) Error() string { return e.err.Error() }
+func (e *answerError) Unwrap() error { return e.err }
+
+// ask asks a region. The error is an *answerError when the region answered with one.
+func (p *Plane) ask(ctx context.Context, region string, r *request) (*answer, error) {
+	ctx, cancel := context.WithTimeout(ctx, p.cfg.AskTimeout)
+	defer cancel()
+	b, err := json.Marshal(r)
+	if err != nil {
+		return nil, err
+	}
+	raw, err := p.cfg.Peers.Ask(ctx, region, b)
+	if err != nil {
+		return nil, err
+	}
+	var a answer
+	if err := json.Unmarshal(raw, &a); err != nil {
+		return nil, errAnswer
+	}
+	if e := a.Error; e != nil {
+		return nil, &answerError{&globaltable.Error{Op: e.Op, Resource: e.Resource, Kind: min(e.Kind, globaltable.Corrupt), Message: e.Message}}
+	}
+	return &a, nil
+}
+
+// HandlePeer answers a request of the region named peer. What goes wrong is part of the answer; an error means that there is none.
+func (p *Plane) HandlePeer(ctx context.Context, peer string, raw []byte) ([]byte, error) {
+	a, err := p.handle(ctx, peer, raw)
+	if err != nil {
+		a = &answer{Error: &errorAnswer{Kind: globaltable.KindOf(err), Message: err.Error()}}
+		var e *globaltable.Error
+		if errors.As(err, &e) {
+			a.Error.Op, a.Error.Resource = e.Op, e.Resource
+			if e.Message != "" {
+				a.Error.Message = e.Message
+			}
+		}
+	}
+	return json.Marshal(a)
+}
+
+func (p *Plane) handle(ctx context.Context, peer string, raw []byte) (*answer, error) {
+	var r request
+	dec := json.NewDecoder(bytes.NewReader(raw))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&r); err != nil {
+		return nil, badRequest("the request cannot be read, or is of a newer version")
+	}
+	from, known := p.cfg.Catalog.View().Region(peer)
+	if !known {
+		return nil, &globaltable.Error{Op: "answer region", Resource: peer, Kind: globaltable.Denied, Message: "the region is not known"}
+	}
+	switch {
+	case r.Update != nil:
+		id, err := p.asked(r.Update.Table, from)
+		if err != nil {
+			return nil, err
+		}
+		return tableAnswer(p.update(ctx, id, &r.Update.Change))
+	case r.Delete != nil:
+		id, err := p.asked(r.Delete.Table, from)
+		if err != nil {
+			return nil, err
+		}
+		return tableAnswer(p.remove(ctx, id, from.Name))
+	case r.Holding != "":
+		id, err := globaltable.ParseTableID(r.Holding)
+		if err != nil {
+			return nil, err
+		}
+		n, _, err := p.cfg.Door.Count(id)
+		return &answer{Holding: n > 0}, err
+	case len(r.Progress) > 0 && len(r.Progress) <= maxQuestions:
+		replies, err := p.answerProgress(r.Progress)
+		return &answer{Progress: replies}, err
+	case r.Versions != nil:
+		return p.answerVersions(r.Versions)
+	case len(r.Documents) > 0 && len(r.Documents) <= maxDocuments:
+		return p.answerDocuments(ctx, r.Documents)
+	}
+	return nil, badRequest("the request asks nothing, or too much")
+}
+
+func badRequest(message string) error {
+	return &globaltable.Error{Op: "answer region", Kind: globaltable.Invalid, Message: message}
+}
+
+// asked returns the table that a region wants changed. Only a region where the table exists may ask.
+func (p *Plane) asked(table string, from globaltable.Descriptor) (globaltable.TableID, error) {
+	id, err := globaltable.ParseTableID(table)
+	if err != nil {
+		return 0, err
+	}
+	t, ok := p.cfg.Catalog.View().Table(id)
+	if !ok || t.StatusIn(from.Origin) == "" {
+		return 0, &globaltable.Error{Op: "answer region", Resource: table, Kind: globaltable.NotFound, Message: "Requested resource not found"}
+	}
+	return id, nil
+}
+
+func tableAnswer(t *globaltable.Table, err error) (*answer, error) {
+	if err != nil {
+		return nil, err
+	}
+	return &answer{Table: string(globaltable.EncodeTable(t))}, nil
+}
+
+func (p *Plane) answerProgress(questions []question) ([]reply, error) {
+	v := p.cfg.Catalog.View()
+	out := make([]reply, 0, len(questions))
+	for _, q := range questions {
+		id, err := globaltable.ParseTableID(q.Table)
+		if err != nil {
+			return nil, err
+		}
+		var r reply
+		r.Outcome, _ = v.Outcome(id, globaltable.Version(q.Since))
+		p.mu.Lock()
+		if l := p.leaving[id]; l != nil && l.since == globaltable.Version(q.Since) {
+			r.Dropped, r.Waiting = l.dropped, l.waiting
+		}
+		p.mu.Unlock()
+		out = append(out, r)
+	}
+	return out, nil
+}
+
+func (p *Plane) answerVersions(r *versionsRequest) (*answer, error) {
+	after, err := globaltable.ParseTableID(r.After)
+	if err != nil {
+		return nil, err
+	}
+	a := new(answer)
+	p.cfg.Catalog.View().TablesAfter(after, func(t *globaltable.Table) bool {
+		if len(a.Versions) == maxVersions {
+			a.More = true
+			return false
+		}
+		a.Versions = append(a.Versions, versionAnswer{t.ID.String(), uint64(t.Version)})
+		return true
+	})
+	return a, nil
+}
+
+func (p *Plane) answerDocuments(ctx context.Context, tables []string) (*answer, error) {
+	a, size := new(answer), 0
+	for _, table := range tables {
+		id, err := globaltable.ParseTableID(table)
+		if err != nil {
+			return nil, err
+		}
+		err = p.cfg.Door.Get(ctx, commit.Key{Table: globaltable.SystemTable, Bytes: catalog.DocumentKey(id)}, func(c commit.Current) error {
+			if c.Record != nil {
+				a.Documents = append(a.Documents, documentAnswer{table, bytes.Clone(c.Record)})
+				size += len(c.Record)
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+		if size >= maxDocumentBytes {
+			break
+		}
+	}
+	return a, nil
+}
+
+// Fetch brings this region's catalog up to that of the region given. The inbox calls it too, when it meets a newer version there.
+func (p *Plane) Fetch(ctx context.Context, region string) error {
+	for after, more := globaltable.TableID(0), true; more; {
+		a, err := p.ask(ctx, region, &request{Versions: &versionsRequest{after.String()}})
+		if err != nil {
+			return err
+		}
+		var want []string
+		for _, v := range a.Versions {
+			id, err := globaltable.ParseTableID(v.Table)
+			if err != nil || id <= after {
+				return errAnswer
+			}
+			after = id
+			if globaltable.Version(v.Version) > p.cfg.Catalog.Version(id) {
+				want = append(want, v.Table)
+			}
+		}
+		if more = a.More; more && len(a.Versions) == 0 {
+			return errAnswer
+		}
+		if err := p.fetchDocuments(ctx, region, want); err != nil {
+			return err
+		}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.unheard, region)
+	return nil
+}
+
+// fetchDocuments gets the documents of tables, as many in one answer as fit, and merges them.
+func (p *Plane) fetchDocuments(ctx context.Context, region string, tables []string) error {
+	for len(tables) > 0 {
+		page := tables[:min(len(tables), maxDocuments)]
+		a, err := p.ask(ctx, region, &request{Documents: page})
+		if err != nil {
+			return err
+		}
+		// The answer begins like the question: what did not fit is asked for again.
+		if len(a.Documents) == 0 || len(a.Documents) > len(page) {
+			return errAnswer
+		}
+		records := make([]commit.RecordAt, 0, len(a.Documents))
+		for i, d := range a.Documents {
+			if d.Table != page[i] {
+				return errAnswer
+			}
+			t, err := checkDocument(d)
+			if err != nil {
+				return err
+			}
+			if t.Owner == p.self.Origin {
+				// This store had lost what its region issued: the next version is of an epoch above all of that.
+				p.mu.Lock()
+				p.epoch = 0
+				p.mu.Unlock()
+			}
+			records = append(records, commit.RecordAt{
+				Key:    commit.Key{Table: globaltable.SystemTable, Bytes: catalog.DocumentKey(t.ID)},
+				Record: d.Record,
+			})
+		}
+		if err := p.cfg.Door.MergeRecords(ctx, records); err != nil {
+			return err
+		}
+		tables = tables[len(records):]
+	}
+	return nil
+}
+
+// checkDocument makes sure that a record that came from a peer is the document of its table, written by the table's owner.
+func checkDocument(d documentAnswer) (*globaltable.Table, error) {
+	if err := conflict.CheckRecord(d.Record); err != nil {
+		return nil, err
+	}
+	r, err := conflict.DecodeRecord(d.Record)
+	if err != nil {
+		return nil, err
+	}
+	it, live, err := conflict.ItemOf(d.Record)
+	if err != nil {
+		return nil, err
+	}
+	if !live {
+		return nil, errAnswer
+	}
+	t, err := catalog.DecodeDocument(it)
+	if err != nil {
+		return nil, err
+	}
+	if t.ID.String() != d.Table || r.Reset.Stamp.Origin != t.Owner {
+		return nil, errAnswer
+	}
+	return t, nil
+}
