@@ -46,6 +46,8 @@ const (
 	blobRewriteAge = 5 * time.Minute
 	// syncBytes bounds what one sync of a file has left to write: latency stays flat while Pebble flushes and compacts.
 	syncBytes = 512 << 10
+	// slowDisk is how long one disk operation may take before the listener hears of it.
+	slowDisk = 5 * time.Second
 )
 
 // Validate reports all faults at once.
@@ -67,6 +69,7 @@ func (c *Config) Validate() error {
 type Pebble struct {
 	db    *pebble.DB
 	fatal func(error)
+	watch io.Closer // of the file system's health checks
 }
 
 // OpenPebble opens the store in c.Dir, or makes it. The directory is locked against other processes.
@@ -77,12 +80,18 @@ func OpenPebble(c Config) (*Pebble, error) {
 	if c.OnFatal == nil {
 		c.OnFatal = exit
 	}
+	p := &Pebble{fatal: c.OnFatal, watch: io.NopCloser(nil)}
 	o := options(&c)
-	db, err := pebble.Open(c.Dir, o)
-	if err != nil {
-		return nil, fmt.Errorf("store: open %s: %w", c.Dir, err)
+	if c.FS == nil {
+		// Pebble would do the same, but forget the watching goroutine when it cannot open.
+		o.FS, p.watch = vfs.WithDiskHealthChecks(vfs.Default, slowDisk, nil, func(i vfs.DiskSlowInfo) { o.EventListener.DiskSlow(i) })
 	}
-	return &Pebble{db: db, fatal: c.OnFatal}, nil
+	o.EventListener.EnsureDefaults(o.Logger)
+	var err error
+	if p.db, err = pebble.Open(c.Dir, o); err != nil {
+		return nil, errors.Join(fmt.Errorf("store: open %s: %w", c.Dir, err), p.watch.Close())
+	}
+	return p, nil
 }
 
 func exit(err error) {
@@ -255,7 +264,7 @@ func (p *Pebble) Size(lower, upper []byte) (uint64, error) {
 }
 
 // Close implements Engine.
-func (p *Pebble) Close() error { return p.db.Close() }
+func (p *Pebble) Close() error { return errors.Join(p.db.Close(), p.watch.Close()) }
 
 // Metrics is what an operator looks at first.
 type Metrics struct {
