@@ -112,8 +112,8 @@ func (r *Record) lacks(delta *Record) bool {
 // record in uniform form. ok is false, and nothing was done, if it is another case.
 func applyReset(dst, current []byte, c *Change, local bool) (next []byte, r Result, ok bool, err error) {
 	op := &c.Ops[0]
-	if kind, _ := op.fault(); kind != nil {
-		return dst, r, false, nil
+	if err := op.check("apply change"); err != nil {
+		return dst, r, false, err
 	}
 	h := head{uniform: true}
 	if len(current) > 0 {

@@ -228,6 +228,30 @@ func TestLocalWritesSettle(t *testing.T) {
 	}
 }
 
+// Context and floor of a write stay until both are at or below the frontier.
+func TestWriteSettles(t *testing.T) {
+	const p = 10
+	at := stamp(20, 1)
+	cases := []struct {
+		write Write
+		stays bool
+	}{
+		{Write{Stamp: at, Floor: p}, false},
+		{Write{Stamp: at, Floor: p + 1}, true},
+		{Write{Stamp: at, Floor: p - 1, Context: vector.Vector{stamp(p, 2)}}, false},
+		{Write{Stamp: at, Floor: p - 1, Context: vector.Vector{stamp(p, 2), stamp(p+1, 3)}}, true},
+	}
+	for _, c := range cases {
+		want := Write{Stamp: at}
+		if c.stays {
+			want = c.write
+		}
+		if got := c.write.settle(p); compareWrites(&got, &want) != 0 {
+			t.Errorf("%+v settles to %+v, want %+v", c.write, got, want)
+		}
+	}
+}
+
 func TestUnsupportedIsNotSkipped(t *testing.T) {
 	number := item.AppendInt(nil, 1)
 	elements, err := item.AppendSet(nil, item.SS, []item.Value{item.AppendString(nil, "x")})
@@ -267,7 +291,7 @@ func TestApplyKeepsItsInput(t *testing.T) {
 
 func TestContextOfAgainstVector(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		changes := genTrueChanges(t, "changes")
+		changes := genChanges(t, "changes")
 		rec := applied(t, changes)
 		self := hlc.Origin(rapid.Uint16Range(1, 3).Draw(t, "self"))
 		floor := hlc.Timestamp(rapid.Uint64Range(0, 9).Draw(t, "floor"))

@@ -86,8 +86,8 @@ func DecodeChange(b []byte, c *Change) error {
 		if r.kind != nil {
 			break
 		}
-		if kind, message := op.fault(); kind != nil {
-			r.fail(kind, message)
+		if err := op.check("decode change"); err != nil {
+			return err
 		}
 		ops = append(ops, op)
 	}
@@ -98,33 +98,34 @@ func DecodeChange(b []byte, c *Change) error {
 	return r.err("decode change")
 }
 
-// fault returns what is wrong with the operation's shape; a nil kind if nothing is.
-func (op *Op) fault() (kind error, message string) {
+// check checks the shape of the operation, not its value. The error says that it was found in doing what.
+func (op *Op) check(what string) error {
+	corrupt := func(message string) error { return &Error{Op: what, Kind: ErrCorrupt, Message: message} }
 	named, valued := len(op.Name) > 0, len(op.Value) > 0
 	if op.Type > TypeMin {
-		return ErrUnsupported, "type of an operation is not known"
+		return &Error{Op: what, Kind: ErrUnsupported, Message: "type of an operation is not known"}
 	}
 	switch op.Kind {
 	case OpReset:
 		if named || op.Type != TypeRegister {
-			return ErrCorrupt, "reset with a name or a type"
+			return corrupt("reset with a name or a type")
 		}
 	case OpSetCell:
 		if named != valued {
-			return ErrCorrupt, "set of a cell without a name or without a value"
+			return corrupt("set of a cell without a name or without a value")
 		}
 	case OpRemoveCell:
 		if !named || valued {
-			return ErrCorrupt, "removal of a cell without a name or with a value"
+			return corrupt("removal of a cell without a name or with a value")
 		}
 	case OpAddNumber, OpAddElements, OpDeleteElements:
 		if !named || !valued {
-			return ErrCorrupt, "contribution without a name or without a value"
+			return corrupt("contribution without a name or without a value")
 		}
 	default:
-		return ErrUnsupported, "kind of an operation is not known"
+		return &Error{Op: what, Kind: ErrUnsupported, Message: "kind of an operation is not known"}
 	}
-	return nil, ""
+	return nil
 }
 
 // Check checks what DecodeChange leaves: that items and values are what package item encodes, and that the change saw
@@ -144,8 +145,8 @@ func (c *Change) Check() error {
 	}
 	for i := range c.Ops {
 		op := &c.Ops[i]
-		if kind, message := op.fault(); kind != nil {
-			return &Error{Op: "check change", Kind: kind, Message: message}
+		if err := op.check("check change"); err != nil {
+			return err
 		}
 		if err := op.checkValue(); err != nil {
 			return fail("value of an operation", err)

@@ -91,7 +91,7 @@ func TestCellOrderIsTotal(t *testing.T) {
 
 func TestAgainstReference(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		changes := genTrueChanges(t, "changes")
+		changes := genChanges(t, "changes")
 		rec := applied(t, changes)
 		st := refFold(changes)
 		if d := st.diff(mustDecode(t, rec)); d != "" {

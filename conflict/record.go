@@ -88,8 +88,8 @@ func (c *Change) Delta() (Record, error) {
 	r := Record{Vector: c.Context.With(c.Dot)}
 	for i := range c.Ops {
 		op := &c.Ops[i]
-		if kind, message := op.fault(); kind != nil {
-			return Record{}, &Error{Op: "apply change", Kind: kind, Message: message}
+		if err := op.check("apply change"); err != nil {
+			return Record{}, err
 		}
 		if op.Type != TypeRegister {
 			return Record{}, &Error{Op: "apply change", Kind: ErrUnsupported, Message: "attribute with a merge type"}

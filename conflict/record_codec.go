@@ -166,7 +166,7 @@ func decodeGeneral(h head) (Record, error) {
 		rec.Reset, used[i-1] = h.writes[i-1], true
 	}
 	n := r.count(minCellLen)
-	rec.Cells = make([]Cell, 0, n)
+	rec.Cells = make([]Cell, 0, min(n, 256)) // a cell in memory is 50 times its least encoding
 	for range n {
 		c := r.cell(h.writes, used)
 		if r.kind != nil {

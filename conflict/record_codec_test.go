@@ -35,7 +35,8 @@ func goldenRecords(t testing.TB) map[string]Record {
 		"record-general":   general,
 		"record-updated": {Cells: []Cell{{Write: later}, {Name: []byte("c"), Write: later, Value: item.AppendNull(nil)}},
 			Vector: later.implied(nil)},
-		"record-vector": {Vector: vector.Vector{w.Stamp}},
+		"record-removed-presence": {Cells: []Cell{{Write: w, Removed: true}}, Vector: w.implied(nil)},
+		"record-vector":           {Vector: vector.Vector{w.Stamp}},
 	}
 }
 
@@ -44,6 +45,12 @@ func TestRecordGolden(t *testing.T) {
 		b := AppendRecord(nil, &r)
 		golden(t, name, b)
 		got := mustDecode(t, b)
+		if _, live, err := ItemOf(b); err != nil || live != r.Live() {
+			t.Errorf("%s: item: live %t, %v", name, live, err)
+		}
+		if h, err := readHead(b); err != nil || h.live != r.Live() {
+			t.Errorf("%s: head: live %t, %v", name, h.live, err)
+		}
 		if !got.Vector.Equal(r.Vector) {
 			t.Errorf("%s: vector %v, want %v", name, got.Vector, r.Vector)
 		}

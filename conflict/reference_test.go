@@ -228,11 +228,6 @@ func genChanges(t *rapid.T, label string) []Change {
 	return rapid.SliceOfN(rapid.Custom(genChange), 0, 8).Draw(t, label)
 }
 
-// genTrueChanges makes changes as they should be: one for each dot.
-func genTrueChanges(t *rapid.T, label string) []Change {
-	return rapid.SliceOfNDistinct(rapid.Custom(genChange), 0, 8, func(c Change) hlc.Stamp { return c.Dot }).Draw(t, label)
-}
-
 // applied returns the encoded record after the changes, one after the other.
 func applied(t *rapid.T, changes []Change) []byte {
 	var rec []byte

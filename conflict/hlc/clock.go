@@ -85,15 +85,13 @@ func (c *Clock) Observe(t Timestamp) error {
 }
 
 // Promise returns a timestamp h for a heartbeat: at or below the durable bound, so that even after a crash no stamp at or below
-// h is given any more. It is the present time where the bound allows, and does not rise beyond the bound otherwise: an
-// idle region that wants its heartbeats to go on renews the bound as Reserve asks. A stamp given before may be at or
-// below h: the caller pairs h with a log position that holds all of those.
+// h is given any more. It is the present time where the bound allows, else the bound: an idle region that wants its heartbeats to
+// go on renews the bound as Reserve asks. A stamp given before may be at or below h: the caller pairs h with a log position
+// that holds all of those.
 func (c *Clock) Promise() Timestamp {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if next := c.next(); next <= c.durable {
-		c.last = next
-	}
+	c.last = c.next()
 	return min(c.last, c.durable)
 }
 
