@@ -82,7 +82,7 @@ func Open(cfg Config) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	token, err := globaltable.Sign(cfg.Region, key)
+	token, err := globaltable.Sign(&cfg.Region, key)
 	if err != nil {
 		return nil, err
 	}
@@ -119,7 +119,7 @@ func (n *Node) openShard() error {
 	}
 	n.shard, err = commit.Open(commit.Config{
 		Origin: n.cfg.Region.Origin, Shard: theShard, Engine: n.engine, Clock: n.clock, Catalog: shardCatalog{n.catalog}, Floor: n.floor,
-		Events: commit.Events{Durable: n.durable, Group: func(s commit.GroupStats) { n.metrics.Group(s.Changes, s.BatchBytes) }, Fatal: n.die},
+		Events: commit.Events{Durable: n.durable, Group: func(s commit.GroupStats) { n.metrics.Group(s.Changes, s.Bytes) }, Fatal: n.die},
 	})
 	if err != nil {
 		return err
@@ -443,7 +443,8 @@ func (n *Node) newAPI() (*dynamodb.Server, error) {
 		return nil, err
 	}
 	return dynamodb.New(dynamodb.Config{
-		Region: n.cfg.Region.Name, Verifier: verifier, Shard: n.shard, Tables: apiTables{n.catalog}, Control: apiControl{n.plane},
+		Region: n.cfg.Region.Name, Origin: n.cfg.Region.Origin, Verifier: verifier, Shard: n.shard, Control: n.plane,
+		View:        func() dynamodb.View { return n.catalog.View() },
 		MaxRequests: n.cfg.Limits.MaxOpenRequests, DrainTimeout: n.cfg.Limits.ShutdownPatience,
 		Events: dynamodb.Events{
 			Request: n.metrics.Request,

@@ -253,7 +253,7 @@ func (r *region) save(dir string) error {
 	if err != nil {
 		return err
 	}
-	token, err := globaltable.Sign(r.descriptor, key)
+	token, err := globaltable.Sign(&r.descriptor, key)
 	if err != nil {
 		return err
 	}
