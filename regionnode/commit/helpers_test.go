@@ -1,0 +1,389 @@
+package commit
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"strconv"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/concordat-db/concordat/conflict"
+	"github.com/concordat-db/concordat/conflict/hlc"
+	"github.com/concordat-db/concordat/globaltable"
+	"github.com/concordat-db/concordat/globaltable/item"
+	"github.com/concordat-db/concordat/regionnode/store"
+	"github.com/concordat-db/concordat/streams/change"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const (
+	self  hlc.Origin = 1
+	peer  hlc.Origin = 2
+	third hlc.Origin = 3
+)
+
+const (
+	tableA globaltable.TableID = 0x1000
+	tableB globaltable.TableID = 0x2000
+)
+
+var (
+	everywhere = globaltable.NewPlacement(self, peer, third)
+	withPeer   = globaltable.NewPlacement(self, peer)
+	alone      = globaltable.NewPlacement(self)
+)
+
+// tables is a catalog of table ids and placements. Its documents are items with the attributes table and regions (a binary, one byte each; none: dropped).
+type tables struct {
+	inForce atomic.Pointer[map[globaltable.TableID]globaltable.Placement]
+	refuse  error // of the next Prepare
+}
+
+func newTables(m map[globaltable.TableID]globaltable.Placement) *tables {
+	c := new(tables)
+	c.inForce.Store(&m)
+	return c
+}
+
+func (c *tables) Place(id globaltable.TableID, _ []byte) (globaltable.Placement, globaltable.LaneID, globaltable.Version, bool) {
+	if id == globaltable.SystemTable {
+		return everywhere, globaltable.CatalogLane, 0, true
+	}
+	p, ok := (*c.inForce.Load())[id]
+	return p, p.Lane(), 7, ok
+}
+
+func (c *tables) Admits(id globaltable.TableID, _ []byte) bool {
+	_, _, _, ok := c.Place(id, nil)
+	return ok
+}
+
+func (c *tables) Prepare(docs []item.Item, empty func(globaltable.TableID) bool) ([]store.KV, func(), error) {
+	if c.refuse != nil {
+		return nil, nil, c.refuse
+	}
+	next := maps.Clone(*c.inForce.Load())
+	var extra []store.KV
+	for _, doc := range docs {
+		v, _ := doc.GetString("table")
+		n, _ := v.Number().Int64()
+		id := globaltable.TableID(n)
+		regions, _ := doc.GetString("regions")
+		delete(next, id)
+		var p globaltable.Placement
+		for _, o := range regions.Bytes() {
+			p = append(p, hlc.Origin(o))
+		}
+		if len(p) > 1 { // a region of zero makes the value storable
+			next[id] = globaltable.NewPlacement(p[1:]...)
+		}
+		extra = append(extra, store.KV{Key: store.AppendAdoptionKey(nil, id, 1), Value: []byte(strconv.FormatBool(empty(id)))})
+	}
+	return extra, func() { c.inForce.Store(&next) }, nil
+}
+
+func document(id globaltable.TableID, p globaltable.Placement) item.Item {
+	b := []byte{0}
+	for _, o := range p {
+		b = append(b, byte(o))
+	}
+	return buildItem(map[string]item.Value{"pk": item.AppendString(nil, "table/"+id.String()), "table": item.AppendInt(nil, int64(id)), "regions": item.AppendBinary(nil, b)})
+}
+
+func buildItem(attributes map[string]item.Value) item.Item {
+	var b item.Builder
+	for name, v := range attributes {
+		b.Add([]byte(name), v)
+	}
+	out, err := b.AppendItem(nil)
+	if err != nil {
+		panic(err)
+	}
+	return out
+}
+
+func keyOf(table globaltable.TableID, pk string) Key {
+	k, err := item.AppendKey(nil, item.AppendString(nil, pk), nil)
+	if err != nil {
+		panic(err)
+	}
+	return Key{table, k}
+}
+
+// value is an item with a key and one attribute.
+func value(pk, v string) item.Item {
+	return buildItem(map[string]item.Value{"pk": item.AppendString(nil, pk), "v": item.AppendString(nil, v)})
+}
+
+// valueOf is the attribute of an item made by value; empty for none.
+func valueOf(it item.Item) string {
+	if it == nil {
+		return ""
+	}
+	v, _ := it.GetString("v")
+	return string(v.Bytes())
+}
+
+func putOps(it item.Item) []conflict.Op { return conflict.RecordPut(nil, it) }
+
+// put is an unconditional write of pk.
+func put(table globaltable.TableID, pk, v string) *Write {
+	return always(putOps(value(pk, v)), keyOf(table, pk))
+}
+
+func remove(table globaltable.TableID, pk string) *Write {
+	return always(conflict.RecordDelete(nil), keyOf(table, pk))
+}
+
+func always(ops []conflict.Op, keys ...Key) *Write {
+	return &Write{Keys: keys, Plan: func(c []Current) ([][]conflict.Op, error) {
+		out := make([][]conflict.Op, len(c))
+		for i := range out {
+			out[i] = ops
+		}
+		return out, nil
+	}}
+}
+
+// fixture is a shard with all that it stands on.
+type fixture struct {
+	*Shard
+	t       testing.TB
+	cfg     Config
+	catalog *tables
+	engine  store.Engine
+	log     []change.Entry // durable entries in the order of the callback
+	lanes   []globaltable.LaneID
+	stop    func() error
+}
+
+// chacha makes salts that depend on a seed only.
+func chacha(seed uint64) *rand.ChaCha8 {
+	var s [32]byte
+	s[0], s[1] = byte(seed), byte(seed>>8)
+	return rand.NewChaCha8(s)
+}
+
+func defaultTables() *tables {
+	return newTables(map[globaltable.TableID]globaltable.Placement{tableA: withPeer, tableB: alone})
+}
+
+// open opens a shard on an engine. change may adjust the configuration.
+func open(t testing.TB, engine store.Engine, adjust ...func(*Config)) *fixture {
+	t.Helper()
+	f := &fixture{t: t, catalog: defaultTables(), engine: engine}
+	f.cfg = Config{
+		Origin: self, Engine: engine, Clock: hlc.NewClock(time.Now, 0), Catalog: f.catalog, Random: chacha(1),
+		Events: Events{Durable: func(l globaltable.Lane, entries []change.Entry) {
+			f.log = append(f.log, entries...)
+			f.lanes = append(f.lanes, l.ID)
+		}},
+	}
+	for _, a := range adjust {
+		a(&f.cfg)
+	}
+	if c, ok := f.cfg.Catalog.(*tables); ok {
+		f.catalog = c
+	}
+	var err error
+	if f.Shard, err = Open(f.cfg); err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+// start opens a shard and runs it until the test ends, or stop is called.
+func start(t testing.TB, engine store.Engine, adjust ...func(*Config)) *fixture {
+	t.Helper()
+	f := open(t, engine, adjust...)
+	f.run()
+	return f
+}
+
+func (f *fixture) run() {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- f.Run(ctx) }()
+	stopped := false
+	f.stop = func() error {
+		if stopped {
+			return nil
+		}
+		stopped = true
+		cancel()
+		return <-done
+	}
+	f.t.Cleanup(func() { _ = f.stop() })
+}
+
+func (f *fixture) must(err error) {
+	f.t.Helper()
+	if err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+func (f *fixture) get(table globaltable.TableID, pk string) (v string) {
+	f.t.Helper()
+	f.must(f.Get(context.Background(), keyOf(table, pk), func(c Current) error {
+		v = valueOf(c.Item)
+		return nil
+	}))
+	return v
+}
+
+func (f *fixture) expectValue(table globaltable.TableID, pk, want string) {
+	f.t.Helper()
+	if got := f.get(table, pk); got != want {
+		f.t.Fatalf("%s has %q, want %q", pk, got, want)
+	}
+}
+
+func expectKind(t testing.TB, err error, want globaltable.Kind) {
+	t.Helper()
+	if err == nil || globaltable.KindOf(err) != want {
+		t.Fatalf("got %v, want an error of kind %q", err, want)
+	}
+}
+
+// origin is another region's lane, as a maker of entries.
+type origin struct {
+	source change.Source
+	at     globaltable.Position
+	clock  hlc.Timestamp
+}
+
+func newOrigin(o hlc.Origin, lane globaltable.LaneID) *origin {
+	return &origin{source: change.Source{Origin: o, Incarnation: 100, Lane: lane}, clock: hlc.FromTime(time.Now())}
+}
+
+// changeOf makes the origin's next put of pk; an empty v is a delete.
+func (o *origin) changeOf(table globaltable.TableID, pk, v string) conflict.Change {
+	o.clock++
+	c := conflict.Change{Table: uint64(table), Key: keyOf(table, pk).Bytes, Dot: hlc.Stamp{Time: o.clock, Origin: o.source.Origin}, CatalogVersion: 7}
+	if c.Ops = conflict.RecordDelete(nil); v != "" {
+		c.Ops = putOps(value(pk, v))
+	}
+	return c
+}
+
+// remote seals each group of changes as one entry after the origin's position, which it moves.
+func (o *origin) remote(groups ...[]conflict.Change) *Remote {
+	r := &Remote{Source: o.source}
+	for _, changes := range groups {
+		body := change.AppendBodySalt(nil, [change.SaltLen]byte{1})
+		var last hlc.Timestamp
+		for i := range changes {
+			body = change.AppendBodyChange(body, &changes[i])
+			last = max(last, changes[i].Dot.Time)
+		}
+		h := change.Seal(o.at.Chain, o.at.Seq+1, body, len(changes), last)
+		r.Entries = append(r.Entries, change.Entry{Header: h, Body: body})
+		o.at = globaltable.Position{Incarnation: o.source.Incarnation, Seq: h.Seq, Chain: h.Chain}
+	}
+	r.Position = o.at
+	return r
+}
+
+// checkStore recomputes what has to agree in a store at rest: digests with records, chains of lanes, records with the log where it is whole.
+func checkStore(t testing.TB, e store.Engine, logWhole bool) {
+	t.Helper()
+	if err := auditStore(e, logWhole); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func auditStore(e store.Engine, logWhole bool) error {
+	l, _, err := load(e)
+	if err != nil {
+		return err
+	}
+	fromLog := map[string][]byte{}
+	for id, ln := range l.lanes {
+		if err := auditLane(e, id, ln, fromLog); err != nil {
+			return err
+		}
+	}
+	digests := map[string]*Digest{}
+	lower, upper := store.SpaceRange(store.SpaceRecord)
+	records := 0
+	err = eachKV(e, lower, upper, func(key, record []byte) error {
+		records++
+		k := item.Key(store.RecordKeySuffix(key))
+		d, _, err := digestOf(k, record)
+		if err != nil {
+			return err
+		}
+		dk := string(key[1:9]) + strconv.Itoa(k.Bucket(digestBits))
+		if digests[dk] == nil {
+			digests[dk] = new(Digest)
+		}
+		digests[dk].add(d)
+		if logWhole && string(fromLog[string(key)]) != string(record) {
+			return fmt.Errorf("record %d is not what the log makes", records)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if logWhole && records != len(fromLog) {
+		return fmt.Errorf("%d records, %d keys in the log", records, len(fromLog))
+	}
+	lower, upper = store.SpaceRange(store.SpaceDigest)
+	err = eachKV(e, lower, upper, func(key, v []byte) error {
+		_, bucket, _ := store.DecodeDigestKey(key)
+		got, err := decodeDigest(v)
+		dk := string(key[1:9]) + strconv.Itoa(int(bucket))
+		want := digests[dk]
+		delete(digests, dk)
+		if want == nil {
+			want = new(Digest)
+		}
+		if got != *want {
+			return fmt.Errorf("bucket %d has %+v, its records make %+v", bucket, got, *want)
+		}
+		return err
+	})
+	for dk, d := range digests {
+		if *d != (Digest{}) {
+			return fmt.Errorf("bucket %x is missing", dk)
+		}
+	}
+	return err
+}
+
+// auditLane checks a lane's chain and folds its changes into records.
+func auditLane(e store.Engine, id globaltable.LaneID, ln *lane, records map[string][]byte) error {
+	lower, upper := store.LogRange(id, 0, 0)
+	seq, known := ln.trimmed, ln.trimmed == 0
+	var chain globaltable.Chain
+	err := eachKV(e, lower, upper, func(_, v []byte) error {
+		entry, err := change.DecodeEntry(v)
+		if err != nil {
+			return err
+		}
+		if seq++; entry.Seq != seq {
+			return fmt.Errorf("lane %s has entry %d where %d belongs", id, entry.Seq, seq)
+		}
+		if known && entry.Chain != change.NextChain(chain, seq, entry.BodyHash) {
+			return fmt.Errorf("lane %s: the chain breaks at %d", id, seq)
+		}
+		chain, known = entry.Chain, true
+		return change.EachChange(entry.Body, func(c *conflict.Change) error {
+			k := string(store.AppendRecordKey(nil, globaltable.TableID(c.Table), c.Key))
+			records[k], _, err = conflict.ApplyLocal(nil, records[k], c)
+			return err
+		})
+	})
+	if err == nil && (seq != ln.seq || chain != ln.chain) {
+		return fmt.Errorf("lane %s ends at %d, its head is %d", id, seq, ln.seq)
+	}
+	return err
+}
