@@ -41,8 +41,10 @@ type index[T any] func(T) (key []byte, ok bool)
 
 // FromObject implements memdb.SingleIndexer.
 func (f index[T]) FromObject(o any) (ok bool, key []byte, err error) {
-	key, ok = f(o.(T))
-	return ok, key, nil
+	if key, ok = f(o.(T)); !ok {
+		return false, nil, nil // go-memdb takes a key for one that stays
+	}
+	return true, key, nil
 }
 
 // FromArgs implements memdb.Indexer.

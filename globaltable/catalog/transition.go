@@ -2,6 +2,7 @@ package catalog
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -58,7 +59,7 @@ func Create(spec *Spec, id globaltable.TableID, owner globaltable.Descriptor, ep
 	}
 	t.Replicas = []globaltable.Replica{{Region: owner.Name, Origin: owner.Origin, Status: globaltable.Active, Since: t.Version}}
 	if err := t.Validate(); err != nil {
-		return nil, &globaltable.Error{Op: "create table", Resource: spec.Name, Kind: globaltable.Invalid, Err: err}
+		return nil, faulty("create table", spec.Name, err)
 	}
 	return t, nil
 }
@@ -228,7 +229,7 @@ func successor(t *globaltable.Table, epoch uint32) *globaltable.Table {
 func finish(t, next *globaltable.Table) (*globaltable.Table, error) {
 	bury(next)
 	if err := next.Validate(); err != nil {
-		return nil, &globaltable.Error{Op: "update table", Resource: t.Name, Kind: globaltable.Invalid, Err: err}
+		return nil, faulty("update table", t.Name, err)
 	}
 	return next, nil
 }
@@ -331,6 +332,15 @@ func staying(r globaltable.Replica) bool {
 
 func invalid(t *globaltable.Table, message string) error {
 	return &globaltable.Error{Op: "update table", Resource: t.Name, Kind: globaltable.Invalid, Message: message}
+}
+
+// faulty puts the faults that Validate found into the client's words.
+func faulty(op, name string, err error) error {
+	if cause := errors.Unwrap(err); cause != nil {
+		err = cause
+	}
+	return &globaltable.Error{Op: op, Resource: name, Kind: globaltable.Invalid,
+		Message: "One or more parameter values were invalid: " + strings.ReplaceAll(err.Error(), "\n", "; ")}
 }
 
 // NotFound is the error about a table that is not in this region.

@@ -1,0 +1,196 @@
+package globaltable
+
+import (
+	"bytes"
+	"os"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/concordat-db/concordat/conflict"
+	"github.com/concordat-db/concordat/conflict/hlc"
+	"github.com/concordat-db/concordat/globaltable/item"
+)
+
+func exampleTable() *Table {
+	v1, v2 := MakeVersion(3, 1), MakeVersion(4, 2)
+	return &Table{
+		ID: NewTableID(hlc.Timestamp(1_700_000_000_000<<16), 7), Name: "places.v-1_x", Owner: 7, Version: v2, Predecessor: Hash{1, 2, 3}, CreatedAt: 1_700_000_000_000,
+		KeySchema: KeySchema{Partition: KeyAttribute{"country", item.S}, Sort: &KeyAttribute{"<name>&ü", item.N}},
+		Billing:   Provisioned, Throughput: Throughput{5, 10}, DeletionProtection: true, Class: ClassInfrequentAccess, Mode: conflict.Attribute,
+		Tags: map[string]string{"team": "maps", "a": ""},
+		Replicas: []Replica{
+			{"ap-south-1", 9, CreationFailed, "because", v2}, {"eu-central-1", 7, Active, "", v1}, {"us-east-1", 3, Creating, "", v2},
+		},
+	}
+}
+
+// TestTableDocumentGolden pins the document's bytes: regions of different releases must agree on their hash.
+func TestTableDocumentGolden(t *testing.T) {
+	want, err := os.ReadFile("testdata/table.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want = bytes.TrimSpace(want)
+	if got := EncodeTable(exampleTable()); !bytes.Equal(got, want) {
+		t.Errorf("encoding differs:\n got %s\nwant %s", got, want)
+	}
+	back, err := DecodeTable(want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := EncodeTable(back); !bytes.Equal(got, want) {
+		t.Errorf("decoding loses something: %s", got)
+	}
+	if HashTable(back) != HashTable(exampleTable()) {
+		t.Error("hashes of equal tables differ")
+	}
+}
+
+func TestDecodeTableRefuses(t *testing.T) {
+	doc := string(EncodeTable(exampleTable()))
+	for name, c := range map[string]struct {
+		doc  string
+		kind Kind
+	}{
+		"unknown field":           {strings.Replace(doc, `"format":1`, `"format":1,"stream":{"on":true}`, 1), Unavailable},
+		"unknown field within":    {strings.Replace(doc, `"region":"us-east-1"`, `"region":"us-east-1","witness":true`, 1), Unavailable},
+		"later format":            {`{"format":2,"id":5}`, Unavailable},
+		"no format":               {strings.Replace(doc, `"format":1,`, ``, 1), Corrupt},
+		"nothing":                 {``, Corrupt},
+		"not an object":           {`[]`, Corrupt},
+		"type of a field":         {strings.Replace(doc, `"owner":7`, `"owner":"7"`, 1), Corrupt},
+		"more after it":           {doc + `{}`, Corrupt},
+		"bad id":                  {strings.Replace(doc, `"id":"`, `"id":"x`, 1), Corrupt},
+		"bad predecessor":         {strings.Replace(doc, `"predecessor":"01`, `"predecessor":"0`, 1), Corrupt},
+		"number out of range":     {strings.Replace(doc, `"number":2`, `"number":2199023255552`, 1), Corrupt},
+		"epoch out of range":      {strings.Replace(doc, `"epoch":4`, `"epoch":16777217`, 1), Corrupt},
+		"unknown mode":            {strings.Replace(doc, `"attribute"`, `"none"`, 1), Corrupt},
+		"unknown status":          {strings.Replace(doc, `"ACTIVE"`, `"active"`, 1), Corrupt},
+		"key type":                {strings.Replace(doc, `"type":"N"`, `"type":"BOOL"`, 1), Corrupt},
+		"replicas out of order":   {strings.Replace(doc, `"ap-south-1"`, `"zz-south-1"`, 1), Corrupt},
+		"region's number twice":   {strings.Replace(doc, `"origin":9`, `"origin":3`, 1), Corrupt},
+		"dead with replicas":      {strings.Replace(doc, `"format":1`, `"format":1,"deleted":true`, 1), Corrupt},
+		"status of a later one":   {strings.Replace(doc, `"sinceEpoch":4`, `"sinceEpoch":5`, 1), Corrupt},
+		"throughput of on-demand": {strings.Replace(doc, `"PROVISIONED"`, `"PAY_PER_REQUEST"`, 1), Corrupt},
+	} {
+		if c.doc == doc {
+			t.Fatalf("%s: the case changes nothing", name)
+		}
+		got, err := DecodeTable([]byte(c.doc))
+		if err == nil || KindOf(err) != c.kind || got != nil {
+			t.Errorf("%s: %v, %v; want kind %v", name, got, err, c.kind)
+		}
+	}
+}
+
+func TestValidateReportsAllFaults(t *testing.T) {
+	err := (&Table{}).Validate()
+	if KindOf(err) != Invalid {
+		t.Fatal(err)
+	}
+	for _, part := range []string{"id", "owner", "version", "creation time", "table name", "key attribute", "billing mode", "class", "replicas"} {
+		if !strings.Contains(err.Error(), part) {
+			t.Errorf("nothing about %q in: %v", part, err)
+		}
+	}
+	long := exampleTable()
+	long.Name = strings.Repeat("x", MaxTableNameLen+1)
+	long.KeySchema.Sort.Name = long.KeySchema.Partition.Name
+	long.Tags = map[string]string{"k": strings.Repeat("x", MaxTagValueLen+1)}
+	long.Replicas[0].StatusDescription = strings.Repeat("x", MaxStatusDescription+1)
+	err = long.Validate()
+	for _, part := range []string{"table name", "same attribute", "tag", "description"} {
+		if err == nil || !strings.Contains(err.Error(), part) {
+			t.Errorf("nothing about %q in: %v", part, err)
+		}
+	}
+	if err := exampleTable().Validate(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestStatusIn(t *testing.T) {
+	v := MakeVersion(1, 1)
+	replicas := func(s ...Status) *Table {
+		var out Table
+		for i, status := range s {
+			out.Replicas = append(out.Replicas, Replica{Origin: hlc.Origin(i + 1), Status: status, Since: v})
+		}
+		return &out
+	}
+	for name, c := range map[string]struct {
+		table *Table
+		want  []Status // in regions 1, 2, ...
+	}{
+		"one":         {replicas(Active), []Status{Active, ""}},
+		"adding":      {replicas(Active, Creating), []Status{Updating, Creating}},
+		"failed":      {replicas(Active, CreationFailed), []Status{Active, ""}},
+		"leaving":     {replicas(Active, Deleting), []Status{Updating, Deleting}},
+		"all leaving": {replicas(Deleting, Deleting), []Status{Deleting, Deleting}},
+		"updating":    {replicas(Active, Updating), []Status{Updating, Updating}},
+		"dead":        {replicas(), []Status{""}},
+	} {
+		for i, want := range c.want {
+			if got := c.table.StatusIn(hlc.Origin(i + 1)); got != want {
+				t.Errorf("%s: %q in region %d, want %q", name, got, i+1, want)
+			}
+		}
+	}
+}
+
+func TestCloneSharesNothing(t *testing.T) {
+	a := exampleTable()
+	before := EncodeTable(a)
+	b := a.Clone()
+	b.Tags["team"] = "other"
+	b.Replicas[0].Status = Active
+	b.KeySchema.Sort.Name = "other"
+	if !bytes.Equal(before, EncodeTable(a)) {
+		t.Error("a change of the clone shows in the original")
+	}
+}
+
+// TestTableDocumentRoundTrip: what is valid comes back as it was.
+func TestTableDocumentRoundTrip(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		a := exampleTable()
+		a.Name = rapid.StringMatching(`[a-zA-Z0-9_.-]{3,40}`).Draw(t, "name")
+		a.KeySchema.Partition.Name = "p" + rapid.StringN(0, 20, 60).Draw(t, "key")
+		a.Tags = rapid.MapOfN(rapid.StringN(1, 20, -1), rapid.StringN(0, 20, -1), 0, 5).Draw(t, "tags")
+		if len(a.Tags) == 0 {
+			a.Tags = nil
+		}
+		a.Replicas[0].StatusDescription = rapid.StringN(0, 50, 1024).Draw(t, "description")
+		if a.Validate() != nil {
+			t.Skip("a name with a control character that is no UTF-8")
+		}
+		doc := EncodeTable(a)
+		b, err := DecodeTable(doc)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(doc, EncodeTable(b)) {
+			t.Fatalf("%s came back as %s", doc, EncodeTable(b))
+		}
+	})
+}
+
+// FuzzDecodeTable: no panic, and whatever is accepted is valid and encodes to something that is accepted and equal.
+func FuzzDecodeTable(f *testing.F) {
+	f.Add(EncodeTable(exampleTable()))
+	f.Add([]byte(`{"format":1}`))
+	f.Add([]byte(`{"format":2}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		a, err := DecodeTable(b)
+		if err != nil {
+			return
+		}
+		doc := EncodeTable(a)
+		again, err := DecodeTable(doc)
+		if err != nil || !bytes.Equal(doc, EncodeTable(again)) {
+			t.Fatalf("accepted %q, but not %q: %v", b, doc, err)
+		}
+	})
+}
