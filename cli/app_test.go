@@ -1,0 +1,141 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/goccy/go-yaml"
+)
+
+// result is what a command left.
+type result struct {
+	status   int
+	out, err string
+}
+
+// command runs the program in this process.
+func command(t *testing.T, args ...string) result {
+	t.Helper()
+	return commandContext(t, t.Context(), args...)
+}
+
+func commandContext(t *testing.T, ctx context.Context, args ...string) result {
+	t.Helper()
+	var out, err bytes.Buffer
+	status := Run(ctx, append([]string{"concordat"}, args...), Streams{Out: &out, Err: &err}, "1.2.3-test")
+	return result{status, out.String(), err.String()}
+}
+
+func TestWrongUsage(t *testing.T) {
+	for _, tc := range []struct {
+		args string
+		want string // in standard error
+	}{
+		{"bogus", `there is no command "bogus" here` + "\n"},
+		{"stats", `there is no command "stats" here; did you mean "status"?`},
+		{"help bogus", "bogus"},
+		{"region", `after "region" one of these must follow: keygen, descriptor`},
+		{"region keygn", `did you mean "keygen"?`},
+		{"region keygen", "keygen needs --out"},
+		{"region descriptor", "descriptor needs --key, --name, --jurisdiction, --id"},
+		{"region descriptor --key k --name a --jurisdiction B --id 0", "--id is 0; it can be 1 to 65535"},
+		{"region descriptor --key k --name a --jurisdiction B --id 65536", "--id is 65536"},
+		{"region descriptor --key k --name a --jurisdiction B --id -1", "invalid value"},
+		{"nats", `after "nats" one of these must follow: accounts`},
+		{"nats accounts", "accounts needs --config"},
+		{"node", "node needs --config"},
+		{"node --config x --log-level loud", `--log-level is "loud"`},
+		{"status extra", `status takes flags only, not "extra"`},
+		{"status --oputput json", "there is no flag --oputput; did you mean --output?"},
+		{"status -q", "there is no flag --q\n"},
+		{"--bogus status", "there is no flag --bogus"},
+		{"status --output", "flag needs an argument"},
+		{"status --output xml", `--output is "xml"; it can be table, json or yaml`},
+		{"--output xml status", `--output is "xml"`},
+		{"status --admin 127.0.0.1:8080", "--admin (or CONCORDAT_ADMIN)"},
+		{"status --interval 1ms", "--interval is 1ms"},
+		{"demo --region one=X", "at least two regions"},
+	} {
+		got := command(t, strings.Fields(tc.args)...)
+		if got.status != 2 || !strings.Contains(got.err, tc.want) {
+			t.Errorf("concordat %s: status %d, want 2; said %q, want %q in it", tc.args, got.status, got.err, tc.want)
+		}
+		if got.out != "" {
+			t.Errorf("concordat %s: wrote to standard output: %q", tc.args, got.out)
+		}
+	}
+}
+
+func TestFailuresHaveStatusOne(t *testing.T) {
+	for _, args := range []string{
+		"status --admin http://127.0.0.1:1",
+		"node --config /does/not/exist.yaml",
+		"nats accounts --config /does/not/exist.yaml",
+		"region descriptor --key /does/not/exist --name a --jurisdiction B --id 1",
+		"region keygen --out /does/not/exist/key",
+	} {
+		got := command(t, strings.Fields(args)...)
+		if got.status != 1 || got.out != "" || !strings.HasPrefix(got.err, "concordat: ") {
+			t.Errorf("concordat %s: %+v, want status 1 and a message", args, got)
+		}
+	}
+}
+
+func TestHelpNamesEveryCommand(t *testing.T) {
+	for _, args := range [][]string{nil, {"help"}, {"--help"}} {
+		got := command(t, args...)
+		if got.status != 0 || got.err != "" {
+			t.Errorf("concordat %v: status %d, %q", args, got.status, got.err)
+		}
+		for _, name := range []string{"demo", "dev", "node", "status", "region", "nats", "version"} {
+			if !strings.Contains(got.out, "\n   "+name+" ") {
+				t.Errorf("concordat %v does not name %s", args, name)
+			}
+		}
+	}
+	if got := command(t, "dev", "--help"); got.status != 0 || !strings.Contains(got.out, "--latency") {
+		t.Errorf("concordat dev --help: %+v", got)
+	}
+}
+
+func TestOutputFormats(t *testing.T) {
+	type versions struct {
+		Version string `json:"version" yaml:"version"`
+	}
+	for _, args := range [][]string{
+		{"version", "--output", "json"},
+		{"--output", "json", "version"},
+		{"--output", "yaml", "version", "--output=json"}, // the nearest counts
+	} {
+		got := command(t, args...)
+		var v versions
+		if err := json.Unmarshal([]byte(got.out), &v); err != nil || v.Version != "1.2.3-test" || got.err != "" || got.status != 0 {
+			t.Errorf("concordat %v: %+v, %v", args, got, err)
+		}
+	}
+	var v versions
+	if got := command(t, "--output", "yaml", "version"); yaml.Unmarshal([]byte(got.out), &v) != nil || v.Version != "1.2.3-test" || strings.HasPrefix(got.out, "{") {
+		t.Errorf("yaml: %+v", got)
+	}
+	if got := command(t, "version"); !strings.HasPrefix(got.out, "concordat 1.2.3-test (go") {
+		t.Errorf("table: %+v", got)
+	}
+}
+
+func TestAdminFromEnvironment(t *testing.T) {
+	t.Setenv("CONCORDAT_ADMIN", "nonsense")
+	if got := command(t, "status"); got.status != 2 || !strings.Contains(got.err, `"nonsense"`) {
+		t.Errorf("the environment was not looked at: %+v", got)
+	}
+	for _, args := range [][]string{
+		{"status", "--admin", "http://127.0.0.1:1"},
+		{"--admin", "http://127.0.0.1:1", "status"},
+	} {
+		if got := command(t, args...); got.status != 1 || !strings.Contains(got.err, "http://127.0.0.1:1/v1/status") {
+			t.Errorf("%v: a flag goes before the environment: %+v", args, got)
+		}
+	}
+}

@@ -1,0 +1,157 @@
+package cli
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/nats-io/nkeys"
+	ucli "github.com/urfave/cli/v2"
+	"golang.org/x/crypto/bcrypt"
+
+	"github.com/concordat-db/concordat/globaltable"
+	"github.com/concordat-db/concordat/streams/bus"
+)
+
+// bcryptCost is what the nats tool uses.
+const bcryptCost = 11
+
+func natsCommand(s Streams) *ucli.Command {
+	return &ucli.Command{
+		Name:  "nats",
+		Usage: "prepare a NATS cluster that you run yourself",
+		Subcommands: []*ucli.Command{{
+			Name:  "accounts",
+			Usage: "print the accounts that the region's nats-server needs",
+			Description: "Prints the accounts section of a nats-server configuration for a node with an external NATS: the region's own account, and\n" +
+				"one for each peer that may fetch, acknowledge and ask, nothing else. Include it on every server of the cluster, and\n" +
+				"print it again when a peer joins or leaves. Passwords appear as bcrypt hashes.",
+			Flags:  []ucli.Flag{configFlag()},
+			Action: func(c *ucli.Context) error { return natsAccounts(c, s) },
+		}},
+	}
+}
+
+func configFlag() ucli.Flag {
+	return &ucli.StringFlag{Name: "config", Usage: "`FILE` with the node's configuration"}
+}
+
+func natsAccounts(c *ucli.Context, s Streams) error {
+	if err := required(c, "config"); err != nil {
+		return err
+	}
+	doc, err := readNodeDocument(c.String("config"))
+	if err != nil {
+		return err
+	}
+	accounts, err := doc.accounts()
+	if err != nil {
+		return err
+	}
+	text, err := bus.ServerConfig(accounts)
+	if err != nil {
+		return err
+	}
+	v := struct {
+		Region string `json:"region"`
+		Config string `json:"config"`
+	}{accounts.Region, text}
+	return emit(c, s.Out, v, func(w io.Writer) error {
+		_, err := io.WriteString(w, text)
+		return err
+	})
+}
+
+// accounts returns what the region's servers have to know.
+func (doc *nodeDocument) accounts() (bus.AccountsConfig, error) {
+	cfg := bus.AccountsConfig{Region: doc.Spec.Region.Name}
+	e := doc.Spec.NATS.External
+	switch {
+	case e == nil:
+		return cfg, fmt.Errorf("%s: spec.nats is embedded: that server makes its accounts by itself", doc.path)
+	case e.CredentialsFile != "":
+		return cfg, fmt.Errorf("%s: spec.nats.external uses a credentialsFile: the accounts of a cluster in operator mode are made by its operator", doc.path)
+	case e.NkeySeedFile != "":
+		key, err := readKey(doc.resolve(e.NkeySeedFile))
+		if err != nil {
+			return cfg, err
+		}
+		defer key.Wipe()
+		if cfg.UserKey, err = key.PublicKey(); err != nil {
+			return cfg, fmt.Errorf("read key: %w", err)
+		}
+	default:
+		password, err := readSecret(doc.resolve(e.PasswordFile))
+		if err != nil {
+			return cfg, err
+		}
+		hash, err := bcrypt.GenerateFromPassword(password, bcryptCost)
+		if err != nil {
+			return cfg, fmt.Errorf("%s: %w", e.PasswordFile, err)
+		}
+		cfg.User, cfg.Password = e.User, string(hash)
+	}
+	peers, err := doc.peers()
+	if err != nil {
+		return cfg, err
+	}
+	for _, p := range peers {
+		cfg.Peers = append(cfg.Peers, bus.Peer{Name: p.Name, PublicKey: p.PublicKey})
+	}
+	return cfg, nil
+}
+
+// peers returns the descriptors of the document's peers, in its order, and reports all faults at once.
+func (doc *nodeDocument) peers() ([]globaltable.Descriptor, error) {
+	f := &faults{path: doc.path, file: doc.file}
+	peers := make([]globaltable.Descriptor, 0, len(doc.Spec.Peers))
+	for i, p := range doc.Spec.Peers {
+		token, field := p.Descriptor, fmt.Sprintf("spec.peers[%d].descriptor", i)
+		if p.DescriptorFile != "" {
+			field += "File"
+			b, err := readSecret(doc.resolve(p.DescriptorFile))
+			if err != nil {
+				f.addf(field, "%v", err)
+				continue
+			}
+			token = string(b)
+		}
+		d, err := globaltable.ParseDescriptor(token)
+		if err != nil {
+			f.addf(field, "%v", err)
+			continue
+		}
+		peers = append(peers, d)
+	}
+	return peers, f.err()
+}
+
+// readSecret reads a file with one line: a password, a key, a descriptor. White space around it is dropped.
+func readSecret(path string) ([]byte, error) {
+	b, err := readFile(path, maxKeyFile)
+	if err != nil {
+		return nil, err
+	}
+	if b = bytes.TrimSpace(b); len(b) == 0 {
+		return nil, fmt.Errorf("%s: is empty", path)
+	}
+	return b, nil
+}
+
+// readKey reads a region's key. The caller wipes it.
+func readKey(path string) (nkeys.KeyPair, error) {
+	seed, err := readSecret(path)
+	if err != nil {
+		return nil, fmt.Errorf("read key: %w", err)
+	}
+	key, err := nkeys.FromSeed(seed)
+	if err != nil {
+		return nil, fmt.Errorf("read key: %s: no nkey seed: %w", path, err)
+	}
+	public, err := key.PublicKey()
+	if err != nil || !nkeys.IsValidPublicUserKey(public) {
+		return nil, errors.Join(fmt.Errorf("read key: %s: is no nkey of kind User; `concordat region keygen` makes one", path), err)
+	}
+	return key, nil
+}

@@ -1,0 +1,229 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/jedib0t/go-pretty/v6/text"
+	ucli "github.com/urfave/cli/v2"
+
+	"github.com/concordat-db/concordat/regionnode/admin"
+)
+
+const (
+	adminPatience  = 10 * time.Second
+	maxAdminAnswer = 64 << 20 // bytes
+	clearScreen    = "\x1b[H\x1b[2J"
+)
+
+func statusCommand(s Streams) *ucli.Command {
+	return &ucli.Command{
+		Name:  "status",
+		Usage: "show a region: its peers and their lag, tables, change log",
+		Description: "A pair of regions is idle when all is applied and nothing came lately, live when changes come and are applied, catching up when it is\n" +
+			"behind and getting on, stalled when it is behind and not, disconnected when the origin cannot be reached.",
+		Flags: []ucli.Flag{
+			&ucli.BoolFlag{Name: "watch", Usage: "show it again and again, until Ctrl-C"},
+			&ucli.DurationFlag{Name: "interval", Usage: "with --watch: how often, `TIME`", Value: time.Second},
+		},
+		Action: func(c *ucli.Context) error { return runStatus(c, s) },
+	}
+}
+
+func runStatus(c *ucli.Context, s Streams) error {
+	base, err := adminURL(c)
+	if err != nil {
+		return err
+	}
+	interval := c.Duration("interval")
+	if interval < 100*time.Millisecond {
+		return wrongUsage(c, "--interval is %v; it can be 100ms or more", interval)
+	}
+	watch := c.Bool("watch")
+	for {
+		st, err := fetchStatus(c.Context, base)
+		if err != nil {
+			if watch {
+				return stopped(c.Context, err)
+			}
+			return err
+		}
+		err = emit(c, s.Out, st, func(w io.Writer) error {
+			if watch && isTerminal(w) {
+				fmt.Fprint(w, clearScreen)
+			}
+			return writeStatus(w, st)
+		})
+		if err != nil || !watch {
+			return err
+		}
+		select {
+		case <-c.Context.Done():
+			return nil
+		case <-time.After(interval):
+		}
+	}
+}
+
+// adminURL returns the admin API that the flags name, without a slash at its end.
+func adminURL(c *ucli.Context) (string, error) {
+	text := common(c, flagAdmin)
+	u, err := url.Parse(text)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return "", wrongUsage(c, "--admin (or CONCORDAT_ADMIN) is %q; it must be a URL like http://127.0.0.1:8080", text)
+	}
+	return strings.TrimRight(text, "/"), nil
+}
+
+// fetchStatus asks the admin API at base.
+func fetchStatus(ctx context.Context, base string) (admin.Status, error) {
+	var st admin.Status
+	ctx, cancel := context.WithTimeout(ctx, adminPatience)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, base+"/v1/status", nil)
+	if err != nil {
+		return st, fmt.Errorf("ask for status: %w", err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return st, fmt.Errorf("ask for status: %w (is a node running there? --admin names another)", err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAdminAnswer))
+	if err != nil {
+		return st, fmt.Errorf("ask for status: %w", err)
+	}
+	if resp.StatusCode != http.StatusOK {
+		var fault admin.Error
+		if json.Unmarshal(body, &fault) != nil || fault.Message == "" {
+			fault.Message = "is this an admin API?"
+		}
+		return st, fmt.Errorf("ask for status: %s answers %s: %s", base, resp.Status, fault.Message)
+	}
+	if err := json.Unmarshal(body, &st); err != nil {
+		return st, fmt.Errorf("ask for status: %s gave no status: %w", base, err)
+	}
+	return st, nil
+}
+
+// writeStatus writes st for people.
+func writeStatus(w io.Writer, st admin.Status) error {
+	state := "ready"
+	if !st.Ready {
+		state = "not ready"
+	}
+	fmt.Fprintf(w, "Region %s (%s), number %d, %s, version %s\n", st.Region.Name, st.Region.Jurisdiction, st.Region.Origin, state, st.Version)
+	for _, why := range st.Refused {
+		fmt.Fprintf(w, "Writes are refused: %s\n", why)
+	}
+	for _, part := range []struct {
+		title string
+		none  string
+		t     table.Writer
+	}{
+		{"Replication", "no peers", pairsTable(st.Pairs)},
+		{"Tables", "no tables", tablesTable(st.Tables)},
+		{"Change log of this region", "no lanes", lanesTable(st.Lanes)},
+	} {
+		if part.t.Length() == 0 {
+			fmt.Fprintf(w, "\n%s: %s\n", part.title, part.none)
+			continue
+		}
+		fmt.Fprintf(w, "\n%s\n", part.title)
+		if err := render(w, part.t); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func pairsTable(pairs []admin.Pair) table.Writer {
+	t := newTable("from", "to", "state", "lag ms", "behind", "certain up to", "detail")
+	alignRight(t, 4, 5, 6)
+	for _, p := range pairs {
+		certain := "never"
+		if p.WatermarkAgeMillis != nil {
+			certain = fmt.Sprintf("%.0f ms ago", *p.WatermarkAgeMillis)
+		}
+		behind := fmt.Sprint(p.BehindEntries)
+		if p.State == admin.StateGossip {
+			behind = ""
+		}
+		t.AppendRow(table.Row{p.From, p.To, p.State, millis(p.LagMillis), behind, certain, p.Detail})
+	}
+	return t
+}
+
+func tablesTable(tables []admin.Table) table.Writer {
+	t := newTable("table", "status", "owner", "version", "items", "bytes", "digest", "replicas")
+	alignRight(t, 5, 6)
+	for _, b := range tables {
+		replicas := make([]string, 0, len(b.Replicas))
+		for _, r := range b.Replicas {
+			line := r.Region + " " + r.Status
+			if r.Detail != "" {
+				line += ": " + r.Detail
+			}
+			replicas = append(replicas, line)
+		}
+		t.AppendRow(table.Row{b.Name, b.Status, b.Owner, b.Version, b.Items, humanBytes(b.Bytes), b.Digest, strings.Join(replicas, "\n")})
+	}
+	return t
+}
+
+func lanesTable(lanes []admin.Lane) table.Writer {
+	t := newTable("lane", "regions", "newest", "kept", "bytes", "stream", "confirmed by peers")
+	alignRight(t, 3, 4, 5)
+	for _, l := range lanes {
+		stream := "refilling"
+		if l.Live {
+			stream = "live"
+		}
+		confirmed := make([]string, 0, len(l.Confirmed))
+		for _, peer := range slices.Sorted(maps.Keys(l.Confirmed)) {
+			confirmed = append(confirmed, fmt.Sprintf("%s %d", peer, l.Confirmed[peer]))
+		}
+		t.AppendRow(table.Row{l.ID, strings.Join(l.Regions, "\n"), l.Head, l.Entries, humanBytes(l.Bytes), stream, strings.Join(confirmed, "\n")})
+	}
+	return t
+}
+
+func alignRight(t table.Writer, columns ...int) {
+	configs := make([]table.ColumnConfig, 0, len(columns))
+	for _, n := range columns {
+		configs = append(configs, table.ColumnConfig{Number: n, Align: text.AlignRight, AlignHeader: text.AlignRight})
+	}
+	t.SetColumnConfigs(configs)
+}
+
+// millis writes a duration in milliseconds; nothing for none.
+func millis(ms *float64) string {
+	if ms == nil {
+		return ""
+	}
+	return fmt.Sprintf("%.1f", *ms)
+}
+
+// humanBytes writes n with a binary unit.
+func humanBytes(n int64) string {
+	const unit = 1024
+	if n < unit {
+		return fmt.Sprintf("%d B", n)
+	}
+	value, suffix := float64(n), ""
+	for _, suffix = range []string{"KiB", "MiB", "GiB", "TiB"} {
+		if value /= unit; value < unit {
+			break
+		}
+	}
+	return fmt.Sprintf("%.1f %s", value, suffix)
+}

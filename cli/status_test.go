@@ -1,0 +1,139 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/concordat-db/concordat/regionnode/admin"
+)
+
+func sampleStatus() admin.Status {
+	lag, age := 41.25, 140.0
+	return admin.Status{
+		Region:  admin.Region{Name: "eu-central-1", Jurisdiction: "EU", Origin: 2, Incarnation: 7},
+		Version: "1.0", Refused: []string{"disk is nearly full"},
+		Pairs: []admin.Pair{
+			{From: "us-east-1", To: "eu-central-1", State: admin.StateLive, LagMillis: &lag, BehindEntries: 3, WatermarkAgeMillis: &age},
+			{From: "ap-south-1", To: "eu-central-1", State: admin.StateStalled, Detail: "no answer for 9 s", BehindEntries: 12},
+			{From: "us-east-1", To: "ap-south-1", State: admin.StateGossip},
+		},
+		Tables: []admin.Table{{
+			Name: "places", Owner: "us-east-1", Version: "1.4", Status: "ACTIVE", Items: 12065, Bytes: 3 << 20, Digest: "00ff",
+			Replicas: []admin.Replica{{Region: "us-east-1", Status: "ACTIVE"}, {Region: "ap-south-1", Status: "CREATION_FAILED", Detail: "name taken"}},
+		}},
+		Lanes: []admin.Lane{{ID: "00aa", Regions: []string{"us-east-1", "eu-central-1"}, Head: 99, Entries: 5, Bytes: 512, Live: true,
+			Confirmed: map[string]uint64{"us-east-1": 94, "ap-south-1": 90}}},
+	}
+}
+
+// serveStatus runs the real admin API over a status.
+func serveStatus(t *testing.T, f func(context.Context) (admin.Status, error)) string {
+	t.Helper()
+	s := httptest.NewServer(admin.New(admin.Config{Status: f, Ready: func() error { return nil }, Metrics: http.NotFoundHandler()}))
+	t.Cleanup(s.Close)
+	return s.URL
+}
+
+func TestStatusForPeople(t *testing.T) {
+	url := serveStatus(t, func(context.Context) (admin.Status, error) { return sampleStatus(), nil })
+	got := command(t, "status", "--admin", url+"/")
+	const want = `Region eu-central-1 (EU), number 2, not ready, version 1.0
+Writes are refused: disk is nearly full
+
+Replication
+┌────────────┬──────────────┬──────────┬────────┬────────┬───────────────┬───────────────────┐
+│ from       │ to           │ state    │ lag ms │ behind │ certain up to │ detail            │
+├────────────┼──────────────┼──────────┼────────┼────────┼───────────────┼───────────────────┤
+│ us-east-1  │ eu-central-1 │ live     │   41.2 │      3 │    140 ms ago │                   │
+│ ap-south-1 │ eu-central-1 │ stalled  │        │     12 │         never │ no answer for 9 s │
+│ us-east-1  │ ap-south-1   │ reported │        │        │         never │                   │
+└────────────┴──────────────┴──────────┴────────┴────────┴───────────────┴───────────────────┘
+
+Tables
+┌────────┬────────┬───────────┬─────────┬───────┬─────────┬────────┬────────────────────────────────────────┐
+│ table  │ status │ owner     │ version │ items │   bytes │ digest │ replicas                               │
+├────────┼────────┼───────────┼─────────┼───────┼─────────┼────────┼────────────────────────────────────────┤
+│ places │ ACTIVE │ us-east-1 │ 1.4     │ 12065 │ 3.0 MiB │ 00ff   │ us-east-1 ACTIVE                       │
+│        │        │           │         │       │         │        │ ap-south-1 CREATION_FAILED: name taken │
+└────────┴────────┴───────────┴─────────┴───────┴─────────┴────────┴────────────────────────────────────────┘
+
+Change log of this region
+┌──────┬──────────────┬────────┬──────┬───────┬────────┬────────────────────┐
+│ lane │ regions      │ newest │ kept │ bytes │ stream │ confirmed by peers │
+├──────┼──────────────┼────────┼──────┼───────┼────────┼────────────────────┤
+│ 00aa │ us-east-1    │     99 │    5 │ 512 B │ live   │ ap-south-1 90      │
+│      │ eu-central-1 │        │      │       │        │ us-east-1 94       │
+└──────┴──────────────┴────────┴──────┴───────┴────────┴────────────────────┘
+`
+	if got.status != 0 || got.err != "" || got.out != want {
+		t.Errorf("status %d, %q, got:\n%s\nwant:\n%s", got.status, got.err, got.out, want)
+	}
+}
+
+func TestStatusOfAnEmptyRegion(t *testing.T) {
+	url := serveStatus(t, func(context.Context) (admin.Status, error) { return admin.Status{Ready: true}, nil })
+	got := command(t, "status", "--admin", url)
+	for _, want := range []string{"ready", "Replication: no peers", "Tables: no tables", "Change log of this region: no lanes"} {
+		if !strings.Contains(got.out, want) {
+			t.Errorf("no %q in %q", want, got.out)
+		}
+	}
+}
+
+func TestStatusForMachines(t *testing.T) {
+	url := serveStatus(t, func(context.Context) (admin.Status, error) { return sampleStatus(), nil })
+	got := command(t, "status", "--admin", url, "--output", "json")
+	var st admin.Status
+	if err := json.Unmarshal([]byte(got.out), &st); err != nil || !reflect.DeepEqual(st, sampleStatus()) || got.err != "" {
+		t.Errorf("%v, %q: %+v", err, got.err, st)
+	}
+}
+
+func TestStatusFailures(t *testing.T) {
+	serve := func(h http.HandlerFunc) string {
+		s := httptest.NewServer(h)
+		t.Cleanup(s.Close)
+		return s.URL
+	}
+	for name, tc := range map[string]struct{ url, want string }{
+		"not there":     {"http://127.0.0.1:1", "is a node running there?"},
+		"not ready":     {serveStatus(t, func(context.Context) (admin.Status, error) { return admin.Status{}, errors.New("is starting") }), "503 Service Unavailable: is starting"},
+		"another thing": {serve(http.NotFound), "404 Not Found: is this an admin API?"},
+		"no JSON":       {serve(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("<html>")) }), "gave no status"},
+	} {
+		got := command(t, "status", "--admin", tc.url, "--output", "json")
+		if got.status != 1 || got.out != "" || !strings.Contains(got.err, tc.want) {
+			t.Errorf("%s: %+v, want %q", name, got, tc.want)
+		}
+	}
+}
+
+// A watch shows the status again until it is interrupted, and that is no failure.
+func TestStatusWatch(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	asked := 0
+	url := serveStatus(t, func(context.Context) (admin.Status, error) {
+		if asked++; asked == 2 {
+			cancel()
+		}
+		return sampleStatus(), nil
+	})
+	got := commandContext(t, ctx, "status", "--admin", url, "--watch", "--interval", "100ms", "--output", "json")
+	if got.status != 0 || asked != 2 {
+		t.Errorf("asked %d times: %+v", asked, got)
+	}
+}
+
+func TestHumanBytes(t *testing.T) {
+	for n, want := range map[int64]string{0: "0 B", 1023: "1023 B", 1024: "1.0 KiB", 1536: "1.5 KiB", 5 << 30: "5.0 GiB", 3 << 50: "3072.0 TiB"} {
+		if got := humanBytes(n); got != want {
+			t.Errorf("%d: %s, want %s", n, got, want)
+		}
+	}
+}
