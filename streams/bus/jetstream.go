@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
@@ -108,12 +107,9 @@ func (h *jetHome) OpenLane(ctx context.Context, lane LaneSpec) error {
 		return h.fault("open lane", lane.ID, globaltable.Unavailable, err)
 	}
 	names := stream.ConsumerNames(ctx)
+	existing := map[string]bool{}
 	for name := range names.Name() {
-		if !slices.Contains(lane.Peers, name) {
-			if err := stream.DeleteConsumer(ctx, name); err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
-				return h.fault("open lane", lane.ID, globaltable.Unavailable, err)
-			}
-		}
+		existing[name] = true
 	}
 	if err := names.Err(); err != nil {
 		return h.fault("open lane", lane.ID, globaltable.Unavailable, err)
@@ -122,11 +118,16 @@ func (h *jetHome) OpenLane(ctx context.Context, lane LaneSpec) error {
 		if err := globaltable.ValidateRegionName(peer); err != nil {
 			return h.fault("open lane", lane.ID, globaltable.Invalid, err)
 		}
-		_, err := stream.CreateOrUpdateConsumer(ctx, jetstream.ConsumerConfig{
-			Durable: peer, DeliverPolicy: jetstream.DeliverAllPolicy, AckPolicy: jetstream.AckAllPolicy, AckWait: ackWait, MaxDeliver: -1,
-			MaxAckPending: maxAckPending, MaxWaiting: maxPullRequests, MaxRequestExpires: maxPullExpires, MaxRequestMaxBytes: maxPullBytes,
-		})
-		if err != nil {
+		if existing[peer] {
+			delete(existing, peer)
+			continue
+		}
+		if _, err := stream.CreateConsumer(ctx, consumerConfig(peer, 0)); err != nil {
+			return h.fault("open lane", lane.ID, globaltable.Unavailable, err)
+		}
+	}
+	for name := range existing {
+		if err := stream.DeleteConsumer(ctx, name); err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
 			return h.fault("open lane", lane.ID, globaltable.Unavailable, err)
 		}
 	}
@@ -152,14 +153,44 @@ func (h *jetHome) deleteStream(ctx context.Context, id globaltable.LaneID) error
 
 // rewindLane sets a peer's consumer back to its first unacknowledged message, so that a link that begins again gets the lane in order and
 // at once: without it, what was under way when the last link broke would come after ackWait, behind what follows it.
+//
+// The consumer is made anew. A reset of it (API CONSUMER.RESET) would keep the requests of the link before, and a clustered server cannot
+// see that nobody waits for those any more when they came by a service import: they would swallow messages until they expire.
 func (h *jetHome) rewindLane(ctx context.Context, peer string, lane globaltable.LaneID) error {
 	h.lanes.Lock()
 	defer h.lanes.Unlock()
-	_, err := h.js.ResetConsumer(ctx, streamName(lane), peer)
-	if errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, nats.ErrNoResponders) {
+	consumer, err := h.js.Consumer(ctx, streamName(lane), peer)
+	if errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrStreamNotFound) {
 		return ErrNoConsumer
 	}
+	if err != nil {
+		return err
+	}
+	if err := h.js.DeleteConsumer(ctx, streamName(lane), peer); err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
+		return err
+	}
+	info := consumer.CachedInfo()
+	floor := info.AckFloor.Stream
+	if start := info.Config.OptStartSeq; start > 0 {
+		floor = max(floor, start-1) // a clustered consumer that has done nothing yet shows no floor
+	}
+	_, err = h.js.CreateConsumer(ctx, streamName(lane), consumerConfig(peer, floor))
+	if err != nil {
+		signal(h.reset) // the peer has no consumer now: the owner opens the lane again
+	}
 	return err
+}
+
+// consumerConfig describes a peer's consumer that begins behind the sequence given.
+func consumerConfig(peer string, floor uint64) jetstream.ConsumerConfig {
+	cfg := jetstream.ConsumerConfig{
+		Durable: peer, DeliverPolicy: jetstream.DeliverAllPolicy, AckPolicy: jetstream.AckAllPolicy, AckWait: ackWait, MaxDeliver: -1,
+		MaxAckPending: maxAckPending, MaxWaiting: maxPullRequests, MaxRequestExpires: maxPullExpires, MaxRequestMaxBytes: maxPullBytes,
+	}
+	if floor > 0 {
+		cfg.DeliverPolicy, cfg.OptStartSeq = jetstream.DeliverByStartSequencePolicy, floor+1
+	}
+	return cfg
 }
 
 func (h *jetHome) fault(op string, id globaltable.LaneID, kind globaltable.Kind, err error) error {

@@ -234,6 +234,7 @@ type MemoryHome struct {
 	stop    chan struct{}
 	done    chan struct{}
 	closing sync.Once
+	gate    sync.RWMutex // held while publishing: after stop, run drains what got in
 
 	serving  *serving       // guarded by the network's lock, as is what follows
 	handlers map[string]int // running, by peer
@@ -254,6 +255,8 @@ func (h *MemoryHome) run() {
 		case p := <-h.queue:
 			p.done(h.put(p))
 		case <-h.stop:
+			h.gate.Lock() // nobody is publishing now, and whoever comes later sees stop
+			defer h.gate.Unlock()
 			for {
 				select {
 				case p := <-h.queue:
@@ -344,6 +347,8 @@ func (h *MemoryHome) Publish(ctx context.Context, id globaltable.LaneID, msg []b
 	if len(msg) > MaxMessage {
 		return ErrTooLarge
 	}
+	h.gate.RLock()
+	defer h.gate.RUnlock()
 	select {
 	case <-h.stop:
 		return ErrClosed

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -89,15 +90,19 @@ type puller struct {
 	pulls    []*pull
 	asked    int    // requests made
 	sequence uint64 // of the stream, delivered last
+	ended    atomic.Bool
 }
 
-// pull is one request: it ends when the server says so, or when it has brought as much as was asked for.
+// pull is one request: it is over when it has brought as much as was asked for, or as much as the server says that it sent. A clustered
+// server says so before the messages arrive, which wait for their replication.
 type pull struct {
 	sub      *nats.Subscription
 	messages int // still to come at most
 	bytes    int // still to come at most, as the server counts
 	deadline time.Time
 }
+
+func (p *pull) over() bool { return p.messages <= 0 || p.bytes <= 0 }
 
 func newPuller(l *natsLink, lane globaltable.LaneID, windowBytes int, deliver func(Message)) *puller {
 	p := &puller{link: l, deliver: deliver, subject: fetchPrefix + streamName(lane) + "." + l.cfg.Region,
@@ -139,7 +144,7 @@ func (p *puller) run(ctx context.Context, lost <-chan struct{}) error {
 // ask puts a request in each free place.
 func (p *puller) ask() error {
 	for i, old := range p.pulls {
-		if old != nil && old.messages > 0 && old.bytes > 0 {
+		if old != nil && !old.over() {
 			continue
 		}
 		if old != nil {
@@ -171,7 +176,7 @@ func (p *puller) take(m *nats.Msg) error {
 		return nil // of a request that was over: an end that came twice
 	}
 	if status := m.Header.Get(statusHeader); status != "" && len(m.Data) == 0 {
-		return p.status(from, status, m.Header.Get("Description"))
+		return p.status(from, status, m.Header)
 	}
 	from.messages--
 	from.bytes -= len(m.Subject) + len(m.Reply) + len(m.Data)
@@ -183,13 +188,13 @@ func (p *puller) take(m *nats.Msg) error {
 		return nil
 	}
 	p.sequence = sequence
-	ackSubject, nc := m.Reply, p.link.nc
-	p.deliver(Message{Data: m.Data, Ack: func() error { return nc.Publish(ackSubject, nil) }})
+	ackSubject := m.Reply
+	p.deliver(Message{Data: m.Data, Ack: func() error { return p.ack(ackSubject) }})
 	return nil
 }
 
 // status handles what the server says about a request.
-func (p *puller) status(from *pull, status, description string) error {
+func (p *puller) status(from *pull, status string, header nats.Header) error {
 	switch status {
 	case "100": // heartbeat
 		if time.Now().After(from.deadline) {
@@ -197,12 +202,12 @@ func (p *puller) status(from *pull, status, description string) error {
 		}
 		return nil
 	case "404", "408":
-		from.messages = 0
+		from.ends(header)
 		return nil
 	case "409":
-		switch description {
+		switch header.Get("Description") {
 		case "Batch Completed", "Message Size Exceeds MaxBytes":
-			from.messages = 0
+			from.ends(header)
 			return nil
 		case "Consumer Deleted":
 			return ErrNoConsumer
@@ -210,10 +215,29 @@ func (p *puller) status(from *pull, status, description string) error {
 	case statusNoResponders:
 		return ErrNoConsumer
 	}
-	return fmt.Errorf("consumer: %s %s", status, description)
+	return fmt.Errorf("consumer: %s %s", status, header.Get("Description"))
+}
+
+// ends takes what the server will not send off what is still to come.
+func (p *pull) ends(header nats.Header) {
+	unused, err := strconv.Atoi(header.Get("Nats-Pending-Messages"))
+	if err != nil {
+		unused = p.messages // none told: nothing more comes
+	}
+	p.messages -= unused
+}
+
+// ack acknowledges unless the Pull is over. The consumer of the next one counts from the beginning: an acknowledgement of this one would put its
+// floor above the numbers that it gives, and it would ignore what is acknowledged until they reach it.
+func (p *puller) ack(subject string) error {
+	if p.ended.Load() {
+		return ErrLinkLost
+	}
+	return p.link.nc.Publish(subject, nil)
 }
 
 func (p *puller) end() {
+	p.ended.Store(true)
 	for _, pull := range p.pulls {
 		if pull != nil {
 			_ = pull.sub.Unsubscribe() // fails only without a connection
