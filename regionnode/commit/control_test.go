@@ -1,0 +1,171 @@
+package commit
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/concordat-db/concordat/globaltable"
+	"github.com/concordat-db/concordat/regionnode/store"
+)
+
+func TestLogHeadsAndTrim(t *testing.T) {
+	f := start(t, store.NewMemory())
+	lane := withPeer.Lane()
+	f.must(f.Trim(background, lane, 5)) // no such lane yet
+	if log, err := f.ReadLog(lane, 1, 1); err != nil || log != nil {
+		t.Fatalf("an empty log: %d entries, %v", len(log), err)
+	}
+	big := strings.Repeat("x", 1000)
+	for range 10 {
+		f.must(f.Write(background, put(tableA, "k", big)))
+	}
+	f.must(f.Write(background, put(tableB, "k", "v")))
+	h, err := f.Heads(background)
+	f.must(err)
+	if len(h.Lanes) != 2 || h.Lanes[0].ID >= h.Lanes[1].ID {
+		t.Fatalf("heads: %+v", h)
+	}
+	head := func() LaneHead {
+		h, err := f.Heads(background)
+		f.must(err)
+		for _, l := range h.Lanes {
+			if l.ID == lane {
+				return l
+			}
+		}
+		t.Fatal("the lane is not among the heads")
+		return LaneHead{}
+	}
+	before := head()
+	if before.Seq != 10 || before.Trimmed != 0 || before.Placement.Lane() != lane {
+		t.Fatalf("head: %+v", before)
+	}
+	log, err := f.ReadLog(lane, 0, 2500)
+	f.must(err)
+	if len(log) != 3 || log[0].Seq != 1 || log[2].Seq != 3 {
+		t.Fatalf("%d entries for 2500 bytes", len(log))
+	}
+	if log, err = f.ReadLog(lane, 10, 1); err != nil || len(log) != 1 || log[0].Chain != before.Chain {
+		t.Fatalf("newest entry: %d entries, %v", len(log), err)
+	}
+	if log, err = f.ReadLog(lane, 11, 1); err != nil || len(log) != 0 {
+		t.Fatalf("past the head: %d entries, %v", len(log), err)
+	}
+	all := f.LogBytes(lane)
+	if all < 10_000 || all > 15_000 {
+		t.Fatalf("log of %d bytes", all)
+	}
+	f.must(f.Trim(background, lane, 4))
+	f.must(f.Trim(background, lane, 2)) // behind: nothing
+	if _, err := f.ReadLog(lane, 4, 1); !errors.Is(err, ErrTrimmed) {
+		t.Fatalf("a trimmed entry: %v", err)
+	}
+	if log, err = f.ReadLog(lane, 5, 1<<20); err != nil || len(log) != 6 {
+		t.Fatalf("after the trim: %d entries, %v", len(log), err)
+	}
+	if got := f.LogBytes(lane); got < all/2 || got > all*7/10 {
+		t.Fatalf("%d of %d bytes left after 4 of 10 entries", got, all)
+	}
+	f.must(f.Trim(background, lane, 1000)) // all but the newest
+	f.must(f.stop())
+	f = start(t, f.engine)
+	after := head()
+	if after.Seq != before.Seq || after.Chain != before.Chain || after.Trimmed != 9 {
+		t.Fatalf("head after a restart: %+v, was %+v", after, before)
+	}
+	if got := f.LogBytes(lane); got == 0 || got > all/5 {
+		t.Fatalf("log of %d bytes after a restart", got)
+	}
+	f.must(f.Write(background, put(tableA, "k", "next")))
+	f.must(f.stop())
+	checkStore(t, f.engine, false)
+	if f.log[0].Seq != 11 {
+		t.Fatalf("the next sequence is %d", f.log[0].Seq)
+	}
+}
+
+func TestLogSizeStaysSmallAndClose(t *testing.T) {
+	var s logSize
+	const entry = 10 << 10
+	for seq := uint64(1); seq <= 10_000; seq++ {
+		s.append(seq, entry)
+	}
+	if len(s.marks) > 110 {
+		t.Errorf("%d marks for 100 MB", len(s.marks))
+	}
+	for _, trimmed := range []uint64{0, 1, 50, 5000, 5001, 9999, 10_000, 20_000} {
+		want := int64(max(0, 10_000-int64(trimmed))) * entry
+		if got := s.after(trimmed); got < want-2*entry || got > want+2*entry {
+			t.Errorf("after %d: %d bytes, want about %d", trimmed, got, want)
+		}
+	}
+	before := s.after(7777)
+	s.trim(7777)
+	if len(s.marks) > 30 || s.after(7777) != before {
+		t.Errorf("after a trim: %d marks, %d bytes instead of %d", len(s.marks), s.after(7777), before)
+	}
+}
+
+func TestDropTable(t *testing.T) {
+	f := start(t, store.NewMemory())
+	f.must(f.Write(background, put(tableA, "k", "1")))
+	f.must(f.Write(background, put(tableB, "k", "2")))
+	expectKind(t, f.DropTable(background, tableA), globaltable.InUse)
+	expectKind(t, f.DropTable(background, globaltable.SystemTable), globaltable.Invalid)
+	f.must(f.Write(background, always(putOps(document(tableA, nil)), keyOf(globaltable.SystemTable, "table/a"))))
+	f.must(f.DropTable(background, tableA))
+	f.expectValue(tableA, "k", "")
+	f.expectValue(tableB, "k", "2")
+	if items, bytes, err := f.Count(tableA); items != 0 || bytes != 0 || err != nil {
+		t.Fatalf("a dropped table has %d items, %d bytes, %v", items, bytes, err)
+	}
+	f.must(f.stop())
+	checkStore(t, f.engine, false)
+}
+
+func TestDigestsAreBounded(t *testing.T) {
+	all := map[globaltable.TableID]globaltable.Placement{}
+	for id := globaltable.TableID(100); id < 120; id++ {
+		all[id] = alone
+	}
+	f := start(t, store.NewMemory(), func(c *Config) { c.Catalog, c.MaxTables = newTables(all), 3 })
+	for range 3 {
+		for id := range all {
+			f.must(f.Write(background, put(id, "k", "v")))
+			f.must(f.Write(background, put(id, "l", "v")))
+		}
+	}
+	for id := range all {
+		if items, _, err := f.Count(id); err != nil || items != 2 {
+			t.Fatalf("%d items, %v", items, err)
+		}
+		d, err := f.Digests(background, id)
+		f.must(err)
+		var n uint64
+		for _, b := range d {
+			n += b.Count
+		}
+		if n != 2 {
+			t.Fatalf("digests count %d", n)
+		}
+	}
+	f.must(f.stop())
+	if n := len(f.core.digests.tables); n > 3 {
+		t.Errorf("%d tables in memory", n)
+	}
+	checkStore(t, f.engine, true)
+}
+
+func TestConfirmationsOnlyRise(t *testing.T) {
+	f := start(t, store.NewMemory())
+	f.ConfirmPeer(peer, 7, 5)
+	f.ConfirmPeer(peer, 7, 3)
+	f.ConfirmPeer(third, 7, 9)
+	f.must(f.Write(background, put(tableA, "k", "1"))) // carries them
+	again := open(t, f.engine.(*store.Memory).Crash(nil))
+	want := []Confirmation{{peer, 7, 5}, {third, 7, 9}}
+	if got := again.Confirmations(); len(got) != 2 || got[0] != want[0] || got[1] != want[1] {
+		t.Fatalf("got %+v, want %+v", got, want)
+	}
+}
