@@ -18,7 +18,10 @@ type Snapshot struct {
 	Log       []Logged          // what its own log has
 	Trimmed   map[uint64]uint64 // own lane → the log begins after it
 	Positions map[Lane]uint64   // how far it has applied the lanes of others; Lane.Region is this region
+	Holds     Members           // under the catalog in force there: what it may not hold is not looked at
 }
+
+func (s *Snapshot) holds(k Key) bool { return slices.Contains(s.Holds(k.Table), s.Region) }
 
 // Atomicity checks I20: what one batch holds is there wholly or not at all. Records ⇔ entries of the own log, or positions in the lanes of others;
 // records ⇔ digests. ledger has every write that was ever durable in its origin's log, by its stamp and key.
@@ -27,11 +30,17 @@ func Atomicity(s Snapshot, ledger *Ledger) []Violation {
 	inLog := map[dot]bool{}
 	for _, l := range s.Log {
 		inLog[dot{l.Stamp, l.Key}] = true
+		if !s.holds(l.Key) {
+			continue
+		}
 		if lost := lostPart(s.Records[l.Key], l.Write); lost != "" {
 			out = append(out, violation("I20", s.Region, "entry %d of lane %x is in the log, and %s of %s at %s is not in the records", l.Seq, l.Lane, lost, l.Key, l.Stamp))
 		}
 	}
 	for _, k := range sortedKeys(s.Records, s.Records) {
+		if !s.holds(k) {
+			continue
+		}
 		for _, stamp := range stamps(s.Records[k]) {
 			if reason := uncovered(s, ledger, dot{stamp, k}, inLog); reason != "" {
 				out = append(out, violation("I20", s.Region, "%s at %s is in the records, and %s", k, stamp, reason))
@@ -40,15 +49,15 @@ func Atomicity(s Snapshot, ledger *Ledger) []Violation {
 	}
 	for _, l := range ledger.writes {
 		position, follows := s.Positions[Lane{Region: s.Region, Origin: l.Stamp.Origin, Lane: l.Lane}]
-		if !follows || l.Seq > position {
+		if !follows || l.Seq > position || !s.holds(l.Key) {
 			continue
 		}
 		if lost := lostPart(s.Records[l.Key], l.Write); lost != "" {
 			out = append(out, violation("I20", s.Region, "position %d covers entry %d of region %d, and %s of %s is not in the records", position, l.Seq, l.Stamp.Origin, lost, l.Key))
 		}
 	}
-	for table, kept := range s.Digests {
-		if kept != s.Recounted[table] {
+	for _, table := range tables([]Replica{s.Replica}) {
+		if kept := s.Digests[table]; kept != s.Recounted[table] {
 			out = append(out, violation("I20", s.Region, "the digest of table %x is not that of its records", table))
 		}
 	}
@@ -111,10 +120,10 @@ func (l *Ledger) Add(w Logged) []Violation {
 	return nil
 }
 
-// Has reports whether the write of the key at the stamp is in it.
-func (l *Ledger) Has(k Key, s Stamp) bool {
-	_, there := l.byDot[dot{s, k}]
-	return there
+// Find returns the write of the key at the stamp.
+func (l *Ledger) Find(k Key, s Stamp) (w Logged, known bool) {
+	w, known = l.byDot[dot{s, k}]
+	return w, known
 }
 
 // Len returns the number of writes.

@@ -182,7 +182,8 @@ func TestClockFinds(t *testing.T) {
 
 func TestQuarantineFinds(t *testing.T) {
 	arrival := Arrival{Region: 1, Stamp: at(2000, 2), Physical: 1000, Before: 1000 << 16, After: 1000 << 16}
-	taken, followed, near := arrival, arrival, arrival
+	taken, followed, near, behind := arrival, arrival, arrival, arrival
+	behind.Before, behind.After, behind.Taken = 2001<<16, 2001<<16, true
 	taken.Taken = true
 	followed.After = 2000<<16 + 1
 	near.Stamp, near.After, near.Taken = at(1400, 2), 1400<<16, true
@@ -191,7 +192,7 @@ func TestQuarantineFinds(t *testing.T) {
 		arrival Arrival
 		want    string
 	}{
-		{"it waits", arrival, ""}, {"near enough", near, ""}, {"applied", taken, "applied"}, {"clock moved", followed, "followed"},
+		{"it waits", arrival, ""}, {"near enough", near, ""}, {"behind its HLC", behind, ""}, {"applied", taken, "applied"}, {"clock moved", followed, "followed"},
 	} {
 		t.Run(tc.name, func(t *testing.T) { find(t, Quarantine([]Arrival{tc.arrival}, 500*time.Millisecond), tc.want) })
 	}
@@ -225,7 +226,7 @@ func TestAtomicityFinds(t *testing.T) {
 	find(t, ledger.Add(Logged{own, 5, 1}), "")
 	find(t, NewLedgerWith(own).Add(Logged{own, 5, 2}), "in entry 1")
 	whole := func() Snapshot {
-		return Snapshot{Replica: replica(1, held(own, foreign)), Log: []Logged{{own, 5, 1}}, Trimmed: map[uint64]uint64{}, Positions: map[Lane]uint64{lane: 1}}
+		return Snapshot{Replica: replica(1, held(own, foreign)), Log: []Logged{{own, 5, 1}}, Trimmed: map[uint64]uint64{}, Positions: map[Lane]uint64{lane: 1}, Holds: members(1, 2)}
 	}
 	for _, tc := range []struct {
 		name string
@@ -239,6 +240,7 @@ func TestAtomicityFinds(t *testing.T) {
 		{"record without position", func(s *Snapshot) { s.Positions = nil }, "no position covers it"},
 		{"position without record", func(s *Snapshot) { s.Records[key] = held(own) }, "position 1 covers"},
 		{"from nowhere", func(s *Snapshot) { s.Records[key] = Fold(s.Records[key], put("z", at(3, 2))) }, "no log has it"},
+		{"not held any more", func(s *Snapshot) { s.Records, s.Holds = nil, members(2) }, ""},
 		{"digest", func(s *Snapshot) { s.Recounted[7] = "e" }, "the digest of"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -254,6 +256,25 @@ func NewLedgerWith(w Write) *Ledger {
 	l := NewLedger()
 	l.Add(Logged{w, 5, 1})
 	return l
+}
+
+func TestMarksFinds(t *testing.T) {
+	ledger := NewLedger()
+	ledger.Add(Logged{put("x", at(5, 2)), 3, 1})
+	ledger.Add(Logged{put("y", at(7, 2)), 3, 2})
+	follows := func(region uint16, lane uint64) bool { return region == 1 && lane == 3 }
+	for _, tc := range []struct {
+		name string
+		mark Mark
+		want string
+	}{
+		{"covered", Mark{1, 2, at(6, 2).Time, map[uint64]uint64{3: 1}}, ""},
+		{"too far", Mark{1, 2, at(7, 2).Time, map[uint64]uint64{3: 1}}, "entry 2"},
+		{"lane unknown", Mark{1, 2, at(5, 2).Time, nil}, "entry 1"},
+		{"not followed", Mark{3, 2, at(7, 2).Time, nil}, ""},
+	} {
+		t.Run(tc.name, func(t *testing.T) { find(t, Marks([]Mark{tc.mark}, ledger, follows), tc.want) })
+	}
 }
 
 func TestLawsFinds(t *testing.T) {

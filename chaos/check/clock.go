@@ -39,17 +39,17 @@ type Arrival struct {
 }
 
 // Quarantine checks the second half of I11: a change stamped further ahead than bound is not applied, and the receiver's clock does
-// not follow it.
+// not follow it. A stamp that the receiver's HLC had reached already, since its own clock ran ahead for a while, moves nothing and may be applied.
 func Quarantine(arrivals []Arrival, bound time.Duration) []Violation {
 	var out []Violation
 	for _, a := range arrivals {
-		if int64(a.Stamp.Time>>16)-a.Physical <= bound.Milliseconds() {
+		if int64(a.Stamp.Time>>16)-a.Physical <= bound.Milliseconds() || a.Stamp.Time <= a.Before {
 			continue
 		}
 		if a.Taken {
 			out = append(out, violation("I11", a.Region, "applied %s, %d ms ahead", a.Stamp, int64(a.Stamp.Time>>16)-a.Physical))
 		}
-		if a.After >= a.Stamp.Time && a.Before < a.Stamp.Time {
+		if a.After >= a.Stamp.Time {
 			out = append(out, violation("I11", a.Region, "its clock followed %s, which is too far ahead", a.Stamp))
 		}
 	}

@@ -1,0 +1,23 @@
+// Package sim is the first tier of simulation (RELIABILITY.md section 3): several regions in one goroutine, in virtual time, from one seed.
+//
+// # What is real
+//
+// A region is a real commit core on a real in-memory engine whose crash drops what was not synced, the real outbox core, one real inbox
+// core for each origin, the real peer service and sessions with their encodings, the real watermark matrix and the real hybrid clock. The
+// simulator stands for what lies between and around them: time, order, the network, JetStream, disks that sync late, processes that die. The acting parts
+// (outbox.Runner, inbox.Runner) are goroutines in production; here region.go, tail.go and session.go carry out the same effects in the same order.
+//
+// # What is adversarial
+//
+// JetStream (stream.go) keeps the letter of its contract and nothing more: it drops, repeats and reorders, loses acknowledgements in both directions, forgets its
+// oldest messages at its bound, is cut short without a word, and comes back from a restart empty or as it was a while ago, giving sequences out again. Links delay, lose and
+// cut, one way too. Physical clocks are skewed and jump. A region can die between any two effects.
+//
+// # How a run goes
+//
+// The seed picks a plan: how many regions, tables and keys, and a random subset of faults and operations with random rates (swarm testing: a run with every
+// fault at once finds less, because faults hide each other). Then clients write until the operations are used up; then everything heals, and the
+// regions must come to rest within a bound (I21). The checkers of chaos/check judge the history and the final states.
+//
+// One seed gives one run: there is one random generator, one queue of events ordered by time and then by number, and no map is walked in its own order.
+package sim

@@ -1,0 +1,323 @@
+package sim
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/concordat-db/concordat/chaos/check"
+	"github.com/concordat-db/concordat/conflict"
+	"github.com/concordat-db/concordat/conflict/hlc"
+	"github.com/concordat-db/concordat/globaltable"
+	"github.com/concordat-db/concordat/globaltable/item"
+	"github.com/concordat-db/concordat/regionnode/commit"
+	"github.com/concordat-db/concordat/streams/change"
+	"github.com/concordat-db/concordat/streams/inbox"
+)
+
+// operation is a client's call, as the history has it and as the region gets it.
+type operation struct {
+	check.Operation
+	keys []commit.Key
+	ops  [][]conflict.Op // parallel to keys and Writes
+}
+
+// client makes one call to one region.
+func (w *world) client() {
+	r := w.anyRegion()
+	if !r.up {
+		return
+	}
+	op := w.newOperation(r)
+	w.operations = append(w.operations, op)
+	r.pending = append(r.pending, op)
+	r.note("%d operation %d: %s", r.origin, op.ID, op)
+	transaction := len(op.keys) > 1
+	if transaction {
+		r.cover("a transaction")
+	}
+	life := r.life
+	r.manual.Write(&commit.Write{Keys: op.keys, Transaction: transaction, Plan: func([]commit.Current) ([][]conflict.Op, error) { return op.ops, nil }},
+		func(err error) {
+			if r.life == life && r.up {
+				r.answered(op, err)
+			}
+		})
+	r.work()
+}
+
+func (op *operation) String() string {
+	var b strings.Builder
+	for i, w := range op.Writes {
+		fmt.Fprintf(&b, "%s %x/%x ", [...]string{"", "put", "delete", "update"}[w.Kind], w.Key.Table, op.keys[i].Bytes[:2])
+	}
+	return b.String()
+}
+
+// answered is the client's answer.
+func (r *region) answered(op *operation, err error) {
+	r.pending = slices.DeleteFunc(r.pending, func(p *operation) bool { return p == op })
+	op.Returned = int64(r.now)
+	switch {
+	case err == nil:
+		op.Outcome = check.OK
+		r.cover("an operation was acknowledged")
+	case globaltable.KindOf(err) == globaltable.Unknown:
+		op.Outcome = check.Unknown
+	default:
+		op.Outcome = check.Failed
+		r.cover("an operation was refused")
+	}
+	r.note("%d operation %d: %s", r.origin, op.ID, op.Outcome)
+}
+
+func (w *world) newOperation(r *region) *operation {
+	op := &operation{Operation: check.Operation{ID: uint64(len(w.operations) + 1), Region: uint16(r.origin), Invoked: int64(w.now)}}
+	n := 1
+	if w.rng.Float64() < w.plan.transacts {
+		n = 2 + w.rng.IntN(3)
+	}
+	for range n {
+		t := &w.plan.tables[w.rng.IntN(len(w.plan.tables))]
+		key := commit.Key{Table: t.id, Bytes: keyOf(w.rng.IntN(t.keys))}
+		if slices.ContainsFunc(op.keys, func(k commit.Key) bool { return k.Table == key.Table && string(k.Bytes) == string(key.Bytes) }) {
+			continue
+		}
+		write, ops := w.newWrite(op.ID, t)
+		write.Key = check.Key{Table: uint64(key.Table), Bytes: string(key.Bytes)}
+		op.keys, op.ops, op.Writes = append(op.keys, key), append(op.ops, ops), append(op.Writes, write)
+	}
+	return op
+}
+
+func keyOf(n int) item.Key {
+	key, err := item.AppendKey(nil, item.Value(item.AppendString(nil, fmt.Sprintf("k%d", n))), nil)
+	if err != nil {
+		panic(err)
+	}
+	return key
+}
+
+// newWrite makes a put, a delete or an update that carries the operation's id in every value, as the table's mode records it.
+func (w *world) newWrite(id uint64, t *table) (check.Write, []conflict.Op) {
+	roll := w.rng.Float64()
+	switch {
+	case roll < w.plan.deletes:
+		return check.Write{Kind: check.Delete}, conflict.RecordDelete(nil)
+	case roll < w.plan.deletes+w.plan.updates && t.mode == conflict.Attribute:
+		return w.newUpdate(id, t)
+	}
+	write := check.Write{Kind: check.Put, Set: map[string]string{}}
+	var b item.Builder
+	for _, name := range []string{"a", "b", "c", "id"} {
+		if name != "id" && w.rng.IntN(2) == 0 {
+			continue
+		}
+		v := w.value(id)
+		write.Set[name] = string(v)
+		b.Add([]byte(name), v)
+	}
+	it, err := b.AppendItem(nil)
+	if err != nil {
+		panic(err)
+	}
+	return write, conflict.RecordPut(nil, it)
+}
+
+func (w *world) newUpdate(id uint64, t *table) (check.Write, []conflict.Op) {
+	write := check.Write{Kind: check.Update, Set: map[string]string{}}
+	var cells []conflict.Op
+	for _, name := range []string{"a", "b", "c"} {
+		switch w.rng.IntN(4) {
+		case 0:
+			v := w.value(id)
+			write.Set[name] = string(v)
+			cells = append(cells, conflict.Op{Kind: conflict.OpSetCell, Name: []byte(name), Value: v})
+		case 1:
+			write.Remove = append(write.Remove, name)
+			cells = append(cells, conflict.Op{Kind: conflict.OpRemoveCell, Name: []byte(name)})
+		}
+	}
+	if len(cells) == 0 {
+		v := w.value(id)
+		write.Set["d"] = string(v)
+		cells = append(cells, conflict.Op{Kind: conflict.OpSetCell, Name: []byte("d"), Value: v})
+	}
+	return write, t.mode.RecordUpdate(nil, nil, cells)
+}
+
+// value is the operation's id, and something around it: repeated, so that it compresses, or not.
+func (w *world) value(id uint64) item.Value {
+	text := fmt.Sprintf("op-%d", id)
+	if n := w.rng.IntN(w.plan.padding); w.rng.IntN(2) == 0 {
+		text += strings.Repeat(".", n)
+	} else {
+		for range n {
+			text += string(rune('a' + w.rng.IntN(26)))
+		}
+	}
+	return item.Value(item.AppendString(nil, text))
+}
+
+// record takes into evidence an entry that has become durable in the region's own log.
+func (r *region) record(lane globaltable.LaneID, e *change.Entry) {
+	if e.Seq != r.seen[lane]+1 {
+		r.found("I20", "entry %d of lane %s became durable after %d", e.Seq, lane, r.seen[lane])
+	}
+	r.seen[lane] = e.Seq
+	first := hlc.Timestamp(0)
+	err := change.EachChange(e.Body, func(c *conflict.Change) error {
+		if first == 0 {
+			first = c.Dot.Time
+		}
+		r.recordChange(lane, e.Seq, c)
+		return nil
+	})
+	if err != nil {
+		panic(err)
+	}
+	r.firsts[lane] = append(r.firsts[lane], first)
+	if first <= r.purged[lane] {
+		r.found("I8", "wrote %s in lane %s at or below a purge frontier that somebody had reached, %s", first, lane, r.purged[lane])
+	}
+}
+
+// recordChange finds the operation that the change is of: the oldest one that waits for this key, since a key's writes enter the log in the order of their calls.
+func (r *region) recordChange(lane globaltable.LaneID, seq uint64, c *conflict.Change) {
+	r.readings = append(r.readings, check.Reading{Region: uint16(r.origin), Life: r.life, Time: uint64(c.Dot.Time), Physical: r.latest})
+	stamp := stampOf(c.Dot)
+	at := moment{check.Key{Table: c.Table, Bytes: string(c.Key)}, c.Dot.Time}
+	if _, taken := r.moments[at]; taken {
+		r.cover("a tie happened")
+	}
+	r.moments[at] = struct{}{}
+	for _, op := range r.pending {
+		for i := range op.Writes {
+			w := &op.Writes[i]
+			if w.Key.Table != c.Table || w.Key.Bytes != string(c.Key) || !w.Stamp.IsZero() {
+				continue
+			}
+			if !sameOps(op.ops[i], c.Ops) {
+				r.found("I20", "entry %d of lane %s does not have what operation %d wrote", seq, lane, op.ID)
+			}
+			w.Stamp = stamp
+			r.evidence.found = append(r.evidence.found, r.ledger.Add(check.Logged{Write: *w, Lane: uint64(lane), Seq: seq})...)
+			return
+		}
+	}
+	r.found("I20", "entry %d of lane %s has a change that nobody asked for", seq, lane)
+}
+
+// moment is a key and a time at which it was written.
+type moment struct {
+	key  check.Key
+	time hlc.Timestamp
+}
+
+// endGroup takes the group's readings over: lanes come one after another, stamps were given across them.
+func (r *region) endGroup() {
+	slices.SortFunc(r.readings, func(a, b check.Reading) int { return int(int64(a.Time) - int64(b.Time)) })
+	r.evidence.readings = append(r.evidence.readings, r.readings...)
+	r.readings = r.readings[:0]
+}
+
+func (r *region) found(invariant, format string, args ...any) {
+	r.evidence.found = append(r.evidence.found, check.Violation{Invariant: invariant, Region: uint16(r.origin), Detail: fmt.Sprintf(format, args...)})
+}
+
+func sameOps(a, b []conflict.Op) bool {
+	return slices.EqualFunc(a, b, func(x, y conflict.Op) bool {
+		return x.Kind == y.Kind && x.Type == y.Type && string(x.Name) == string(y.Name) && string(x.Value) == string(y.Value)
+	})
+}
+
+func stampOf(s hlc.Stamp) check.Stamp {
+	return check.Stamp{Time: uint64(s.Time), Origin: uint16(s.Origin)}
+}
+
+var errCatalogBehind = errors.New("catalog behind")
+
+// applyRemote is what regionnode's applier does: it looks at the catalog, gives the batch to the shard, and says what its error means for the lane.
+func (s *session) applyRemote(r *commit.Remote, done func(inbox.Stop)) {
+	for i := range r.Entries {
+		err := change.EachChange(r.Entries[i].Body, func(c *conflict.Change) error {
+			if globaltable.Version(c.CatalogVersion) > s.catalog.of(globaltable.TableID(c.Table)) {
+				return errCatalogBehind
+			}
+			return nil
+		})
+		if err != nil {
+			// In production this comes from another goroutine: never while the core is being asked.
+			s.region.after(0, func() { done(inbox.CatalogBehind) })
+			return
+		}
+	}
+	arrivals := s.arriving(r)
+	life := s.life
+	s.manual.ApplyRemote(r, func(result commit.RemoteResult, err error) {
+		if !s.up || s.life != life {
+			return
+		}
+		s.evidence.arrivals = append(s.evidence.arrivals, arrivals(err == nil)...)
+		s.count(result)
+		s.region.after(0, func() { done(stopReason(err, r.Position)) })
+	})
+	s.work()
+}
+
+func (s *session) count(result commit.RemoteResult) {
+	if result.Lost > 0 {
+		s.cover("a concurrent write lost")
+	}
+	if result.Duplicate > 0 {
+		s.cover("a change came that was known")
+	}
+	if result.Voided > 0 {
+		s.cover("a change was voided")
+	}
+}
+
+// arriving notes what is too far ahead in a batch, and the clock before and after.
+func (s *session) arriving(r *commit.Remote) func(taken bool) []check.Arrival {
+	var out []check.Arrival
+	physical := s.physical()
+	for i := range r.Entries {
+		if last := r.Entries[i].Last; last.Millis()-physical > maxOffset.Milliseconds() {
+			out = append(out, check.Arrival{Region: uint16(s.origin), Stamp: check.Stamp{Time: uint64(last), Origin: uint16(s.from.origin)},
+				Physical: physical, Before: uint64(s.clock.Last())})
+		}
+	}
+	return func(taken bool) []check.Arrival {
+		for i := range out {
+			out[i].Taken = taken
+			out[i].After = uint64(s.clock.Last())
+		}
+		return out
+	}
+}
+
+// stopReason is regionnode's.
+func stopReason(err error, p globaltable.Position) inbox.Stop {
+	var ahead *hlc.AheadError
+	var position *commit.PositionError
+	switch {
+	case err == nil:
+		return inbox.Running
+	case errors.As(err, &ahead):
+		return inbox.ClockAhead
+	case errors.As(err, &position):
+		switch {
+		case position.Stored == p:
+			return inbox.Running
+		case position.Reason == commit.ChainDiffers:
+			return inbox.Diverged
+		case position.Reason == commit.Revoked:
+			return inbox.Superseded
+		}
+		return inbox.ApplyFailed
+	case errors.Is(err, conflict.ErrUnsupported), globaltable.KindOf(err) == globaltable.Corrupt:
+		return inbox.Refused
+	}
+	return inbox.ApplyFailed
+}

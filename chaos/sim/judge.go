@@ -1,0 +1,310 @@
+package sim
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+
+	"github.com/concordat-db/concordat/chaos/check"
+	"github.com/concordat-db/concordat/conflict"
+	"github.com/concordat-db/concordat/conflict/hlc"
+	"github.com/concordat-db/concordat/globaltable"
+	"github.com/concordat-db/concordat/globaltable/item"
+	"github.com/concordat-db/concordat/regionnode/commit"
+	"github.com/concordat-db/concordat/regionnode/store"
+	"github.com/concordat-db/concordat/streams/change"
+	"github.com/concordat-db/concordat/streams/inbox"
+)
+
+// lanes is all lanes that the tables' placements make, sorted by id.
+func (w *world) lanes() []globaltable.Lane {
+	var out []globaltable.Lane
+	for _, t := range w.plan.tables {
+		for _, p := range []globaltable.Placement{t.placement, t.narrowed} {
+			if p != nil {
+				out = append(out, globaltable.Lane{ID: p.Lane(), Placement: p})
+			}
+		}
+	}
+	slices.SortFunc(out, globaltable.CompareLanes)
+	return slices.CompactFunc(out, func(a, b globaltable.Lane) bool { return a.ID == b.ID })
+}
+
+func (r *region) follows(id globaltable.LaneID) bool {
+	return slices.ContainsFunc(r.lanes(), func(l globaltable.Lane) bool { return l.ID == id && l.Placement.Has(r.origin) })
+}
+
+// laneIDs is the lanes of which this region has a stream, sorted.
+func (r *region) laneIDs() []globaltable.LaneID {
+	out := make([]globaltable.LaneID, 0, len(r.bus.streams))
+	for id := range r.bus.streams {
+		out = append(out, id)
+	}
+	slices.Sort(out)
+	return out
+}
+
+func (r *region) anyStream() (globaltable.LaneID, bool) {
+	ids := r.laneIDs()
+	if len(ids) == 0 {
+		return 0, false
+	}
+	return ids[r.rng.IntN(len(ids))], true
+}
+
+// advanceFrontiers moves the purge frontiers, and checks that nothing which a member has not applied is at or below one.
+func (r *region) advanceFrontiers() {
+	for _, l := range r.lanes() {
+		if !l.Placement.Has(r.origin) {
+			continue
+		}
+		p := r.matrix.Advance(l.Placement, r.clock.Last())
+		if p <= r.purged[l.ID] {
+			continue
+		}
+		r.cover("a purge frontier moved")
+		r.purged[l.ID] = p
+		for _, from := range l.Placement {
+			for _, to := range l.Placement {
+				firsts := r.region(from).firsts[l.ID]
+				next := r.region(to).took[check.Lane{Region: uint16(to), Origin: uint16(from), Lane: uint64(l.ID)}]
+				if from != to && next < uint64(len(firsts)) && firsts[next] <= p {
+					r.found("I8", "purge frontier %s of lane %s, and region %d has not applied entry %d of region %d", p, l.ID, to, next+1, from)
+				}
+			}
+		}
+	}
+}
+
+// unrest says what is still to be done, "" when all is at rest.
+func (w *world) unrest() string {
+	for _, r := range w.regions {
+		if !r.up || len(r.pending) > 0 {
+			return fmt.Sprintf("region %d has %d operations without an answer", r.origin, len(r.pending))
+		}
+		status := r.outbox.Status()
+		for _, b := range status {
+			for _, p := range b.Lane.Placement.Peers(r.origin) {
+				if b.Confirmed[p] < b.Head {
+					return fmt.Sprintf("region %d has %d entries in lane %s, region %d confirmed %d", r.origin, b.Head, b.Lane.ID, p, b.Confirmed[p])
+				}
+			}
+			if b.Head > 0 && b.Trimmed+1 < b.Head {
+				return fmt.Sprintf("region %d trimmed lane %s to %d of %d", r.origin, b.Lane.ID, b.Trimmed, b.Head)
+			}
+		}
+		for _, s := range r.sessions {
+			if why := s.unrest(); why != "" {
+				return why
+			}
+		}
+		for _, t := range w.plan.tables {
+			if t.narrowed != nil && !t.narrowed.Has(r.origin) && t.placement.Has(r.origin) && !r.catalog.dropped[t.id] {
+				return fmt.Sprintf("region %d still has table %s", r.origin, t.id)
+			}
+		}
+		for _, l := range w.lanes() {
+			if l.Placement.Has(r.origin) && r.matrix.Purge(l.ID) < w.newest(l.ID) {
+				return fmt.Sprintf("region %d has purge frontier %s of lane %s, whose newest write is %s", r.origin, r.matrix.Purge(l.ID), l.ID, w.newest(l.ID))
+			}
+		}
+	}
+	return ""
+}
+
+func (s *session) unrest() string {
+	if !s.connected {
+		return fmt.Sprintf("region %d is not connected to %d", s.origin, s.from.origin)
+	}
+	for _, p := range s.core.Positions() {
+		if p.Stop != inbox.Running {
+			return fmt.Sprintf("region %d stopped lane %s of %d: %s", s.origin, p.Lane, s.from.origin, p.Stop)
+		}
+	}
+	return ""
+}
+
+// newest is the greatest first stamp of an entry in a lane, of all members.
+func (w *world) newest(id globaltable.LaneID) (t hlc.Timestamp) {
+	for _, r := range w.regions {
+		if n := len(r.firsts[id]); n > 0 {
+			t = max(t, r.firsts[id][n-1])
+		}
+	}
+	return t
+}
+
+// judge gives the checkers all that is known.
+func (w *world) judge() []check.Violation {
+	var history []check.Operation
+	for _, op := range w.operations {
+		history = append(history, op.Operation)
+	}
+	var replicas []check.Replica
+	heads := map[check.Lane]uint64{}
+	for _, r := range w.regions {
+		s := r.snapshot(r.headsNow())
+		w.evidence.found = append(w.evidence.found, check.Atomicity(s, w.ledger)...)
+		replicas = append(replicas, s.Replica)
+		for _, l := range w.lanes() {
+			for _, p := range l.Placement.Peers(r.origin) {
+				if l.Placement.Has(r.origin) {
+					heads[check.Lane{Region: uint16(p), Origin: uint16(r.origin), Lane: uint64(l.ID)}] = r.seen[l.ID]
+				}
+			}
+		}
+	}
+	members := func(id uint64) (out []uint16) {
+		t := w.table(globaltable.TableID(id))
+		p := t.placement
+		if t.narrowed != nil {
+			p = t.narrowed
+		}
+		for _, o := range p {
+			out = append(out, uint16(o))
+		}
+		return out
+	}
+	rng := rand.New(rand.NewPCG(w.rng.Uint64(), 1))
+	return slices.Concat(w.evidence.found,
+		check.NoLostWrite(history, replicas, members),
+		check.Convergence(replicas, members),
+		check.Reference(history, replicas, members, rng),
+		check.Clock(w.evidence.readings, maxOffset),
+		check.Quarantine(w.evidence.arrivals, maxOffset),
+		check.Gaps(w.evidence.holes, w.evidence.applied, heads),
+		check.Marks(w.evidence.marks, w.ledger, func(o uint16, lane uint64) bool {
+			return w.region(hlc.Origin(o)).follows(globaltable.LaneID(lane))
+		}))
+}
+
+// inspect checks what a start finds.
+func (r *region) inspect(heads []commit.LaneHead) {
+	r.evidence.found = append(r.evidence.found, check.Atomicity(r.snapshot(heads), r.ledger)...)
+}
+
+// snapshot reads the region's engine, in the checkers' terms.
+func (r *region) snapshot(heads []commit.LaneHead) check.Snapshot {
+	s := check.Snapshot{Replica: r.replica(), Trimmed: map[uint64]uint64{}, Positions: map[check.Lane]uint64{}, Holds: func(id uint64) (out []uint16) {
+		for _, o := range r.catalog.placement(globaltable.TableID(id)) {
+			out = append(out, uint16(o))
+		}
+		return out
+	}}
+	for _, h := range heads {
+		s.Trimmed[uint64(h.ID)] = h.Trimmed
+		lower, upper := store.LogRange(h.ID, 0, 0)
+		r.each(lower, upper, func(_, value []byte) {
+			e, err := change.DecodeEntry(value)
+			if err == nil {
+				err = change.EachChange(e.Body, func(c *conflict.Change) error {
+					l, known := r.ledger.Find(check.Key{Table: c.Table, Bytes: string(c.Key)}, stampOf(c.Dot))
+					if !known {
+						return fmt.Errorf("entry %d of lane %s is in no ledger", e.Seq, h.ID)
+					}
+					s.Log = append(s.Log, l)
+					return nil
+				})
+			}
+			if err != nil {
+				r.found("I20", "%v", err)
+			}
+		})
+	}
+	for _, p := range r.shard.Positions() {
+		s.Positions[check.Lane{Region: uint16(r.origin), Origin: uint16(p.Origin), Lane: uint64(p.Lane)}] = p.Seq
+	}
+	return s
+}
+
+func (r *region) replica() check.Replica {
+	rep := check.Replica{Region: uint16(r.origin), Records: map[check.Key]check.Record{}, Canonical: map[check.Key]string{}, Digests: map[uint64]string{}, Recounted: map[uint64]string{}}
+	counted := map[uint64]map[int]commit.Digest{}
+	lower, upper := store.SpaceRange(store.SpaceRecord)
+	r.each(lower, upper, func(key, value []byte) {
+		k := check.Key{Table: binary.BigEndian.Uint64(key[1:]), Bytes: string(store.RecordKeySuffix(key))}
+		rep.Records[k] = recordOf(value)
+		canonical, err := conflict.AppendCanonical(nil, value)
+		if err != nil {
+			panic(err)
+		}
+		rep.Canonical[k] = string(canonical)
+		sum, live, err := conflict.Digest([]byte(k.Bytes), value)
+		if err != nil {
+			panic(err)
+		}
+		if live {
+			if counted[k.Table] == nil {
+				counted[k.Table] = map[int]commit.Digest{}
+			}
+			bucket := item.Key(k.Bytes).Bucket(10)
+			d := counted[k.Table][bucket]
+			counted[k.Table][bucket] = commit.Digest{Sum: d.Sum + sum, Count: d.Count + 1}
+		}
+	})
+	kept := map[uint64]map[int]commit.Digest{}
+	lower, upper = store.SpaceRange(store.SpaceDigest)
+	r.each(lower, upper, func(key, value []byte) {
+		table, bucket, ok := store.DecodeDigestKey(key)
+		if !ok || len(value) < 16 {
+			panic("a digest's key or value cannot be right")
+		}
+		if kept[uint64(table)] == nil {
+			kept[uint64(table)] = map[int]commit.Digest{}
+		}
+		kept[uint64(table)][int(bucket)] = commit.Digest{Sum: binary.BigEndian.Uint64(value), Count: binary.BigEndian.Uint64(value[8:])}
+	})
+	for table, d := range counted {
+		rep.Recounted[table] = digestText(d)
+	}
+	for table, d := range kept {
+		if text := digestText(d); text != "" {
+			rep.Digests[table] = text
+		}
+	}
+	return rep
+}
+
+// digestText is the buckets that hold something, as text. Bytes are left out: records of equal items may differ in length, by their vectors.
+func digestText(buckets map[int]commit.Digest) string {
+	var b strings.Builder
+	for i := range commit.DigestBuckets {
+		if d := buckets[i]; d != (commit.Digest{}) && (d.Sum != 0 || d.Count != 0) {
+			fmt.Fprintf(&b, "%d:%x/%d ", i, d.Sum, d.Count)
+		}
+	}
+	return b.String()
+}
+
+// recordOf translates a stored record.
+func recordOf(encoded []byte) check.Record {
+	rec, err := conflict.DecodeRecord(encoded)
+	if err != nil {
+		panic(err)
+	}
+	out := check.Record{Reset: stampOf(rec.Reset.Stamp), Cells: map[string]check.Cell{}}
+	for i := range rec.Cells {
+		c := &rec.Cells[i]
+		out.Cells[string(c.Name)] = check.Cell{Stamp: stampOf(c.Stamp), Removed: c.Removed, Value: string(c.Value)}
+	}
+	return out
+}
+
+func (r *region) each(lower, upper []byte, f func(key, value []byte)) {
+	it, err := r.disk.NewIter(lower, upper)
+	if err != nil {
+		panic(err)
+	}
+	for ok := it.First(); ok; ok = it.Next() {
+		value, err := it.Value()
+		if err != nil {
+			panic(err)
+		}
+		f(it.Key(), value)
+	}
+	if err := it.Close(); err != nil {
+		panic(err)
+	}
+}

@@ -1,0 +1,323 @@
+package sim
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/concordat-db/concordat/chaos/check"
+	"github.com/concordat-db/concordat/conflict/hlc"
+	"github.com/concordat-db/concordat/globaltable"
+	"github.com/concordat-db/concordat/regionnode/commit"
+	"github.com/concordat-db/concordat/regionnode/store"
+	"github.com/concordat-db/concordat/streams/change"
+	"github.com/concordat-db/concordat/streams/outbox"
+	"github.com/concordat-db/concordat/streams/peer"
+	"github.com/concordat-db/concordat/streams/watermark"
+)
+
+// region is one region over all its lives. What a crash leaves is disk, bus and the physical clock; the rest is made anew by start.
+type region struct {
+	*world
+	origin hlc.Origin
+	disk   *store.Memory
+	bus    *jetstream
+	offset time.Duration                          // of the physical clock
+	latest int64                                  // greatest physical time it has shown, Unix milliseconds
+	seen   map[globaltable.LaneID]uint64          // newest sequence of each own lane that is in the ledger
+	firsts map[globaltable.LaneID][]hlc.Timestamp // first stamp of each entry of each own lane
+	took   map[check.Lane]uint64                  // newest sequence of each followed lane that is in evidence.applied
+
+	life     int
+	up       bool
+	clock    *hlc.Clock
+	catalog  *catalog
+	shard    *commit.Shard
+	manual   *commit.Manual
+	building bool // a Build is due
+	unsynced int  // Syncs due
+	blocked  bool // the next Build waits for a Sync
+	matrix   *watermark.Matrix
+	outbox   *outbox.Core
+	tails    map[globaltable.LaneID]*tail
+	service  *peer.Service
+	sample   commit.Heads    // of the request that is being answered
+	sessions []*session      // by origin
+	readings []check.Reading // of the group that is becoming durable
+	pending  []*operation    // built into a group or queued, oldest first; kept over a crash until the log has told
+}
+
+func newRegion(w *world, o hlc.Origin) *region {
+	return &region{world: w, origin: o, disk: store.NewMemory(), bus: newJetstream(w.plan.bound), offset: w.plan.skew[o],
+		seen: map[globaltable.LaneID]uint64{}, firsts: map[globaltable.LaneID][]hlc.Timestamp{}, took: map[check.Lane]uint64{}, catalog: newCatalog(w, o)}
+}
+
+// after makes do happen d from now, if the region has not died by then.
+func (r *region) after(d time.Duration, do func()) {
+	life := r.life
+	r.world.after(d, func() {
+		if r.up && r.life == life {
+			do()
+		}
+	})
+}
+
+// physical is the region's own clock.
+func (r *region) physical() int64 {
+	t := epoch + (r.now + r.offset).Milliseconds()
+	r.latest = max(r.latest, t)
+	return t
+}
+
+// start begins a life: what a node does when its process starts.
+func (r *region) start() {
+	if r.up {
+		return
+	}
+	r.life++
+	r.up = true
+	r.note("%d starts, life %d", r.origin, r.life)
+	r.clock = hlc.NewClock(func() time.Time { return time.UnixMilli(r.physical()) }, maxOffset)
+	r.matrix = watermark.New()
+	shard, err := commit.Open(commit.Config{
+		Origin: r.origin, Engine: r.disk, Clock: r.clock, Catalog: r.catalog, Random: salts{r.rng},
+		Floor: func(id globaltable.TableID) hlc.Timestamp { return r.matrix.Purge(r.catalog.lane(id)) },
+		Events: commit.Events{
+			Durable: r.durable,
+			Fatal:   func(err error) { panic(fmt.Sprintf("region %d: the shard failed: %v", r.origin, err)) },
+		},
+	})
+	if err != nil {
+		panic(fmt.Sprintf("region %d does not open: %v", r.origin, err))
+	}
+	r.shard, r.manual = shard, commit.NewManual(shard)
+	r.building, r.blocked, r.unsynced = false, false, 0
+	r.outbox = nil
+	heads := r.headsNow()
+	r.learn(heads)
+	r.startTails(heads)
+	r.service = peer.NewService(r.serviceConfig())
+	r.sessions = nil
+	for _, o := range r.regions {
+		if o != r {
+			s := newSession(r, o)
+			r.sessions = append(r.sessions, s)
+			r.after(between(r.rng, 0, heartbeatEvery), s.connect)
+		}
+	}
+}
+
+// crash ends a life: what was not synced may be gone, and the streams may be damaged.
+func (r *region) crash() {
+	r.up = false
+	unsynced := 0
+	r.disk = r.disk.Crash(func(n int) int {
+		unsynced = n
+		return r.rng.IntN(n + 1)
+	})
+	r.note("%d crashes with %d groups unsynced", r.origin, unsynced)
+	r.cover("crash")
+	if unsynced > 0 {
+		r.cover("crash before a sync")
+	}
+	for _, op := range r.pending {
+		op.Outcome = check.Unknown
+	}
+	if r.rng.IntN(2) == 0 {
+		r.damageStreams()
+	}
+	r.world.after(between(r.rng, 0, 2*time.Second), r.start)
+}
+
+// dies reports whether the region is dead, and lets it die now and then: it is asked between any two effects.
+func (r *region) dies() bool {
+	if r.up && r.chance(r.plan.crashPoint) {
+		r.cover("a crash between two effects")
+		r.crash()
+	}
+	return !r.up
+}
+
+// learn takes the evidence that a store holds when a life begins: entries and positions that became durable and that nobody was told of.
+func (r *region) learn(heads []commit.LaneHead) {
+	for _, h := range heads {
+		entries, err := r.readLog(h.ID, max(r.seen[h.ID], h.Trimmed)+1, 1<<30)
+		if err != nil {
+			panic(fmt.Sprintf("region %d: reading its log: %v", r.origin, err))
+		}
+		for i := range entries {
+			r.cover("an unanswered write survived a crash")
+			r.record(h.ID, &entries[i])
+		}
+	}
+	r.endGroup()
+	for _, p := range r.shard.Positions() {
+		r.applied(p.Origin, p.Lane, p.Seq)
+	}
+	r.pending = nil // what the log does not have never took place
+	r.inspect(heads)
+}
+
+// headsNow is the shard's own lanes when a life begins, sorted.
+func (r *region) headsNow() (lanes []commit.LaneHead) {
+	r.manual.Heads(func(h commit.Heads, err error) { r.sample = h })
+	r.manual.Settle()
+	return r.sample.Lanes
+}
+
+// readLog is regionnode's: the shard's log as the streams read it.
+func (r *region) readLog(lane globaltable.LaneID, from uint64, maxBytes int) ([]change.Entry, error) {
+	entries, err := r.shard.ReadLog(lane, from, maxBytes)
+	if errors.Is(err, commit.ErrTrimmed) {
+		return nil, change.ErrTrimmed
+	}
+	return entries, err
+}
+
+// applied takes into evidence that a followed lane is durably applied up to and with seq.
+func (r *region) applied(origin hlc.Origin, lane globaltable.LaneID, seq uint64) {
+	l := check.Lane{Region: uint16(r.origin), Origin: uint16(origin), Lane: uint64(lane)}
+	if from := r.took[l] + 1; seq >= from {
+		r.evidence.applied = append(r.evidence.applied, check.Applied{Lane: l, From: from, To: seq})
+		r.took[l] = seq
+	}
+}
+
+// work has a group built of what is queued, soon, and synced later.
+func (r *region) work() {
+	if r.building {
+		return
+	}
+	r.building = true
+	r.after(between(r.rng, 0, time.Millisecond), func() {
+		r.building = false
+		if r.unsynced >= 3 {
+			r.blocked = true
+			return
+		}
+		// A caller that waited for a latch may have built the group already: a Sync is due in any case.
+		r.unsynced++
+		r.after(between(r.rng, 0, r.plan.sync), r.sync)
+		if r.manual.Build() {
+			r.work()
+		}
+	})
+}
+
+// sync makes the oldest group durable, which answers what is in it.
+func (r *region) sync() {
+	r.unsynced--
+	r.manual.Sync()
+	for r.up && r.unsynced == 0 && r.manual.Sync() {
+		r.cover("more than one group was synced at once")
+	}
+	if !r.up {
+		return // the next life finds the rest of the group in the log
+	}
+	r.endGroup()
+	if r.blocked {
+		r.blocked = false
+		r.work()
+	}
+}
+
+// durable is the commit's report of fresh entries.
+func (r *region) durable(l globaltable.Lane, entries []change.Entry) {
+	if r.dies() {
+		return // the next life finds them in the log
+	}
+	for i := range entries {
+		r.record(l.ID, &entries[i])
+	}
+	if r.dies() {
+		return
+	}
+	// As outbox.Runner.Fresh does.
+	r.actTail(r.outbox.AddLane(l, entries[0].Seq-1, entries[0].Seq-1))
+	r.actTail(r.outbox.Fresh(l.ID, entries))
+}
+
+func (r *region) serviceConfig() peer.ServiceConfig {
+	return peer.ServiceConfig{
+		Self: identities()[r.origin].descriptor, Descriptor: identities()[r.origin].token,
+		Log: peerLog{r}, Matrix: r.matrix,
+		Regions: func(name string) (globaltable.Descriptor, bool) {
+			for _, o := range r.regions {
+				if identities()[o.origin].descriptor.Name == name {
+					return identities()[o.origin].descriptor, true
+				}
+			}
+			return globaltable.Descriptor{}, false
+		},
+		Observe:  r.clock.Observe,
+		Physical: r.physical,
+		Known:    func(o hlc.Origin) globaltable.Incarnation { return r.known(o) },
+		Confirmed: func(p hlc.Origin, lane globaltable.LaneID, seq uint64) {
+			r.shard.ConfirmPeer(p, lane, seq)
+			r.actTail(r.outbox.Confirmed(lane, p, seq))
+		},
+		Regressed: func(name, reason string) {
+			panic(fmt.Sprintf("region %d regressed, says %s: %s", r.origin, name, reason))
+		},
+		Control: r.catalog.control,
+	}
+}
+
+// known is the newest incarnation of a peer that this region has met.
+func (r *region) known(o hlc.Origin) globaltable.Incarnation {
+	for _, s := range r.sessions {
+		if s.from.origin == o {
+			return s.core.Incarnation()
+		}
+	}
+	return 0
+}
+
+// peerLog is the region's log as its peer service reads it. The heads are those sampled when the request came.
+type peerLog struct{ r *region }
+
+func (l peerLog) Incarnation() globaltable.Incarnation { return l.r.shard.Incarnation() }
+
+func (l peerLog) Heads(context.Context) (hlc.Timestamp, []peer.LaneHead, error) {
+	var out []peer.LaneHead
+	for _, h := range l.r.sample.Lanes {
+		out = append(out, peer.LaneHead{Lane: h.Lane, Seq: h.Seq, Chain: h.Chain, Trimmed: h.Trimmed})
+	}
+	return l.r.sample.HLC, out, nil
+}
+
+func (l peerLog) Lane(id globaltable.LaneID) (globaltable.Lane, bool) {
+	for _, h := range l.r.sample.Lanes {
+		if h.ID == id {
+			return h.Lane, true
+		}
+	}
+	return globaltable.Lane{}, false
+}
+
+func (l peerLog) ReadLog(lane globaltable.LaneID, from uint64, maxBytes int) ([]change.Entry, error) {
+	return l.r.readLog(lane, from, maxBytes)
+}
+
+// sampled calls then when the heads, as they are now, are durable; they are r.sample then.
+func (r *region) sampled(then func()) {
+	r.manual.Heads(func(h commit.Heads, err error) {
+		if err == nil {
+			r.sample = h
+			then()
+		}
+	})
+	r.work()
+}
+
+// salts is randomness for bodies.
+type salts struct{ rng *rand.Rand }
+
+func (s salts) Read(p []byte) (int, error) {
+	for i := range p {
+		p[i] = byte(s.rng.Uint32())
+	}
+	return len(p), nil
+}

@@ -1,0 +1,185 @@
+package sim
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"runtime/debug"
+	"slices"
+	"time"
+
+	"github.com/concordat-db/concordat/chaos/check"
+	"github.com/concordat-db/concordat/conflict/hlc"
+	"github.com/concordat-db/concordat/globaltable"
+)
+
+// Result is what one seed came to.
+type Result struct {
+	Seed       uint64
+	Violations []check.Violation
+	Hash       uint64   // of the whole trace
+	Last       []string // lines of the trace
+	Steps      int
+	Virtual    time.Duration
+	Coverage   map[string]int // how often something interesting happened
+}
+
+// epoch is virtual time zero on the physical clocks, in Unix milliseconds.
+const epoch = 1_800_000_000_000
+
+const (
+	heartbeatEvery = 250 * time.Millisecond
+	outboxTick     = 500 * time.Millisecond
+	requestTimeout = 2 * time.Second
+	maxBackoff     = time.Second
+
+	restLimit = 90 * time.Second // of virtual time, from the last fault to rest
+	stepLimit = 400_000          // events of a whole run
+)
+
+// world is everything in one run.
+type world struct {
+	queue
+	plan    *plan
+	rng     *rand.Rand
+	trace   trace
+	regions []*region // by origin-1
+	links   map[[2]hlc.Origin]*link
+
+	operations []*operation
+	ledger     *check.Ledger
+	evidence   evidence
+	coverage   map[string]int
+	purged     map[globaltable.LaneID]hlc.Timestamp // greatest purge frontier that any region had
+	moments    map[moment]struct{}
+	quiet      bool // no faults any more
+	steps      int
+}
+
+// evidence is what the checkers get beside the history.
+type evidence struct {
+	found    []check.Violation // on the way
+	readings []check.Reading
+	arrivals []check.Arrival
+	holes    []check.Hole
+	applied  []check.Applied
+	marks    []check.Mark
+}
+
+// Run plays one seed.
+func Run(seed uint64) (result Result) {
+	rng := rand.New(rand.NewPCG(seed, 0x636f6e636f726461))
+	w := &world{plan: newPlan(rng), rng: rng, links: map[[2]hlc.Origin]*link{}, ledger: check.NewLedger(), coverage: map[string]int{},
+		purged: map[globaltable.LaneID]hlc.Timestamp{}, moments: map[moment]struct{}{}}
+	result = Result{Seed: seed, Coverage: w.coverage}
+	defer func() {
+		if p := recover(); p != nil {
+			result.Violations = append(result.Violations, check.Violation{Invariant: "panic", Detail: fmt.Sprintf("%v\n%s", p, debug.Stack())})
+		}
+		result.Hash, result.Last, result.Steps, result.Virtual = w.trace.hash.Sum64(), w.trace.lines(), w.steps, w.now
+	}()
+	w.build()
+	w.load()
+	if stuck := w.rest(); stuck != "" {
+		result.Violations = append(w.evidence.found, check.Violation{Invariant: "I21", Detail: stuck})
+		return result
+	}
+	result.Violations = w.judge()
+	return result
+}
+
+func (w *world) build() {
+	for i := range w.plan.regions {
+		w.regions = append(w.regions, newRegion(w, hlc.Origin(i+1)))
+	}
+	for _, a := range w.regions {
+		for _, b := range w.regions {
+			w.links[[2]hlc.Origin{a.origin, b.origin}] = &link{up: true, latency: between(w.rng, time.Millisecond, w.plan.latency)}
+		}
+	}
+	for _, r := range w.regions {
+		r.start()
+	}
+}
+
+// load lets clients work and faults happen until the operations are used up.
+func (w *world) load() {
+	for _, f := range w.faults() {
+		w.arrive(f.every, f.strike)
+	}
+	w.narrow()
+	done := false
+	left := w.plan.operations
+	var next func()
+	next = func() {
+		if left == 0 {
+			done = true
+			return
+		}
+		left--
+		w.client()
+		w.after(w.exponential(w.plan.pace), next)
+	}
+	w.after(0, next)
+	for !done && w.advance() {
+	}
+}
+
+// rest heals everything and waits until nothing is left to do. It returns why that did not happen, "" if it did.
+func (w *world) rest() string {
+	w.quiet = true
+	w.heal()
+	deadline := w.now + restLimit
+	for w.now < deadline && w.steps < stepLimit {
+		until := w.now + heartbeatEvery
+		for len(w.heap) > 0 && w.heap[0].at <= until && w.steps < stepLimit {
+			w.advance()
+		}
+		w.now = until
+		if w.unrest() == "" {
+			return ""
+		}
+	}
+	return w.unrest()
+}
+
+func (w *world) advance() bool {
+	w.steps++
+	return w.steps < stepLimit && w.step()
+}
+
+func (w *world) note(format string, args ...any) { w.trace.add(w.now, format, args...) }
+
+func (w *world) cover(what string) { w.coverage[what]++ }
+
+// chance is true with probability p while faults are on.
+func (w *world) chance(p float64) bool { return p > 0 && !w.quiet && w.rng.Float64() < p }
+
+func (w *world) exponential(mean time.Duration) time.Duration {
+	return time.Duration(w.rng.ExpFloat64() * float64(mean))
+}
+
+// arrive makes a fault strike again and again, mean apart, until all is quiet.
+func (w *world) arrive(mean time.Duration, strike func()) {
+	if mean == 0 {
+		return
+	}
+	w.after(w.exponential(mean), func() {
+		if !w.quiet {
+			strike()
+			w.arrive(mean, strike)
+		}
+	})
+}
+
+func (w *world) region(o hlc.Origin) *region { return w.regions[o-1] }
+
+func (w *world) anyRegion() *region { return w.regions[w.rng.IntN(len(w.regions))] }
+
+// table returns the table's definition.
+func (w *world) table(id globaltable.TableID) *table {
+	i := slices.IndexFunc(w.plan.tables, func(t table) bool { return t.id == id })
+	if i < 0 {
+		return nil
+	}
+	return &w.plan.tables[i]
+}
