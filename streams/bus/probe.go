@@ -16,7 +16,7 @@ const probeLane = globaltable.LaneID(0)
 
 const (
 	refusalGrace = 2 * time.Second // after the server's pong, for the client's error handler to run
-	probeTimeout = 2 * time.Minute // some sixty round trips
+	probeTimeout = 2 * time.Minute // a few round trips; some sixty when something is wrong
 )
 
 // forbiddenRequests lists subjects that a peer may not publish to. A server with the accounts of ServerConfig refuses each.
@@ -57,7 +57,7 @@ func (l *natsLink) Probe(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout) // a flush needs a deadline
 	defer cancel()
-	refused := make(chan struct{}, 64)
+	refused := make(chan struct{}, 128)
 	nc, err := connectPeer(ctx, &l.cfg, []nats.Option{nats.NoReconnect(), nats.PermissionErrOnSubscribe(true),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
 			if errors.Is(err, nats.ErrPermissionViolation) {
@@ -71,17 +71,47 @@ func (l *natsLink) Probe(ctx context.Context) error {
 		return l.fault("probe", err)
 	}
 	defer nc.Close()
-	for _, subject := range forbiddenRequests(l.cfg.Region, l.cfg.Peer) {
-		if err := probeRequest(ctx, nc, subject, refused); err != nil {
-			return l.fault("probe", err)
-		}
-	}
-	for _, subject := range forbiddenSubscriptions(l.cfg.Peer) {
-		if err := probeSubscription(ctx, nc, subject, refused); err != nil {
-			return l.fault("probe", err)
-		}
+	if err := probeAll(ctx, nc, forbiddenRequests(l.cfg.Region, l.cfg.Peer), forbiddenSubscriptions(l.cfg.Peer), refused); err != nil {
+		return l.fault("probe", err)
 	}
 	return nil
+}
+
+// probeAll tries everything at once, in one round trip, and counts the refusals. Only when some are missing it tries one by one, to name what is possible.
+func probeAll(ctx context.Context, nc *nats.Conn, requests, subscriptions []string, refused <-chan struct{}) error {
+	var subs []*nats.Subscription
+	defer func() {
+		for _, sub := range subs {
+			_ = sub.Unsubscribe() // the connection ends with the probe
+		}
+	}()
+	for _, subject := range requests {
+		if err := nc.PublishRequest(subject, nc.NewInbox(), nil); err != nil {
+			return err
+		}
+	}
+	for _, subject := range subscriptions {
+		sub, err := nc.SubscribeSync(subject)
+		if err != nil {
+			return err
+		}
+		subs = append(subs, sub)
+	}
+	all := len(requests) + len(subscriptions)
+	if n, err := awaitRefusals(ctx, nc, all, refused); err != nil || n == all {
+		return err
+	}
+	for _, subject := range requests {
+		if err := probeRequest(ctx, nc, subject, refused); err != nil {
+			return err
+		}
+	}
+	for _, subject := range subscriptions {
+		if err := probeSubscription(ctx, nc, subject, refused); err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("%w: something that was possible a moment ago", ErrForbidden)
 }
 
 // probeRequest publishes one request and waits until it is refused. A server that says nothing has let it through.
@@ -101,20 +131,30 @@ func probeSubscription(ctx context.Context, nc *nats.Conn, subject string, refus
 	return awaitRefusal(ctx, nc, subject, refused)
 }
 
-// awaitRefusal relies on the order of a connection: the refusal of what was sent before a ping comes before the pong. The client hands it
-// to its error handler on another goroutine, so a little more time is given.
 func awaitRefusal(ctx context.Context, nc *nats.Conn, subject string, refused <-chan struct{}) error {
+	n, err := awaitRefusals(ctx, nc, 1, refused)
+	if err == nil && n == 0 {
+		err = fmt.Errorf("%w: %s", ErrForbidden, subject)
+	}
+	return err
+}
+
+// awaitRefusals waits for n refusals and returns how many came. It relies on the order of a connection: the refusal of what was sent before a
+// ping comes before the pong. The client hands refusals to its error handler on another goroutine, so a little more time is given.
+func awaitRefusals(ctx context.Context, nc *nats.Conn, n int, refused <-chan struct{}) (got int, err error) {
 	if err := nc.FlushWithContext(ctx); err != nil {
-		return err
+		return 0, err
 	}
 	late := time.NewTimer(refusalGrace)
 	defer late.Stop()
-	select {
-	case <-refused:
-		return nil
-	case <-late.C:
-		return fmt.Errorf("%w: %s", ErrForbidden, subject)
-	case <-ctx.Done():
-		return ctx.Err()
+	for ; got < n; got++ {
+		select {
+		case <-refused:
+		case <-late.C:
+			return got, nil
+		case <-ctx.Done():
+			return got, ctx.Err()
+		}
 	}
+	return got, nil
 }
