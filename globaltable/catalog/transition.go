@@ -295,7 +295,7 @@ func createReplica(t, next *globaltable.Table, region string, regions func(strin
 	}
 	if holding != "" {
 		return invalid(t, "Failed to create a new replica of table with name: '"+t.Name+"' because the table holds items in region: "+holding+
-			". This release adds replicas to empty tables only: add the regions first, or delete all items.")
+			". This release adds replicas to empty tables only: add the regions first.")
 	}
 	if slices.ContainsFunc(next.Replicas, func(r globaltable.Replica) bool { return r.Status == globaltable.Deleting }) {
 		return invalid(t, "Replicas cannot be created and deleted in one request.")
