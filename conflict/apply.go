@@ -123,7 +123,7 @@ func applyReset(dst, current []byte, c *Change, local bool) (next []byte, r Resu
 	}
 	r = Result{Class: h.classify(c), LiveBefore: h.live}
 	switch newest := h.newest(); {
-	case newest.Less(c.Dot):
+	case newest.Less(c.Dot) || plantedTie && newest.Time == c.Dot.Time && newest.Origin > c.Dot.Origin:
 		r.Changed, r.LiveAfter = true, len(op.Value) > 0
 		return append(h.replace(dst, c, local), op.Value...), r, true, nil
 	case h.uniform && !local && c.Dot.Less(newest):

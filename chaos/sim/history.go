@@ -23,13 +23,25 @@ type operation struct {
 	ops  [][]conflict.Op // parallel to keys and Writes
 }
 
-// client makes one call to one region.
+// client makes one call to one region; now and then one to each, at the same moment, for the same key.
 func (w *world) client() {
-	r := w.anyRegion()
+	if w.rng.Float64() >= w.plan.clashes {
+		w.call(w.anyRegion(), nil)
+		return
+	}
+	t := &w.plan.tables[w.rng.IntN(len(w.plan.tables))]
+	key := commit.Key{Table: t.id, Bytes: keyOf(w.rng.IntN(t.keys))}
+	for _, r := range w.regions {
+		w.call(r, &key)
+	}
+}
+
+// call makes one call to a region, for the key given or for any.
+func (w *world) call(r *region, key *commit.Key) {
 	if !r.up {
 		return
 	}
-	op := w.newOperation(r)
+	op := w.newOperation(r, key)
 	w.operations = append(w.operations, op)
 	r.pending = append(r.pending, op)
 	r.note("%d operation %d: %s", r.origin, op.ID, op)
@@ -72,8 +84,12 @@ func (r *region) answered(op *operation, err error) {
 	r.note("%d operation %d: %s", r.origin, op.ID, op.Outcome)
 }
 
-func (w *world) newOperation(r *region) *operation {
+func (w *world) newOperation(r *region, fixed *commit.Key) *operation {
 	op := &operation{Operation: check.Operation{ID: uint64(len(w.operations) + 1), Region: uint16(r.origin), Invoked: int64(w.now)}}
+	if fixed != nil {
+		op.add(w, *fixed)
+		return op
+	}
 	n := 1
 	if w.rng.Float64() < w.plan.transacts {
 		n = 2 + w.rng.IntN(3)
@@ -84,11 +100,16 @@ func (w *world) newOperation(r *region) *operation {
 		if slices.ContainsFunc(op.keys, func(k commit.Key) bool { return k.Table == key.Table && string(k.Bytes) == string(key.Bytes) }) {
 			continue
 		}
-		write, ops := w.newWrite(op.ID, t)
-		write.Key = check.Key{Table: uint64(key.Table), Bytes: string(key.Bytes)}
-		op.keys, op.ops, op.Writes = append(op.keys, key), append(op.ops, ops), append(op.Writes, write)
+		op.add(w, key)
 	}
 	return op
+}
+
+// add makes the operation's write to a key.
+func (op *operation) add(w *world, key commit.Key) {
+	write, ops := w.newWrite(op.ID, w.table(key.Table))
+	write.Key = check.Key{Table: uint64(key.Table), Bytes: string(key.Bytes)}
+	op.keys, op.ops, op.Writes = append(op.keys, key), append(op.ops, ops), append(op.Writes, write)
 }
 
 func keyOf(n int) item.Key {

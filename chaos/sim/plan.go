@@ -29,7 +29,8 @@ type plan struct {
 	deletes    float64       // shares of the operations; the rest are puts
 	updates    float64
 	transacts  float64
-	padding    int // bytes of a value, at most
+	clashes    float64 // share of the calls made to all regions at once, for one key
+	padding    int     // bytes of a value, at most
 
 	sync       time.Duration // a disk sync, at most
 	maxMessage int           // bytes: small ones make fragments
@@ -64,6 +65,7 @@ func newPlan(rng *rand.Rand) *plan {
 	p.deletes = some(rng, 0.7, 0.3)
 	p.updates = some(rng, 0.7, 0.6)
 	p.transacts = some(rng, 0.5, 0.3)
+	p.clashes = some(rng, 0.5, 0.5)
 	p.padding = pick(rng, 8, 60, 1500)
 
 	p.sync = between(rng, 0, time.Duration(pick(rng, 1, 20, 150))*time.Millisecond)

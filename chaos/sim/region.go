@@ -99,6 +99,7 @@ func (r *region) start() {
 	r.learn(heads)
 	r.startTails(heads)
 	r.service = peer.NewService(r.serviceConfig())
+	r.waitForClock()
 	r.sessions = nil
 	for _, o := range r.regions {
 		if o != r {
@@ -107,6 +108,19 @@ func (r *region) start() {
 			r.after(between(r.rng, 0, heartbeatEvery), s.connect)
 		}
 	}
+}
+
+// waitForClock is regionnode's: it refuses writes while the stored clock is further ahead than peers would accept.
+func (r *region) waitForClock() {
+	const reason = "clock at start"
+	ahead := r.clock.AheadAtStart(r.clock.Last())
+	if ahead <= 0 {
+		r.shard.Allow(reason)
+		return
+	}
+	r.cover("writes were refused at a start for the clock")
+	r.shard.Refuse(reason, &globaltable.Error{Op: "write", Kind: globaltable.Unavailable, Message: reason})
+	r.after(min(ahead, time.Second), r.waitForClock)
 }
 
 // crash ends a life: what was not synced may be gone, and the streams may be damaged.

