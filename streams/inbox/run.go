@@ -251,10 +251,15 @@ func (s *session) loop() error {
 	}
 }
 
-// report hands an event to the loop.
+// report hands an event to the loop and waits until the core has taken it.
 func (s *session) report(event func() []Effect) error {
+	taken := make(chan struct{})
 	select {
-	case s.events <- event:
+	case s.events <- func() []Effect {
+		defer close(taken)
+		return event()
+	}:
+		<-taken
 		return nil
 	case <-s.ctx.Done():
 		return s.ctx.Err()
@@ -474,18 +479,13 @@ func (s *session) deliver(lane globaltable.LaneID, m bus.Message) {
 	if err != nil || msg.Lane != lane {
 		return
 	}
-	taken := make(chan struct{})
-	err = s.report(func() []Effect {
-		defer close(taken)
+	_ = s.report(func() []Effect {
 		if msg.Fragment == msg.Fragments-1 {
 			acks := append(s.acks[lane], pendingAck{msg.Seq, m.Ack})
 			s.acks[lane] = acks[max(0, len(acks)-maxAcks):]
 		}
 		return s.core.Message(msg)
 	})
-	if err == nil {
-		<-taken
-	}
 }
 
 // acknowledge moves the stream's cursor to the newest message at or below the sequence.
