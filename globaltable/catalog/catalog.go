@@ -31,7 +31,7 @@ type Outcome uint8
 // The outcomes.
 const (
 	Adopted   Outcome = 1 // in force
-	NotEmpty  Outcome = 2 // in force; but the version brings a new replica, and this region held items of the table already
+	NotEmpty  Outcome = 2 // in force; but the version brings a new replica, and this region held something of the table already
 	NameTaken Outcome = 3 // the version makes a replica here, and another table has the name: the replica is refused
 )
 
@@ -143,7 +143,8 @@ func (c *Catalog) Version(table globaltable.TableID) globaltable.Version {
 }
 
 // Prepare checks the documents that a group is about to write, in order, against the ones in force and against each other. See the package's comment.
-// empty reports whether this region's store has nothing of a table. Nothing has happened when it returns an error: of kind Unavailable for a document of a newer
+// empty reports whether this region's store has nothing of a table, no tombstone either: a new replica would never get it, and would keep a concurrent write
+// that the others have lost to it. Nothing has happened when it returns an error: of kind Unavailable for a document of a newer
 // release, Corrupt for one that no owner can have issued, Exists for a new table of this region whose name is taken. adopt is nil
 // when no document comes into force; it must be called before Prepare is called again, or not at all.
 func (c *Catalog) Prepare(docs []item.Item, empty func(globaltable.TableID) bool) (adoptions []Adoption, adopt func(), err error) {

@@ -146,8 +146,8 @@ func creation(t *globaltable.Table, r *globaltable.Replica, answers Answers) (gl
 		case outcome == NameTaken && o == r.Origin:
 			return globaltable.CreationFailed, "A table named " + t.Name + " exists already in " + r.Region + "."
 		case outcome == NotEmpty:
-			return globaltable.CreationFailed, "The table held items in " + t.Replica(o).Region +
-				". This release adds replicas to empty tables only."
+			return globaltable.CreationFailed, "The table held items, or traces of deleted ones, in " + t.Replica(o).Region +
+				". This release adds replicas only to tables that were never written to."
 		default:
 			status = globaltable.Creating
 		}
@@ -295,7 +295,7 @@ func createReplica(t, next *globaltable.Table, region string, regions func(strin
 	}
 	if holding != "" {
 		return invalid(t, "Failed to create a new replica of table with name: '"+t.Name+"' because the table holds items in region: "+holding+
-			". This release adds replicas to empty tables only: add the regions first.")
+			". This release adds replicas only to tables that were never written to: add the regions first.")
 	}
 	if slices.ContainsFunc(next.Replicas, func(r globaltable.Replica) bool { return r.Status == globaltable.Deleting }) {
 		return invalid(t, "Replicas cannot be created and deleted in one request.")

@@ -105,9 +105,12 @@ func (p *Plane) clear(ctx context.Context, t *globaltable.Table) error {
 	if l != nil && l.version == t.Version {
 		return nil
 	}
-	if n, _, err := p.cfg.Door.Count(t.ID); err != nil {
+	n, _, err := p.cfg.Door.Count(t.ID)
+	if err != nil {
 		return err
-	} else if n > 0 {
+	}
+	// A replica that failed may have left tombstones, which nobody counts, and which would make it fail again.
+	if n > 0 || t.Replica(p.self.Origin) != nil {
 		if err := p.cfg.Door.DropTable(ctx, t.ID); err != nil {
 			return err
 		}

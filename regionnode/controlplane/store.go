@@ -9,25 +9,38 @@ import (
 	"github.com/concordat-db/concordat/regionnode/store"
 )
 
-// ForShard returns c as a shard wants it: with adoptions as keys of the store.
-func ForShard(c *catalog.Catalog) commit.Catalog { return shardCatalog{c} }
+// ForShard returns c as a shard wants it: with adoptions as keys of the store. r is the shard's engine.
+func ForShard(c *catalog.Catalog, r store.Reader) commit.Catalog { return shardCatalog{c, r} }
 
-type shardCatalog struct{ *catalog.Catalog }
+type shardCatalog struct {
+	*catalog.Catalog
+	reader store.Reader
+}
 
-// Prepare implements commit.Catalog.
+// Prepare implements commit.Catalog. It runs between groups, with all groups before applied: the engine shows what there is.
 func (c shardCatalog) Prepare(docs []item.Item, empty func(globaltable.TableID) bool) ([]store.KV, func(), error) {
-	adoptions, adopt, err := c.Catalog.Prepare(docs, empty)
+	adoptions, adopt, err := c.Catalog.Prepare(docs, func(id globaltable.TableID) bool {
+		// The shard counts live items. A tombstone is something, too.
+		return empty(id) && c.untouched(id)
+	})
 	if err != nil {
 		return nil, nil, err
 	}
 	var extra []store.KV
 	for _, a := range adoptions {
-		extra = append(extra, store.KV{
-			Key:   store.AppendAdoptionKey(nil, a.Table, a.Version),
-			Value: []byte{byte(a.Outcome)},
-		})
+		extra = append(extra, store.KV{Key: store.AppendAdoptionKey(nil, a.Table, a.Version), Value: []byte{byte(a.Outcome)}})
 	}
 	return extra, adopt, nil
+}
+
+// untouched reports whether the store has no record of a table. A table that cannot be read is not untouched.
+func (c shardCatalog) untouched(id globaltable.TableID) bool {
+	it, err := c.reader.NewIter(store.RecordRange(id))
+	if err != nil {
+		return false
+	}
+	found := it.First()
+	return it.Close() == nil && !found
 }
 
 // LoadCatalog brings what the store holds into c, which is new. It is called before a shard works with either.

@@ -88,7 +88,7 @@ func (w *world) start(name string, engine *store.Memory) {
 		w.t.Fatal(err)
 	}
 	clock := hlc.NewClock(time.Now, 500*time.Millisecond)
-	n.shard, err = commit.Open(commit.Config{Origin: n.self.Origin, Engine: engine, Clock: clock, Catalog: ForShard(n.catalog)})
+	n.shard, err = commit.Open(commit.Config{Origin: n.self.Origin, Engine: engine, Clock: clock, Catalog: ForShard(n.catalog, engine)})
 	if err != nil {
 		w.t.Fatal(err)
 	}
