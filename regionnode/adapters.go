@@ -10,9 +10,7 @@ import (
 	"github.com/concordat-db/concordat/conflict/hlc"
 	"github.com/concordat-db/concordat/globaltable"
 	"github.com/concordat-db/concordat/globaltable/catalog"
-	"github.com/concordat-db/concordat/globaltable/item"
 	"github.com/concordat-db/concordat/regionnode/commit"
-	"github.com/concordat-db/concordat/regionnode/store"
 	"github.com/concordat-db/concordat/streams/change"
 	"github.com/concordat-db/concordat/streams/inbox"
 	"github.com/concordat-db/concordat/streams/peer"
@@ -159,69 +157,4 @@ func stopReason(err error, p globaltable.Position) inbox.Stop {
 // Revoke implements inbox.Store: every incarnation before inc is dead.
 func (a applier) Revoke(ctx context.Context, origin hlc.Origin, inc globaltable.Incarnation) error {
 	return a.shard.Revoke(ctx, origin, inc-1)
-}
-
-// shardCatalog is the catalog as the commit path asks it.
-type shardCatalog struct{ *catalog.Catalog }
-
-// Prepare implements commit.Catalog: the outcomes of adoptions become local keys of the group.
-func (c shardCatalog) Prepare(docs []item.Item, empty func(globaltable.TableID) bool) ([]store.KV, func(), error) {
-	adoptions, adopt, err := c.Catalog.Prepare(docs, empty)
-	if err != nil {
-		return nil, nil, err
-	}
-	extra := make([]store.KV, 0, len(adoptions))
-	for _, a := range adoptions {
-		extra = append(extra, store.KV{Key: store.AppendAdoptionKey(nil, a.Table, a.Version), Value: []byte{byte(a.Outcome)}})
-	}
-	return extra, adopt, nil
-}
-
-// loadCatalog brings what the store holds of the catalog into memory.
-func loadCatalog(c *catalog.Catalog, engine store.Engine) error {
-	var docs []item.Item
-	lower, upper := store.RecordRange(globaltable.SystemTable)
-	err := each(engine, lower, upper, func(_, value []byte) error {
-		doc, live, err := conflict.ItemOf(value)
-		if err != nil || !live {
-			return err
-		}
-		docs = append(docs, append(item.Item(nil), doc...))
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	var adoptions []catalog.Adoption
-	lower, upper = store.SpaceRange(store.SpaceAdoption)
-	err = each(engine, lower, upper, func(key, value []byte) error {
-		table, version, ok := store.DecodeAdoptionKey(key)
-		if !ok || len(value) != 1 {
-			return &globaltable.Error{Op: "load catalog", Kind: globaltable.Corrupt, Message: "an adoption's key or value cannot be right"}
-		}
-		adoptions = append(adoptions, catalog.Adoption{Table: table, Version: version, Outcome: catalog.Outcome(value[0])})
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	return c.Load(docs, adoptions)
-}
-
-// each calls f with all pairs of a range, views that are valid during the call.
-func each(engine store.Engine, lower, upper []byte, f func(key, value []byte) error) error {
-	it, err := engine.NewIter(lower, upper)
-	if err != nil {
-		return err
-	}
-	for ok := it.First(); ok; ok = it.Next() {
-		value, err := it.Value()
-		if err != nil {
-			return errors.Join(err, it.Close())
-		}
-		if err := f(it.Key(), value); err != nil {
-			return errors.Join(err, it.Close())
-		}
-	}
-	return it.Close()
 }

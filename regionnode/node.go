@@ -114,11 +114,11 @@ func (n *Node) openShard() error {
 	if n.catalog, err = catalog.New(n.cfg.Region, peers); err != nil {
 		return err
 	}
-	if err := loadCatalog(n.catalog, n.engine); err != nil {
+	if err := controlplane.LoadCatalog(n.catalog, n.engine); err != nil {
 		return err
 	}
 	n.shard, err = commit.Open(commit.Config{
-		Origin: n.cfg.Region.Origin, Shard: theShard, Engine: n.engine, Clock: n.clock, Catalog: shardCatalog{n.catalog}, Floor: n.floor,
+		Origin: n.cfg.Region.Origin, Shard: theShard, Engine: n.engine, Clock: n.clock, Catalog: controlplane.ForShard(n.catalog, n.engine), Floor: n.floor,
 		Events: commit.Events{Durable: n.durable, Group: func(s commit.GroupStats) { n.metrics.Group(s.Changes, s.Bytes) }, Fatal: n.die},
 	})
 	if err != nil {
