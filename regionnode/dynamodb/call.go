@@ -111,19 +111,14 @@ func (c *call) plan(current []commit.Current) ([][]conflict.Op, error) {
 
 // table finds the table of a request on items. Only a table that is complete here takes them.
 func (c *call) table(name []byte) (*globaltable.Table, error) {
-	t, status, ok := c.lookup(name)
-	if !ok || status == globaltable.Creating || status == globaltable.Deleting {
+	// A copy as a string would be an allocation in every request, and Lookup keeps nothing of it.
+	t, ok := c.server.config.View().Lookup(unsafe.String(unsafe.SliceData(name), len(name)))
+	if !ok {
 		return nil, tableNotFound()
 	}
-	return t, nil
-}
-
-// lookup finds a table in any state.
-func (c *call) lookup(name []byte) (t *globaltable.Table, status globaltable.Status, ok bool) {
-	// A copy as a string would be an allocation in every request, and Lookup keeps nothing of it.
-	if t, ok = c.server.config.View().Lookup(unsafe.String(unsafe.SliceData(name), len(name))); !ok {
-		return nil, "", false
+	switch t.StatusIn(c.server.config.Origin) {
+	case globaltable.Active, globaltable.Updating:
+		return t, nil
 	}
-	status = t.StatusIn(c.server.config.Origin)
-	return t, status, status != ""
+	return nil, tableNotFound()
 }

@@ -167,9 +167,6 @@ func (c *call) createTable(p *fastjson.Object) error {
 	if err != nil {
 		return err
 	}
-	if t, _, ok := c.lookup(r.table); ok {
-		return &exception{status: 400, name: prefixDynamoDB + "ResourceInUseException", message: "Table already exists: " + t.Name}
-	}
 	t, err := c.server.config.Control.CreateTable(c.server.base, spec)
 	if err != nil {
 		return err

@@ -64,12 +64,8 @@ func resourceNotFound(message string) *exception {
 	return &exception{status: http.StatusBadRequest, name: prefixDynamoDB + "ResourceNotFoundException", message: message}
 }
 
-// tableNotFound is what the operations on items say; those on tables name the table: see noSuchTable.
+// tableNotFound is what the operations on items say; those on tables name the table.
 func tableNotFound() *exception { return resourceNotFound("Requested resource not found") }
-
-func noSuchTable(name string) *exception {
-	return resourceNotFound("Requested resource not found: Table: " + name + " not found")
-}
 
 func unavailable(message string) *exception {
 	return &exception{status: http.StatusServiceUnavailable, name: prefixService + "ServiceUnavailableException", message: message}

@@ -106,7 +106,12 @@ var errNotJSON = &exception{status: http.StatusNotFound, name: prefixService + "
 // readBody reads the body into c.body. It returns how many bytes it reserved, to be given back whatever the error.
 func (s *Server) readBody(ctx *fasthttp.RequestCtx, c *call) (reserved int64, err error) {
 	length := ctx.Request.Header.ContentLength()
+	stream := ctx.RequestBodyStream()
+	if stream == nil || length == 0 {
+		return 0, nil
+	}
 	if length > MaxBody {
+		discard(stream)
 		return 0, errTooLarge
 	}
 	reserved = int64(length)
@@ -114,11 +119,8 @@ func (s *Server) readBody(ctx *fasthttp.RequestCtx, c *call) (reserved int64, er
 		reserved = MaxBody // chunked: the length shows only at the end
 	}
 	if s.bodies.Add(reserved) > s.config.MaxBodies {
+		discard(stream)
 		return reserved, unavailable("Too many large requests are in work at this moment. Nothing was done; a retry may succeed")
-	}
-	stream := ctx.RequestBodyStream()
-	if stream == nil || length == 0 {
-		return reserved, nil
 	}
 	if length > 0 {
 		c.body = sized(c.body, length)
@@ -126,14 +128,23 @@ func (s *Server) readBody(ctx *fasthttp.RequestCtx, c *call) (reserved int64, er
 	} else {
 		c.body, err = readAll(stream, c.body[:0])
 	}
-	if err != nil {
+	switch {
+	case errors.Is(err, errTooLarge):
+		discard(stream)
+	case err != nil:
 		ctx.SetConnectionClose()
-		if errors.Is(err, errTooLarge) {
-			return reserved, errTooLarge
-		}
-		return reserved, unreadable()
+		err = unreadable()
 	}
-	return reserved, nil
+	return reserved, err
+}
+
+// maxDiscarded is how many bytes of a refused body are read, for nothing but that the client gets to reading the answer: a connection closed with
+// unread bytes is reset, and the answer lost.
+const maxDiscarded = 4 * MaxBody
+
+func discard(body io.Reader) {
+	// An error means that the client is gone; nobody reads the answer then.
+	_, _ = io.CopyN(io.Discard, body, maxDiscarded)
 }
 
 var errTooLarge = &exception{status: http.StatusRequestEntityTooLarge, name: prefixService + "RequestEntityTooLargeException",

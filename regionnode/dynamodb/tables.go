@@ -2,7 +2,6 @@ package dynamodb
 
 import (
 	"fmt"
-	"net/http"
 	"strconv"
 	"strings"
 	"time"
@@ -35,9 +34,6 @@ func (c *call) describeTable(p *fastjson.Object) error {
 	if err != nil {
 		return err
 	}
-	if _, _, ok := c.lookup(name); !ok {
-		return noSuchTable(string(name))
-	}
 	t, err := c.server.config.Control.DescribeTable(string(name))
 	if err != nil {
 		return err
@@ -50,34 +46,11 @@ func (c *call) deleteTable(p *fastjson.Object) error {
 	if err != nil {
 		return err
 	}
-	t, status, ok := c.lookup(name)
-	if err := changeable(string(name), status, ok); err != nil {
-		return err
-	}
-	if t.DeletionProtection {
-		return invalid("Resource cannot be deleted as it is currently protected against deletion. Disable deletion protection first.")
-	}
-	if t, err = c.server.config.Control.DeleteTable(c.server.base, string(name)); err != nil {
+	t, err := c.server.config.Control.DeleteTable(c.server.base, string(name))
+	if err != nil {
 		return err
 	}
 	return c.describe("TableDescription", t)
-}
-
-// changeable says why a table cannot be changed or deleted now.
-func changeable(name string, status globaltable.Status, ok bool) error {
-	const inUse = "Attempt to change a resource which is still in use: "
-	busy := func(message string) error {
-		return &exception{status: http.StatusBadRequest, name: prefixDynamoDB + "ResourceInUseException", message: inUse + message + name}
-	}
-	switch {
-	case !ok:
-		return noSuchTable(name)
-	case status == globaltable.Creating:
-		return busy("Table is being created: ")
-	case status == globaltable.Deleting:
-		return busy("Table is being deleted: ")
-	}
-	return nil
 }
 
 func (c *call) listTables(p *fastjson.Object) error {

@@ -123,11 +123,8 @@ func (c *call) updateTable(p *fastjson.Object) error {
 	if err != nil {
 		return err
 	}
-	t, status, ok := c.lookup(r.table)
-	if err := changeable(string(r.table), status, ok); err != nil {
-		return err
-	}
-	if t, err = c.server.config.Control.UpdateTable(c.server.base, t.Name, change); err != nil {
+	t, err := c.server.config.Control.UpdateTable(c.server.base, string(r.table), change)
+	if err != nil {
 		return err
 	}
 	return c.describe("TableDescription", t)

@@ -1,0 +1,167 @@
+package dynamodb_test
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	sdk "github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/nats-io/nkeys"
+	"go.uber.org/goleak"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/concordat-db/concordat/conflict/hlc"
+	"github.com/concordat-db/concordat/globaltable"
+	"github.com/concordat-db/concordat/globaltable/catalog"
+	"github.com/concordat-db/concordat/globaltable/item"
+	"github.com/concordat-db/concordat/regionnode/auth"
+	"github.com/concordat-db/concordat/regionnode/commit"
+	"github.com/concordat-db/concordat/regionnode/controlplane"
+	"github.com/concordat-db/concordat/regionnode/dynamodb"
+	"github.com/concordat-db/concordat/regionnode/store"
+)
+
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m,
+		// fasthttp's own: one goroutine for the process writes the date, one for each server ends when it wakes, up to ten seconds after the server.
+		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.updateServerDate.func1"),
+		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*workerPool).Start.func2"))
+}
+
+const (
+	testRegion = "eu-central-1"
+	testKey    = "AKIDEXAMPLE"
+	testSecret = "secret"
+)
+
+// region is one region as a node wires it, without streams: store, catalog, commit, control plane and the API on loopback.
+type region struct {
+	addr   string
+	shard  *commit.Shard
+	server *dynamodb.Server
+	stop   func() error // stops the server alone and returns what Serve returned
+}
+
+// inForce is the catalog as a shard asks it.
+type inForce struct{ *catalog.Catalog }
+
+func (c inForce) Prepare(docs []item.Item, empty func(globaltable.TableID) bool) ([]store.KV, func(), error) {
+	adoptions, adopt, err := c.Catalog.Prepare(docs, empty)
+	var extra []store.KV
+	for _, a := range adoptions {
+		extra = append(extra, store.KV{Key: store.AppendAdoptionKey(nil, a.Table, a.Version), Value: []byte{byte(a.Outcome)}})
+	}
+	return extra, adopt, err
+}
+
+// nobody has no peers to ask.
+type nobody struct{}
+
+func (nobody) Ask(_ context.Context, region string, _ []byte) ([]byte, error) {
+	return nil, &globaltable.Error{Op: "ask peer", Resource: region, Kind: globaltable.Unavailable}
+}
+
+func descriptor(t testing.TB, name string, origin hlc.Origin) globaltable.Descriptor {
+	t.Helper()
+	key, err := nkeys.CreateUser()
+	if err != nil {
+		t.Fatal(err)
+	}
+	public, err := key.PublicKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return globaltable.Descriptor{Name: name, Jurisdiction: "EU", Origin: origin, PublicKey: public}
+}
+
+// startRegion starts a region, ended with the test. change may change the server's configuration.
+func startRegion(t testing.TB, engine store.Engine, change func(*dynamodb.Config)) *region {
+	t.Helper()
+	self := descriptor(t, testRegion, 1)
+	tables, err := catalog.New(self, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := tables.Load(nil, nil); err != nil {
+		t.Fatal(err)
+	}
+	shard, err := commit.Open(commit.Config{Origin: self.Origin, Engine: engine, Clock: hlc.NewClock(time.Now, 0), Catalog: inForce{tables},
+		Floor: func(globaltable.TableID) hlc.Timestamp { return 0 }, Random: rand.Reader})
+	if err != nil {
+		t.Fatal(err)
+	}
+	plane, err := controlplane.New(controlplane.Config{Catalog: tables, Door: shard, Peers: nobody{}, Now: time.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	verifier, err := auth.NewVerifier(auth.Config{Region: testRegion, Credentials: func(key string) (string, bool) { return testSecret, key == testKey }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := dynamodb.Config{Region: testRegion, Origin: self.Origin, Verifier: verifier, Shard: shard, Control: plane,
+		View: func() dynamodb.View { return tables.View() }}
+	if change != nil {
+		change(&config)
+	}
+	server, err := dynamodb.New(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &region{addr: ln.Addr().String(), shard: shard, server: server}
+	r.run(t, ln, plane)
+	return r
+}
+
+func (r *region) run(t testing.TB, ln net.Listener, plane *controlplane.Plane) {
+	ctx, cancel := context.WithCancel(context.Background())
+	serving, stopServing := context.WithCancel(ctx)
+	served := make(chan error, 1)
+	var group errgroup.Group
+	group.Go(func() error { return r.shard.Run(ctx) })
+	group.Go(func() error { return plane.Run(ctx) })
+	go func() { served <- r.server.Serve(serving, ln) }()
+	r.stop = func() error {
+		stopServing()
+		err := <-served
+		served <- err
+		return err
+	}
+	t.Cleanup(func() {
+		err := r.stop()
+		cancel()
+		if err = errors.Join(err, group.Wait()); err != nil {
+			t.Errorf("region: %v", err)
+		}
+	})
+}
+
+// memory returns an engine that keeps its keys in a map.
+func memory(t testing.TB) store.Engine {
+	t.Helper()
+	e := store.NewMemory()
+	t.Cleanup(func() {
+		if err := e.Close(); err != nil {
+			t.Errorf("close store: %v", err)
+		}
+	})
+	return e
+}
+
+// client returns an SDK client for the region. It repeats nothing: tests look at first answers.
+func (r *region) client(t testing.TB) *sdk.Client {
+	t.Helper()
+	return sdk.New(sdk.Options{
+		Region: testRegion, BaseEndpoint: aws.String("http://" + r.addr), RetryMaxAttempts: 1,
+		Credentials: credentials.NewStaticCredentialsProvider(testKey, testSecret, ""),
+		HTTPClient:  httpClient(t),
+	})
+}
