@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -139,6 +140,58 @@ func TestAcknowledgingForAnother(t *testing.T) {
 		us.mustRefuse(subject, "", "")
 	}
 	a.unchanged(t, "foreign acknowledgements")
+}
+
+// TestAccountsAlone takes the permissions of the peer's user away: the accounts must protect the region by themselves.
+func TestAccountsAlone(t *testing.T) {
+	keys, peers := newPeerKeys(t, "us", "in")
+	text, err := ServerConfig(AccountsConfig{Region: "eu", Peers: peers, User: "region", Password: "secret"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := runServer(t, serverOptions(t, regexp.MustCompile(`(?s)permissions \{.*?\n        \}`).ReplaceAllString(text, "")))
+	home := connectExternal(t, ExternalConfig{Region: "eu", URLs: []string{srv.ClientURL()}, User: "region", Password: "secret"})
+	a := &abused{home: home.jetHome, stream: streamName(7), world: &world{home: home}}
+	a.world.openLane(t, 7, 64<<20)
+	a.world.publish(t, 7, 0, 100, 100)
+	us := intrude(t, srv.ClientURL(), keys["us"], "_INBOX_us")
+	heard, err := us.nc.SubscribeSync(">")
+	if err != nil {
+		t.Fatal(err)
+	}
+	subjects := append(forbiddenRequests("us", "in"), forbiddenRequests("us", "eu")...)
+	for i := range subjects {
+		subjects[i] = strings.Replace(subjects[i], streamName(probeLane), a.stream, 1)
+		if err := us.nc.PublishRequest(subjects[i], "_INBOX_us.answer", nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	body := fmt.Sprintf(`{"batch":100,"expires":%d}`, 10*time.Second)
+	for _, subject := range []string{fetchPrefix + a.stream + ".in", "$JS.eu.API.CONSUMER.MSG.NEXT." + a.stream + ".in"} {
+		if err := us.nc.PublishRequest(subject, "_INBOX_us.answer", []byte(body)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := us.nc.FlushWithContext(testContext(t)); err != nil {
+		t.Fatal(err)
+	}
+	// A fetch of its own comes last, and its messages show that what came before has been handled.
+	if err := us.nc.PublishRequest(fetchPrefix+a.stream+".us", "_INBOX_us.own", []byte(body)); err != nil {
+		t.Fatal(err)
+	}
+	for own := 0; own < 100; {
+		m, err := heard.NextMsgWithContext(testContext(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch {
+		case strings.HasPrefix(m.Reply, fetchedReplies+a.stream+".us."):
+			own++
+		case strings.HasPrefix(m.Reply, fetchedReplies), strings.Contains(string(m.Data), homeAccount), strings.HasPrefix(m.Subject, lanePrefix) && m.Reply == "":
+			t.Errorf("heard of the region's account: %s %v %.300q", m.Subject, m.Header, m.Data)
+		} // the rest is its own requests, refusals, and news of its own account
+	}
+	a.unchanged(t, "requests without permissions")
 }
 
 // TestReplySubjects has the attack that needs an account for each peer: the reply subject of a permitted fetch is chosen by the peer. In one account with

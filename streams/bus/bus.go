@@ -3,6 +3,21 @@
 //
 // An origin has a Home: for each lane one stream, on it one durable, unfiltered pull consumer for each peer. A peer
 // dials it and gets a Link, which can do three things only: fetch from its consumers, acknowledge, and ask the peer service.
+//
+// There are three homes, held to one behaviour by one suite: Embedded (a NATS server in this process), External (somebody else's NATS
+// cluster, with the accounts of ServerConfig) and Memory (a network in memory, with faults on demand).
+//
+// Each peer has a NATS account of its own, which imports its fetch subject, its acknowledgement subjects and its peer service from the region's
+// account, and nothing else. An allow-list within one account would not do: a peer chooses the reply subject of a fetch, and nobody
+// checks that it may publish there, so the server itself would write messages back into the lane for it. Across accounts
+// the server makes up the reply subject on the region's side, and delivers to the peer's choice only within the peer's own account.
+//
+// Through such imports an origin cannot see that a peer has gone: requests of a broken link wait on and swallow messages. So a
+// Pull begins with a word to the peer service, and the origin makes the consumer anew at its acknowledgement floor. That also keeps stream order
+// over reconnections, where redelivery by time would bring old messages behind new ones.
+//
+// Answers of the peer service come in numbered parts. The asker says how many it has consumed, the origin keeps a bounded number in flight,
+// and both give signs of life, so that neither waits for the other for ever. See frame.go for the words.
 package bus
 
 import (
@@ -31,7 +46,8 @@ type Home interface {
 	// RemoveLane deletes the lane's stream. It is no error if there is none.
 	RemoveLane(ctx context.Context, id globaltable.LaneID) error
 	// Publish appends msg to the lane's stream without waiting; messages of one goroutine keep their order. It blocks while too
-	// many are unacknowledged. done is called once, from another goroutine, with nil when the bus has taken the message or with the error.
+	// many are unacknowledged. done is called once, from another goroutine, with nil when the bus has taken the message or with the error; it must
+	// not block, because the others wait behind it. After an error of Publish itself it is not called. Nothing is retried.
 	// msg belongs to the bus until then.
 	Publish(ctx context.Context, id globaltable.LaneID, msg []byte, done func(error)) error
 	// Serve answers peer requests until ctx is done, then returns nil when all handlers have returned. At most a bounded number of
@@ -51,14 +67,17 @@ type Handler func(ctx context.Context, peer string, request []byte, reply func(p
 
 // Message is one message of a lane as a peer gets it.
 type Message struct {
-	Data []byte       // owned by the receiver
-	Ack  func() error // acknowledges this message and all before it in the lane; does not wait
+	Data []byte // owned by the receiver
+	// Ack acknowledges this message and all before it in the lane. It does not wait, it may be lost with the link, and it may fail once the
+	// Pull that delivered the message is over: what is not acknowledged comes again with the next Pull.
+	Ack func() error
 }
 
 // Link is a peer's connection to an origin. Its methods may be called from several goroutines.
 type Link interface {
-	// Pull delivers the lane's messages in stream order until ctx is done or the link or the consumer fails. It keeps requests for about
-	// windowBytes outstanding, so that a long link stays full. deliver may block: nothing beyond the window is fetched then.
+	// Pull delivers the lane's messages in stream order, from the first that was not acknowledged, until ctx is done or the link or the
+	// consumer fails. It keeps requests for about windowBytes outstanding, so that a long link stays full; a window is at least one message of
+	// the greatest size. deliver may block: nothing beyond the window is fetched then. One Pull at a time for each lane and region.
 	Pull(ctx context.Context, lane globaltable.LaneID, windowBytes int, deliver func(Message)) error
 	// Request asks the origin's peer service and calls each with every part of the answer, in order; each part is the receiver's to keep. The error is the handler's (a *RemoteError),
 	// the link's or ctx's.

@@ -53,8 +53,8 @@ func (c *EmbeddedConfig) Validate() error {
 	return joinInvalid("check embedded NATS", c.Region, faults)
 }
 
-// Embedded is a Home over a NATS server in this process. An established connection lives as long as both sides want: removing a peer takes a
-// restart with a shorter list, and a TLS certificate that has expired does not end the connections made with it.
+// Embedded is a Home over a NATS server in this process. NATS gives connections no maximum age: removing a peer takes a restart with a shorter
+// list, and an expired TLS certificate does not end the connections made while it was valid.
 type Embedded struct {
 	*jetHome
 	server *server.Server

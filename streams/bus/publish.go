@@ -24,7 +24,8 @@ const (
 // what was sent after it, and receivers fill holes from the log anyway.
 type publisher struct {
 	js    jetstream.JetStream
-	alarm func() // the streams may be lost or rolled back
+	once  jetstream.PublishOpt // no retries
+	alarm func()               // the streams may be lost or rolled back
 
 	bytes *semaphore.Weighted
 	slots *semaphore.Weighted
@@ -42,6 +43,7 @@ type publisher struct {
 
 // laneTail is what is known of a stream's end. A sequence that does not rise within one generation is a stream rolled back.
 type laneTail struct {
+	subject    string
 	generation uint64
 	last       uint64
 }
@@ -56,7 +58,7 @@ type pending struct {
 
 // startPublisher starts the goroutine that waits for acknowledgements; close ends it.
 func startPublisher(js jetstream.JetStream, alarm func()) *publisher {
-	p := &publisher{js: js, alarm: alarm,
+	p := &publisher{js: js, once: jetstream.WithRetryAttempts(0), alarm: alarm,
 		bytes: semaphore.NewWeighted(maxPendingBytes), slots: semaphore.NewWeighted(maxPendingMessages),
 		queue: make(chan pending, maxPendingMessages), stop: make(chan struct{}), done: make(chan struct{}),
 		lanes: map[globaltable.LaneID]*laneTail{}}
@@ -90,11 +92,12 @@ func (p *publisher) enqueue(id globaltable.LaneID, msg []byte, size int64, done 
 	if p.closed {
 		return ErrClosed
 	}
-	future, err := p.js.PublishMsgAsync(&nats.Msg{Subject: laneSubject(id), Data: msg}, jetstream.WithRetryAttempts(0))
+	tail := p.tail(id)
+	future, err := p.js.PublishMsgAsync(&nats.Msg{Subject: tail.subject, Data: msg}, p.once)
 	if err != nil {
 		return err
 	}
-	p.queue <- pending{future: future, lane: id, generation: p.tail(id).generation, size: size, done: done}
+	p.queue <- pending{future: future, lane: id, generation: tail.generation, size: size, done: done}
 	return nil
 }
 
@@ -151,7 +154,7 @@ func (p *publisher) tail(id globaltable.LaneID) laneTail {
 		return *t
 	}
 	p.generations++
-	t := &laneTail{generation: p.generations}
+	t := &laneTail{subject: laneSubject(id), generation: p.generations}
 	p.lanes[id] = t
 	return *t
 }

@@ -18,7 +18,7 @@ import (
 const (
 	maxHandlers        = 128 // of all peers
 	maxHandlersPerPeer = 16  // so that one peer cannot use them up
-	maxRewindsPerPeer  = 256 // waiting; they run one at a time
+	maxRewindsPerPeer  = 64  // waiting; they run one at a time
 	rewindTimeout      = 15 * time.Second
 )
 
