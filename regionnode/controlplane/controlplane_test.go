@@ -163,6 +163,25 @@ func TestUnreachableReplica(t *testing.T) {
 	}, "ap", "eu", "us")
 }
 
+// TestNewTableNeedsNoHearing: a table that was made since the start is changed although nobody has been heard; one from before is not.
+func TestNewTableNeedsNoHearing(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.make("older", "eu")
+		w.setCut("us", true)
+		w.restart("eu")
+		eu := w.nodes["eu"]
+		w.make("newer", "eu")
+		if len(eu.plane.Unheard()) == 0 {
+			t.Fatal("us was heard although it is cut off")
+		}
+		if _, err := eu.plane.UpdateTable(t.Context(), "newer", catalog.Change{Create: []string{"us"}}); err != nil {
+			t.Error(err)
+		}
+		_, err := eu.plane.UpdateTable(t.Context(), "older", catalog.Change{Create: []string{"us"}})
+		wantError(t, err, globaltable.Unavailable, "has not heard from: us")
+	}, "eu", "us")
+}
+
 func TestNameTaken(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		eu, us := w.nodes["eu"], w.nodes["us"]

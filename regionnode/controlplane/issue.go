@@ -37,7 +37,8 @@ func (p *Plane) issue(ctx context.Context, op string, id globaltable.TableID,
 	if _, err := next(t, t.Version.Epoch()); err != nil {
 		return nil, err
 	}
-	if regions := p.Unheard(); len(regions) > 0 {
+	// A document of this start's epoch was made, or changed after hearing all, since the start: nobody can know a newer version of it.
+	if regions := p.Unheard(); len(regions) > 0 && !p.ofThisStart(t) {
 		return nil, p.errUnheard(op, t.Name, regions)
 	}
 	epoch, err := p.raise(ctx, t.Version.Epoch())
@@ -49,6 +50,13 @@ func (p *Plane) issue(ctx context.Context, op string, id globaltable.TableID,
 		return nil, err
 	}
 	return made, p.put(ctx, t, made)
+}
+
+// ofThisStart reports whether this start issued the table's newest version. Its epoch is above that of every document the store held.
+func (p *Plane) ofThisStart(t *globaltable.Table) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.epoch != 0 && t.Version.Epoch() == p.epoch
 }
 
 // put writes the document next in place of old; nil: of none.
