@@ -87,7 +87,7 @@ func (r *region) answered(op *operation, err error) {
 func (w *world) newOperation(r *region, fixed *commit.Key) *operation {
 	op := &operation{Operation: check.Operation{ID: uint64(len(w.operations) + 1), Region: uint16(r.origin), Invoked: int64(w.now)}}
 	if fixed != nil {
-		op.add(w, *fixed)
+		op.add(w, *fixed, true)
 		return op
 	}
 	n := 1
@@ -96,18 +96,25 @@ func (w *world) newOperation(r *region, fixed *commit.Key) *operation {
 	}
 	for range n {
 		t := &w.plan.tables[w.rng.IntN(len(w.plan.tables))]
+		if n > 1 && !r.catalog.Admits(t.id, nil) {
+			continue
+		}
 		key := commit.Key{Table: t.id, Bytes: keyOf(w.rng.IntN(t.keys))}
 		if slices.ContainsFunc(op.keys, func(k commit.Key) bool { return k.Table == key.Table && string(k.Bytes) == string(key.Bytes) }) {
 			continue
 		}
-		op.add(w, key)
+		// Two deletes of a key look the same in the log. A transaction that is refused, because a replica went meanwhile, must not be taken for another one.
+		op.add(w, key, n == 1 || !w.plan.narrows())
+	}
+	if len(op.keys) == 0 {
+		op.add(w, commit.Key{Table: w.plan.tables[0].id, Bytes: keyOf(0)}, true)
 	}
 	return op
 }
 
 // add makes the operation's write to a key.
-func (op *operation) add(w *world, key commit.Key) {
-	write, ops := w.newWrite(op.ID, w.table(key.Table))
+func (op *operation) add(w *world, key commit.Key, mayDelete bool) {
+	write, ops := w.newWrite(op.ID, w.table(key.Table), mayDelete)
 	write.Key = check.Key{Table: uint64(key.Table), Bytes: string(key.Bytes)}
 	op.keys, op.ops, op.Writes = append(op.keys, key), append(op.ops, ops), append(op.Writes, write)
 }
@@ -121,10 +128,10 @@ func keyOf(n int) item.Key {
 }
 
 // newWrite makes a put, a delete or an update that carries the operation's id in every value, as the table's mode records it.
-func (w *world) newWrite(id uint64, t *table) (check.Write, []conflict.Op) {
+func (w *world) newWrite(id uint64, t *table, mayDelete bool) (check.Write, []conflict.Op) {
 	roll := w.rng.Float64()
 	switch {
-	case roll < w.plan.deletes:
+	case roll < w.plan.deletes && mayDelete:
 		return check.Write{Kind: check.Delete}, conflict.RecordDelete(nil)
 	case roll < w.plan.deletes+w.plan.updates && t.mode == conflict.Attribute:
 		return w.newUpdate(id, t)
@@ -204,7 +211,7 @@ func (r *region) record(lane globaltable.LaneID, e *change.Entry) {
 	}
 }
 
-// recordChange finds the operation that the change is of: the oldest one that waits for this key, since a key's writes enter the log in the order of their calls.
+// recordChange finds the operation that the change is of: the oldest one that waits for just this, since a key's writes enter the log in the order of their calls.
 func (r *region) recordChange(lane globaltable.LaneID, seq uint64, c *conflict.Change) {
 	r.readings = append(r.readings, check.Reading{Region: uint16(r.origin), Life: r.life, Time: uint64(c.Dot.Time), Physical: r.latest})
 	stamp := stampOf(c.Dot)
@@ -216,11 +223,8 @@ func (r *region) recordChange(lane globaltable.LaneID, seq uint64, c *conflict.C
 	for _, op := range r.pending {
 		for i := range op.Writes {
 			w := &op.Writes[i]
-			if w.Key.Table != c.Table || w.Key.Bytes != string(c.Key) || !w.Stamp.IsZero() {
+			if w.Key.Table != c.Table || w.Key.Bytes != string(c.Key) || !w.Stamp.IsZero() || !sameOps(op.ops[i], c.Ops) {
 				continue
-			}
-			if !sameOps(op.ops[i], c.Ops) {
-				r.found("I20", "entry %d of lane %s does not have what operation %d wrote", seq, lane, op.ID)
 			}
 			w.Stamp = stamp
 			r.evidence.found = append(r.evidence.found, r.ledger.Add(check.Logged{Write: *w, Lane: uint64(lane), Seq: seq})...)

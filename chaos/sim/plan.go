@@ -2,6 +2,7 @@ package sim
 
 import (
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/concordat-db/concordat/conflict"
@@ -102,6 +103,11 @@ func newPlan(rng *rand.Rand) *plan {
 		t.narrowed = globaltable.NewPlacement(t.placement.Peers(t.placement[rng.IntN(len(t.placement))])...)
 	}
 	return p
+}
+
+// narrows reports whether a table loses a replica in the course of the run.
+func (p *plan) narrows() bool {
+	return slices.ContainsFunc(p.tables, func(t table) bool { return t.narrowed != nil })
 }
 
 func newTables(rng *rand.Rand, regions int) []table {

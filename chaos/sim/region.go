@@ -81,12 +81,17 @@ func (r *region) start() {
 	r.note("%d starts, life %d", r.origin, r.life)
 	r.clock = hlc.NewClock(func() time.Time { return time.UnixMilli(r.physical()) }, maxOffset)
 	r.matrix = watermark.New()
+	life := r.life
 	shard, err := commit.Open(commit.Config{
 		Origin: r.origin, Engine: r.disk, Clock: r.clock, Catalog: r.catalog, Random: salts{r.rng},
 		Floor: func(id globaltable.TableID) hlc.Timestamp { return r.matrix.Purge(r.catalog.lane(id)) },
 		Events: commit.Events{
 			Durable: r.durable,
-			Fatal:   func(err error) { panic(fmt.Sprintf("region %d: the shard failed: %v", r.origin, err)) },
+			Fatal: func(err error) {
+				if r.up && r.life == life { // a shard whose region has died may notice that
+					panic(fmt.Sprintf("region %d: the shard failed: %v", r.origin, err))
+				}
+			},
 		},
 	})
 	if err != nil {
