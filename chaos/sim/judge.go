@@ -1,8 +1,10 @@
 package sim
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -136,6 +138,52 @@ func (w *world) newest(id globaltable.LaneID) (t hlc.Timestamp) {
 	return t
 }
 
+// maxStates bounds the states kept of one key: laws are checked over all triples.
+const maxStates = 6
+
+// glance keeps the record of some key as some region has it now, for the laws.
+func (w *world) glance() {
+	r := w.anyRegion()
+	t := &w.plan.tables[w.rng.IntN(len(w.plan.tables))]
+	key := string(store.AppendRecordKey(nil, t.id, keyOf(w.rng.IntN(t.keys))))
+	value, release, ok, err := r.disk.Get([]byte(key))
+	if err != nil {
+		panic(err)
+	}
+	if !ok {
+		return
+	}
+	w.keepState(key, value)
+	if err := release.Close(); err != nil {
+		panic(err)
+	}
+}
+
+func (w *world) keepState(key string, encoded []byte) {
+	kept := w.states[key]
+	if len(kept) < maxStates && !slices.ContainsFunc(kept, func(b []byte) bool { return bytes.Equal(b, encoded) }) {
+		w.states[key] = append(kept, bytes.Clone(encoded))
+	}
+}
+
+// laws checks the merge over states that keys really had, of different regions and times.
+func (w *world) laws() (out []check.Violation) {
+	join := func(a, b []byte) []byte {
+		joined, err := conflict.JoinEncoded(nil, a, b)
+		if err != nil {
+			panic(err)
+		}
+		return joined
+	}
+	for _, key := range slices.Sorted(maps.Keys(w.states)) {
+		out = append(out, check.Laws(join, w.states[key])...)
+		if len(w.states[key]) > 2 {
+			w.cover("laws over three states of a key")
+		}
+	}
+	return out
+}
+
 // judge gives the checkers all that is known.
 func (w *world) judge() []check.Violation {
 	var history []check.Operation
@@ -168,7 +216,7 @@ func (w *world) judge() []check.Violation {
 		return out
 	}
 	rng := rand.New(rand.NewPCG(w.rng.Uint64(), 1))
-	return slices.Concat(w.evidence.found,
+	return slices.Concat(w.evidence.found, w.laws(),
 		check.NoLostWrite(history, replicas, members),
 		check.Convergence(replicas, members),
 		check.Reference(history, replicas, members, rng),
@@ -226,6 +274,7 @@ func (r *region) replica() check.Replica {
 	r.each(lower, upper, func(key, value []byte) {
 		k := check.Key{Table: binary.BigEndian.Uint64(key[1:]), Bytes: string(store.RecordKeySuffix(key))}
 		rep.Records[k] = recordOf(value)
+		r.keepState(string(key), value)
 		canonical, err := conflict.AppendCanonical(nil, value)
 		if err != nil {
 			panic(err)

@@ -114,6 +114,7 @@ var wanted = []string{
 	"an operation was refused",
 	"an unanswered write survived a crash",
 	"bus restart",
+	"laws over three states of a key",
 	"crash before a sync",
 	"partition",
 	"region cut off",

@@ -51,7 +51,8 @@ type world struct {
 	coverage   map[string]int
 	purged     map[globaltable.LaneID]hlc.Timestamp // greatest purge frontier that any region had
 	moments    map[moment]struct{}
-	quiet      bool // no faults any more
+	states     map[string][][]byte // by store key: some of the records it had
+	quiet      bool                // no faults any more
 	steps      int
 }
 
@@ -69,7 +70,7 @@ type evidence struct {
 func Run(seed uint64) (result Result) {
 	rng := rand.New(rand.NewPCG(seed, 0x636f6e636f726461))
 	w := &world{plan: newPlan(rng), rng: rng, links: map[[2]hlc.Origin]*link{}, ledger: check.NewLedger(), coverage: map[string]int{},
-		purged: map[globaltable.LaneID]hlc.Timestamp{}, moments: map[moment]struct{}{}}
+		purged: map[globaltable.LaneID]hlc.Timestamp{}, moments: map[moment]struct{}{}, states: map[string][][]byte{}}
 	result = Result{Seed: seed, Coverage: w.coverage}
 	defer func() {
 		if p := recover(); p != nil {
@@ -107,6 +108,7 @@ func (w *world) load() {
 		w.arrive(f.every, f.strike)
 	}
 	w.narrow()
+	w.arrive(20*time.Millisecond, w.glance)
 	done := false
 	left := w.plan.operations
 	var next func()
