@@ -10,7 +10,8 @@ import (
 )
 
 // Catalog is what a shard asks about tables. Its answers are those of the catalog in force, which changes only in the functions that
-// Prepare returns. Its methods are called by the sequencer, inside the critical section, and must be fast.
+// Prepare returns. Its methods must be fast and must not call the shard: the sequencer calls them inside the critical section, and Admits is called by
+// others at the same time.
 type Catalog interface {
 	// Place returns where an item lives under the catalog in force, and the version of the table's document. ok is false when the table is
 	// not, or no longer, here. For the system table it is all regions, globaltable.CatalogLane and version 0.

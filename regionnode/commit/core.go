@@ -54,6 +54,7 @@ type group struct {
 	subs      []*submission // taken; all are answered, whatever happens
 	bytes     int           // estimated, of all subs: how large a body may become
 	exclusive bool
+	tried     bool // given to the engine: from here on its outcome may be unknown
 	lanes     []groupLane
 	entries   []change.Entry // parallel to lanes
 	changes   int

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -83,7 +84,7 @@ func TestCrashOnPebble(t *testing.T) {
 	cancel()
 	writers.Wait()
 	f.must(f.stop())
-	checkStore(t, engine, false)
+	checkStore(t, engine, ownRecords)
 	f.must(engine.Close())
 }
 
@@ -100,7 +101,7 @@ func checkCrashed(t *testing.T, fs vfs.FS, least [4]int64, at uint64) {
 	engine := openPebble(t, fs)
 	defer engine.Close()
 	g := open(t, engine)
-	checkStore(t, engine, false)
+	checkStore(t, engine, ownRecords)
 	for w, n := range least {
 		a, b := g.get(tableA, fmt.Sprint("w", w)), g.get(tableB, fmt.Sprint("w", w))
 		if a != b {
@@ -148,6 +149,54 @@ func TestFailingDiskStopsTheShard(t *testing.T) {
 	}
 	toggle.Off()
 	_ = engine.Close() // it has lost its log: what it says is of no interest
+}
+
+// TestCancellations gives up writes at random moments: what the answer says is what is in the store.
+func TestCancellations(t *testing.T) {
+	engine := openPebble(t, vfs.NewMem())
+	f := start(t, engine, func(c *Config) { c.MaxGroups, c.MaxQueue = 1, 16 })
+	var mu sync.Mutex
+	kinds := map[globaltable.Kind]int{}
+	var clients sync.WaitGroup
+	for client := range 8 {
+		clients.Go(func() {
+			rng := rand.New(rand.NewPCG(uint64(client), 5))
+			for i := range 200 {
+				// Half of the writes meet others at one key's latch.
+				pk := fmt.Sprint(client, ".", i)
+				ctx, cancel := context.WithCancel(background)
+				write := always(putOps(value(pk, "v")), keyOf(tableA, pk), keyOf(tableA, "shared"))
+				if i%2 == 0 {
+					write.Keys = write.Keys[:1]
+				}
+				answer := async(func() error { return f.Write(ctx, write) })
+				for range rng.IntN(200) {
+					runtime.Gosched()
+				}
+				cancel()
+				err := <-answer
+				there := f.get(tableA, pk) != ""
+				if err == nil && !there || err != nil && globaltable.KindOf(err) != globaltable.Unknown && there {
+					t.Errorf("there: %v, answer: %v", there, err)
+				}
+				mu.Lock()
+				if err != nil {
+					kinds[globaltable.KindOf(err)]++
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	clients.Wait()
+	f.must(f.Write(background, put(tableA, "shared", "last"))) // no latch is left
+	f.must(f.stop())
+	for k := range kinds {
+		if k != globaltable.Unknown && k != globaltable.Unavailable && k != globaltable.LimitExceeded {
+			t.Errorf("an answer of kind %q", k)
+		}
+	}
+	checkStore(t, engine, allRecords)
+	f.must(engine.Close())
 }
 
 // registers is porcupine's model of keys with put, read and put-if-equal.
@@ -267,6 +316,6 @@ func TestLinearizable(t *testing.T) {
 		t.Error("a planted bad read was not found")
 	}
 	f.must(f.stop())
-	checkStore(t, engine, true)
+	checkStore(t, engine, allRecords)
 	f.must(engine.Close())
 }

@@ -35,7 +35,7 @@ func FuzzRemoteBody(f *testing.F) {
 		if applied := g.Position(o.source).Seq == 1; applied != (result == nil) {
 			t.Fatalf("applied: %v, answer: %v", applied, result)
 		}
-		checkStore(t, g.engine, false)
+		checkStore(t, g.engine, someRecords)
 	})
 }
 

@@ -145,7 +145,7 @@ func (w *world) heads() {
 func (w *world) crash() {
 	w.engine = w.engine.Crash(func(unsynced int) int { return w.rng.IntN(unsynced + 1) })
 	w.boot()
-	checkStore(w.t, w.engine, false)
+	checkStore(w.t, w.engine, someRecords)
 	if now := w.f.cfg.Clock.Now(); now <= w.last {
 		w.t.Fatalf("the clock gives %s after a crash, %s had been promised", now, w.last)
 	}
@@ -215,7 +215,7 @@ func (w *world) check() {
 	if err != nil || seen != live {
 		w.t.Fatalf("%d items scanned, want %d, %v", seen, live, err)
 	}
-	checkStore(w.t, w.engine, false)
+	checkStore(w.t, w.engine, someRecords)
 }
 
 // TestModel: random writes, transactions, remote changes, trims and crashes against a naive map. The same seed does the same.

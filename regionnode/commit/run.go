@@ -83,7 +83,8 @@ func (s *Shard) build() (g *group, closed bool) {
 	g = &group{subs: make([]*submission, 0, len(taken))}
 	for _, sub := range taken {
 		if !sub.state.CompareAndSwap(stateQueued, stateTaken) {
-			s.recycle(sub) // its caller took it back, and its latches
+			s.latches.release(sub.hashes) // its caller took it back, and has gone
+			s.recycle(sub)
 			continue
 		}
 		g.subs = append(g.subs, sub)
@@ -115,6 +116,7 @@ func (s *Shard) buildGroup(g *group) error {
 	}
 	s.core.seal(g)
 	s.started.Store(g.number)
+	g.tried = true
 	return s.core.apply(g)
 }
 
@@ -160,8 +162,8 @@ func (s *Shard) sync(g *group) {
 func (s *Shard) answerFailed(g *group, cause error) {
 	for _, sub := range g.subs {
 		kind := globaltable.Unknown
-		if sub.err != nil {
-			kind = globaltable.Unavailable // refused, but for a reason that may not be durable
+		if sub.err != nil || !g.tried {
+			kind = globaltable.Unavailable // not done; the reason of a refusal may not be durable
 		}
 		s.answer(sub, errFailed(kind, cause))
 	}

@@ -200,17 +200,14 @@ func (s *Shard) plan(sub *submission, w *Write) (writes bool, err error) {
 	if err := sub.read(s.cfg.Engine); err != nil {
 		return false, err
 	}
-	var one [1]Current
-	current := one[:0]
 	for i := range sub.keys {
-		k := &sub.keys[i]
-		c, err := currentOf(k.current)
+		c, err := currentOf(sub.keys[i].current)
 		if err != nil {
 			return false, err
 		}
-		current = append(current, c)
+		sub.current = append(sub.current, c)
 	}
-	if sub.ops, err = w.Plan(current); err != nil {
+	if sub.ops, err = w.Plan(sub.current); err != nil {
 		return false, err
 	}
 	if len(sub.ops) != len(sub.keys) {
@@ -251,7 +248,8 @@ func currentOf(record []byte) (Current, error) {
 	return Current{Record: record, Item: it}, nil
 }
 
-// submit queues sub and waits for its answer. sub is recycled, and its latches are released, in every case.
+// submit queues sub and waits for its answer. In every case sub is recycled and its latches are released, by whoever has it last: it is not touched
+// any more after it was given up.
 func (s *Shard) submit(ctx context.Context, sub *submission) (result RemoteResult, err error) {
 	if err := s.queue.push(ctx, sub); err != nil {
 		s.latches.release(sub.hashes)
@@ -262,7 +260,6 @@ func (s *Shard) submit(ctx context.Context, sub *submission) (result RemoteResul
 	case err = <-sub.done:
 	case <-ctx.Done():
 		if sub.state.CompareAndSwap(stateQueued, stateCancelled) {
-			s.latches.release(sub.hashes)
 			return RemoteResult{}, errInterrupted(ctx, globaltable.Unavailable)
 		}
 		if sub.state.CompareAndSwap(stateTaken, stateAbandoned) {

@@ -35,7 +35,7 @@ func TestWriteAndRead(t *testing.T) {
 	if len(f.log) != 4 {
 		t.Fatalf("%d entries reached the outbox, want 4", len(f.log))
 	}
-	checkStore(t, f.engine, true)
+	checkStore(t, f.engine, allRecords)
 }
 
 func TestPlanSeesTheNewestStateAndMayRefuse(t *testing.T) {
@@ -82,7 +82,7 @@ func TestTransactionIsOneEntryForEachPlacement(t *testing.T) {
 	if len(stamps) != 3 {
 		t.Fatalf("%d changes, want 3", len(stamps))
 	}
-	checkStore(t, f.engine, true)
+	checkStore(t, f.engine, allRecords)
 }
 
 func TestWrongWrites(t *testing.T) {
@@ -109,7 +109,7 @@ func TestWrongWrites(t *testing.T) {
 	expectKind(t, f.Get(background, Key{tableA, nil}, func(Current) error { return nil }), globaltable.Invalid)
 	f.must(f.Write(background, put(tableA, "k", "v"))) // nothing is left latched
 	f.must(f.stop())
-	checkStore(t, f.engine, true)
+	checkStore(t, f.engine, allRecords)
 }
 
 func TestScan(t *testing.T) {
@@ -407,5 +407,5 @@ func TestClockNeverRunsBack(t *testing.T) {
 	if got := f.log[len(f.log)-1].Last; got <= last {
 		t.Fatalf("a stamp of %s after %s had been promised", got, last)
 	}
-	checkStore(t, f.engine, true)
+	checkStore(t, f.engine, allRecords)
 }

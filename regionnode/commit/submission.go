@@ -15,7 +15,7 @@ import (
 const (
 	stateQueued    = iota // the caller may take it back
 	stateTaken            // in a group: the sequencer reads the caller's memory while it holds buildMu
-	stateCancelled        // taken back; the sequencer recycles it when it meets it
+	stateCancelled        // taken back; the sequencer releases and recycles it when it meets it
 	stateAbandoned        // the caller has gone with an unknown outcome; who answers recycles it
 	stateAnswered
 )
@@ -41,6 +41,7 @@ type submission struct {
 	arena     []byte // memory of keys' views, unless it has grown since
 	err       error  // of this submission alone; its group goes on
 
+	current     []Current       // kindWrite: what the plan is given
 	ops         [][]conflict.Op // kindWrite: for each key; the caller's memory
 	transaction bool
 
@@ -95,10 +96,10 @@ func (s *Shard) recycle(sub *submission) {
 	}
 	clear(sub.keys)
 	clear(sub.parts)
-	done, hashes, keys, arena, parts := sub.done, sub.hashes[:0], sub.keys[:0], sub.arena[:0], sub.parts[:0]
+	clear(sub.current)
+	sub.hashes, sub.keys, sub.arena, sub.parts, sub.current = sub.hashes[:0], sub.keys[:0], sub.arena[:0], sub.parts[:0], sub.current[:0]
 	sub.kind, sub.notify, sub.exclusive, sub.bytes, sub.err = 0, nil, false, 0, nil
 	sub.ops, sub.transaction, sub.remote, sub.result, sub.control = nil, false, nil, RemoteResult{}, nil
-	sub.done, sub.hashes, sub.keys, sub.arena, sub.parts = done, hashes, keys, arena, parts
 	sub.state.Store(stateQueued)
 	s.pool.Put(sub)
 }
