@@ -31,7 +31,7 @@ func demoCommand(s Streams) *ucli.Command {
 		Usage: "watch three regions take writes, merge, lose a link and converge",
 		Description: "Starts a world as `concordat dev` does, with links of 40, 60 and 90 ms, and needs under two minutes. The exit status is 1 if\n" +
 			"anything is lost or does not converge. With --output json the report goes to standard output and the story to standard error.",
-		Flags: append(worldFlags(), logLevelFlag("error"),
+		Flags: append(worldFlags(), logLevelFlag("disabled"),
 			&ucli.BoolFlag{Name: "keep", Usage: "leave the world running at the end, until Ctrl-C"}),
 		Action: func(c *ucli.Context) error { return runDemo(c, s) },
 	}

@@ -113,7 +113,7 @@ func tellReady(c *ucli.Context, w io.Writer, file string, r world.Ready) error {
 
 // firstSteps shows how to use the world with the AWS CLI.
 func firstSteps(r world.Ready) string {
-	return fmt.Sprintf("  export AWS_ACCESS_KEY_ID=dev AWS_SECRET_ACCESS_KEY=dev AWS_REGION=%s\n"+
+	return fmt.Sprintf("  export AWS_ACCESS_KEY_ID=dev AWS_SECRET_ACCESS_KEY=dev AWS_DEFAULT_REGION=%s\n"+
 		"  aws dynamodb list-tables --endpoint-url %s\n"+
 		"  concordat status --admin %s\n", r.Regions[0].Name, r.Regions[0].DynamoDB, r.Regions[0].Admin)
 }

@@ -25,6 +25,9 @@ func (s *story) cut(ctx context.Context) error {
 		return err
 	}
 	s.say("Both sides go on: %d writes in %s, %d in %s, %d of the keys on both sides", cutWrites+cutContests, inside.region, cutWrites+cutContests, outside.region, cutContests)
+	if err := pause(ctx, time.Until(cutAt.Add(cutFor))); err != nil {
+		return err
+	}
 	if err := s.apart(ctx, inside, outside); err != nil {
 		return err
 	}

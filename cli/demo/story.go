@@ -12,15 +12,17 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+	"github.com/aws/smithy-go"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/concordat-db/concordat/cli/demodata"
 )
 
 const (
-	loaders     = 8   // batches under way in each region
-	cutWrites   = 200 // new items on each side of the cut
-	cutContests = 50  // keys written on both sides
+	loaders     = 8               // batches under way in each region
+	cutWrites   = 200             // new items on each side of the cut
+	cutContests = 50              // keys written on both sides
+	cutFor      = 5 * time.Second // long enough for every request and heartbeat under way to fail
 )
 
 // demoCountry is the partition of the items that are no places. No country has this code.
@@ -112,12 +114,8 @@ func (s *story) table(ctx context.Context) error {
 	}
 	s.say("CreateTable %s in %s", TableName, home.region)
 	for i, c := range s.clients[1:] {
-		_, err := home.db.UpdateTable(ctx, &dynamodb.UpdateTableInput{
-			TableName:      aws.String(TableName),
-			ReplicaUpdates: []types.ReplicationGroupUpdate{{Create: &types.CreateReplicationGroupMemberAction{RegionName: aws.String(c.region)}}},
-		})
-		if err != nil {
-			return fmt.Errorf("add replica %s: %w", c.region, err)
+		if err := s.addReplica(ctx, home, c.region); err != nil {
+			return err
 		}
 		if err := s.active(ctx, home, i+1); err != nil {
 			return err
@@ -130,6 +128,25 @@ func (s *story) table(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// addReplica waits while the owner of the table has not heard from every region since its start: it says so with a 503.
+func (s *story) addReplica(ctx context.Context, home *client, region string) error {
+	return s.patient(ctx, home.region+": add replica "+region, func(ctx context.Context) error {
+		for {
+			_, err := home.db.UpdateTable(ctx, &dynamodb.UpdateTableInput{
+				TableName:      aws.String(TableName),
+				ReplicaUpdates: []types.ReplicationGroupUpdate{{Create: &types.CreateReplicationGroupMemberAction{RegionName: aws.String(region)}}},
+			})
+			var answer smithy.APIError
+			if err == nil || !errors.As(err, &answer) || answer.ErrorCode() != "ServiceUnavailableException" {
+				return err
+			}
+			if paused := pause(ctx, 10*poll); paused != nil {
+				return errors.Join(err, paused)
+			}
+		}
+	})
 }
 
 // active waits until the region shows the table and that many replicas in other regions as ACTIVE.

@@ -47,8 +47,8 @@ type LinkStats struct {
 // order. What is under way is bounded in bytes (DefaultWindow); at the bound the reader stops, and TCP slows the sender.
 //
 // A cut link is silent, as a network that drops packets is: connections stay open, nothing arrives, new connections get no
-// answer. What was under way is delivered after the healing, as TCP would send it again. So software on both sides has to notice
-// the silence by itself; a reset would tell it.
+// answer. So software on both sides has to notice the silence by itself; a reset would tell it. What was under way is sent
+// again at the moment of the healing, as TCP would do, and so arrives the delay after it.
 //
 // The handshake is not delayed: the kernel accepts at once. The target sees the connection after the delay.
 //
@@ -156,7 +156,7 @@ func (l *Link) carry(ctx context.Context, near net.Conn, dial func(context.Conte
 		}
 	})
 
-	if !sleepUntil(ctx, time.Now().Add(l.delay.Out)) || !l.gate.pass(ctx) {
+	if !l.gate.await(ctx, time.Now().Add(l.delay.Out), l.delay.Out) {
 		return
 	}
 	far, err := dial(ctx)
@@ -233,7 +233,7 @@ func (q *line) drain(ctx context.Context, dst, src net.Conn, g *gate, delivered 
 	defer close(q.gone)
 	for {
 		c, ok := q.next(ctx)
-		if !ok || !sleepUntil(ctx, c.due) || !g.pass(ctx) {
+		if !ok || !g.await(ctx, c.due, q.delay) {
 			return
 		}
 		switch {
@@ -315,9 +315,10 @@ func notify(c chan struct{}) {
 
 // gate lets everything pass or holds everything back. It is made by newGate and not copied.
 type gate struct {
-	mu   sync.Mutex
-	way  chan struct{} // closed while the gate is open
-	held bool
+	mu     sync.Mutex
+	way    chan struct{} // closed while the gate is open
+	held   bool
+	healed time.Time // when it was last opened; zero: never shut
 }
 
 func newGate() *gate {
@@ -339,7 +340,7 @@ func (g *gate) open() {
 	defer g.mu.Unlock()
 	if g.held {
 		close(g.way)
-		g.held = false
+		g.held, g.healed = false, time.Now()
 	}
 }
 
@@ -349,19 +350,29 @@ func (g *gate) isShut() bool {
 	return g.held
 }
 
-// pass waits until the gate is open. It reports false when ctx is done first.
-func (g *gate) pass(ctx context.Context) bool {
+// await returns when what is due at due may arrive: then, or the delay after the last healing, whichever is later, and never
+// while the gate is shut. It reports false when ctx is done first.
+func (g *gate) await(ctx context.Context, due time.Time, delay time.Duration) bool {
 	for {
 		g.mu.Lock()
-		way := g.way
+		way, again := g.way, g.healed.Add(delay)
 		g.mu.Unlock()
+		if again.After(due) {
+			due = again
+		}
 		select {
 		case <-way:
-			if !g.isShut() {
-				return true
-			}
 		case <-ctx.Done():
 			return false
+		}
+		if !sleepUntil(ctx, due) {
+			return false
+		}
+		g.mu.Lock()
+		pass := !g.held && !g.healed.Add(delay).After(due)
+		g.mu.Unlock()
+		if pass {
+			return true
 		}
 	}
 }

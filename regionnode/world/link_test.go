@@ -132,7 +132,17 @@ func TestLinkCutIsSilentAndHealDelivers(t *testing.T) {
 		}
 		l.Heal()
 		l.Heal()
+		start := time.Now()
 		receive(t, far, "under way after")
+		if d := time.Since(start); d != 40*time.Millisecond {
+			t.Errorf("what a cut held back was there %v after the healing, want one delay", d)
+		}
+		start = time.Now()
+		send(t, near, "later")
+		receive(t, far, "later")
+		if d := time.Since(start); d != 40*time.Millisecond {
+			t.Errorf("after the healing a message took %v", d)
+		}
 	})
 }
 
