@@ -32,7 +32,12 @@ type exception struct {
 	cause error
 }
 
-func (e *exception) Error() string { return e.name + ": " + e.message }
+func (e *exception) Error() string {
+	if e.cause != nil {
+		return e.name + ": " + e.cause.Error()
+	}
+	return e.name + ": " + e.message
+}
 
 func (e *exception) Unwrap() error { return e.cause }
 

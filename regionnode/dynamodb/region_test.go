@@ -28,7 +28,9 @@ import (
 
 func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m,
-		// fasthttp's own: one goroutine for the process writes the date, one for each server ends when it wakes, up to ten seconds after the server.
+		// fasthttp's own: one goroutine for the process writes the date; one for each server, and one for each client of a benchmark, ends when
+		// it wakes, up to ten seconds later.
+		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*HostClient).connsCleaner"),
 		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.updateServerDate.func1"),
 		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*workerPool).Start.func2"))
 }

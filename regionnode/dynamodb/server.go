@@ -132,7 +132,7 @@ func New(c Config) (*Server, error) {
 }
 
 // Serve answers requests on ln until ctx is done, then takes no more, waits for those in work, at most the drain time, and returns nil. It
-// closes ln, and returns an error when ln fails. It is called once.
+// closes ln. When ln fails it stops likewise and returns the error. It is called once.
 func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	defer s.cancel()
 	h := &fasthttp.Server{
@@ -155,26 +155,36 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	}
 	done := make(chan error, 1)
 	go func() { done <- h.Serve(ln) }()
+	var failed error
 	select {
 	case err := <-done:
-		return fmt.Errorf("dynamodb: listener of %s: %w", s.config.Region, err)
+		failed = fmt.Errorf("dynamodb: listener of %s: %w", s.config.Region, err)
+		done <- nil
 	case <-ctx.Done():
 	}
+	err := s.stop(h)
+	// When ctx was done before fasthttp knew the listener, nothing has closed it; otherwise this is an error that says nothing.
+	_ = ln.Close()
+	<-done
+	if err != nil {
+		err = fmt.Errorf("dynamodb: stop %s: %w", s.config.Region, err)
+	}
+	return errors.Join(failed, err)
+}
+
+// stop ends the connections: idle ones at once, others after their request.
+func (s *Server) stop(h *fasthttp.Server) error {
 	drain, stop := context.WithTimeout(context.Background(), s.config.DrainTimeout)
 	defer stop()
 	err := h.ShutdownWithContext(drain)
-	if errors.Is(err, context.DeadlineExceeded) {
-		// Cancelled requests answer at once; what remains then is a client that does not read, and the write timeout ends it.
-		s.cancel()
-		last, stop := context.WithTimeout(context.Background(), s.config.WriteTimeout+time.Second)
-		defer stop()
-		err = h.ShutdownWithContext(last)
+	if !errors.Is(err, context.DeadlineExceeded) {
+		return err
 	}
-	<-done
-	if err != nil {
-		return fmt.Errorf("dynamodb: stop %s: %w", s.config.Region, err)
-	}
-	return nil
+	// Cancelled requests answer at once; what remains then is a client that does not read, and the write timeout ends it.
+	s.cancel()
+	last, stop := context.WithTimeout(context.Background(), s.config.WriteTimeout+time.Second)
+	defer stop()
+	return h.ShutdownWithContext(last)
 }
 
 // silent drops fasthttp's log: its lines are about clients' connections and may quote requests.

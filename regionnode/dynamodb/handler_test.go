@@ -1,0 +1,359 @@
+package dynamodb
+
+// Tests that need the handler without a connection: fuzzing and benchmarks.
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/valyala/fasthttp"
+	"github.com/valyala/fastjson"
+
+	"github.com/concordat-db/concordat/conflict/hlc"
+	"github.com/concordat-db/concordat/globaltable"
+	"github.com/concordat-db/concordat/globaltable/catalog"
+	"github.com/concordat-db/concordat/globaltable/item"
+	"github.com/concordat-db/concordat/regionnode/auth"
+	"github.com/concordat-db/concordat/regionnode/commit"
+	"github.com/concordat-db/concordat/regionnode/store"
+)
+
+// one is a view with one table.
+type one struct{ table *globaltable.Table }
+
+func (o one) Lookup(name string) (*globaltable.Table, bool) { return o.table, name == o.table.Name }
+func (o one) Names(after string, limit int) (names []string, more bool) {
+	if limit > 0 && after < o.table.Name {
+		names = append(names, o.table.Name)
+	}
+	return names, false
+}
+
+// planner is a shard that plans writes and keeps nothing, to measure the handler alone.
+type planner struct {
+	Shard
+	current item.Item
+}
+
+func (p planner) Write(_ context.Context, w *commit.Write) error {
+	_, err := w.Plan([]commit.Current{{Item: p.current}})
+	return err
+}
+
+func (p planner) Get(_ context.Context, _ commit.Key, f func(commit.Current) error) error {
+	return f(commit.Current{Item: p.current})
+}
+
+// fixed is a control plane that makes nothing: it answers what it is told.
+type fixed struct{ table *globaltable.Table }
+
+func (f fixed) CreateTable(context.Context, catalog.Spec) (*globaltable.Table, error) {
+	return f.table, nil
+}
+func (f fixed) UpdateTable(context.Context, string, catalog.Change) (*globaltable.Table, error) {
+	return f.table, nil
+}
+func (f fixed) DeleteTable(context.Context, string) (*globaltable.Table, error) { return f.table, nil }
+func (f fixed) DescribeTable(string) (*globaltable.Table, error)                { return f.table, nil }
+
+// placed is the catalog of a shard with one table in one region.
+type placed struct{ table *globaltable.Table }
+
+func (p placed) Place(table globaltable.TableID, _ []byte) (globaltable.Placement, globaltable.LaneID, globaltable.Version, bool) {
+	pl := globaltable.NewPlacement(1)
+	return pl, pl.Lane(), p.table.Version, table == p.table.ID
+}
+func (p placed) Admits(globaltable.TableID, []byte) bool { return false }
+func (p placed) Prepare([]item.Item, func(globaltable.TableID) bool) ([]store.KV, func(), error) {
+	return nil, nil, nil
+}
+
+// direct is a server whose handler is called without a connection.
+type direct struct {
+	*Server
+	fast *fasthttp.Server
+}
+
+func newDirect(t testing.TB, signed bool) *direct {
+	t.Helper()
+	table := &globaltable.Table{ID: 99, Name: "people", Owner: 1, Version: globaltable.MakeVersion(1, 1), CreatedAt: 1,
+		KeySchema: globaltable.KeySchema{Partition: globaltable.KeyAttribute{Name: "pk", Type: item.S}},
+		Billing:   globaltable.PayPerRequest, Class: globaltable.ClassStandard,
+		Replicas: []globaltable.Replica{{Region: "eu", Origin: 1, Status: globaltable.Active, Since: globaltable.MakeVersion(1, 1)}}}
+	engine := store.NewMemory()
+	shard, err := commit.Open(commit.Config{Origin: 1, Engine: engine, Clock: hlc.NewClock(time.Now, 0), Catalog: placed{table},
+		Floor: func(globaltable.TableID) hlc.Timestamp { return 0 }, Random: rand.Reader})
+	if err != nil {
+		t.Fatal(err)
+	}
+	verifier, err := auth.NewVerifier(auth.Config{Region: "eu", AcceptAny: !signed, Credentials: func(string) (string, bool) { return "secret", true }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := New(Config{Region: "eu", Origin: 1, Verifier: verifier, Shard: shard, View: func() View { return one{table} }, Control: fixed{table}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- shard.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		s.cancel()
+	})
+	return &direct{Server: s, fast: &fasthttp.Server{}}
+}
+
+// ask calls the handler as fasthttp does, reusing ctx.
+func (d *direct) ask(ctx *fasthttp.RequestCtx, operation string, body *bytes.Reader) {
+	ctx.Request.Header.SetMethod("POST")
+	ctx.Request.Header.SetContentType(contentType)
+	ctx.Request.Header.Set("X-Amz-Target", targetPrefix+operation)
+	ctx.Request.SetBodyStream(body, body.Len())
+	d.handle(ctx)
+}
+
+// FuzzRequest sends any body to any operation: no panic, no answer that is not JSON, no internal error.
+func FuzzRequest(f *testing.F) {
+	d := newDirect(f, false)
+	var names []string
+	for name := range operations() {
+		names = append(names, name)
+	}
+	seeds := []string{
+		`{"TableName":"people","Item":{"pk":{"S":"a"},"n":{"N":"1"}},"ReturnValues":"ALL_OLD","ReturnConsumedCapacity":"TOTAL"}`,
+		`{"TableName":"people","Key":{"pk":{"S":"a"}},"ConsistentRead":true,"ReturnConsumedCapacity":"INDEXES"}`,
+		`{"RequestItems":{"people":[{"PutRequest":{"Item":{"pk":{"S":"b"}}}},{"DeleteRequest":{"Key":{"pk":{"S":"a"}}}}]}}`,
+		`{"RequestItems":{"people":{"Keys":[{"pk":{"S":"a"}}],"ConsistentRead":true}}}`,
+		`{"TableName":"people","Limit":1,"Segment":0,"TotalSegments":2,"ExclusiveStartKey":{"pk":{"S":"a"}},"Select":"COUNT"}`,
+		`{"TableName":"other","AttributeDefinitions":[{"AttributeName":"a","AttributeType":"S"}],"KeySchema":[{"AttributeName":"a","KeyType":"HASH"}],"BillingMode":"PAY_PER_REQUEST","Tags":[{"Key":"a","Value":"b"}]}`,
+		`{"TableName":"people","ReplicaUpdates":[{"Create":{"RegionName":"us"}},{"Delete":{"RegionName":"x"}}],"ProvisionedThroughput":{"ReadCapacityUnits":1e400,"WriteCapacityUnits":-0.5}}`,
+		`{"ExclusiveStartTableName":"abc","Limit":3}`, `{`, `null`, `{"TableName":{"a":[]},"TableName":null}`,
+	}
+	for _, s := range seeds {
+		for i := range names {
+			f.Add(uint8(i), []byte(s))
+		}
+	}
+	f.Fuzz(func(t *testing.T, operation uint8, body []byte) {
+		var ctx fasthttp.RequestCtx
+		name := names[int(operation)%len(names)]
+		d.ask(&ctx, name, bytes.NewReader(body))
+		if status := ctx.Response.StatusCode(); status != 200 && status != 400 {
+			t.Fatalf("%s %q: %d %s", name, body, status, ctx.Response.Body())
+		}
+		if !json.Valid(ctx.Response.Body()) {
+			t.Fatalf("%s %q: answered %q", name, body, ctx.Response.Body())
+		}
+	})
+}
+
+func TestDescriptionIsComplete(t *testing.T) {
+	d := newDirect(t, false)
+	d.config.Control = fixed{&globaltable.Table{ID: 0x0123456789abcdef, Name: "people", CreatedAt: 1_700_000_000_123,
+		KeySchema: globaltable.KeySchema{Partition: globaltable.KeyAttribute{Name: "p\"k", Type: item.S}, Sort: &globaltable.KeyAttribute{Name: "sk", Type: item.N}},
+		Billing:   globaltable.PayPerRequest, Class: globaltable.ClassStandard, DeletionProtection: true,
+		Replicas: []globaltable.Replica{
+			{Region: "eu", Origin: 1, Status: globaltable.Active},
+			{Region: "in", Origin: 2, Status: globaltable.CreationFailed, StatusDescription: "the name is taken"},
+			{Region: "us", Origin: 3, Status: globaltable.Creating}}}}
+	var ctx fasthttp.RequestCtx
+	d.ask(&ctx, "DescribeTable", bytes.NewReader([]byte(`{"TableName":"people"}`)))
+	const want = `{"Table":{"AttributeDefinitions":[{"AttributeName":"p\"k","AttributeType":"S"},{"AttributeName":"sk","AttributeType":"N"}],` +
+		`"KeySchema":[{"AttributeName":"p\"k","KeyType":"HASH"},{"AttributeName":"sk","KeyType":"RANGE"}],"TableName":"people","TableStatus":"UPDATING",` +
+		`"CreationDateTime":1700000000.123,"TableArn":"arn:aws:dynamodb:eu:000000000000:table/people","TableId":"01234567-89ab-cdef-0000-000000000000",` +
+		`"ItemCount":0,"TableSizeBytes":0,"ProvisionedThroughput":{"NumberOfDecreasesToday":0,"ReadCapacityUnits":0,"WriteCapacityUnits":0},` +
+		`"BillingModeSummary":{"BillingMode":"PAY_PER_REQUEST","LastUpdateToPayPerRequestDateTime":1700000000.123},"TableClassSummary":{"TableClass":"STANDARD"},` +
+		`"DeletionProtectionEnabled":true,"GlobalTableVersion":"2019.11.21","Replicas":[{"RegionName":"in","ReplicaStatus":"CREATION_FAILED",` +
+		`"ReplicaStatusDescription":"the name is taken"},{"RegionName":"us","ReplicaStatus":"CREATING"}]}}`
+	if got := string(ctx.Response.Body()); got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}
+
+func TestServeEndsWhateverHappensFirst(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done, cancel := context.WithCancel(context.Background())
+	cancel()
+	if err := newDirect(t, false).Serve(done, ln); err != nil {
+		t.Errorf("stopped before it began: %v", err)
+	}
+	// ln is closed now.
+	if err := newDirect(t, false).Serve(t.Context(), ln); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("on a closed listener: %v", err)
+	}
+}
+
+func TestSegmentsDivideAllHashes(t *testing.T) {
+	for _, n := range []uint64{1, 2, 3, 7, 1000, maxSegments} {
+		last := uint64(0)
+		for i := uint64(0); i < n; i++ {
+			h := firstHash(i, n)
+			if i == 0 && h != 0 || i > 0 && h <= last {
+				t.Fatalf("segment %d of %d begins at %x, the one before at %x", i, n, h, last)
+			}
+			last = h
+		}
+	}
+}
+
+const benchSize = 1000
+
+func putBody(key string) string {
+	return `{"TableName":"people","Item":{"pk":{"S":"` + key + `"},"n":{"N":"12345"},"v":{"S":"` + strings.Repeat("v", benchSize) + `"}}}`
+}
+
+// BenchmarkHandler measures the handler without HTTP: alone (parse, plan, answer), and with a commit to the store in memory.
+func BenchmarkHandler(b *testing.B) {
+	put := []byte(putBody("a"))
+	get := []byte(`{"TableName":"people","Key":{"pk":{"S":"a"}},"ConsistentRead":true}`)
+	for _, kind := range []string{"alone", "commit"} {
+		d := newDirect(b, false)
+		if kind == "alone" {
+			d.config.Shard = planner{d.config.Shard, decode(b, put)}
+		}
+		var ctx fasthttp.RequestCtx
+		d.ask(&ctx, "PutItem", bytes.NewReader(put))
+		for _, c := range []struct {
+			operation string
+			body      []byte
+		}{{"PutItem", put}, {"GetItem", get}} {
+			b.Run(c.operation+"/"+kind, func(b *testing.B) {
+				r := bytes.NewReader(c.body)
+				b.ReportAllocs()
+				for b.Loop() {
+					ctx.Request.Reset()
+					ctx.Response.Reset()
+					r.Reset(c.body)
+					d.ask(&ctx, c.operation, r)
+					if ctx.Response.StatusCode() != 200 {
+						b.Fatal(string(ctx.Response.Body()))
+					}
+				}
+			})
+		}
+	}
+}
+
+// decode returns the item of a PutItem.
+func decode(t testing.TB, body []byte) item.Item {
+	t.Helper()
+	v, err := fastjson.ParseBytes(body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	it, err := item.DecodeItemJSON(nil, v.Get("Item"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return it
+}
+
+// TestAllocations keeps the hot path from growing garbage: the handler's part, without the shard.
+func TestAllocations(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector allocates")
+	}
+	put := []byte(putBody("a"))
+	d := newDirect(t, false)
+	d.config.Shard = planner{d.config.Shard, decode(t, put)}
+	var ctx fasthttp.RequestCtx
+	r := bytes.NewReader(nil)
+	for operation, body := range map[string][]byte{
+		"PutItem":    put,
+		"GetItem":    []byte(`{"TableName":"people","Key":{"pk":{"S":"a"}},"ReturnConsumedCapacity":"TOTAL"}`),
+		"DeleteItem": []byte(`{"TableName":"people","Key":{"pk":{"S":"a"}},"ReturnValues":"ALL_OLD"}`),
+	} {
+		n := testing.AllocsPerRun(200, func() {
+			ctx.Request.Reset()
+			ctx.Response.Reset()
+			r.Reset(body)
+			d.ask(&ctx, operation, r)
+		})
+		if ctx.Response.StatusCode() != 200 || n > 5 {
+			t.Errorf("%s: %d, %v allocations", operation, ctx.Response.StatusCode(), n)
+		}
+	}
+}
+
+// BenchmarkHTTP measures the same through loopback with 32 connections in parallel, client included, beside a bare echo of a body as large.
+func BenchmarkHTTP(b *testing.B) {
+	d := newDirect(b, false)
+	ctx, cancel := context.WithCancel(context.Background())
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- d.Serve(ctx, ln) }()
+	echo := &fasthttp.Server{Handler: func(ctx *fasthttp.RequestCtx) { ctx.Response.SetBody(ctx.Request.Body()) }, NoDefaultServerHeader: true}
+	echoLn, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	echoed := make(chan error, 1)
+	go func() { echoed <- echo.Serve(echoLn) }()
+	client := &fasthttp.Client{MaxConnsPerHost: 64, Dial: func(addr string) (net.Conn, error) { return net.Dial("tcp", addr) }}
+	b.Cleanup(func() {
+		client.CloseIdleConnections()
+		cancel()
+		if err := <-served; err != nil {
+			b.Error(err)
+		}
+		if err := echo.Shutdown(); err != nil {
+			b.Error(err)
+		}
+		<-echoed
+	})
+	put := []byte(putBody("a"))
+	for _, c := range []struct {
+		name, addr, operation string
+		body                  []byte
+	}{
+		{"Echo", echoLn.Addr().String(), "PutItem", put},
+		{"PutItem", ln.Addr().String(), "PutItem", put},
+		{"GetItem", ln.Addr().String(), "GetItem", []byte(`{"TableName":"people","Key":{"pk":{"S":"a"}}}`)},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			b.ReportAllocs()
+			b.SetParallelism(16)
+			var once sync.Once
+			var clients atomic.Int64
+			b.RunParallel(func(pb *testing.PB) {
+				// Each client has a key of its own: writes of one key wait for each other.
+				body := bytes.Replace(c.body, []byte(`{"S":"a"}`), fmt.Appendf(nil, `{"S":"%d"}`, clients.Add(1)), 1)
+				req, res := fasthttp.AcquireRequest(), fasthttp.AcquireResponse()
+				defer fasthttp.ReleaseRequest(req)
+				defer fasthttp.ReleaseResponse(res)
+				for pb.Next() {
+					req.Reset()
+					req.SetRequestURI("http://" + c.addr + "/")
+					req.Header.SetMethod("POST")
+					req.Header.SetContentType(contentType)
+					req.Header.Set("X-Amz-Target", targetPrefix+c.operation)
+					req.SetBodyRaw(body)
+					if err := client.Do(req, res); err != nil || res.StatusCode() != 200 {
+						once.Do(func() { b.Error(fmt.Sprint(err, res.StatusCode(), string(res.Body()))) })
+						return
+					}
+				}
+			})
+		})
+	}
+}
