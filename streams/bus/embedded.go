@@ -6,7 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
+	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -76,6 +79,9 @@ func StartEmbedded(ctx context.Context, cfg EmbeddedConfig) (*Embedded, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := dropLanes(cfg.Dir); err != nil {
+		return nil, fault(err)
+	}
 	srv, err := server.NewServer(opts)
 	if err != nil {
 		return nil, fault(err)
@@ -103,6 +109,21 @@ func StartEmbedded(ctx context.Context, cfg EmbeddedConfig) (*Embedded, error) {
 		return nil, fault(err)
 	}
 	return &Embedded{jetHome: home, server: srv}, nil
+}
+
+// dropLanes removes the files of all lanes' streams. Owners refill lanes after each start anyway, but between the server's start and that a peer
+// could fetch from what a rolled-back directory brings back.
+func dropLanes(dir string) error {
+	lanes, err := filepath.Glob(filepath.Join(dir, server.JetStreamStoreDir, "*", "streams", streamPrefix+"*"))
+	if err != nil {
+		return err
+	}
+	for _, lane := range lanes {
+		if err := os.RemoveAll(lane); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // serverOptions gives the accounts by the text that operators of external clusters install, so that there is one definition of them.
@@ -182,7 +203,17 @@ type serverLog struct{ log zerolog.Logger }
 
 func (l serverLog) Noticef(format string, v ...any) { l.log.Debug().Msgf(format, v...) }
 func (l serverLog) Warnf(format string, v ...any)   { l.log.Warn().Msgf(format, v...) }
-func (l serverLog) Errorf(format string, v ...any)  { l.log.Error().Msgf(format, v...) }
+
+// Errorf demotes permission violations: every peer provokes some at each connection, when it probes that its own credential can do no more than
+// it should. A refusal is the accounts at work; what a peer may not do is not done, whoever tries it.
+func (l serverLog) Errorf(format string, v ...any) {
+	level := zerolog.ErrorLevel
+	if strings.Contains(format, "Violation") {
+		level = zerolog.DebugLevel
+	}
+	l.log.WithLevel(level).Msgf(format, v...)
+}
+
 func (l serverLog) Fatalf(format string, v ...any) {
 	l.log.Error().Bool("fatal", true).Msgf(format, v...)
 }
