@@ -49,8 +49,8 @@ func (n *Node) watchDisk(ctx context.Context) error {
 	ticker := time.NewTicker(time.Second)
 	defer ticker.Stop()
 	dog, err := store.NewWatchdog(store.WatchdogConfig{Dir: n.cfg.DataDir, Ticks: ticker.C, MinFreeBytes: int64(n.cfg.Limits.FreeBytes), MinFreePercent: -1,
+		Seen: func(d store.DiskSpace) { n.metrics.DiskFree(d.FreeBytes) },
 		Changed: func(d store.DiskSpace) {
-			n.metrics.DiskFree(d.FreeBytes)
 			if d.Low {
 				n.refuse(refusedDisk, d.Message())
 			} else {

@@ -17,7 +17,8 @@ import (
 // Version is the program's version, set when it is built.
 var Version = "dev"
 
-// lately is how long ago a change may have come for its pair of regions to be called live.
+// lately is how long ago a change may have come for its pair of regions to be called live, and how long one that is behind may stand still before it is
+// called stalled.
 const lately = 10 * time.Second
 
 // Status returns what the node knows of itself, its tables and its peers.
@@ -103,7 +104,7 @@ func (n *Node) pairs(now time.Time) []admin.Pair {
 				p.WatermarkAgeMillis = ageMillis(now, mark)
 			}
 			if to.Origin == self.Origin {
-				n.describe(&p, n.inboxes[from.Origin].Status(), now)
+				describe(&p, n.inboxes[from.Origin].Status(), now)
 			}
 			out = append(out, p)
 		}
@@ -117,7 +118,7 @@ func ageMillis(now time.Time, t hlc.Timestamp) *float64 {
 }
 
 // describe tells idle from live, and catching up from stalled.
-func (n *Node) describe(p *admin.Pair, s inbox.Status, now time.Time) {
+func describe(p *admin.Pair, s inbox.Status, now time.Time) {
 	var stops []string
 	for _, l := range s.Lanes {
 		if l.Head > l.Position.Seq {
@@ -138,7 +139,7 @@ func (n *Node) describe(p *admin.Pair, s inbox.Status, now time.Time) {
 	case len(stops) > 0:
 		slices.Sort(stops)
 		p.State, p.Detail = admin.StateStalled, strings.Join(slices.Compact(stops), ", ")
-	case p.BehindEntries > 0 && !recent:
+	case p.BehindEntries > 0 && now.Sub(s.Progress) >= lately:
 		p.State, p.Detail = admin.StateStalled, "nothing has been applied for a while"
 	case p.BehindEntries > 0:
 		p.State = admin.StateCatchingUp

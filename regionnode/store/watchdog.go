@@ -23,6 +23,8 @@ type WatchdogConfig struct {
 	Ticks <-chan time.Time
 	// Changed is called by Run at the first look if space is low, and whenever that changes.
 	Changed func(DiskSpace)
+	// Seen is called by Run at each look, before Changed. May be nil.
+	Seen func(DiskSpace)
 	// MinFreeBytes and MinFreePercent (0 to 99) are the limit: space is low when less than the greater of the two is free. Zero bytes and percent
 	// mean 1 GiB and 5 percent, but on a small disk never more than a quarter of it. A negative value switches one off.
 	MinFreeBytes   int64
@@ -97,6 +99,9 @@ func (w *Watchdog) Run(ctx context.Context) error {
 
 func (w *Watchdog) look() {
 	d := w.measure()
+	if w.c.Seen != nil {
+		w.c.Seen(d)
+	}
 	if d.Low != w.low {
 		w.low = d.Low
 		w.c.Changed(d)

@@ -3,6 +3,7 @@ package store_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -119,6 +120,28 @@ func TestWatchdogLooksAtTicks(t *testing.T) {
 	cancel()
 	if err := <-done; err != nil {
 		t.Fatal(err)
+	}
+}
+
+func TestWatchdogShowsEachLook(t *testing.T) {
+	d := &disk{FS: vfs.NewMem(), total: 100 << 30, free: 50 << 30}
+	var free []uint64
+	changes := 0
+	w, err := store.NewWatchdog(store.WatchdogConfig{Dir: "data", FS: d, Ticks: make(chan time.Time),
+		Seen: func(s store.DiskSpace) { free = append(free, s.FreeBytes) }, Changed: func(store.DiskSpace) { changes++ }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		ctx, cancel := context.WithCancel(context.Background())
+		cancel()
+		if err := w.Run(ctx); err != nil { // one look
+			t.Fatal(err)
+		}
+		d.free -= 10 << 30
+	}
+	if want := []uint64{50 << 30, 40 << 30}; !slices.Equal(free, want) || changes != 0 {
+		t.Errorf("seen %v with %d changes, want %v without any", free, changes, want)
 	}
 }
 

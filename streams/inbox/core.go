@@ -152,6 +152,8 @@ type LanePosition struct {
 	Stop     Stop
 }
 
+func (p LanePosition) behind() bool { return p.Head > p.Position.Seq }
+
 // Incarnation returns the origin's incarnation as known here.
 func (c *Core) Incarnation() globaltable.Incarnation { return c.incarnation }
 

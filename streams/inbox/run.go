@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -113,6 +114,7 @@ type Status struct {
 	Heard     time.Time     // last heartbeat
 	Lag       time.Duration // from the stamp of the newest change of the batch applied last to its durability here
 	LagAt     time.Time     // when that was
+	Progress  time.Time     // when a batch was last applied, nothing was missing, or the connection was made: what is behind since long stands still
 	Mark      hlc.Timestamp // everything of the origin up to it is durably applied here
 	Lanes     []LanePosition
 }
@@ -198,7 +200,7 @@ func (r *Runner) session(ctx context.Context) error {
 	if f := r.cfg.Events.Connected; f != nil {
 		f(r.cfg.Origin)
 	}
-	r.update(func(s *Status) { s.Connected, s.Error = true, "" })
+	r.update(func(s *Status) { s.Connected, s.Error, s.Progress = true, "", time.Now() })
 	group.Go(s.loop)
 	group.Go(s.heartbeats)
 	err = group.Wait()
@@ -319,7 +321,7 @@ func (s *session) apply(e Effect) error {
 		if reason == Running {
 			now := time.Now()
 			lag := now.Sub(last.Time())
-			s.update(func(st *Status) { st.Lag, st.LagAt = lag, now })
+			s.update(func(st *Status) { st.Lag, st.LagAt, st.Progress = lag, now, now })
 			if f := s.cfg.Events.Applied; f != nil {
 				f(s.cfg.Origin, e.Lane, changes, lag)
 			}
@@ -394,7 +396,12 @@ func (s *session) heartbeats() error {
 		}
 		err = s.report(func() []Effect {
 			effects := s.core.Heartbeat(h)
-			s.update(func(st *Status) { st.Heard, st.Lanes = time.Now(), s.core.Positions() })
+			s.update(func(st *Status) {
+				st.Heard, st.Lanes = time.Now(), s.core.Positions()
+				if !slices.ContainsFunc(st.Lanes, LanePosition.behind) {
+					st.Progress = st.Heard
+				}
+			})
 			return effects
 		})
 		if err != nil {

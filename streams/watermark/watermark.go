@@ -23,8 +23,10 @@ type Row struct {
 	Marks  map[hlc.Origin]hlc.Timestamp `json:"marks"` // by origin; its own is HLC
 }
 
-// maxFrontiers bounds the placements whose frontier is kept.
-const maxFrontiers = 4096
+const (
+	maxFrontiers = 4096 // placements whose frontier is kept
+	maxRegions   = 1024 // rows, and marks in one: rows come from peers
+)
 
 // Matrix holds the newest row of each region.
 type Matrix struct {
@@ -45,12 +47,13 @@ func New() *Matrix {
 	return &Matrix{rows: map[hlc.Origin]Row{}, frontiers: map[globaltable.LaneID]*frontier{}}
 }
 
-// Update takes a row; one older than what is known of its region is ignored, and no mark runs back. The matrix keeps its own copy.
+// Update takes a row; one older than what is known of its region is ignored, as is one of more regions than there can be, and no mark runs back. The
+// matrix keeps its own copy.
 func (m *Matrix) Update(r Row) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	old, known := m.rows[r.Region]
-	if known && r.HLC <= old.HLC {
+	if known && r.HLC <= old.HLC || !known && len(m.rows) >= maxRegions {
 		return
 	}
 	marks := maps.Clone(r.Marks)
@@ -61,6 +64,9 @@ func (m *Matrix) Update(r Row) {
 		marks[o] = max(marks[o], t)
 	}
 	marks[r.Region] = max(marks[r.Region], r.HLC)
+	if len(marks) > maxRegions {
+		return
+	}
 	m.rows[r.Region] = Row{Region: r.Region, HLC: r.HLC, Marks: marks}
 }
 
@@ -78,7 +84,7 @@ func (m *Matrix) Beat(self hlc.Origin, now hlc.Timestamp) {
 	defer m.mu.Unlock()
 	r := m.own(self)
 	if now > r.HLC {
-		r.HLC, r.Marks[self] = now, now
+		r.HLC, r.Marks[self] = now, max(r.Marks[self], now)
 		m.rows[self] = r
 	}
 }
