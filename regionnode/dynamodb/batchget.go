@@ -238,7 +238,7 @@ read:
 	return nil
 }
 
-// appendOne reads one key and appends its item. full says that it would make the answer too large; nothing is appended then.
+// appendOne reads one key and appends its item. full says that it would make the answer too large, or memory too short; nothing is appended then.
 func (c *call) appendOne(key commit.Key, first bool, bytes int) (size int, full bool, err error) {
 	c.read = readSize{}
 	err = c.server.config.Shard.Get(c.server.base, key, func(current commit.Current) error {
@@ -246,7 +246,7 @@ func (c *call) appendOne(key commit.Key, first bool, bytes int) (size int, full 
 			return nil
 		}
 		c.read = readSize{true, current.Item.Size()}
-		if full = bytes > 0 && bytes+c.read.bytes > maxBatchGetBytes; full {
+		if full = bytes > 0 && (bytes+c.read.bytes > maxBatchGetBytes || !c.reserve(int64(c.read.bytes))); full {
 			return nil
 		}
 		if !first {

@@ -25,6 +25,8 @@ type call struct {
 	began     time.Time
 	host      []byte // of the request
 	broken    bool   // a panic went through it: not to be used again
+	heavy     bool   // its parser holds much: not to be used again
+	reserved  int64  // bytes of the server's memory
 
 	signed auth.Request
 	body   []byte
@@ -59,9 +61,11 @@ func newCall(s *Server) *call {
 	return c
 }
 
-// release gives c back to its pool, if it may be used again.
+// release gives back what c has reserved, and c itself to its pool, if it may be used again.
 func (c *call) release() {
-	if c.broken || cap(c.body) > maxKept || cap(c.out) > maxKept || cap(c.item) > maxKept || cap(c.old) > maxKept {
+	c.server.memory.Add(-c.reserved)
+	c.reserved = 0
+	if c.broken || c.heavy || cap(c.body) > maxKept || cap(c.out) > maxKept || cap(c.item) > maxKept || cap(c.old) > maxKept {
 		return
 	}
 	c.server.calls.Put(c)

@@ -19,7 +19,7 @@
 //
 // # Bounds
 //
-// Connections, requests in flight, bytes of request bodies in memory, header bytes, body bytes and all times of waiting have limits in
+// Connections, requests in flight, memory for large requests and answers, header bytes, body bytes and all times of waiting have limits in
 // Config. A request over a limit gets an answer that the SDKs repeat (503), or the connection is closed.
 //
 // # Why fasthttp

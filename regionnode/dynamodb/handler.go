@@ -56,10 +56,7 @@ func (s *Server) answer(ctx *fasthttp.RequestCtx, c *call) (x *exception) {
 			x = internal(internalMessage, fmt.Errorf("panic: %v\n%s", p, debug.Stack()))
 		}
 	}()
-	reserved, err := s.readBody(ctx, c)
-	if reserved > 0 {
-		defer s.bodies.Add(-reserved)
-	}
+	err := s.readBody(ctx, c)
 	if err == nil {
 		err = s.perform(ctx, c)
 	}
@@ -89,6 +86,9 @@ func (s *Server) perform(ctx *fasthttp.RequestCtx, c *call) error {
 	if err := item.CheckJSON(c.body); err != nil {
 		return unreadable()
 	}
+	if !c.reserveTree() {
+		return unavailable(errNoMemory)
+	}
 	root, err := c.parser.ParseBytes(c.body)
 	if err != nil {
 		return unreadable()
@@ -103,24 +103,24 @@ func (s *Server) perform(ctx *fasthttp.RequestCtx, c *call) error {
 // errNotJSON marks requests that are not of this protocol: they get an answer in XML, as DynamoDB gives.
 var errNotJSON = &exception{status: http.StatusNotFound, name: prefixService + "UnknownOperationException", bare: true}
 
-// readBody reads the body into c.body. It returns how many bytes it reserved, to be given back whatever the error.
-func (s *Server) readBody(ctx *fasthttp.RequestCtx, c *call) (reserved int64, err error) {
+// readBody reads the body into c.body.
+func (s *Server) readBody(ctx *fasthttp.RequestCtx, c *call) (err error) {
 	length := ctx.Request.Header.ContentLength()
 	stream := ctx.RequestBodyStream()
 	if stream == nil || length == 0 {
-		return 0, nil
+		return nil
 	}
 	if length > MaxBody {
 		discard(stream)
-		return 0, errTooLarge
+		return errTooLarge
 	}
-	reserved = int64(length)
+	reserve := int64(length)
 	if length < 0 {
-		reserved = MaxBody // chunked: the length shows only at the end
+		reserve = MaxBody // chunked: the length shows only at the end
 	}
-	if s.bodies.Add(reserved) > s.config.MaxBodies {
+	if !c.reserve(reserve) {
 		discard(stream)
-		return reserved, unavailable("Too many large requests are in work at this moment. Nothing was done; a retry may succeed")
+		return unavailable(errNoMemory)
 	}
 	if length > 0 {
 		c.body = sized(c.body, length)
@@ -135,8 +135,10 @@ func (s *Server) readBody(ctx *fasthttp.RequestCtx, c *call) (reserved int64, er
 		ctx.SetConnectionClose()
 		err = unreadable()
 	}
-	return reserved, err
+	return err
 }
+
+const errNoMemory = "Too many large requests are in work at this moment. Nothing was done; a retry may succeed"
 
 // maxDiscarded is how many bytes of a refused body are read, for nothing but that the client gets to reading the answer: a connection closed with
 // unread bytes is reset, and the answer lost.
@@ -177,7 +179,7 @@ func readAll(r io.Reader, b []byte) ([]byte, error) {
 	}
 }
 
-// send fills in the response. The answer's buffer is swapped into it, not copied; c gets the response's old one.
+// send fills in the response and hands it the answer.
 func (s *Server) send(ctx *fasthttp.RequestCtx, c *call, x *exception) {
 	var id [requestIDLen]byte
 	fillRequestID(&id)
@@ -203,7 +205,7 @@ func (s *Server) send(ctx *fasthttp.RequestCtx, c *call, x *exception) {
 	var crc [10]byte
 	h.SetBytesV("x-amzn-RequestId", id[:])
 	h.SetBytesV("x-amz-crc32", appendCRC(crc[:0], c.out))
-	c.out = ctx.Response.SwapBody(c.out)
+	c.hand(&ctx.Response)
 }
 
 // reject answers without a call: there may be none to have.
@@ -252,4 +254,5 @@ func (c *call) reset(began time.Time) {
 	c.operation = nil
 	c.body = c.body[:0]
 	c.out = c.out[:0]
+	c.heavy = false
 }

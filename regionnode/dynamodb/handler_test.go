@@ -3,6 +3,7 @@ package dynamodb
 // Tests that need the handler without a connection: fuzzing and benchmarks.
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/rand"
@@ -181,6 +182,84 @@ func TestDescriptionIsComplete(t *testing.T) {
 		`"ReplicaStatusDescription":"the name is taken"},{"RegionName":"us","ReplicaStatus":"CREATING"}]}}`
 	if got := string(ctx.Response.Body()); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}
+
+// TestScarceMemory leaves room for little: reads answer less, and requests that find no room say so. All is given back.
+func TestScarceMemory(t *testing.T) {
+	d := newDirect(t, false)
+	var ctx fasthttp.RequestCtx
+	ask := func(operation, body string) string {
+		ctx.Request.Reset()
+		ctx.Response.Reset()
+		d.ask(&ctx, operation, bytes.NewReader([]byte(body)))
+		return string(ctx.Response.Body())
+	}
+	keys := make([]string, 4)
+	for i := range keys {
+		keys[i] = fmt.Sprintf(`{"pk":{"S":"%d"}}`, i)
+		if got := ask("PutItem", putBody(fmt.Sprint(i))); got != "{}" {
+			t.Fatal(got)
+		}
+	}
+	const room = 1500 // a request and one item more than the first
+	d.memory.Store(d.config.MaxMemory - room)
+	var page struct {
+		Count            int
+		LastEvaluatedKey any
+		Responses        map[string][]any
+		UnprocessedKeys  map[string]struct{ Keys []any }
+	}
+	if err := json.Unmarshal([]byte(ask("Scan", `{"TableName":"people"}`)), &page); err != nil || page.Count != 2 || page.LastEvaluatedKey == nil {
+		t.Errorf("scan: %+v, %v", page, err)
+	}
+	if err := json.Unmarshal([]byte(ask("BatchGetItem", `{"RequestItems":{"people":{"Keys":[`+strings.Join(keys, ",")+`]}}}`)), &page); err != nil ||
+		len(page.Responses["people"]) != 2 || len(page.UnprocessedKeys["people"].Keys) != 2 {
+		t.Errorf("batch: %+v, %v", page, err)
+	}
+	large := strings.Repeat(" ", room) + `{"TableName":"people"}`
+	if got := ask("Scan", large); ctx.Response.StatusCode() != 503 {
+		t.Errorf("a large body: %d %s", ctx.Response.StatusCode(), got)
+	}
+	d.memory.Store(d.config.MaxMemory - 20_000)
+	dense := `{"TableName":"people","Unknown":[` + strings.Repeat("[],", 4000) + `1]}`
+	if got := ask("Scan", dense); ctx.Response.StatusCode() != 503 {
+		t.Errorf("a dense body: %d %.80s", ctx.Response.StatusCode(), got)
+	}
+	d.memory.Add(20_000 - d.config.MaxMemory)
+	if got := ask("Scan", dense); ctx.Response.StatusCode() != 200 {
+		t.Errorf("the same with room: %d %.80s", ctx.Response.StatusCode(), got)
+	}
+	if left := d.memory.Load(); left != 0 {
+		t.Errorf("%d bytes were not given back", left)
+	}
+}
+
+// TestLongAnswersHoldTheirMemory until they are written.
+func TestLongAnswersHoldTheirMemory(t *testing.T) {
+	d := newDirect(t, false)
+	var ctx fasthttp.RequestCtx
+	for i := range 400 {
+		ctx.Request.Reset()
+		d.ask(&ctx, "PutItem", bytes.NewReader([]byte(putBody(fmt.Sprint(i)))))
+	}
+	ctx.Request.Reset()
+	ctx.Response.Reset()
+	d.ask(&ctx, "Scan", bytes.NewReader([]byte(`{"TableName":"people"}`)))
+	size := int64(ctx.Response.Header.ContentLength())
+	if size <= maxKept || d.memory.Load() != size {
+		t.Errorf("an answer of %d bytes holds %d", size, d.memory.Load())
+	}
+	var wire bytes.Buffer
+	w := bufio.NewWriter(&wire)
+	if err := ctx.Response.Write(w); err != nil {
+		t.Fatal(err)
+	}
+	if left := d.memory.Load(); left != 0 {
+		t.Errorf("%d bytes were not given back", left)
+	}
+	if w.Flush() != nil || !bytes.Contains(wire.Bytes(), []byte(`"Count":400,"ScannedCount":400}`)) {
+		t.Error("the answer is not whole")
 	}
 }
 

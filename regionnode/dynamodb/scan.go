@@ -174,7 +174,7 @@ func (c *call) answerScan(r *scanRequest, t *globaltable.Table, from, to item.Ke
 	var p page
 	err := c.server.config.Shard.Scan(c.server.base, t.ID, from, to, func(key item.Key, current commit.Current) bool {
 		size := current.Item.Size()
-		if p.items > 0 && p.bytes+size > maxPageBytes {
+		if p.items > 0 && (p.bytes+size > maxPageBytes || list && !c.reserve(int64(size))) {
 			p.last = c.key
 			return false
 		}

@@ -31,7 +31,7 @@ type Config struct {
 
 	MaxConnections int           // at once; further ones are closed with 503. 8,192
 	MaxRequests    int           // in work at once; further ones get 503. 4,096
-	MaxBodies      int64         // bytes of request bodies in memory; further requests get 503. 256 MiB; at least MaxBody
+	MaxMemory      int64         // bytes of bodies, parsed requests and long answers, about; see memory.go. 512 MiB; at least 64 MiB
 	MaxHeader      int           // bytes of a request's header; each connection has a buffer of this size. 16 KiB
 	ReadTimeout    time.Duration // from the first byte of a request to its last. 30 s
 	WriteTimeout   time.Duration // of an answer. 30 s
@@ -65,15 +65,15 @@ func (c *Config) Validate() error {
 		name  string
 		value int64
 	}{
-		{"MaxConnections", int64(c.MaxConnections)}, {"MaxRequests", int64(c.MaxRequests)}, {"MaxBodies", c.MaxBodies}, {"MaxHeader", int64(c.MaxHeader)},
+		{"MaxConnections", int64(c.MaxConnections)}, {"MaxRequests", int64(c.MaxRequests)}, {"MaxMemory", c.MaxMemory}, {"MaxHeader", int64(c.MaxHeader)},
 		{"ReadTimeout", int64(c.ReadTimeout)}, {"WriteTimeout", int64(c.WriteTimeout)}, {"IdleTimeout", int64(c.IdleTimeout)}, {"DrainTimeout", int64(c.DrainTimeout)},
 	} {
 		if n.value < 0 {
 			errs = append(errs, fmt.Errorf("dynamodb: %s is negative", n.name))
 		}
 	}
-	if c.MaxBodies > 0 && c.MaxBodies < MaxBody {
-		errs = append(errs, fmt.Errorf("dynamodb: MaxBodies is below %d, the greatest request", MaxBody))
+	if c.MaxMemory > 0 && c.MaxMemory < minMemory {
+		errs = append(errs, fmt.Errorf("dynamodb: MaxMemory is below %d bytes", minMemory))
 	}
 	return errors.Join(errs...)
 }
@@ -96,8 +96,8 @@ func (c Config) withDefaults() Config {
 	orTime(&c.WriteTimeout, 30*time.Second)
 	orTime(&c.IdleTimeout, 5*time.Minute)
 	orTime(&c.DrainTimeout, 10*time.Second)
-	if c.MaxBodies == 0 {
-		c.MaxBodies = 256 << 20
+	if c.MaxMemory == 0 {
+		c.MaxMemory = 512 << 20
 	}
 	if c.Now == nil {
 		c.Now = time.Now
@@ -112,7 +112,7 @@ type Server struct {
 	calls      sync.Pool // of *call
 
 	requests atomic.Int64 // in work
-	bodies   atomic.Int64 // bytes reserved for bodies
+	memory   atomic.Int64 // bytes reserved: see memory.go
 
 	// base is the context of every request's work: done when a drain took too long. It is set before the first request and not a request's own
 	// context, because one per request would cost allocations and the shard bounds its waiting itself.

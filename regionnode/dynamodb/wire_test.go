@@ -538,8 +538,8 @@ func TestOverloadLeavesItemsUnprocessed(t *testing.T) {
 }
 
 func TestConfigNamesAllFaults(t *testing.T) {
-	_, err := dynamodb.New(dynamodb.Config{MaxRequests: -1, MaxBodies: 1})
-	for _, want := range []string{"Region", "Origin", "Verifier", "Shard", "View", "Control", "MaxRequests", "MaxBodies"} {
+	_, err := dynamodb.New(dynamodb.Config{MaxRequests: -1, MaxMemory: 1})
+	for _, want := range []string{"Region", "Origin", "Verifier", "Shard", "View", "Control", "MaxRequests", "MaxMemory"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s is not in %v", want, err)
 		}
