@@ -19,7 +19,7 @@ type Config struct {
 	Dir           string // made if it does not exist
 	FS            vfs.FS // nil: the machine's
 	CacheBytes    int64  // block cache; 128 MB
-	MemTableBytes uint64 // write buffer before a flush; 64 MB. Up to four are held while flushes lag
+	MemTableBytes uint64 // write buffer before a flush; 64 MB. One or two are in use, up to four while flushes lag
 	Logger        Logger // nil: Pebble's own messages are dropped
 	// Listener gets Pebble's events, for metrics. Its BackgroundError is called before OnFatal.
 	Listener *pebble.EventListener
@@ -121,6 +121,9 @@ func options(c *Config) *pebble.Options {
 	if o.MemTableSize == 0 {
 		o.MemTableSize = defaultMemTableBytes
 	}
+	// Pebble takes its write buffers out of the cache. Without this, two of them would leave nothing: in a profile of puts a third of all time
+	// went into reading the same index blocks again.
+	o.CacheSize += 2 * int64(o.MemTableSize)
 	for i := range o.Levels {
 		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
 	}
