@@ -19,6 +19,8 @@ const (
 	demoLimit = 2 * time.Minute
 	// demoWait is how long regions may take to converge, at each place where the demo waits for it.
 	demoWait = 30 * time.Second
+	// demoCut is how long a region is cut off: long enough for every request and heartbeat under way to fail.
+	demoCut = 5 * time.Second
 )
 
 // demoDelays are the one-way delays of the links between the first and the second region, the first and the third, the second
@@ -88,7 +90,7 @@ func runDemo(c *ucli.Context, s Streams) (err error) {
 
 // runStory runs the demo in a world that is ready, tells how it ended, and, with --keep, waits until ctx is done.
 func runStory(ctx context.Context, c *ucli.Context, s Streams, tell io.Writer, w *world.World, r world.Ready) error {
-	cfg := demo.Config{Cut: w.Cut, Heal: w.Heal, Digest: digests(r), Out: tell, Screen: isTerminal(tell), Wait: demoWait}
+	cfg := demo.Config{Cut: w.Cut, Heal: w.Heal, Digest: digests(r), Out: tell, Screen: isTerminal(tell), Wait: demoWait, CutFor: demoCut}
 	for _, g := range r.Regions {
 		cfg.Regions = append(cfg.Regions, demo.Region{Name: g.Name, DynamoDB: g.DynamoDB})
 	}

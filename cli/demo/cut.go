@@ -25,7 +25,7 @@ func (s *story) cut(ctx context.Context) error {
 		return err
 	}
 	s.say("Both sides go on: %d writes in %s, %d in %s, %d of the keys on both sides", cutWrites+cutContests, inside.region, cutWrites+cutContests, outside.region, cutContests)
-	if err := pause(ctx, time.Until(cutAt.Add(cutFor))); err != nil {
+	if err := pause(ctx, time.Until(cutAt.Add(s.cfg.CutFor))); err != nil {
 		return err
 	}
 	if err := s.apart(ctx, inside, outside); err != nil {

@@ -35,6 +35,7 @@ type Config struct {
 	Out     io.Writer     // where the story is told
 	Screen  bool          // Out is a terminal: progress bars move
 	Wait    time.Duration // how long regions may take to converge before the story fails
+	CutFor  time.Duration // how long the last region is cut off at least
 }
 
 // Report is what happened, for tables and machines.

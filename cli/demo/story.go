@@ -19,10 +19,9 @@ import (
 )
 
 const (
-	loaders     = 8               // batches under way in each region
-	cutWrites   = 200             // new items on each side of the cut
-	cutContests = 50              // keys written on both sides
-	cutFor      = 5 * time.Second // long enough for every request and heartbeat under way to fail
+	loaders     = 8   // batches under way in each region
+	cutWrites   = 200 // new items on each side of the cut
+	cutContests = 50  // keys written on both sides
 )
 
 // demoCountry is the partition of the items that are no places. No country has this code.
