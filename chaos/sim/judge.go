@@ -244,7 +244,7 @@ func (r *region) snapshot(heads []commit.LaneHead) check.Snapshot {
 	for _, h := range heads {
 		s.Trimmed[uint64(h.ID)] = h.Trimmed
 		lower, upper := store.LogRange(h.ID, 0, 0)
-		r.each(lower, upper, func(_, value []byte) {
+		eachKV(r.disk, lower, upper, func(_, value []byte) {
 			e, err := change.DecodeEntry(value)
 			if err == nil {
 				err = change.EachChange(e.Body, func(c *conflict.Change) error {
@@ -268,13 +268,18 @@ func (r *region) snapshot(heads []commit.LaneHead) check.Snapshot {
 }
 
 func (r *region) replica() check.Replica {
-	rep := check.Replica{Region: uint16(r.origin), Records: map[check.Key]check.Record{}, Canonical: map[check.Key]string{}, Digests: map[uint64]string{}, Recounted: map[uint64]string{}}
+	return replicaOf(r.origin, r.disk, r.keepState)
+}
+
+// replicaOf reads what a region holds out of its engine. each gets every record with its store key.
+func replicaOf(o hlc.Origin, engine store.Engine, each func(key string, encoded []byte)) check.Replica {
+	rep := check.Replica{Region: uint16(o), Records: map[check.Key]check.Record{}, Canonical: map[check.Key]string{}, Digests: map[uint64]string{}, Recounted: map[uint64]string{}}
 	counted := map[uint64]map[int]commit.Digest{}
 	lower, upper := store.SpaceRange(store.SpaceRecord)
-	r.each(lower, upper, func(key, value []byte) {
+	eachKV(engine, lower, upper, func(key, value []byte) {
 		k := check.Key{Table: binary.BigEndian.Uint64(key[1:]), Bytes: string(store.RecordKeySuffix(key))}
 		rep.Records[k] = recordOf(value)
-		r.keepState(string(key), value)
+		each(string(key), value)
 		canonical, err := conflict.AppendCanonical(nil, value)
 		if err != nil {
 			panic(err)
@@ -295,7 +300,7 @@ func (r *region) replica() check.Replica {
 	})
 	kept := map[uint64]map[int]commit.Digest{}
 	lower, upper = store.SpaceRange(store.SpaceDigest)
-	r.each(lower, upper, func(key, value []byte) {
+	eachKV(engine, lower, upper, func(key, value []byte) {
 		table, bucket, ok := store.DecodeDigestKey(key)
 		if !ok || len(value) < 16 {
 			panic("a digest's key or value cannot be right")
@@ -341,8 +346,8 @@ func recordOf(encoded []byte) check.Record {
 	return out
 }
 
-func (r *region) each(lower, upper []byte, f func(key, value []byte)) {
-	it, err := r.disk.NewIter(lower, upper)
+func eachKV(engine store.Engine, lower, upper []byte, f func(key, value []byte)) {
+	it, err := engine.NewIter(lower, upper)
 	if err != nil {
 		panic(err)
 	}
