@@ -8,10 +8,11 @@ P        ?= 2
 FUZZTIME ?= 10s
 SEEDS    ?= 200
 SEED     ?= 1
+ITEMS    ?= 1000000
 BENCH    ?= .
 
 .DEFAULT_GOAL := help
-.PHONY: help build test race lint fuzz sim bench demo clean
+.PHONY: help build test race lint fuzz sim load bench demo clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +45,9 @@ fuzz: ## run every fuzz target for FUZZTIME (default 10s) each
 
 sim: ## run SEEDS seeds of the simulation (default 200), beginning at SEED
 	$(GO) test ./chaos/sim -count=1 -timeout 30m -run '^TestSeeds$$' -args -seeds=$(SEEDS) -seed=$(SEED)
+
+load: ## load ITEMS items of 1 KB (default a million) into one of three regions, and see them arrive in all
+	$(GO) test ./chaos/faults -count=1 -timeout 60m -v -run '^TestLoad$$' -args -items=$(ITEMS)
 
 bench: ## run the benchmarks (BENCH=regexp), with allocations
 	@set -e; for dir in $$(grep -rlE '^func Benchmark[A-Z]' --include='*_test.go' . | xargs -r -n1 dirname | sort -u); do \

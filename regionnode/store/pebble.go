@@ -7,6 +7,7 @@ import (
 	"os"
 	"runtime"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -72,6 +73,9 @@ type Pebble struct {
 	watch io.Closer // of the file system's health checks
 }
 
+// ErrInUse is returned by OpenPebble when another process has the store open.
+var ErrInUse = errors.New("another process is using it")
+
 // OpenPebble opens the store in c.Dir, or makes it. The directory is locked against other processes.
 func OpenPebble(c Config) (*Pebble, error) {
 	if err := c.Validate(); err != nil {
@@ -89,6 +93,9 @@ func OpenPebble(c Config) (*Pebble, error) {
 	o.EventListener.EnsureDefaults(o.Logger)
 	var err error
 	if p.db, err = pebble.Open(c.Dir, o); err != nil {
+		if errors.Is(err, syscall.EAGAIN) { // what the kernel calls a lock that another process has
+			err = ErrInUse
+		}
 		return nil, errors.Join(fmt.Errorf("store: open %s: %w", c.Dir, err), p.watch.Close())
 	}
 	return p, nil

@@ -2,8 +2,11 @@ package store_test
 
 import (
 	"errors"
+	"io"
+	"os"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -54,6 +57,20 @@ func TestFailingLogIsFatal(t *testing.T) {
 	defer mu.Unlock()
 	if !errors.Is(fatal, errDisk) {
 		t.Fatalf("OnFatal got %v", fatal)
+	}
+}
+
+// lockedFS is a file system on which another process holds every lock.
+type lockedFS struct{ vfs.FS }
+
+func (lockedFS) Lock(name string) (io.Closer, error) {
+	return nil, &os.PathError{Op: "lock", Path: name, Err: syscall.EAGAIN}
+}
+
+func TestStoreInUse(t *testing.T) {
+	_, err := store.OpenPebble(store.Config{Dir: "data", FS: lockedFS{vfs.NewMem()}})
+	if !errors.Is(err, store.ErrInUse) || !strings.Contains(err.Error(), "data") {
+		t.Errorf("a store that another process has open: %v", err)
 	}
 }
 

@@ -1,0 +1,15 @@
+// Package faults tests the real program under real faults: processes that are killed, stopped or cut off, disks that fill up or lose what was
+// not synced, JetStream directories that vanish or come back older. It holds tests only; the program is built once, as `make build` does.
+//
+// What a client may conclude is judged by a history of its operations (history_test.go): every operation writes a value of its own, and is acknowledged
+// or unknown. When all faults are over, the regions must hold the same items, and each item must be the work of an
+// operation that no later acknowledged one has replaced.
+//
+// The default size suits a check of every change. Flags make it larger:
+//
+//	go test ./chaos/faults -args -rounds=50             # kills
+//	go test ./chaos/faults -run Load -args -items=1000000
+//
+// Some faults need more than a plain user may do: power cuts and full disks need root, loop devices and mkfs.ext4. Without them those tests are skipped, and
+// say so.
+package faults
