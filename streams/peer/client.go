@@ -37,13 +37,13 @@ func (c Client) Control(ctx context.Context, body []byte) ([]byte, error) {
 	return answer, err
 }
 
-// ReadLog returns a page of a lane's log: consecutive entries from r.From on. An empty page that is not done means that the log was trimmed under the
-// reading; change.ErrTrimmed that it had been before.
+// ReadLog returns a page of a lane's log: consecutive entries from r.From on. The error is change.ErrTrimmed when the log begins after r.From.
 func (c Client) ReadLog(ctx context.Context, r ReadLog) (entries []change.Entry, end LogEnd, err error) {
 	var assembly change.Assembler
+	size := 0
 	err = c.ask(ctx, request{ReadLog: &r}, func(kind byte, body []byte) error {
 		if kind == partDocument {
-			return json.Unmarshal(body, &end)
+			return decodeDocument(body, &end)
 		}
 		m, err := change.DecodeMessage(body)
 		if err != nil {
@@ -53,10 +53,14 @@ func (c Client) ReadLog(ctx context.Context, r ReadLog) (entries []change.Entry,
 			return &globaltable.Error{Op: "read log", Kind: globaltable.Corrupt, Message: "the answer is of another lane"}
 		}
 		e, complete, err := assembly.Add(m)
-		if err == nil && complete {
-			entries = append(entries, e)
+		if err != nil || !complete {
+			return err
 		}
-		return err
+		if size += len(e.Body); size > maxPage+change.MaxBody {
+			return &globaltable.Error{Op: "read log", Kind: globaltable.Corrupt, Message: "the answer is larger than a page"}
+		}
+		entries = append(entries, e)
+		return nil
 	})
 	return entries, end, err
 }
@@ -68,12 +72,19 @@ func (c Client) document(ctx context.Context, r request, answer any) error {
 			return &globaltable.Error{Op: "ask peer", Kind: globaltable.Corrupt, Message: "the answer has another form than asked for"}
 		}
 		got = true
-		return json.Unmarshal(body, answer)
+		return decodeDocument(body, answer)
 	})
 	if err == nil && !got {
 		return &globaltable.Error{Op: "ask peer", Kind: globaltable.Corrupt, Message: "the answer is empty"}
 	}
 	return err
+}
+
+func decodeDocument(body []byte, into any) error {
+	if err := json.Unmarshal(body, into); err != nil {
+		return &globaltable.Error{Op: "ask peer", Kind: globaltable.Corrupt, Message: "the answer cannot be read", Err: err}
+	}
+	return nil
 }
 
 // ask sends r and calls each with the kind and body of every part but errors, which it returns. Bodies may be kept.

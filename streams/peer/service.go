@@ -3,6 +3,7 @@ package peer
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"sync"
 
 	"github.com/concordat-db/concordat/conflict/hlc"
@@ -197,6 +198,9 @@ func (s *Service) confirm(asker globaltable.Descriptor, a Applied, h LaneHead) e
 	}
 	if a.Seq < h.Seq {
 		entries, err := s.cfg.Log.ReadLog(a.Lane, a.Seq, 1)
+		if errors.Is(err, change.ErrTrimmed) {
+			return nil // since the heads were read
+		}
 		if err != nil || len(entries) == 0 {
 			return err
 		}
