@@ -2,7 +2,7 @@
 
 GO       ?= go
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
-LDFLAGS  := -s -w -X main.version=$(VERSION)
+LDFLAGS  := -s -w -X github.com/concordat-db/concordat/regionnode.Version=$(VERSION)
 # Packages tested at once. Two suits a machine of two cores: the tests run embedded servers and real stores.
 P        ?= 2
 FUZZTIME ?= 10s
@@ -30,6 +30,7 @@ race: ## run the tests under the race detector (needs a C compiler)
 lint: ## gofmt, go vet, staticcheck, go mod tidy, direction of imports
 	@files=$$(gofmt -l .); if [ -n "$$files" ]; then echo "gofmt: these files are not formatted:"; echo "$$files"; exit 1; fi
 	$(GO) vet ./...
+	$(GO) vet -tags planted ./chaos/...
 	$(GO) tool staticcheck ./...
 	$(GO) mod tidy -diff
 	$(GO) test -count=1 -run '^TestImport' ./cli/imports

@@ -8,17 +8,15 @@ import (
 	"syscall"
 
 	"github.com/concordat-db/concordat/cli"
+	"github.com/concordat-db/concordat/regionnode"
 )
-
-// version is set by the linker (see the Makefile).
-var version = "unknown"
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	// The second signal kills: whoever sends it does not want to wait for a clean end.
 	context.AfterFunc(ctx, stop)
-	status := cli.Run(ctx, os.Args, cli.Streams{Out: os.Stdout, Err: os.Stderr}, version)
+	status := cli.Run(ctx, os.Args, cli.Streams{Out: os.Stdout, Err: os.Stderr}, regionnode.Version)
 	stop()
 	os.Exit(status)
 }
