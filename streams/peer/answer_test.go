@@ -111,8 +111,8 @@ func FuzzHandle(f *testing.F) {
 	lane := strconv.FormatUint(uint64(shared.Lane()), 10)
 	for _, seed := range []string{
 		``, `{`, `null`, `{"v":1}`, `{"v":1,"hello":{"descriptor":"a.b","incarnation":1,"knownOfYou":18446744073709551615}}`,
-		`{"v":1,"positions":{"rows":[{"region":3,"hlc":5,"marks":{"1":4}}],"applied":[{"lane":`+lane+`,"incarnation":100,"seq":1}]}}`,
-		`{"v":1,"readLog":{"lane":`+lane+`,"incarnation":100,"from":0,"maxBytes":-1}}`, `{"v":1,"readLog":{"from":18446744073709551615}}`, `{"v":1,"control":5}`,
+		`{"v":1,"positions":{"rows":[{"region":3,"hlc":5,"marks":{"1":4}}],"applied":[{"lane":` + lane + `,"incarnation":100,"seq":1}]}}`,
+		`{"v":1,"readLog":{"lane":` + lane + `,"incarnation":100,"from":0,"maxBytes":-1}}`, `{"v":1,"readLog":{"from":18446744073709551615}}`, `{"v":1,"control":5}`,
 	} {
 		f.Add([]byte(seed))
 	}
