@@ -16,10 +16,12 @@ import (
 
 // Bounds of a peer's consumer.
 const (
-	maxAckPending   = 1 << 16          // messages delivered and not acknowledged; then delivery stops
-	maxPullRequests = 64               // waiting at once
-	maxPullBytes    = 64 << 20         // of one request
-	maxPullExpires  = time.Minute      // of one request
+	maxAckPending   = 1 << 16               // messages delivered and not acknowledged; then delivery stops
+	maxPullRequests = 64                    // waiting at once
+	maxPullBytes    = 64 << 20              // of one request
+	maxPullExpires  = time.Minute           // of one request
+	retryPause      = 20 * time.Millisecond // before a change of streams or consumers is tried again
+	maxCreateTries  = 5
 	ackWait         = 10 * time.Minute // a link drops what is delivered again, and a new one rewinds: redelivery by time is the last resort
 )
 
@@ -33,8 +35,11 @@ type jetHome struct {
 	out      *publisher
 	desk     *answerer
 
-	lanes sync.Mutex // one change of streams or consumers at a time
 	reset chan struct{}
+	lanes sync.Mutex // one change of streams or consumers at a time
+	// open has the lanes that were opened since this home was made, and for each peer that may fetch the floor at which its consumer was made
+	// last: a clustered consumer that has done nothing yet shows none. Guarded by lanes.
+	open map[globaltable.LaneID]map[string]uint64
 }
 
 // newJetHome takes the connection over. It starts the publisher and the answerer; close stops them and closes the connection.
@@ -43,7 +48,7 @@ func newJetHome(region string, nc *nats.Conn, replicas int, log zerolog.Logger, 
 	if err != nil {
 		return nil, err
 	}
-	h := &jetHome{region: region, nc: nc, js: js, replicas: replicas, log: log, reset: reset}
+	h := &jetHome{region: region, nc: nc, js: js, replicas: replicas, log: log, reset: reset, open: map[globaltable.LaneID]map[string]uint64{}}
 	if h.desk, err = newAnswerer(nc, log, h.rewindLane); err != nil {
 		return nil, err
 	}
@@ -81,19 +86,36 @@ func (h *jetHome) ResetLane(ctx context.Context, lane LaneSpec) error {
 	}
 	h.lanes.Lock()
 	defer h.lanes.Unlock()
+	delete(h.open, lane.ID)
 	if err := h.deleteStream(ctx, lane.ID); err != nil {
 		return h.fault("reset lane", lane.ID, globaltable.Unavailable, err)
 	}
 	h.out.forget(lane.ID)
-	_, err := h.js.CreateStream(ctx, jetstream.StreamConfig{
-		Name: streamName(lane.ID), Subjects: []string{laneSubject(lane.ID)},
-		Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardOld, Storage: jetstream.FileStorage,
-		MaxBytes: lane.MaxBytes, Replicas: h.replicas,
-	})
-	if err != nil {
+	if err := h.createStream(ctx, lane); err != nil {
 		return h.fault("reset lane", lane.ID, globaltable.Unavailable, err)
 	}
 	return nil
+}
+
+// createStream tries a few times: a server (v2.15.2) that has deleted the last stream of an account also removes the account's directory,
+// perhaps from under the stream that is being made.
+func (h *jetHome) createStream(ctx context.Context, lane LaneSpec) error {
+	for tries := 1; ; tries++ {
+		_, err := h.js.CreateStream(ctx, jetstream.StreamConfig{
+			Name: streamName(lane.ID), Subjects: []string{laneSubject(lane.ID)},
+			Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardOld, Storage: jetstream.FileStorage,
+			MaxBytes: lane.MaxBytes, Replicas: h.replicas,
+		})
+		var api *jetstream.APIError
+		if err == nil || !errors.As(err, &api) || tries == maxCreateTries {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(retryPause):
+		}
+	}
 }
 
 func (h *jetHome) OpenLane(ctx context.Context, lane LaneSpec) error {
@@ -114,10 +136,12 @@ func (h *jetHome) OpenLane(ctx context.Context, lane LaneSpec) error {
 	if err := names.Err(); err != nil {
 		return h.fault("open lane", lane.ID, globaltable.Unavailable, err)
 	}
+	peers := map[string]uint64{}
 	for _, peer := range lane.Peers {
 		if err := globaltable.ValidateRegionName(peer); err != nil {
 			return h.fault("open lane", lane.ID, globaltable.Invalid, err)
 		}
+		peers[peer] = h.open[lane.ID][peer]
 		if existing[peer] {
 			delete(existing, peer)
 			continue
@@ -131,12 +155,14 @@ func (h *jetHome) OpenLane(ctx context.Context, lane LaneSpec) error {
 			return h.fault("open lane", lane.ID, globaltable.Unavailable, err)
 		}
 	}
+	h.open[lane.ID] = peers
 	return nil
 }
 
 func (h *jetHome) RemoveLane(ctx context.Context, id globaltable.LaneID) error {
 	h.lanes.Lock()
 	defer h.lanes.Unlock()
+	delete(h.open, id)
 	if err := h.deleteStream(ctx, id); err != nil {
 		return h.fault("remove lane", id, globaltable.Unavailable, err)
 	}
@@ -159,32 +185,50 @@ func (h *jetHome) deleteStream(ctx context.Context, id globaltable.LaneID) error
 func (h *jetHome) rewindLane(ctx context.Context, peer string, lane globaltable.LaneID) error {
 	h.lanes.Lock()
 	defer h.lanes.Unlock()
-	consumer, err := h.js.Consumer(ctx, streamName(lane), peer)
-	if errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrStreamNotFound) {
+	if _, ok := h.open[lane][peer]; !ok {
 		return ErrNoConsumer
 	}
-	if err != nil {
+	for {
+		err := h.remakeConsumer(ctx, peer, lane)
+		if err == nil {
+			return nil
+		}
+		if errors.Is(err, jetstream.ErrStreamNotFound) {
+			signal(h.reset)
+			return ErrNoConsumer
+		}
+		// Servers of a cluster learn one after another that a consumer went and came: try again while there is time.
+		select {
+		case <-ctx.Done():
+			signal(h.reset) // the peer may have no consumer now: the owner opens the lane again
+			return err
+		case <-time.After(retryPause):
+		}
+	}
+}
+
+func (h *jetHome) remakeConsumer(ctx context.Context, peer string, lane globaltable.LaneID) error {
+	consumer, err := h.js.Consumer(ctx, streamName(lane), peer)
+	if err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
 		return err
 	}
-	if err := h.js.DeleteConsumer(ctx, streamName(lane), peer); err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
-		return err
-	}
-	info := consumer.CachedInfo()
-	floor := info.AckFloor.Stream
-	if start := info.Config.OptStartSeq; start > 0 {
-		floor = max(floor, start-1) // a clustered consumer that has done nothing yet shows no floor
+	floor := h.open[lane][peer]
+	if err == nil {
+		floor = max(floor, consumer.CachedInfo().AckFloor.Stream)
+		h.open[lane][peer] = floor // also for the next try, should this one get no further than deleting
+		if err := h.js.DeleteConsumer(ctx, streamName(lane), peer); err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
+			return err
+		}
 	}
 	_, err = h.js.CreateConsumer(ctx, streamName(lane), consumerConfig(peer, floor))
-	if err != nil {
-		signal(h.reset) // the peer has no consumer now: the owner opens the lane again
-	}
 	return err
 }
 
-// consumerConfig describes a peer's consumer that begins behind the sequence given.
+// consumerConfig describes a peer's consumer that begins behind the sequence given. Its state is in memory: a restart of JetStream resets the lane
+// anyway, and a server (v2.15.2) that deletes a consumer's files while another of the same name is made may delete those of the new one.
 func consumerConfig(peer string, floor uint64) jetstream.ConsumerConfig {
 	cfg := jetstream.ConsumerConfig{
-		Durable: peer, DeliverPolicy: jetstream.DeliverAllPolicy, AckPolicy: jetstream.AckAllPolicy, AckWait: ackWait, MaxDeliver: -1,
+		Durable: peer, DeliverPolicy: jetstream.DeliverAllPolicy, AckPolicy: jetstream.AckAllPolicy, AckWait: ackWait, MaxDeliver: -1, MemoryStorage: true,
 		MaxAckPending: maxAckPending, MaxWaiting: maxPullRequests, MaxRequestExpires: maxPullExpires, MaxRequestMaxBytes: maxPullBytes,
 	}
 	if floor > 0 {

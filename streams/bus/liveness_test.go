@@ -158,7 +158,7 @@ func TestPullStatuses(t *testing.T) {
 		"batch completed":             {header: header("409", "Batch Completed", "0"), left: 10},
 		"too large for what is left":  {header: header("409", "Message Size Exceeds MaxBytes", "8"), left: 2},
 		"consumer deleted":            {header: header("409", "Consumer Deleted", ""), left: 10, err: true, is: ErrNoConsumer},
-		"no responders":               {header: header("503", "", ""), left: 10, err: true, is: ErrNoConsumer},
+		"no responders yet":           {header: header("503", "", ""), left: 0},
 		"leadership change":           {header: header("409", "Leadership Change", ""), left: 10, err: true},
 		"bad request":                 {header: header("400", "Bad Request", ""), left: 10, err: true},
 	} {
@@ -170,6 +170,10 @@ func TestPullStatuses(t *testing.T) {
 		if (err != nil) != test.err || test.is != nil && !errors.Is(err, test.is) || one.messages != test.left {
 			t.Errorf("%s: %v, %d messages may come", name, err, one.messages)
 		}
+	}
+	p := &puller{unheard: maxUnheard}
+	if err := p.status(&pull{messages: 10}, "503", nil); !errors.Is(err, ErrNoConsumer) {
+		t.Errorf("no responders for long: %v", err)
 	}
 }
 

@@ -34,6 +34,7 @@ type memoryRegion struct {
 
 // memoryLane is a stream: a new one at each reset.
 type memoryLane struct {
+	open     bool // since the home was made
 	maxBytes int64
 	bytes    int64
 	next     uint64 // sequence of the next message
@@ -75,6 +76,9 @@ func (n *MemoryNetwork) Home(region string) *MemoryHome {
 		h := &MemoryHome{network: n, name: region, queue: make(chan memoryPublish, memoryQueue), reset: make(chan struct{}, 1),
 			stop: make(chan struct{}), done: make(chan struct{}), handlers: map[string]int{}}
 		r.home = h
+		for _, lane := range r.lanes {
+			lane.open = false // its owner resets it, or at least opens it
+		}
 		go h.run()
 	}
 	return r.home
@@ -301,6 +305,7 @@ func (h *MemoryHome) OpenLane(_ context.Context, lane LaneSpec) error {
 		if l == nil {
 			return ErrNoLane
 		}
+		l.open = true
 		for name := range l.cursors {
 			if !slices.Contains(lane.Peers, name) {
 				delete(l.cursors, name)

@@ -121,6 +121,12 @@ func TestMemoryHomeAgain(t *testing.T) {
 	if again == w.home || n.Home("eu") != again {
 		t.Error("not one new home")
 	}
+	if err := us.Pull(testContext(t), 1, 0, nil); !errors.Is(err, ErrNoConsumer) {
+		t.Errorf("pull from a lane that the new home has not opened: %v", err)
+	}
+	if err := again.OpenLane(context.Background(), LaneSpec{ID: 1, Peers: []string{"us"}}); err != nil {
+		t.Fatal(err)
+	}
 	wantNumbers(t, pullTo(t, us, 1, 2, never), 2)
 	if err := again.OpenLane(context.Background(), LaneSpec{ID: globaltable.LaneID(9)}); !errors.Is(err, ErrNoLane) {
 		t.Errorf("open a lane that is not there: %v", err)

@@ -86,7 +86,7 @@ func (l *MemoryLink) rewind(id globaltable.LaneID) (*memoryLane, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	lane := n.region(l.peer).lanes[id]
-	if lane == nil || lane.cursors[l.region] == nil {
+	if lane == nil || !lane.open || lane.cursors[l.region] == nil {
 		return nil, ErrNoConsumer
 	}
 	c := lane.cursors[l.region]

@@ -27,7 +27,16 @@ const (
 	pullStatusSlack = 256                         // statuses and heartbeats that may wait beside the messages
 )
 
-var errPulling = errors.New("bus: the lane is being pulled already")
+const (
+	maxPullTries = 5                     // when a consumer goes before it has delivered anything
+	maxUnheard   = 20 * pullsPerWindow   // requests in a row that no server took, before the consumer counts as gone
+	unheardPause = 10 * time.Millisecond // after each
+)
+
+var (
+	errPulling      = errors.New("bus: the lane is being pulled already")
+	errConsumerWent = fmt.Errorf("%w: it was removed", ErrNoConsumer)
+)
 
 // Pull is Link.Pull. It first has the origin rewind the consumer to what was not acknowledged, so order holds over
 // reconnections. Within one Pull a message comes once: what JetStream delivers again is dropped.
@@ -44,22 +53,32 @@ func (l *natsLink) Pull(ctx context.Context, lane globaltable.LaneID, windowByte
 		delete(l.pulling, lane)
 		l.mu.Unlock()
 	}()
-	if err := l.rewind(ctx, lane); err != nil {
-		return l.fault("pull", err)
-	}
-	lost, err := l.session()
-	if err != nil {
-		return l.fault("pull", err)
-	}
-	p := newPuller(l, lane, windowBytes, deliver)
-	defer p.end()
-	if err := p.run(ctx, lost); err != nil {
+	for tries := 1; ; tries++ {
+		delivered, err := l.pullOnce(ctx, lane, windowBytes, deliver)
+		// In a cluster a first request may still reach the consumer of before, which goes. Whether there is another, the next rewind says.
+		if errors.Is(err, errConsumerWent) && !delivered && tries < maxPullTries {
+			continue
+		}
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
 		return l.fault("pull", err)
 	}
-	return nil
+}
+
+// pullOnce rewinds and pulls until an error; delivered says whether anything came.
+func (l *natsLink) pullOnce(ctx context.Context, lane globaltable.LaneID, windowBytes int, deliver func(Message)) (delivered bool, err error) {
+	if err := l.rewind(ctx, lane); err != nil {
+		return false, err
+	}
+	lost, err := l.session()
+	if err != nil {
+		return false, err
+	}
+	p := newPuller(l, lane, windowBytes, deliver)
+	defer p.end()
+	err = p.run(ctx, lost)
+	return p.sequence > 0, err
 }
 
 func (l *natsLink) rewind(ctx context.Context, lane globaltable.LaneID) error {
@@ -90,6 +109,7 @@ type puller struct {
 	pulls    []*pull
 	asked    int    // requests made
 	sequence uint64 // of the stream, delivered last
+	unheard  int    // requests in a row that no server took
 	ended    atomic.Bool
 }
 
@@ -119,6 +139,12 @@ func (p *puller) run(ctx context.Context, lost <-chan struct{}) error {
 	silence := time.NewTimer(pullSilence)
 	defer silence.Stop()
 	for {
+		if p.unheard > 0 {
+			select {
+			case <-time.After(unheardPause):
+			case <-ctx.Done():
+			}
+		}
 		if err := p.ask(); err != nil {
 			return err
 		}
@@ -180,6 +206,7 @@ func (p *puller) take(m *nats.Msg) error {
 	}
 	from.messages--
 	from.bytes -= len(m.Subject) + len(m.Reply) + len(m.Data)
+	p.unheard = 0
 	sequence, ok := streamSequence(m.Reply)
 	if !ok {
 		return fmt.Errorf("%w: a message without an acknowledgement subject", errFrame)
@@ -210,10 +237,15 @@ func (p *puller) status(from *pull, status string, header nats.Header) error {
 			from.ends(header)
 			return nil
 		case "Consumer Deleted":
-			return ErrNoConsumer
+			return errConsumerWent
 		}
 	case statusNoResponders:
-		return ErrNoConsumer
+		// Servers of a cluster hear of a new consumer a little later than the home does.
+		from.messages = 0
+		if p.unheard++; p.unheard > maxUnheard {
+			return ErrNoConsumer
+		}
+		return nil
 	}
 	return fmt.Errorf("consumer: %s %s", status, header.Get("Description"))
 }
