@@ -93,12 +93,6 @@ type applier struct {
 
 // Apply implements inbox.Store.
 func (a applier) Apply(ctx context.Context, b inbox.Batch) (inbox.Stop, error) {
-	if err := a.checkCatalog(b.Entries); err != nil {
-		if errors.Is(err, errCatalogBehind) {
-			return inbox.CatalogBehind, nil
-		}
-		return stopReason(err, b.Position), err
-	}
 	ctx, cancel := context.WithTimeout(ctx, applyTimeout)
 	defer cancel()
 	_, err := a.shard.ApplyRemote(ctx, &commit.Remote{Source: b.Source, Entries: b.Entries, Position: b.Position})
@@ -108,29 +102,6 @@ func (a applier) Apply(ctx context.Context, b inbox.Batch) (inbox.Stop, error) {
 	return stopReason(err, b.Position), err
 }
 
-// errCatalogBehind says that a change was made under a newer version of its table's document than the one in force here.
-var errCatalogBehind = errors.New("catalog behind")
-
-// checkCatalog looks whether this region knows the catalog under which the changes were made (PROTOCOL.md section 8 rule 1). With a newer one the shard
-// decides by itself what may be here.
-func (a applier) checkCatalog(entries []change.Entry) error {
-	for i := range entries {
-		if entries[i].Void {
-			continue
-		}
-		err := change.EachChange(entries[i].Body, func(c *conflict.Change) error {
-			if globaltable.Version(c.CatalogVersion) > a.catalog.Version(globaltable.TableID(c.Table)) {
-				return errCatalogBehind
-			}
-			return nil
-		})
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // stopReason says why a batch could not be applied.
 func stopReason(err error, p globaltable.Position) inbox.Stop {
 	var ahead *hlc.AheadError
@@ -138,6 +109,8 @@ func stopReason(err error, p globaltable.Position) inbox.Stop {
 	switch {
 	case errors.As(err, &ahead):
 		return inbox.ClockAhead
+	case errors.Is(err, commit.ErrCatalogBehind):
+		return inbox.CatalogBehind
 	case errors.As(err, &position):
 		switch {
 		case position.Stored == p:

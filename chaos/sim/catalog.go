@@ -51,6 +51,9 @@ func (c *catalog) Place(id globaltable.TableID, _ []byte) (globaltable.Placement
 // Admits implements commit.Catalog.
 func (c *catalog) Admits(id globaltable.TableID, _ []byte) bool { return c.placement(id).Has(c.self) }
 
+// Version implements commit.Catalog.
+func (c *catalog) Version(id globaltable.TableID) globaltable.Version { return c.of(id) }
+
 // Prepare implements commit.Catalog. The system table is not written.
 func (c *catalog) Prepare([]item.Item, func(globaltable.TableID) bool) ([]store.KV, func(), error) {
 	return nil, nil, nil

@@ -106,7 +106,8 @@ type liveCatalog struct{ globaltable.Placement }
 func (c liveCatalog) Place(globaltable.TableID, []byte) (globaltable.Placement, globaltable.LaneID, globaltable.Version, bool) {
 	return c.Placement, c.Lane(), 1, true
 }
-func (c liveCatalog) Admits(globaltable.TableID, []byte) bool { return true }
+func (c liveCatalog) Admits(globaltable.TableID, []byte) bool         { return true }
+func (c liveCatalog) Version(globaltable.TableID) globaltable.Version { return 1 }
 func (c liveCatalog) Prepare([]item.Item, func(globaltable.TableID) bool) ([]store.KV, func(), error) {
 	return nil, nil, nil
 }
@@ -127,10 +128,11 @@ func (r *liveRegion) start() {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	r.cancel, r.ended = cancel, make(chan error, 1)
-	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return r.shard.Run(ctx) })
+	life, cancel := context.WithCancel(context.Background())
+	r.cancel, r.ended = cancel, make(chan error, 2)
+	shard := r.shard
+	go func() { r.ended <- shard.Run(life) }() // by itself: when a crash takes the bus away, writes go on until the disk is gone too
+	group, ctx := errgroup.WithContext(life)
 	heads, err := r.shard.Heads(ctx)
 	if err != nil {
 		t.Fatal(err)
@@ -189,8 +191,10 @@ func (r *liveRegion) crash() {
 // stop ends what runs.
 func (r *liveRegion) stop() {
 	r.cancel()
-	if err := <-r.ended; err != nil && !errors.Is(err, context.Canceled) {
-		r.t.Logf("region %d ended: %v", r.origin, err)
+	for range cap(r.ended) {
+		if err := <-r.ended; err != nil && !errors.Is(err, bus.ErrClosed) {
+			r.t.Errorf("region %d ended: %v", r.origin, err)
+		}
 	}
 	if err := r.engine.Close(); err != nil {
 		r.t.Errorf("closing the store: %v", err)

@@ -18,6 +18,8 @@ type Catalog interface {
 	Place(table globaltable.TableID, key []byte) (p globaltable.Placement, lane globaltable.LaneID, version globaltable.Version, ok bool)
 	// Admits reports whether a change of the table that came from another region may be stored here now.
 	Admits(table globaltable.TableID, key []byte) bool
+	// Version returns the version of the table's document in force; zero if the table is not known. The system table's is zero.
+	Version(table globaltable.TableID) globaltable.Version
 	// Prepare is called with the items that a group is about to give the system table, before the group is applied; nothing has
 	// happened yet when it returns an error, which the group's submitter gets. empty reports whether this shard has no
 	// live item of a table. extra is stored in the same batch. adopt (nil: nothing) makes the documents the ones in force; it is

@@ -12,6 +12,10 @@ import (
 // ErrTrimmed is returned by ReadLog when the entry asked for is gone: the peer has to catch up by an exchange.
 var ErrTrimmed = errors.New("commit: the log has been trimmed past that sequence")
 
+// ErrCatalogBehind refuses changes made under a newer version of their table's document than the one in force here: this region cannot decide yet
+// where they may be.
+var ErrCatalogBehind = &globaltable.Error{Op: opApply, Kind: globaltable.Unavailable, Message: "a change was made under a newer catalog than this region's"}
+
 // PositionReason says why a Remote does not fit.
 type PositionReason uint8
 

@@ -64,6 +64,8 @@ func (c *tables) Admits(id globaltable.TableID, _ []byte) bool {
 	return ok
 }
 
+func (c *tables) Version(globaltable.TableID) globaltable.Version { return 7 }
+
 func (c *tables) Prepare(docs []item.Item, empty func(globaltable.TableID) bool) ([]store.KV, func(), error) {
 	if c.refuse != nil {
 		return nil, nil, c.refuse

@@ -2,6 +2,7 @@ package commit
 
 import (
 	"context"
+	"errors"
 	"slices"
 
 	"github.com/concordat-db/concordat/conflict"
@@ -17,7 +18,7 @@ const opApply = "apply changes of a peer"
 const maxRemoteKeys = 1 << 16
 
 // ApplyRemote merges a peer's entries and stores the position with them, exactly once: what does not follow the stored position is refused with a
-// *PositionError. Every stamp advances the clock; one too far ahead refuses the whole of r with an *hlc.AheadError in the chain. Changes that may not be here
+// *PositionError, and what this region's catalog is too old for with ErrCatalogBehind. Every stamp advances the clock; one too far ahead refuses the whole of r with an *hlc.AheadError in the chain. Changes that may not be here
 // are voided. Nothing of it enters the log. It returns when everything is durable; for an error of any kind but Unknown, nothing was done.
 func (s *Shard) ApplyRemote(ctx context.Context, r *Remote) (RemoteResult, error) {
 	sub, err := s.prepareRemote(r)
@@ -75,7 +76,12 @@ func (s *Shard) prepareRemote(r *Remote) (*submission, error) {
 			continue
 		}
 		sub.bytes += len(r.Entries[i].Body)
-		if err := change.EachChange(r.Entries[i].Body, func(c *conflict.Change) error { return sub.addRemoteChange(r, c) }); err != nil {
+		err := change.EachChange(r.Entries[i].Body, func(c *conflict.Change) error { return s.addRemoteChange(sub, r, c) })
+		if errors.Is(err, ErrCatalogBehind) {
+			s.recycle(sub)
+			return nil, err
+		}
+		if err != nil {
 			s.recycle(sub)
 			return nil, fault(globaltable.Corrupt, opApply, "", err)
 		}
@@ -87,11 +93,14 @@ func (s *Shard) prepareRemote(r *Remote) (*submission, error) {
 }
 
 // addRemoteChange takes over a decoded change. Its views live as long as the body, its operations do not.
-func (sub *submission) addRemoteChange(r *Remote, c *conflict.Change) error {
+func (s *Shard) addRemoteChange(sub *submission, r *Remote, c *conflict.Change) error {
 	if err := c.Check(); err != nil {
 		return err
 	}
 	table := globaltable.TableID(c.Table)
+	if globaltable.Version(c.CatalogVersion) > s.cfg.Catalog.Version(table) {
+		return ErrCatalogBehind
+	}
 	// The catalog's lane goes everywhere: nothing else may be in it, nor the catalog in another.
 	if (table == globaltable.SystemTable) != (r.Source.Lane == globaltable.CatalogLane) {
 		return fault(globaltable.Corrupt, opApply, "a change in a lane where its table cannot be", nil)

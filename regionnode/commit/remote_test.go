@@ -99,6 +99,27 @@ func TestChangesThatMayNotBeHereAreVoided(t *testing.T) {
 	}))
 }
 
+// TestNewerCatalog: changes made under a version that is not in force here yet are refused whole, older ones are not.
+func TestNewerCatalog(t *testing.T) {
+	f := start(t, store.NewMemory())
+	o := newOrigin(peer, withPeer.Lane())
+	older, newer := o.changeOf(tableA, "k", "1"), o.changeOf(tableA, "l", "1")
+	older.CatalogVersion, newer.CatalogVersion = 6, 8
+	r := o.remote([]conflict.Change{older}, []conflict.Change{newer})
+	if _, err := f.ApplyRemote(background, r); !errors.Is(err, ErrCatalogBehind) {
+		t.Fatalf("got %v, want ErrCatalogBehind", err)
+	}
+	f.expectValue(tableA, "k", "")
+	if f.Position(o.source).Seq != 0 {
+		t.Fatal("a refused batch moved the position")
+	}
+	first := &Remote{Source: r.Source, Entries: r.Entries[:1],
+		Position: globaltable.Position{Incarnation: r.Source.Incarnation, Seq: 1, Chain: r.Entries[0].Chain}}
+	_, err := f.ApplyRemote(background, first)
+	f.must(err)
+	f.expectValue(tableA, "k", "1")
+}
+
 func recordOf(t *testing.T, c conflict.Change) []byte {
 	r, _, err := conflict.Apply(nil, nil, &c)
 	if err != nil {
