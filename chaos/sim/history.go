@@ -261,23 +261,8 @@ func stampOf(s hlc.Stamp) check.Stamp {
 	return check.Stamp{Time: uint64(s.Time), Origin: uint16(s.Origin)}
 }
 
-var errCatalogBehind = errors.New("catalog behind")
-
-// applyRemote is what regionnode's applier does: it looks at the catalog, gives the batch to the shard, and says what its error means for the lane.
+// applyRemote is what regionnode's applier does: it gives the batch to the shard, and says what its error means for the lane.
 func (s *session) applyRemote(r *commit.Remote, done func(inbox.Stop)) {
-	for i := range r.Entries {
-		err := change.EachChange(r.Entries[i].Body, func(c *conflict.Change) error {
-			if globaltable.Version(c.CatalogVersion) > s.catalog.of(globaltable.TableID(c.Table)) {
-				return errCatalogBehind
-			}
-			return nil
-		})
-		if err != nil {
-			// In production this comes from another goroutine: never while the core is being asked.
-			s.region.after(0, func() { done(inbox.CatalogBehind) })
-			return
-		}
-	}
 	arrivals := s.arriving(r)
 	life := s.life
 	s.manual.ApplyRemote(r, func(result commit.RemoteResult, err error) {
@@ -286,6 +271,7 @@ func (s *session) applyRemote(r *commit.Remote, done func(inbox.Stop)) {
 		}
 		s.evidence.arrivals = append(s.evidence.arrivals, arrivals(err == nil)...)
 		s.count(result)
+		// In production this comes from another goroutine: never while the core is being asked.
 		s.region.after(0, func() { done(stopReason(err, r.Position)) })
 	})
 	s.work()
@@ -329,6 +315,8 @@ func stopReason(err error, p globaltable.Position) inbox.Stop {
 	switch {
 	case err == nil:
 		return inbox.Running
+	case errors.Is(err, commit.ErrCatalogBehind):
+		return inbox.CatalogBehind
 	case errors.As(err, &ahead):
 		return inbox.ClockAhead
 	case errors.As(err, &position):
