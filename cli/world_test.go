@@ -192,8 +192,8 @@ func TestDemo(t *testing.T) {
 		}
 	}
 	for _, l := range r.Lag {
-		if l.Millis < 40 {
-			t.Errorf("%+v: faster than any link of this world", l)
+		if l.From == l.To || l.Millis <= 0 {
+			t.Errorf("%+v: no lag of a pair", l)
 		}
 	}
 	for _, want := range []string{"40ms one way", "60ms one way", "90ms one way", "sees nothing of what", "GeoNames"} {
@@ -248,7 +248,7 @@ func TestDemoNotices(t *testing.T) {
 			}
 			tc.plant(&cfg)
 			if strings.Contains(name, "heal") {
-				cfg.Wait = 5 * time.Second // it will not come
+				cfg.Wait = 10 * time.Second // for what will not come; enough for all before it
 			}
 			if _, err := demo.Run(ctx, cfg); err == nil || !strings.Contains(err.Error(), tc.want) {
 				t.Errorf("%v, want %q", err, tc.want)
