@@ -356,7 +356,7 @@ func (c *Core) meet(inc globaltable.Incarnation) bool {
 
 // take appends an entry that follows the last one taken; it reports false if it does not.
 func (c *Core) take(l *lane, e change.Entry) bool {
-	if (e.Seq != l.last.Seq+1 || change.NextChain(l.last.Chain, e.Seq, e.BodyHash) != e.Chain) && !plantedSequence {
+	if (e.Seq != l.last.Seq+1 || change.NextChain(l.last.Chain, e.Seq, e.BodyHash) != e.Chain && !plantedChain) && !plantedSequence {
 		return false
 	}
 	l.last = globaltable.Position{Incarnation: c.incarnation, Seq: e.Seq, Chain: e.Chain}

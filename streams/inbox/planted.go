@@ -5,6 +5,7 @@ package inbox
 // Faults that the simulation's own test plants, to see that they are caught (chaos/sim, TestPlanted). Nothing else sets this build tag.
 var (
 	plantedSequence bool // entries are taken whatever their sequence and chain
+	plantedChain    bool // the chain is not compared
 	plantedSilence  bool // a stream that has fallen silent before the head is believed
 	plantedMark     bool // a heartbeat is a watermark at once, applied or not
 )
@@ -14,6 +15,8 @@ func Plant(fault string, on bool) bool {
 	switch fault {
 	case "sequence":
 		plantedSequence = on
+	case "chain":
+		plantedChain = on
 	case "silence":
 		plantedSilence = on
 	case "mark":

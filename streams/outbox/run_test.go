@@ -1,0 +1,441 @@
+package outbox_test
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/concordat-db/concordat/conflict"
+	"github.com/concordat-db/concordat/conflict/hlc"
+	"github.com/concordat-db/concordat/globaltable"
+	"github.com/concordat-db/concordat/globaltable/item"
+	"github.com/concordat-db/concordat/regionnode/commit"
+	"github.com/concordat-db/concordat/regionnode/store"
+	"github.com/concordat-db/concordat/streams/bus"
+	"github.com/concordat-db/concordat/streams/change"
+	"github.com/concordat-db/concordat/streams/outbox"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const (
+	shared globaltable.TableID = 0x1000 // in eu (1), us (2) and in (3)
+	alone  globaltable.TableID = 0x2000 // in eu
+)
+
+var (
+	names    = map[hlc.Origin]string{1: "eu", 2: "us", 3: "in"}
+	everyone = globaltable.NewPlacement(1, 2, 3)
+)
+
+// tables is a catalog of two tables that never change.
+type tables struct{}
+
+func (tables) Place(id globaltable.TableID, _ []byte) (globaltable.Placement, globaltable.LaneID, globaltable.Version, bool) {
+	p := everyone
+	if id == alone {
+		p = globaltable.NewPlacement(1)
+	}
+	return p, p.Lane(), 1, true
+}
+
+func (tables) Admits(globaltable.TableID, []byte) bool { return true }
+
+func (tables) Version(globaltable.TableID) globaltable.Version { return 1 }
+
+func (tables) Prepare([]item.Item, func(globaltable.TableID) bool) ([]store.KV, func(), error) {
+	return nil, func() {}, nil
+}
+
+// faultyHome is a home that refuses what it is told to.
+type faultyHome struct {
+	bus.Home
+	mu      sync.Mutex
+	refuse  map[string]int // calls to refuse, by method
+	refused map[string]int
+}
+
+var errRefused = errors.New("refused")
+
+func (h *faultyHome) fails(method string) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.refuse[method] == 0 {
+		return false
+	}
+	h.refuse[method]--
+	h.refused[method]++
+	return true
+}
+
+func (h *faultyHome) ResetLane(ctx context.Context, l bus.LaneSpec) error {
+	if h.fails("reset") {
+		return errRefused
+	}
+	return h.Home.ResetLane(ctx, l)
+}
+
+func (h *faultyHome) OpenLane(ctx context.Context, l bus.LaneSpec) error {
+	if h.fails("open") {
+		return errRefused
+	}
+	return h.Home.OpenLane(ctx, l)
+}
+
+func (h *faultyHome) Publish(ctx context.Context, id globaltable.LaneID, m []byte, done func(error)) error {
+	if h.fails("publish") {
+		return errRefused
+	}
+	if h.fails("take") {
+		return h.Home.Publish(ctx, id, m, func(error) { done(errRefused) })
+	}
+	return h.Home.Publish(ctx, id, m, done)
+}
+
+// origin is region eu as far as an outbox needs one. It lives in a synctest bubble.
+type origin struct {
+	t       *testing.T
+	network *bus.MemoryNetwork
+	home    *faultyHome
+	engine  *store.Memory
+	shard   *commit.Shard
+	runner  *outbox.Runner
+	begin   func()
+	stop    func()
+
+	mu             sync.Mutex
+	resets, failed int
+}
+
+// inOrigin runs a story. The runner has not been begun.
+func inOrigin(t *testing.T, limits outbox.Limits, streamBytes int64, story func(t *testing.T, o *origin)) {
+	synctest.Test(t, func(t *testing.T) {
+		o := &origin{t: t, network: bus.NewMemoryNetwork(), engine: store.NewMemory()}
+		home := o.network.Home("eu")
+		o.home = &faultyHome{Home: home, refuse: map[string]int{}, refused: map[string]int{}}
+		var err error
+		o.shard, err = commit.Open(commit.Config{Origin: 1, Engine: o.engine, Clock: hlc.NewClock(time.Now, 0), Catalog: tables{},
+			Events: commit.Events{Durable: func(l globaltable.Lane, entries []change.Entry) { o.runner.Fresh(l, entries) }}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		count := func(n *int) {
+			o.mu.Lock()
+			defer o.mu.Unlock()
+			*n++
+		}
+		o.runner = outbox.NewRunner(outbox.RunnerConfig{Self: 1, Incarnation: o.shard.Incarnation(), Home: o.home, Log: logOf{o.shard},
+			Floor: func(globaltable.LaneID) hlc.Timestamp { return 7 }, Name: func(p hlc.Origin) string { return names[p] },
+			Limits: limits, StreamBytes: streamBytes,
+			Events: outbox.Events{Reset: func(globaltable.LaneID) { count(&o.resets) }, Failed: func(globaltable.LaneID, error) { count(&o.failed) }}})
+		ctx, cancel := context.WithCancel(context.Background())
+		var shard, running sync.WaitGroup
+		run := func(group *sync.WaitGroup, ctx context.Context, f func(context.Context) error) {
+			group.Go(func() {
+				if err := f(ctx); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		shardCtx, stopShard := context.WithCancel(context.Background())
+		run(&shard, shardCtx, o.shard.Run)
+		o.begin = sync.OnceFunc(func() { run(&running, ctx, o.runner.Run) })
+		o.stop = func() {
+			cancel()
+			running.Wait()
+		}
+		defer func() {
+			o.stop()
+			stopShard()
+			shard.Wait()
+			if err := home.Close(); err != nil {
+				t.Error(err)
+			}
+		}()
+		story(t, o)
+	})
+}
+
+type logOf struct{ *commit.Shard }
+
+func (l logOf) ReadLog(id globaltable.LaneID, from uint64, maxBytes int) ([]change.Entry, error) {
+	entries, err := l.Shard.ReadLog(id, from, maxBytes)
+	if errors.Is(err, commit.ErrTrimmed) {
+		return nil, change.ErrTrimmed
+	}
+	return entries, err
+}
+
+// write puts count items, one entry each, with values that cannot be compressed.
+func (o *origin) write(table globaltable.TableID, count, size int) {
+	o.t.Helper()
+	for range count {
+		pk := item.AppendInt(nil, rand.Int64())
+		key, err := item.AppendKey(nil, pk, nil)
+		if err != nil {
+			o.t.Fatal(err)
+		}
+		value := make([]byte, size)
+		_, _ = rand.NewChaCha8([32]byte{1}).Read(value) // never fails
+		var b item.Builder
+		b.Add([]byte("id"), pk)
+		b.Add([]byte("v"), item.AppendBinary(nil, value))
+		it, err := b.AppendItem(nil)
+		if err != nil {
+			o.t.Fatal(err)
+		}
+		err = o.shard.Write(o.t.Context(), &commit.Write{Keys: []commit.Key{{Table: table, Bytes: key}},
+			Plan: func([]commit.Current) ([][]conflict.Op, error) {
+				return [][]conflict.Op{conflict.RecordPut(nil, it)}, nil
+			}})
+		if err != nil {
+			o.t.Fatal(err)
+		}
+	}
+}
+
+// pulled is what a peer has got of the lane.
+type pulled struct {
+	mu       sync.Mutex
+	messages []change.Message
+	entries  []change.Entry
+}
+
+// pull follows the shared lane as a peer does, until the test ends.
+func (o *origin) pull(peer string) *pulled {
+	p := &pulled{}
+	link := o.network.Dial(peer, "eu")
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() {
+		for ctx.Err() == nil {
+			var assembly change.Assembler
+			_ = link.Pull(ctx, everyone.Lane(), 1<<20, func(m bus.Message) { // not there yet, or made anew: tried again
+				p.take(o.t, &assembly, m)
+			})
+			select {
+			case <-time.After(100 * time.Millisecond):
+			case <-ctx.Done():
+			}
+		}
+	})
+	stop := o.stop
+	o.stop = func() {
+		cancel()
+		running.Wait()
+		if err := link.Close(); err != nil {
+			o.t.Error(err)
+		}
+		stop()
+	}
+	return p
+}
+
+func (p *pulled) take(t *testing.T, assembly *change.Assembler, m bus.Message) {
+	msg, err := change.DecodeMessage(m.Data)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.messages = append(p.messages, msg)
+	e, complete, err := assembly.Add(msg)
+	if err != nil {
+		t.Error(err)
+	}
+	if complete {
+		p.entries = append(p.entries, e)
+	}
+	if err := m.Ack(); err != nil {
+		t.Error(err)
+	}
+}
+
+func (p *pulled) seqs() (out []uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, e := range p.entries {
+		out = append(out, e.Seq)
+	}
+	return out
+}
+
+// until lets virtual time pass until ok; it fails when that takes more than a minute.
+func (o *origin) until(what string, ok func() bool) {
+	o.t.Helper()
+	for range 600 {
+		synctest.Wait()
+		if ok() {
+			return
+		}
+		<-time.After(100 * time.Millisecond)
+	}
+	o.t.Fatalf("never: %s: %+v", what, o.runner.Status())
+}
+
+// lane is the status of the shared lane.
+func (o *origin) lane() outbox.Backlog {
+	for _, b := range o.runner.Status() {
+		if b.Lane.ID == everyone.Lane() {
+			return b
+		}
+	}
+	return outbox.Backlog{}
+}
+
+func sequence(from, to uint64) (out []uint64) {
+	for s := from; s <= to; s++ {
+		out = append(out, s)
+	}
+	return out
+}
+
+func TestEntriesReachPeersInOrder(t *testing.T) {
+	inOrigin(t, outbox.Limits{}, 0, func(t *testing.T, o *origin) {
+		o.write(shared, 5, 100) // before the bus
+		us := o.pull("us")
+		o.begin()
+		o.write(shared, 5, 100)
+		o.write(shared, 1, 3<<20) // several messages
+		o.write(shared, 1, 100)
+		o.until("us has all", func() bool { return slices.Equal(us.seqs(), sequence(1, 12)) })
+		var chain globaltable.Chain
+		for _, e := range us.entries {
+			if chain = change.NextChain(chain, e.Seq, e.BodyHash); chain != e.Chain {
+				t.Errorf("the chain breaks at %d", e.Seq)
+			}
+		}
+		for _, m := range us.messages {
+			if m.Origin != 1 || m.Incarnation != o.shard.Incarnation() || m.Lane != everyone.Lane() || m.Floor != 7 {
+				t.Errorf("message of %+v with floor %d", m.Source, m.Floor)
+			}
+		}
+		if o.resets != 1 || o.failed != 0 {
+			t.Errorf("%d resets, %d failures", o.resets, o.failed)
+		}
+	})
+}
+
+func TestFailuresOfTheBusAreTriedAgain(t *testing.T) {
+	for _, method := range []string{"reset", "open", "publish", "take"} {
+		t.Run(method, func(t *testing.T) {
+			inOrigin(t, outbox.Limits{}, 0, func(t *testing.T, o *origin) {
+				o.home.refuse[method] = 3
+				us := o.pull("us")
+				o.begin()
+				o.write(shared, 10, 100)
+				o.until("us has all", func() bool {
+					got := us.seqs()
+					slices.Sort(got)
+					return slices.Equal(slices.Compact(got), sequence(1, 10))
+				})
+				o.until("the lane is live", func() bool { return o.lane().Live })
+				if o.home.refused[method] != 3 {
+					t.Errorf("refused %v", o.home.refused)
+				}
+				if o.resets < 2 {
+					t.Errorf("%d resets: a lane begins again with an empty stream", o.resets)
+				}
+				if method != "take" && o.failed == 0 { // what the bus did not take is no failed call
+					t.Error("nobody was told")
+				}
+			})
+		})
+	}
+}
+
+func TestStreamIsRefilledFromTheLog(t *testing.T) {
+	inOrigin(t, outbox.Limits{FreshBytes: 1 << 10, PageBytes: 2 << 10, RefillEntries: 20}, 0, func(t *testing.T, o *origin) {
+		o.begin()
+		o.write(shared, 50, 500)
+		o.until("the lane is live", func() bool { return o.lane().Live })
+		o.network.Restart("eu")
+		us := o.pull("us")
+		o.until("us has the newest", func() bool { return slices.Equal(us.seqs(), sequence(31, 50)) })
+		o.write(shared, 5, 500)
+		o.until("us has what is new", func() bool { return slices.Equal(us.seqs(), sequence(31, 55)) })
+	})
+}
+
+func TestFreshEntriesBeyondTheBoundComeFromTheLog(t *testing.T) {
+	inOrigin(t, outbox.Limits{FreshBytes: 1 << 10, FlightBytes: 1 << 10, PageBytes: 4 << 10}, 0, func(t *testing.T, o *origin) {
+		us := o.pull("us")
+		o.begin()
+		o.write(shared, 100, 900)
+		o.until("us has all", func() bool { return slices.Equal(us.seqs(), sequence(1, 100)) })
+	})
+}
+
+func TestTrimWaitsForEveryPeer(t *testing.T) {
+	inOrigin(t, outbox.Limits{TrimEvery: 5}, 0, func(t *testing.T, o *origin) {
+		us := o.pull("us")
+		o.begin()
+		o.write(shared, 20, 10)
+		o.until("us has all", func() bool { return len(us.seqs()) == 20 }) // and has told the bus so
+		trimmed := func() uint64 {
+			heads, err := o.shard.Heads(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			return heads.Lanes[0].Trimmed
+		}
+		pass := func() {
+			<-time.After(5 * time.Second)
+			synctest.Wait()
+		}
+		pass()
+		if got := trimmed(); got != 0 {
+			t.Fatalf("trimmed to %d on the bus's word", got)
+		}
+		o.runner.Confirmed(2, everyone.Lane(), 20)
+		pass()
+		if got := trimmed(); got != 0 {
+			t.Fatalf("trimmed to %d without the second peer", got)
+		}
+		o.runner.Confirmed(3, everyone.Lane(), 12)
+		o.until("trimmed to what both have", func() bool { return trimmed() == 12 })
+		o.runner.Confirmed(3, everyone.Lane(), 1000) // nonsense is bounded by the head, and the newest entry stays
+		o.until("trimmed to all but the newest", func() bool { return trimmed() == 19 })
+	})
+}
+
+func TestLaneWithoutPeersNeedsNoStream(t *testing.T) {
+	inOrigin(t, outbox.Limits{}, 0, func(t *testing.T, o *origin) {
+		o.begin()
+		o.write(alone, 10, 10)
+		o.until("it is trimmed", func() bool {
+			heads, err := o.shard.Heads(t.Context())
+			return err == nil && heads.Lanes[0].Trimmed == 9
+		})
+		if st := o.runner.Status(); len(st) != 1 || !st[0].Live || len(st[0].Confirmed) != 0 || o.resets != 0 {
+			t.Errorf("status %+v with %d streams made", st, o.resets)
+		}
+	})
+}
+
+func TestStopWhileBusy(t *testing.T) {
+	inOrigin(t, outbox.Limits{}, 0, func(t *testing.T, o *origin) {
+		o.begin()
+		var writing sync.WaitGroup
+		for i := range 4 {
+			writing.Go(func() {
+				for range 50 {
+					o.write([]globaltable.TableID{shared, alone}[i%2], 1, 100)
+				}
+			})
+		}
+		o.stop()
+		writing.Wait() // entries come after the end, and harm nobody
+		if st := o.runner.Status(); len(st) == 0 || st[0].Head == 0 {
+			t.Errorf("status %+v", st)
+		}
+	})
+}
