@@ -144,8 +144,12 @@ func (w *world) jumpClock() {
 	w.cover("clock jump")
 	r.offset += d
 	w.after(between(w.rng, 100*time.Millisecond, 3*time.Second), func() {
-		if !w.quiet {
-			r.offset = w.plan.skew[r.origin]
+		if w.quiet {
+			return
+		}
+		r.offset = w.plan.skew[r.origin]
+		if r.up && w.plan.crash > 0 && w.rng.IntN(2) == 0 {
+			r.crash() // whoever sets a clock often restarts what reads it
 		}
 	})
 }

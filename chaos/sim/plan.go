@@ -45,7 +45,7 @@ type plan struct {
 	jitter  time.Duration // beyond it; with reorder, messages overtake each other
 	reorder bool
 
-	dropMessage, duplicate, loseAck, losePubAck, loseRequest float64 // of each
+	dropMessage, duplicate, forge, loseAck, losePubAck, loseRequest float64 // of each
 
 	partition, crash, busRestart, busCut, redeliver, clockJump time.Duration // between two of them, on average; zero: never
 
@@ -82,6 +82,7 @@ func newPlan(rng *rand.Rand) *plan {
 	p.reorder = rng.IntN(2) == 0
 	p.dropMessage = some(rng, 0.5, 0.2)
 	p.duplicate = some(rng, 0.5, 0.2)
+	p.forge = some(rng, 0.4, 0.2)
 	p.loseAck = some(rng, 0.5, 0.5)
 	p.losePubAck = some(rng, 0.4, 0.1)
 	p.loseRequest = some(rng, 0.4, 0.2)

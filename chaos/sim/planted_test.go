@@ -27,6 +27,7 @@ var faults = []struct {
 	{"follow", "I11"},
 	{"clock", "I11"},
 	{"sequence", "I2 I17"},
+	{"chain", "I2 I3 I17"},
 	{"silence", "I21"},
 	{"mark", "I8"},
 	{"trim", "I17"},

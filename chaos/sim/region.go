@@ -277,11 +277,14 @@ func (r *region) serviceConfig() peer.ServiceConfig {
 			r.shard.ConfirmPeer(p, lane, seq)
 			r.actTail(r.outbox.Confirmed(lane, p, seq))
 		},
-		Regressed: func(name, reason string) {
-			panic(fmt.Sprintf("region %d regressed, says %s: %s", r.origin, name, reason))
-		},
-		Control: r.catalog.control,
+		Regressed: r.regressed,
+		Control:   r.catalog.control,
 	}
+}
+
+// regressed is called when a peer has more of this region's log, or another one, than the region itself: here no store is ever restored.
+func (r *region) regressed(name, reason string) {
+	r.found("I17", "regressed, says %s: %s", name, reason)
 }
 
 // known is the newest incarnation of a peer that this region has met.

@@ -101,7 +101,7 @@ func (s *session) sessionConfig() *peer.SessionConfig {
 		Log:    peerLog{s.region},
 		Matrix: s.matrix, Observe: s.clock.Observe, Known: s.known, Physical: s.physical,
 		Offset:    func(hlc.Origin, time.Duration, time.Duration) {},
-		Regressed: func(name, reason string) { panic("regressed, says " + name + ": " + reason) },
+		Regressed: s.regressed,
 		Catalog:   s.catalog.fetch,
 	}
 }
@@ -323,6 +323,13 @@ func (s *session) transmit(lane globaltable.LaneID, p *pull, m stored, at uint64
 		s.hole(l, m.seq)
 		return
 	}
+	if s.chance(s.plan.forge) {
+		if forged, ok := s.forged(lane, m.seq); ok {
+			s.cover("a message of another history came")
+			s.hole(l, m.seq)
+			m = forged
+		}
+	}
 	times := 1
 	if s.chance(s.plan.duplicate) {
 		s.cover("a message came twice")
@@ -331,6 +338,25 @@ func (s *session) transmit(lane globaltable.LaneID, p *pull, m stored, at uint64
 	for range times {
 		s.send(s.from.origin, s.origin, s.alive(func() { s.arrived(lane, p, m, at) }))
 	}
+}
+
+// forged is a message of another history with the sequence given, whole and sound in itself: what a stream may hold that was brought back from elsewhere. Only the chain tells.
+func (s *session) forged(lane globaltable.LaneID, seq uint64) (stored, bool) {
+	if !s.from.up || seq < 2 {
+		return stored{}, false
+	}
+	entries, err := s.from.readLog(lane, seq-1, 1)
+	if err != nil || len(entries) == 0 {
+		return stored{}, false
+	}
+	e := change.Entry{Header: change.Seal(globaltable.Chain{1}, seq, entries[0].Body, int(entries[0].Changes), entries[0].Last), Body: entries[0].Body}
+	src := change.Source{Origin: s.from.origin, Incarnation: s.from.shard.Incarnation(), Lane: lane}
+	var out stored
+	_, err = change.AppendMessages(src, &e, 0, bus.MaxMessage, nil, func(b []byte) error {
+		out = stored{b, seq}
+		return nil
+	})
+	return out, err == nil
 }
 
 func (s *session) arrived(lane globaltable.LaneID, p *pull, m stored, at uint64) {

@@ -99,6 +99,7 @@ var wanted = []string{
 	"a gap was read from the log",
 	"a lane stopped: catalog behind",
 	"a message came twice",
+	"a message of another history came",
 	"a placement was narrowed",
 	"a publish acknowledgement was lost",
 	"a purge frontier moved",

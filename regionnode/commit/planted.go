@@ -5,6 +5,7 @@ package commit
 // Faults that the simulation's own test plants, to see that they are caught (chaos/sim, TestPlanted). Nothing else sets this build tag.
 var (
 	plantedSequence  bool // a peer's entries are applied whatever their sequence and chain
+	plantedChain     bool // the chain is not compared
 	plantedPosition  bool // the position is not in the batch of the entries that it covers
 	plantedEarly     bool // a group is answered before its sync
 	plantedClock     bool // after a start the clock begins at physical time
@@ -17,6 +18,8 @@ func Plant(fault string, on bool) bool {
 	switch fault {
 	case "sequence":
 		plantedSequence = on
+	case "chain":
+		plantedChain = on
 	case "position":
 		plantedPosition = on
 	case "early":

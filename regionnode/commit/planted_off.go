@@ -5,6 +5,7 @@ package commit
 // Faults that the simulation's own test plants, with the build tag planted (see planted.go). Without it they are constants, and cost nothing.
 const (
 	plantedSequence  = false
+	plantedChain     = false
 	plantedPosition  = false
 	plantedEarly     = false
 	plantedClock     = false
