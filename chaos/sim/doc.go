@@ -19,5 +19,19 @@
 // fault at once finds less, because faults hide each other). Then clients write until the operations are used up; then everything heals, and the
 // regions must come to rest within a bound (I21). The checkers of chaos/check judge the history and the final states.
 //
+// # What is not simulated here
+//
+// Stores that are restored or replaced (incarnations stay as they are), exchanges, joins, the catalog's documents and its owner. Reads are not checked: package commit
+// has its own linearizability test.
+//
+// # How the simulation is tested
+//
+// Build tag planted adds switches for faults to the packages that are simulated; TestPlanted turns on one after another, and a checker that should find it must do
+// so within a bounded number of seeds. TestSeeds fails when something that it is meant to reach (see wanted) happened in no seed.
+//
+// TestLiveRegions is the second tier: real Pebble over a file system that crashes, real NATS servers and the real runners in a bubble of virtual time.
+//
+// # Determinism
+//
 // One seed gives one run: there is one random generator, one queue of events ordered by time and then by number, and no map is walked in its own order.
 package sim
