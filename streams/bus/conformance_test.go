@@ -276,11 +276,12 @@ func awaitLink(t testing.TB, l Link) {
 func testAckAll(t *testing.T, w *world, id globaltable.LaneID) {
 	w.openLane(t, id, 64<<20)
 	w.publish(t, id, 0, 100, 100)
-	// An acknowledgement does not wait, so a link that begins at once may still get what was acknowledged. It is sent again then.
+	us := w.dial(t, "us")
+	// An acknowledgement does not wait, so a Pull that begins at once may still get what was acknowledged. It is sent again then.
 	resumesAt := func(want int, ack func(int) bool) {
 		t.Helper()
 		for ctx := testContext(t); ; {
-			got := pullTo(t, w.dial(t, "us"), id, 99, ack)
+			got := pullTo(t, us, id, 99, ack)
 			wantRange(t, got, got[0], 100)
 			if got[0] == want {
 				return
@@ -295,7 +296,7 @@ func testAckAll(t *testing.T, w *world, id globaltable.LaneID) {
 	resumesAt(60, func(i int) bool { return i == 59 }) // not lower, nor higher by what was only delivered
 	resumesAt(99, func(i int) bool { return i == 98 })
 	w.publish(t, id, 100, 103, 100)
-	wantRange(t, pullTo(t, w.dial(t, "us"), id, 102, never), 99, 103)
+	wantRange(t, pullTo(t, us, id, 102, never), 99, 103)
 	wantRange(t, pullTo(t, w.dial(t, "in"), id, 102, never), 0, 103)
 }
 

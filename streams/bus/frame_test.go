@@ -44,7 +44,7 @@ func FuzzParseFrame(f *testing.F) {
 	})
 }
 
-func TestStreamSequence(t *testing.T) {
+func TestAckNumbers(t *testing.T) {
 	for _, test := range []struct {
 		subject string
 		want    uint64
@@ -55,10 +55,11 @@ func TestStreamSequence(t *testing.T) {
 		{"$JS.ACK.eu.hash.LANE_1.us.1.42.7.1700000000.3.random", 42, true},
 		{"$JS.ACK.LANE_1.us.1.42.7.1700000000", 0, false},
 		{"$JS.ACK.LANE_1.us.1.x.7.1700000000.3", 0, false},
+		{"$JS.ACK.LANE_1.us.1.42.x.1700000000.3", 0, false},
 		{"$JS.FC.LANE_1.us.1.42.7.1700000000.3", 0, false},
 		{"", 0, false},
 	} {
-		if got, ok := streamSequence(test.subject); ok != test.ok || ok && got != test.want {
+		if got, count, ok := ackNumbers(test.subject); ok != test.ok || ok && (got != test.want || count != 7) {
 			t.Errorf("%q: got %d, %v", test.subject, got, ok)
 		}
 	}

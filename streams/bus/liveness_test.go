@@ -177,6 +177,35 @@ func TestPullStatuses(t *testing.T) {
 	}
 }
 
+// TestLostMessages has messages that the consumer gave and nobody got.
+func TestLostMessages(t *testing.T) {
+	p := &puller{deliver: func(Message) {}, pulls: []*pull{{messages: 100, bytes: 1 << 20}}}
+	give := func(count string) error {
+		return p.take(&nats.Msg{Reply: "$JS.ACK.LANE_1.us.1.42." + count + ".1700000000.3"})
+	}
+	if err := give("1"); err != nil {
+		t.Fatal(err)
+	}
+	if err := give("3"); !errors.Is(err, errMessagesLost) || !errors.Is(err, ErrLinkLost) {
+		t.Errorf("message 3 after 1: %v", err)
+	}
+	beat := func(count string) error { return p.heartbeat(nats.Header{"Nats-Last-Consumer": {count}}) }
+	p.count = 5
+	for _, count := range []string{"5", "4", "", "7", "7", "8"} { // ahead, but not for long
+		if err := beat(count); err != nil {
+			t.Errorf("heartbeat %q: %v", count, err)
+		}
+	}
+	p.since = p.since.Add(-pullHeartbeat)
+	if err := beat("8"); !errors.Is(err, errMessagesLost) {
+		t.Errorf("ahead for long: %v", err)
+	}
+	p.count = 7 // what was missing has come
+	if err := beat("9"); err != nil {
+		t.Errorf("ahead anew: %v", err)
+	}
+}
+
 // TestTLS has a listener that takes TLS only.
 func TestTLS(t *testing.T) {
 	keys, peers := newPeerKeys(t, "us")

@@ -36,6 +36,7 @@ const (
 var (
 	errPulling      = errors.New("bus: the lane is being pulled already")
 	errConsumerWent = fmt.Errorf("%w: it was removed", ErrNoConsumer)
+	errMessagesLost = fmt.Errorf("%w on the way of some messages", ErrLinkLost)
 )
 
 // Pull is Link.Pull. It first has the origin rewind the consumer to what was not acknowledged, so order holds over
@@ -56,7 +57,7 @@ func (l *natsLink) Pull(ctx context.Context, lane globaltable.LaneID, windowByte
 	for tries := 1; ; tries++ {
 		delivered, err := l.pullOnce(ctx, lane, windowBytes, deliver)
 		// In a cluster a first request may still reach the consumer of before, which goes. Whether there is another, the next rewind says.
-		if errors.Is(err, errConsumerWent) && !delivered && tries < maxPullTries {
+		if (errors.Is(err, errConsumerWent) || errors.Is(err, errMessagesLost)) && !delivered && tries < maxPullTries {
 			continue
 		}
 		if ctx.Err() != nil {
@@ -109,7 +110,10 @@ type puller struct {
 	pulls    []*pull
 	asked    int    // requests made
 	sequence uint64 // of the stream, delivered last
-	unheard  int    // requests in a row that no server took
+	count    uint64 // of messages that the consumer gave, the last
+	claimed  uint64 // the count by a heartbeat that was ahead of ours, zero if none was
+	since    time.Time
+	unheard  int // requests in a row that no server took
 	ended    atomic.Bool
 }
 
@@ -207,10 +211,14 @@ func (p *puller) take(m *nats.Msg) error {
 	from.messages--
 	from.bytes -= len(m.Subject) + len(m.Reply) + len(m.Data)
 	p.unheard = 0
-	sequence, ok := streamSequence(m.Reply)
+	sequence, count, ok := ackNumbers(m.Reply)
 	if !ok {
 		return fmt.Errorf("%w: a message without an acknowledgement subject", errFrame)
 	}
+	if count != p.count+1 {
+		return fmt.Errorf("%w: message %d of the consumer follows message %d", errMessagesLost, count, p.count)
+	}
+	p.count = count
 	if sequence <= p.sequence {
 		return nil
 	}
@@ -227,7 +235,7 @@ func (p *puller) status(from *pull, status string, header nats.Header) error {
 		if time.Now().After(from.deadline) {
 			from.messages = 0
 		}
-		return nil
+		return p.heartbeat(header)
 	case "404", "408":
 		from.ends(header)
 		return nil
@@ -248,6 +256,21 @@ func (p *puller) status(from *pull, status string, header nats.Header) error {
 		return nil
 	}
 	return fmt.Errorf("consumer: %s %s", status, header.Get("Description"))
+}
+
+// heartbeat compares the count of messages with the consumer's. They may differ for a while: a clustered server holds messages until they
+// are replicated. For longer they differ when a request of a link before got them, which the server had not yet seen the end of.
+func (p *puller) heartbeat(header nats.Header) error {
+	count, err := strconv.ParseUint(header.Get("Nats-Last-Consumer"), 10, 64)
+	switch {
+	case err != nil || count <= p.count:
+		p.claimed = 0
+	case p.claimed == 0 || p.count >= p.claimed:
+		p.claimed, p.since = count, time.Now()
+	case time.Since(p.since) >= pullHeartbeat/2:
+		return fmt.Errorf("%w: the consumer gave %d, %d came", errMessagesLost, p.claimed, p.count)
+	}
+	return nil
 }
 
 // ends takes what the server will not send off what is still to come.
@@ -277,13 +300,14 @@ func (p *puller) end() {
 	}
 }
 
-// streamSequence returns the stream's sequence from an acknowledgement subject, in its short form of 9 tokens or its long one of 11 or more:
+// ackNumbers returns the stream's sequence and the consumer's count from an acknowledgement subject, in its short form of 9 tokens or its
+// long one of 11 or more:
 //
-//	$JS.ACK.<stream>.<consumer>.<delivered>.<stream sequence>.<consumer sequence>.<time>.<pending>
-//	$JS.ACK.<domain>.<account>.<stream>.<consumer>.<delivered>.<stream sequence>…
-func streamSequence(subject string) (sequence uint64, ok bool) {
+//	$JS.ACK.<stream>.<consumer>.<delivered>.<stream sequence>.<consumer's count>.<time>.<pending>
+//	$JS.ACK.<domain>.<account>.<stream>.<consumer>.<delivered>.<stream sequence>.<consumer's count>…
+func ackNumbers(subject string) (sequence, count uint64, ok bool) {
 	if !strings.HasPrefix(subject, fetchedReplies) {
-		return 0, false
+		return 0, 0, false
 	}
 	tokens := strings.Count(subject, ".") + 1
 	at := 5
@@ -291,13 +315,15 @@ func streamSequence(subject string) (sequence uint64, ok bool) {
 	case tokens >= 11:
 		at = 7
 	case tokens != 9:
-		return 0, false
+		return 0, 0, false
 	}
 	rest := subject
 	for range at {
 		_, rest, _ = strings.Cut(rest, ".")
 	}
-	number, _, _ := strings.Cut(rest, ".")
-	n, err := strconv.ParseUint(number, 10, 64)
-	return n, err == nil
+	first, rest, _ := strings.Cut(rest, ".")
+	second, _, _ := strings.Cut(rest, ".")
+	sequence, err1 := strconv.ParseUint(first, 10, 64)
+	count, err2 := strconv.ParseUint(second, 10, 64)
+	return sequence, count, err1 == nil && err2 == nil
 }
