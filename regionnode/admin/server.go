@@ -40,10 +40,21 @@ func New(cfg Config) *Server {
 	s.mux.HandleFunc("GET /readyz", s.ready)
 	s.mux.Handle("GET /metrics", cfg.Metrics)
 	s.mux.HandleFunc("GET /{$}", static("text/html; charset=utf-8", console))
-	s.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		fail(w, http.StatusNotFound, "there is nothing at "+r.Method+" "+r.URL.Path+"; see /v1/openapi.json")
-	})
+	s.mux.HandleFunc(elsewhere, s.nothing)
 	return s
+}
+
+// elsewhere is the pattern of all that nothing else matches, whatever the method.
+const elsewhere = "/"
+
+func (s *Server) nothing(w http.ResponseWriter, r *http.Request) {
+	get := &http.Request{Method: http.MethodGet, URL: r.URL, Host: r.Host}
+	if _, pattern := s.mux.Handler(get); pattern != elsewhere {
+		w.Header().Set("Allow", "GET, HEAD")
+		fail(w, http.StatusMethodNotAllowed, r.Method+" is not allowed at "+r.URL.Path+"; GET is")
+		return
+	}
+	fail(w, http.StatusNotFound, "there is nothing at "+r.Method+" "+r.URL.Path+"; see /v1/openapi.json")
 }
 
 // ServeHTTP implements http.Handler.

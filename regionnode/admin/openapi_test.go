@@ -1,0 +1,192 @@
+package admin_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/concordat-db/concordat/regionnode/admin"
+)
+
+// fullStatus has something in every field.
+func fullStatus() admin.Status {
+	lag, age := 1.5, 250.0
+	return admin.Status{
+		Region:  admin.Region{Name: "us-east-1", Jurisdiction: "US", Origin: 1, Incarnation: 1 << 60},
+		Version: "v1", Ready: true, Refused: []string{"disk almost full"},
+		Pairs: []admin.Pair{
+			{From: "eu-central-1", To: "us-east-1", State: admin.StateStalled, Detail: "clock ahead", LagMillis: &lag, BehindEntries: 3, WatermarkAgeMillis: &age},
+			{From: "us-east-1", To: "eu-central-1", State: admin.StateGossip},
+		},
+		Tables: []admin.Table{{Name: "orders", ID: "0000000000000001", Owner: "us-east-1", Version: "1.2", Status: "ACTIVE", Items: 2, Bytes: 100,
+			Digest: "00", Replicas: []admin.Replica{{Region: "us-east-1", Status: "CREATION_FAILED", Detail: "why"}}}},
+		Lanes: []admin.Lane{{ID: "0000000000000002", Regions: []string{"us-east-1"}, Head: 5, Entries: 1, Bytes: 10, Live: true,
+			Confirmed: map[string]uint64{"eu-central-1": 4}}},
+	}
+}
+
+// document is the OpenAPI document, as far as this test reads it.
+type document struct {
+	Paths      map[string]map[string]operation `json:"paths"`
+	Components struct {
+		Schemas map[string]*schema `json:"schemas"`
+	} `json:"components"`
+}
+
+type operation struct {
+	Responses map[string]struct {
+		Ref     string                     `json:"$ref"`
+		Content map[string]json.RawMessage `json:"content"`
+	} `json:"responses"`
+}
+
+type schema struct {
+	Ref        string             `json:"$ref"`
+	Type       any                `json:"type"` // a name or a list of names
+	Required   []string           `json:"required"`
+	Properties map[string]*schema `json:"properties"`
+	Additional *schema            `json:"additionalProperties"`
+	Items      *schema            `json:"items"`
+	Enum       []string           `json:"enum"`
+	Minimum    *float64           `json:"minimum"`
+	Maximum    *float64           `json:"maximum"`
+}
+
+func openAPI(t *testing.T) *document {
+	t.Helper()
+	var d document
+	if err := json.Unmarshal([]byte(body(t, get(t, config(), http.MethodGet, "/v1/openapi.json"))), &d); err != nil {
+		t.Fatal(err)
+	}
+	return &d
+}
+
+// check returns what is wrong with v under s. A property that s does not name is wrong, too: it is not documented.
+func (d *document) check(s *schema, v any, at string) (faults []string) {
+	if s.Ref != "" {
+		name := s.Ref[strings.LastIndex(s.Ref, "/")+1:]
+		if s = d.Components.Schemas[name]; s == nil {
+			return []string{at + ": no schema " + name}
+		}
+	}
+	if !d.typed(s, v) {
+		return []string{fmt.Sprintf("%s: %T is not of type %v", at, v, s.Type)}
+	}
+	switch v := v.(type) {
+	case string:
+		if s.Enum != nil && !slices.Contains(s.Enum, v) {
+			faults = append(faults, at+": "+v+" is not one of the values")
+		}
+	case float64:
+		if s.Minimum != nil && v < *s.Minimum || s.Maximum != nil && v > *s.Maximum {
+			faults = append(faults, fmt.Sprintf("%s: %v is out of range", at, v))
+		}
+	case []any:
+		for i, e := range v {
+			faults = append(faults, d.check(s.Items, e, fmt.Sprintf("%s[%d]", at, i))...)
+		}
+	case map[string]any:
+		for _, name := range s.Required {
+			if _, ok := v[name]; !ok {
+				faults = append(faults, at+": "+name+" is missing")
+			}
+		}
+		for name, e := range v {
+			of := s.Properties[name]
+			if of == nil {
+				of = s.Additional
+			}
+			if of == nil {
+				faults = append(faults, at+": "+name+" is not documented")
+				continue
+			}
+			faults = append(faults, d.check(of, e, at+"."+name)...)
+		}
+	}
+	return faults
+}
+
+func (d *document) typed(s *schema, v any) bool {
+	var names []string
+	switch t := s.Type.(type) {
+	case string:
+		names = []string{t}
+	case []any:
+		for _, n := range t {
+			names = append(names, fmt.Sprint(n))
+		}
+	default:
+		_, text := v.(string)
+		return s.Enum != nil && text
+	}
+	is := map[string]bool{}
+	switch v := v.(type) {
+	case nil:
+		is["null"] = true
+	case bool:
+		is["boolean"] = true
+	case string:
+		is["string"] = true
+	case float64:
+		is["number"], is["integer"] = true, v == math.Trunc(v)
+	case []any:
+		is["array"] = true
+	case map[string]any:
+		is["object"] = true
+	}
+	return slices.ContainsFunc(names, func(n string) bool { return is[n] })
+}
+
+func TestStatusIsAsTheDocumentSays(t *testing.T) {
+	d := openAPI(t)
+	status := d.Components.Schemas["Status"]
+	for name, st := range map[string]admin.Status{"full": fullStatus(), "empty": {Region: admin.Region{Origin: 1}, Pairs: []admin.Pair{}, Tables: []admin.Table{}, Lanes: []admin.Lane{}}} {
+		b, err := json.Marshal(st)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var v any
+		if err := json.Unmarshal(b, &v); err != nil {
+			t.Fatal(err)
+		}
+		for _, fault := range d.check(status, v, name) {
+			t.Error(fault)
+		}
+	}
+	// The checker can fail.
+	for _, bad := range []string{`{}`, `[]`, `{"region":{"origin":0}}`, `{"pairs":[{"state":"resting"}]}`, `{"lanes":[{"confirmed":{"a":"b"}}]}`, `{"more":1}`} {
+		var v any
+		if err := json.Unmarshal([]byte(bad), &v); err != nil {
+			t.Fatal(err)
+		}
+		if len(d.check(status, v, "")) == 0 {
+			t.Errorf("%s passes", bad)
+		}
+	}
+}
+
+func TestDocumentNamesAllStatesAndPaths(t *testing.T) {
+	d := openAPI(t)
+	states := []string{admin.StateIdle, admin.StateLive, admin.StateCatchingUp, admin.StateStalled, admin.StateDisconnected, admin.StateGossip}
+	if got := d.Components.Schemas["Pair"].Properties["state"].Enum; !slices.Equal(got, states) {
+		t.Errorf("states %v, want %v", got, states)
+	}
+	for path, methods := range d.Paths {
+		op, ok := methods["get"]
+		if !ok || len(methods) != 1 {
+			t.Errorf("%s: %v", path, methods)
+		}
+		r := get(t, config(), http.MethodGet, path)
+		content := op.Responses["200"].Content
+		if kind, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";"); r.StatusCode != http.StatusOK || kind != "" && content[kind] == nil {
+			t.Errorf("GET %s: %d %s; the document has %v", path, r.StatusCode, kind, content)
+		}
+	}
+	if len(d.Paths) != 6 {
+		t.Errorf("%d paths are documented", len(d.Paths))
+	}
+}

@@ -1,0 +1,204 @@
+package admin_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/concordat-db/concordat/regionnode/admin"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func config() admin.Config {
+	return admin.Config{
+		Status:  func(context.Context) (admin.Status, error) { return fullStatus(), nil },
+		Ready:   func() error { return nil },
+		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "concordat_up 1\n") }),
+	}
+}
+
+// get asks the server and checks what holds for every answer.
+func get(t *testing.T, cfg admin.Config, method, path string) *http.Response {
+	t.Helper()
+	w := httptest.NewRecorder()
+	admin.New(cfg).ServeHTTP(w, httptest.NewRequest(method, path, nil))
+	r := w.Result()
+	for name, want := range map[string]string{"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"} {
+		if got := r.Header.Get(name); got != want {
+			t.Errorf("%s %s: %s is %q, want %q", method, path, name, got, want)
+		}
+	}
+	if policy := r.Header.Get("Content-Security-Policy"); !strings.Contains(policy, "default-src 'none'") || !strings.Contains(policy, "frame-ancestors 'none'") {
+		t.Errorf("%s %s: content security policy %q", method, path, policy)
+	}
+	return r
+}
+
+func body(t *testing.T, r *http.Response) string {
+	t.Helper()
+	b, err := io.ReadAll(r.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+func message(t *testing.T, r *http.Response) string {
+	t.Helper()
+	var e admin.Error
+	if err := json.Unmarshal([]byte(body(t, r)), &e); err != nil {
+		t.Error(err)
+	}
+	return e.Message
+}
+
+func TestPaths(t *testing.T) {
+	for path, want := range map[string]struct{ contentType, text string }{
+		"/v1/status":       {"application/json", `"us-east-1"`},
+		"/v1/openapi.json": {"application/json", `"openapi": "3.1.0"`},
+		"/healthz":         {"application/json", `"ok"`},
+		"/readyz":          {"application/json", `"ready"`},
+		"/metrics":         {"text/plain; charset=utf-8", "concordat_up 1"},
+		"/":                {"text/html; charset=utf-8", "<html"},
+	} {
+		r := get(t, config(), http.MethodGet, path)
+		if got := body(t, r); r.StatusCode != http.StatusOK || !strings.Contains(got, want.text) {
+			t.Errorf("%s: %d %.200s", path, r.StatusCode, got)
+		}
+		if got := r.Header.Get("Content-Type"); got != want.contentType && path != "/metrics" {
+			t.Errorf("%s: content type %q, want %q", path, got, want.contentType)
+		}
+		if r := get(t, config(), http.MethodHead, path); r.StatusCode != http.StatusOK {
+			t.Errorf("HEAD %s: %d", path, r.StatusCode)
+		}
+		for _, method := range []string{http.MethodPost, http.MethodPut, http.MethodDelete, "TRACE"} {
+			r := get(t, config(), method, path)
+			if got := message(t, r); r.StatusCode != http.StatusMethodNotAllowed || r.Header.Get("Allow") != "GET, HEAD" || !strings.Contains(got, method) {
+				t.Errorf("%s %s: %d %v %s", method, path, r.StatusCode, r.Header, got)
+			}
+		}
+	}
+	for _, path := range []string{"/v1", "/v1/status/", "/v2/status", "/favicon.ico", "/metrics/x"} {
+		for _, method := range []string{http.MethodGet, http.MethodPost} {
+			r := get(t, config(), method, path)
+			if got := message(t, r); r.StatusCode != http.StatusNotFound || !strings.Contains(got, method+" "+path) || !strings.Contains(got, "/v1/openapi.json") {
+				t.Errorf("%s %s: %d %s", method, path, r.StatusCode, got)
+			}
+		}
+	}
+}
+
+func TestNotReady(t *testing.T) {
+	cfg := config()
+	fault := errors.New("the node is starting or stopping")
+	cfg.Ready = func() error { return fault }
+	cfg.Status = func(context.Context) (admin.Status, error) { return admin.Status{}, fault }
+	for _, path := range []string{"/readyz", "/v1/status"} {
+		r := get(t, cfg, http.MethodGet, path)
+		if got := message(t, r); r.StatusCode != http.StatusServiceUnavailable || got != fault.Error() {
+			t.Errorf("%s: %d %s", path, r.StatusCode, got)
+		}
+	}
+	if r := get(t, cfg, http.MethodGet, "/healthz"); r.StatusCode != http.StatusOK {
+		t.Errorf("a node that is not ready lives: %d", r.StatusCode)
+	}
+}
+
+// serve runs a server; stop ends it as a node does, and returns what Serve returned.
+func serve(t *testing.T, cfg admin.Config, patience time.Duration) (url string, stop context.CancelFunc, ended <-chan error) {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- admin.New(cfg).Serve(ctx, ln, patience) }()
+	return "http://" + ln.Addr().String(), cancel, done
+}
+
+func TestServeLetsOpenRequestsEnd(t *testing.T) {
+	cfg := config()
+	asked, release := make(chan struct{}), make(chan struct{})
+	cfg.Status = func(context.Context) (admin.Status, error) {
+		close(asked)
+		<-release
+		return fullStatus(), nil
+	}
+	url, stop, ended := serve(t, cfg, time.Minute)
+	client := &http.Client{Transport: &http.Transport{}}
+	defer client.CloseIdleConnections()
+	answers := make(chan error, 1)
+	go func() {
+		r, err := client.Get(url + "/v1/status")
+		if err == nil {
+			_, err = io.Copy(io.Discard, r.Body)
+			err = errors.Join(err, r.Body.Close())
+		}
+		answers <- err
+	}()
+	<-asked
+	stop()
+	select {
+	case err := <-ended:
+		t.Errorf("ended with a request open: %v", err)
+	default:
+	}
+	close(release)
+	if err := errors.Join(<-answers, <-ended); err != nil {
+		t.Error(err)
+	}
+	if _, err := client.Get(url + "/healthz"); err == nil {
+		t.Error("it still answers")
+	}
+}
+
+func TestServeLosesPatience(t *testing.T) {
+	cfg := config()
+	asked := make(chan struct{})
+	cfg.Status = func(ctx context.Context) (admin.Status, error) {
+		close(asked)
+		<-ctx.Done() // the connection's end
+		return admin.Status{}, ctx.Err()
+	}
+	url, stop, ended := serve(t, cfg, time.Millisecond)
+	client := &http.Client{Transport: &http.Transport{}}
+	defer client.CloseIdleConnections()
+	answers := make(chan error, 1)
+	go func() {
+		r, err := client.Get(url + "/v1/status")
+		if err == nil {
+			err = r.Body.Close()
+		}
+		answers <- err
+	}()
+	<-asked
+	stop()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	<-answers // whatever it got
+}
+
+func TestServeFailsWithItsListener(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := ln.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := admin.New(config()).Serve(t.Context(), ln, 0); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("error %v", err)
+	}
+}
