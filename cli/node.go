@@ -118,6 +118,7 @@ func (doc *nodeDocument) config() (regionnode.Config, error) {
 			Heartbeat:        time.Duration(s.Limits.Heartbeat),
 			FreeBytes:        uint64(s.Limits.FreeBytes),
 			CacheBytes:       int64(s.Limits.CacheBytes),
+			WriteBufferBytes: int64(s.Limits.WriteBufferBytes),
 			StreamBytes:      int64(s.Limits.StreamBytes),
 			MaxOpenRequests:  s.Limits.MaxOpenRequests,
 			ShutdownPatience: time.Duration(s.Limits.ShutdownPatience),

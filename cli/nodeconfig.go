@@ -111,6 +111,7 @@ type limitsSpec struct {
 	Heartbeat        duration `yaml:"heartbeat"`
 	FreeBytes        byteSize `yaml:"freeBytes"`
 	CacheBytes       byteSize `yaml:"cacheBytes"`
+	WriteBufferBytes byteSize `yaml:"writeBufferBytes"`
 	StreamBytes      byteSize `yaml:"streamBytes"`
 	MaxOpenRequests  int      `yaml:"maxOpenRequests"`
 	ShutdownPatience duration `yaml:"shutdownPatience"`

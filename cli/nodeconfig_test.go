@@ -130,13 +130,14 @@ func TestNodeConfigPeerIsItself(t *testing.T) {
 }
 
 func TestDurationsAndSizes(t *testing.T) {
-	text := goodNode + "  limits: {maxClockOffset: 1m, heartbeat: 100ms, freeBytes: 1GiB, cacheBytes: 1048576, streamBytes: 512 KiB}\n"
+	text := goodNode + "  limits: {maxClockOffset: 1m, heartbeat: 100ms, freeBytes: 1GiB, cacheBytes: 1048576, writeBufferBytes: 32MiB, streamBytes: 512 KiB}\n"
 	doc, err := parseNodeDocument("node.yaml", []byte(text))
 	if err != nil {
 		t.Fatal(err)
 	}
 	l := doc.Spec.Limits
-	if time.Duration(l.MaxClockOffset) != time.Minute || time.Duration(l.Heartbeat) != 100*time.Millisecond || l.FreeBytes != 1<<30 || l.CacheBytes != 1<<20 || l.StreamBytes != 512<<10 {
+	if time.Duration(l.MaxClockOffset) != time.Minute || time.Duration(l.Heartbeat) != 100*time.Millisecond || l.FreeBytes != 1<<30 || l.CacheBytes != 1<<20 || l.WriteBufferBytes != 32<<20 ||
+		l.StreamBytes != 512<<10 {
 		t.Errorf("%+v", l)
 	}
 	for _, bad := range []string{"", "0", "-1", "1.5GiB", "9223372036854775807KiB", "GiB", "1 GB"} {

@@ -67,6 +67,7 @@ type Limits struct {
 	Heartbeat        time.Duration // interval between heartbeats; default 250 ms
 	FreeBytes        uint64        // below so much free disk space writes are refused; default 512 MiB
 	CacheBytes       int64         // the store's block cache; default 128 MiB
+	WriteBufferBytes int64         // each of the store's write buffers, of which up to four fill; default 64 MiB
 	StreamBytes      int64         // of each lane's stream; default 256 MiB
 	MaxOpenRequests  int           // DynamoDB requests in work at once; default 1024
 	ShutdownPatience time.Duration // how long open requests may take at the end; default 10 s
@@ -84,6 +85,9 @@ func (l Limits) withDefaults() Limits {
 	}
 	if l.CacheBytes == 0 {
 		l.CacheBytes = 128 << 20
+	}
+	if l.WriteBufferBytes == 0 {
+		l.WriteBufferBytes = 64 << 20
 	}
 	if l.StreamBytes == 0 {
 		l.StreamBytes = 256 << 20
@@ -139,6 +143,7 @@ func (c *Config) Validate() error {
 		what string
 		n    int64
 	}{{"maxClockOffset", int64(c.Limits.MaxClockOffset)}, {"heartbeat", int64(c.Limits.Heartbeat)}, {"cacheBytes", c.Limits.CacheBytes},
+		{"writeBufferBytes", c.Limits.WriteBufferBytes},
 		{"streamBytes", c.Limits.StreamBytes}, {"maxOpenRequests", int64(c.Limits.MaxOpenRequests)}} {
 		if l.n < 0 {
 			fault("limits: %s is negative", l.what)

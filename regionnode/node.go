@@ -95,7 +95,8 @@ func Open(cfg Config) (*Node, error) {
 		metrics: metrics.New(cfg.Region.Name), inboxes: map[hlc.Origin]*inbox.Runner{}, fatal: make(chan error, 1),
 		sessions: map[string]*peer.Session{}, refused: map[string]string{},
 	}
-	n.engine, err = store.OpenPebble(store.Config{Dir: cfg.StoreDir(), CacheBytes: cfg.Limits.CacheBytes, OnFatal: n.die})
+	n.engine, err = store.OpenPebble(store.Config{Dir: cfg.StoreDir(), CacheBytes: cfg.Limits.CacheBytes,
+		MemTableBytes: uint64(cfg.Limits.WriteBufferBytes), OnFatal: n.die})
 	if err != nil {
 		return nil, err
 	}

@@ -134,6 +134,12 @@ func Open(cfg Config) (w *World, err error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
+	if cfg.Limits.CacheBytes == 0 {
+		cfg.Limits.CacheBytes = 64 << 20 // the regions share one machine's memory
+	}
+	if cfg.Limits.WriteBufferBytes == 0 {
+		cfg.Limits.WriteBufferBytes = 32 << 20
+	}
 	w = &World{cfg: cfg}
 	defer func() {
 		if err != nil {
