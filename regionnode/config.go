@@ -5,7 +5,9 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"github.com/nats-io/nkeys"
@@ -52,6 +54,16 @@ type EmbeddedBus struct {
 	Listen        string      // host:port for peers
 	TLS           *tls.Config // nil: none
 	MaxStoreBytes int64       // bytes of all streams together; 0: the bus's default
+}
+
+// address takes Listen apart.
+func (b *EmbeddedBus) address() (host string, port int, err error) {
+	host, text, err := net.SplitHostPort(b.Listen)
+	if err != nil {
+		return "", 0, err
+	}
+	number, err := strconv.ParseUint(text, 10, 16)
+	return host, int(number), err
 }
 
 // PeerConfig is another region.
@@ -135,7 +147,11 @@ func (c *Config) Validate() error {
 		fault("nats: exactly one of embedded and external must be set")
 	case c.Bus.Embedded != nil && c.Bus.Embedded.Listen == "":
 		fault("nats: embedded: no address to listen on")
-	case c.Bus.External != nil && len(c.Bus.External.URLs) == 0:
+	case c.Bus.Embedded != nil:
+		if _, _, err := c.Bus.Embedded.address(); err != nil {
+			fault("nats: embedded: listen on %s: %w", c.Bus.Embedded.Listen, err)
+		}
+	case len(c.Bus.External.URLs) == 0:
 		fault("nats: external: no URLs")
 	}
 	faults = append(faults, c.validatePeers()...)
@@ -144,9 +160,10 @@ func (c *Config) Validate() error {
 		n    int64
 	}{{"maxClockOffset", int64(c.Limits.MaxClockOffset)}, {"heartbeat", int64(c.Limits.Heartbeat)}, {"cacheBytes", c.Limits.CacheBytes},
 		{"writeBufferBytes", c.Limits.WriteBufferBytes},
-		{"streamBytes", c.Limits.StreamBytes}, {"maxOpenRequests", int64(c.Limits.MaxOpenRequests)}} {
+		{"streamBytes", c.Limits.StreamBytes}, {"maxOpenRequests", int64(c.Limits.MaxOpenRequests)},
+		{"freeBytes", int64(c.Limits.FreeBytes)}, {"shutdownPatience", int64(c.Limits.ShutdownPatience)}} {
 		if l.n < 0 {
-			fault("limits: %s is negative", l.what)
+			fault("limits: %s is negative or too large", l.what)
 		}
 	}
 	if len(faults) == 0 {

@@ -17,31 +17,31 @@ const (
 	refusedRegressed = "regressed"
 )
 
-// refuse makes client writes fail with a message until allow is called for the same reason.
+// refuse makes client writes fail with a message until allow is called for the same reason. The lock is held throughout: several inboxes measure the
+// clock at once, and what the shard does must be what the status says.
 func (n *Node) refuse(reason, message string) {
 	n.mu.Lock()
+	defer n.mu.Unlock()
 	_, already := n.refused[reason]
 	n.refused[reason] = message
-	n.mu.Unlock()
 	if already {
 		return
 	}
+	n.shard.Refuse(reason, &globaltable.Error{Op: "write", Kind: globaltable.Unavailable, Message: message})
 	n.metrics.Refused(reason, true)
 	n.log.Error().Str("reason", reason).Msg("writes are refused: " + message)
-	n.shard.Refuse(reason, &globaltable.Error{Op: "write", Kind: globaltable.Unavailable, Message: message})
 }
 
 func (n *Node) allow(reason string) {
 	n.mu.Lock()
-	_, was := n.refused[reason]
-	delete(n.refused, reason)
-	n.mu.Unlock()
-	if !was {
+	defer n.mu.Unlock()
+	if _, was := n.refused[reason]; !was {
 		return
 	}
+	delete(n.refused, reason)
+	n.shard.Allow(reason)
 	n.metrics.Refused(reason, false)
 	n.log.Info().Str("reason", reason).Msg("writes are taken again")
-	n.shard.Allow(reason)
 }
 
 // watchDisk refuses writes while the disk is almost full.
@@ -63,15 +63,21 @@ func (n *Node) watchDisk(ctx context.Context) error {
 	return dog.Run(ctx)
 }
 
-// waitForClock refuses writes while the persisted HLC is further ahead of the wall clock than peers would accept: the clock was set back.
-func (n *Node) waitForClock(ctx context.Context) error {
-	for {
-		ahead := n.clock.AheadAtStart(n.clock.Last())
-		if ahead <= 0 {
-			n.allow(refusedStart)
-			return nil
-		}
+// checkStart refuses writes while the persisted HLC is further ahead of the wall clock than peers would accept: the clock was set back. It returns for
+// how long that is.
+func (n *Node) checkStart() time.Duration {
+	ahead := n.clock.AheadAtStart(n.clock.Last())
+	if ahead <= 0 {
+		n.allow(refusedStart)
+	} else {
 		n.refuse(refusedStart, "the clock of this region is behind the stamps that it has given before by more than the maximum offset; set it right, or wait")
+	}
+	return ahead
+}
+
+// waitForClock lets writes go on as soon as checkStart does.
+func (n *Node) waitForClock(ctx context.Context) error {
+	for ahead := n.checkStart(); ahead > 0; ahead = n.checkStart() {
 		timer := time.NewTimer(min(ahead, time.Second))
 		select {
 		case <-ctx.Done():
@@ -80,6 +86,7 @@ func (n *Node) waitForClock(ctx context.Context) error {
 		case <-timer.C:
 		}
 	}
+	return nil
 }
 
 // clockMeasured takes how far the wall clock is ahead of a peer's.

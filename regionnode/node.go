@@ -17,6 +17,7 @@ import (
 	"github.com/concordat-db/concordat/conflict/hlc"
 	"github.com/concordat-db/concordat/globaltable"
 	"github.com/concordat-db/concordat/globaltable/catalog"
+	"github.com/concordat-db/concordat/globaltable/locality"
 	"github.com/concordat-db/concordat/regionnode/admin"
 	"github.com/concordat-db/concordat/regionnode/auth"
 	"github.com/concordat-db/concordat/regionnode/commit"
@@ -191,6 +192,7 @@ func (n *Node) run(ctx context.Context, ready func(Endpoints)) (err error) {
 	if err := n.openOutbox(ctx, home); err != nil {
 		return err
 	}
+	n.checkStartClock()
 	listeners, err := listen(n.cfg.DynamoDB.Listen, n.cfg.Admin.Listen)
 	if err != nil {
 		return err
@@ -199,6 +201,7 @@ func (n *Node) run(ctx context.Context, ready func(Endpoints)) (err error) {
 	if err != nil {
 		return errors.Join(err, closeAll(listeners))
 	}
+	n.checkStart() // before the first write
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return n.outbox.Run(ctx) })
 	group.Go(func() error { return home.Serve(ctx, n.newService().Handle) })
@@ -250,19 +253,15 @@ func (n *Node) openBus(ctx context.Context) (bus.Home, string, error) {
 		}
 		return home, ext.URLs[0], nil
 	}
-	host, port, err := net.SplitHostPort(n.cfg.Bus.Embedded.Listen)
+	host, port, err := n.cfg.Bus.Embedded.address()
 	if err != nil {
-		return nil, "", &globaltable.Error{Op: "start NATS", Resource: n.cfg.Bus.Embedded.Listen, Kind: globaltable.Invalid, Err: err}
-	}
-	number, err := strconv.Atoi(port)
-	if err != nil {
-		return nil, "", &globaltable.Error{Op: "start NATS", Resource: n.cfg.Bus.Embedded.Listen, Kind: globaltable.Invalid, Err: err}
+		return nil, "", err
 	}
 	peers := make([]bus.Peer, 0, len(n.cfg.Peers))
 	for _, p := range n.cfg.Peers {
 		peers = append(peers, bus.Peer{Name: p.Descriptor.Name, PublicKey: p.Descriptor.PublicKey})
 	}
-	home, err := bus.StartEmbedded(ctx, bus.EmbeddedConfig{Region: n.cfg.Region.Name, Dir: n.cfg.JetStreamDir(), Host: host, Port: number,
+	home, err := bus.StartEmbedded(ctx, bus.EmbeddedConfig{Region: n.cfg.Region.Name, Dir: n.cfg.JetStreamDir(), Host: host, Port: port,
 		TLS: n.cfg.Bus.Embedded.TLS, Peers: peers, MaxStore: n.cfg.Bus.Embedded.MaxStoreBytes, Log: n.log})
 	if err != nil {
 		return nil, "", err
@@ -307,6 +306,20 @@ func (n *Node) durable(lane globaltable.Lane, entries []change.Entry) {
 	if out != nil {
 		out.Fresh(lane, entries)
 	}
+}
+
+// advanceFrontiers moves the purge frontier of each placement of a table here as far as the rows allow.
+func (n *Node) advanceFrontiers() {
+	now := n.clock.Last()
+	done := map[globaltable.LaneID]bool{}
+	n.catalog.View().Tables(func(t *globaltable.Table) bool {
+		p := locality.Place(t)
+		if lane := p.Lane(); p.Has(n.cfg.Region.Origin) && !done[lane] {
+			done[lane] = true
+			n.matrix.Advance(p, now)
+		}
+		return true
+	})
 }
 
 // floor is the purge frontier of a table: that of its placement.
@@ -367,7 +380,10 @@ func (n *Node) newInbox(p PeerConfig, positions []commit.PositionAt) *inbox.Runn
 	return inbox.NewRunner(inbox.RunnerConfig{
 		Origin: origin, Shard: theShard, Store: applier{n.shard, n.catalog}, Interval: n.cfg.Limits.Heartbeat,
 		Incarnation: n.knownIncarnation(origin), Positions: at,
-		Mark: func(o hlc.Origin, t hlc.Timestamp) { n.matrix.Mark(n.cfg.Region.Origin, o, t) },
+		Mark: func(o hlc.Origin, t hlc.Timestamp) {
+			n.matrix.Mark(n.cfg.Region.Origin, o, t)
+			n.advanceFrontiers()
+		},
 		Connect: func(ctx context.Context) (inbox.Session, error) {
 			s, err := peer.Connect(ctx, session)
 			if err != nil {
