@@ -21,6 +21,10 @@ var Version = "dev"
 // called stalled.
 const lately = 10 * time.Second
 
+// underWay is how old changes may be when they are applied for what is missing to count as under way: a busy pair has always some of it, and
+// is live all the same.
+const underWay = time.Second
+
 // Status returns what the node knows of itself, its tables and its peers.
 func (n *Node) Status(ctx context.Context) (admin.Status, error) {
 	if err := n.ready(); err != nil {
@@ -141,7 +145,7 @@ func describe(p *admin.Pair, s inbox.Status, now time.Time) {
 		p.State, p.Detail = admin.StateStalled, strings.Join(slices.Compact(stops), ", ")
 	case p.BehindEntries > 0 && now.Sub(s.Progress) >= lately:
 		p.State, p.Detail = admin.StateStalled, "nothing has been applied for a while"
-	case p.BehindEntries > 0:
+	case p.BehindEntries > 0 && (!recent || s.Lag > underWay):
 		p.State = admin.StateCatchingUp
 	case recent:
 		p.State = admin.StateLive

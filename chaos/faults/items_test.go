@@ -135,8 +135,12 @@ type load struct {
 	stop func()
 }
 
-// Each region has so many clients.
-const clients = 4
+// Each region has so many clients. They wait a little after each answer: the faults are what is tested, and other tests use the machine too.
+const (
+	clients  = 4
+	thinking = 5 * time.Millisecond
+	sulking  = 20 * time.Millisecond // after an error: the region may be down
+)
 
 // startLoad lets clients write in each of the regions: items of their own, registers of their own, and registers that all share, with a delete now
 // and then. An operation that fails is an outcome, no fault of the test.
@@ -161,8 +165,10 @@ func startLoad(t testing.TB, h *history, table, name string, regions ...*region)
 					case 3:
 						op.key = "shared/" + strconv.Itoa(i/4%16)
 					}
-					if h.write(t, r, table, op) != nil {
-						pause(done, 10*time.Millisecond) // the region may be down: do not burn the processor
+					if h.write(t, r, table, op) == nil {
+						pause(done, thinking)
+					} else {
+						pause(done, sulking)
 					}
 				}
 			})

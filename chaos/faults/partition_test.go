@@ -24,6 +24,7 @@ func (r *region) awaitPair(from string, states ...string) {
 
 // A region is cut off while all sides write, without any sign but silence; each side serves alone and says how things are. After the healing all are equal.
 func TestPartition(t *testing.T) {
+	t.Parallel() // most of it is waiting
 	c := newCluster(t)
 	c.launch()
 	createTable(t, table, c.regions()...)
@@ -53,6 +54,7 @@ func TestPartition(t *testing.T) {
 
 // A region's process stands still, as one does that is short of memory or of a processor, and goes on later. Its clients' requests may take place then.
 func TestStandstill(t *testing.T) {
+	t.Parallel() // most of it is waiting
 	c := newCluster(t)
 	c.launch()
 	createTable(t, table, c.regions()...)
