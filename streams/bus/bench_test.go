@@ -59,13 +59,16 @@ func benchmarkFetch(b *testing.B, home Home, link Link, size, window int) {
 		}
 	})
 	for range b.N {
+		wg.Add(1)
 		err := home.Publish(ctx, 1, msg, func(err error) {
 			if err != nil {
 				b.Error(err)
 			}
+			wg.Done()
 		})
 		if err != nil {
 			b.Error(err)
+			wg.Done()
 			break
 		}
 	}

@@ -76,6 +76,10 @@ func newAnswerer(nc *nats.Conn, log zerolog.Logger, rewind func(context.Context,
 		return nil, err
 	}
 	a.sub = sub
+	if err := nc.FlushTimeout(connectTimeout); err != nil { // who dials when the home is made finds it
+		a.close()
+		return nil, err
+	}
 	return a, nil
 }
 
