@@ -192,7 +192,6 @@ func (n *Node) run(ctx context.Context, ready func(Endpoints)) (err error) {
 	if err := n.openOutbox(ctx, home); err != nil {
 		return err
 	}
-	n.checkStartClock()
 	listeners, err := listen(n.cfg.DynamoDB.Listen, n.cfg.Admin.Listen)
 	if err != nil {
 		return err
