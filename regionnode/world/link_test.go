@@ -204,7 +204,7 @@ func run(t *testing.T, delay Delay, handle func(*net.TCPConn)) *Link {
 		cancel()
 		server.Close()
 		all.Wait()
-		goleak.VerifyNone(t)
+		goleak.VerifyNone(t, leaks...)
 	})
 	return l
 }
@@ -298,7 +298,7 @@ func TestLinkToNobodyResets(t *testing.T) {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	defer goleak.VerifyNone(t)
+	defer goleak.VerifyNone(t, leaks...)
 	var runner sync.WaitGroup
 	runner.Go(func() {
 		if err := l.Run(ctx); err != nil {

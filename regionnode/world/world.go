@@ -176,7 +176,10 @@ func (w *World) Close() (err error) {
 
 // identify gives every region its key, number and address. A region that was there before keeps key and number.
 func (w *World) identify() error {
-	highest := hlc.Origin(0)
+	highest, err := w.highestOrigin()
+	if err != nil {
+		return err
+	}
 	for _, spec := range w.cfg.Regions {
 		r := &region{Region: spec}
 		known, err := r.load(filepath.Join(w.cfg.DataDir, spec.Name))
@@ -187,7 +190,6 @@ func (w *World) identify() error {
 			return &globaltable.Error{Op: "open world", Resource: spec.Name, Kind: globaltable.Invalid, Message: fmt.Sprintf(
 				"the region was made for jurisdiction %s and cannot become one of %s", r.descriptor.Jurisdiction, spec.Jurisdiction)}
 		}
-		highest = max(highest, r.descriptor.Origin)
 		w.regions = append(w.regions, r)
 	}
 	for i, r := range w.regions {
@@ -212,6 +214,27 @@ func (w *World) identify() error {
 		}
 	}
 	return nil
+}
+
+// highestOrigin is the greatest number that a region in the data directory has, those included that are not of this world any more: the others hold
+// what they wrote, and a number is never given again.
+func (w *World) highestOrigin() (highest hlc.Origin, err error) {
+	folders, err := os.ReadDir(w.cfg.DataDir)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return 0, fmt.Errorf("read the data directory: %w", err)
+	}
+	for _, f := range folders {
+		token, err := os.ReadFile(filepath.Join(w.cfg.DataDir, f.Name(), descriptorFile))
+		if err != nil {
+			continue // no region's folder
+		}
+		d, err := globaltable.ParseDescriptor(strings.TrimSpace(string(token)))
+		if err != nil {
+			return 0, fmt.Errorf("read the descriptor of region %s: %w", f.Name(), err)
+		}
+		highest = max(highest, d.Origin)
+	}
+	return highest, nil
 }
 
 // The files of a region's identity, in its folder.
