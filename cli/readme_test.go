@@ -41,8 +41,13 @@ func TestReadmeFirstTable(t *testing.T) {
 		t.Fatalf("%v:\n%s", err, out)
 	}
 
+	// The program stands in the tree too, so that what it imports is in go.mod.
+	program := readmeBlock(t, "go", "package main")
+	if b, err := os.ReadFile("../deployments/examples/first-table/main.go"); err != nil || strings.TrimSpace(string(b)) != program {
+		t.Fatalf("deployments/examples/first-table/main.go is not the README's program (%v)", err)
+	}
 	main := filepath.Join(t.TempDir(), "main.go")
-	if err := os.WriteFile(main, []byte(ports.Replace(readmeBlock(t, "go", "package main"))), 0o600); err != nil {
+	if err := os.WriteFile(main, []byte(ports.Replace(program)), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	out, err := exec.CommandContext(t.Context(), "go", "run", main).CombinedOutput()

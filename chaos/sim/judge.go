@@ -321,12 +321,12 @@ func replicaOf(o hlc.Origin, engine store.Engine, each func(key string, encoded 
 	return rep
 }
 
-// digestText is the buckets that hold something, as text. Bytes are left out: records of equal items may differ in length, by their vectors.
+// digestText is the buckets that hold something, as text.
 func digestText(buckets map[int]commit.Digest) string {
 	var b strings.Builder
 	for i := range commit.DigestBuckets {
 		if d := buckets[i]; d != (commit.Digest{}) && (d.Sum != 0 || d.Count != 0) {
-			fmt.Fprintf(&b, "%d:%x/%d ", i, d.Sum, d.Count)
+			fmt.Fprintf(&b, "%d:%x/%d/%d ", i, d.Sum, d.Count, d.Bytes)
 		}
 	}
 	return b.String()

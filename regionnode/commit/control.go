@@ -180,7 +180,7 @@ func (s *Shard) ConfirmPeer(peer hlc.Origin, id globaltable.LaneID, seq uint64) 
 // Confirmations returns what peers have confirmed, sorted by lane and peer.
 func (s *Shard) Confirmations() []Confirmation { return s.confirmed.list() }
 
-// Count returns the live items of a table and the bytes of their keys and records, as applied.
+// Count returns the live items of a table and their size, as DynamoDB counts it, as applied.
 func (s *Shard) Count(table globaltable.TableID) (items, bytes int64, err error) {
 	d, err := s.core.digests.total(table)
 	if err != nil {

@@ -20,7 +20,7 @@ const (
 type Digest struct {
 	Sum   uint64 // of the live records' hashes, modulo 2^64: independent of order
 	Count uint64 // live items
-	Bytes uint64 // of the live items' keys and stored records: bookkeeping included, so it may differ between regions
+	Bytes uint64 // of the live items, as DynamoDB counts an item's size
 }
 
 func (d *Digest) add(o Digest) {

@@ -160,7 +160,11 @@ func digestOf(key item.Key, record []byte) (d Digest, live bool, err error) {
 	if err != nil || !live {
 		return Digest{}, false, err
 	}
-	return Digest{Sum: sum, Count: 1, Bytes: uint64(len(key) + len(record))}, true, nil
+	it, _, err := conflict.ItemOf(record)
+	if err != nil {
+		return Digest{}, false, err
+	}
+	return Digest{Sum: sum, Count: 1, Bytes: uint64(it.Size())}, true, nil
 }
 
 // merge computes what the keys become. admits is asked for every part. It may be called again when admits has changed its mind.
