@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	mathrand "math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
@@ -192,8 +193,9 @@ func (w *World) identify() error {
 		}
 		w.regions = append(w.regions, r)
 	}
+	taken := map[int]bool{}
 	for i, r := range w.regions {
-		port, err := choosePort(w.cfg.NATSPort, i)
+		port, err := choosePort(w.cfg.NATSPort, i, taken)
 		if err != nil {
 			return err
 		}
@@ -378,15 +380,29 @@ func address(base, i int) string {
 	return fmt.Sprintf("127.0.0.1:%d", base+i)
 }
 
-// choosePort returns the i-th port from base on, or a free one: links need to know it before its server listens.
-func choosePort(base, i int) (int, error) {
+// Free ports are taken from below the range out of which systems give ports to whoever asks for any: until the server listens, nobody else is
+// handed the port by chance, not even a link of this world.
+const (
+	firstFreePort = 20000
+	lastFreePort  = 32000
+)
+
+// choosePort returns the i-th port from base on, or with base 0 a free one that is not in taken: links need to know it before its server listens.
+func choosePort(base, i int, taken map[int]bool) (int, error) {
 	if base != 0 {
 		return base + i, nil
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
+	var err error
+	for range 100 {
+		port := firstFreePort + mathrand.IntN(lastFreePort-firstFreePort)
+		if taken[port] {
+			continue
+		}
+		var l net.Listener
+		if l, err = net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
+			taken[port] = true
+			return port, l.Close()
+		}
 	}
-	port := l.Addr().(*net.TCPAddr).Port
-	return port, l.Close()
+	return 0, &globaltable.Error{Op: "find a free port", Kind: globaltable.Unavailable, Err: err}
 }

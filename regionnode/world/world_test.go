@@ -18,6 +18,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/aws/smithy-go"
+	"github.com/rs/zerolog"
 	"go.uber.org/goleak"
 
 	"github.com/concordat-db/concordat/globaltable"
@@ -248,8 +249,22 @@ func identities(w *World) (out []string) {
 	return out
 }
 
+// lines keeps what is logged.
+type lines struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *lines) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(b)
+}
+
 func TestWorldStartsAgain(t *testing.T) {
 	cfg := config(t)
+	logged := &lines{}
+	cfg.Log = zerolog.New(logged).Level(zerolog.ErrorLevel)
 	cfg.Regions = cfg.Regions[:2]
 	w := runWorld(t, cfg)
 	us, eu := cfg.Regions[0].Name, cfg.Regions[1].Name
@@ -258,6 +273,10 @@ func TestWorldStartsAgain(t *testing.T) {
 	w.converge(1)
 	before, status := identities(w.World), w.status(w.ready.Regions[0])
 	w.stop()
+	// Peers probe what they may not do; that it is refused is no error.
+	if text := logged.text.String(); text != "" {
+		t.Errorf("errors in the log of a healthy world:\n%s", text)
+	}
 
 	w = runWorld(t, cfg)
 	if got := identities(w.World); strings.Join(got, "\n") != strings.Join(before, "\n") {
@@ -393,6 +412,22 @@ func TestWorldInUse(t *testing.T) {
 	}
 	if err := w.Close(); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestFreePortsAreOfOneRegion(t *testing.T) {
+	taken := map[int]bool{}
+	for i := range 50 {
+		port, err := choosePort(0, i, taken)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if port < firstFreePort || port >= lastFreePort || len(taken) != i+1 {
+			t.Errorf("port %d is the choice %d, of %d", port, i+1, len(taken))
+		}
+	}
+	if port, err := choosePort(4222, 2, taken); err != nil || port != 4224 {
+		t.Errorf("port %d: %v", port, err)
 	}
 }
 
