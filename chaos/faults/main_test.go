@@ -18,6 +18,7 @@ import (
 var (
 	items  = flag.Int("items", 20_000, "items of 1 KB that TestLoad loads")
 	rounds = flag.Int("rounds", 3, "kills in TestKill")
+	binary = flag.String("program", "", "`FILE` to test; none: the program is built")
 	seed   = flag.Uint64("seed", 0, "seed of what is random; 0: another one each time")
 )
 
@@ -39,12 +40,14 @@ func run(m *testing.M) (status int) {
 		return 1
 	}
 	defer os.RemoveAll(dir)
-	program = filepath.Join(dir, "concordat")
-	// With the settings of the test itself: then nothing but the program is left to compile.
-	build := exec.Command("go", "build", "-o", program, "github.com/concordat-db/concordat/cli/concordat")
-	if out, err := build.CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "faults: build the program: %v\n%s", err, out)
-		return 1
+	if program = *binary; program == "" {
+		program = filepath.Join(dir, "concordat")
+		// With the settings of the test itself: then nothing but the program is left to compile.
+		build := exec.Command("go", "build", "-o", program, "github.com/concordat-db/concordat/cli/concordat")
+		if out, err := build.CombinedOutput(); err != nil {
+			fmt.Fprintf(os.Stderr, "faults: build the program: %v\n%s", err, out)
+			return 1
+		}
 	}
 	if status = m.Run(); status != 0 {
 		return status
