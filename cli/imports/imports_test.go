@@ -39,6 +39,7 @@ var layers = []layer{
 	{"streams", 7},
 	{"regionnode", 8},
 	{"cli", 9}, {"chaos", 9},
+	{"deployments", 0}, // examples are applications: they know nothing of ours
 }
 
 // layerOf returns the layer of a package of this module: the longest that holds it.
