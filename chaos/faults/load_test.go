@@ -15,9 +15,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 )
 
-// The memory of a process with three regions, in bytes, at any number of items: per region a cache of 128 MiB, four write buffers of 64 MiB, and what is under
-// way, in a heap that the collector lets double.
-const memoryBound = 3 << 30
+// The memory of a process with three regions, in bytes, however many items there are: for each a cache of 64 MiB, write buffers of 128 MiB, what is under
+// way between the regions, and a heap that the collector lets double.
+const memoryBound = 2 << 30
 
 // TestLoad loads items of 1 KB into one region of `concordat dev` by BatchWriteItem, over many connections, until all have reached the two
 // others. With -items=1000000 it is the foundation's promise; `make load` runs that.

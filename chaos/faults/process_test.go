@@ -151,9 +151,6 @@ func (l *logLines) Write(b []byte) (int, error) {
 func (l *logLines) add(line string) {
 	var parsed logLine
 	if json.Unmarshal([]byte(line), &parsed) == nil {
-		if strings.Contains(parsed.Message, "Violation") {
-			return // of the probes of credentials: hundreds
-		}
 		l.messages[parsed.Message]++
 	}
 	l.last = append(l.last, line)
