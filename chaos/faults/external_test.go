@@ -18,6 +18,7 @@ import (
 
 // A region with a NATS of its operator, configured by what deployments/ and `concordat nats accounts` say, beside two with one of their own.
 func TestExternalNATS(t *testing.T) {
+	t.Parallel() // with the tests that mostly wait
 	for _, servers := range []int{1, 3} {
 		t.Run(strconv.Itoa(servers), func(t *testing.T) { testExternalNATS(t, servers) })
 	}

@@ -132,6 +132,7 @@ func TestMainJob(t *testing.T) {
 
 // The same with the AWS CLI.
 func TestMainJobAWSCLI(t *testing.T) {
+	t.Parallel() // with the tests that mostly wait
 	if _, err := exec.LookPath("aws"); err != nil {
 		t.Skip("no aws on the PATH")
 	}
