@@ -458,6 +458,8 @@ func (n *Node) newAPI() (*dynamodb.Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	// While writes are refused every request fails: the refusal itself is in the log, and the metrics count the rest.
+	failures := n.log.Sample(&zerolog.BurstSampler{Burst: 10, Period: time.Minute})
 	return dynamodb.New(dynamodb.Config{
 		Region: n.cfg.Region.Name, Origin: n.cfg.Region.Origin, Verifier: verifier, Shard: n.shard, Control: n.plane,
 		View:        func() dynamodb.View { return n.catalog.View() },
@@ -465,7 +467,7 @@ func (n *Node) newAPI() (*dynamodb.Server, error) {
 		Events: dynamodb.Events{
 			Request: n.metrics.Request,
 			Failed: func(operation, requestID string, err error) {
-				n.log.Warn().Str("operation", operation).Str("request", requestID).Err(err).Msg("a request failed")
+				failures.Warn().Str("operation", operation).Str("request", requestID).Err(err).Msg("a request failed")
 			},
 		},
 	})
