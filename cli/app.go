@@ -92,6 +92,7 @@ func newApp(s Streams, version string) *ucli.App {
 			statusCommand(s),
 			regionCommand(s),
 			natsCommand(s),
+			benchCommand(s),
 			versionCommand(s, version),
 		},
 		// Errors are returned and told once, by Run.

@@ -1,0 +1,140 @@
+package bench
+
+import (
+	"encoding/base64"
+	"fmt"
+	"math/rand/v2"
+	"net/url"
+	"time"
+
+	"github.com/valyala/fasthttp"
+)
+
+// Shape of an item: partition key, one attribute, 1 KB in all by DynamoDB's count of names and values.
+const (
+	itemBytes      = 1024
+	keyName        = "pk"
+	valueName      = "v"
+	keyDigits      = 16
+	valueBytes     = itemBytes - len(keyName) - len(valueName) - keyDigits
+	requestPatient = 30 * time.Second // for one answer
+)
+
+// texts gives the values: pieces of random text that overlap with none of the next 8,000, so that no group of changes gets smaller by compression.
+type texts []byte
+
+const textStep = 1031 // from a value to the next; above valueBytes, and prime
+
+func newTexts() (texts, error) {
+	raw := make([]byte, 6<<20)
+	if _, err := rand.NewChaCha8([32]byte{1}).Read(raw); err != nil {
+		return nil, err
+	}
+	return base64.RawURLEncoding.AppendEncode(nil, raw), nil
+}
+
+// value returns that of item i: a view.
+func (t texts) value(i int64) []byte {
+	at := int(i * textStep % int64(len(t)-valueBytes))
+	return t[at : at+valueBytes]
+}
+
+// door is the way to one endpoint. The AWS SDK would take several times the processor time of the region that it asks; this asks with
+// prepared headers. It signs nothing: endpoints must take any credentials, as those of `concordat dev` do.
+type door struct {
+	name  string
+	url   string
+	host  string
+	http  *fasthttp.HostClient
+	texts texts
+}
+
+func newDoor(name, endpoint string, connections int, t texts) (*door, error) {
+	u, err := url.Parse(endpoint)
+	if err != nil {
+		return nil, err
+	}
+	tls := u.Scheme == "https"
+	return &door{name: name, url: endpoint, host: u.Host, texts: t, http: &fasthttp.HostClient{
+		Addr: fasthttp.AddMissingPort(u.Host, tls), IsTLS: tls, MaxConns: connections, ReadTimeout: requestPatient, WriteTimeout: requestPatient,
+		NoDefaultUserAgentHeader: true, ReadBufferSize: 16 << 10, WriteBufferSize: 16 << 10,
+	}}, nil
+}
+
+func (d *door) close() { d.http.CloseIdleConnections() }
+
+// session asks one request at a time. It belongs to one goroutine.
+type session struct {
+	door *door
+	req  *fasthttp.Request
+	resp *fasthttp.Response
+	body []byte
+}
+
+// authorization has the form of a signature, for endpoints that look at no more than that.
+const authorization = "AWS4-HMAC-SHA256 Credential=bench/20260101/us-east-1/dynamodb/aws4_request, SignedHeaders=host;x-amz-date;x-amz-target, " +
+	"Signature=0000000000000000000000000000000000000000000000000000000000000000"
+
+func (d *door) session() *session {
+	s := &session{door: d, req: fasthttp.AcquireRequest(), resp: fasthttp.AcquireResponse()}
+	s.req.Header.SetMethod(fasthttp.MethodPost)
+	s.req.SetRequestURI(d.url)
+	s.req.Header.SetContentType("application/x-amz-json-1.0")
+	s.req.Header.Set("Authorization", authorization)
+	s.req.Header.Set("X-Amz-Date", time.Now().UTC().Format("20060102T150405Z"))
+	return s
+}
+
+// sessions returns n of them.
+func (d *door) sessions(n int) []*session {
+	all := make([]*session, n)
+	for i := range all {
+		all[i] = d.session()
+	}
+	return all
+}
+
+// put writes item i.
+func (s *session) put(table string, i int64) error {
+	s.body = appendPut(s.body[:0], table, i, s.door.texts)
+	return s.ask("DynamoDB_20120810.PutItem")
+}
+
+func appendPut(b []byte, table string, i int64, t texts) []byte {
+	b = append(b, `{"TableName":"`...)
+	b = append(b, table...)
+	b = append(b, `","Item":{"`+keyName+`":{"S":"`...)
+	b = appendKey(b, i)
+	b = append(b, `"},"`+valueName+`":{"S":"`...)
+	b = append(b, t.value(i)...)
+	return append(b, `"}}}`...)
+}
+
+// get reads item i. found is false where there is none.
+func (s *session) get(table string, i int64) (found bool, err error) {
+	b := append(s.body[:0], `{"TableName":"`...)
+	b = append(b, table...)
+	b = append(b, `","Key":{"`+keyName+`":{"S":"`...)
+	b = appendKey(b, i)
+	s.body = append(b, `"}}}`...)
+	if err := s.ask("DynamoDB_20120810.GetItem"); err != nil {
+		return false, err
+	}
+	return len(s.resp.Body()) > valueBytes, nil
+}
+
+func appendKey(b []byte, i int64) []byte { return fmt.Appendf(b, "%0*x", keyDigits, i) }
+
+// ask sends body and checks that the answer is a success.
+func (s *session) ask(target string) error {
+	s.req.Header.Set("X-Amz-Target", target)
+	s.req.SetBodyRaw(s.body)
+	if err := s.door.http.Do(s.req, s.resp); err != nil {
+		return fmt.Errorf("%s: %w", s.door.name, err)
+	}
+	if code := s.resp.StatusCode(); code != fasthttp.StatusOK {
+		// What it says is about the table or the credentials: items of a benchmark carry nothing to keep back.
+		return fmt.Errorf("%s: answers %d: %.300s", s.door.name, code, s.resp.Body())
+	}
+	return nil
+}
