@@ -12,10 +12,10 @@ ITEMS    ?= 1000000
 BENCH    ?= .
 
 .DEFAULT_GOAL := help
-.PHONY: help build test race lint fuzz sim load bench demo clean
+.PHONY: help build test race lint fuzz sim load bench bench-world demo clean
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## build bin/concordat, static, with its version
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/concordat ./cli/concordat
@@ -54,6 +54,9 @@ bench: ## run the benchmarks (BENCH=regexp), with allocations
 	@set -e; for dir in $$(grep -rlE '^func Benchmark[A-Z]' --include='*_test.go' . | xargs -r -n1 dirname | sort -u); do \
 		$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem $$dir; \
 	done
+
+bench-world: build ## measure a world of two regions beside the raw limits of this machine
+	./bin/concordat bench --items 50000 --duration 5s
 
 demo: build ## build, then watch three regions take writes, merge and converge
 	./bin/concordat demo

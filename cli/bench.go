@@ -44,8 +44,9 @@ func benchCommand(s Streams) *ucli.Command {
 			&ucli.IntFlag{Name: "connections", Usage: "`NUMBER` of HTTP connections, each with one request in work", Value: 64},
 			&ucli.DurationFlag{Name: "duration", Usage: "`TIME` for each measure", Value: 10 * time.Second},
 			&ucli.StringSliceFlag{Name: "only", Usage: "`MEASURE` to take (repeatable): " + strings.Join(bench.Measures(), ", ")},
+			&ucli.BoolFlag{Name: "no-limits", Usage: "leave the raw limits out, for a profile of the regions"},
 			&ucli.StringSliceFlag{Name: "against", Usage: "another endpoint with the DynamoDB API to put beside, `dynamodb=URL` (repeatable)"},
-			&ucli.StringFlag{Name: "cpu-profile", Usage: "`FILE` for a profile of this process; its label part tells regions, client and limits apart"},
+			&ucli.StringFlag{Name: "cpu-profile", Usage: "`FILE` for a profile of this process, for `go tool pprof`; see --no-limits"},
 		},
 		Action: func(c *ucli.Context) error { return runBench(c, s) },
 	}
@@ -86,8 +87,8 @@ func benchConfig(c *ucli.Context) (bench.Config, error) {
 	var faults []string
 	fault := func(format string, args ...any) { faults = append(faults, fmt.Sprintf(format, args...)) }
 	cfg := bench.Config{
-		Items: c.Int("items"), Connections: c.Int("connections"), Duration: c.Duration("duration"), Only: c.StringSlice("only"), Wait: benchWait,
-		Own: !c.IsSet("ready-file") && !c.IsSet("endpoint"),
+		Items: c.Int("items"), Connections: c.Int("connections"), Duration: c.Duration("duration"), Only: c.StringSlice("only"), NoLimits: c.Bool("no-limits"),
+		Wait: benchWait, Own: !c.IsSet("ready-file") && !c.IsSet("endpoint"),
 	}
 	if c.IsSet("ready-file") && c.IsSet("endpoint") {
 		fault("--ready-file and --endpoint exclude each other")
@@ -184,13 +185,7 @@ func withRegions(cfg bench.Config, r world.Ready) bench.Config {
 
 // benchOwn runs a world for the time of the measures.
 func benchOwn(c *ucli.Context, cfg bench.Config) (bench.Report, error) {
-	labels := pprof.Labels(bench.ProfileLabel, "regions")
-	var w *world.World
-	var err error
-	// What a store starts when it is opened works for the regions too.
-	pprof.Do(c.Context, labels, func(context.Context) {
-		w, err = world.Open(world.Config{Regions: world.DefaultRegions()[:c.Int("regions")], DataDir: filepath.Join(cfg.Dir, "world"), Log: zerolog.Nop()})
-	})
+	w, err := world.Open(world.Config{Regions: world.DefaultRegions()[:c.Int("regions")], DataDir: filepath.Join(cfg.Dir, "world"), Log: zerolog.Nop()})
 	if err != nil {
 		return bench.Report{}, err
 	}
@@ -199,7 +194,7 @@ func benchOwn(c *ucli.Context, cfg bench.Config) (bench.Report, error) {
 	ended := make(chan error, 1)
 	ready := make(chan world.Ready, 1)
 	go func() {
-		pprof.Do(ctx, labels, func(ctx context.Context) { ended <- w.Run(ctx, func(r world.Ready) { ready <- r }) })
+		ended <- w.Run(ctx, func(r world.Ready) { ready <- r })
 		stop() // a world that ended by itself ends the measures
 	}()
 	select {
@@ -237,14 +232,14 @@ func writeBench(w io.Writer, r bench.Report) error {
 	if r.Own {
 		where = "client and regions share one process on this machine"
 	}
-	fmt.Fprintf(w, "%d regions, %d connections, items of %d bytes; %d cores, load average %s before and %s after\n%s.\n\n", len(r.Regions),
+	fmt.Fprintf(w, "%s: %d connections, items of %d bytes; %d cores, load average %s before and %s after;\n%s.\n\n", strings.Join(r.Regions, ", "),
 		r.Connections, r.ItemBytes, r.Machine.Cores, orNone(r.Machine.LoadBefore, "%.1f"), orNone(r.Machine.LoadAfter, "%.1f"), where)
 	t := newTable("measure", "what", "per second", "p50 ms", "p99 ms", "CPU µs/op", "disk B/op", "of the limit")
 	alignRight(t, 3, 4, 5, 6, 7)
 	for _, m := range r.Measures {
 		t.AppendRow(append(benchRow(m.Name, m.What, m.Figures), shares(m.Shares)))
 	}
-	t.AppendSeparator()
+	t.AppendSeparator() // nothing, where no limits follow
 	for _, l := range r.Limits {
 		t.AppendRow(append(benchRow(l.Name, l.What, l.Figures), "limit"))
 	}

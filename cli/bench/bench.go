@@ -14,7 +14,6 @@ import (
 	"fmt"
 	"io"
 	"net/url"
-	"runtime/pprof"
 	"slices"
 	"strings"
 	"time"
@@ -31,10 +30,6 @@ const (
 
 // Measures returns the names of all measures.
 func Measures() []string { return []string{Put, Get, Replicated, Drain, Lag} }
-
-// ProfileLabel is the name of the label that tells, in a CPU profile of the process, for whom the time was spent: "client" or "limits". Who
-// runs regions in this process labels theirs.
-const ProfileLabel = "part"
 
 // Bounds of a Config.
 const (
@@ -69,6 +64,7 @@ type Config struct {
 	Connections int    // to each endpoint, each with one request in work
 	Duration    time.Duration
 	Only        []string // measures to take; all if empty
+	NoLimits    bool     // leaves the raw limits out
 	Against     []Target
 	Wait        time.Duration // how long tables may take to come and go, and regions to catch up, before the run fails
 	Tell        io.Writer     // what is being done, a line for each
@@ -162,9 +158,7 @@ func Run(ctx context.Context, cfg Config) (report Report, err error) {
 		if !step.take {
 			continue
 		}
-		var err error
-		pprof.Do(ctx, pprof.Labels(ProfileLabel, "client"), func(ctx context.Context) { err = step.run(ctx) })
-		if err != nil {
+		if err := step.run(ctx); err != nil {
 			return r.report, err
 		}
 	}

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"runtime/pprof"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -67,9 +66,7 @@ func (r *run) takeLimit(ctx context.Context, name string) (*Limit, error) {
 		return nil, fmt.Errorf("no limit %q", name)
 	}
 	r.say("limit %s", name)
-	var f Figures
-	var err error
-	pprof.Do(ctx, pprof.Labels(ProfileLabel, "limits"), func(ctx context.Context) { f, err = take(ctx) })
+	f, err := take(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("limit %s: %w", name, err)
 	}
