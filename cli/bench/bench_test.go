@@ -99,6 +99,9 @@ func TestLoad(t *testing.T) {
 	if s, err := load(t.Context(), 4, time.Millisecond, 0, func(int, int64) error { return nil }); err != nil || len(s.all) == 0 {
 		t.Errorf("until the time is over: %d samples, %v", len(s.all), err)
 	}
+	if s, err := load(t.Context(), 4, 0, 0, func(int, int64) error { return nil }); err != nil || len(s.all) != 4 {
+		t.Errorf("without time: %d samples, %v, want one of each worker", len(s.all), err)
+	}
 	failure := errors.New("failure")
 	if _, err := load(t.Context(), 4, time.Hour, 0, func(_ int, i int64) error {
 		if i == 10 {

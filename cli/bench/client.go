@@ -12,12 +12,12 @@ import (
 
 // Shape of an item: partition key, one attribute, 1 KB in all by DynamoDB's count of names and values.
 const (
-	itemBytes      = 1024
-	keyName        = "pk"
-	valueName      = "v"
-	keyDigits      = 16
-	valueBytes     = itemBytes - len(keyName) - len(valueName) - keyDigits
-	requestPatient = 30 * time.Second // for one answer
+	itemBytes       = 1024
+	keyName         = "pk"
+	valueName       = "v"
+	keyDigits       = 16
+	valueBytes      = itemBytes - len(keyName) - len(valueName) - keyDigits
+	requestPatience = 30 * time.Second // for one answer
 )
 
 // texts gives the values: pieces of random text that overlap with none of the next 8,000, so that no group of changes gets smaller by compression.
@@ -39,8 +39,7 @@ func (t texts) value(i int64) []byte {
 	return t[at : at+valueBytes]
 }
 
-// door is the way to one endpoint. The AWS SDK would take several times the processor time of the region that it asks; this asks with
-// prepared headers. It signs nothing: endpoints must take any credentials, as those of `concordat dev` do.
+// door is the way to one endpoint. It asks with prepared headers, because the AWS SDK would take more of the processor than the region that it asks. It signs nothing: endpoints must take any credentials, as those of `concordat dev` do.
 type door struct {
 	name  string
 	url   string
@@ -56,7 +55,7 @@ func newDoor(name, endpoint string, connections int, t texts) (*door, error) {
 	}
 	tls := u.Scheme == "https"
 	return &door{name: name, url: endpoint, host: u.Host, texts: t, http: &fasthttp.HostClient{
-		Addr: fasthttp.AddMissingPort(u.Host, tls), IsTLS: tls, MaxConns: connections, ReadTimeout: requestPatient, WriteTimeout: requestPatient,
+		Addr: fasthttp.AddMissingPort(u.Host, tls), IsTLS: tls, MaxConns: connections, ReadTimeout: requestPatience, WriteTimeout: requestPatience,
 		NoDefaultUserAgentHeader: true, ReadBufferSize: 16 << 10, WriteBufferSize: 16 << 10,
 	}}, nil
 }
@@ -76,7 +75,7 @@ const authorization = "AWS4-HMAC-SHA256 Credential=bench/20260101/us-east-1/dyna
 	"Signature=0000000000000000000000000000000000000000000000000000000000000000"
 
 func (d *door) session() *session {
-	s := &session{door: d, req: fasthttp.AcquireRequest(), resp: fasthttp.AcquireResponse()}
+	s := &session{door: d, req: new(fasthttp.Request), resp: new(fasthttp.Response)}
 	s.req.Header.SetMethod(fasthttp.MethodPost)
 	s.req.SetRequestURI(d.url)
 	s.req.Header.SetContentType("application/x-amz-json-1.0")

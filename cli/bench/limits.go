@@ -191,7 +191,7 @@ func (r *run) applyLimit(ctx context.Context) (Figures, error) {
 		var n int64
 		var err error
 		m := startMeter()
-		for ; err == nil && ctx.Err() == nil && time.Since(m.began) < r.cfg.Duration; n += applyBatch {
+		for ; err == nil && ctx.Err() == nil && (n == 0 || time.Since(m.began) < r.cfg.Duration); n += applyBatch {
 			a := applied{began: time.Now()}
 			if a.wait, err = r.applyPeers(e, n); err == nil {
 				queue <- a
@@ -239,7 +239,7 @@ func (r *run) jetstream(ctx context.Context) (f Figures, err error) {
 	err = r.withBus(ctx, ackEvery, func(bus.Message) {}, func(publish func([]byte) error, arrived func(int64) error) error {
 		var n int64
 		m := startMeter()
-		for ; time.Since(m.began) < r.cfg.Duration; n++ {
+		for ; n == 0 || time.Since(m.began) < r.cfg.Duration; n++ {
 			if err := publish(bytes.Clone(message)); err != nil {
 				return err
 			}

@@ -56,7 +56,7 @@ func (s *samples) quantiles() (p50, p99 *float64) {
 	return at(50), at(99)
 }
 
-// load runs workers, each of which does one operation after the other, until d is over, limit operations have begun (0: no limit), one
+// load runs workers, each of which does one operation after the other, one at least, until d is over, limit operations have begun (0: no limit), one
 // fails, or ctx is done. op gets the number of the worker and that of the operation, from 0 on and dense.
 func load(ctx context.Context, workers int, d time.Duration, limit int64, op func(worker int, i int64) error) (*samples, error) {
 	all := &samples{}
@@ -67,7 +67,7 @@ func load(ctx context.Context, workers int, d time.Duration, limit int64, op fun
 		group.Go(func() error {
 			var mine []uint32
 			defer func() { all.join(mine) }()
-			for began := time.Now(); ctx.Err() == nil && began.Before(deadline); {
+			for began := time.Now(); ctx.Err() == nil && (mine == nil || began.Before(deadline)); {
 				i := next.Add(1) - 1
 				if limit > 0 && i >= limit {
 					return nil
@@ -94,7 +94,7 @@ type meter struct {
 
 func startMeter() meter { return meter{time.Now(), processorTime(), diskWritten()} }
 
-// figures returns the figures of n operations since the meter was started. shared says that nobody else's work is in what the process took.
+// figures returns the figures of n operations since the meter was started. alone says that what the process took was for them.
 func (m meter) figures(n int64, s *samples, alone bool) Figures {
 	f := Figures{Operations: n, Seconds: time.Since(m.began).Seconds()}
 	f.PerSecond = float64(n) / f.Seconds
