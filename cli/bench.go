@@ -32,8 +32,8 @@ func benchCommand(s Streams) *ucli.Command {
 		Name:  "bench",
 		Usage: "measure a world, and beside it the raw limits of this machine",
 		Description: "Without --ready-file or --endpoint it starts a world of its own in a temporary directory, in this process. Client and regions share\n" +
-			"the machine, and so do the raw limits: compare ratios, not figures, and look at the load average. Requests are not signed: the regions must\n" +
-			"take any credentials, as those of `concordat dev` do. CPU time (client included) and disk bytes are known for a world of its own only;\n" +
+			"the machine, and so do the raw limits: compare ratios, not figures, and look at the load average. Without --sign the regions must take any\n" +
+			"credentials, as those of `concordat dev` do. CPU time (client included) and disk bytes are known for a world of its own only;\n" +
 			"so is the backlog drain, because a region has to be cut off.",
 		Flags: []ucli.Flag{
 			&ucli.StringFlag{Name: "ready-file", Usage: "`FILE` that a running `concordat dev` wrote: measure that world"},
@@ -46,6 +46,7 @@ func benchCommand(s Streams) *ucli.Command {
 			&ucli.StringSliceFlag{Name: "only", Usage: "`MEASURE` to take (repeatable): " + strings.Join(bench.Measures(), ", ")},
 			&ucli.BoolFlag{Name: "no-limits", Usage: "leave the raw limits out, for a profile of the regions"},
 			&ucli.StringSliceFlag{Name: "against", Usage: "another endpoint with the DynamoDB API to put beside, `dynamodb=URL` (repeatable)"},
+			&ucli.BoolFlag{Name: "sign", Usage: "sign requests with $AWS_ACCESS_KEY_ID and $AWS_SECRET_ACCESS_KEY"},
 			&ucli.StringFlag{Name: "cpu-profile", Usage: "`FILE` for a profile of this process, for `go tool pprof`; see --no-limits"},
 		},
 		Action: func(c *ucli.Context) error { return runBench(c, s) },
@@ -89,6 +90,12 @@ func benchConfig(c *ucli.Context) (bench.Config, error) {
 	cfg := bench.Config{
 		Items: c.Int("items"), Connections: c.Int("connections"), Duration: c.Duration("duration"), Only: c.StringSlice("only"), NoLimits: c.Bool("no-limits"),
 		Wait: benchWait, Own: !c.IsSet("ready-file") && !c.IsSet("endpoint"),
+	}
+	if c.Bool("sign") {
+		cfg.Credentials = bench.Credentials{AccessKey: os.Getenv("AWS_ACCESS_KEY_ID"), SecretKey: os.Getenv("AWS_SECRET_ACCESS_KEY")}
+		if cfg.Credentials == (bench.Credentials{}) {
+			fault("--sign needs AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
+		}
 	}
 	if c.IsSet("ready-file") && c.IsSet("endpoint") {
 		fault("--ready-file and --endpoint exclude each other")

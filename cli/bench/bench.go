@@ -50,6 +50,9 @@ type Target struct {
 	URL  string
 }
 
+// Credentials sign requests. The zero value does not.
+type Credentials struct{ AccessKey, SecretKey string }
+
 // Config says what to measure.
 type Config struct {
 	Regions []Region // the first takes the writes
@@ -63,6 +66,7 @@ type Config struct {
 	Items       int    // different keys; Replicated and Drain write each once
 	Connections int    // to each endpoint, each with one request in work
 	Duration    time.Duration
+	Credentials Credentials
 	Only        []string // measures to take; all if empty
 	NoLimits    bool     // leaves the raw limits out
 	Against     []Target
@@ -102,6 +106,9 @@ func (c *Config) Validate() error {
 		if !slices.Contains(Measures(), name) {
 			fault("no measure %q; there are %s", name, strings.Join(Measures(), ", "))
 		}
+	}
+	if (c.Credentials.AccessKey == "") != (c.Credentials.SecretKey == "") {
+		fault("one of access key and secret key is missing")
 	}
 	if (c.Cut == nil) != (c.Heal == nil) {
 		fault("one of Cut and Heal is missing")

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -13,6 +14,10 @@ import (
 	"time"
 
 	"github.com/klauspost/compress/s2"
+	"github.com/valyala/fasthttp"
+	"github.com/valyala/fasthttp/fasthttputil"
+
+	"github.com/concordat-db/concordat/regionnode/auth"
 )
 
 func TestQuantiles(t *testing.T) {
@@ -188,6 +193,7 @@ func TestConfig(t *testing.T) {
 		"5000 connections: it can be 1 to": func(c *Config) { c.Connections = 5000 },
 		"duration 1h0m0s":                  func(c *Config) { c.Duration = time.Hour },
 		`no measure "speed"`:               func(c *Config) { c.Only = []string{"speed"} },
+		"one of access key and secret":     func(c *Config) { c.Credentials.AccessKey = "a" },
 		"one of Cut and Heal is missing":   func(c *Config) { c.Cut = func(string) {} },
 		"Count, Tell, Dir or Wait":         func(c *Config) { c.Count = nil },
 	} {
@@ -196,5 +202,58 @@ func TestConfig(t *testing.T) {
 		if _, err := Run(t.Context(), c); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %q", err, want)
 		}
+	}
+}
+
+// What is signed passes the regions' own check, as does what is signed after it in the same session; with another secret it does not.
+func TestSign(t *testing.T) {
+	values, err := newTexts()
+	if err != nil {
+		t.Fatal(err)
+	}
+	verifier, err := auth.NewVerifier(auth.Config{Region: "north", Credentials: func(string) (string, bool) { return "secret", true }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	answers := make(chan error, 1)
+	ln := fasthttputil.NewInmemoryListener()
+	server := &fasthttp.Server{Handler: func(c *fasthttp.RequestCtx) {
+		h := &c.Request.Header
+		_, err := verifier.Verify(&auth.Request{Method: h.Method(), Target: h.RequestURI(), Header: h, Body: c.Request.Body()})
+		answers <- err
+	}}
+	ended := make(chan error, 1)
+	go func() { ended <- server.Serve(ln) }()
+	defer func() {
+		if err := errors.Join(server.Shutdown(), <-ended); err != nil {
+			t.Error(err)
+		}
+	}()
+	for secret, valid := range map[string]bool{"secret": true, "another": false} {
+		cfg := Config{Credentials: Credentials{"key", secret}}
+		d, err := newDoor("north", "north", "http://127.0.0.1:8000", cfg, 1, values)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.http.Dial = func(string) (net.Conn, error) { return ln.Dial() }
+		s, err := d.session()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range int64(2) {
+			if err := s.put("things", i); err != nil {
+				t.Fatal(err)
+			}
+			if err := <-answers; (err == nil) != valid {
+				t.Errorf("signed with %q: %v", secret, err)
+			}
+			if _, err := s.get("things", i); err != nil {
+				t.Fatal(err)
+			}
+			if err := <-answers; (err == nil) != valid {
+				t.Errorf("signed with %q: %v", secret, err)
+			}
+		}
+		d.close()
 	}
 }

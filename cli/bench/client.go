@@ -1,12 +1,18 @@
 package bench
 
 import (
+	"context"
+	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"net/url"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	"github.com/valyala/fasthttp"
 )
 
@@ -17,6 +23,7 @@ const (
 	valueName       = "v"
 	keyDigits       = 16
 	valueBytes      = itemBytes - len(keyName) - len(valueName) - keyDigits
+	contentType     = "application/x-amz-json-1.0"
 	requestPatience = 30 * time.Second // for one answer
 )
 
@@ -39,22 +46,24 @@ func (t texts) value(i int64) []byte {
 	return t[at : at+valueBytes]
 }
 
-// door is the way to one endpoint. It asks with prepared headers, because the AWS SDK would take more of the processor than the region that it asks. It signs nothing: endpoints must take any credentials, as those of `concordat dev` do.
+// door is the way to one endpoint. It asks with prepared headers, because the AWS SDK would take more of the processor than the region that it
+// asks. Without credentials it signs nothing: the endpoint must take any, as those of `concordat dev` do.
 type door struct {
-	name  string
-	url   string
-	host  string
-	http  *fasthttp.HostClient
-	texts texts
+	name        string
+	region      string
+	url         string
+	credentials Credentials
+	http        *fasthttp.HostClient
+	texts       texts
 }
 
-func newDoor(name, endpoint string, connections int, t texts) (*door, error) {
+func newDoor(name, region, endpoint string, cfg Config, connections int, t texts) (*door, error) {
 	u, err := url.Parse(endpoint)
 	if err != nil {
 		return nil, err
 	}
 	tls := u.Scheme == "https"
-	return &door{name: name, url: endpoint, host: u.Host, texts: t, http: &fasthttp.HostClient{
+	return &door{name: name, region: region, url: endpoint, credentials: cfg.Credentials, texts: t, http: &fasthttp.HostClient{
 		Addr: fasthttp.AddMissingPort(u.Host, tls), IsTLS: tls, MaxConns: connections, ReadTimeout: requestPatience, WriteTimeout: requestPatience,
 		NoDefaultUserAgentHeader: true, ReadBufferSize: 16 << 10, WriteBufferSize: 16 << 10,
 	}}, nil
@@ -64,33 +73,64 @@ func (d *door) close() { d.http.CloseIdleConnections() }
 
 // session asks one request at a time. It belongs to one goroutine.
 type session struct {
-	door *door
-	req  *fasthttp.Request
-	resp *fasthttp.Response
-	body []byte
+	door   *door
+	req    *fasthttp.Request
+	resp   *fasthttp.Response
+	body   []byte
+	signed *http.Request // what the signer signs, as the SDK has it; nil when nothing is signed
+	signer *v4.Signer
 }
 
 // authorization has the form of a signature, for endpoints that look at no more than that.
 const authorization = "AWS4-HMAC-SHA256 Credential=bench/20260101/us-east-1/dynamodb/aws4_request, SignedHeaders=host;x-amz-date;x-amz-target, " +
 	"Signature=0000000000000000000000000000000000000000000000000000000000000000"
 
-func (d *door) session() *session {
+func (d *door) session() (*session, error) {
 	s := &session{door: d, req: new(fasthttp.Request), resp: new(fasthttp.Response)}
-	s.req.Header.SetMethod(fasthttp.MethodPost)
+	s.req.Header.SetMethod(http.MethodPost)
 	s.req.SetRequestURI(d.url)
-	s.req.Header.SetContentType("application/x-amz-json-1.0")
-	s.req.Header.Set("Authorization", authorization)
-	s.req.Header.Set("X-Amz-Date", time.Now().UTC().Format("20060102T150405Z"))
-	return s
+	s.req.Header.SetContentType(contentType)
+	if d.credentials == (Credentials{}) {
+		s.req.Header.Set("Authorization", authorization)
+		s.req.Header.Set("X-Amz-Date", time.Now().UTC().Format("20060102T150405Z"))
+		return s, nil
+	}
+	var err error
+	if s.signed, err = http.NewRequest(http.MethodPost, d.url, nil); err != nil {
+		return nil, err
+	}
+	s.signed.Header.Set("Content-Type", contentType)
+	s.signer = v4.NewSigner()
+	return s, nil
+}
+
+// sign signs the body for the target.
+func (s *session) sign(target string) error {
+	sum := sha256.Sum256(s.body)
+	s.signed.ContentLength = int64(len(s.body))
+	s.signed.Header.Set("X-Amz-Target", target)
+	s.signed.Header.Del("Authorization")
+	keys := aws.Credentials{AccessKeyID: s.door.credentials.AccessKey, SecretAccessKey: s.door.credentials.SecretKey}
+	err := s.signer.SignHTTP(context.Background(), keys, s.signed, hex.EncodeToString(sum[:]), "dynamodb", s.door.region, time.Now())
+	if err != nil {
+		return fmt.Errorf("%s: sign: %w", s.door.name, err)
+	}
+	for _, name := range []string{"Authorization", "X-Amz-Date"} {
+		s.req.Header.Set(name, s.signed.Header.Get(name))
+	}
+	return nil
 }
 
 // sessions returns n of them.
-func (d *door) sessions(n int) []*session {
+func (d *door) sessions(n int) ([]*session, error) {
 	all := make([]*session, n)
 	for i := range all {
-		all[i] = d.session()
+		var err error
+		if all[i], err = d.session(); err != nil {
+			return nil, err
+		}
 	}
-	return all
+	return all, nil
 }
 
 // put writes item i.
@@ -126,6 +166,11 @@ func appendKey(b []byte, i int64) []byte { return fmt.Appendf(b, "%0*x", keyDigi
 
 // ask sends body and checks that the answer is a success.
 func (s *session) ask(target string) error {
+	if s.signed != nil {
+		if err := s.sign(target); err != nil {
+			return err
+		}
+	}
 	s.req.Header.Set("X-Amz-Target", target)
 	s.req.SetBodyRaw(s.body)
 	if err := s.door.http.Do(s.req, s.resp); err != nil {

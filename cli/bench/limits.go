@@ -85,16 +85,24 @@ func (r *run) echo(ctx context.Context) (f Figures, err error) {
 		Handler: echoBody()}
 	ended := make(chan error, 1)
 	go func() { ended <- h.Serve(ln) }()
-	d, err := newDoor("echo", "http://"+ln.Addr().String(), r.cfg.Connections, r.texts)
+	f, err = r.echoes(ctx, "http://"+ln.Addr().String())
+	return f, errors.Join(err, h.Shutdown(), <-ended)
+}
+
+// echoes sends what a put sends.
+func (r *run) echoes(ctx context.Context, endpoint string) (Figures, error) {
+	d, err := newDoor("echo", r.doors[0].region, endpoint, r.cfg, r.cfg.Connections, r.texts)
 	if err != nil {
-		return f, errors.Join(err, h.Shutdown(), <-ended)
+		return Figures{}, err
 	}
-	sessions := d.sessions(r.cfg.Connections)
+	defer d.close() // before the server is asked to stop: it waits for open connections
+	sessions, err := d.sessions(r.cfg.Connections)
+	if err != nil {
+		return Figures{}, err
+	}
 	m := startMeter()
 	s, err := load(ctx, len(sessions), r.cfg.Duration, 0, func(w int, i int64) error { return sessions[w].put("bench-echo-00000000", i) })
-	f = m.figures(int64(len(s.all)), s, true)
-	d.close()
-	return f, errors.Join(err, h.Shutdown(), <-ended)
+	return m.figures(int64(len(s.all)), s, true), err
 }
 
 // echoBody returns a handler that reads the body into memory, as the region's has to, and answers it.

@@ -13,10 +13,12 @@ import (
 const (
 	countPoll = 5 * time.Millisecond // between looks at how many items a region has
 
-	lagRate     = 500                    // writes per second
-	lagWatch    = 4                      // of so many writes one is watched for, so that the looking itself is no load
-	lagPoll     = 250 * time.Microsecond // between looks; the lag is known no better than that
-	lagSessions = 64                     // of each region: writes, and looks, under way at once
+	lagRate      = 500                    // writes per second
+	lagWatch     = 4                      // of so many writes one is watched for, so that the looking itself is no load
+	lagPoll      = 250 * time.Microsecond // between looks; the lag is known no better than that
+	targetRegion = "us-east-1"            // what other endpoints are called: they take any name
+
+	lagSessions = 64 // of each region: writes, and looks, under way at once
 )
 
 // run is what the measures share.
@@ -37,12 +39,12 @@ func newRun(cfg Config) (*run, error) {
 	}
 	r := &run{cfg: cfg, report: newReport(cfg), texts: t, suffix: fmt.Sprintf("%08x", rand.Uint32())}
 	for _, g := range cfg.Regions {
-		d, err := newDoor(g.Name, g.DynamoDB, max(cfg.Connections, lagSessions), t)
+		d, err := newDoor(g.Name, g.Name, g.DynamoDB, cfg, max(cfg.Connections, lagSessions), t)
 		if err != nil {
 			return nil, err
 		}
 		r.doors = append(r.doors, d)
-		r.tables = append(r.tables, newTables(g.Name, g.DynamoDB, cfg.Wait))
+		r.tables = append(r.tables, newTables(g.Name, g.DynamoDB, cfg))
 	}
 	return r, nil
 }
@@ -129,7 +131,10 @@ func (r *run) putGet(ctx context.Context) error {
 
 // puts writes the items again and again until the time is over.
 func (r *run) puts(ctx context.Context, d *door, table string) (Figures, error) {
-	sessions := d.sessions(r.cfg.Connections)
+	sessions, err := d.sessions(r.cfg.Connections)
+	if err != nil {
+		return Figures{}, err
+	}
 	m := startMeter()
 	s, err := load(ctx, len(sessions), r.cfg.Duration, 0, func(w int, i int64) error { return sessions[w].put(table, i%int64(r.cfg.Items)) })
 	if err != nil {
@@ -140,7 +145,10 @@ func (r *run) puts(ctx context.Context, d *door, table string) (Figures, error) 
 
 // gets reads items below n at random until the time is over.
 func (r *run) gets(ctx context.Context, d *door, table string, n int64) (Figures, error) {
-	sessions := d.sessions(r.cfg.Connections)
+	sessions, err := d.sessions(r.cfg.Connections)
+	if err != nil {
+		return Figures{}, err
+	}
 	m := startMeter()
 	s, err := load(ctx, len(sessions), r.cfg.Duration, 0, func(w int, _ int64) error {
 		found, err := sessions[w].get(table, rand.Int64N(n))
@@ -157,7 +165,10 @@ func (r *run) gets(ctx context.Context, d *door, table string, n int64) (Figures
 
 // fill writes different items until all are written or the time is over, and returns how many and how long each took.
 func (r *run) fill(ctx context.Context, table string) (n int64, s *samples, err error) {
-	sessions := r.doors[0].sessions(r.cfg.Connections)
+	sessions, err := r.doors[0].sessions(r.cfg.Connections)
+	if err != nil {
+		return 0, nil, err
+	}
 	s, err = load(ctx, len(sessions), r.cfg.Duration, int64(r.cfg.Items), func(w int, i int64) error { return sessions[w].put(table, i) })
 	if err != nil {
 		return 0, nil, err
@@ -244,7 +255,14 @@ func (r *run) lag(ctx context.Context) error {
 		return err
 	}
 	r.say("lag: %d writes a second, %v", lagRate, r.cfg.Duration)
-	writers, watchers := pool(r.doors[0]), pool(r.doors[len(r.doors)-1])
+	writers, err := pool(r.doors[0])
+	if err != nil {
+		return err
+	}
+	watchers, err := pool(r.doors[len(r.doors)-1])
+	if err != nil {
+		return err
+	}
 	var puts, seen samples
 	m := startMeter()
 	n, err := paced(ctx, lagRate, r.cfg.Duration, func(ctx context.Context, i int64) error {
@@ -277,12 +295,14 @@ func (r *run) lag(ctx context.Context) error {
 	return r.measured(ctx, Lag, fmt.Sprintf("write to visible, %d/s", lagRate), f, limitDelivery)
 }
 
-func pool(d *door) chan *session {
+// pool returns sessions for whoever takes one and gives it back.
+func pool(d *door) (chan *session, error) {
+	sessions, err := d.sessions(lagSessions)
 	all := make(chan *session, lagSessions)
-	for _, s := range d.sessions(lagSessions) {
+	for _, s := range sessions {
 		all <- s
 	}
-	return all
+	return all, err
 }
 
 // paced begins op perSecond times a second for d, at least once, without waiting for those before, and returns how many it was. At most lagSessions
@@ -318,12 +338,12 @@ func (r *run) against(ctx context.Context) error {
 }
 
 func (r *run) sideBySide(ctx context.Context, target Target) (rows []Side, err error) {
-	d, err := newDoor(target.Name, target.URL, r.cfg.Connections, r.texts)
+	d, err := newDoor(target.Name, targetRegion, target.URL, r.cfg, r.cfg.Connections, r.texts)
 	if err != nil {
 		return nil, err
 	}
 	defer d.close()
-	t := newTables("us-east-1", target.URL, r.cfg.Wait)
+	t := newTables(targetRegion, target.URL, r.cfg)
 	table := "bench-against-" + r.suffix
 	if err := t.create(ctx, table); err != nil {
 		return nil, err

@@ -22,9 +22,13 @@ type tables struct {
 	wait   time.Duration
 }
 
-func newTables(region, endpoint string, wait time.Duration) *tables {
-	return &tables{region: region, wait: wait, db: dynamodb.New(dynamodb.Options{BaseEndpoint: aws.String(endpoint), Region: region,
-		Credentials: credentials.NewStaticCredentialsProvider("bench", "bench", "")})}
+func newTables(region, endpoint string, cfg Config) *tables {
+	keys := cfg.Credentials
+	if keys == (Credentials{}) {
+		keys = Credentials{"bench", "bench"} // the SDK does not go without
+	}
+	return &tables{region: region, wait: cfg.Wait, db: dynamodb.New(dynamodb.Options{BaseEndpoint: aws.String(endpoint), Region: region,
+		Credentials: credentials.NewStaticCredentialsProvider(keys.AccessKey, keys.SecretKey, "")})}
 }
 
 // create makes the table here and waits until it is active.
