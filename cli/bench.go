@@ -277,7 +277,11 @@ func benchRow(name, what string, f bench.Figures) table.Row {
 func shares(all []bench.Share) string {
 	lines := make([]string, 0, len(all))
 	for _, s := range all {
-		lines = append(lines, fmt.Sprintf("%.2f of %s", s.Ratio, s.Limit))
+		line := fmt.Sprintf("%.2f of %s", s.Ratio, s.Limit)
+		if s.CPU != nil {
+			line += fmt.Sprintf(", %.2f by CPU", *s.CPU)
+		}
+		lines = append(lines, line)
 	}
 	return strings.Join(lines, "\n")
 }

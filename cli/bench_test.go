@@ -72,6 +72,9 @@ func checkBench(t *testing.T, got result, measures, limits string) (r bench.Repo
 		names = append(names, m.Name)
 		checkFigures(t, m.Name, m.Figures)
 		for _, s := range m.Shares {
+			if hasCPU := m.CPUMicros != nil; hasCPU != (s.CPU != nil) || hasCPU && *s.CPU <= 0 {
+				t.Errorf("%s: %+v", m.Name, s)
+			}
 			if s.Ratio <= 0 || !strings.Contains(limits, s.Limit) {
 				t.Errorf("%s: %+v", m.Name, s)
 			}

@@ -66,6 +66,9 @@ type Share struct {
 	// Of is what was compared: "per_second", the measure's over the limit's, or "p50", the limit's over the measure's.
 	Of    string  `json:"of"`
 	Ratio float64 `json:"ratio"`
+	// CPU is the limit's processor time per operation over the measure's, null where one of them is not known. A machine that others use too blurs it
+	// less than the rates.
+	CPU *float64 `json:"cpu_ratio"`
 }
 
 // What a Share compares.
@@ -124,9 +127,14 @@ func (r *Report) measure(name string) *Measure {
 	return nil
 }
 
-// rateShare compares rates.
+// rateShare compares rates and processor times.
 func rateShare(f Figures, l *Limit) Share {
-	return Share{Limit: l.Name, Of: ofRate, Ratio: f.PerSecond / l.PerSecond}
+	s := Share{Limit: l.Name, Of: ofRate, Ratio: f.PerSecond / l.PerSecond}
+	if f.CPUMicros != nil && l.CPUMicros != nil && *f.CPUMicros > 0 {
+		ratio := *l.CPUMicros / *f.CPUMicros
+		s.CPU = &ratio
+	}
+	return s
 }
 
 // latencyShare compares medians. Both must have one.
