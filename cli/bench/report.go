@@ -42,7 +42,7 @@ type Figures struct {
 	P50Millis  *float64 `json:"p50_millis"` // latency
 	P99Millis  *float64 `json:"p99_millis"`
 	CPUMicros  *float64 `json:"cpu_micros_per_operation"` // of the whole process, client included
-	DiskBytes  *float64 `json:"disk_bytes_per_operation"` // given to the disk meanwhile; what follows later (flushes, compactions) is missing
+	DiskBytes  *float64 `json:"disk_bytes_per_operation"` // given to the disk meanwhile: compactions of what was written before count, those still to come do not
 }
 
 // Measure is one row.
