@@ -55,7 +55,7 @@ func (c *catalog) Admits(id globaltable.TableID, _ []byte) bool { return c.place
 func (c *catalog) Version(id globaltable.TableID) globaltable.Version { return c.of(id) }
 
 // Prepare implements commit.Catalog. The system table is not written.
-func (c *catalog) Prepare([]item.Item, func(globaltable.TableID) bool) ([]store.KV, func(), error) {
+func (c *catalog) Prepare([]item.Item) ([]store.KV, func(), error) {
 	return nil, nil, nil
 }
 

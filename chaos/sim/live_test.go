@@ -108,7 +108,7 @@ func (c liveCatalog) Place(globaltable.TableID, []byte) (globaltable.Placement, 
 }
 func (c liveCatalog) Admits(globaltable.TableID, []byte) bool         { return true }
 func (c liveCatalog) Version(globaltable.TableID) globaltable.Version { return 1 }
-func (c liveCatalog) Prepare([]item.Item, func(globaltable.TableID) bool) ([]store.KV, func(), error) {
+func (c liveCatalog) Prepare([]item.Item) ([]store.KV, func(), error) {
 	return nil, nil, nil
 }
 

@@ -6,8 +6,8 @@
 //
 // A document comes into force inside the commit's critical section: Prepare is shown the documents that a group is about to write, checks them
 // and returns what must be written with them; the function that it returns makes them the ones in force between that group and the next. So
-// every write is placed under exactly one version of its table, and what a region had before it adopted a version is exactly known: this is what makes
-// the outcome of an adoption race-free.
+// every write is placed under exactly one version of its table: what a region wrote before it adopted a version that brings a replica is in its store
+// by then, and what it writes after that is in a lane of the replica's. This is what a join rests on.
 //
 // Names bind to ids in each region by itself, in the order of adoption: a region where a name is taken refuses the replica. Adoption outcomes are kept
 // in the store, for every version that was adopted.
@@ -30,8 +30,8 @@ type Outcome uint8
 
 // The outcomes.
 const (
-	Adopted   Outcome = 1 // in force
-	NotEmpty  Outcome = 2 // in force; but the version brings a new replica, and this region held something of the table already
+	Adopted Outcome = 1 // in force
+	// 2 is not given any more, and counts as Adopted in stores that have it.
 	NameTaken Outcome = 3 // the version makes a replica here, and another table has the name: the replica is refused
 )
 
@@ -143,11 +143,10 @@ func (c *Catalog) Version(table globaltable.TableID) globaltable.Version {
 }
 
 // Prepare checks the documents that a group is about to write, in order, against the ones in force and against each other. See the package's comment.
-// empty reports whether this region's store has nothing of a table, no tombstone either: a new replica would never get it, and would keep a concurrent write
-// that the others have lost to it. Nothing has happened when it returns an error: of kind Unavailable for a document of a newer
+// Nothing has happened when it returns an error: of kind Unavailable for a document of a newer
 // release, Corrupt for one that no owner can have issued, Exists for a new table of this region whose name is taken. adopt is nil
 // when no document comes into force; it must be called before Prepare is called again, or not at all.
-func (c *Catalog) Prepare(docs []item.Item, empty func(globaltable.TableID) bool) (adoptions []Adoption, adopt func(), err error) {
+func (c *Catalog) Prepare(docs []item.Item) (adoptions []Adoption, adopt func(), err error) {
 	v := c.view.Load()
 	staged := v.db.Snapshot()
 	txn := staged.Txn(true)
@@ -168,7 +167,7 @@ func (c *Catalog) Prepare(docs []item.Item, empty func(globaltable.TableID) bool
 			}
 		}
 		a := &Adoption{Table: t.ID, Version: t.Version}
-		if a.Outcome, err = outcome(txn, old, t, v.self.Origin, empty); err != nil {
+		if a.Outcome, err = outcome(txn, old, t, v.self.Origin); err != nil {
 			return nil, nil, err
 		}
 		insert(txn, inAdoptions, a)
@@ -211,23 +210,13 @@ func sameKeys(a, b globaltable.KeySchema) bool {
 }
 
 // outcome says what becomes of t here. old is nil when the table was not known.
-func outcome(txn *memdb.Txn, old *entry, t *globaltable.Table, self hlc.Origin, empty func(globaltable.TableID) bool) (Outcome, error) {
-	var before globaltable.Version
-	if old != nil {
-		before = old.table.Version
-	}
+func outcome(txn *memdb.Txn, old *entry, t *globaltable.Table, self hlc.Origin) (Outcome, error) {
 	if claims(t, self) && (old == nil || !old.bound) {
 		if other, taken := first[*entry](txn, inTables, byName, nameKey(t.Name)); taken && other.table.ID != t.ID {
 			if t.Owner == self && t.Version.Number() == 1 {
 				return 0, Exists("create table", t.Name)
 			}
 			return NameTaken, nil
-		}
-	}
-	for i := range t.Replicas {
-		// What this region has now was never sent to the new replica; what it gets from here on is.
-		if r := &t.Replicas[i]; r.Status == globaltable.Creating && r.Since > before && !empty(t.ID) {
-			return NotEmpty, nil
 		}
 	}
 	return Adopted, nil

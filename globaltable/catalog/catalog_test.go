@@ -9,8 +9,6 @@ import (
 	"github.com/concordat-db/concordat/globaltable/item"
 )
 
-func nothing(globaltable.TableID) bool { return true }
-
 func exampleOf(t testing.TB, w *world, region, name string, ms globaltable.TableID) *globaltable.Table {
 	t.Helper()
 	owner := mustRegion(w, region)
@@ -27,7 +25,7 @@ func TestPrepareRefusesForks(t *testing.T) {
 	v1 := exampleOf(t, w, "eu", "orders", 1000)
 	yes := true
 	change := func(from *globaltable.Table, epoch uint32) *globaltable.Table {
-		next, err := Update(from, &Change{DeletionProtection: &yes}, epoch, w.region, "")
+		next, err := Update(from, &Change{DeletionProtection: &yes}, epoch, w.region)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -86,18 +84,18 @@ func TestPrepareOfOneGroup(t *testing.T) {
 	w := newWorld(t, "eu", "us")
 	eu := w.places["eu"]
 	a, b := exampleOf(t, w, "eu", "orders", 1000), exampleOf(t, w, "eu", "orders", 1001)
-	_, _, err := eu.Prepare([]item.Item{EncodeDocument(a), EncodeDocument(b)}, nothing)
+	_, _, err := eu.Prepare([]item.Item{EncodeDocument(a), EncodeDocument(b)})
 	if globaltable.KindOf(err) != globaltable.Exists {
 		t.Errorf("two new tables of one name in one group: %v", err)
 	}
-	if _, adopt, err := eu.Prepare([]item.Item{EncodeDocument(a)}, nothing); err != nil || adopt == nil {
+	if _, adopt, err := eu.Prepare([]item.Item{EncodeDocument(a)}); err != nil || adopt == nil {
 		t.Fatal(err)
 	} // given up
 	if _, ok := eu.View().Lookup("orders"); ok {
 		t.Error("a document that was only prepared is in force")
 	}
 	changed := eu.View().Changed()
-	adoptions, adopt, err := eu.Prepare([]item.Item{EncodeEpoch(1, 7), EncodeDocument(b)}, nothing)
+	adoptions, adopt, err := eu.Prepare([]item.Item{EncodeEpoch(1, 7), EncodeDocument(b)})
 	if err != nil || len(adoptions) != 1 || adoptions[0] != (Adoption{b.ID, b.Version, Adopted}) {
 		t.Fatal(adoptions, err)
 	}
@@ -115,7 +113,7 @@ func TestPrepareOfOneGroup(t *testing.T) {
 	if got, ok := eu.View().Lookup("orders"); !ok || got.ID != b.ID {
 		t.Error("not in force")
 	}
-	if _, adopt, err := eu.Prepare([]item.Item{EncodeEpoch(1, 8)}, nothing); err != nil || adopt != nil {
+	if _, adopt, err := eu.Prepare([]item.Item{EncodeEpoch(1, 8)}); err != nil || adopt != nil {
 		t.Error("an epoch alone changes no table", err)
 	}
 }
@@ -137,7 +135,7 @@ func TestPrepareRefusesItems(t *testing.T) {
 		"epoch too great":  {systemItem(epochName(1), attributeEpoch, item.AppendInt(nil, 1<<24)), globaltable.Corrupt},
 		"a newer document": {systemItem(prefixTable+a.ID.String(), attributeDocument, text(`{"format":2}`)), globaltable.Unavailable},
 	} {
-		if _, _, err := w.places["eu"].Prepare([]item.Item{EncodeDocument(b), c.it}, nothing); err == nil || globaltable.KindOf(err) != c.kind {
+		if _, _, err := w.places["eu"].Prepare([]item.Item{EncodeDocument(b), c.it}); err == nil || globaltable.KindOf(err) != c.kind {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -293,11 +291,11 @@ func BenchmarkAdopt(b *testing.B) {
 		if i%2 == 1 {
 			change.DeletionProtection = &no
 		}
-		next, err := Update(table, change, 1, nil, "")
+		next, err := Update(table, change, 1, nil)
 		if err != nil {
 			b.Fatal(err)
 		}
-		_, adopt, err := c.Prepare([]item.Item{EncodeDocument(next)}, nothing)
+		_, adopt, err := c.Prepare([]item.Item{EncodeDocument(next)})
 		if err != nil {
 			b.Fatal(err)
 		}

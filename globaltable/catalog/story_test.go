@@ -16,10 +16,10 @@ import (
 //
 //	world NAME...                                      new regions
 //	create region=R name=T [id=N]                      a region makes a table
-//	update name=T [create=(R,...)] [delete=(R,...)] [holding=R]   its owner changes replicas
+//	update name=T [create=(R,...)] [delete=(R,...)]   its owner changes replicas
 //	remove name=T region=R                             its owner is asked to remove R's replica
 //	adopt name=T region=R ...                          the newest version reaches these regions
-//	fill | empty name=T region=R                       the region holds items, or none
+//	join name=T region=R                               the region gets what the others hold, if they have all adopted the version that brought its replica
 //	leave name=T region=R ...                          these regions drop what they may not hold
 //	ask name=T [unreachable=(R,...)]                   the owner asks the regions concerned and issues what follows
 //	crash region=R                                     the region starts again from its store
@@ -71,7 +71,7 @@ func (s *story) run(d *datadriven.TestData) (string, error) {
 	epoch := table.Version.Epoch()
 	switch d.Cmd {
 	case "update":
-		next, err := Update(table, &Change{Create: many(d, "create"), Delete: many(d, "delete")}, epoch, s.w.region, first1(many(d, "holding")))
+		next, err := Update(table, &Change{Create: many(d, "create"), Delete: many(d, "delete")}, epoch, s.w.region)
 		if err != nil {
 			return "", err
 		}
@@ -107,9 +107,8 @@ func (s *story) each(cmd, region string, table *globaltable.Table) (string, erro
 			return "dropped", nil
 		}
 		return "stays", nil
-	case "fill", "empty":
-		s.w.places[region].holds[table.ID] = cmd == "fill"
-		return cmd, nil
+	case "join":
+		return s.w.join(region, table.ID), nil
 	}
 	s.t.Fatalf("no command %s", cmd)
 	return "", nil
@@ -179,11 +178,4 @@ func many(d *datadriven.TestData, key string) []string {
 		}
 	}
 	return nil
-}
-
-func first1(v []string) string {
-	if len(v) == 0 {
-		return ""
-	}
-	return v[0]
 }

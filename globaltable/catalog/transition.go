@@ -41,6 +41,8 @@ type Answers map[hlc.Origin]Answer
 // Answer is one region's word. A region that was not heard has none.
 type Answer struct {
 	Outcome Outcome // of the replica's Since; zero: not adopted yet
+	Joined  bool    // a new replica has all that the others held when they adopted its Since
+	Percent int     // of that, 0 to 100
 	Dropped bool    // a deleted replica's data is gone, and all it wrote is with the others
 }
 
@@ -64,9 +66,8 @@ func Create(spec *Spec, id globaltable.TableID, owner globaltable.Descriptor, ep
 	return t, nil
 }
 
-// Update returns the document after change. regions finds the regions that may be named; holding is a region that is known to hold items of the
-// table, or empty.
-func Update(t *globaltable.Table, change *Change, epoch uint32, regions func(string) (globaltable.Descriptor, bool), holding string) (*globaltable.Table, error) {
+// Update returns the document after change. regions finds the regions that may be named.
+func Update(t *globaltable.Table, change *Change, epoch uint32, regions func(string) (globaltable.Descriptor, bool)) (*globaltable.Table, error) {
 	if t.Deleted {
 		return nil, NotFound("update table", t.Name)
 	}
@@ -84,7 +85,7 @@ func Update(t *globaltable.Table, change *Change, epoch uint32, regions func(str
 		}
 	}
 	for _, name := range change.Create {
-		if err := createReplica(t, next, name, regions, holding); err != nil {
+		if err := createReplica(t, next, name, regions); err != nil {
 			return nil, err
 		}
 	}
@@ -137,17 +138,17 @@ func Advance(t *globaltable.Table, answers Answers, epoch uint32) (next *globalt
 }
 
 // creation says what a replica that is being created becomes. It is active once it and every replica that may have written before they knew of it
-// have adopted the version that made it, all of them empty.
+// have adopted the version that made it, and it has got from each of them what they held by then.
 func creation(t *globaltable.Table, r *globaltable.Replica, answers Answers) (globaltable.Status, string) {
 	status := globaltable.Active
+	if !answers[r.Origin].Joined {
+		status = globaltable.Creating
+	}
 	for _, o := range Asked(t, r) {
 		switch outcome := answers[o].Outcome; {
 		case outcome == Adopted:
 		case outcome == NameTaken && o == r.Origin:
 			return globaltable.CreationFailed, "A table named " + t.Name + " exists already in " + r.Region + "."
-		case outcome == NotEmpty:
-			return globaltable.CreationFailed, "The table held items, or traces of deleted ones, in " + t.Replica(o).Region +
-				". This release adds replicas only to tables that were never written to."
 		default:
 			status = globaltable.Creating
 		}
@@ -164,6 +165,19 @@ func Asked(t *globaltable.Table, r *globaltable.Replica) []hlc.Origin {
 			if o.Status == globaltable.Active || o.Status == globaltable.Updating {
 				out = append(out, o.Origin)
 			}
+		}
+	}
+	return out
+}
+
+// Sources returns the regions that the replica in region self, which is being created, has to get the table's data from: those that served clients before
+// they knew of it. A replica that became active later has fed it from its first write on.
+func Sources(t *globaltable.Table, self hlc.Origin) []hlc.Origin {
+	mine := t.Replica(self)
+	var out []hlc.Origin
+	for _, r := range t.Replicas {
+		if staying(r) && r.Since < mine.Since {
+			out = append(out, r.Origin)
 		}
 	}
 	return out
@@ -193,7 +207,7 @@ func Describe(t *globaltable.Table, p Progress) *globaltable.Table {
 				gone = append(gone, name)
 			case r.Status == globaltable.Creating && p.Answers[o].Outcome == 0:
 				pending = append(pending, name+" to adopt the change")
-			case r.Status == globaltable.Deleting && p.Waiting[o] != "":
+			case o == r.Origin && p.Waiting[o] != "":
 				pending = append(pending, p.Waiting[o])
 			}
 		}
@@ -277,7 +291,7 @@ func updateSettings(next *globaltable.Table, change *Change) error {
 	return nil
 }
 
-func createReplica(t, next *globaltable.Table, region string, regions func(string) (globaltable.Descriptor, bool), holding string) error {
+func createReplica(t, next *globaltable.Table, region string, regions func(string) (globaltable.Descriptor, bool)) error {
 	if old := t.ReplicaNamed(region); old != nil {
 		why := "already has a replica in region: " + region
 		if old.Status == globaltable.CreationFailed {
@@ -292,10 +306,6 @@ func createReplica(t, next *globaltable.Table, region string, regions func(strin
 	// One change of the replicas at a time: what a replica on its way out writes is never to be sent to one on its way in.
 	if !t.Settled() {
 		return InUse("update table", t.Name, "updated")
-	}
-	if holding != "" {
-		return invalid(t, "Failed to create a new replica of table with name: '"+t.Name+"' because the table holds items in region: "+holding+
-			". This release adds replicas only to tables that were never written to: add the regions first.")
 	}
 	if slices.ContainsFunc(next.Replicas, func(r globaltable.Replica) bool { return r.Status == globaltable.Deleting }) {
 		return invalid(t, "Replicas cannot be created and deleted in one request.")

@@ -30,15 +30,17 @@ type entry struct {
 	status    globaltable.Status // in this region
 	refused   bool               // this region does not take the replica that the document gives it
 	bound     bool               // the table has its name in this region
+	joining   bool               // a replica is being created somewhere
 }
 
 // newEntry compiles t. The adoptions of t must be in txn.
 func newEntry(txn *memdb.Txn, t *globaltable.Table, self hlc.Origin) *entry {
 	e := &entry{table: t, placement: locality.Place(t), status: t.StatusIn(self)}
 	e.lane = e.placement.Lane()
+	e.joining = slices.ContainsFunc(t.Replicas, func(r globaltable.Replica) bool { return r.Status == globaltable.Creating })
 	if r := t.Replica(self); r != nil {
 		o, ok := outcomeSince(txn, t.ID, r.Since)
-		e.refused = ok && (o == NameTaken || o == NotEmpty && r.Status == globaltable.Creating)
+		e.refused = ok && o == NameTaken
 	}
 	e.bound = claims(t, self) && !e.refused
 	return e
@@ -153,6 +155,41 @@ func (v *View) TablesAfter(id globaltable.TableID, f func(*globaltable.Table) bo
 func (v *View) Serves(id globaltable.TableID) bool {
 	e := v.tables[id]
 	return e != nil && !e.refused && e.placement.Has(v.self.Origin)
+}
+
+// Joining reports whether a replica of the table is being created somewhere. What has been seen everywhere is not known until it is there: nothing of the table may
+// be collected.
+func (v *View) Joining(id globaltable.TableID) bool {
+	e := v.tables[id]
+	return e != nil && e.joining
+}
+
+// Join is a replica that is being created here: it has to get what the sources hold.
+type Join struct {
+	Table   globaltable.TableID
+	Since   globaltable.Version // the document's version that brought the replica
+	Sources []globaltable.Descriptor
+}
+
+// Joins returns the replicas that are being created here and not refused, in the order of tables' ids.
+func (v *View) Joins() []Join {
+	var out []Join
+	from(v.db.Txn(false), inTables, byID, nil, func(e *entry) bool {
+		if e.status != globaltable.Creating || e.refused {
+			return true
+		}
+		j := Join{Table: e.table.ID, Since: e.table.Replica(v.self.Origin).Since}
+		for _, o := range Sources(e.table, v.self.Origin) {
+			d, known := v.RegionOf(o)
+			if !known { // the join waits for a descriptor of it
+				d = globaltable.Descriptor{Name: e.table.Replica(o).Region, Origin: o}
+			}
+			j.Sources = append(j.Sources, d)
+		}
+		out = append(out, j)
+		return true
+	})
+	return out
 }
 
 // Outcome returns what became, in this region, of the first version of the table at or after since that it adopted. ok is false when there was none yet.

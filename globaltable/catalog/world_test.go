@@ -24,7 +24,8 @@ type place struct {
 	*Catalog
 	docs      map[globaltable.TableID]item.Item
 	adoptions []Adoption
-	holds     map[globaltable.TableID]bool
+	holds     map[globaltable.TableID]bool                // data
+	joined    map[globaltable.TableID]globaltable.Version // since which version's replica
 	dropped   map[globaltable.TableID]bool
 }
 
@@ -34,7 +35,8 @@ func newWorld(t testing.TB, names ...string) *world {
 		w.regions = append(w.regions, globaltable.Descriptor{Name: n, Origin: hlc.Origin(i + 1)})
 	}
 	for _, n := range names {
-		w.places[n] = &place{docs: map[globaltable.TableID]item.Item{}, holds: map[globaltable.TableID]bool{}, dropped: map[globaltable.TableID]bool{}}
+		w.places[n] = &place{docs: map[globaltable.TableID]item.Item{}, holds: map[globaltable.TableID]bool{},
+			joined: map[globaltable.TableID]globaltable.Version{}, dropped: map[globaltable.TableID]bool{}}
 		w.open(t, n)
 	}
 	return w
@@ -80,7 +82,7 @@ func (w *world) nameOf(o hlc.Origin) string { return w.regions[o-1].Name }
 func (w *world) adopt(region string, t *globaltable.Table) (string, error) {
 	p := w.places[region]
 	doc := EncodeDocument(t)
-	adoptions, adopt, err := p.Prepare([]item.Item{doc}, func(id globaltable.TableID) bool { return !p.holds[id] })
+	adoptions, adopt, err := p.Prepare([]item.Item{doc})
 	if err != nil {
 		return "", err
 	}
@@ -90,7 +92,7 @@ func (w *world) adopt(region string, t *globaltable.Table) (string, error) {
 	adopt()
 	p.docs[t.ID] = doc
 	p.adoptions = append(p.adoptions, adoptions...)
-	return [...]string{Adopted: "adopted", NotEmpty: "not empty", NameTaken: "name taken"}[adoptions[0].Outcome], nil
+	return [...]string{Adopted: "adopted", NameTaken: "name taken"}[adoptions[0].Outcome], nil
 }
 
 // issue is what an owner does with a new version: it adopts it itself.
@@ -117,10 +119,34 @@ func (w *world) ask(t *globaltable.Table, heard func(region string) bool) Progre
 				continue
 			}
 			outcome, _ := from.View().Outcome(t.ID, r.Since)
-			p.Answers[o] = Answer{Outcome: outcome, Dropped: r.Status == globaltable.Deleting && from.dropped[t.ID]}
+			p.Answers[o] = Answer{Outcome: outcome, Joined: from.joined[t.ID] == r.Since,
+				Dropped: r.Status == globaltable.Deleting && from.dropped[t.ID]}
 		}
 	}
 	return p
+}
+
+// join is what a region does whose replica is being created: when all sources have adopted the version that brought it, it gets what they hold.
+func (w *world) join(region string, id globaltable.TableID) string {
+	p := w.places[region]
+	for _, j := range p.View().Joins() {
+		if j.Table != id {
+			continue
+		}
+		for _, d := range j.Sources {
+			if w.places[d.Name].Version(id) < j.Since {
+				return "waits for " + d.Name
+			}
+		}
+		p.joined[id], p.dropped[id] = j.Since, false
+		var names []string
+		for _, d := range j.Sources {
+			names = append(names, d.Name)
+			p.holds[id] = p.holds[id] || w.places[d.Name].holds[id]
+		}
+		return "joined from " + strings.Join(names, ", ")
+	}
+	return "has nothing to join"
 }
 
 // leave is what a region does by itself: drop what it may not hold.
@@ -130,6 +156,7 @@ func (w *world) leave(region string, id globaltable.TableID) bool {
 		return false
 	}
 	p.dropped[id], p.holds[id] = true, false
+	delete(p.joined, id)
 	return true
 }
 

@@ -21,10 +21,9 @@ type Catalog interface {
 	// Version returns the version of the table's document in force; zero if the table is not known. The system table's is zero.
 	Version(table globaltable.TableID) globaltable.Version
 	// Prepare is called with the items that a group is about to give the system table, before the group is applied; nothing has
-	// happened yet when it returns an error, which the group's submitter gets. empty reports whether this shard has no
-	// live item of a table. extra is stored in the same batch. adopt (nil: nothing) makes the documents the ones in force; it is
+	// happened yet when it returns an error, which the group's submitter gets. extra is stored in the same batch. adopt (nil: nothing) makes the documents the ones in force; it is
 	// called after the group is durable and before the next group is built. docs are views, valid until Prepare returns; adopt keeps none.
-	Prepare(docs []item.Item, empty func(globaltable.TableID) bool) (extra []store.KV, adopt func(), err error)
+	Prepare(docs []item.Item) (extra []store.KV, adopt func(), err error)
 }
 
 // Key names an item.

@@ -206,6 +206,30 @@ func (s *Shard) Digests(ctx context.Context, table globaltable.TableID) (*[Diges
 	return out, nil
 }
 
+// SetJoin keeps, durably, how far a new replica of the table here has got with what source holds. state is opaque, and gone with the table's data. The error is of
+// kind InUse when the table may not be here any more.
+func (s *Shard) SetJoin(ctx context.Context, table globaltable.TableID, source hlc.Origin, state []byte) error {
+	return s.do(ctx, false, func(c *core, g *group) error {
+		if !c.catalog.Admits(table, nil) {
+			return fault(globaltable.InUse, "keep join", "the table is not in the catalog", nil)
+		}
+		g.batch.Set(store.AppendJoinKey(nil, table, source), state)
+		return nil
+	})
+}
+
+// Join returns what SetJoin kept; nil if there is nothing.
+func (s *Shard) Join(table globaltable.TableID, source hlc.Origin) (state []byte, err error) {
+	err = getValue(s.cfg.Engine, store.AppendJoinKey(nil, table, source), func(value []byte) error {
+		state = slices.Clone(value)
+		return nil
+	})
+	if err != nil {
+		return nil, fault(globaltable.Internal, "read join", "", err)
+	}
+	return state, nil
+}
+
 // DropTable erases all records and digests of a table, durably. The catalog in force must not have the table any more: no write can add to it then.
 func (s *Shard) DropTable(ctx context.Context, table globaltable.TableID) error {
 	if table == globaltable.SystemTable {
@@ -222,6 +246,8 @@ func dropTable(table globaltable.TableID) func(*core, *group) error {
 		from, to := store.RecordRange(table)
 		g.batch.DeleteRange(from, to)
 		from, to = store.DigestRange(table)
+		g.batch.DeleteRange(from, to)
+		from, to = store.JoinRange(table)
 		g.batch.DeleteRange(from, to)
 		c.digests.drop(table)
 		return nil

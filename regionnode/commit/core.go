@@ -326,7 +326,7 @@ func (c *core) prepare(g *group, sub *submission) (done bool, fatal error) {
 	if len(c.docs) == 0 {
 		return true, nil
 	}
-	extra, adopt, err := c.catalog.Prepare(c.docs, c.isEmpty)
+	extra, adopt, err := c.catalog.Prepare(c.docs)
 	if err != nil {
 		sub.err = err
 		return false, nil
@@ -336,12 +336,6 @@ func (c *core) prepare(g *group, sub *submission) (done bool, fatal error) {
 	}
 	g.adopt = adopt
 	return true, nil
-}
-
-// isEmpty reports whether a table has no live item. A table that cannot be read is not empty.
-func (c *core) isEmpty(id globaltable.TableID) bool {
-	t, err := c.digests.table(id)
-	return err == nil && t.total.Count == 0
 }
 
 // seal completes the batch: digests, one log entry for each lane, the clock's bound, what peers have confirmed.

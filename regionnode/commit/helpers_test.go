@@ -66,7 +66,7 @@ func (c *tables) Admits(id globaltable.TableID, _ []byte) bool {
 
 func (c *tables) Version(globaltable.TableID) globaltable.Version { return 7 }
 
-func (c *tables) Prepare(docs []item.Item, empty func(globaltable.TableID) bool) ([]store.KV, func(), error) {
+func (c *tables) Prepare(docs []item.Item) ([]store.KV, func(), error) {
 	if c.refuse != nil {
 		return nil, nil, c.refuse
 	}
@@ -85,7 +85,7 @@ func (c *tables) Prepare(docs []item.Item, empty func(globaltable.TableID) bool)
 		if len(p) > 1 { // a region of zero makes the value storable
 			next[id] = globaltable.NewPlacement(p[1:]...)
 		}
-		extra = append(extra, store.KV{Key: store.AppendAdoptionKey(nil, id, 1), Value: []byte(strconv.FormatBool(empty(id)))})
+		extra = append(extra, store.KV{Key: store.AppendAdoptionKey(nil, id, 1), Value: []byte{1}})
 	}
 	return extra, func() { c.inForce.Store(&next) }, nil
 }

@@ -301,7 +301,19 @@ func (s *Shard) Get(ctx context.Context, key Key, f func(Current) error) error {
 
 // Scan calls f with the live items of table with keys in (from, to), in key order and as of one moment, until f returns false. A nil from is before the first
 // key, a nil to after the last. What f gets is a view, valid during the call. Scan returns when everything f has seen is durable: the caller answers nobody before.
-func (s *Shard) Scan(ctx context.Context, table globaltable.TableID, from, to item.Key, f func(key item.Key, current Current) (more bool)) (err error) {
+func (s *Shard) Scan(ctx context.Context, table globaltable.TableID, from, to item.Key, f func(key item.Key, current Current) (more bool)) error {
+	return s.walk(ctx, table, from, to, func(key item.Key, record []byte) (bool, error) {
+		c, err := currentOf(record)
+		return err == nil && (c.Item == nil || f(key, c)), err
+	})
+}
+
+// Records is Scan for the records as they are, those of deleted items included.
+func (s *Shard) Records(ctx context.Context, table globaltable.TableID, from, to item.Key, f func(key item.Key, record []byte) (more bool)) error {
+	return s.walk(ctx, table, from, to, func(key item.Key, record []byte) (bool, error) { return f(key, record), nil })
+}
+
+func (s *Shard) walk(ctx context.Context, table globaltable.TableID, from, to item.Key, f func(key item.Key, record []byte) (more bool, err error)) (err error) {
 	lower, upper := store.RecordRange(table)
 	if from != nil {
 		lower = append(store.AppendRecordKey(nil, table, from), 0)
@@ -317,7 +329,7 @@ func (s *Shard) Scan(ctx context.Context, table globaltable.TableID, from, to it
 		return fault(globaltable.Internal, "scan", "", err)
 	}
 	seen := s.started.Load()
-	err = scanItems(ctx, it, f)
+	err = walkRecords(ctx, it, f)
 	if cerr := it.Close(); err == nil && cerr != nil {
 		err = fault(globaltable.Internal, "scan", "", cerr)
 	}
@@ -327,7 +339,7 @@ func (s *Shard) Scan(ctx context.Context, table globaltable.TableID, from, to it
 	return err
 }
 
-func scanItems(ctx context.Context, it store.Iterator, f func(key item.Key, current Current) bool) error {
+func walkRecords(ctx context.Context, it store.Iterator, f func(key item.Key, record []byte) (more bool, err error)) error {
 	for ok := it.First(); ok; ok = it.Next() {
 		if ctx.Err() != nil {
 			return errInterrupted(ctx, globaltable.Unavailable)
@@ -336,12 +348,8 @@ func scanItems(ctx context.Context, it store.Iterator, f func(key item.Key, curr
 		if err != nil {
 			return fault(globaltable.Internal, "scan", "", err)
 		}
-		c, err := currentOf(record)
-		if err != nil {
+		if more, err := f(item.Key(store.RecordKeySuffix(it.Key())), record); !more {
 			return err
-		}
-		if c.Item != nil && !f(item.Key(store.RecordKeySuffix(it.Key())), c) {
-			return nil
 		}
 	}
 	return nil

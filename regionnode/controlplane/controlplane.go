@@ -30,6 +30,7 @@ import (
 	"github.com/concordat-db/concordat/globaltable"
 	"github.com/concordat-db/concordat/globaltable/catalog"
 	"github.com/concordat-db/concordat/regionnode/commit"
+	"github.com/concordat-db/concordat/streams/repair"
 )
 
 // Door is the way into the store: a commit.Shard.
@@ -50,11 +51,18 @@ type Peers interface {
 	Ask(ctx context.Context, region string, request []byte) ([]byte, error)
 }
 
+// Joins tells how far the replicas are that are being created in this region. A *repair.Joiner is one.
+type Joins interface {
+	// Progress is about the replica that version since of the table brought. ok is false when nothing is known of it.
+	Progress(table globaltable.TableID, since globaltable.Version) (p repair.Progress, ok bool)
+}
+
 // Config says what a Plane works with. Zero limits mean the defaults.
 type Config struct {
 	Catalog *catalog.Catalog // loaded, and the one that Door works under
 	Door    Door
 	Peers   Peers
+	Joins   Joins
 	Now     func() time.Time // wall clock
 
 	Every      time.Duration // between looks at what is unfinished; 250 ms
@@ -74,6 +82,7 @@ func (c *Config) Validate() error {
 	fault(c.Catalog == nil, "no catalog")
 	fault(c.Door == nil, "no door")
 	fault(c.Peers == nil, "no peers")
+	fault(c.Joins == nil, "no joins")
 	fault(c.Now == nil, "no clock")
 	fault(c.Every < 0 || c.AskTimeout < 0 || c.MaxTables < 0, "a limit is negative")
 	return errors.Join(faults...)
@@ -223,12 +232,8 @@ func (p *Plane) UpdateTable(ctx context.Context, name string, change catalog.Cha
 
 // update is UpdateTable in the owner's region.
 func (p *Plane) update(ctx context.Context, id globaltable.TableID, change *catalog.Change) (*globaltable.Table, error) {
-	holding := ""
-	if t, ok := p.cfg.Catalog.View().Table(id); ok && len(change.Create) > 0 {
-		holding = p.holding(ctx, t)
-	}
 	return p.issue(ctx, "update table", id, func(t *globaltable.Table, epoch uint32) (*globaltable.Table, error) {
-		return catalog.Update(t, change, epoch, p.cfg.Catalog.View().Region, holding)
+		return catalog.Update(t, change, epoch, p.cfg.Catalog.View().Region)
 	})
 }
 
@@ -272,6 +277,27 @@ func (p *Plane) DescribeTable(name string) (*globaltable.Table, error) {
 	p.mu.Unlock()
 	progress.Unheard = p.Unheard()
 	return catalog.Describe(t, progress), nil
+}
+
+// ReplicaProgress returns how much of a table a replica of it that is being created has got, 0 to 100. ok is false when this region does not know: the owner does, and the
+// replica's own.
+func (p *Plane) ReplicaProgress(table globaltable.TableID, region hlc.Origin) (percent int, ok bool) {
+	t, known := p.cfg.Catalog.View().Table(table)
+	if !known {
+		return 0, false
+	}
+	r := t.Replica(region)
+	if r == nil || r.Status != globaltable.Creating {
+		return 0, false
+	}
+	if region == p.self.Origin {
+		progress, _ := p.cfg.Joins.Progress(table, r.Since)
+		return progress.Percent, true
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	a, ok := p.progress[table].Answers[region]
+	return a.Percent, ok
 }
 
 // Unheard returns the regions whose newest documents this region has not seen since its start, sorted. Until there are none it changes no document that was

@@ -211,78 +211,6 @@ func TestNameTaken(t *testing.T) {
 	}, "eu", "us")
 }
 
-func TestNotEmpty(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
-		eu, us := w.nodes["eu"], w.nodes["us"]
-		table := w.make("orders", "eu", "us")
-		if err := us.write(table.ID, "one", false); err != nil {
-			t.Fatal(err)
-		}
-		// The owner has not got it, and asks.
-		_, err := eu.plane.UpdateTable(t.Context(), "orders", catalog.Change{Create: []string{"ap"}})
-		wantError(t, err, globaltable.Invalid, "the table holds items in region: us")
-	}, "ap", "eu", "us")
-}
-
-// TestNotEmptyRace: the table was empty when the request was checked, and is not when a region adopts it. The new replica fails, and what it has got until
-// then goes.
-func TestNotEmptyRace(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
-		ap, eu, us := w.nodes["ap"], w.nodes["eu"], w.nodes["us"]
-		table := w.make("orders", "eu", "us")
-		w.setCut("us", true)
-		if _, err := eu.plane.UpdateTable(t.Context(), "orders", catalog.Change{Create: []string{"ap"}}); err != nil {
-			t.Fatal(err)
-		}
-		w.until("ap gets changes, and serves nobody", func() bool { return ap.status("orders") == globaltable.Creating })
-		if err := eu.write(table.ID, "under the new version", false); err != nil {
-			t.Fatal(err)
-		}
-		w.until("ap got it", func() bool { return ap.count(table.ID) == 1 })
-		if err := ap.write(table.ID, "too early", false); globaltable.KindOf(err) != globaltable.NotFound {
-			t.Errorf("a write to a replica that is being made: %v", err)
-		}
-		if err := us.write(table.ID, "under the old version", false); err != nil {
-			t.Fatal(err)
-		}
-		w.setCut("us", false)
-		w.until("failed", func() bool {
-			return strings.HasPrefix(eu.replica("orders", "ap"), "CREATION_FAILED: The table held items, or traces of deleted ones, in us.")
-		})
-		w.until("dropped", func() bool { return ap.count(table.ID) == 0 && ap.status("orders") == "" })
-		w.until("the others agree", func() bool { return eu.count(table.ID) == 2 && us.count(table.ID) == 2 })
-		// It can be removed, and made anew when the table is empty.
-		if _, err := eu.plane.UpdateTable(t.Context(), "orders", catalog.Change{Delete: []string{"ap"}}); err != nil {
-			t.Fatal(err)
-		}
-		w.until("removed", func() bool { return us.replica("orders", "ap") == "no replica" })
-	}, "ap", "eu", "us")
-}
-
-// TestDeletedItemsCount: a region that has adopted late has only the trace of an item that it made and deleted. The new replica would never get that trace, and keep a
-// concurrent write of the same item that the others have lost to it. So a table with traces is not empty.
-func TestDeletedItemsCount(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
-		ap, eu, us := w.nodes["ap"], w.nodes["eu"], w.nodes["us"]
-		table := w.make("orders", "eu", "us")
-		w.setCut("us", true)
-		if _, err := eu.plane.UpdateTable(t.Context(), "orders", catalog.Change{Create: []string{"ap"}}); err != nil {
-			t.Fatal(err)
-		}
-		if err := eu.write(table.ID, "x", false); err != nil {
-			t.Fatal(err)
-		}
-		for _, remove := range []bool{false, true} {
-			if err := us.write(table.ID, "x", remove); err != nil {
-				t.Fatal(err)
-			}
-		}
-		w.setCut("us", false)
-		w.until("failed", func() bool { return strings.HasPrefix(eu.replica("orders", "ap"), string(globaltable.CreationFailed)) })
-		w.until("all agree", func() bool { return ap.count(table.ID) == 0 && eu.count(table.ID) == 0 && us.count(table.ID) == 0 })
-	}, "ap", "eu", "us")
-}
-
 // TestLeavingWaits: a replica goes only when the others have what was written in it, and who is missing is named.
 func TestLeavingWaits(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
@@ -415,7 +343,6 @@ func TestHandlePeerRefuses(t *testing.T) {
 			`[]`:                                     "cannot be read",
 			`{}`:                                     "asks nothing",
 			`{"later":1}`:                            "newer version",
-			`{"holding":"x"}`:                        "parse table id",
 			`{"documents":["x"]}`:                    "parse table id",
 			`{"versions":{"after":"x"}}`:             "parse table id",
 			`{"progress":[{"table":"x","since":1}]}`: "parse table id",
@@ -429,7 +356,7 @@ func TestHandlePeerRefuses(t *testing.T) {
 				t.Errorf("%.60s: %s, %v; want %q", request, raw, err, want)
 			}
 		}
-		raw, err := w.nodes["eu"].plane.HandlePeer(t.Context(), "mars", []byte(`{"holding":"`+id+`"}`))
+		raw, err := w.nodes["eu"].plane.HandlePeer(t.Context(), "mars", []byte(`{"documents":["`+id+`"]}`))
 		if err != nil || !strings.Contains(string(raw), "the region is not known") {
 			t.Errorf("%s, %v", raw, err)
 		}
@@ -438,7 +365,7 @@ func TestHandlePeerRefuses(t *testing.T) {
 
 func TestConfigValidate(t *testing.T) {
 	_, err := New(Config{Every: -1})
-	for _, want := range []string{"no catalog", "no door", "no peers", "no clock", "negative"} {
+	for _, want := range []string{"no catalog", "no door", "no peers", "no joins", "no clock", "negative"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("nothing about %q in %v", want, err)
 		}

@@ -125,7 +125,8 @@ func (p *Plane) gather(ctx context.Context, asked map[hlc.Origin][]question) map
 							got.Unreachable[o] = true
 							return
 						}
-						got.Answers[o] = catalog.Answer{Outcome: replies[i].Outcome, Dropped: replies[i].Dropped}
+						got.Answers[o] = catalog.Answer{Outcome: replies[i].Outcome, Joined: replies[i].Joined, Percent: replies[i].Percent,
+							Dropped: replies[i].Dropped}
 						got.Waiting[o] = replies[i].Waiting
 					})
 				}
@@ -154,30 +155,4 @@ func (p *Plane) askProgress(ctx context.Context, o hlc.Origin, questions []quest
 		return nil, err
 	}
 	return a.Progress, nil
-}
-
-// holding returns a region that is known to hold items of t, or nothing. A region out of reach is not known: what it holds, its adoption finds out.
-func (p *Plane) holding(ctx context.Context, t *globaltable.Table) string {
-	found := make([]bool, len(t.Replicas))
-	var g errgroup.Group
-	g.SetLimit(maxAsks)
-	for i, r := range t.Replicas {
-		g.Go(func() error {
-			if r.Origin == p.self.Origin {
-				n, _, err := p.cfg.Door.Count(t.ID)
-				found[i] = err == nil && n > 0
-				return nil
-			}
-			a, err := p.ask(ctx, r.Region, &request{Holding: t.ID.String()})
-			found[i] = err == nil && a.Holding
-			return nil
-		})
-	}
-	_ = g.Wait() // its functions return nil
-	for i, f := range found {
-		if f {
-			return t.Replicas[i].Region
-		}
-	}
-	return ""
 }

@@ -109,7 +109,7 @@ func (p *Plane) clear(ctx context.Context, t *globaltable.Table) error {
 	if err != nil {
 		return err
 	}
-	// A replica that failed may have left tombstones, which nobody counts, and which would make it fail again.
+	// A replica may have left tombstones, which nobody counts.
 	if n > 0 || t.Replica(p.self.Origin) != nil {
 		if err := p.cfg.Door.DropTable(ctx, t.ID); err != nil {
 			return err

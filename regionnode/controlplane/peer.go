@@ -24,7 +24,6 @@ const (
 type request struct {
 	Update    *updateRequest   `json:"update,omitempty"`
 	Delete    *deleteRequest   `json:"delete,omitempty"`
-	Holding   string           `json:"holding,omitempty"` // table: does the region hold items of it?
 	Progress  []question       `json:"progress,omitempty"`
 	Versions  *versionsRequest `json:"versions,omitempty"`
 	Documents []string         `json:"documents,omitempty"` // tables
@@ -55,7 +54,6 @@ type versionsRequest struct {
 type answer struct {
 	Error     *errorAnswer     `json:"error,omitempty"`
 	Table     string           `json:"table,omitempty"` // a document
-	Holding   bool             `json:"holding,omitempty"`
 	Progress  []reply          `json:"progress,omitempty"`
 	Versions  []versionAnswer  `json:"versions,omitempty"`
 	More      bool             `json:"more,omitempty"` // of versions
@@ -71,6 +69,8 @@ type errorAnswer struct {
 
 type reply struct {
 	Outcome catalog.Outcome `json:"outcome,omitempty"`
+	Joined  bool            `json:"joined,omitempty"`
+	Percent int             `json:"percent,omitempty"`
 	Dropped bool            `json:"dropped,omitempty"`
 	Waiting string          `json:"waiting,omitempty"`
 }
@@ -155,13 +155,6 @@ func (p *Plane) handle(ctx context.Context, peer string, raw []byte) (*answer, e
 			return nil, err
 		}
 		return tableAnswer(p.remove(ctx, id, from.Name))
-	case r.Holding != "":
-		id, err := globaltable.ParseTableID(r.Holding)
-		if err != nil {
-			return nil, err
-		}
-		n, _, err := p.cfg.Door.Count(id)
-		return &answer{Holding: n > 0}, err
 	case len(r.Progress) > 0 && len(r.Progress) <= maxQuestions:
 		replies, err := p.answerProgress(r.Progress)
 		return &answer{Progress: replies}, err
@@ -207,6 +200,9 @@ func (p *Plane) answerProgress(questions []question) ([]reply, error) {
 		}
 		var r reply
 		r.Outcome, _ = v.Outcome(id, globaltable.Version(q.Since))
+		if progress, ok := p.cfg.Joins.Progress(id, globaltable.Version(q.Since)); ok {
+			r.Joined, r.Percent, r.Waiting = progress.Done, progress.Percent, progress.Waiting
+		}
 		p.mu.Lock()
 		if l := p.leaving[id]; l != nil && l.since == globaltable.Version(q.Since) {
 			r.Dropped, r.Waiting = l.dropped, l.waiting

@@ -1,28 +1,25 @@
 package controlplane
 
 import (
+	"context"
+
 	"github.com/concordat-db/concordat/conflict"
 	"github.com/concordat-db/concordat/globaltable"
 	"github.com/concordat-db/concordat/globaltable/catalog"
 	"github.com/concordat-db/concordat/globaltable/item"
 	"github.com/concordat-db/concordat/regionnode/commit"
 	"github.com/concordat-db/concordat/regionnode/store"
+	"github.com/concordat-db/concordat/streams/repair"
 )
 
-// ForShard returns c as a shard wants it: with adoptions as keys of the store. r is the shard's engine.
-func ForShard(c *catalog.Catalog, r store.Reader) commit.Catalog { return shardCatalog{c, r} }
+// ForShard returns c as a shard wants it: with adoptions as keys of the store.
+func ForShard(c *catalog.Catalog) commit.Catalog { return shardCatalog{c} }
 
-type shardCatalog struct {
-	*catalog.Catalog
-	reader store.Reader
-}
+type shardCatalog struct{ *catalog.Catalog }
 
-// Prepare implements commit.Catalog. It runs between groups, with all groups before applied: the engine shows what there is.
-func (c shardCatalog) Prepare(docs []item.Item, empty func(globaltable.TableID) bool) ([]store.KV, func(), error) {
-	adoptions, adopt, err := c.Catalog.Prepare(docs, func(id globaltable.TableID) bool {
-		// The shard counts live items. A tombstone is something, too.
-		return empty(id) && c.untouched(id)
-	})
+// Prepare implements commit.Catalog.
+func (c shardCatalog) Prepare(docs []item.Item) ([]store.KV, func(), error) {
+	adoptions, adopt, err := c.Catalog.Prepare(docs)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -33,14 +30,18 @@ func (c shardCatalog) Prepare(docs []item.Item, empty func(globaltable.TableID) 
 	return extra, adopt, nil
 }
 
-// untouched reports whether the store has no record of a table. A table that cannot be read is not untouched.
-func (c shardCatalog) untouched(id globaltable.TableID) bool {
-	it, err := c.reader.NewIter(store.RecordRange(id))
-	if err != nil {
-		return false
+// ForJoins returns s as the place where a joining replica's records go.
+func ForJoins(s *commit.Shard) repair.Store { return joinStore{s} }
+
+type joinStore struct{ *commit.Shard }
+
+// Merge implements repair.Store.
+func (s joinStore) Merge(ctx context.Context, table globaltable.TableID, records []repair.Record) error {
+	at := make([]commit.RecordAt, 0, len(records))
+	for _, r := range records {
+		at = append(at, commit.RecordAt{Key: commit.Key{Table: table, Bytes: r.Key}, Record: r.Bytes})
 	}
-	found := it.First()
-	return it.Close() == nil && !found
+	return s.MergeRecords(ctx, at)
 }
 
 // LoadCatalog brings what the store holds into c, which is new. It is called before a shard works with either.

@@ -20,6 +20,7 @@ import (
 	"github.com/concordat-db/concordat/regionnode/commit"
 	"github.com/concordat-db/concordat/regionnode/store"
 	"github.com/concordat-db/concordat/streams/change"
+	"github.com/concordat-db/concordat/streams/repair"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -32,9 +33,12 @@ type world struct {
 	nodes   map[string]*node
 
 	mu   sync.Mutex
-	cut  map[string]bool // regions out of reach
+	cut  map[string]bool // regions out of reach, and links
 	lose bool            // answers are lost, requests are not
-	up   map[string]*node
+
+	pageBytes      int   // of an exchange; 0: the default
+	bytesPerSecond int64 // of a join; 0: no limit
+	up             map[string]*node
 }
 
 // node is one region while it runs.
@@ -45,10 +49,13 @@ type node struct {
 	catalog *catalog.Catalog
 	shard   *commit.Shard
 	plane   *Plane
+	server  *repair.Server
+	joiner  *repair.Joiner
 	stop    func()
 
 	mu     sync.Mutex
 	issued []string
+	onPage func(source string) // called after each page that was merged here
 }
 
 // inWorld runs f with the regions named, all of them up.
@@ -88,11 +95,25 @@ func (w *world) start(name string, engine *store.Memory) {
 		w.t.Fatal(err)
 	}
 	clock := hlc.NewClock(time.Now, 500*time.Millisecond)
-	n.shard, err = commit.Open(commit.Config{Origin: n.self.Origin, Engine: engine, Clock: clock, Catalog: ForShard(n.catalog, engine)})
+	n.shard, err = commit.Open(commit.Config{Origin: n.self.Origin, Engine: engine, Clock: clock, Catalog: ForShard(n.catalog)})
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	n.plane, err = New(Config{Catalog: n.catalog, Door: n.shard, Peers: n, Now: time.Now, Events: Events{
+	n.server = repair.NewServer(n.catalog, n.shard)
+	n.joiner, err = repair.New(repair.Config{Catalog: n.catalog, Store: ForJoins(n.shard), Peers: n, PageBytes: w.pageBytes, Pages: 1, BytesPerSecond: w.bytesPerSecond, Events: repair.Events{
+		Took: func(_ globaltable.TableID, source string, _, _ int) {
+			n.mu.Lock()
+			f := n.onPage
+			n.mu.Unlock()
+			if f != nil {
+				f(source)
+			}
+		},
+	}})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	n.plane, err = New(Config{Catalog: n.catalog, Door: n.shard, Peers: n, Joins: n.joiner, Now: time.Now, Events: Events{
 		Issued: func(t *globaltable.Table) {
 			n.mu.Lock()
 			defer n.mu.Unlock()
@@ -104,7 +125,7 @@ func (w *world) start(name string, engine *store.Memory) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	var done sync.WaitGroup
-	for _, run := range []func(context.Context) error{n.shard.Run, n.plane.Run} {
+	for _, run := range []func(context.Context) error{n.shard.Run, n.joiner.Run, n.plane.Run} {
 		done.Go(func() {
 			if err := run(ctx); err != nil {
 				w.t.Errorf("%s: %v", name, err)
@@ -142,8 +163,11 @@ func (w *world) setUp(name string, n *node) {
 func (w *world) apart(a, b string) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.cut[a] || w.cut[b]
+	return w.cut[a] || w.cut[b] || w.cut[linkName(a, b)]
 }
+
+// linkName names the link of two regions in cut.
+func linkName(a, b string) string { return min(a, b) + "-" + max(a, b) }
 
 // Ask implements Peers.
 func (n *node) Ask(ctx context.Context, region string, request []byte) ([]byte, error) {
@@ -160,6 +184,21 @@ func (n *node) Ask(ctx context.Context, region string, request []byte) ([]byte, 
 		return nil, context.DeadlineExceeded
 	}
 	return answer, err
+}
+
+// Exchange implements repair.Peers.
+func (n *node) Exchange(ctx context.Context, region string, r *repair.Request) (*repair.Page, error) {
+	n.w.mu.Lock()
+	to := n.w.up[region]
+	n.w.mu.Unlock()
+	if to == nil || n.w.apart(n.self.Name, region) {
+		return nil, &globaltable.Error{Op: "exchange", Resource: region, Kind: globaltable.Unavailable}
+	}
+	records, end, err := to.server.Answer(ctx, n.self, r)
+	if err != nil {
+		return nil, err
+	}
+	return repair.DecodePage(r, records, end)
 }
 
 // carry brings every region what the others' lanes have for it, as streams do.

@@ -76,7 +76,7 @@ func (p placed) Place(table globaltable.TableID, _ []byte) (globaltable.Placemen
 }
 func (p placed) Admits(globaltable.TableID, []byte) bool         { return false }
 func (p placed) Version(globaltable.TableID) globaltable.Version { return p.table.Version }
-func (p placed) Prepare([]item.Item, func(globaltable.TableID) bool) ([]store.KV, func(), error) {
+func (p placed) Prepare([]item.Item) ([]store.KV, func(), error) {
 	return nil, nil, nil
 }
 

@@ -30,6 +30,7 @@ const (
 	MetaClock     Meta = 0x02 // → HLC bound(8): no stamp of this shard is above it
 	MetaRevoked   Meta = 0x03 // origin(2) → incarnation(8): it and all before it are dead
 	MetaConfirmed Meta = 0x04 // peer(2) ‖ lane(8) → seq(8) that the peer has confirmed
+	MetaJoin      Meta = 0x05 // table(8) ‖ source(2) → how far a new replica here has got with what the source holds
 )
 
 const (
@@ -170,6 +171,18 @@ func DecodeConfirmedKey(storeKey []byte) (peer hlc.Origin, lane globaltable.Lane
 		return 0, 0, false
 	}
 	return hlc.Origin(binary.BigEndian.Uint16(storeKey[2:])), globaltable.LaneID(binary.BigEndian.Uint64(storeKey[4:])), true
+}
+
+// AppendJoinKey appends the meta key of how far a new replica of table has got with what source holds.
+func AppendJoinKey(dst []byte, table globaltable.TableID, source hlc.Origin) []byte {
+	dst = binary.BigEndian.AppendUint64(AppendMetaKey(dst, MetaJoin), uint64(table))
+	return binary.BigEndian.AppendUint16(dst, uint16(source))
+}
+
+// JoinRange returns the range of AppendJoinKey's keys of one table.
+func JoinRange(table globaltable.TableID) (lower, upper []byte) {
+	lower = binary.BigEndian.AppendUint64(AppendMetaKey(nil, MetaJoin), uint64(table))
+	return lower, successor(lower)
 }
 
 // SpaceRange returns the range of a whole key space.

@@ -8,6 +8,7 @@ import (
 	"github.com/concordat-db/concordat/globaltable"
 	"github.com/concordat-db/concordat/streams/bus"
 	"github.com/concordat-db/concordat/streams/change"
+	"github.com/concordat-db/concordat/streams/repair"
 )
 
 // Client asks an origin's service over a link.
@@ -63,6 +64,33 @@ func (c Client) ReadLog(ctx context.Context, r ReadLog) (entries []change.Entry,
 		return nil
 	})
 	return entries, end, err
+}
+
+// Exchange returns a page of a table's records.
+func (c Client) Exchange(ctx context.Context, r *repair.Request) (*repair.Page, error) {
+	var records []byte
+	var end repair.End
+	done := false
+	err := c.ask(ctx, request{Exchange: r}, func(kind byte, body []byte) error {
+		switch {
+		case done || kind != partDocument && kind != partRecords:
+			return &globaltable.Error{Op: "exchange", Kind: globaltable.Corrupt, Message: "the answer has another form than asked for"}
+		case kind == partDocument:
+			done = true
+			return decodeDocument(body, &end)
+		case len(records)+len(body) > repair.MaxAnswer:
+			return &globaltable.Error{Op: "exchange", Kind: globaltable.Corrupt, Message: "the answer is larger than a page"}
+		}
+		records = append(records, body...)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	if !done {
+		return nil, &globaltable.Error{Op: "exchange", Kind: globaltable.Corrupt, Message: "the answer has no end"}
+	}
+	return repair.DecodePage(r, records, end)
 }
 
 func (c Client) document(ctx context.Context, r request, answer any) error {

@@ -1,6 +1,6 @@
-// Package peer is the one request/reply service that a region offers to each of its peers: hello, positions (the heartbeat), read-log and
-// control (the catalog's own requests). Requests are JSON; an answer is a series of parts, each beginning with one byte that says what follows:
-// a JSON document, a change log message, or an error.
+// Package peer is the one request/reply service that a region offers to each of its peers: hello, positions (the heartbeat), read-log, exchange
+// (whole records, package repair) and control (the catalog's own requests). Requests are JSON; an answer is a series of parts, each beginning with one byte
+// that says what follows: a JSON document, a change log message, a piece of encoded records, or an error.
 //
 // Positions is the heartbeat in both directions: the asker tells how far it has durably applied the origin's lanes, and its row of watermarks; the
 // origin checks that against its own log, and answers with its heads, its HLC and the rows that it knows.
@@ -15,6 +15,7 @@ import (
 	"github.com/concordat-db/concordat/streams/bus"
 	"github.com/concordat-db/concordat/streams/change"
 	"github.com/concordat-db/concordat/streams/inbox"
+	"github.com/concordat-db/concordat/streams/repair"
 	"github.com/concordat-db/concordat/streams/watermark"
 )
 
@@ -24,6 +25,7 @@ const (
 	partDocument = 1
 	partEntry    = 2
 	partError    = 3
+	partRecords  = 4
 
 	maxRequest = 256 << 10 // bytes
 )
@@ -34,6 +36,7 @@ type request struct {
 	Hello     *Hello          `json:"hello,omitempty"`
 	Positions *Positions      `json:"positions,omitempty"`
 	ReadLog   *ReadLog        `json:"readLog,omitempty"`
+	Exchange  *repair.Request `json:"exchange,omitempty"`
 	Control   json.RawMessage `json:"control,omitempty"`
 }
 

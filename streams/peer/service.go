@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 	"sync"
 
 	"github.com/concordat-db/concordat/conflict/hlc"
@@ -11,6 +12,7 @@ import (
 	"github.com/concordat-db/concordat/streams/bus"
 	"github.com/concordat-db/concordat/streams/change"
 	"github.com/concordat-db/concordat/streams/inbox"
+	"github.com/concordat-db/concordat/streams/repair"
 	"github.com/concordat-db/concordat/streams/watermark"
 )
 
@@ -47,6 +49,7 @@ type ServiceConfig struct {
 	Confirmed  func(peer hlc.Origin, lane globaltable.LaneID, seq uint64)
 	Regressed  func(peer string, reason string) // a peer knows more of this region than this region does
 	Control    func(ctx context.Context, peer string, request []byte) ([]byte, error)
+	Exchange   func(ctx context.Context, asker globaltable.Descriptor, r *repair.Request) (records []byte, end repair.End, err error)
 }
 
 // Service answers peers. Handle is safe for concurrent use.
@@ -97,6 +100,8 @@ func (s *Service) handle(ctx context.Context, peer string, raw []byte, reply fun
 		return s.positions(ctx, asker, r.Positions, reply)
 	case r.ReadLog != nil:
 		return s.readLog(asker, r.ReadLog, reply)
+	case r.Exchange != nil:
+		return s.exchange(ctx, asker, r.Exchange, reply)
 	case r.Control != nil:
 		answer, err := s.cfg.Control(ctx, peer, r.Control)
 		if err != nil {
@@ -246,4 +251,18 @@ func (s *Service) readLog(asker globaltable.Descriptor, r *ReadLog, reply func([
 	}
 	// A page shorter than asked for ended because the log did.
 	return sendDocument(LogEnd{Incarnation: own, Done: size < limit}, reply)
+}
+
+// exchange cuts the records into parts without regard to where one ends: a record may be larger than a message.
+func (s *Service) exchange(ctx context.Context, asker globaltable.Descriptor, r *repair.Request, reply func([]byte) error) error {
+	records, end, err := s.cfg.Exchange(ctx, asker, r)
+	if err != nil {
+		return err
+	}
+	for piece := range slices.Chunk(records, bus.MaxMessage-1) {
+		if err := reply(append([]byte{partRecords}, piece...)); err != nil {
+			return err
+		}
+	}
+	return sendDocument(end, reply)
 }

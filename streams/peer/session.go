@@ -10,6 +10,7 @@ import (
 	"github.com/concordat-db/concordat/streams/bus"
 	"github.com/concordat-db/concordat/streams/change"
 	"github.com/concordat-db/concordat/streams/inbox"
+	"github.com/concordat-db/concordat/streams/repair"
 	"github.com/concordat-db/concordat/streams/watermark"
 )
 
@@ -68,6 +69,11 @@ func (s *Session) introduce(ctx context.Context) error {
 // Control asks the origin's control plane.
 func (s *Session) Control(ctx context.Context, body []byte) ([]byte, error) {
 	return s.client.Control(ctx, body)
+}
+
+// Exchange asks the origin for a page of a table's records.
+func (s *Session) Exchange(ctx context.Context, r *repair.Request) (*repair.Page, error) {
+	return s.client.Exchange(ctx, r)
 }
 
 // Heartbeat implements inbox.Session.

@@ -1,0 +1,301 @@
+package repair
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/concordat-db/concordat/conflict/hlc"
+	"github.com/concordat-db/concordat/globaltable"
+	"github.com/concordat-db/concordat/globaltable/catalog"
+)
+
+// Store is where the records go.
+type Store interface {
+	// Merge merges records by the one merge, drops those that may not be here, and returns when all is durable.
+	Merge(ctx context.Context, table globaltable.TableID, records []Record) error
+	// SetJoin keeps the state of a join, durably; Join returns what was kept, nil if nothing was.
+	SetJoin(ctx context.Context, table globaltable.TableID, source hlc.Origin, state []byte) error
+	Join(table globaltable.TableID, source hlc.Origin) (state []byte, err error)
+}
+
+// Config configures a Joiner. Zero limits mean the defaults.
+type Config struct {
+	Catalog *catalog.Catalog
+	Store   Store
+	Peers   Peers
+
+	Every          time.Duration // between looks at what is unfinished; 250 ms
+	PageBytes      int           // of records in one answer; 1 MiB
+	Pages          int           // asked for at once, of all joins; 4
+	BytesPerSecond int64         // of records, about, of all joins; 0: no limit
+	Events         Events
+}
+
+// Events are callbacks. Any may be nil. They may be called from several goroutines.
+type Events struct {
+	Took   func(table globaltable.TableID, source string, records, bytes int) // a page was merged
+	Failed func(table globaltable.TableID, source string, err error)          // it is tried again
+	Joined func(table globaltable.TableID)
+}
+
+// Validate reports all faults at once.
+func (c *Config) Validate() error {
+	var faults []error
+	fault := func(bad bool, text string) {
+		if bad {
+			faults = append(faults, errors.New("repair: "+text))
+		}
+	}
+	fault(c.Catalog == nil, "no catalog")
+	fault(c.Store == nil, "no store")
+	fault(c.Peers == nil, "no peers")
+	fault(c.Every < 0 || c.PageBytes < 0 || c.PageBytes > maxPage || c.Pages < 0 || c.BytesPerSecond < 0, "a limit is negative or too great")
+	return errors.Join(faults...)
+}
+
+// Progress is how far a join is.
+type Progress struct {
+	Done    bool
+	Percent int    // by count of items; 100 only when Done
+	Waiting string // what for, in words, to follow "Waiting for"; empty when it goes on
+}
+
+// Joiner brings the data of the replicas that are being created in this region. It remembers nothing but in the catalog and the store, so each side may crash at any
+// time. Its methods may be called from several goroutines.
+type Joiner struct {
+	cfg      Config
+	self     globaltable.Descriptor
+	pages    chan struct{} // holds a token for each page that is asked for or merged
+	throttle throttle
+
+	mu    sync.Mutex
+	joins map[globaltable.TableID]*join
+}
+
+// join is one table's. Its goroutine alone asks and merges; mu guards the core, which others look at.
+type join struct {
+	since  globaltable.Version
+	cancel context.CancelFunc // nil: no goroutine
+	core   *core              // nil until it was loaded; guarded by Joiner.mu
+}
+
+// New returns a Joiner. It starts nothing.
+func New(cfg Config) (*Joiner, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	cfg.Every = cmp.Or(cfg.Every, 250*time.Millisecond)
+	cfg.PageBytes = cmp.Or(cfg.PageBytes, 1<<20)
+	cfg.Pages = cmp.Or(cfg.Pages, 4)
+	return &Joiner{cfg: cfg, self: cfg.Catalog.View().Self(), pages: make(chan struct{}, cfg.Pages),
+		throttle: throttle{perSecond: cfg.BytesPerSecond}, joins: map[globaltable.TableID]*join{}}, nil
+}
+
+// Progress returns how far the join is of the replica that version since of the table brought. ok is false when there is no such join.
+func (j *Joiner) Progress(table globaltable.TableID, since globaltable.Version) (p Progress, ok bool) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	one := j.joins[table]
+	if one == nil || one.since != since {
+		return Progress{}, false
+	}
+	if one.core == nil {
+		return Progress{}, true
+	}
+	p = Progress{Done: one.core.done(), Percent: one.core.percent()}
+	if waiting := one.core.waiting(); len(waiting) > 0 {
+		p.Waiting = strings.Join(waiting, " and ") + " to give " + j.self.Name + " what is there"
+	}
+	return p, true
+}
+
+// Run brings what is to be joined, until ctx is done; it returns nil then.
+func (j *Joiner) Run(ctx context.Context) error {
+	var running sync.WaitGroup
+	defer running.Wait()
+	tick := time.NewTicker(j.cfg.Every)
+	defer tick.Stop()
+	for {
+		view := j.cfg.Catalog.View()
+		j.look(ctx, view, &running)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-view.Changed():
+		case <-tick.C:
+		}
+	}
+}
+
+// look starts what is to be joined under view and has no goroutine, and stops what is not to be joined any more. There are at most as many
+// goroutines as tables that are being created.
+func (j *Joiner) look(ctx context.Context, view *catalog.View, running *sync.WaitGroup) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	wanted := map[globaltable.TableID]bool{}
+	for _, w := range view.Joins() {
+		wanted[w.Table] = true
+		one := j.joins[w.Table]
+		switch {
+		case one == nil:
+			one = &join{since: w.Since}
+			j.joins[w.Table] = one
+		case one.since != w.Since && one.cancel != nil:
+			one.cancel() // and at the next look it begins anew
+			continue
+		case one.since != w.Since:
+			one.since, one.core = w.Since, nil
+		}
+		if one.cancel != nil || one.core != nil && one.core.done() {
+			continue
+		}
+		var turn context.Context
+		turn, one.cancel = context.WithCancel(ctx)
+		running.Go(func() {
+			j.run(turn, &w, one)
+			j.mu.Lock()
+			defer j.mu.Unlock()
+			one.cancel()
+			one.cancel = nil
+		})
+	}
+	for table, one := range j.joins {
+		switch {
+		case wanted[table]:
+		case one.cancel != nil:
+			one.cancel()
+		default:
+			delete(j.joins, table)
+		}
+	}
+}
+
+// run goes on with a join until it is done or every source that is not has failed. The next look tries again.
+func (j *Joiner) run(ctx context.Context, w *catalog.Join, one *join) {
+	if one.core == nil {
+		c, err := newCore(w, j.cfg.PageBytes, func(source hlc.Origin) ([]byte, error) { return j.cfg.Store.Join(w.Table, source) })
+		if err != nil {
+			j.failed(ctx, w.Table, "", err)
+			return
+		}
+		j.mu.Lock()
+		one.core = c
+		j.mu.Unlock()
+	}
+	// First all are asked whether they are ready, then each is read: one that fails holds up no other then.
+	for range 2 {
+		var g errgroup.Group
+		for i := range w.Sources {
+			g.Go(func() error {
+				j.exchange(ctx, one.core, i)
+				return nil
+			})
+		}
+		_ = g.Wait() // its functions return nil
+	}
+	j.mu.Lock()
+	done := one.core.done()
+	j.mu.Unlock()
+	if done && ctx.Err() == nil && j.cfg.Events.Joined != nil {
+		j.cfg.Events.Joined(w.Table)
+	}
+}
+
+// exchange asks source i for what is missing until there is nothing to ask, or something fails.
+func (j *Joiner) exchange(ctx context.Context, c *core, i int) {
+	for ctx.Err() == nil {
+		j.mu.Lock()
+		r, ok := c.request(i)
+		name := c.sources[i].region.Name
+		j.mu.Unlock()
+		if !ok {
+			return
+		}
+		if err := j.page(ctx, c, i, name, r); err != nil {
+			if ctx.Err() == nil {
+				j.mu.Lock()
+				c.failed(i, err)
+				j.mu.Unlock()
+				j.failed(ctx, c.table, name, err)
+			}
+			return
+		}
+	}
+}
+
+// page asks source i once. Records become durable before the state that speaks of them.
+func (j *Joiner) page(ctx context.Context, c *core, i int, name string, r *Request) error {
+	select {
+	case j.pages <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { <-j.pages }()
+	p, err := j.cfg.Peers.Exchange(ctx, name, r)
+	if err != nil {
+		return err
+	}
+	j.mu.Lock()
+	next, merge, err := c.took(i, r, p)
+	j.mu.Unlock()
+	if err != nil || !merge {
+		return err
+	}
+	if err := j.cfg.Store.Merge(ctx, c.table, p.Records); err != nil {
+		return err
+	}
+	if err := j.cfg.Store.SetJoin(ctx, c.table, c.sources[i].region.Origin, next.append(nil)); err != nil {
+		return err
+	}
+	j.mu.Lock()
+	c.kept(i, next)
+	j.mu.Unlock()
+	size := p.Size()
+	if f := j.cfg.Events.Took; f != nil {
+		f(c.table, name, len(p.Records), size)
+	}
+	return j.throttle.wait(ctx, size)
+}
+
+func (j *Joiner) failed(ctx context.Context, table globaltable.TableID, source string, err error) {
+	if f := j.cfg.Events.Failed; f != nil && ctx.Err() == nil {
+		f(table, source, err)
+	}
+}
+
+// throttle spreads bytes over time.
+type throttle struct {
+	perSecond int64 // 0: no limit
+
+	mu   sync.Mutex
+	next time.Time // when what was let through so far is paid for
+}
+
+// wait notes n bytes and returns when they, and all before them, are paid for.
+func (t *throttle) wait(ctx context.Context, n int) error {
+	if t.perSecond == 0 {
+		return nil
+	}
+	t.mu.Lock()
+	now := time.Now()
+	if t.next.Before(now) {
+		t.next = now
+	}
+	t.next = t.next.Add(time.Duration(float64(n) / float64(t.perSecond) * float64(time.Second)))
+	delay := t.next.Sub(now)
+	t.mu.Unlock()
+	timer := time.NewTimer(delay)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

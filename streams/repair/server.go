@@ -1,0 +1,87 @@
+package repair
+
+import (
+	"context"
+
+	"github.com/cespare/xxhash/v2"
+
+	"github.com/concordat-db/concordat/globaltable"
+	"github.com/concordat-db/concordat/globaltable/catalog"
+	"github.com/concordat-db/concordat/globaltable/item"
+	"github.com/concordat-db/concordat/globaltable/locality"
+)
+
+// Source is the store that a Server reads. *commit.Shard is one.
+type Source interface {
+	Incarnation() globaltable.Incarnation
+	// Records calls f with the records of table with keys in (from, to), ascending, as of one moment, until f returns false. A nil from is before the first
+	// key, a nil to after the last; what f gets is valid during the call. It returns when all that f has seen is durable.
+	Records(ctx context.Context, table globaltable.TableID, from, to item.Key, f func(key item.Key, record []byte) (more bool)) error
+	Count(table globaltable.TableID) (items, bytes int64, err error)
+}
+
+// Server answers requests of peers. It keeps nothing between two of them.
+type Server struct {
+	catalog *catalog.Catalog
+	source  Source
+}
+
+// NewServer returns a Server. c is the catalog that source works under.
+func NewServer(c *catalog.Catalog, source Source) *Server { return &Server{catalog: c, source: source} }
+
+// Answer returns the records that r asks for, encoded, for the region asker: only those that it may hold. The error is of kind Unavailable while this region has not
+// adopted r.Since, and Denied when the asker may not have the table.
+func (s *Server) Answer(ctx context.Context, asker globaltable.Descriptor, r *Request) (records []byte, end End, err error) {
+	if r.Table == globaltable.SystemTable || len(r.After) > maxKey || len(r.Before) > maxKey || r.MaxBytes < 0 {
+		return nil, End{}, &globaltable.Error{Op: "answer exchange", Kind: globaltable.Invalid, Message: "the request is for what cannot be exchanged"}
+	}
+	// The version first, then the records: all that was written under a version before is applied by now.
+	view := s.catalog.View()
+	table, known := view.Table(r.Table)
+	switch {
+	case !known || table.Version < r.Since:
+		return nil, End{}, &globaltable.Error{Op: "answer exchange", Resource: r.Table.String(), Kind: globaltable.Unavailable,
+			Message: "region " + view.Self().Name + " has not adopted that version of the table yet"}
+	case locality.Decide(table, nil, view.Self().Origin, locality.Admit) != locality.Permit:
+		return nil, End{}, denied(r, "region "+view.Self().Name+" has no active replica of the table")
+	case locality.Decide(table, nil, asker.Origin, locality.Send) != locality.Permit:
+		return nil, End{}, denied(r, "region "+asker.Name+" has no replica of the table")
+	}
+	end.Incarnation = s.source.Incarnation()
+	if end.Items, _, err = s.source.Count(r.Table); err != nil {
+		return nil, End{}, err
+	}
+	if r.MaxBytes == 0 {
+		end.Sum = xxhash.Sum64(nil)
+		return nil, end, nil
+	}
+	limit, count := min(r.MaxBytes, maxPage), 0
+	end.Done = true
+	err = s.source.Records(ctx, r.Table, bound(r.After), bound(r.Before), func(key item.Key, record []byte) bool {
+		if len(records) >= limit || count == maxCount {
+			end.Done = false
+			return false
+		}
+		if locality.Decide(table, key, asker.Origin, locality.Receive) == locality.Permit {
+			records = appendRecord(records, key, record)
+			count++
+		}
+		return true
+	})
+	if err != nil {
+		return nil, End{}, err
+	}
+	end.Sum = xxhash.Sum64(records)
+	return records, end, nil
+}
+
+func bound(key []byte) item.Key {
+	if len(key) == 0 {
+		return nil
+	}
+	return item.Key(key)
+}
+
+func denied(r *Request, message string) error {
+	return &globaltable.Error{Op: "answer exchange", Resource: r.Table.String(), Kind: globaltable.Denied, Message: message}
+}
