@@ -114,14 +114,15 @@ func (doc *nodeDocument) config() (regionnode.Config, error) {
 		},
 		Admin: regionnode.AdminConfig{Listen: s.Admin.Listen},
 		Limits: regionnode.Limits{
-			MaxClockOffset:   time.Duration(s.Limits.MaxClockOffset),
-			Heartbeat:        time.Duration(s.Limits.Heartbeat),
-			FreeBytes:        uint64(s.Limits.FreeBytes),
-			CacheBytes:       int64(s.Limits.CacheBytes),
-			WriteBufferBytes: int64(s.Limits.WriteBufferBytes),
-			StreamBytes:      int64(s.Limits.StreamBytes),
-			MaxOpenRequests:  s.Limits.MaxOpenRequests,
-			ShutdownPatience: time.Duration(s.Limits.ShutdownPatience),
+			MaxClockOffset:     time.Duration(s.Limits.MaxClockOffset),
+			Heartbeat:          time.Duration(s.Limits.Heartbeat),
+			FreeBytes:          uint64(s.Limits.FreeBytes),
+			CacheBytes:         int64(s.Limits.CacheBytes),
+			WriteBufferBytes:   int64(s.Limits.WriteBufferBytes),
+			StreamBytes:        int64(s.Limits.StreamBytes),
+			MaxOpenRequests:    s.Limits.MaxOpenRequests,
+			ShutdownPatience:   time.Duration(s.Limits.ShutdownPatience),
+			JoinBytesPerSecond: int64(s.Limits.JoinBytesPerSecond),
 		},
 	}
 	cfg.KeySeed, cfg.Region.PublicKey = b.key("spec.region.keyFile", s.Region.KeyFile)

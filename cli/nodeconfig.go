@@ -107,14 +107,15 @@ type peerSpec struct {
 }
 
 type limitsSpec struct {
-	MaxClockOffset   duration `yaml:"maxClockOffset"`
-	Heartbeat        duration `yaml:"heartbeat"`
-	FreeBytes        byteSize `yaml:"freeBytes"`
-	CacheBytes       byteSize `yaml:"cacheBytes"`
-	WriteBufferBytes byteSize `yaml:"writeBufferBytes"`
-	StreamBytes      byteSize `yaml:"streamBytes"`
-	MaxOpenRequests  int      `yaml:"maxOpenRequests"`
-	ShutdownPatience duration `yaml:"shutdownPatience"`
+	MaxClockOffset     duration `yaml:"maxClockOffset"`
+	Heartbeat          duration `yaml:"heartbeat"`
+	FreeBytes          byteSize `yaml:"freeBytes"`
+	CacheBytes         byteSize `yaml:"cacheBytes"`
+	WriteBufferBytes   byteSize `yaml:"writeBufferBytes"`
+	StreamBytes        byteSize `yaml:"streamBytes"`
+	MaxOpenRequests    int      `yaml:"maxOpenRequests"`
+	ShutdownPatience   duration `yaml:"shutdownPatience"`
+	JoinBytesPerSecond byteSize `yaml:"joinBytesPerSecond"` // default: no limit
 }
 
 // duration is written as Go does: 250ms, 1m30s.

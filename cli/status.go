@@ -170,6 +170,9 @@ func tablesTable(tables []admin.Table) table.Writer {
 		replicas := make([]string, 0, len(b.Replicas))
 		for _, r := range b.Replicas {
 			line := r.Region + " " + r.Status
+			if r.Percent != nil {
+				line += fmt.Sprintf(" %d%%", *r.Percent)
+			}
 			if r.Detail != "" {
 				line += ": " + r.Detail
 			}

@@ -75,14 +75,15 @@ type PeerConfig struct {
 
 // Limits bound a node's resources.
 type Limits struct {
-	MaxClockOffset   time.Duration // how far ahead of this clock a change may be stamped; default 500 ms
-	Heartbeat        time.Duration // interval between heartbeats; default 250 ms
-	FreeBytes        uint64        // below so much free disk space writes are refused; default 512 MiB
-	CacheBytes       int64         // the store's block cache; default 128 MiB
-	WriteBufferBytes int64         // each of the store's write buffers, of which up to four fill; default 64 MiB
-	StreamBytes      int64         // of each lane's stream; default 256 MiB
-	MaxOpenRequests  int           // DynamoDB requests in work at once; default 1024
-	ShutdownPatience time.Duration // how long open requests may take at the end; default 10 s
+	MaxClockOffset     time.Duration // how far ahead of this clock a change may be stamped; default 500 ms
+	Heartbeat          time.Duration // interval between heartbeats; default 250 ms
+	FreeBytes          uint64        // below so much free disk space writes are refused; default 512 MiB
+	CacheBytes         int64         // the store's block cache; default 128 MiB
+	WriteBufferBytes   int64         // each of the store's write buffers, of which up to four fill; default 64 MiB
+	StreamBytes        int64         // of each lane's stream; default 256 MiB
+	MaxOpenRequests    int           // DynamoDB requests in work at once; default 1024
+	ShutdownPatience   time.Duration // how long open requests may take at the end; default 10 s
+	JoinBytesPerSecond int64         // of records that a new replica here takes from the others, about; default 0: no limit
 }
 
 func (l Limits) withDefaults() Limits {
@@ -161,7 +162,8 @@ func (c *Config) Validate() error {
 	}{{"maxClockOffset", int64(c.Limits.MaxClockOffset)}, {"heartbeat", int64(c.Limits.Heartbeat)}, {"cacheBytes", c.Limits.CacheBytes},
 		{"writeBufferBytes", c.Limits.WriteBufferBytes},
 		{"streamBytes", c.Limits.StreamBytes}, {"maxOpenRequests", int64(c.Limits.MaxOpenRequests)},
-		{"freeBytes", int64(c.Limits.FreeBytes)}, {"shutdownPatience", int64(c.Limits.ShutdownPatience)}} {
+		{"freeBytes", int64(c.Limits.FreeBytes)}, {"shutdownPatience", int64(c.Limits.ShutdownPatience)},
+		{"joinBytesPerSecond", c.Limits.JoinBytesPerSecond}} {
 		if l.n < 0 {
 			fault("limits: %s is negative or too large", l.what)
 		}

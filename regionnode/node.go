@@ -30,6 +30,7 @@ import (
 	"github.com/concordat-db/concordat/streams/inbox"
 	"github.com/concordat-db/concordat/streams/outbox"
 	"github.com/concordat-db/concordat/streams/peer"
+	"github.com/concordat-db/concordat/streams/repair"
 	"github.com/concordat-db/concordat/streams/watermark"
 )
 
@@ -62,6 +63,8 @@ type Node struct {
 	guard   *clockGuard
 	metrics *metrics.Set
 	plane   *controlplane.Plane
+	server  *repair.Server
+	joiner  *repair.Joiner
 	inboxes map[hlc.Origin]*inbox.Runner
 	fatal   chan error
 
@@ -120,14 +123,18 @@ func (n *Node) openShard() error {
 		return err
 	}
 	n.shard, err = commit.Open(commit.Config{
-		Origin: n.cfg.Region.Origin, Shard: theShard, Engine: n.engine, Clock: n.clock, Catalog: controlplane.ForShard(n.catalog, n.engine), Floor: n.floor,
+		Origin: n.cfg.Region.Origin, Shard: theShard, Engine: n.engine, Clock: n.clock, Catalog: controlplane.ForShard(n.catalog), Floor: n.floor,
 		Events: commit.Events{Durable: n.durable, Group: func(s commit.GroupStats) { n.metrics.Group(s.Changes, s.Bytes) }, Fatal: n.die},
 	})
 	if err != nil {
 		return err
 	}
 	n.streams = newShardLog(n.shard)
-	n.plane, err = controlplane.New(controlplane.Config{Catalog: n.catalog, Door: n.shard, Peers: n, Now: time.Now,
+	n.server = repair.NewServer(n.catalog, n.shard)
+	if n.joiner, err = n.newJoiner(); err != nil {
+		return err
+	}
+	n.plane, err = controlplane.New(controlplane.Config{Catalog: n.catalog, Door: n.shard, Peers: n, Joins: n.joiner, Now: time.Now,
 		Events: controlplane.Events{
 			Issued: func(t *globaltable.Table) {
 				n.log.Info().Str("table", t.Name).Stringer("version", t.Version).Msg("table changed")
@@ -208,6 +215,7 @@ func (n *Node) run(ctx context.Context, ready func(Endpoints)) (err error) {
 		group.Go(func() error { return in.Run(ctx) })
 	}
 	group.Go(func() error { return n.plane.Run(ctx) })
+	group.Go(func() error { return n.joiner.Run(ctx) })
 	group.Go(func() error { return n.watchDisk(ctx) })
 	group.Go(func() error { return n.waitForClock(ctx) })
 	group.Go(func() error { return api.Serve(ctx, listeners[0]) })
@@ -321,8 +329,11 @@ func (n *Node) advanceFrontiers() {
 	})
 }
 
-// floor is the purge frontier of a table: that of its placement.
+// floor is the purge frontier of a table: that of its placement. There is none while a replica is on its way in: what it will have been given is not known.
 func (n *Node) floor(table globaltable.TableID) hlc.Timestamp {
+	if n.catalog.View().Joining(table) {
+		return 0
+	}
 	_, lane, _, ok := n.catalog.Place(table, nil)
 	if !ok {
 		return 0
@@ -348,6 +359,7 @@ func (n *Node) newService() *peer.Service {
 		},
 		Regressed: n.regressed,
 		Control:   n.plane.HandlePeer,
+		Exchange:  n.server.Answer,
 	})
 }
 
@@ -438,13 +450,50 @@ func (n *Node) dial(ctx context.Context, p PeerConfig) (bus.Link, error) {
 
 // Ask implements controlplane.Peers over the session that the region's inbox holds.
 func (n *Node) Ask(ctx context.Context, region string, request []byte) ([]byte, error) {
+	s, err := n.session(region)
+	if err != nil {
+		return nil, err
+	}
+	return s.Control(ctx, request)
+}
+
+// exchangeTimeout bounds the wait for one page. A link that is slower has failed.
+const exchangeTimeout = time.Minute
+
+// Exchange implements repair.Peers over the same session.
+func (n *Node) Exchange(ctx context.Context, region string, r *repair.Request) (*repair.Page, error) {
+	s, err := n.session(region)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, exchangeTimeout)
+	defer cancel()
+	return s.Exchange(ctx, r)
+}
+
+func (n *Node) session(region string) (*peer.Session, error) {
 	n.mu.Lock()
+	defer n.mu.Unlock()
 	s := n.sessions[region]
-	n.mu.Unlock()
 	if s == nil {
 		return nil, &globaltable.Error{Op: "ask peer", Resource: region, Kind: globaltable.Unavailable, Message: "region " + region + " cannot be reached"}
 	}
-	return s.Control(ctx, request)
+	return s, nil
+}
+
+func (n *Node) newJoiner() (*repair.Joiner, error) {
+	return repair.New(repair.Config{Catalog: n.catalog, Store: controlplane.ForJoins(n.shard), Peers: n, BytesPerSecond: n.cfg.Limits.JoinBytesPerSecond,
+		Events: repair.Events{
+			Took: func(_ globaltable.TableID, source string, records, bytes int) {
+				n.metrics.Exchanged(source, records, bytes)
+			},
+			Failed: func(table globaltable.TableID, source string, err error) {
+				n.log.Debug().Stringer("table", table).Str("peer", source).Err(err).Msg("a replica on its way in got no answer; trying again")
+			},
+			Joined: func(table globaltable.TableID) {
+				n.log.Info().Stringer("table", table).Msg("a new replica has what the others held")
+			},
+		}})
 }
 
 func wallMillis() int64 { return time.Now().UnixMilli() }

@@ -86,8 +86,12 @@ func (n *Node) tableStatus(ctx context.Context, t *globaltable.Table) (admin.Tab
 		mix = mix*0x9e3779b97f4a7c15 + d.Sum
 	}
 	row.Digest = fmt.Sprintf("%016x", mix)
-	for _, r := range t.Replicas {
-		row.Replicas = append(row.Replicas, admin.Replica{Region: r.Region, Status: string(r.Status), Detail: r.StatusDescription})
+	for _, r := range n.plane.Describe(t).Replicas {
+		replica := admin.Replica{Region: r.Region, Status: string(r.Status), Detail: r.StatusDescription}
+		if percent, ok := n.plane.ReplicaProgress(t.ID, r.Origin); ok {
+			replica.Percent = &percent
+		}
+		row.Replicas = append(row.Replicas, replica)
 	}
 	return row, nil
 }

@@ -62,6 +62,8 @@ type Replica struct {
 	Region string `json:"region"`
 	Status string `json:"status"`
 	Detail string `json:"detail,omitempty"`
+	// Percent is, of a replica that is being created, how much of the table it has got, where this region knows: it is the table's owner, or the replica's own.
+	Percent *int `json:"percent,omitempty"`
 }
 
 // Lane is one sequence of this region's change log.

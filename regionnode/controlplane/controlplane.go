@@ -269,14 +269,19 @@ func (p *Plane) DescribeTable(name string) (*globaltable.Table, error) {
 	if !ok {
 		return nil, catalog.NotFound("describe table", name)
 	}
+	return p.Describe(t), nil
+}
+
+// Describe returns t with what DescribeTable adds.
+func (p *Plane) Describe(t *globaltable.Table) *globaltable.Table {
 	if t.Owner != p.self.Origin || t.Settled() {
-		return t, nil
+		return t
 	}
 	p.mu.Lock()
 	progress := p.progress[t.ID]
 	p.mu.Unlock()
 	progress.Unheard = p.Unheard()
-	return catalog.Describe(t, progress), nil
+	return catalog.Describe(t, progress)
 }
 
 // ReplicaProgress returns how much of a table a replica of it that is being created has got, 0 to 100. ok is false when this region does not know: the owner does, and the

@@ -3,6 +3,7 @@ package dynamodb
 import (
 	"context"
 
+	"github.com/concordat-db/concordat/conflict/hlc"
 	"github.com/concordat-db/concordat/globaltable"
 	"github.com/concordat-db/concordat/globaltable/catalog"
 	"github.com/concordat-db/concordat/globaltable/item"
@@ -37,4 +38,6 @@ type Control interface {
 	DeleteTable(ctx context.Context, name string) (*globaltable.Table, error)
 	// DescribeTable returns the table with all that this region knows of its replicas.
 	DescribeTable(name string) (*globaltable.Table, error)
+	// ReplicaProgress returns how much of a table a replica of it that is being created has got, 0 to 100. ok is false when this region does not know.
+	ReplicaProgress(table globaltable.TableID, region hlc.Origin) (percent int, ok bool)
 }

@@ -56,7 +56,10 @@ func (p planner) Get(_ context.Context, _ commit.Key, f func(commit.Current) err
 }
 
 // fixed is a control plane that makes nothing: it answers what it is told.
-type fixed struct{ table *globaltable.Table }
+type fixed struct {
+	table   *globaltable.Table
+	percent map[hlc.Origin]int
+}
 
 func (f fixed) CreateTable(context.Context, catalog.Spec) (*globaltable.Table, error) {
 	return f.table, nil
@@ -66,6 +69,9 @@ func (f fixed) UpdateTable(context.Context, string, catalog.Change) (*globaltabl
 }
 func (f fixed) DeleteTable(context.Context, string) (*globaltable.Table, error) { return f.table, nil }
 func (f fixed) DescribeTable(string) (*globaltable.Table, error)                { return f.table, nil }
+func (f fixed) ReplicaProgress(_ globaltable.TableID, o hlc.Origin) (int, bool) {
+	return f.percent[o], f.percent[o] > 0
+}
 
 // placed is the catalog of a shard with one table in one region.
 type placed struct{ table *globaltable.Table }
@@ -102,7 +108,7 @@ func newDirect(t testing.TB, signed bool) *direct {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := New(Config{Region: "eu", Origin: 1, Verifier: verifier, Shard: shard, View: func() View { return one{table} }, Control: fixed{table}})
+	s, err := New(Config{Region: "eu", Origin: 1, Verifier: verifier, Shard: shard, View: func() View { return one{table} }, Control: fixed{table: table}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -165,7 +171,7 @@ func FuzzRequest(f *testing.F) {
 
 func TestDescriptionIsComplete(t *testing.T) {
 	d := newDirect(t, false)
-	d.config.Control = fixed{&globaltable.Table{ID: 0x0123456789abcdef, Name: "people", CreatedAt: 1_700_000_000_123,
+	d.config.Control = fixed{percent: map[hlc.Origin]int{3: 42}, table: &globaltable.Table{ID: 0x0123456789abcdef, Name: "people", CreatedAt: 1_700_000_000_123,
 		KeySchema: globaltable.KeySchema{Partition: globaltable.KeyAttribute{Name: "p\"k", Type: item.S}, Sort: &globaltable.KeyAttribute{Name: "sk", Type: item.N}},
 		Billing:   globaltable.PayPerRequest, Class: globaltable.ClassStandard, DeletionProtection: true,
 		Replicas: []globaltable.Replica{
@@ -180,7 +186,7 @@ func TestDescriptionIsComplete(t *testing.T) {
 		`"ItemCount":0,"TableSizeBytes":0,"ProvisionedThroughput":{"NumberOfDecreasesToday":0,"ReadCapacityUnits":0,"WriteCapacityUnits":0},` +
 		`"BillingModeSummary":{"BillingMode":"PAY_PER_REQUEST","LastUpdateToPayPerRequestDateTime":1700000000.123},"TableClassSummary":{"TableClass":"STANDARD"},` +
 		`"DeletionProtectionEnabled":true,"GlobalTableVersion":"2019.11.21","Replicas":[{"RegionName":"in","ReplicaStatus":"CREATION_FAILED",` +
-		`"ReplicaStatusDescription":"the name is taken"},{"RegionName":"us","ReplicaStatus":"CREATING"}]}}`
+		`"ReplicaStatusDescription":"the name is taken"},{"RegionName":"us","ReplicaStatus":"CREATING","ReplicaStatusPercentProgress":"42"}]}}`
 	if got := string(ctx.Response.Body()); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}

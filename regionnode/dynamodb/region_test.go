@@ -24,6 +24,7 @@ import (
 	"github.com/concordat-db/concordat/regionnode/controlplane"
 	"github.com/concordat-db/concordat/regionnode/dynamodb"
 	"github.com/concordat-db/concordat/regionnode/store"
+	"github.com/concordat-db/concordat/streams/repair"
 )
 
 func TestMain(m *testing.M) {
@@ -68,6 +69,10 @@ func (nobody) Ask(_ context.Context, region string, _ []byte) ([]byte, error) {
 	return nil, &globaltable.Error{Op: "ask peer", Resource: region, Kind: globaltable.Unavailable}
 }
 
+func (nobody) Progress(globaltable.TableID, globaltable.Version) (repair.Progress, bool) {
+	return repair.Progress{}, false
+}
+
 func descriptor(t testing.TB, name string, origin hlc.Origin) globaltable.Descriptor {
 	t.Helper()
 	key, err := nkeys.CreateUser()
@@ -97,7 +102,7 @@ func startRegion(t testing.TB, engine store.Engine, change func(*dynamodb.Config
 	if err != nil {
 		t.Fatal(err)
 	}
-	plane, err := controlplane.New(controlplane.Config{Catalog: tables, Door: shard, Peers: nobody{}, Now: time.Now})
+	plane, err := controlplane.New(controlplane.Config{Catalog: tables, Door: shard, Peers: nobody{}, Joins: nobody{}, Now: time.Now})
 	if err != nil {
 		t.Fatal(err)
 	}

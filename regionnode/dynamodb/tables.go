@@ -147,7 +147,7 @@ func (c *call) describe(field string, t *globaltable.Table) error {
 	b = item.AppendJSONString(b, string(t.Class))
 	b = append(b, `},"DeletionProtectionEnabled":`...)
 	b = strconv.AppendBool(b, t.DeletionProtection)
-	b = appendReplicas(b, t, c.server.config.Region)
+	b = c.appendReplicas(b, t)
 	c.out = append(b, "}}"...)
 	return nil
 }
@@ -196,10 +196,10 @@ func appendBilling(b []byte, t *globaltable.Table) []byte {
 }
 
 // appendReplicas appends the replicas in other regions, as DynamoDB lists them: a table in one region has none.
-func appendReplicas(b []byte, t *globaltable.Table, self string) []byte {
+func (c *call) appendReplicas(b []byte, t *globaltable.Table) []byte {
 	n := 0
 	for _, r := range t.Replicas {
-		if r.Region == self {
+		if r.Origin == c.server.config.Origin {
 			continue
 		}
 		if n++; n == 1 {
@@ -214,6 +214,11 @@ func appendReplicas(b []byte, t *globaltable.Table, self string) []byte {
 		if r.StatusDescription != "" {
 			b = append(b, `,"ReplicaStatusDescription":`...)
 			b = item.AppendJSONString(b, r.StatusDescription)
+		}
+		if percent, ok := c.server.config.Control.ReplicaProgress(t.ID, r.Origin); ok {
+			b = append(b, `,"ReplicaStatusPercentProgress":"`...)
+			b = strconv.AppendInt(b, int64(percent), 10)
+			b = append(b, '"')
 		}
 		b = append(b, '}')
 	}

@@ -27,6 +27,8 @@ type Set struct {
 	lag          *prometheus.HistogramVec
 	logReads     *prometheus.CounterVec
 	stops        *prometheus.CounterVec
+	exchanged    *prometheus.CounterVec
+	exchangedB   *prometheus.CounterVec
 	connected    *prometheus.GaugeVec
 	clockOffset  *prometheus.GaugeVec
 	streamResets prometheus.Counter
@@ -50,6 +52,8 @@ func New(region string) *Set {
 	s.lag = f.histograms("concordat_inbox_lag_seconds", "From the stamp of a batch's newest change to its durability here.", latency, "origin")
 	s.logReads = f.counters("concordat_inbox_log_entries_read_total", "Entries read from an origin's log instead of its stream.", "origin")
 	s.stops = f.counters("concordat_inbox_lane_stops_total", "Lanes that stopped, by reason.", "origin", "reason")
+	s.exchanged = f.counters("concordat_exchange_records_total", "Whole records that came from another region's store.", "source")
+	s.exchangedB = f.counters("concordat_exchange_bytes_total", "Bytes of them.", "source")
 	s.connected = f.gauges("concordat_inbox_connected", "Whether the origin can be reached.", "origin")
 	s.clockOffset = f.gauges("concordat_clock_ahead_seconds", "How far this clock is ahead of the peer's.", "peer")
 	s.streamResets = f.counter("concordat_outbox_stream_resets_total", "Streams deleted and filled again from the log.")
@@ -88,6 +92,12 @@ func (s *Set) Applied(origin string, changes int, lag time.Duration) {
 // LogRead counts entries read from an origin's log.
 func (s *Set) LogRead(origin string, entries int) {
 	s.logReads.WithLabelValues(origin).Add(float64(entries))
+}
+
+// Exchanged counts records that came from another region's store.
+func (s *Set) Exchanged(source string, records, bytes int) {
+	s.exchanged.WithLabelValues(source).Add(float64(records))
+	s.exchangedB.WithLabelValues(source).Add(float64(bytes))
 }
 
 // Stopped counts a lane that stopped.

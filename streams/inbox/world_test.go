@@ -101,7 +101,7 @@ func (c *catalog) Version(globaltable.TableID) globaltable.Version {
 	return globaltable.Version(c.version.Load())
 }
 
-func (c *catalog) Prepare([]item.Item, func(globaltable.TableID) bool) ([]store.KV, func(), error) {
+func (c *catalog) Prepare([]item.Item) ([]store.KV, func(), error) {
 	return nil, func() {}, nil
 }
 

@@ -50,7 +50,7 @@ func (tables) Admits(globaltable.TableID, []byte) bool { return true }
 
 func (tables) Version(globaltable.TableID) globaltable.Version { return 1 }
 
-func (tables) Prepare([]item.Item, func(globaltable.TableID) bool) ([]store.KV, func(), error) {
+func (tables) Prepare([]item.Item) ([]store.KV, func(), error) {
 	return nil, func() {}, nil
 }
 
