@@ -2,10 +2,14 @@ package commit
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/concordat-db/concordat/conflict"
+	"github.com/concordat-db/concordat/conflict/hlc"
 	"github.com/concordat-db/concordat/globaltable"
+	"github.com/concordat-db/concordat/globaltable/item"
 	"github.com/concordat-db/concordat/regionnode/store"
 )
 
@@ -168,4 +172,65 @@ func TestConfirmationsOnlyRise(t *testing.T) {
 	if got := again.Confirmations(); len(got) != 2 || got[0] != want[0] || got[1] != want[1] {
 		t.Fatalf("got %+v, want %+v", got, want)
 	}
+}
+
+// TestRecords: tombstones are among them, the bounds are exclusive, and a caller may stop.
+func TestRecords(t *testing.T) {
+	f := start(t, store.NewMemory())
+	for i, pk := range []string{"a", "b", "c", "d"} {
+		f.must(f.Write(background, put(tableA, pk, "v")))
+		if i%2 == 1 {
+			f.must(f.Write(background, remove(tableA, pk)))
+		}
+	}
+	f.must(f.Write(background, put(tableB, "e", "v")))
+	read := func(from, to item.Key, limit int) (keys []string) {
+		f.must(f.Records(background, tableA, from, to, func(key item.Key, record []byte) bool {
+			if err := conflict.CheckRecord(record); err != nil {
+				t.Error(err)
+			}
+			keys = append(keys, string(key))
+			return len(keys) < limit
+		}))
+		return keys
+	}
+	all := read(nil, nil, 100)
+	if len(all) != 4 || !slices.IsSorted(all) {
+		t.Fatalf("%q", all)
+	}
+	if got := read(item.Key(all[0]), item.Key(all[3]), 100); !slices.Equal(got, all[1:3]) {
+		t.Errorf("%q", got)
+	}
+	if got := read(nil, nil, 2); !slices.Equal(got, all[:2]) {
+		t.Errorf("%q", got)
+	}
+}
+
+// TestJoinState: it outlives a crash, goes with the table's data, and is not kept for a table that is not here.
+func TestJoinState(t *testing.T) {
+	engine := store.NewMemory()
+	tables := defaultTables()
+	f := start(t, engine, func(c *Config) { c.Catalog = tables })
+	expect := func(source hlc.Origin, want string) {
+		t.Helper()
+		got, err := f.Join(tableA, source)
+		f.must(err)
+		if string(got) != want || (got == nil) != (want == "") {
+			t.Errorf("source %d: %q, want %q", source, got, want)
+		}
+	}
+	expect(2, "")
+	f.must(f.SetJoin(background, tableA, 2, []byte("half")))
+	f.must(f.SetJoin(background, tableA, 2, []byte("most")))
+	f.must(f.SetJoin(background, tableA, 3, []byte("some")))
+	expect(2, "most")
+	f.must(f.stop())
+	f = start(t, engine.Crash(nil), func(c *Config) { c.Catalog = tables })
+	expect(2, "most")
+	expect(3, "some")
+	f.must(f.Write(background, always(putOps(document(tableA, nil)), keyOf(globaltable.SystemTable, "table/"+tableA.String()))))
+	expectKind(t, f.SetJoin(background, tableA, 2, []byte("late")), globaltable.InUse)
+	f.must(f.DropTable(background, tableA))
+	expect(2, "")
+	expect(3, "")
 }

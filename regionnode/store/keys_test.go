@@ -39,6 +39,13 @@ func TestKeysRoundTripAndOrder(t *testing.T) {
 		if o2, l2, ok := DecodeConfirmedKey(AppendConfirmedKey(nil, o, lane)); !ok || o2 != o || l2 != lane {
 			t.Fatal("confirmed key")
 		}
+		jk := AppendJoinKey(nil, globaltable.TableID(n), o)
+		if lower, upper := JoinRange(globaltable.TableID(n)); bytes.Compare(lower, jk) > 0 || bytes.Compare(jk, upper) >= 0 {
+			t.Fatal("a join outside its table's range")
+		}
+		if lower, upper := JoinRange(globaltable.TableID(m)); n != m && bytes.Compare(lower, jk) <= 0 && bytes.Compare(jk, upper) < 0 {
+			t.Fatal("a join in another table's range")
+		}
 		k := rapid.SliceOf(rapid.Byte()).Draw(t, "key")
 		rk := AppendRecordKey(nil, globaltable.TableID(n), k)
 		if !bytes.Equal(RecordKeySuffix(rk), k) {

@@ -21,6 +21,7 @@ const (
 	document = 1
 	entry    = 2
 	failure  = 3
+	records  = 4
 )
 
 // answers is a link to an origin that answers each request with the same parts.

@@ -381,7 +381,7 @@ func TestMalformedRequests(t *testing.T) {
 			"no version":            {`{"hello":{}}`, "version"},
 			"a later version":       {`{"v":2,"hello":{}}`, "version"},
 			"nothing asked":         {`{"v":1}`, "unknown kind"},
-			"of an unknown kind":    {`{"v":1,"exchange":{}}`, "unknown kind"},
+			"of an unknown kind":    {`{"v":1,"later":{}}`, "unknown kind"},
 			"a chain that is short": {`{"v":1,"positions":{"applied":[{"chain":"00"}]}}`, "chain"},
 			"a region beyond range": {`{"v":1,"positions":{"rows":[{"region":70000}]}}`, "70000"},
 			"too large":             {`{"v":1,"control":"` + strings.Repeat("a", 256<<10) + `"}`, "too large"},

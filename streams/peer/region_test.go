@@ -230,6 +230,7 @@ func (r *region) service() *peer.Service {
 			}
 			return []byte(`{"answer":42}`), nil
 		},
+		Exchange: r.exchange,
 	})
 }
 

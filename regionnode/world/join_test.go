@@ -1,0 +1,108 @@
+package world
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+
+	"github.com/concordat-db/concordat/globaltable"
+)
+
+// TestJoinUnderLoad adds a region to a table that has items of all sizes and is written, and deleted from, on both sides; on the way one source is out of reach.
+func TestJoinUnderLoad(t *testing.T) {
+	cfg := config(t)
+	cfg.Limits.JoinBytesPerSecond = 8 << 20 // so that the join takes its time
+	r := runWorld(t, cfg)
+	const us, eu, ap = "us-east-1", "eu-central-1", "ap-south-1"
+	r.makeTable(us, eu)
+	for i := range 300 {
+		r.put(us, fmt.Sprint("item ", i), strings.Repeat("x", 4000))
+	}
+	for i := range 5 {
+		r.put(eu, fmt.Sprint("large ", i), strings.Repeat("y", 390<<10))
+	}
+	remove := func(region, id string) {
+		_, err := r.db[region].DeleteItem(t.Context(), &dynamodb.DeleteItemInput{TableName: aws.String(tableName),
+			Key: map[string]types.AttributeValue{"id": &types.AttributeValueMemberS{Value: id}}})
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	for i := range 50 {
+		remove(us, fmt.Sprint("item ", i))
+	}
+	var writers sync.WaitGroup
+	stop := make(chan struct{})
+	for w, region := range []string{us, eu} {
+		writers.Go(func() {
+			for i := 0; ; i++ {
+				select {
+				case <-stop:
+					if i >= 50 { // each has put and deleted all that it ever does
+						return
+					}
+				default:
+				}
+				_, err := r.db[region].PutItem(t.Context(), &dynamodb.PutItemInput{TableName: aws.String(tableName), Item: map[string]types.AttributeValue{
+					"id": &types.AttributeValueMemberS{Value: fmt.Sprintf("new %d %d", w, i%40)}, "v": &types.AttributeValueMemberS{Value: fmt.Sprint(i)}}})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				remove(region, fmt.Sprint("item ", 50+(2*i+w)%100))
+			}
+		})
+	}
+	r.Cut(eu)
+	_, err := r.db[us].UpdateTable(t.Context(), &dynamodb.UpdateTableInput{TableName: aws.String(tableName),
+		ReplicaUpdates: []types.ReplicationGroupUpdate{{Create: &types.CreateReplicationGroupMemberAction{RegionName: aws.String(ap)}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	replica := func() types.ReplicaDescription {
+		out, err := r.db[us].DescribeTable(t.Context(), &dynamodb.DescribeTableInput{TableName: aws.String(tableName)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range out.Table.Replicas {
+			if aws.ToString(d.RegionName) == ap {
+				return d
+			}
+		}
+		return types.ReplicaDescription{}
+	}
+	r.until("the region out of reach is named", func() bool {
+		d := replica()
+		return d.ReplicaStatus == types.ReplicaStatusCreating && strings.Contains(aws.ToString(d.ReplicaStatusDescription), "Cannot reach "+eu)
+	})
+	r.Heal(eu)
+	var seen []string
+	r.until("the new replica is active", func() bool {
+		d := replica()
+		if p := aws.ToString(d.ReplicaStatusPercentProgress); p != "" && (len(seen) == 0 || seen[len(seen)-1] != p) {
+			seen = append(seen, p)
+		}
+		return d.ReplicaStatus == types.ReplicaStatusActive
+	})
+	if len(seen) == 0 {
+		t.Error("no progress was told")
+	}
+	close(stop)
+	writers.Wait()
+	r.converge(300 - 50 - 100 + 5 + 80)
+	// And it goes again.
+	_, err = r.db[us].UpdateTable(t.Context(), &dynamodb.UpdateTableInput{TableName: aws.String(tableName),
+		ReplicaUpdates: []types.ReplicationGroupUpdate{{Delete: &types.DeleteReplicationGroupMemberAction{RegionName: aws.String(ap)}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.until("the replica is gone", func() bool {
+		st := r.status(r.ready.Regions[0])
+		return len(st.Tables) == 1 && len(st.Tables[0].Replicas) == 2 && st.Tables[0].Status == string(globaltable.Active)
+	})
+}
