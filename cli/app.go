@@ -90,6 +90,8 @@ func newApp(s Streams, version string) *ucli.App {
 			devCommand(s, version),
 			nodeCommand(s, version),
 			statusCommand(s),
+			verifyCommand(s),
+			repairCommand(s),
 			regionCommand(s),
 			natsCommand(s),
 			benchCommand(s),

@@ -65,6 +65,7 @@ type Node struct {
 	plane   *controlplane.Plane
 	server  *repair.Server
 	joiner  *repair.Joiner
+	verify  *repair.Verifier
 	inboxes map[hlc.Origin]*inbox.Runner
 	fatal   chan error
 
@@ -130,7 +131,8 @@ func (n *Node) openShard() error {
 		return err
 	}
 	n.streams = newShardLog(n.shard)
-	n.server = repair.NewServer(n.catalog, n.shard)
+	n.server = repair.NewServer(n.catalog, n.shard, n.ownMarks)
+	n.verify = repair.NewVerifier(n.server, n, controlplane.ForRepair(n.shard), 0)
 	if n.joiner, err = n.newJoiner(); err != nil {
 		return err
 	}
@@ -360,6 +362,8 @@ func (n *Node) newService() *peer.Service {
 		Regressed: n.regressed,
 		Control:   n.plane.HandlePeer,
 		Exchange:  n.server.Answer,
+		Digests:   n.server.Digests,
+		Repair:    n.verify.HandleRepair,
 	})
 }
 
@@ -471,6 +475,34 @@ func (n *Node) Exchange(ctx context.Context, region string, r *repair.Request) (
 	return s.Exchange(ctx, r)
 }
 
+// Digests implements repair.Comparing over the same session.
+func (n *Node) Digests(ctx context.Context, region string, r *repair.DigestsRequest) (*repair.Digests, error) {
+	s, err := n.session(region)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, exchangeTimeout)
+	defer cancel()
+	return s.Digests(ctx, r)
+}
+
+// Repair implements repair.Comparing over the same session.
+func (n *Node) Repair(ctx context.Context, region string, r *repair.RepairRequest) error {
+	s, err := n.session(region)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, exchangeTimeout)
+	defer cancel()
+	return s.Repair(ctx, r)
+}
+
+// ownMarks is up to where everything of each origin is durably applied here.
+func (n *Node) ownMarks() map[hlc.Origin]hlc.Timestamp {
+	row, _ := n.matrix.Row(n.cfg.Region.Origin)
+	return row.Marks
+}
+
 func (n *Node) session(region string) (*peer.Session, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -482,7 +514,7 @@ func (n *Node) session(region string) (*peer.Session, error) {
 }
 
 func (n *Node) newJoiner() (*repair.Joiner, error) {
-	return repair.New(repair.Config{Catalog: n.catalog, Store: controlplane.ForJoins(n.shard), Peers: n, BytesPerSecond: n.cfg.Limits.JoinBytesPerSecond,
+	return repair.New(repair.Config{Catalog: n.catalog, Store: controlplane.ForRepair(n.shard), Peers: n, BytesPerSecond: n.cfg.Limits.JoinBytesPerSecond,
 		Events: repair.Events{
 			Took: func(_ globaltable.TableID, source string, records, bytes int) {
 				n.metrics.Exchanged(source, records, bytes)
@@ -523,7 +555,7 @@ func (n *Node) newAPI() (*dynamodb.Server, error) {
 }
 
 func (n *Node) newAdmin() *admin.Server {
-	return admin.New(admin.Config{Status: n.Status, Ready: n.ready, Metrics: n.metrics.Handler()})
+	return admin.New(admin.Config{Status: n.Status, Verify: n.Verify, Repair: n.repairTables, Ready: n.ready, Metrics: n.metrics.Handler()})
 }
 
 func (n *Node) setServing(is bool) {

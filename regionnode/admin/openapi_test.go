@@ -10,11 +10,12 @@ import (
 	"testing"
 
 	"github.com/concordat-db/concordat/regionnode/admin"
+	"github.com/concordat-db/concordat/streams/repair"
 )
 
 // fullStatus has something in every field.
 func fullStatus() admin.Status {
-	lag, age := 1.5, 250.0
+	lag, age, percent := 1.5, 250.0, 42
 	return admin.Status{
 		Region:  admin.Region{Name: "us-east-1", Jurisdiction: "US", Origin: 1, Incarnation: 1 << 60},
 		Version: "v1", Ready: true, Refused: []string{"disk almost full"},
@@ -23,10 +24,18 @@ func fullStatus() admin.Status {
 			{From: "us-east-1", To: "eu-central-1", State: admin.StateGossip},
 		},
 		Tables: []admin.Table{{Name: "orders", ID: "0000000000000001", Owner: "us-east-1", Version: "1.2", Status: "ACTIVE", Items: 2, Bytes: 100,
-			Digest: "00", Replicas: []admin.Replica{{Region: "us-east-1", Status: "CREATION_FAILED", Detail: "why"}}}},
+			Digest: "00", Replicas: []admin.Replica{{Region: "us-east-1", Status: "CREATION_FAILED", Detail: "why", Percent: &percent}}}},
 		Lanes: []admin.Lane{{ID: "0000000000000002", Regions: []string{"us-east-1"}, Head: 5, Entries: 1, Bytes: 10, Live: true,
 			Confirmed: map[string]uint64{"eu-central-1": 4}}},
 	}
+}
+
+// fullVerification has something in every field.
+func fullVerification(table string) admin.Verification {
+	return admin.Verification{Region: "us-east-1", State: repair.Diverged, Tables: []repair.Report{{Table: table, ID: "0000000000000001", State: repair.Diverged, Items: 7,
+		Replicas: []repair.ReplicaReport{
+			{Region: "eu-central-1", State: repair.Diverged, Buckets: 1, Keys: 2, Hashes: []string{"00", "01"}, InFlight: 1, Repaired: 3},
+			{Region: "ap-south-1", State: repair.NotCompared, Detail: "why"}}}}}
 }
 
 // document is the OpenAPI document, as far as this test reads it.
@@ -157,6 +166,17 @@ func TestStatusIsAsTheDocumentSays(t *testing.T) {
 			t.Error(fault)
 		}
 	}
+	b, err := json.Marshal(fullVerification("orders"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var verification any
+	if err := json.Unmarshal(b, &verification); err != nil {
+		t.Fatal(err)
+	}
+	for _, fault := range d.check(d.Components.Schemas["Verification"], verification, "verification") {
+		t.Error(fault)
+	}
 	// The checker can fail.
 	for _, bad := range []string{`{}`, `[]`, `{"region":{"origin":0}}`, `{"pairs":[{"state":"resting"}]}`, `{"lanes":[{"confirmed":{"a":"b"}}]}`, `{"more":1}`} {
 		var v any
@@ -176,17 +196,26 @@ func TestDocumentNamesAllStatesAndPaths(t *testing.T) {
 		t.Errorf("states %v, want %v", got, states)
 	}
 	for path, methods := range d.Paths {
+		method := http.MethodGet
 		op, ok := methods["get"]
+		if path == "/v1/repair" {
+			method = http.MethodPost
+			op, ok = methods["post"]
+		}
 		if !ok || len(methods) != 1 {
 			t.Errorf("%s: %v", path, methods)
 		}
-		r := get(t, config(), http.MethodGet, path)
+		r := get(t, config(), method, path)
 		content := op.Responses["200"].Content
 		if kind, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";"); r.StatusCode != http.StatusOK || kind != "" && content[kind] == nil {
 			t.Errorf("GET %s: %d %s; the document has %v", path, r.StatusCode, kind, content)
 		}
 	}
-	if len(d.Paths) != 6 {
+	compared := []string{repair.Converged, repair.InFlight, repair.Diverged, repair.NotCompared}
+	if got := d.Components.Schemas["Comparison"].Enum; !slices.Equal(got, compared) {
+		t.Errorf("states %v, want %v", got, compared)
+	}
+	if len(d.Paths) != 8 {
 		t.Errorf("%d paths are documented", len(d.Paths))
 	}
 }

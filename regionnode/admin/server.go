@@ -7,7 +7,10 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"strings"
 	"time"
+
+	"github.com/concordat-db/concordat/globaltable"
 )
 
 //go:embed openapi.json
@@ -18,7 +21,10 @@ var console []byte
 
 // Config configures a Server. All fields are needed.
 type Config struct {
-	Status  func(ctx context.Context) (Status, error)
+	Status func(ctx context.Context) (Status, error)
+	// Verify compares the table named, or all, with the other regions; Repair exchanges what has diverged first.
+	Verify  func(ctx context.Context, table string) (Verification, error)
+	Repair  func(ctx context.Context, table string) (Verification, error)
 	Ready   func() error // nil: serves reads and writes
 	Metrics http.Handler
 }
@@ -27,12 +33,16 @@ type Config struct {
 type Server struct {
 	cfg Config
 	mux *http.ServeMux
+	// A page of another site, in the browser of somebody who reaches this server, must not act here.
+	guarded http.Handler
 }
 
 // New returns a Server. It starts nothing.
 func New(cfg Config) *Server {
 	s := &Server{cfg: cfg, mux: http.NewServeMux()}
 	s.mux.HandleFunc("GET /v1/status", s.status)
+	s.mux.HandleFunc("GET /v1/verify", compare(cfg.Verify))
+	s.mux.HandleFunc("POST /v1/repair", compare(cfg.Repair))
 	s.mux.HandleFunc("GET /v1/openapi.json", static("application/json", openAPI))
 	s.mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, http.StatusOK, map[string]string{"status": "ok"})
@@ -41,6 +51,11 @@ func New(cfg Config) *Server {
 	s.mux.Handle("GET /metrics", cfg.Metrics)
 	s.mux.HandleFunc("GET /{$}", static("text/html; charset=utf-8", console))
 	s.mux.HandleFunc(elsewhere, s.nothing)
+	guard := http.NewCrossOriginProtection()
+	guard.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		fail(w, http.StatusForbidden, "a page of another site cannot do this")
+	}))
+	s.guarded = guard.Handler(s.mux)
 	return s
 }
 
@@ -48,11 +63,13 @@ func New(cfg Config) *Server {
 const elsewhere = "/"
 
 func (s *Server) nothing(w http.ResponseWriter, r *http.Request) {
-	get := &http.Request{Method: http.MethodGet, URL: r.URL, Host: r.Host}
-	if _, pattern := s.mux.Handler(get); pattern != elsewhere {
-		w.Header().Set("Allow", "GET, HEAD")
-		fail(w, http.StatusMethodNotAllowed, r.Method+" is not allowed at "+r.URL.Path+"; GET is")
-		return
+	for _, allowed := range [][]string{{http.MethodGet, http.MethodHead}, {http.MethodPost}} {
+		other := &http.Request{Method: allowed[0], URL: r.URL, Host: r.Host}
+		if _, pattern := s.mux.Handler(other); pattern != elsewhere {
+			w.Header().Set("Allow", strings.Join(allowed, ", "))
+			fail(w, http.StatusMethodNotAllowed, r.Method+" is not allowed at "+r.URL.Path+"; "+allowed[0]+" is")
+			return
+		}
 	}
 	fail(w, http.StatusNotFound, "there is nothing at "+r.Method+" "+r.URL.Path+"; see /v1/openapi.json")
 }
@@ -63,7 +80,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Cache-Control", "no-store")
 	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; frame-ancestors 'none'")
-	s.mux.ServeHTTP(w, r)
+	s.guarded.ServeHTTP(w, r)
 }
 
 // Serve answers on ln until ctx is done, then lets open requests end for at most patience.
@@ -95,6 +112,29 @@ func (s *Server) status(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	answer(w, http.StatusOK, st)
+}
+
+func compare(f func(ctx context.Context, table string) (Verification, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		v, err := f(r.Context(), r.URL.Query().Get("table"))
+		if err == nil {
+			answer(w, http.StatusOK, v)
+			return
+		}
+		status := http.StatusServiceUnavailable
+		switch globaltable.KindOf(err) {
+		case globaltable.NotFound:
+			status = http.StatusNotFound
+		case globaltable.InUse:
+			status = http.StatusConflict
+		}
+		message := err.Error()
+		var known *globaltable.Error
+		if errors.As(err, &known) && known.Message != "" {
+			message = known.Message
+		}
+		fail(w, status, message)
+	}
 }
 
 func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {

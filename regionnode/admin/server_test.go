@@ -14,6 +14,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/concordat-db/concordat/globaltable"
 	"github.com/concordat-db/concordat/regionnode/admin"
 )
 
@@ -21,7 +22,11 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func config() admin.Config {
 	return admin.Config{
-		Status:  func(context.Context) (admin.Status, error) { return fullStatus(), nil },
+		Status: func(context.Context) (admin.Status, error) { return fullStatus(), nil },
+		Verify: func(_ context.Context, table string) (admin.Verification, error) { return fullVerification(table), nil },
+		Repair: func(_ context.Context, table string) (admin.Verification, error) {
+			return fullVerification("repaired " + table), nil
+		},
 		Ready:   func() error { return nil },
 		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "concordat_up 1\n") }),
 	}
@@ -65,6 +70,7 @@ func message(t *testing.T, r *http.Response) string {
 func TestPaths(t *testing.T) {
 	for path, want := range map[string]struct{ contentType, text string }{
 		"/v1/status":       {"application/json", `"us-east-1"`},
+		"/v1/verify":       {"application/json", `"diverged"`},
 		"/v1/openapi.json": {"application/json", `"openapi": "3.1.0"`},
 		"/healthz":         {"application/json", `"ok"`},
 		"/readyz":          {"application/json", `"ready"`},
@@ -95,6 +101,35 @@ func TestPaths(t *testing.T) {
 				t.Errorf("%s %s: %d %s", method, path, r.StatusCode, got)
 			}
 		}
+	}
+}
+
+func TestVerifyAndRepair(t *testing.T) {
+	if got := body(t, get(t, config(), http.MethodGet, "/v1/verify?table=a.b-c")); !strings.Contains(got, `"a.b-c"`) {
+		t.Error(got)
+	}
+	if got := body(t, get(t, config(), http.MethodPost, "/v1/repair?table=abc")); !strings.Contains(got, `"repaired abc"`) {
+		t.Error(got)
+	}
+	r := get(t, config(), http.MethodGet, "/v1/repair")
+	if r.StatusCode != http.StatusMethodNotAllowed || r.Header.Get("Allow") != "POST" {
+		t.Error(r.StatusCode, r.Header)
+	}
+	for kind, want := range map[globaltable.Kind]int{globaltable.NotFound: 404, globaltable.InUse: 409, globaltable.Unavailable: 503} {
+		cfg := config()
+		cfg.Verify = func(context.Context, string) (admin.Verification, error) {
+			return admin.Verification{}, &globaltable.Error{Op: "verify", Kind: kind, Message: "why"}
+		}
+		if r := get(t, cfg, http.MethodGet, "/v1/verify"); r.StatusCode != want || message(t, r) != "why" {
+			t.Errorf("%v: %d", kind, r.StatusCode)
+		}
+	}
+	// A page of another site cannot repair.
+	w, q := httptest.NewRecorder(), httptest.NewRequest(http.MethodPost, "/v1/repair", nil)
+	q.Header.Set("Sec-Fetch-Site", "cross-site")
+	admin.New(config()).ServeHTTP(w, q)
+	if got := w.Result(); got.StatusCode != http.StatusForbidden || !strings.Contains(message(t, got), "another site") {
+		t.Error(got.StatusCode)
 	}
 }
 

@@ -1,6 +1,8 @@
 // Package admin is the node's HTTP API for operators: status, health, metrics, the console, and the OpenAPI document that describes it.
 package admin
 
+import "github.com/concordat-db/concordat/streams/repair"
+
 // Status is what a node knows of itself and its peers. It is the body of GET /v1/status.
 type Status struct {
 	Region  Region   `json:"region"`
@@ -64,6 +66,13 @@ type Replica struct {
 	Detail string `json:"detail,omitempty"`
 	// Percent is, of a replica that is being created, how much of the table it has got, where this region knows: it is the table's owner, or the replica's own.
 	Percent *int `json:"percent,omitempty"`
+}
+
+// Verification is how this region's replicas compare with those of the other regions. It is the body of GET /v1/verify and POST /v1/repair.
+type Verification struct {
+	Region string          `json:"region"`
+	State  string          `json:"state"` // the worst of the tables'
+	Tables []repair.Report `json:"tables"`
 }
 
 // Lane is one sequence of this region's change log.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/concordat-db/concordat/conflict/hlc"
 	"github.com/concordat-db/concordat/globaltable"
+	"github.com/concordat-db/concordat/globaltable/item"
 	"github.com/concordat-db/concordat/regionnode/store"
 	"github.com/concordat-db/concordat/streams/change"
 )
@@ -228,6 +229,40 @@ func (s *Shard) Join(table globaltable.TableID, source hlc.Origin) (state []byte
 		return nil, fault(globaltable.Internal, "read join", "", err)
 	}
 	return state, nil
+}
+
+// RebuildDigest computes the digest of one bucket of a table anew from its records, durably. It reads the bucket while nothing else is written.
+func (s *Shard) RebuildDigest(ctx context.Context, table globaltable.TableID, bucket int) error {
+	if bucket < 0 || bucket >= DigestBuckets {
+		return fault(globaltable.Invalid, "rebuild digest", "a bucket that cannot be", nil)
+	}
+	return s.do(ctx, true, func(c *core, _ *group) error {
+		sum, err := readBucket(c.engine, table, bucket)
+		if err != nil {
+			return fault(globaltable.Internal, "rebuild digest", "", err)
+		}
+		t, err := c.digests.table(table)
+		if err != nil {
+			return fault(globaltable.Internal, "rebuild digest", "", err)
+		}
+		c.digests.change(table, t, bucket, t.buckets[bucket], sum)
+		return nil
+	})
+}
+
+// readBucket sums up the records of a bucket.
+func readBucket(r store.Reader, table globaltable.TableID, bucket int) (sum Digest, err error) {
+	hash := func(b int) []byte { return binary.BigEndian.AppendUint64(nil, uint64(b)<<(64-digestBits)) }
+	_, upper := store.RecordRange(table)
+	if bucket+1 < DigestBuckets {
+		upper = store.AppendRecordKey(nil, table, hash(bucket+1))
+	}
+	err = eachKV(r, store.AppendRecordKey(nil, table, hash(bucket)), upper, func(key, value []byte) error {
+		d, _, err := digestOf(item.Key(store.RecordKeySuffix(key)), value)
+		sum.add(d)
+		return err
+	})
+	return sum, err
 }
 
 // DropTable erases all records and digests of a table, durably. The catalog in force must not have the table any more: no write can add to it then.

@@ -30,13 +30,14 @@ func (c shardCatalog) Prepare(docs []item.Item) ([]store.KV, func(), error) {
 	return extra, adopt, nil
 }
 
-// ForJoins returns s as the place where a joining replica's records go.
-func ForJoins(s *commit.Shard) repair.Store { return joinStore{s} }
+// ForRepair returns s as the place where records of other regions go.
+func ForRepair(s *commit.Shard) RepairStore { return RepairStore{s} }
 
-type joinStore struct{ *commit.Shard }
+// RepairStore is a repair.Store and a repair.Healed.
+type RepairStore struct{ *commit.Shard }
 
-// Merge implements repair.Store.
-func (s joinStore) Merge(ctx context.Context, table globaltable.TableID, records []repair.Record) error {
+// Merge implements both.
+func (s RepairStore) Merge(ctx context.Context, table globaltable.TableID, records []repair.Record) error {
 	at := make([]commit.RecordAt, 0, len(records))
 	for _, r := range records {
 		at = append(at, commit.RecordAt{Key: commit.Key{Table: table, Bytes: r.Key}, Record: r.Bytes})

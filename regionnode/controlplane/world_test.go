@@ -38,7 +38,9 @@ type world struct {
 
 	pageBytes      int   // of an exchange; 0: the default
 	bytesPerSecond int64 // of a join; 0: no limit
-	up             map[string]*node
+
+	applied map[hlc.Origin]hlc.Timestamp // by origin: up to where every region has applied it
+	up      map[string]*node
 }
 
 // node is one region while it runs.
@@ -50,6 +52,7 @@ type node struct {
 	shard   *commit.Shard
 	plane   *Plane
 	server  *repair.Server
+	verify  *repair.Verifier
 	joiner  *repair.Joiner
 	stop    func()
 
@@ -99,8 +102,13 @@ func (w *world) start(name string, engine *store.Memory) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	n.server = repair.NewServer(n.catalog, n.shard)
-	n.joiner, err = repair.New(repair.Config{Catalog: n.catalog, Store: ForJoins(n.shard), Peers: n, PageBytes: w.pageBytes, Pages: 1, BytesPerSecond: w.bytesPerSecond, Events: repair.Events{
+	n.server = repair.NewServer(n.catalog, n.shard, func() map[hlc.Origin]hlc.Timestamp {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		return w.applied
+	})
+	n.verify = repair.NewVerifier(n.server, n, ForRepair(n.shard), time.Second)
+	n.joiner, err = repair.New(repair.Config{Catalog: n.catalog, Store: ForRepair(n.shard), Peers: n, PageBytes: w.pageBytes, Pages: 1, BytesPerSecond: w.bytesPerSecond, Events: repair.Events{
 		Took: func(_ globaltable.TableID, source string, _, _ int) {
 			n.mu.Lock()
 			f := n.onPage
@@ -199,6 +207,22 @@ func (n *node) Exchange(ctx context.Context, region string, r *repair.Request) (
 		return nil, err
 	}
 	return repair.DecodePage(r, records, end)
+}
+
+// Digests implements repair.Comparing.
+func (n *node) Digests(ctx context.Context, region string, r *repair.DigestsRequest) (*repair.Digests, error) {
+	n.w.mu.Lock()
+	to := n.w.up[region]
+	n.w.mu.Unlock()
+	if to == nil || n.w.apart(n.self.Name, region) {
+		return nil, &globaltable.Error{Op: "digests", Resource: region, Kind: globaltable.Unavailable, Message: region + " is out of reach"}
+	}
+	return to.server.Digests(ctx, n.self, r)
+}
+
+// Repair implements repair.Comparing.
+func (n *node) Repair(ctx context.Context, region string, r *repair.RepairRequest) error {
+	return n.w.nodes[region].verify.HandleRepair(ctx, n.self, r)
 }
 
 // carry brings every region what the others' lanes have for it, as streams do.

@@ -93,6 +93,21 @@ func (c Client) Exchange(ctx context.Context, r *repair.Request) (*repair.Page, 
 	return repair.DecodePage(r, records, end)
 }
 
+// Repair has the origin take this region's records of some buckets of a table.
+func (c Client) Repair(ctx context.Context, r *repair.RepairRequest) error {
+	var done struct{}
+	return c.document(ctx, request{Repair: r}, &done)
+}
+
+// Digests returns what the origin has in some buckets of a table.
+func (c Client) Digests(ctx context.Context, r *repair.DigestsRequest) (*repair.Digests, error) {
+	answer := new(repair.Digests)
+	if err := c.document(ctx, request{Digests: r}, answer); err != nil {
+		return nil, err
+	}
+	return answer, nil
+}
+
 func (c Client) document(ctx context.Context, r request, answer any) error {
 	got := false
 	err := c.ask(ctx, r, func(kind byte, body []byte) error {

@@ -32,12 +32,14 @@ const (
 
 // request is what a peer asks. Exactly one of the pointers is set.
 type request struct {
-	Version   int             `json:"v"`
-	Hello     *Hello          `json:"hello,omitempty"`
-	Positions *Positions      `json:"positions,omitempty"`
-	ReadLog   *ReadLog        `json:"readLog,omitempty"`
-	Exchange  *repair.Request `json:"exchange,omitempty"`
-	Control   json.RawMessage `json:"control,omitempty"`
+	Version   int                    `json:"v"`
+	Hello     *Hello                 `json:"hello,omitempty"`
+	Positions *Positions             `json:"positions,omitempty"`
+	ReadLog   *ReadLog               `json:"readLog,omitempty"`
+	Exchange  *repair.Request        `json:"exchange,omitempty"`
+	Digests   *repair.DigestsRequest `json:"digests,omitempty"`
+	Repair    *repair.RepairRequest  `json:"repair,omitempty"`
+	Control   json.RawMessage        `json:"control,omitempty"`
 }
 
 // Hello introduces a region: it is asked and answered with.

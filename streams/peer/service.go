@@ -50,6 +50,8 @@ type ServiceConfig struct {
 	Regressed  func(peer string, reason string) // a peer knows more of this region than this region does
 	Control    func(ctx context.Context, peer string, request []byte) ([]byte, error)
 	Exchange   func(ctx context.Context, asker globaltable.Descriptor, r *repair.Request) (records []byte, end repair.End, err error)
+	Repair     func(ctx context.Context, asker globaltable.Descriptor, r *repair.RepairRequest) error
+	Digests    func(ctx context.Context, asker globaltable.Descriptor, r *repair.DigestsRequest) (*repair.Digests, error)
 }
 
 // Service answers peers. Handle is safe for concurrent use.
@@ -102,6 +104,17 @@ func (s *Service) handle(ctx context.Context, peer string, raw []byte, reply fun
 		return s.readLog(asker, r.ReadLog, reply)
 	case r.Exchange != nil:
 		return s.exchange(ctx, asker, r.Exchange, reply)
+	case r.Repair != nil:
+		if err := s.cfg.Repair(ctx, asker, r.Repair); err != nil {
+			return err
+		}
+		return sendDocument(struct{}{}, reply)
+	case r.Digests != nil:
+		answer, err := s.cfg.Digests(ctx, asker, r.Digests)
+		if err != nil {
+			return err
+		}
+		return sendDocument(answer, reply)
 	case r.Control != nil:
 		answer, err := s.cfg.Control(ctx, peer, r.Control)
 		if err != nil {

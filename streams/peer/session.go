@@ -76,6 +76,16 @@ func (s *Session) Exchange(ctx context.Context, r *repair.Request) (*repair.Page
 	return s.client.Exchange(ctx, r)
 }
 
+// Repair has the origin take this region's records of some buckets of a table.
+func (s *Session) Repair(ctx context.Context, r *repair.RepairRequest) error {
+	return s.client.Repair(ctx, r)
+}
+
+// Digests asks the origin what it has in some buckets of a table.
+func (s *Session) Digests(ctx context.Context, r *repair.DigestsRequest) (*repair.Digests, error) {
+	return s.client.Digests(ctx, r)
+}
+
 // Heartbeat implements inbox.Session.
 func (s *Session) Heartbeat(ctx context.Context, own []inbox.LanePosition) (inbox.Heartbeat, error) {
 	at, _, err := s.cfg.Log.Heads(ctx)

@@ -70,7 +70,7 @@ func TestNothingIsReadBeforeAllAreReady(t *testing.T) {
 func TestJoinGoesOn(t *testing.T) {
 	kept := map[hlc.Origin][]byte{}
 	load := func(o hlc.Origin) ([]byte, error) { return kept[o], nil }
-	sources := []*Server{NewServer(tableIn(t, eu), filled(t, 20)), NewServer(tableIn(t, us), filled(t, 40))}
+	sources := []*Server{NewServer(tableIn(t, eu), filled(t, 20), nil), NewServer(tableIn(t, us), filled(t, 40), nil)}
 	var got [2]int
 	last := 0
 	for crashes := 0; ; crashes++ {

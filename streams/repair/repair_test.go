@@ -153,7 +153,7 @@ func same(a, b []Record) bool {
 func TestPagesAreTheWhole(t *testing.T) {
 	source := filled(t, 50)
 	source.put(t, "large", 3<<20)
-	s := NewServer(tableIn(t, eu), source)
+	s := NewServer(tableIn(t, eu), source, nil)
 	for _, size := range []int{1, 100, 1000, 1 << 20, 1 << 30} {
 		for _, part := range [][2]int{{0, 51}, {0, 20}, {10, 51}, {10, 11}, {30, 30}} {
 			r := &Request{Table: theTable, Since: version, MaxBytes: size}
@@ -200,7 +200,7 @@ func TestServerRefuses(t *testing.T) {
 		"a key too long":      {eu, ap, Request{Table: theTable, After: make([]byte, maxKey+1)}, globaltable.Invalid, "cannot be exchanged"},
 		"less than nothing":   {eu, ap, Request{Table: theTable, MaxBytes: -1}, globaltable.Invalid, "cannot be exchanged"},
 	} {
-		b, _, err := NewServer(tableIn(t, c.self), filled(t, 3)).Answer(t.Context(), c.asker, &c.r)
+		b, _, err := NewServer(tableIn(t, c.self), filled(t, 3), nil).Answer(t.Context(), c.asker, &c.r)
 		if globaltable.KindOf(err) != c.kind || !strings.Contains(err.Error(), c.text) || b != nil {
 			t.Errorf("%s: %q, %v", name, b, err)
 		}

@@ -5,6 +5,7 @@ import (
 
 	"github.com/cespare/xxhash/v2"
 
+	"github.com/concordat-db/concordat/conflict/hlc"
 	"github.com/concordat-db/concordat/globaltable"
 	"github.com/concordat-db/concordat/globaltable/catalog"
 	"github.com/concordat-db/concordat/globaltable/item"
@@ -24,10 +25,14 @@ type Source interface {
 type Server struct {
 	catalog *catalog.Catalog
 	source  Source
+	marks   func() map[hlc.Origin]hlc.Timestamp
 }
 
-// NewServer returns a Server. c is the catalog that source works under.
-func NewServer(c *catalog.Catalog, source Source) *Server { return &Server{catalog: c, source: source} }
+// NewServer returns a Server. c is the catalog that source works under. marks returns up to where everything of each origin is durably applied here; nil: nothing
+// is known of that.
+func NewServer(c *catalog.Catalog, source Source, marks func() map[hlc.Origin]hlc.Timestamp) *Server {
+	return &Server{catalog: c, source: source, marks: marks}
+}
 
 // Answer returns the records that r asks for, encoded, for the region asker: only those that it may hold. The error is of kind Unavailable while this region has not
 // adopted r.Since, and Denied when the asker may not have the table.
