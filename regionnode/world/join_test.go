@@ -1,7 +1,10 @@
 package world
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 	"sync"
 	"testing"
@@ -11,6 +14,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
 	"github.com/concordat-db/concordat/globaltable"
+	"github.com/concordat-db/concordat/regionnode/admin"
+	"github.com/concordat-db/concordat/streams/repair"
 )
 
 // TestJoinUnderLoad adds a region to a table that has items of all sizes and is written, and deleted from, on both sides; on the way one source is out of reach.
@@ -94,7 +99,10 @@ func TestJoinUnderLoad(t *testing.T) {
 	}
 	close(stop)
 	writers.Wait()
-	r.converge(300 - 50 - 100 + 5 + 80)
+	const items = 300 - 50 - 100 + 5 + 80
+	r.converge(items)
+	r.verified("/v1/verify?table="+tableName, items)
+
 	// And it goes again.
 	_, err = r.db[us].UpdateTable(t.Context(), &dynamodb.UpdateTableInput{TableName: aws.String(tableName),
 		ReplicaUpdates: []types.ReplicationGroupUpdate{{Delete: &types.DeleteReplicationGroupMemberAction{RegionName: aws.String(ap)}}}})
@@ -105,4 +113,22 @@ func TestJoinUnderLoad(t *testing.T) {
 		st := r.status(r.ready.Regions[0])
 		return len(st.Tables) == 1 && len(st.Tables[0].Replicas) == 2 && st.Tables[0].Status == string(globaltable.Active)
 	})
+}
+
+// verified asks every region to compare itself with the others.
+func (r *running) verified(path string, items uint64) {
+	r.t.Helper()
+	for _, region := range r.ready.Regions {
+		answer, err := r.http.Get(region.Admin + path)
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		var v admin.Verification
+		if err := errors.Join(json.NewDecoder(answer.Body).Decode(&v), answer.Body.Close()); err != nil {
+			r.t.Fatal(err)
+		}
+		if answer.StatusCode != http.StatusOK || v.State != repair.Converged || len(v.Tables) != 1 || v.Tables[0].Items != items || len(v.Tables[0].Replicas) != 2 {
+			r.t.Errorf("%s: %d %+v", region.Name, answer.StatusCode, v)
+		}
+	}
 }

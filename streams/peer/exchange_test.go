@@ -9,6 +9,7 @@ import (
 
 	"github.com/cespare/xxhash/v2"
 
+	"github.com/concordat-db/concordat/conflict/hlc"
 	"github.com/concordat-db/concordat/globaltable"
 	"github.com/concordat-db/concordat/streams/peer"
 	"github.com/concordat-db/concordat/streams/repair"
@@ -48,6 +49,37 @@ func TestExchangeCarriesLargeRecords(t *testing.T) {
 		}
 		_, err = s.client().Exchange(t.Context(), &repair.Request{Table: 43})
 		expectKind(t, err, globaltable.Denied, "no such table")
+	})
+}
+
+func (r *region) digests(_ context.Context, asker globaltable.Descriptor, q *repair.DigestsRequest) (*repair.Digests, error) {
+	if q.Table != 42 {
+		return nil, &globaltable.Error{Op: "answer digests", Resource: asker.Name, Kind: globaltable.Unavailable, Message: "another version"}
+	}
+	return &repair.Digests{Marks: map[hlc.Origin]hlc.Timestamp{eu: 1 << 60, us: 7}, Parts: make([]byte, 16*(q.To-q.From))}, nil
+}
+
+func (r *region) repair(_ context.Context, asker globaltable.Descriptor, q *repair.RepairRequest) error {
+	if q.Table != 42 || len(q.Buckets) != 2 {
+		return &globaltable.Error{Op: "answer repair", Resource: asker.Name, Kind: globaltable.Invalid, Message: "too many buckets"}
+	}
+	return nil
+}
+
+func TestDigestsAndRepair(t *testing.T) {
+	onEachBus(t, func(t *testing.T, s *story) {
+		s.connect()
+		d, err := s.client().Digests(t.Context(), &repair.DigestsRequest{Table: 42, Version: 3, From: 960, To: 1024})
+		if err != nil || len(d.Parts) != 1024 || d.Marks[eu] != 1<<60 || d.Marks[us] != 7 {
+			t.Errorf("%+v, %v", d, err)
+		}
+		_, err = s.client().Digests(t.Context(), &repair.DigestsRequest{Table: 43})
+		expectKind(t, err, globaltable.Unavailable, "another version")
+		if err := s.client().Repair(t.Context(), &repair.RepairRequest{Table: 42, Buckets: []int{1, 1023}}); err != nil {
+			t.Error(err)
+		}
+		err = s.client().Repair(t.Context(), &repair.RepairRequest{Table: 42})
+		expectKind(t, err, globaltable.Invalid, "too many buckets")
 	})
 }
 

@@ -230,7 +230,7 @@ func (r *region) service() *peer.Service {
 			}
 			return []byte(`{"answer":42}`), nil
 		},
-		Exchange: r.exchange,
+		Exchange: r.exchange, Digests: r.digests, Repair: r.repair,
 	})
 }
 
