@@ -90,7 +90,7 @@ func TestHelpNamesEveryCommand(t *testing.T) {
 		if got.status != 0 || got.err != "" {
 			t.Errorf("concordat %v: status %d, %q", args, got.status, got.err)
 		}
-		for _, name := range []string{"demo", "dev", "node", "status", "region", "nats", "version"} {
+		for _, name := range []string{"demo", "dev", "node", "status", "verify", "repair", "region", "nats", "version"} {
 			if !strings.Contains(got.out, "\n   "+name+" ") {
 				t.Errorf("concordat %v does not name %s", args, name)
 			}
