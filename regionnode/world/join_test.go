@@ -97,6 +97,15 @@ func TestJoinUnderLoad(t *testing.T) {
 	if len(seen) == 0 {
 		t.Error("no progress was told")
 	}
+	r.until("all regions know", func() bool {
+		for _, region := range r.ready.Regions {
+			st := r.status(region)
+			if len(st.Tables) != 1 || st.Tables[0].Status != string(globaltable.Active) || len(st.Tables[0].Replicas) != 3 {
+				return false
+			}
+		}
+		return true
+	})
 	for range 3 { // under load there may be something in flight, and never more
 		for _, v := range r.verify("/v1/verify") {
 			if v.State != repair.Converged && v.State != repair.InFlight {

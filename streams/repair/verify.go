@@ -75,7 +75,7 @@ func NewVerifier(server *Server, peers Comparing, store Healed, patience time.Du
 	return &Verifier{server: server, peers: peers, store: store, patience: cmp.Or(patience, 10*time.Second), turn: make(chan struct{}, 1)}
 }
 
-// pause is between two looks at what is in flight.
+// pause is between two looks at what is in flight, or out of reach.
 const pause = 200 * time.Millisecond
 
 // Verify compares the table with each of its other active replicas. The error is of kind InUse while another comparison runs, NotFound when the table is not active
@@ -141,11 +141,20 @@ func (v *Verifier) table(id globaltable.TableID) (*globaltable.Table, []globalta
 	return t, others, nil
 }
 
-// replica compares with one region.
+// replica compares with one region. One out of reach, or that has not got the newest version of the table's document yet, is asked again for a while.
 func (v *Verifier) replica(ctx context.Context, t *globaltable.Table, d globaltable.Descriptor) ReplicaReport {
-	report := ReplicaReport{Region: d.Name}
-	c := &comparison{v: v, table: t, region: d, report: &report}
-	err := c.run(ctx)
+	var report ReplicaReport
+	var err error
+	for deadline := time.Now().Add(v.patience); ; {
+		report = ReplicaReport{Region: d.Name}
+		c := &comparison{v: v, table: t, region: d, report: &report}
+		if err = c.run(ctx); err == nil || globaltable.KindOf(err) != globaltable.Unavailable || time.Now().After(deadline) || !sleep(ctx) {
+			break
+		}
+		if now, known := v.server.catalog.View().Table(t.ID); known {
+			t = now
+		}
+	}
 	switch {
 	case err != nil:
 		report.State, report.Detail = NotCompared, err.Error()
@@ -198,13 +207,21 @@ func (c *comparison) run(ctx context.Context) error {
 			return nil
 		}
 		look = late
-		timer := time.NewTimer(pause)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
+		if !sleep(ctx) {
 			return ctx.Err()
 		}
+	}
+}
+
+// sleep waits for a pause; it returns false when ctx is done.
+func sleep(ctx context.Context) bool {
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
 	}
 }
 
