@@ -257,7 +257,7 @@ func readBucket(r store.Reader, table globaltable.TableID, bucket int) (sum Dige
 	if bucket+1 < DigestBuckets {
 		upper = store.AppendRecordKey(nil, table, hash(bucket+1))
 	}
-	err = eachKV(r, store.AppendRecordKey(nil, table, hash(bucket)), upper, func(key, value []byte) error {
+	err = store.Each(r, store.AppendRecordKey(nil, table, hash(bucket)), upper, func(key, value []byte) error {
 		d, _, err := digestOf(item.Key(store.RecordKeySuffix(key)), value)
 		sum.add(d)
 		return err

@@ -156,7 +156,7 @@ func (d *digests) total(id globaltable.TableID) (Digest, error) {
 func readDigests(r store.Reader, id globaltable.TableID) (*tableDigests, error) {
 	t := new(tableDigests)
 	lower, upper := store.DigestRange(id)
-	err := eachKV(r, lower, upper, func(key, value []byte) error {
+	err := store.Each(r, lower, upper, func(key, value []byte) error {
 		_, bucket, ok := store.DecodeDigestKey(key)
 		if !ok || bucket >= DigestBuckets {
 			return errCorruptStore("digest key", nil)
@@ -173,27 +173,4 @@ func readDigests(r store.Reader, id globaltable.TableID) (*tableDigests, error) 
 		return nil, err
 	}
 	return t, nil
-}
-
-// eachKV calls f with every key and value of a range, as views.
-func eachKV(r store.Reader, lower, upper []byte, f func(key, value []byte) error) (err error) {
-	it, err := r.NewIter(lower, upper)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if cerr := it.Close(); err == nil {
-			err = cerr
-		}
-	}()
-	for ok := it.First(); ok; ok = it.Next() {
-		value, err := it.Value()
-		if err != nil {
-			return err
-		}
-		if err := f(it.Key(), value); err != nil {
-			return err
-		}
-	}
-	return nil
 }

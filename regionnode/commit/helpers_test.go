@@ -324,7 +324,7 @@ func auditStore(e store.Engine, log coverage) error {
 	digests := map[string]*Digest{}
 	lower, upper := store.SpaceRange(store.SpaceRecord)
 	records := 0
-	err = eachKV(e, lower, upper, func(key, record []byte) error {
+	err = store.Each(e, lower, upper, func(key, record []byte) error {
 		records++
 		k := item.Key(store.RecordKeySuffix(key))
 		d, _, err := digestOf(k, record)
@@ -350,7 +350,7 @@ func auditStore(e store.Engine, log coverage) error {
 		return fmt.Errorf("%d keys in the log have no record", len(fromLog))
 	}
 	lower, upper = store.SpaceRange(store.SpaceDigest)
-	err = eachKV(e, lower, upper, func(key, v []byte) error {
+	err = store.Each(e, lower, upper, func(key, v []byte) error {
 		_, bucket, _ := store.DecodeDigestKey(key)
 		got, err := decodeDigest(v)
 		dk := string(key[1:9]) + strconv.Itoa(int(bucket))
@@ -377,7 +377,7 @@ func auditLane(e store.Engine, id globaltable.LaneID, ln *lane, records map[stri
 	lower, upper := store.LogRange(id, 0, 0)
 	seq, known := ln.trimmed, ln.trimmed == 0
 	var chain globaltable.Chain
-	err := eachKV(e, lower, upper, func(_, v []byte) error {
+	err := store.Each(e, lower, upper, func(_, v []byte) error {
 		entry, err := change.DecodeEntry(v)
 		if err != nil {
 			return err

@@ -245,7 +245,7 @@ func TestSameSeedSameStore(t *testing.T) {
 		}
 		w.m.Settle()
 		var out []byte
-		if err := eachKV(w.engine, nil, nil, func(k, v []byte) error {
+		if err := store.Each(w.engine, nil, nil, func(k, v []byte) error {
 			out = append(append(out, k...), v...)
 			return nil
 		}); err != nil {

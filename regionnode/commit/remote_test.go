@@ -91,7 +91,7 @@ func TestChangesThatMayNotBeHereAreVoided(t *testing.T) {
 	}
 	f.must(f.MergeRecords(background, []RecordAt{{keyOf(elsewhere, "k"), recordOf(t, o.changeOf(elsewhere, "k", "secret"))}}))
 	f.must(f.stop())
-	f.must(eachKV(f.engine, nil, nil, func(key, v []byte) error {
+	f.must(store.Each(f.engine, nil, nil, func(key, v []byte) error {
 		if bytes.Contains(v, []byte("secret")) {
 			t.Errorf("a voided change is in the store, key space %d", key[0])
 		}
@@ -324,7 +324,7 @@ func TestCatalogIsAdoptedBeforeTheNextGroup(t *testing.T) {
 	checkStore(t, f.engine, allRecords)
 	outcomes := 0
 	lower, upper := store.SpaceRange(store.SpaceAdoption)
-	f.must(eachKV(f.engine, lower, upper, func(_, _ []byte) error { outcomes++; return nil }))
+	f.must(store.Each(f.engine, lower, upper, func(_, _ []byte) error { outcomes++; return nil }))
 	if outcomes != 1 {
 		t.Errorf("%d adoption outcomes, want 1", outcomes)
 	}

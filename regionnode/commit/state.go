@@ -150,7 +150,7 @@ func load(r store.Reader) (l *loaded, isNew bool, err error) {
 
 func (l *loaded) loadLanes(r store.Reader) error {
 	lower, upper := store.SpaceRange(store.SpaceLane)
-	err := eachKV(r, lower, upper, func(key, value []byte) error {
+	err := store.Each(r, lower, upper, func(key, value []byte) error {
 		id, ok := store.DecodeLaneKey(key)
 		if !ok {
 			return errCorruptStore("lane key", nil)
@@ -196,7 +196,7 @@ func (l *lane) loadNewest(r store.Reader) (err error) {
 
 func (l *loaded) loadPositions(r store.Reader) error {
 	lower, upper := store.SpaceRange(store.SpacePosition)
-	return eachKV(r, lower, upper, func(key, value []byte) error {
+	return store.Each(r, lower, upper, func(key, value []byte) error {
 		origin, shard, id, ok := store.DecodePositionKey(key)
 		if !ok {
 			return errCorruptStore("position key", nil)
@@ -209,7 +209,7 @@ func (l *loaded) loadPositions(r store.Reader) error {
 
 func (l *loaded) loadPeers(r store.Reader) error {
 	lower, upper := store.MetaRange(store.MetaRevoked)
-	err := eachKV(r, lower, upper, func(key, value []byte) error {
+	err := store.Each(r, lower, upper, func(key, value []byte) error {
 		origin, ok := store.DecodeRevokedKey(key)
 		if !ok {
 			return errCorruptStore("key of a revoked incarnation", nil)
@@ -222,7 +222,7 @@ func (l *loaded) loadPeers(r store.Reader) error {
 		return err
 	}
 	lower, upper = store.MetaRange(store.MetaConfirmed)
-	return eachKV(r, lower, upper, func(key, value []byte) error {
+	return store.Each(r, lower, upper, func(key, value []byte) error {
 		peer, id, ok := store.DecodeConfirmedKey(key)
 		if !ok {
 			return errCorruptStore("key of a confirmed position", nil)

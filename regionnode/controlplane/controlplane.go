@@ -214,6 +214,18 @@ func (p *Plane) nextID(v *catalog.View) globaltable.TableID {
 // UpdateTable changes the table that has the name here. When another region owns it, that one is asked.
 func (p *Plane) UpdateTable(ctx context.Context, name string, change catalog.Change) (*globaltable.Table, error) {
 	const op = "update table"
+	t, err := p.changeable(op, name)
+	if err != nil {
+		return nil, err
+	}
+	if t.Owner != p.self.Origin {
+		return p.forward(ctx, op, t, &request{Update: &updateRequest{t.ID.String(), change}})
+	}
+	return p.update(ctx, t.ID, &change)
+}
+
+// changeable returns the table that has the name here, if this region's replica is neither being made nor being deleted.
+func (p *Plane) changeable(op, name string) (*globaltable.Table, error) {
 	t, ok := p.cfg.Catalog.View().Lookup(name)
 	if !ok {
 		return nil, catalog.NotFound(op, name)
@@ -224,10 +236,7 @@ func (p *Plane) UpdateTable(ctx context.Context, name string, change catalog.Cha
 	case globaltable.Deleting:
 		return nil, catalog.InUse(op, name, "deleted")
 	}
-	if t.Owner != p.self.Origin {
-		return p.forward(ctx, op, t, &request{Update: &updateRequest{t.ID.String(), change}})
-	}
-	return p.update(ctx, t.ID, &change)
+	return t, nil
 }
 
 // update is UpdateTable in the owner's region.
@@ -240,15 +249,9 @@ func (p *Plane) update(ctx context.Context, id globaltable.TableID, change *cata
 // DeleteTable removes this region's replica of the table that has the name here. The last replica takes the table with it.
 func (p *Plane) DeleteTable(ctx context.Context, name string) (*globaltable.Table, error) {
 	const op = "delete table"
-	t, ok := p.cfg.Catalog.View().Lookup(name)
-	if !ok {
-		return nil, catalog.NotFound(op, name)
-	}
-	switch t.StatusIn(p.self.Origin) {
-	case globaltable.Creating:
-		return nil, catalog.InUse(op, name, "created")
-	case globaltable.Deleting:
-		return nil, catalog.InUse(op, name, "deleted")
+	t, err := p.changeable(op, name)
+	if err != nil {
+		return nil, err
 	}
 	if t.Owner != p.self.Origin {
 		return p.forward(ctx, op, t, &request{Delete: &deleteRequest{t.ID.String()}})

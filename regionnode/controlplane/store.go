@@ -49,7 +49,7 @@ func (s RepairStore) Merge(ctx context.Context, table globaltable.TableID, recor
 func LoadCatalog(c *catalog.Catalog, r store.Reader) error {
 	var docs []item.Item
 	lower, upper := store.RecordRange(globaltable.SystemTable)
-	err := each(r, lower, upper, func(_, value []byte) error {
+	err := store.Each(r, lower, upper, func(_, value []byte) error {
 		// The record's bytes go with the iterator; the item, a view of them, must not.
 		it, live, err := conflict.ItemOf(append([]byte(nil), value...))
 		if err == nil && live {
@@ -62,7 +62,7 @@ func LoadCatalog(c *catalog.Catalog, r store.Reader) error {
 	}
 	var adoptions []catalog.Adoption
 	lower, upper = store.SpaceRange(store.SpaceAdoption)
-	err = each(r, lower, upper, func(key, value []byte) error {
+	err = store.Each(r, lower, upper, func(key, value []byte) error {
 		table, version, ok := store.DecodeAdoptionKey(key)
 		if !ok || len(value) != 1 {
 			return &globaltable.Error{Op: "load catalog", Kind: globaltable.Corrupt, Message: "an adoption in the store cannot be read"}
@@ -74,26 +74,4 @@ func LoadCatalog(c *catalog.Catalog, r store.Reader) error {
 		return err
 	}
 	return c.Load(docs, adoptions)
-}
-
-func each(r store.Reader, lower, upper []byte, f func(key, value []byte) error) (err error) {
-	it, err := r.NewIter(lower, upper)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if e := it.Close(); err == nil {
-			err = e
-		}
-	}()
-	for ok := it.First(); ok; ok = it.Next() {
-		value, err := it.Value()
-		if err != nil {
-			return err
-		}
-		if err := f(it.Key(), value); err != nil {
-			return err
-		}
-	}
-	return nil
 }

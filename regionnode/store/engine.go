@@ -61,3 +61,26 @@ type Iterator interface {
 
 // KV is one key with its value.
 type KV struct{ Key, Value []byte }
+
+// Each calls f with every key in [lower, upper) and its value, in order, as views, until f returns an error, which is returned.
+func Each(r Reader, lower, upper []byte, f func(key, value []byte) error) (err error) {
+	it, err := r.NewIter(lower, upper)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if cerr := it.Close(); err == nil {
+			err = cerr
+		}
+	}()
+	for ok := it.First(); ok; ok = it.Next() {
+		value, err := it.Value()
+		if err != nil {
+			return err
+		}
+		if err := f(it.Key(), value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
