@@ -347,18 +347,11 @@ func recordOf(encoded []byte) check.Record {
 }
 
 func eachKV(engine store.Engine, lower, upper []byte, f func(key, value []byte)) {
-	it, err := engine.NewIter(lower, upper)
+	err := store.Each(engine, lower, upper, func(key, value []byte) error {
+		f(key, value)
+		return nil
+	})
 	if err != nil {
-		panic(err)
-	}
-	for ok := it.First(); ok; ok = it.Next() {
-		value, err := it.Value()
-		if err != nil {
-			panic(err)
-		}
-		f(it.Key(), value)
-	}
-	if err := it.Close(); err != nil {
 		panic(err)
 	}
 }
