@@ -3,6 +3,7 @@ package regionnode
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -11,23 +12,22 @@ import (
 	"github.com/concordat-db/concordat/globaltable"
 	"github.com/concordat-db/concordat/globaltable/catalog"
 	"github.com/concordat-db/concordat/regionnode/commit"
-	"github.com/concordat-db/concordat/streams/change"
 	"github.com/concordat-db/concordat/streams/inbox"
 	"github.com/concordat-db/concordat/streams/peer"
 )
 
 // The parts declare the interfaces that they need in their own terms. What stands here turns one part's terms into another's; it decides nothing.
 
-// shardLog is the shard as the streams read it.
+// shardLog is the shard as the streams read it: peer.Log and outbox.Log.
 type shardLog struct {
-	shard *commit.Shard
+	*commit.Shard
 
 	mu    sync.RWMutex
 	lanes map[globaltable.LaneID]globaltable.Lane
 }
 
 func newShardLog(shard *commit.Shard) *shardLog {
-	return &shardLog{shard: shard, lanes: map[globaltable.LaneID]globaltable.Lane{}}
+	return &shardLog{Shard: shard, lanes: map[globaltable.LaneID]globaltable.Lane{}}
 }
 
 // know remembers a lane, whose members the catalog may have changed.
@@ -35,7 +35,7 @@ func (l *shardLog) know(lane globaltable.Lane) {
 	l.mu.RLock()
 	known, ok := l.lanes[lane.ID]
 	l.mu.RUnlock()
-	if ok && len(known.Placement) == len(lane.Placement) {
+	if ok && slices.Equal(known.Placement, lane.Placement) {
 		return
 	}
 	l.mu.Lock()
@@ -51,12 +51,9 @@ func (l *shardLog) Lane(id globaltable.LaneID) (globaltable.Lane, bool) {
 	return lane, ok
 }
 
-// Incarnation implements peer.Log.
-func (l *shardLog) Incarnation() globaltable.Incarnation { return l.shard.Incarnation() }
-
 // Heads implements peer.Log.
 func (l *shardLog) Heads(ctx context.Context) (hlc.Timestamp, []peer.LaneHead, error) {
-	heads, err := l.shard.Heads(ctx)
+	heads, err := l.Shard.Heads(ctx)
 	if err != nil {
 		return 0, nil, err
 	}
@@ -66,20 +63,6 @@ func (l *shardLog) Heads(ctx context.Context) (hlc.Timestamp, []peer.LaneHead, e
 		out = append(out, peer.LaneHead{Lane: h.Lane, Seq: h.Seq, Chain: h.Chain, Trimmed: h.Trimmed})
 	}
 	return heads.HLC, out, nil
-}
-
-// ReadLog implements peer.Log and outbox.Log.
-func (l *shardLog) ReadLog(lane globaltable.LaneID, from uint64, maxBytes int) ([]change.Entry, error) {
-	entries, err := l.shard.ReadLog(lane, from, maxBytes)
-	if errors.Is(err, commit.ErrTrimmed) {
-		return nil, change.ErrTrimmed
-	}
-	return entries, err
-}
-
-// Trim implements outbox.Log.
-func (l *shardLog) Trim(ctx context.Context, lane globaltable.LaneID, upTo uint64) error {
-	return l.shard.Trim(ctx, lane, upTo)
 }
 
 // applyTimeout bounds one Apply. A shard that takes longer has failed or is stopping.

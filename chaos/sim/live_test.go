@@ -429,11 +429,7 @@ func (l liveLog) Lane(id globaltable.LaneID) (globaltable.Lane, bool) {
 	return globaltable.Lane{ID: id, Placement: l.r.placement}, id == l.r.placement.Lane()
 }
 func (l liveLog) ReadLog(lane globaltable.LaneID, from uint64, maxBytes int) ([]change.Entry, error) {
-	entries, err := l.r.shard.ReadLog(lane, from, maxBytes)
-	if errors.Is(err, commit.ErrTrimmed) {
-		return nil, change.ErrTrimmed
-	}
-	return entries, err
+	return l.r.shard.ReadLog(lane, from, maxBytes)
 }
 func (l liveLog) Trim(ctx context.Context, lane globaltable.LaneID, upTo uint64) error {
 	return l.r.shard.Trim(ctx, lane, upTo)

@@ -2,7 +2,6 @@ package sim
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"time"
@@ -188,11 +187,7 @@ func (r *region) headsNow() (lanes []commit.LaneHead) {
 
 // readLog is regionnode's: the shard's log as the streams read it.
 func (r *region) readLog(lane globaltable.LaneID, from uint64, maxBytes int) ([]change.Entry, error) {
-	entries, err := r.shard.ReadLog(lane, from, maxBytes)
-	if errors.Is(err, commit.ErrTrimmed) {
-		return nil, change.ErrTrimmed
-	}
-	return entries, err
+	return r.shard.ReadLog(lane, from, maxBytes)
 }
 
 // applied takes into evidence that a followed lane is durably applied up to and with seq.

@@ -48,12 +48,12 @@ func (c *core) heads() Heads {
 }
 
 // ReadLog returns durable entries of a lane in order, beginning with sequence from, until their bodies reach maxBytes, at least one if there is one. It returns
-// ErrTrimmed when from is gone. The entries are the caller's.
+// change.ErrTrimmed when from is gone. The entries are the caller's.
 func (s *Shard) ReadLog(id globaltable.LaneID, from uint64, maxBytes int) (entries []change.Entry, err error) {
 	from = max(from, 1)
 	head, trimmed := s.durableHead(id)
 	if from <= trimmed {
-		return nil, ErrTrimmed
+		return nil, change.ErrTrimmed
 	}
 	if from > head {
 		return nil, nil
@@ -84,7 +84,7 @@ func (s *Shard) ReadLog(id globaltable.LaneID, from uint64, maxBytes int) (entri
 		return entries, nil
 	}
 	if _, trimmed := s.durableHead(id); from <= trimmed {
-		return nil, ErrTrimmed // while this was reading
+		return nil, change.ErrTrimmed // while this was reading
 	}
 	return nil, fault(globaltable.Corrupt, "read log", "an entry is missing", nil)
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/concordat-db/concordat/globaltable"
 	"github.com/concordat-db/concordat/globaltable/item"
 	"github.com/concordat-db/concordat/regionnode/store"
+	"github.com/concordat-db/concordat/streams/change"
 )
 
 func TestLogHeadsAndTrim(t *testing.T) {
@@ -62,7 +63,7 @@ func TestLogHeadsAndTrim(t *testing.T) {
 	}
 	f.must(f.Trim(background, lane, 4))
 	f.must(f.Trim(background, lane, 2)) // behind: nothing
-	if _, err := f.ReadLog(lane, 4, 1); !errors.Is(err, ErrTrimmed) {
+	if _, err := f.ReadLog(lane, 4, 1); !errors.Is(err, change.ErrTrimmed) {
 		t.Fatalf("a trimmed entry: %v", err)
 	}
 	if log, err = f.ReadLog(lane, 5, 1<<20); err != nil || len(log) != 6 {

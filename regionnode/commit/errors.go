@@ -2,15 +2,11 @@ package commit
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/concordat-db/concordat/globaltable"
 	"github.com/concordat-db/concordat/streams/change"
 )
-
-// ErrTrimmed is returned by ReadLog when the entry asked for is gone: the peer has to catch up by an exchange.
-var ErrTrimmed = errors.New("commit: the log has been trimmed past that sequence")
 
 // ErrCatalogBehind refuses changes made under a newer version of their table's document than the one in force here: this region cannot decide yet
 // where they may be.

@@ -300,14 +300,6 @@ func (l log) Lane(id globaltable.LaneID) (globaltable.Lane, bool) {
 	return globaltable.Lane{ID: lane, Placement: both}, id == lane
 }
 
-func (l log) ReadLog(id globaltable.LaneID, from uint64, maxBytes int) ([]change.Entry, error) {
-	entries, err := l.Shard.ReadLog(id, from, maxBytes)
-	if errors.Is(err, commit.ErrTrimmed) {
-		return nil, change.ErrTrimmed
-	}
-	return entries, err
-}
-
 // applier is a shard as an inbox applies to it.
 type applier struct{ *region }
 

@@ -131,7 +131,7 @@ func inOrigin(t *testing.T, limits outbox.Limits, streamBytes int64, story func(
 			defer o.mu.Unlock()
 			*n++
 		}
-		o.runner = outbox.NewRunner(outbox.RunnerConfig{Self: 1, Incarnation: o.shard.Incarnation(), Home: o.home, Log: logOf{o.shard},
+		o.runner = outbox.NewRunner(outbox.RunnerConfig{Self: 1, Incarnation: o.shard.Incarnation(), Home: o.home, Log: o.shard,
 			Floor: func(globaltable.LaneID) hlc.Timestamp { return 7 }, Name: func(p hlc.Origin) string { return names[p] },
 			Limits: limits, StreamBytes: streamBytes,
 			Events: outbox.Events{Reset: func(globaltable.LaneID) { count(&o.resets) }, Failed: func(globaltable.LaneID, error) { count(&o.failed) }}})
@@ -161,16 +161,6 @@ func inOrigin(t *testing.T, limits outbox.Limits, streamBytes int64, story func(
 		}()
 		story(t, o)
 	})
-}
-
-type logOf struct{ *commit.Shard }
-
-func (l logOf) ReadLog(id globaltable.LaneID, from uint64, maxBytes int) ([]change.Entry, error) {
-	entries, err := l.Shard.ReadLog(id, from, maxBytes)
-	if errors.Is(err, commit.ErrTrimmed) {
-		return nil, change.ErrTrimmed
-	}
-	return entries, err
 }
 
 // write puts count items, one entry each, with values that cannot be compressed.
