@@ -51,6 +51,8 @@ type replicaDocument struct {
 	Description string     `json:"description,omitempty"`
 	SinceEpoch  uint32     `json:"sinceEpoch"`
 	SinceNumber uint64     `json:"sinceNumber"`
+	BornEpoch   uint32     `json:"bornEpoch,omitempty"`
+	BornNumber  uint64     `json:"bornNumber,omitempty"`
 }
 
 // EncodeTable returns the document of t, JSON. Equal tables have equal documents. t must be valid.
@@ -69,7 +71,8 @@ func EncodeTable(t *Table) []byte {
 		d.SortKey = &keyDocument{s.Name, s.Type.String()}
 	}
 	for _, r := range t.Replicas {
-		d.Replicas = append(d.Replicas, replicaDocument{r.Region, r.Origin, r.Status, r.StatusDescription, r.Since.Epoch(), r.Since.Number()})
+		d.Replicas = append(d.Replicas, replicaDocument{Region: r.Region, Origin: r.Origin, Status: r.Status, Description: r.StatusDescription,
+			SinceEpoch: r.Since.Epoch(), SinceNumber: r.Since.Number(), BornEpoch: r.Born.Epoch(), BornNumber: r.Born.Number()})
 	}
 	b, err := json.Marshal(&d)
 	if err != nil {
@@ -157,7 +160,8 @@ func (d *tableDocument) table() (*Table, error) {
 		t.KeySchema.Sort = &sort
 	}
 	for _, r := range d.Replicas {
-		t.Replicas = append(t.Replicas, Replica{r.Region, r.Origin, r.Status, r.Description, MakeVersion(r.SinceEpoch, r.SinceNumber)})
+		t.Replicas = append(t.Replicas, Replica{Region: r.Region, Origin: r.Origin, Status: r.Status, StatusDescription: r.Description,
+			Since: MakeVersion(r.SinceEpoch, r.SinceNumber), Born: MakeVersion(r.BornEpoch, r.BornNumber)})
 	}
 	return t, nil
 }

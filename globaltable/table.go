@@ -81,6 +81,10 @@ type Replica struct {
 	Status            Status
 	StatusDescription string  // why; empty when all is well
 	Since             Version // the document's version that gave the replica its Status
+	// Born is the version that brought the replica, the newest if it left and came back; zero if the table was made with it. What the others wrote under
+	// versions before is in what it got from them when it joined. A change of that time that arrives later must not be applied: it may be older than a deletion
+	// whose tombstone all have collected while the region had no replica.
+	Born Version
 }
 
 // Hash is the SHA-256 of a document's encoding.
@@ -251,6 +255,7 @@ func (t *Table) replicaFaults() []error {
 			fault(false, "replica %d: status %q is not known", i, r.Status)
 		}
 		fault(r.Since > 0 && r.Since <= t.Version, "replica %d: its status is of version %v", i, r.Since)
+		fault(r.Born <= r.Since, "replica %d: it came with version %v, after its status", i, r.Born)
 		fault(len(r.StatusDescription) <= MaxStatusDescription && utf8.ValidString(r.StatusDescription),
 			"replica %d: the description is longer than %d bytes, or not UTF-8", i, MaxStatusDescription)
 	}

@@ -21,7 +21,7 @@ func exampleTable() *Table {
 		Billing:   Provisioned, Throughput: Throughput{5, 10}, DeletionProtection: true, Class: ClassInfrequentAccess, Mode: conflict.Attribute,
 		Tags: map[string]string{"team": "maps", "a": ""},
 		Replicas: []Replica{
-			{"ap-south-1", 9, CreationFailed, "because", v2}, {"eu-central-1", 7, Active, "", v1}, {"us-east-1", 3, Creating, "", v2},
+			{"ap-south-1", 9, CreationFailed, "because", v2, v2}, {"eu-central-1", 7, Active, "", v1, 0}, {"us-east-1", 3, Creating, "", v2, v2},
 		},
 	}
 }

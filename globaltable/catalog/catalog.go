@@ -124,14 +124,15 @@ func (c *Catalog) Place(table globaltable.TableID, key []byte) (p globaltable.Pl
 	return e.placement, e.lane, e.table.Version, true
 }
 
-// Admits reports whether a change of the table that came from another region may be stored here.
-func (c *Catalog) Admits(table globaltable.TableID, key []byte) bool {
+// Admits reports whether a change of the table that came from another region may be stored here. made is the version under which it was made; zero for a whole record,
+// which is of no single one. A change from before the replica's time is refused: see globaltable.Replica.Born.
+func (c *Catalog) Admits(table globaltable.TableID, key []byte, made globaltable.Version) bool {
 	if table == globaltable.SystemTable {
 		return true
 	}
 	v := c.view.Load()
 	e := v.tables[table]
-	return e != nil && !e.refused && locality.Decide(e.table, key, v.self.Origin, locality.Receive) == locality.Permit
+	return e != nil && !e.refused && (made == 0 || made >= e.born) && locality.Decide(e.table, key, v.self.Origin, locality.Receive) == locality.Permit
 }
 
 // Version returns the version of the table's document in force; zero if the table is not known. The system table's is zero.

@@ -313,7 +313,8 @@ func createReplica(t, next *globaltable.Table, region string, regions func(strin
 	if slices.ContainsFunc(next.Replicas, func(r globaltable.Replica) bool { return r.Origin == d.Origin }) {
 		return invalid(t, "Only one replica update can be made for a region at a time: "+region)
 	}
-	next.Replicas = append(next.Replicas, globaltable.Replica{Region: d.Name, Origin: d.Origin, Status: globaltable.Creating, Since: next.Version})
+	next.Replicas = append(next.Replicas, globaltable.Replica{Region: d.Name, Origin: d.Origin, Status: globaltable.Creating,
+		Since: next.Version, Born: next.Version})
 	slices.SortFunc(next.Replicas, func(a, b globaltable.Replica) int { return strings.Compare(a.Region, b.Region) })
 	return nil
 }

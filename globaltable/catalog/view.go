@@ -27,10 +27,11 @@ type entry struct {
 	table     *globaltable.Table
 	placement globaltable.Placement
 	lane      globaltable.LaneID
-	status    globaltable.Status // in this region
-	refused   bool               // this region does not take the replica that the document gives it
-	bound     bool               // the table has its name in this region
-	joining   bool               // a replica is being created somewhere
+	status    globaltable.Status  // in this region
+	refused   bool                // this region does not take the replica that the document gives it
+	bound     bool                // the table has its name in this region
+	joining   bool                // a replica is being created somewhere
+	born      globaltable.Version // of the replica in this region
 }
 
 // newEntry compiles t. The adoptions of t must be in txn.
@@ -39,6 +40,7 @@ func newEntry(txn *memdb.Txn, t *globaltable.Table, self hlc.Origin) *entry {
 	e.lane = e.placement.Lane()
 	e.joining = slices.ContainsFunc(t.Replicas, func(r globaltable.Replica) bool { return r.Status == globaltable.Creating })
 	if r := t.Replica(self); r != nil {
+		e.born = r.Born
 		o, ok := outcomeSince(txn, t.ID, r.Since)
 		e.refused = ok && o == NameTaken
 	}

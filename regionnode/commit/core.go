@@ -219,7 +219,7 @@ func (c *core) decideMerge(sub *submission) error {
 	for i := range sub.parts {
 		p := &sub.parts[i]
 		k := &sub.keys[p.key]
-		if c.catalog.Admits(k.table, k.key) != p.admitted {
+		if c.catalog.Admits(k.table, k.key, p.made()) != p.admitted {
 			// The catalog has changed since the caller merged. It is rare, so the sequencer may do it again.
 			if err := sub.merge(c.catalog.Admits); err != nil {
 				return err

@@ -59,7 +59,7 @@ func (c *tables) Place(id globaltable.TableID, _ []byte) (globaltable.Placement,
 	return p, p.Lane(), 7, ok
 }
 
-func (c *tables) Admits(id globaltable.TableID, _ []byte) bool {
+func (c *tables) Admits(id globaltable.TableID, _ []byte, _ globaltable.Version) bool {
 	_, _, _, ok := c.Place(id, nil)
 	return ok
 }

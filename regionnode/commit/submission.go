@@ -86,6 +86,9 @@ type part struct {
 	record   []byte // instead of change
 }
 
+// made is the version of the table under which a change was made; zero for a record.
+func (p *part) made() globaltable.Version { return globaltable.Version(p.change.CatalogVersion) }
+
 // maxPooledArena bounds the memory that an idle submission keeps.
 const maxPooledArena = 256 << 10
 
@@ -168,7 +171,7 @@ func digestOf(key item.Key, record []byte) (d Digest, live bool, err error) {
 }
 
 // merge computes what the keys become. admits is asked for every part. It may be called again when admits has changed its mind.
-func (sub *submission) merge(admits func(table globaltable.TableID, key []byte) bool) error {
+func (sub *submission) merge(admits func(table globaltable.TableID, key []byte, made globaltable.Version) bool) error {
 	sub.result = RemoteResult{}
 	for i := range sub.keys {
 		k := &sub.keys[i]
@@ -177,7 +180,7 @@ func (sub *submission) merge(admits func(table globaltable.TableID, key []byte) 
 	for i := range sub.parts {
 		p := &sub.parts[i]
 		k := &sub.keys[p.key]
-		if p.admitted = plantedPlacement || admits(k.table, k.key); !p.admitted {
+		if p.admitted = plantedPlacement || admits(k.table, k.key, p.made()); !p.admitted {
 			sub.result.Voided++
 			continue
 		}

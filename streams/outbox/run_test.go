@@ -46,7 +46,7 @@ func (tables) Place(id globaltable.TableID, _ []byte) (globaltable.Placement, gl
 	return p, p.Lane(), 1, true
 }
 
-func (tables) Admits(globaltable.TableID, []byte) bool { return true }
+func (tables) Admits(globaltable.TableID, []byte, globaltable.Version) bool { return true }
 
 func (tables) Version(globaltable.TableID) globaltable.Version { return 1 }
 
