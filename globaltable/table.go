@@ -29,15 +29,15 @@ const (
 // Status is the state of a table as a region shows it, or of a replica. Its texts are DynamoDB's and part of the document.
 type Status string
 
-// The statuses. CreationFailed, Fencing and Fenced are of replicas only, and the last two are not DynamoDB's: its clients see REGION_DISABLED.
+// The statuses. CreationFailed, StatusFencing and StatusFenced are of replicas only, and the last two are not DynamoDB's: its clients see REGION_DISABLED.
 const (
 	Creating       Status = "CREATING"
 	Active         Status = "ACTIVE"
 	Updating       Status = "UPDATING"
 	Deleting       Status = "DELETING"
 	CreationFailed Status = "CREATION_FAILED"
-	Fencing        Status = "FENCING" // its region is not heard any more: the others exchange what it may have given to some of them only
-	Fenced         Status = "FENCED"  // nothing waits for it; it is created anew when its region comes back
+	StatusFencing  Status = "FENCING" // its region is not heard any more: the others exchange what it may have given to some of them only
+	StatusFenced   Status = "FENCED"  // nothing waits for it; it is created anew when its region comes back
 )
 
 // BillingMode is stored and shown; it limits nothing.
@@ -151,14 +151,14 @@ func (t *Table) ReplicaNamed(region string) *Replica {
 // Settled reports whether no replica is on its way in or out, or being closed.
 func (t *Table) Settled() bool {
 	return !slices.ContainsFunc(t.Replicas, func(r Replica) bool {
-		return r.Status == Creating || r.Status == Deleting || r.Status == Updating || r.Status == Fencing
+		return r.Status == Creating || r.Status == Deleting || r.Status == Updating || r.Status == StatusFencing
 	})
 }
 
 // Closing returns the version since which replicas are being closed; zero if none is. It is the same for all of them.
 func (t *Table) Closing() Version {
 	for i := range t.Replicas {
-		if t.Replicas[i].Status == Fencing {
+		if t.Replicas[i].Status == StatusFencing {
 			return t.Replicas[i].Since
 		}
 	}
@@ -170,7 +170,7 @@ func (t *Table) Closing() Version {
 func (t *Table) StatusIn(o hlc.Origin) Status {
 	r := t.Replica(o)
 	switch {
-	case r == nil || r.Status == CreationFailed || r.Status == Fencing || r.Status == Fenced:
+	case r == nil || r.Status == CreationFailed || r.Status == StatusFencing || r.Status == StatusFenced:
 		return ""
 	case r.Status == Creating || r.Status == Deleting:
 		return r.Status
@@ -266,12 +266,12 @@ func (t *Table) replicaFaults() []error {
 		fault(r.Origin != 0 && !origins[r.Origin], "replica %d: the region's number is zero or used twice", i)
 		origins[r.Origin] = true
 		switch r.Status {
-		case Creating, Active, Updating, Deleting, CreationFailed, Fencing, Fenced:
+		case Creating, Active, Updating, Deleting, CreationFailed, StatusFencing, StatusFenced:
 		default:
 			fault(false, "replica %d: status %q is not known", i, r.Status)
 		}
 		fault(r.Since > 0 && r.Since <= t.Version, "replica %d: its status is of version %v", i, r.Since)
-		fault(!r.Leaving || r.Status == Fencing, "replica %d: it leaves without being closed", i)
+		fault(!r.Leaving || r.Status == StatusFencing, "replica %d: it leaves without being closed", i)
 		fault(r.Born <= r.Since, "replica %d: it came with version %v, after its status", i, r.Born)
 		fault(len(r.StatusDescription) <= MaxStatusDescription && utf8.ValidString(r.StatusDescription),
 			"replica %d: the description is longer than %d bytes, or not UTF-8", i, MaxStatusDescription)

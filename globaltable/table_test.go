@@ -22,7 +22,7 @@ func exampleTable() *Table {
 		Tags: map[string]string{"team": "maps", "a": ""},
 		Replicas: []Replica{
 			{"ap-south-1", 9, CreationFailed, "because", v2, v2, false}, {"eu-central-1", 7, Active, "", v1, 0, false},
-			{"sa-east-1", 4, Fencing, "", v2, v1, true}, {"us-east-1", 3, Creating, "", v2, v2, false},
+			{"sa-east-1", 4, StatusFencing, "", v2, v1, true}, {"us-east-1", 3, Creating, "", v2, v2, false},
 		},
 	}
 }
@@ -133,8 +133,8 @@ func TestStatusIn(t *testing.T) {
 		"all leaving": {replicas(Deleting, Deleting), []Status{Deleting, Deleting}},
 		"updating":    {replicas(Active, Updating), []Status{Updating, Updating}},
 		"dead":        {replicas(), []Status{""}},
-		"closing":     {replicas(Active, Fencing), []Status{Updating, ""}},
-		"closed":      {replicas(Active, Fenced), []Status{Active, ""}},
+		"closing":     {replicas(Active, StatusFencing), []Status{Updating, ""}},
+		"closed":      {replicas(Active, StatusFenced), []Status{Active, ""}},
 	} {
 		for i, want := range c.want {
 			if got := c.table.StatusIn(hlc.Origin(i + 1)); got != want {

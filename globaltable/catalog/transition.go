@@ -126,13 +126,13 @@ func Advance(t *globaltable.Table, answers Answers, epoch uint32) (next *globalt
 				ok = true
 				continue
 			}
-		case globaltable.Fencing:
+		case globaltable.StatusFencing:
 			if closed(t, &r, answers) {
 				ok = true
 				if r.Leaving {
 					continue
 				}
-				r.Status, r.StatusDescription, r.Since = globaltable.Fenced, "", next.Version
+				r.Status, r.StatusDescription, r.Since = globaltable.StatusFenced, "", next.Version
 			}
 		}
 		kept = append(kept, r)
@@ -178,14 +178,14 @@ func closed(t *globaltable.Table, r *globaltable.Replica, answers Answers) bool 
 // clients; for one that is being deleted, itself; for one that is being closed, all others that are fed.
 func Asked(t *globaltable.Table, r *globaltable.Replica) []hlc.Origin {
 	var out []hlc.Origin
-	if r.Status != globaltable.Fencing {
+	if r.Status != globaltable.StatusFencing {
 		out = append(out, r.Origin)
 	}
 	for _, o := range t.Replicas {
 		switch {
 		case o.Origin == r.Origin:
-		case staying(o) && (r.Status == globaltable.Creating || r.Status == globaltable.Fencing),
-			o.Status == globaltable.Creating && r.Status == globaltable.Fencing:
+		case staying(o) && (r.Status == globaltable.Creating || r.Status == globaltable.StatusFencing),
+			o.Status == globaltable.Creating && r.Status == globaltable.StatusFencing:
 			out = append(out, o.Origin)
 		}
 	}
@@ -240,7 +240,7 @@ func Describe(t *globaltable.Table, p Progress) *globaltable.Table {
 	out := t.Clone()
 	for i := range out.Replicas {
 		r := &out.Replicas[i]
-		if r.Status != globaltable.Creating && r.Status != globaltable.Deleting && r.Status != globaltable.Fencing {
+		if r.Status != globaltable.Creating && r.Status != globaltable.Deleting && r.Status != globaltable.StatusFencing {
 			continue
 		}
 		var gone, pending []string
@@ -251,9 +251,9 @@ func Describe(t *globaltable.Table, p Progress) *globaltable.Table {
 				gone = append(gone, name)
 			case r.Status != globaltable.Deleting && p.Answers[o].Outcome == 0:
 				pending = append(pending, name+" to adopt the change")
-			case (o == r.Origin || r.Status == globaltable.Fencing) && p.Waiting[o] != "":
+			case (o == r.Origin || r.Status == globaltable.StatusFencing) && p.Waiting[o] != "":
 				pending = append(pending, p.Waiting[o])
-			case r.Status == globaltable.Fencing && !p.Answers[o].Joined:
+			case r.Status == globaltable.StatusFencing && !p.Answers[o].Joined:
 				pending = append(pending, name+" to exchange with the others what "+r.Region+" may have left")
 			}
 		}
@@ -343,7 +343,7 @@ func createReplica(t, next *globaltable.Table, region string, regions func(strin
 		switch old.Status {
 		case globaltable.CreationFailed:
 			why = "has a replica whose creation failed in region: " + region + ". Delete it first."
-		case globaltable.Fencing, globaltable.Fenced:
+		case globaltable.StatusFencing, globaltable.StatusFenced:
 			why = "has a replica in region: " + region + ", which is fenced. It is created anew when that region comes back."
 		}
 		return invalid(t, "Failed to create a new replica of table with name: '"+t.Name+"' because it "+why)
@@ -375,14 +375,14 @@ func removeReplica(t, next *globaltable.Table, region string) error {
 		return invalid(t, "Failed to delete the replica of table with name: '"+t.Name+"' because it has no replica in region: "+region)
 	case r.Status == globaltable.Deleting:
 		return InUse("delete replica", t.Name, "deleted")
-	case r.Status == globaltable.Fencing:
+	case r.Status == globaltable.StatusFencing:
 		return InUse("delete replica", t.Name, "updated")
-	case r.Status == globaltable.CreationFailed, r.Status == globaltable.Fenced: // nothing was ever served from it; or nobody waits for it any more
+	case r.Status == globaltable.CreationFailed, r.Status == globaltable.StatusFenced: // nothing was ever served from it; or nobody waits for it any more
 		next.Replicas = slices.DeleteFunc(next.Replicas, func(r globaltable.Replica) bool { return r.Region == region })
 		return nil
 	case r.Status == globaltable.Creating: // called off; it has served nobody either, but may hold data
 	case slices.ContainsFunc(t.Replicas, func(r globaltable.Replica) bool {
-		return r.Status == globaltable.Creating || r.Status == globaltable.Fencing
+		return r.Status == globaltable.Creating || r.Status == globaltable.StatusFencing
 	}):
 		return InUse("delete replica", t.Name, "updated")
 	case lastBut(next, r):
@@ -398,7 +398,7 @@ func lastBut(t *globaltable.Table, r *globaltable.Replica) bool {
 	fenced := false
 	for i := range t.Replicas {
 		switch o := &t.Replicas[i]; {
-		case o.Status == globaltable.Fenced:
+		case o.Status == globaltable.StatusFenced:
 			fenced = true
 		case o.Origin != r.Origin && staying(*o):
 			return false

@@ -40,7 +40,7 @@ func newEntry(txn *memdb.Txn, t *globaltable.Table, self hlc.Origin) *entry {
 	e := &entry{table: t, placement: locality.Place(t), status: t.StatusIn(self)}
 	e.lane = e.placement.Lane()
 	e.joining = slices.ContainsFunc(t.Replicas, func(r globaltable.Replica) bool {
-		return r.Status == globaltable.Creating || r.Status == globaltable.Fencing
+		return r.Status == globaltable.Creating || r.Status == globaltable.StatusFencing
 	})
 	if r := t.Replica(self); r != nil {
 		e.born = r.Born

@@ -156,7 +156,7 @@ func Follow(t *globaltable.Table, w *globaltable.World, epoch uint32) (next *glo
 			if goes {
 				continue
 			}
-		case m.State == globaltable.MemberActive && r.Status == globaltable.Fenced && mayReturn(t):
+		case m.State == globaltable.MemberActive && r.Status == globaltable.StatusFenced && mayReturn(t):
 			r.Status, r.StatusDescription, r.Since, r.Born, ok = globaltable.Creating, "", next.Version, next.Version, true
 		}
 		kept = append(kept, r)
@@ -167,7 +167,7 @@ func Follow(t *globaltable.Table, w *globaltable.World, epoch uint32) (next *glo
 	next.Replicas = kept
 	for i := range kept {
 		// All that is being created or closed has one Since: whoever has exchanged what that version demands has exchanged it with all who are left.
-		if r := &kept[i]; closing && (r.Status == globaltable.Creating || r.Status == globaltable.Fencing) {
+		if r := &kept[i]; closing && (r.Status == globaltable.Creating || r.Status == globaltable.StatusFencing) {
 			r.Since = next.Version
 		}
 	}
@@ -180,29 +180,29 @@ func closeReplica(r *globaltable.Replica, removed bool, v globaltable.Version) (
 	switch r.Status {
 	case globaltable.CreationFailed:
 		return false, true
-	case globaltable.Fenced:
+	case globaltable.StatusFenced:
 		return false, removed
-	case globaltable.Fencing:
+	case globaltable.StatusFencing:
 		changed = removed && !r.Leaving
 		r.Leaving = r.Leaving || removed
 		return changed, false
 	}
 	r.Leaving = removed || r.Status == globaltable.Deleting
-	r.Status, r.StatusDescription, r.Since = globaltable.Fencing, "", v
+	r.Status, r.StatusDescription, r.Since = globaltable.StatusFencing, "", v
 	return true, false
 }
 
 // mayReturn reports whether fenced replicas may be created now: one change of replicas at a time. Only where nobody serves the table any more, one on its way out gives what it has to one that comes back.
 func mayReturn(t *globaltable.Table) bool {
 	return t.Settled() || !slices.ContainsFunc(t.Replicas, func(r globaltable.Replica) bool {
-		return staying(r) || r.Status == globaltable.Creating || r.Status == globaltable.Fencing
+		return staying(r) || r.Status == globaltable.Creating || r.Status == globaltable.StatusFencing
 	})
 }
 
 // Closed reports whether nothing of the region's replica of t is open any more: it can be created anew.
 func Closed(t *globaltable.Table, o hlc.Origin) bool {
 	r := t.Replica(o)
-	return r == nil || r.Status == globaltable.Fenced || r.Status == globaltable.CreationFailed
+	return r == nil || r.Status == globaltable.StatusFenced || r.Status == globaltable.CreationFailed
 }
 
 // Inherit returns the document of a table whose owner is closed, with owner in its place.

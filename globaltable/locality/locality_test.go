@@ -10,7 +10,7 @@ import (
 
 func TestDecide(t *testing.T) {
 	statuses := []globaltable.Status{globaltable.Creating, globaltable.Active, globaltable.Updating, globaltable.Deleting, globaltable.CreationFailed,
-		globaltable.Fencing, globaltable.Fenced, "LATER"}
+		globaltable.StatusFencing, globaltable.StatusFenced, "LATER"}
 	var table globaltable.Table
 	for i, s := range statuses {
 		table.Replicas = append(table.Replicas, globaltable.Replica{Origin: hlc.Origin(len(statuses) - i), Status: s})
@@ -21,8 +21,8 @@ func TestDecide(t *testing.T) {
 		globaltable.Updating:       {Permit, Permit, Permit},
 		globaltable.Deleting:       {NotHere, NotHere, NotHere},
 		globaltable.CreationFailed: {NotHere, NotHere, NotHere},
-		globaltable.Fencing:        {NotHere, NotHere, NotHere},
-		globaltable.Fenced:         {NotHere, NotHere, NotHere},
+		globaltable.StatusFencing:  {NotHere, NotHere, NotHere},
+		globaltable.StatusFenced:   {NotHere, NotHere, NotHere},
 		"LATER":                    {NotHere, NotHere, NotHere},
 		"":                         {NotHere, NotHere, NotHere}, // no replica
 	}
