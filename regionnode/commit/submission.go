@@ -25,6 +25,7 @@ type kind uint8
 const (
 	kindWrite kind = iota
 	kindMerge
+	kindCollect
 	kindControl
 )
 
@@ -48,6 +49,7 @@ type submission struct {
 	remote *Remote // kindMerge: nil for records without a position
 	parts  []part
 	result RemoteResult
+	purge  hlc.Timestamp // kindCollect: the frontier at which the keys were collected
 
 	control func(c *core, g *group) error // kindControl
 }
@@ -64,7 +66,8 @@ type keyState struct {
 	context vector.Vector // kindWrite
 	floor   hlc.Timestamp
 
-	next    []byte // record as it will be; nil: unchanged
+	next    []byte // record as it will be; nil: unchanged, or gone
+	gone    bool   // kindCollect: there will be no record
 	after   Digest
 	live    bool // next has an item
 	digests *tableDigests
@@ -102,7 +105,7 @@ func (s *Shard) recycle(sub *submission) {
 	clear(sub.current)
 	sub.hashes, sub.keys, sub.arena, sub.parts, sub.current = sub.hashes[:0], sub.keys[:0], sub.arena[:0], sub.parts[:0], sub.current[:0]
 	sub.kind, sub.notify, sub.exclusive, sub.bytes, sub.err = 0, nil, false, 0, nil
-	sub.ops, sub.transaction, sub.remote, sub.result, sub.control = nil, false, nil, RemoteResult{}, nil
+	sub.ops, sub.transaction, sub.remote, sub.result, sub.purge, sub.control = nil, false, nil, RemoteResult{}, 0, nil
 	sub.state.Store(stateQueued)
 	s.pool.Put(sub)
 }
