@@ -13,16 +13,13 @@ type state struct {
 	since       uint64                  // version that brought the replica that joins; id of the catch-up
 	incarnation globaltable.Incarnation // of the source that the records came from
 	done        bool
-	got         uint64        // live items
-	purge       hlc.Timestamp // greatest purge frontier of the table that the source has told
-	cursor      []byte        // the key up to which everything is here
+	got         uint64 // live items
+	cursor      []byte // the key up to which everything is here
 }
 
-// Version 1, which is still read, had no purge frontier.
 const (
-	stateVersion = 2
-	stateLen     = 1 + 8 + 8 + 1 + 8 + 8
-	stateLenOld  = 1 + 8 + 8 + 1 + 8
+	stateVersion = 1
+	stateLen     = 1 + 8 + 8 + 1 + 8
 )
 
 func (s *state) append(dst []byte) []byte {
@@ -33,29 +30,20 @@ func (s *state) append(dst []byte) []byte {
 		done = 1
 	}
 	dst = binary.BigEndian.AppendUint64(append(dst, done), s.got)
-	dst = binary.BigEndian.AppendUint64(dst, uint64(s.purge))
 	return append(dst, s.cursor...)
 }
 
 func decodeState(b []byte) (state, error) {
-	length := stateLen
-	if len(b) > 0 && b[0] == 1 {
-		length = stateLenOld
-	}
-	if len(b) < length || b[0] == 0 || b[0] > stateVersion || b[17] > 1 {
+	if len(b) < stateLen || b[0] != stateVersion || b[17] > 1 {
 		return state{}, &globaltable.Error{Op: "read join", Kind: globaltable.Corrupt, Message: "the state of a join in the store cannot be read"}
 	}
-	s := state{
+	return state{
 		since:       binary.BigEndian.Uint64(b[1:]),
 		incarnation: globaltable.Incarnation(binary.BigEndian.Uint64(b[9:])),
 		done:        b[17] == 1,
 		got:         binary.BigEndian.Uint64(b[18:]),
-		cursor:      b[length:],
-	}
-	if length == stateLen {
-		s.purge = hlc.Timestamp(binary.BigEndian.Uint64(b[26:]))
-	}
-	return s, nil
+		cursor:      b[stateLen:],
+	}, nil
 }
 
 // core decides about one join, or about one table of a catch-up: what to ask which source, and what an answer means. It is pure; the runner serialises calls.
@@ -143,7 +131,7 @@ func (c *core) took(i int, r *Request, p *Page) (next state, merge bool, err err
 		s.ready = true
 		return state{}, false, nil
 	}
-	next = state{since: c.since, incarnation: p.Incarnation, done: p.Done, got: s.state.got, purge: max(s.state.purge, p.Purge), cursor: s.state.cursor}
+	next = state{since: c.since, incarnation: p.Incarnation, done: p.Done, got: s.state.got, cursor: s.state.cursor}
 	for _, rec := range p.Records {
 		_, live, err := conflict.Digest(rec.Key, rec.Bytes)
 		if err != nil {
@@ -171,14 +159,6 @@ func (c *core) done() bool {
 		}
 	}
 	return true
-}
-
-// purge returns the greatest purge frontier that a source has told.
-func (c *core) purge() (p hlc.Timestamp) {
-	for i := range c.sources {
-		p = max(p, c.sources[i].state.purge)
-	}
-	return p
 }
 
 // count returns how many items of all are here.

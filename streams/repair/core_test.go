@@ -137,16 +137,11 @@ func TestAnotherStore(t *testing.T) {
 }
 
 func TestStateInTheStore(t *testing.T) {
-	for _, s := range []state{{since: 5}, {since: 1 << 60, incarnation: 1 << 60, done: true, got: 5, purge: 1 << 50, cursor: []byte("key")}} {
+	for _, s := range []state{{since: 5}, {since: 1 << 60, incarnation: 1 << 60, done: true, got: 5, cursor: []byte("key")}} {
 		got, err := decodeState(s.append(nil))
-		if err != nil || got.since != s.since || got.incarnation != s.incarnation || got.done != s.done || got.got != s.got || got.purge != s.purge ||
-			string(got.cursor) != string(s.cursor) {
+		if err != nil || got.since != s.since || got.incarnation != s.incarnation || got.done != s.done || got.got != s.got || string(got.cursor) != string(s.cursor) {
 			t.Errorf("%+v came back as %+v, %v", s, got, err)
 		}
-	}
-	old := append([]byte{1}, (&state{since: 5, got: 3}).append(nil)[1:26]...)
-	if got, err := decodeState(append(old, "key"...)); err != nil || got.since != 5 || got.got != 3 || got.purge != 0 || string(got.cursor) != "key" {
-		t.Errorf("a state of version 1 came back as %+v, %v", got, err)
 	}
 	good := (&state{since: uint64(version)}).append(nil)
 	for i, b := range [][]byte{nil, good[:len(good)-1], append([]byte{9}, good[1:]...), append(append(append([]byte{}, good[:17]...), 2), good[18:]...)} {

@@ -27,7 +27,6 @@ import (
 
 	"github.com/cespare/xxhash/v2"
 
-	"github.com/concordat-db/concordat/conflict/hlc"
 	"github.com/concordat-db/concordat/globaltable"
 	"github.com/concordat-db/concordat/globaltable/item"
 	"github.com/concordat-db/concordat/streams/change"
@@ -55,7 +54,6 @@ type End struct {
 	Incarnation globaltable.Incarnation `json:"incarnation"` // of the source
 	Items       int64                   `json:"items"`       // live items that the source has of the table
 	Done        bool                    `json:"done"`        // the page reached Before
-	Purge       hlc.Timestamp           `json:"purge"`       // the source's purge frontier of the table
 	Sum         uint64                  `json:"sum"`         // xxhash64 of the records' encoding
 }
 

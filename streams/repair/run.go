@@ -31,9 +31,8 @@ type Config struct {
 	Peers   Peers
 	// CatchUps are the exchanges with regions whose lanes were begun anew here. nil: there never are any.
 	CatchUps CatchUps
-	// Complete is called when all that the sources of a join held is here, before that is told to anybody; again later if it returns an error. purge is the greatest purge
-	// frontier that a source has told. nil: nothing is to be done then.
-	Complete func(ctx context.Context, table globaltable.TableID, purge hlc.Timestamp) error
+	// Complete is called when all that the sources of a join held is here, before that is told to anybody; again later if it returns an error. nil: nothing is to be done then.
+	Complete func(ctx context.Context, table globaltable.TableID) error
 
 	Every          time.Duration // between looks at what is unfinished; 250 ms
 	PageBytes      int           // of records in one answer; 1 MiB
@@ -220,18 +219,18 @@ func (j *Joiner) run(ctx context.Context, w *work, one *join) {
 		_ = g.Wait() // its functions return nil
 	}
 	j.mu.Lock()
-	done, purge := one.core.done(), one.core.purge()
+	done := one.core.done()
 	j.mu.Unlock()
 	if done && ctx.Err() == nil {
-		j.complete(ctx, w, one, purge)
+		j.complete(ctx, w, one)
 	}
 }
 
 // complete does what is to be done when all records are here.
-func (j *Joiner) complete(ctx context.Context, w *work, one *join, purge hlc.Timestamp) {
+func (j *Joiner) complete(ctx context.Context, w *work, one *join) {
 	var err error
 	if w.key.lags == 0 && j.cfg.Complete != nil {
-		err = j.cfg.Complete(ctx, w.key.table, purge)
+		err = j.cfg.Complete(ctx, w.key.table)
 	}
 	j.mu.Lock()
 	one.complete, one.fault = err == nil, err
