@@ -12,7 +12,7 @@ ITEMS    ?= 1000000
 BENCH    ?= .
 
 .DEFAULT_GOAL := help
-.PHONY: help build test race lint fuzz sim load bench bench-world demo clean
+.PHONY: help build test race lint fuzz sim load join bench bench-world demo clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ sim: ## run SEEDS seeds of the simulation (default 200), beginning at SEED
 
 load: ## load ITEMS items of 1 KB (default a million) into one of three regions, and see them arrive in all
 	$(GO) test ./chaos/faults -count=1 -timeout 60m -v -run '^TestLoad$$' -args -items=$(ITEMS)
+
+join: ## add a replica to a table of ITEMS items (default a million) under 2,000 writes a second, with two kills on the way
+	$(GO) test ./chaos/faults -count=1 -timeout 60m -v -run '^TestJoin$$' -args -items=$(ITEMS)
 
 bench: ## run the benchmarks (BENCH=regexp), with allocations
 	@set -e; for dir in $$(grep -rlE '^func Benchmark[A-Z]' --include='*_test.go' . | xargs -r -n1 dirname | sort -u); do \

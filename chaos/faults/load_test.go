@@ -22,34 +22,11 @@ const memoryBound = 2 << 30
 // TestLoad loads items of 1 KB into one region of `concordat dev` by BatchWriteItem, over many connections, until all have reached the two
 // others. With -items=1000000 it is the foundation's promise; `make load` runs that.
 func TestLoad(t *testing.T) {
-	const (
-		connections = 32
-		batch       = 25 // of DynamoDB
-	)
 	d := startDev(t, t.TempDir())
 	createTable(t, table, d.regions...)
 	first := d.regions[0]
 	began := time.Now()
-	var next atomic.Int64
-	var loaders sync.WaitGroup
-	failed := make(chan error, connections)
-	for range connections {
-		loaders.Go(func() {
-			for {
-				from := int(next.Add(batch)) - batch
-				if from >= *items {
-					return
-				}
-				if err := loadBatch(t, first, from, min(from+batch, *items)); err != nil {
-					failed <- err
-					return
-				}
-			}
-		})
-	}
-	loaders.Wait()
-	close(failed)
-	if err := <-failed; err != nil {
+	if err := fill(t, first, *items); err != nil {
 		t.Fatal(err)
 	}
 	loaded := time.Since(began)
@@ -64,6 +41,34 @@ func TestLoad(t *testing.T) {
 	}
 	t.Logf("%d items of 1 KB: loaded in %.1f s (%.0f/s), in all three regions after %.1f s (%.0f/s); greatest memory of the process %d MiB",
 		*items, loaded.Seconds(), float64(*items)/loaded.Seconds(), replicated.Seconds(), float64(*items)/replicated.Seconds(), peak>>20)
+}
+
+// fill writes n items of 1 KB into a region.
+func fill(t *testing.T, r *region, n int) error {
+	const (
+		connections = 32
+		batch       = 25 // of DynamoDB
+	)
+	var next atomic.Int64
+	var loaders sync.WaitGroup
+	failed := make(chan error, connections)
+	for range connections {
+		loaders.Go(func() {
+			for {
+				from := int(next.Add(batch)) - batch
+				if from >= n {
+					return
+				}
+				if err := loadBatch(t, r, from, min(from+batch, n)); err != nil {
+					failed <- err
+					return
+				}
+			}
+		})
+	}
+	loaders.Wait()
+	close(failed)
+	return <-failed
 }
 
 // loadBatch writes the items of numbers from to to, and again those that the region did not take because it is busy.

@@ -49,7 +49,12 @@ func (c *catalog) Place(id globaltable.TableID, _ []byte) (globaltable.Placement
 }
 
 // Admits implements commit.Catalog.
-func (c *catalog) Admits(id globaltable.TableID, _ []byte) bool { return c.placement(id).Has(c.self) }
+func (c *catalog) Admits(id globaltable.TableID, _ []byte, _ globaltable.Version) bool {
+	return c.placement(id).Has(c.self)
+}
+
+// Trusts implements commit.Catalog.
+func (*catalog) Trusts(hlc.Origin, globaltable.Incarnation) bool { return true }
 
 // Version implements commit.Catalog.
 func (c *catalog) Version(id globaltable.TableID) globaltable.Version { return c.of(id) }

@@ -96,7 +96,7 @@ func (w *world) newOperation(r *region, fixed *commit.Key) *operation {
 	}
 	for range n {
 		t := &w.plan.tables[w.rng.IntN(len(w.plan.tables))]
-		if n > 1 && !r.catalog.Admits(t.id, nil) {
+		if n > 1 && !r.catalog.Admits(t.id, nil, 0) {
 			continue
 		}
 		key := commit.Key{Table: t.id, Bytes: keyOf(w.rng.IntN(t.keys))}

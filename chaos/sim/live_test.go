@@ -106,8 +106,9 @@ type liveCatalog struct{ globaltable.Placement }
 func (c liveCatalog) Place(globaltable.TableID, []byte) (globaltable.Placement, globaltable.LaneID, globaltable.Version, bool) {
 	return c.Placement, c.Lane(), 1, true
 }
-func (c liveCatalog) Admits(globaltable.TableID, []byte) bool         { return true }
-func (c liveCatalog) Version(globaltable.TableID) globaltable.Version { return 1 }
+func (c liveCatalog) Admits(globaltable.TableID, []byte, globaltable.Version) bool { return true }
+func (c liveCatalog) Trusts(hlc.Origin, globaltable.Incarnation) bool              { return true }
+func (c liveCatalog) Version(globaltable.TableID) globaltable.Version              { return 1 }
 func (c liveCatalog) Prepare([]item.Item) ([]store.KV, func(), error) {
 	return nil, nil, nil
 }

@@ -202,7 +202,7 @@ func TestRegions(t *testing.T) {
 		t.Error("number 9")
 	}
 	p, lane, version, ok := c.Place(globaltable.SystemTable, nil)
-	if !ok || !slices.Equal(p, globaltable.NewPlacement(1, 2, 3)) || lane != globaltable.CatalogLane || version != 0 || !c.Admits(globaltable.SystemTable, nil) {
+	if !ok || !slices.Equal(p, globaltable.NewPlacement(1, 2, 3)) || lane != globaltable.CatalogLane || version != 0 || !c.Admits(globaltable.SystemTable, nil, 0) {
 		t.Error("system table:", p, lane, version, ok)
 	}
 	for _, peers := range [][]globaltable.Descriptor{{{Name: "eu", Origin: 2}}, {{Name: "us", Origin: 1}}, {{Name: "us"}}} {
@@ -250,7 +250,7 @@ func benchCatalog(b testing.TB, tables int) (*place, *globaltable.Table) {
 func TestHotPathDoesNotAllocate(t *testing.T) {
 	c, table := benchCatalog(t, 10)
 	if n := testing.AllocsPerRun(100, func() {
-		if _, _, _, ok := c.Place(table.ID, nil); !ok || !c.Admits(table.ID, nil) || c.Version(table.ID) == 0 {
+		if _, _, _, ok := c.Place(table.ID, nil); !ok || !c.Admits(table.ID, nil, 0) || c.Version(table.ID) == 0 {
 			t.Error("not here")
 		}
 		if _, ok := c.View().Lookup(table.Name); !ok {

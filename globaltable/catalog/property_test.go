@@ -88,7 +88,7 @@ func TestAnyOrderEndsAlike(t *testing.T) {
 			rt.Fatalf("not dead:\n%s", w.show(got))
 		}
 		for name, p := range w.places {
-			if p.Admits(id, nil) || p.holds[id] {
+			if p.Admits(id, nil, 0) || p.holds[id] {
 				rt.Fatalf("%s still has the table:\n%s", name, w.show(got))
 			}
 		}

@@ -197,8 +197,17 @@ func (w *world) show(t *globaltable.Table) string {
 			}
 			fmt.Fprintf(&b, ", writes go to %s", strings.Join(names, " "))
 		}
-		if c.Admits(t.ID, nil) {
+		if c.Admits(t.ID, nil, 0) {
 			b.WriteString(", admits changes")
+			// The least version whose changes are admitted.
+			for number := uint64(1); number <= known.Version.Number(); number++ {
+				if made := globaltable.MakeVersion(known.Version.Epoch(), number); c.Admits(t.ID, nil, made) {
+					if number > 1 {
+						fmt.Fprintf(&b, " from %v on", made)
+					}
+					break
+				}
+			}
 		}
 		b.WriteByte('\n')
 	}

@@ -214,7 +214,7 @@ func (s *Shard) Digests(ctx context.Context, table globaltable.TableID) (*[Diges
 // kind InUse when the table may not be here any more.
 func (s *Shard) SetJoin(ctx context.Context, table globaltable.TableID, source hlc.Origin, state []byte) error {
 	return s.do(ctx, false, func(c *core, g *group) error {
-		if !c.catalog.Admits(table, nil) {
+		if !c.catalog.Admits(table, nil, 0) {
 			return fault(globaltable.InUse, "keep join", "the table is not in the catalog", nil)
 		}
 		g.batch.Set(store.AppendJoinKey(nil, table, source), state)
@@ -278,7 +278,7 @@ func (s *Shard) DropTable(ctx context.Context, table globaltable.TableID) error 
 
 func dropTable(table globaltable.TableID) func(*core, *group) error {
 	return func(c *core, g *group) error {
-		if _, _, _, ok := c.catalog.Place(table, nil); ok || c.catalog.Admits(table, nil) {
+		if _, _, _, ok := c.catalog.Place(table, nil); ok || c.catalog.Admits(table, nil, 0) {
 			return fault(globaltable.InUse, "drop table", "the table is still in the catalog", nil)
 		}
 		from, to := store.RecordRange(table)

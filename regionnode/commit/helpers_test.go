@@ -43,6 +43,8 @@ var (
 type tables struct {
 	inForce atomic.Pointer[map[globaltable.TableID]globaltable.Placement]
 	refuse  error // of the next Prepare
+
+	distrusted map[hlc.Origin]globaltable.Incarnation // the greatest that is not trusted
 }
 
 func newTables(m map[globaltable.TableID]globaltable.Placement) *tables {
@@ -59,9 +61,13 @@ func (c *tables) Place(id globaltable.TableID, _ []byte) (globaltable.Placement,
 	return p, p.Lane(), 7, ok
 }
 
-func (c *tables) Admits(id globaltable.TableID, _ []byte) bool {
+func (c *tables) Admits(id globaltable.TableID, _ []byte, _ globaltable.Version) bool {
 	_, _, _, ok := c.Place(id, nil)
 	return ok
+}
+
+func (c *tables) Trusts(o hlc.Origin, incarnation globaltable.Incarnation) bool {
+	return c.distrusted[o] == 0 || incarnation > c.distrusted[o]
 }
 
 func (c *tables) Version(globaltable.TableID) globaltable.Version { return 7 }

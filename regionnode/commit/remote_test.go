@@ -134,9 +134,9 @@ type fickle struct {
 	asked int
 }
 
-func (c *fickle) Admits(id globaltable.TableID, key []byte) bool {
+func (c *fickle) Admits(id globaltable.TableID, key []byte, made globaltable.Version) bool {
 	c.asked++
-	return c.asked > 1 && c.tables.Admits(id, key)
+	return c.asked > 1 && c.tables.Admits(id, key, made)
 }
 
 func TestAdmissionIsDecidedAtSequencing(t *testing.T) {
@@ -148,6 +148,34 @@ func TestAdmissionIsDecidedAtSequencing(t *testing.T) {
 		t.Fatalf("result %+v", res)
 	}
 	f.expectValue(tableA, "k", "1")
+	f.must(f.stop())
+	checkStore(t, f.engine, someRecords)
+}
+
+// born is a catalog whose replicas came with version 7.
+type born struct{ *tables }
+
+func (c born) Admits(id globaltable.TableID, key []byte, made globaltable.Version) bool {
+	return (made == 0 || made >= 7) && c.tables.Admits(id, key, made)
+}
+
+// What was made before the replica's time is voided change by change; its position counts.
+func TestChangesFromBeforeTheReplica(t *testing.T) {
+	f := start(t, store.NewMemory(), func(c *Config) { c.Catalog = born{defaultTables()} })
+	o := newOrigin(peer, withPeer.Lane())
+	early, late := o.changeOf(tableA, "early", "1"), o.changeOf(tableA, "late", "2")
+	early.CatalogVersion = 6
+	r := o.remote([]conflict.Change{early, late})
+	res, err := f.ApplyRemote(background, r)
+	f.must(err)
+	if res != (RemoteResult{Applied: 1, Voided: 1}) {
+		t.Fatalf("result %+v", res)
+	}
+	f.expectValue(tableA, "late", "2")
+	f.expectValue(tableA, "early", "")
+	if at := f.Position(r.Source); at != r.Position {
+		t.Errorf("position %+v, want %+v", at, r.Position)
+	}
 	f.must(f.stop())
 	checkStore(t, f.engine, someRecords)
 }

@@ -46,6 +46,7 @@ type submission struct {
 	transaction bool
 
 	remote *Remote // kindMerge: nil for records without a position
+	giver  giver   // kindMerge: whose records they are; zero: this region's own
 	parts  []part
 	result RemoteResult
 
@@ -72,6 +73,12 @@ type keyState struct {
 	change  conflict.Change // kindWrite
 }
 
+// giver is a region that gave whole records, and the life of its store.
+type giver struct {
+	origin      hlc.Origin
+	incarnation globaltable.Incarnation // 0: whichever it has
+}
+
 type placed struct {
 	placement globaltable.Placement
 	lane      globaltable.LaneID
@@ -86,6 +93,9 @@ type part struct {
 	record   []byte // instead of change
 }
 
+// made is the version of the table under which a change was made; zero for a record.
+func (p *part) made() globaltable.Version { return globaltable.Version(p.change.CatalogVersion) }
+
 // maxPooledArena bounds the memory that an idle submission keeps.
 const maxPooledArena = 256 << 10
 
@@ -99,7 +109,7 @@ func (s *Shard) recycle(sub *submission) {
 	clear(sub.current)
 	sub.hashes, sub.keys, sub.arena, sub.parts, sub.current = sub.hashes[:0], sub.keys[:0], sub.arena[:0], sub.parts[:0], sub.current[:0]
 	sub.kind, sub.notify, sub.exclusive, sub.bytes, sub.err = 0, nil, false, 0, nil
-	sub.ops, sub.transaction, sub.remote, sub.result, sub.control = nil, false, nil, RemoteResult{}, nil
+	sub.ops, sub.transaction, sub.remote, sub.giver, sub.result, sub.control = nil, false, nil, giver{}, RemoteResult{}, nil
 	sub.state.Store(stateQueued)
 	s.pool.Put(sub)
 }
@@ -168,7 +178,7 @@ func digestOf(key item.Key, record []byte) (d Digest, live bool, err error) {
 }
 
 // merge computes what the keys become. admits is asked for every part. It may be called again when admits has changed its mind.
-func (sub *submission) merge(admits func(table globaltable.TableID, key []byte) bool) error {
+func (sub *submission) merge(admits func(table globaltable.TableID, key []byte, made globaltable.Version) bool) error {
 	sub.result = RemoteResult{}
 	for i := range sub.keys {
 		k := &sub.keys[i]
@@ -177,7 +187,7 @@ func (sub *submission) merge(admits func(table globaltable.TableID, key []byte) 
 	for i := range sub.parts {
 		p := &sub.parts[i]
 		k := &sub.keys[p.key]
-		if p.admitted = plantedPlacement || admits(k.table, k.key); !p.admitted {
+		if p.admitted = plantedPlacement || admits(k.table, k.key, p.made()); !p.admitted {
 			sub.result.Voided++
 			continue
 		}

@@ -95,7 +95,11 @@ func (c *catalog) Place(id globaltable.TableID, _ []byte) (globaltable.Placement
 	return both, lane, globaltable.Version(c.version.Load()), id == table
 }
 
-func (c *catalog) Admits(id globaltable.TableID, _ []byte) bool { return id == table }
+func (c *catalog) Admits(id globaltable.TableID, _ []byte, _ globaltable.Version) bool {
+	return id == table
+}
+
+func (c *catalog) Trusts(hlc.Origin, globaltable.Incarnation) bool { return true }
 
 func (c *catalog) Version(globaltable.TableID) globaltable.Version {
 	return globaltable.Version(c.version.Load())

@@ -46,8 +46,9 @@ func (tables) Place(id globaltable.TableID, _ []byte) (globaltable.Placement, gl
 	return p, p.Lane(), 1, true
 }
 
-func (tables) Admits(globaltable.TableID, []byte) bool { return true }
+func (tables) Admits(globaltable.TableID, []byte, globaltable.Version) bool { return true }
 
+func (tables) Trusts(hlc.Origin, globaltable.Incarnation) bool { return true }
 func (tables) Version(globaltable.TableID) globaltable.Version { return 1 }
 
 func (tables) Prepare([]item.Item) ([]store.KV, func(), error) {
