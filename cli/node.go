@@ -120,6 +120,7 @@ func (doc *nodeDocument) config() (regionnode.Config, error) {
 			CacheBytes:         int64(s.Limits.CacheBytes),
 			WriteBufferBytes:   int64(s.Limits.WriteBufferBytes),
 			StreamBytes:        int64(s.Limits.StreamBytes),
+			LogBytes:           int64(s.Limits.LogBytes),
 			MaxOpenRequests:    s.Limits.MaxOpenRequests,
 			ShutdownPatience:   time.Duration(s.Limits.ShutdownPatience),
 			JoinBytesPerSecond: int64(s.Limits.JoinBytesPerSecond),

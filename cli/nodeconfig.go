@@ -113,6 +113,7 @@ type limitsSpec struct {
 	CacheBytes         byteSize `yaml:"cacheBytes"`
 	WriteBufferBytes   byteSize `yaml:"writeBufferBytes"`
 	StreamBytes        byteSize `yaml:"streamBytes"`
+	LogBytes           byteSize `yaml:"logBytes"`
 	MaxOpenRequests    int      `yaml:"maxOpenRequests"`
 	ShutdownPatience   duration `yaml:"shutdownPatience"`
 	JoinBytesPerSecond byteSize `yaml:"joinBytesPerSecond"` // default: no limit

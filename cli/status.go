@@ -193,11 +193,23 @@ func lanesTable(lanes []admin.Lane) table.Writer {
 		}
 		confirmed := make([]string, 0, len(l.Confirmed))
 		for _, peer := range slices.Sorted(maps.Keys(l.Confirmed)) {
-			confirmed = append(confirmed, fmt.Sprintf("%s %d", peer, l.Confirmed[peer]))
+			line := fmt.Sprintf("%s %d", peer, l.Confirmed[peer])
+			if lag, lags := l.Lagging[peer]; lags {
+				line += fmt.Sprintf(": left behind%s, %d entries are gone", since(lag.Since), lag.Entries)
+			}
+			confirmed = append(confirmed, line)
 		}
 		t.AppendRow(table.Row{l.ID, strings.Join(l.Regions, "\n"), l.Head, l.Entries, humanBytes(l.Bytes), stream, strings.Join(confirmed, "\n")})
 	}
 	return t
+}
+
+// since writes when something began; nothing when that is not known.
+func since(t *time.Time) string {
+	if t == nil {
+		return ""
+	}
+	return " since " + t.Local().Format(time.DateTime)
 }
 
 func alignRight(t table.Writer, columns ...int) {

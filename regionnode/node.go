@@ -281,8 +281,10 @@ func (n *Node) openBus(ctx context.Context) (bus.Home, string, error) {
 func (n *Node) openOutbox(ctx context.Context, home bus.Home) error {
 	runner := outbox.NewRunner(outbox.RunnerConfig{Self: n.cfg.Region.Origin, Shard: theShard, Incarnation: n.shard.Incarnation(), Home: home, Log: n.streams,
 		Floor: n.matrix.Purge, Name: n.regionName, StreamBytes: n.cfg.Limits.StreamBytes,
+		Excess: func(lane globaltable.LaneID) uint64 { return n.shard.LogExcess(lane, n.cfg.Limits.LogBytes) },
 		Events: outbox.Events{
-			Reset: func(globaltable.LaneID) { n.metrics.StreamReset() },
+			Lagging: n.lagging,
+			Reset:   func(globaltable.LaneID) { n.metrics.StreamReset() },
 			Failed: func(lane globaltable.LaneID, err error) {
 				n.metrics.BusFailed()
 				n.log.Warn().Stringer("lane", lane).Err(err).Msg("the region's NATS did not take a lane; trying again")
@@ -383,7 +385,10 @@ func (n *Node) newInbox(p PeerConfig, positions []commit.PositionAt) *inbox.Runn
 	}
 	return inbox.NewRunner(inbox.RunnerConfig{
 		Origin: origin, Shard: theShard, Store: applier{n.shard, n.catalog}, Interval: n.cfg.Limits.Heartbeat,
-		Incarnation: n.knownIncarnation(origin), Positions: at,
+		Incarnation: n.knownIncarnation(origin), Positions: at, Hold: n.holdOf(origin),
+		StartLanes: func(ctx context.Context, inc globaltable.Incarnation, heads []inbox.Head) (uint64, error) {
+			return n.startLanes(ctx, name, origin, inc, heads)
+		},
 		Mark: func(o hlc.Origin, t hlc.Timestamp) {
 			n.matrix.Mark(n.cfg.Region.Origin, o, t)
 			n.advanceFrontiers()

@@ -68,6 +68,16 @@ func (n *Node) laneStatus(b outbox.Backlog) admin.Lane {
 	for o, seq := range b.Confirmed {
 		lane.Confirmed[n.regionName(o)] = seq
 	}
+	for o, lag := range b.Lagging {
+		if lane.Lagging == nil {
+			lane.Lagging = map[string]admin.Lag{}
+		}
+		one := admin.Lag{Entries: lag.Dropped}
+		if !lag.Since.IsZero() {
+			one.Since = &lag.Since
+		}
+		lane.Lagging[n.regionName(o)] = one
+	}
 	return lane
 }
 
@@ -113,6 +123,7 @@ func (n *Node) pairs(now time.Time) []admin.Pair {
 			}
 			if to.Origin == self.Origin {
 				describe(&p, n.inboxes[from.Origin].Status(), now)
+				n.describeCatchUp(&p, from.Origin)
 			}
 			out = append(out, p)
 		}

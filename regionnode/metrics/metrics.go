@@ -29,6 +29,8 @@ type Set struct {
 	stops        *prometheus.CounterVec
 	exchanged    *prometheus.CounterVec
 	exchangedB   *prometheus.CounterVec
+	catchingUp   *prometheus.GaugeVec
+	lagging      *prometheus.GaugeVec
 	connected    *prometheus.GaugeVec
 	clockOffset  *prometheus.GaugeVec
 	streamResets prometheus.Counter
@@ -54,6 +56,8 @@ func New(region string) *Set {
 	s.stops = f.counters("concordat_inbox_lane_stops_total", "Lanes that stopped, by reason.", "origin", "reason")
 	s.exchanged = f.counters("concordat_exchange_records_total", "Whole records that came from another region's store.", "source")
 	s.exchangedB = f.counters("concordat_exchange_bytes_total", "Bytes of them.", "source")
+	s.catchingUp = f.gauges("concordat_exchange_catching_up", "1 while what an origin's log has not kept for this region is brought by exchange.", "origin")
+	s.lagging = f.gauges("concordat_outbox_peer_lagging_lanes", "Lanes whose log has not kept all that the peer has not confirmed.", "peer")
 	s.connected = f.gauges("concordat_inbox_connected", "Whether the origin can be reached.", "origin")
 	s.clockOffset = f.gauges("concordat_clock_ahead_seconds", "How far this clock is ahead of the peer's.", "peer")
 	s.streamResets = f.counter("concordat_outbox_stream_resets_total", "Streams deleted and filled again from the log.")
@@ -99,6 +103,14 @@ func (s *Set) Exchanged(source string, records, bytes int) {
 	s.exchanged.WithLabelValues(source).Add(float64(records))
 	s.exchangedB.WithLabelValues(source).Add(float64(bytes))
 }
+
+// CatchingUp sets whether what an origin's log has not kept is brought by exchange.
+func (s *Set) CatchingUp(origin string, is bool) {
+	s.catchingUp.WithLabelValues(origin).Set(number(is))
+}
+
+// Lagging notes that a lane's log has, or no longer has, left a peer behind.
+func (s *Set) Lagging(peer string, is bool) { s.lagging.WithLabelValues(peer).Add(2*number(is) - 1) }
 
 // Stopped counts a lane that stopped.
 func (s *Set) Stopped(origin, reason string) { s.stops.WithLabelValues(origin, reason).Inc() }
