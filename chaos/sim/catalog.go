@@ -53,6 +53,9 @@ func (c *catalog) Admits(id globaltable.TableID, _ []byte, _ globaltable.Version
 	return c.placement(id).Has(c.self)
 }
 
+// Trusts implements commit.Catalog.
+func (*catalog) Trusts(hlc.Origin, globaltable.Incarnation) bool { return true }
+
 // Version implements commit.Catalog.
 func (c *catalog) Version(id globaltable.TableID) globaltable.Version { return c.of(id) }
 

@@ -216,6 +216,10 @@ func (c *core) decideMerge(sub *submission) error {
 			return err
 		}
 	}
+	// Here and not before: what a region gave is not taken from the moment on at which the catalog that fences it is in force.
+	if sub.giver.origin != 0 && !c.catalog.Trusts(sub.giver.origin, sub.giver.incarnation) {
+		return fault(globaltable.Fenced, "merge records", "the region that gave them is fenced or removed, or has another store", nil)
+	}
 	for i := range sub.parts {
 		p := &sub.parts[i]
 		k := &sub.keys[p.key]
@@ -279,7 +283,7 @@ func (c *core) checkPosition(r *Remote) error {
 		return &PositionError{Source: src, Stored: stored, Got: r.Entries[0].Seq, Reason: reason}
 	}
 	revoked := c.revoked[src.Origin]
-	if src.Incarnation <= revoked {
+	if src.Incarnation <= revoked || !c.catalog.Trusts(src.Origin, src.Incarnation) {
 		return refuse(Revoked)
 	}
 	if known := c.incarnations[originShard{src.Origin, src.Shard}]; known != 0 && known != src.Incarnation && known > revoked {

@@ -43,6 +43,8 @@ var (
 type tables struct {
 	inForce atomic.Pointer[map[globaltable.TableID]globaltable.Placement]
 	refuse  error // of the next Prepare
+
+	distrusted map[hlc.Origin]globaltable.Incarnation // the greatest that is not trusted
 }
 
 func newTables(m map[globaltable.TableID]globaltable.Placement) *tables {
@@ -62,6 +64,10 @@ func (c *tables) Place(id globaltable.TableID, _ []byte) (globaltable.Placement,
 func (c *tables) Admits(id globaltable.TableID, _ []byte, _ globaltable.Version) bool {
 	_, _, _, ok := c.Place(id, nil)
 	return ok
+}
+
+func (c *tables) Trusts(o hlc.Origin, incarnation globaltable.Incarnation) bool {
+	return c.distrusted[o] == 0 || incarnation > c.distrusted[o]
 }
 
 func (c *tables) Version(globaltable.TableID) globaltable.Version { return 7 }

@@ -46,6 +46,7 @@ type submission struct {
 	transaction bool
 
 	remote *Remote // kindMerge: nil for records without a position
+	giver  giver   // kindMerge: whose records they are; zero: this region's own
 	parts  []part
 	result RemoteResult
 
@@ -70,6 +71,12 @@ type keyState struct {
 	digests *tableDigests
 	place   placed
 	change  conflict.Change // kindWrite
+}
+
+// giver is a region that gave whole records, and the life of its store.
+type giver struct {
+	origin      hlc.Origin
+	incarnation globaltable.Incarnation // 0: whichever it has
 }
 
 type placed struct {
@@ -102,7 +109,7 @@ func (s *Shard) recycle(sub *submission) {
 	clear(sub.current)
 	sub.hashes, sub.keys, sub.arena, sub.parts, sub.current = sub.hashes[:0], sub.keys[:0], sub.arena[:0], sub.parts[:0], sub.current[:0]
 	sub.kind, sub.notify, sub.exclusive, sub.bytes, sub.err = 0, nil, false, 0, nil
-	sub.ops, sub.transaction, sub.remote, sub.result, sub.control = nil, false, nil, RemoteResult{}, nil
+	sub.ops, sub.transaction, sub.remote, sub.giver, sub.result, sub.control = nil, false, nil, giver{}, RemoteResult{}, nil
 	sub.state.Store(stateQueued)
 	s.pool.Put(sub)
 }

@@ -81,6 +81,7 @@ func (p placed) Place(table globaltable.TableID, _ []byte) (globaltable.Placemen
 	return pl, pl.Lane(), p.table.Version, table == p.table.ID
 }
 func (p placed) Admits(globaltable.TableID, []byte, globaltable.Version) bool { return false }
+func (p placed) Trusts(hlc.Origin, globaltable.Incarnation) bool              { return true }
 func (p placed) Version(globaltable.TableID) globaltable.Version              { return p.table.Version }
 func (p placed) Prepare([]item.Item) ([]store.KV, func(), error) {
 	return nil, nil, nil

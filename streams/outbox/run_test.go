@@ -48,6 +48,7 @@ func (tables) Place(id globaltable.TableID, _ []byte) (globaltable.Placement, gl
 
 func (tables) Admits(globaltable.TableID, []byte, globaltable.Version) bool { return true }
 
+func (tables) Trusts(hlc.Origin, globaltable.Incarnation) bool { return true }
 func (tables) Version(globaltable.TableID) globaltable.Version { return 1 }
 
 func (tables) Prepare([]item.Item) ([]store.KV, func(), error) {

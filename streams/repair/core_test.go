@@ -165,7 +165,7 @@ func TestWrongRecord(t *testing.T) {
 // nothing is a store and peers that must not be used.
 type nothing struct{}
 
-func (nothing) Merge(context.Context, globaltable.TableID, []Record) error {
+func (nothing) Merge(context.Context, globaltable.TableID, Giver, []Record) error {
 	return errors.ErrUnsupported
 }
 func (nothing) SetJoin(context.Context, globaltable.TableID, hlc.Origin, []byte) error {
