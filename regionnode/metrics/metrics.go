@@ -29,6 +29,9 @@ type Set struct {
 	stops        *prometheus.CounterVec
 	exchanged    *prometheus.CounterVec
 	exchangedB   *prometheus.CounterVec
+	comparedB    *prometheus.CounterVec
+	comparedSecs *prometheus.CounterVec
+	diverged     *prometheus.GaugeVec
 	connected    *prometheus.GaugeVec
 	clockOffset  *prometheus.GaugeVec
 	streamResets prometheus.Counter
@@ -54,6 +57,9 @@ func New(region string) *Set {
 	s.stops = f.counters("concordat_inbox_lane_stops_total", "Lanes that stopped, by reason.", "origin", "reason")
 	s.exchanged = f.counters("concordat_exchange_records_total", "Whole records that came from another region's store.", "source")
 	s.exchangedB = f.counters("concordat_exchange_bytes_total", "Bytes of them.", "source")
+	s.comparedB = f.counters("concordat_compare_bytes_total", "Bytes read for comparisons in the background, on the side that read more.", "peer")
+	s.comparedSecs = f.counters("concordat_compare_seconds_total", "Time in which they were read.", "peer")
+	s.diverged = f.gauges("concordat_compare_diverged_tables", "Tables that are known to have diverged from the peer's: run concordat verify, and concordat repair.", "peer")
 	s.connected = f.gauges("concordat_inbox_connected", "Whether the origin can be reached.", "origin")
 	s.clockOffset = f.gauges("concordat_clock_ahead_seconds", "How far this clock is ahead of the peer's.", "peer")
 	s.streamResets = f.counter("concordat_outbox_stream_resets_total", "Streams deleted and filled again from the log.")
@@ -98,6 +104,17 @@ func (s *Set) LogRead(origin string, entries int) {
 func (s *Set) Exchanged(source string, records, bytes int) {
 	s.exchanged.WithLabelValues(source).Add(float64(records))
 	s.exchangedB.WithLabelValues(source).Add(float64(bytes))
+}
+
+// Compared counts what was read for a comparison in the background.
+func (s *Set) Compared(peer string, bytes int64, took time.Duration) {
+	s.comparedB.WithLabelValues(peer).Add(float64(bytes))
+	s.comparedSecs.WithLabelValues(peer).Add(took.Seconds())
+}
+
+// Diverged sets how many tables are known to have diverged from a peer's.
+func (s *Set) Diverged(peer string, tables int) {
+	s.diverged.WithLabelValues(peer).Set(float64(tables))
 }
 
 // Stopped counts a lane that stopped.
