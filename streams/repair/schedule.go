@@ -33,7 +33,7 @@ const (
 	stepOverhead = 64 << 10 // what a step weighs beside its bytes: small and empty tables take their time, too
 	maxTries     = 5
 	tryAgain     = 30 * time.Second // after a step that failed
-	putOff       = time.Second      // after one that had to make way
+	putOff       = time.Second      // after one that had to make way; at least so long after one that failed
 )
 
 // pair is a table and a region that has a replica of it, as this one has.
@@ -182,7 +182,7 @@ func (s *schedule) took(now time.Time, st stretch, f found) *Pass {
 
 // failed notes that a step could not be done. It returns the pass when the pair is given up for this round.
 func (s *schedule) failed(now time.Time, st stretch, f found, why string) *Pass {
-	s.notYet = now.Add(min(tryAgain, s.every/100))
+	s.notYet = now.Add(max(min(tryAgain, s.every/100), putOff))
 	p := s.find(st.pair)
 	if p == nil {
 		return nil
@@ -198,7 +198,7 @@ func (s *schedule) failed(now time.Time, st stretch, f found, why string) *Pass 
 
 // delayed notes that a step had to make way for something else.
 func (s *schedule) delayed(now time.Time, st stretch, f found) {
-	s.notYet = now.Add(min(putOff, s.every/100))
+	s.notYet = now.Add(putOff)
 	if p := s.find(st.pair); p != nil {
 		p.now.add(now, f)
 	}
