@@ -65,6 +65,7 @@ type Node struct {
 	server  *repair.Server
 	joiner  *repair.Joiner
 	verify  *repair.Verifier
+	compare *repair.Background
 	inboxes map[hlc.Origin]*inbox.Runner
 	fatal   chan error
 
@@ -132,6 +133,9 @@ func (n *Node) openShard() error {
 	n.streams = newShardLog(n.shard)
 	n.server = repair.NewServer(n.catalog, n.shard, n.ownMarks)
 	n.verify = repair.NewVerifier(n.server, n, controlplane.ForRepair(n.shard), 0)
+	if n.compare, err = n.newBackground(); err != nil {
+		return err
+	}
 	if n.joiner, err = n.newJoiner(); err != nil {
 		return err
 	}
@@ -217,6 +221,9 @@ func (n *Node) run(ctx context.Context, ready func(Endpoints)) (err error) {
 	}
 	group.Go(func() error { return n.plane.Run(ctx) })
 	group.Go(func() error { return n.joiner.Run(ctx) })
+	if !n.cfg.Limits.NoCompare {
+		group.Go(func() error { return n.compare.Run(ctx) })
+	}
 	group.Go(func() error { return n.watchDisk(ctx) })
 	group.Go(func() error { return n.waitForClock(ctx) })
 	group.Go(func() error { return api.Serve(ctx, listeners[0]) })
