@@ -81,7 +81,9 @@ func (s *joinStory) run(d *datadriven.TestData) string {
 	case "carry":
 		w.carry()
 	case "cut", "heal":
-		w.setCut(strings.Join(arg("with"), "-"), d.Cmd == "cut")
+		with := arg("with")
+		slices.Sort(with)
+		w.setCut(strings.Join(with, "-"), d.Cmd == "cut")
 	case "add", "remove":
 		change := catalog.Change{Create: []string{region}}
 		if d.Cmd == "remove" {
