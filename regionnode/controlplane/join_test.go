@@ -129,6 +129,14 @@ func (s *joinStory) start(d *datadriven.TestData) {
 		s.w.start(r.Name, store.NewMemory())
 		s.hook(s.w.nodes[r.Name])
 	}
+	s.w.until("all have heard each other", func() bool {
+		for _, n := range s.w.nodes {
+			if len(n.plane.Unheard()) > 0 {
+				return false
+			}
+		}
+		return true
+	})
 }
 
 // hook counts a region's pages, and does what the story wants to happen with them.
