@@ -35,6 +35,7 @@ type tableDocument struct {
 	Class              TableClass        `json:"class"`
 	Mode               string            `json:"mode"`
 	Tags               map[string]string `json:"tags,omitempty"`
+	AcknowledgePeers   int               `json:"acknowledgePeers,omitempty"`
 	Replicas           []replicaDocument `json:"replicas,omitempty"`
 	Deleted            bool              `json:"deleted,omitempty"`
 }
@@ -53,6 +54,7 @@ type replicaDocument struct {
 	SinceNumber uint64     `json:"sinceNumber"`
 	BornEpoch   uint32     `json:"bornEpoch,omitempty"`
 	BornNumber  uint64     `json:"bornNumber,omitempty"`
+	JoinRate    int64      `json:"joinBytesPerSecond,omitempty"`
 }
 
 // EncodeTable returns the document of t, JSON. Equal tables have equal documents. t must be valid.
@@ -62,7 +64,8 @@ func EncodeTable(t *Table) []byte {
 		Epoch: t.Version.Epoch(), Number: t.Version.Number(), CreatedAt: t.CreatedAt,
 		PartitionKey: keyDocument{t.KeySchema.Partition.Name, t.KeySchema.Partition.Type.String()},
 		Billing:      t.Billing, ReadCapacity: t.Throughput.Read, WriteCapacity: t.Throughput.Write,
-		DeletionProtection: t.DeletionProtection, Class: t.Class, Mode: t.Mode.String(), Tags: t.Tags, Deleted: t.Deleted,
+		DeletionProtection: t.DeletionProtection, Class: t.Class, Mode: t.Mode.String(), Tags: t.Tags,
+		AcknowledgePeers: t.AcknowledgePeers, Deleted: t.Deleted,
 	}
 	if t.Predecessor != (Hash{}) {
 		d.Predecessor = hex.EncodeToString(t.Predecessor[:])
@@ -72,7 +75,7 @@ func EncodeTable(t *Table) []byte {
 	}
 	for _, r := range t.Replicas {
 		d.Replicas = append(d.Replicas, replicaDocument{Region: r.Region, Origin: r.Origin, Status: r.Status, Description: r.StatusDescription,
-			SinceEpoch: r.Since.Epoch(), SinceNumber: r.Since.Number(), BornEpoch: r.Born.Epoch(), BornNumber: r.Born.Number()})
+			SinceEpoch: r.Since.Epoch(), SinceNumber: r.Since.Number(), BornEpoch: r.Born.Epoch(), BornNumber: r.Born.Number(), JoinRate: r.JoinBytesPerSecond})
 	}
 	b, err := json.Marshal(&d)
 	if err != nil {
@@ -142,7 +145,8 @@ func (d *tableDocument) table() (*Table, error) {
 	t := &Table{
 		ID: id, Name: d.Name, Owner: d.Owner, Version: MakeVersion(d.Epoch, d.Number), CreatedAt: d.CreatedAt,
 		Billing: d.Billing, Throughput: Throughput{Read: d.ReadCapacity, Write: d.WriteCapacity},
-		DeletionProtection: d.DeletionProtection, Class: d.Class, Mode: mode, Tags: d.Tags, Deleted: d.Deleted,
+		DeletionProtection: d.DeletionProtection, Class: d.Class, Mode: mode, Tags: d.Tags,
+		AcknowledgePeers: d.AcknowledgePeers, Deleted: d.Deleted,
 	}
 	if t.Version.Epoch() != d.Epoch || t.Version.Number() != d.Number {
 		return nil, &Error{Op: "check version", Kind: Invalid, Message: "epoch or number is out of range"}
@@ -161,7 +165,7 @@ func (d *tableDocument) table() (*Table, error) {
 	}
 	for _, r := range d.Replicas {
 		t.Replicas = append(t.Replicas, Replica{Region: r.Region, Origin: r.Origin, Status: r.Status, StatusDescription: r.Description,
-			Since: MakeVersion(r.SinceEpoch, r.SinceNumber), Born: MakeVersion(r.BornEpoch, r.BornNumber)})
+			Since: MakeVersion(r.SinceEpoch, r.SinceNumber), Born: MakeVersion(r.BornEpoch, r.BornNumber), JoinBytesPerSecond: r.JoinRate})
 	}
 	return t, nil
 }
