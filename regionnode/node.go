@@ -58,7 +58,7 @@ type Node struct {
 	clock   *hlc.Clock
 	catalog *catalog.Catalog
 	shard   *commit.Shard
-	streams *shardLog
+	streams shardLog
 	matrix  *watermark.Matrix
 	guard   *clockGuard
 	metrics *metrics.Set
@@ -130,7 +130,7 @@ func (n *Node) openShard() error {
 	if err != nil {
 		return err
 	}
-	n.streams = newShardLog(n.shard)
+	n.streams = shardLog{n.shard}
 	n.server = repair.NewServer(n.catalog, n.shard, n.ownMarks)
 	n.verify = repair.NewVerifier(n.server, n, controlplane.ForRepair(n.shard), 0)
 	if n.joiner, err = n.newJoiner(); err != nil {
@@ -308,7 +308,6 @@ func (n *Node) openOutbox(ctx context.Context, home bus.Home) error {
 
 // durable is called by the shard for each lane of each durable group.
 func (n *Node) durable(lane globaltable.Lane, entries []change.Entry) {
-	n.streams.know(lane)
 	n.mu.Lock()
 	out := n.outbox
 	n.mu.Unlock()

@@ -298,8 +298,9 @@ func (l log) Heads(ctx context.Context) (hlc.Timestamp, []peer.LaneHead, error) 
 	return heads.HLC, out, err
 }
 
-func (l log) Lane(id globaltable.LaneID) (globaltable.Lane, bool) {
-	return globaltable.Lane{ID: lane, Placement: both}, id == lane
+func (l log) Head(id globaltable.LaneID) (peer.LaneHead, bool) {
+	h, ok := l.Shard.Head(id)
+	return peer.LaneHead{Lane: h.Lane, Seq: h.Seq, Chain: h.Chain, Trimmed: h.Trimmed}, ok
 }
 
 // applier is a shard as an inbox applies to it.
