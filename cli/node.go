@@ -122,6 +122,7 @@ func (doc *nodeDocument) config() (regionnode.Config, error) {
 			StreamBytes:        int64(s.Limits.StreamBytes),
 			MaxOpenRequests:    s.Limits.MaxOpenRequests,
 			ShutdownPatience:   time.Duration(s.Limits.ShutdownPatience),
+			AcknowledgeTimeout: time.Duration(s.Limits.AcknowledgeTimeout),
 			JoinBytesPerSecond: int64(s.Limits.JoinBytesPerSecond),
 		},
 	}

@@ -115,6 +115,7 @@ type limitsSpec struct {
 	StreamBytes        byteSize `yaml:"streamBytes"`
 	MaxOpenRequests    int      `yaml:"maxOpenRequests"`
 	ShutdownPatience   duration `yaml:"shutdownPatience"`
+	AcknowledgeTimeout duration `yaml:"acknowledgeTimeout"`
 	JoinBytesPerSecond byteSize `yaml:"joinBytesPerSecond"` // default: no limit
 }
 

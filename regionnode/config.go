@@ -83,6 +83,7 @@ type Limits struct {
 	StreamBytes        int64         // of each lane's stream; default 256 MiB
 	MaxOpenRequests    int           // DynamoDB requests in work at once; default 1024
 	ShutdownPatience   time.Duration // how long open requests may take at the end; default 10 s
+	AcknowledgeTimeout time.Duration // how long a write to a table that asks for it waits for peers; default 5 s
 	JoinBytesPerSecond int64         // of records that a new replica here takes from the others, about; default 0: no limit
 }
 
@@ -107,6 +108,9 @@ func (l Limits) withDefaults() Limits {
 	}
 	if l.MaxOpenRequests == 0 {
 		l.MaxOpenRequests = 1024
+	}
+	if l.AcknowledgeTimeout == 0 {
+		l.AcknowledgeTimeout = 5 * time.Second
 	}
 	if l.ShutdownPatience == 0 {
 		l.ShutdownPatience = 10 * time.Second
@@ -163,6 +167,7 @@ func (c *Config) Validate() error {
 		{"writeBufferBytes", c.Limits.WriteBufferBytes},
 		{"streamBytes", c.Limits.StreamBytes}, {"maxOpenRequests", int64(c.Limits.MaxOpenRequests)},
 		{"freeBytes", int64(c.Limits.FreeBytes)}, {"shutdownPatience", int64(c.Limits.ShutdownPatience)},
+		{"acknowledgeTimeout", int64(c.Limits.AcknowledgeTimeout)},
 		{"joinBytesPerSecond", c.Limits.JoinBytesPerSecond}} {
 		if l.n < 0 {
 			fault("limits: %s is negative or too large", l.what)

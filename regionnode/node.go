@@ -27,6 +27,7 @@ import (
 	"github.com/concordat-db/concordat/regionnode/store"
 	"github.com/concordat-db/concordat/streams/bus"
 	"github.com/concordat-db/concordat/streams/change"
+	"github.com/concordat-db/concordat/streams/confirm"
 	"github.com/concordat-db/concordat/streams/inbox"
 	"github.com/concordat-db/concordat/streams/outbox"
 	"github.com/concordat-db/concordat/streams/peer"
@@ -59,6 +60,7 @@ type Node struct {
 	catalog *catalog.Catalog
 	shard   *commit.Shard
 	streams shardLog
+	confirm *confirm.Tracker
 	matrix  *watermark.Matrix
 	guard   *clockGuard
 	metrics *metrics.Set
@@ -131,6 +133,9 @@ func (n *Node) openShard() error {
 		return err
 	}
 	n.streams = shardLog{n.shard}
+	if n.confirm, err = n.newTracker(); err != nil {
+		return err
+	}
 	n.server = repair.NewServer(n.catalog, n.shard, n.ownMarks)
 	n.verify = repair.NewVerifier(n.server, n, controlplane.ForRepair(n.shard), 0)
 	if n.joiner, err = n.newJoiner(); err != nil {
@@ -211,6 +216,8 @@ func (n *Node) run(ctx context.Context, ready func(Endpoints)) (err error) {
 	}
 	n.checkStart() // before the first write
 	group, ctx := errgroup.WithContext(ctx)
+	// Requests are let end, but no peer is heard any more then.
+	defer context.AfterFunc(ctx, n.confirm.Close)()
 	group.Go(func() error { return n.outbox.Run(ctx) })
 	group.Go(func() error { return home.Serve(ctx, n.newService().Handle) })
 	for _, in := range n.inboxes {
@@ -302,6 +309,7 @@ func (n *Node) openOutbox(ctx context.Context, home bus.Home) error {
 	}
 	for _, c := range n.shard.Confirmations() {
 		runner.Confirmed(c.Peer, c.Lane, c.Seq)
+		n.confirm.Confirmed(c.Peer, c.Lane, c.Seq)
 	}
 	return nil
 }
@@ -357,6 +365,7 @@ func (n *Node) newService() *peer.Service {
 		Confirmed: func(p hlc.Origin, lane globaltable.LaneID, seq uint64) {
 			n.shard.ConfirmPeer(p, lane, seq)
 			n.outbox.Confirmed(p, lane, seq)
+			n.confirm.Confirmed(p, lane, seq)
 		},
 		Regressed: n.regressed,
 		Control:   n.plane.HandlePeer,
@@ -377,6 +386,12 @@ func (n *Node) knownIncarnation(o hlc.Origin) globaltable.Incarnation {
 	return newest
 }
 
+// newTracker makes what writers wait at for peers. Half of the requests may wait, so that a table whose peers are away leaves the other half to the other tables.
+func (n *Node) newTracker() (*confirm.Tracker, error) {
+	return confirm.New(confirm.Config{Region: n.cfg.Region.Name, Timeout: n.cfg.Limits.AcknowledgeTimeout, MaxWaiting: max(1, n.cfg.Limits.MaxOpenRequests/2),
+		Waited: n.metrics.Acknowledged})
+}
+
 func (n *Node) newInbox(p PeerConfig, positions []commit.PositionAt) *inbox.Runner {
 	name, origin := p.Descriptor.Name, p.Descriptor.Origin
 	at := map[globaltable.LaneID]globaltable.Position{}
@@ -393,7 +408,7 @@ func (n *Node) newInbox(p PeerConfig, positions []commit.PositionAt) *inbox.Runn
 	}
 	return inbox.NewRunner(inbox.RunnerConfig{
 		Origin: origin, Shard: theShard, Store: applier{n.shard, n.catalog}, Interval: n.cfg.Limits.Heartbeat,
-		Incarnation: n.knownIncarnation(origin), Positions: at,
+		Incarnation: n.knownIncarnation(origin), Positions: at, Prompt: func(lane globaltable.LaneID) bool { return n.catalog.View().Prompt(lane) },
 		Mark: func(o hlc.Origin, t hlc.Timestamp) {
 			n.matrix.Mark(n.cfg.Region.Origin, o, t)
 			n.advanceFrontiers()
@@ -484,7 +499,7 @@ func (n *Node) newAPI() (*dynamodb.Server, error) {
 	// While writes are refused every request fails: the refusal itself is in the log, and the metrics count the rest.
 	failures := n.log.Sample(&zerolog.BurstSampler{Burst: 10, Period: time.Minute})
 	return dynamodb.New(dynamodb.Config{
-		Region: n.cfg.Region.Name, Origin: n.cfg.Region.Origin, Verifier: verifier, Shard: n.shard, Control: n.plane,
+		Region: n.cfg.Region.Name, Origin: n.cfg.Region.Origin, Verifier: verifier, Shard: n.shard, Control: n.plane, Confirm: n.confirm,
 		View:        func() dynamodb.View { return n.catalog.View() },
 		MaxRequests: n.cfg.Limits.MaxOpenRequests, DrainTimeout: n.cfg.Limits.ShutdownPatience,
 		Events: dynamodb.Events{

@@ -19,6 +19,7 @@ type View struct {
 	all     globaltable.Placement
 	tables  map[globaltable.TableID]*entry
 	names   map[string]*entry
+	prompt  map[globaltable.LaneID]bool // lanes of tables whose writes wait for peers
 	changed chan struct{}
 }
 
@@ -64,7 +65,7 @@ func outcomeSince(txn *memdb.Txn, id globaltable.TableID, since globaltable.Vers
 
 // compile makes the view of db, which does not change any more.
 func compile(self globaltable.Descriptor, db *memdb.MemDB) *View {
-	v := &View{self: self, db: db, tables: map[globaltable.TableID]*entry{}, names: map[string]*entry{}, changed: make(chan struct{})}
+	v := &View{self: self, db: db, tables: map[globaltable.TableID]*entry{}, names: map[string]*entry{}, prompt: map[globaltable.LaneID]bool{}, changed: make(chan struct{})}
 	txn := db.Txn(false)
 	from(txn, inRegions, byName, nil, func(d *globaltable.Descriptor) bool {
 		v.regions = append(v.regions, *d)
@@ -77,6 +78,9 @@ func compile(self globaltable.Descriptor, db *memdb.MemDB) *View {
 	v.all = globaltable.NewPlacement(origins...)
 	from(txn, inTables, byID, nil, func(e *entry) bool {
 		v.tables[e.table.ID] = e
+		if e.table.AcknowledgePeers > 0 {
+			v.prompt[e.lane] = true
+		}
 		if e.bound {
 			v.names[e.table.Name] = e
 		}
@@ -158,6 +162,9 @@ func (v *View) Serves(id globaltable.TableID) bool {
 	e := v.tables[id]
 	return e != nil && !e.refused && e.placement.Has(v.self.Origin)
 }
+
+// Prompt reports whether a table's writes in the lane wait for peers to confirm them.
+func (v *View) Prompt(lane globaltable.LaneID) bool { return v.prompt[lane] }
 
 // Joining reports whether a replica of the table is being created somewhere. What has been seen everywhere is not known until it is there: nothing of the table may
 // be collected.

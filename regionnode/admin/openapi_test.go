@@ -24,7 +24,7 @@ func fullStatus() admin.Status {
 			{From: "us-east-1", To: "eu-central-1", State: admin.StateGossip},
 		},
 		Tables: []admin.Table{{Name: "orders", ID: "0000000000000001", Owner: "us-east-1", Version: "1.2", Status: "ACTIVE", Items: 2, Bytes: 100,
-			Digest: "00", Replicas: []admin.Replica{{Region: "us-east-1", Status: "CREATION_FAILED", Detail: "why", Percent: &percent}}}},
+			Digest: "00", Acknowledge: "peers:1", Replicas: []admin.Replica{{Region: "us-east-1", Status: "CREATION_FAILED", Detail: "why", Percent: &percent}}}},
 		Lanes: []admin.Lane{{ID: "0000000000000002", Regions: []string{"us-east-1"}, Head: 5, Entries: 1, Bytes: 10, Live: true,
 			Confirmed: map[string]uint64{"eu-central-1": 4}}},
 	}

@@ -26,6 +26,7 @@ type Config struct {
 	Shard    Shard
 	View     func() View // the tables in force now
 	Control  Control
+	Confirm  Confirmer
 	Now      func() time.Time // clock for the answers' times; time.Now if nil
 	Events   Events
 
@@ -61,6 +62,7 @@ func (c *Config) Validate() error {
 	missing("Shard", c.Shard == nil)
 	missing("View", c.View == nil)
 	missing("Control", c.Control == nil)
+	missing("Confirm", c.Confirm == nil)
 	for _, n := range []struct {
 		name  string
 		value int64
