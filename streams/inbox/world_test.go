@@ -53,6 +53,7 @@ type setup struct {
 	streamBytes int64
 	outbox      outbox.Limits
 	inbox       inbox.Limits
+	prompt      bool // somebody waits for the lane's confirmations
 }
 
 // region is one side: what lives on over restarts, and what runs now.
@@ -244,6 +245,7 @@ func (r *region) newInbox(clock *hlc.Clock) *inbox.Runner {
 	}
 	return inbox.NewRunner(inbox.RunnerConfig{
 		Origin: origin, Store: applier{r}, Incarnation: r.known(origin), Positions: positions, Limits: r.setup.inbox, PageBytes: 64 << 10,
+		Prompt: func(globaltable.LaneID) bool { return r.setup.prompt },
 		Connect: func(ctx context.Context) (inbox.Session, error) {
 			s, err := peer.Connect(ctx, session)
 			if err != nil {
