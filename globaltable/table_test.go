@@ -21,7 +21,8 @@ func exampleTable() *Table {
 		Billing:   Provisioned, Throughput: Throughput{5, 10}, DeletionProtection: true, Class: ClassInfrequentAccess, Mode: conflict.Attribute,
 		Tags: map[string]string{"team": "maps", "a": ""},
 		Replicas: []Replica{
-			{"ap-south-1", 9, CreationFailed, "because", v2, v2, 0}, {"eu-central-1", 7, Active, "", v1, 0, 0}, {"us-east-1", 3, Creating, "", v2, v2, 0},
+			{"ap-south-1", 9, CreationFailed, "because", v2, v2, false, 0}, {"eu-central-1", 7, Active, "", v1, 0, false, 0},
+			{"sa-east-1", 4, StatusFencing, "", v2, v1, true, 0}, {"us-east-1", 3, Creating, "", v2, v2, false, 0},
 		},
 	}
 }
@@ -30,7 +31,7 @@ func exampleTable() *Table {
 func laterTable() *Table {
 	t := exampleTable()
 	t.Tags[AcknowledgeTag], t.AcknowledgePeers = "peers:2", 2
-	t.Replicas[2].JoinBytesPerSecond = 5 << 20
+	t.Replicas[3].JoinBytesPerSecond = 5 << 20
 	return t
 }
 
@@ -108,6 +109,7 @@ func TestDecodeTableRefuses(t *testing.T) {
 		"replicas out of order":   {strings.Replace(doc, `"ap-south-1"`, `"zz-south-1"`, 1), Corrupt},
 		"region's number twice":   {strings.Replace(doc, `"origin":9`, `"origin":3`, 1), Corrupt},
 		"dead with replicas":      {strings.Replace(doc, `"format":1`, `"format":1,"deleted":true`, 1), Corrupt},
+		"leaves, not closed":      {strings.Replace(doc, `"FENCING"`, `"FENCED"`, 1), Corrupt},
 		"status of a later one":   {strings.Replace(doc, `"sinceEpoch":4`, `"sinceEpoch":5`, 1), Corrupt},
 		"too many peers":          {strings.Replace(doc, `"acknowledgePeers":2`, `"acknowledgePeers":4`, 1), Corrupt},
 		"rate below zero":         {strings.Replace(doc, `"joinBytesPerSecond":5`, `"joinBytesPerSecond":-5`, 1), Corrupt},
@@ -170,6 +172,8 @@ func TestStatusIn(t *testing.T) {
 		"all leaving": {replicas(Deleting, Deleting), []Status{Deleting, Deleting}},
 		"updating":    {replicas(Active, Updating), []Status{Updating, Updating}},
 		"dead":        {replicas(), []Status{""}},
+		"closing":     {replicas(Active, StatusFencing), []Status{Updating, ""}},
+		"closed":      {replicas(Active, StatusFenced), []Status{Active, ""}},
 	} {
 		for i, want := range c.want {
 			if got := c.table.StatusIn(hlc.Origin(i + 1)); got != want {

@@ -356,6 +356,11 @@ func TestJoinRateEndsWithTheJoin(t *testing.T) {
 	if off, err := Update(v2, &Change{Delete: []string{"us"}}, 1, w.region); err != nil || off.ReplicaNamed("us").JoinBytesPerSecond != 0 {
 		t.Errorf("%+v, %v", off, err)
 	}
+	fenced := v2.Clone()
+	closeReplica(fenced.ReplicaNamed("us"), false, v2.Version)
+	if err := fenced.Validate(); err != nil || fenced.ReplicaNamed("us").JoinBytesPerSecond != 0 {
+		t.Errorf("%+v, %v", fenced, err)
+	}
 	if _, err := Update(v1, &Change{Create: []string{"us"}, JoinBytesPerSecond: -1}, 1, w.region); globaltable.KindOf(err) != globaltable.Invalid {
 		t.Errorf("a bound below zero: %v", err)
 	}

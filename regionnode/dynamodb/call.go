@@ -101,7 +101,7 @@ func (c *call) add(table *globaltable.Table, key item.Key, w plan.Write) error {
 	return nil
 }
 
-// commit does the writes from and up to, without to, in one commit. They are durable here then; see acknowledged.
+// commit does the writes from and up to, without to, in one commit. They are durable here then; before the answer comes acknowledged.
 func (c *call) commit(from, to int) error {
 	c.from = from
 	c.write.Keys = c.keys[from:to]

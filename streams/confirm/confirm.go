@@ -47,7 +47,8 @@ type Need struct {
 	Count int
 }
 
-// Tracker knows what peers have confirmed, and who waits for it. Its methods may be called from several goroutines.
+// Tracker knows what peers have confirmed of one incarnation of this region's log, and who waits for it. A new incarnation needs a new Tracker: its sequences begin
+// anew. Its methods may be called from several goroutines.
 type Tracker struct {
 	cfg  Config
 	pool sync.Pool // of *waiter
