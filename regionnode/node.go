@@ -67,6 +67,7 @@ type Node struct {
 	server  *repair.Server
 	joiner  *repair.Joiner
 	verify  *repair.Verifier
+	compare *repair.Background
 	inboxes map[hlc.Origin]*inbox.Runner
 	fatal   chan error
 
@@ -137,6 +138,9 @@ func (n *Node) openShard() error {
 	}
 	n.server = repair.NewServer(n.catalog, n.shard, n.ownMarks)
 	n.verify = repair.NewVerifier(n.server, n, controlplane.ForRepair(n.shard), 0)
+	if n.compare, err = n.newBackground(); err != nil {
+		return err
+	}
 	if n.joiner, err = n.newJoiner(); err != nil {
 		return err
 	}
@@ -224,6 +228,9 @@ func (n *Node) run(ctx context.Context, ready func(Endpoints)) (err error) {
 	}
 	group.Go(func() error { return n.plane.Run(ctx) })
 	group.Go(func() error { return n.joiner.Run(ctx) })
+	if !n.cfg.Limits.NoCompare {
+		group.Go(func() error { return n.compare.Run(ctx) })
+	}
 	group.Go(func() error { return n.watchDisk(ctx) })
 	group.Go(func() error { return n.waitForClock(ctx) })
 	group.Go(func() error { return api.Serve(ctx, listeners[0]) })
@@ -288,8 +295,10 @@ func (n *Node) openBus(ctx context.Context) (bus.Home, string, error) {
 func (n *Node) openOutbox(ctx context.Context, home bus.Home) error {
 	runner := outbox.NewRunner(outbox.RunnerConfig{Self: n.cfg.Region.Origin, Shard: theShard, Incarnation: n.shard.Incarnation(), Home: home, Log: n.streams,
 		Floor: n.matrix.Purge, Name: n.regionName, StreamBytes: n.cfg.Limits.StreamBytes,
+		Excess: func(lane globaltable.LaneID) uint64 { return n.shard.LogExcess(lane, n.cfg.Limits.LogBytes) },
 		Events: outbox.Events{
-			Reset: func(globaltable.LaneID) { n.metrics.StreamReset() },
+			Lagging: n.lagging,
+			Reset:   func(globaltable.LaneID) { n.metrics.StreamReset() },
 			Failed: func(lane globaltable.LaneID, err error) {
 				n.metrics.BusFailed()
 				n.log.Warn().Stringer("lane", lane).Err(err).Msg("the region's NATS did not take a lane; trying again")
@@ -397,7 +406,11 @@ func (n *Node) newInbox(p PeerConfig, positions []commit.PositionAt) *inbox.Runn
 	}
 	return inbox.NewRunner(inbox.RunnerConfig{
 		Origin: origin, Shard: theShard, Store: applier{n.shard, n.catalog}, Interval: n.cfg.Limits.Heartbeat,
-		Incarnation: n.knownIncarnation(origin), Positions: at, Prompt: func(lane globaltable.LaneID) bool { return n.catalog.View().Prompt(lane) },
+		Incarnation: n.knownIncarnation(origin), Positions: at, Hold: n.holdOf(origin),
+		Prompt: func(lane globaltable.LaneID) bool { return n.catalog.View().Prompt(lane) },
+		StartLanes: func(ctx context.Context, inc globaltable.Incarnation, heads []inbox.Head) (uint64, error) {
+			return n.startLanes(ctx, name, origin, inc, heads)
+		},
 		Mark: func(o hlc.Origin, t hlc.Timestamp) {
 			n.matrix.Mark(n.cfg.Region.Origin, o, t)
 			n.advanceFrontiers()

@@ -115,8 +115,12 @@ func (s *Session) Heartbeat(ctx context.Context, own []inbox.LanePosition) (inbo
 	return h, nil
 }
 
+// appliedOf is what may be told of positions.
 func appliedOf(own []inbox.LanePosition) (out []Applied) {
 	for _, l := range own {
+		if l.Held {
+			continue // not all below it is here
+		}
 		out = append(out, Applied{Lane: l.Lane, Incarnation: l.Position.Incarnation, Seq: l.Position.Seq, Chain: l.Position.Chain})
 	}
 	return out
