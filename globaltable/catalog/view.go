@@ -179,6 +179,8 @@ type Join struct {
 	Table   globaltable.TableID
 	Since   globaltable.Version // the document's version that demands it
 	Sources []globaltable.Descriptor
+
+	BytesPerSecond int64 // that it may take from them together, about; 0: no bound but the node's
 }
 
 // Joins returns the joins of replicas here that are not refused, in the order of tables' ids.
@@ -189,7 +191,7 @@ func (v *View) Joins() []Join {
 		if !ok || e.refused {
 			return true
 		}
-		j := Join{Table: e.table.ID, Since: since}
+		j := Join{Table: e.table.ID, Since: since, BytesPerSecond: e.table.Replica(v.self.Origin).JoinBytesPerSecond}
 		for _, o := range Sources(e.table, v.self.Origin) {
 			d, known := v.RegionOf(o)
 			if !known { // it waits for a descriptor of the region
