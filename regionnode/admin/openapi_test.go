@@ -124,6 +124,19 @@ func (d *document) check(s *schema, v any, at string) (faults []string) {
 	return faults
 }
 
+// checkAnswer checks a body against the schema of a documented answer, if it has one.
+func (d *document) checkAnswer(content json.RawMessage, body string) []string {
+	var of struct{ Schema *schema }
+	if len(content) == 0 || json.Unmarshal(content, &of) != nil || of.Schema == nil {
+		return nil
+	}
+	var v any
+	if err := json.Unmarshal([]byte(body), &v); err != nil {
+		return []string{err.Error()}
+	}
+	return d.check(of.Schema, v, "answer")
+}
+
 func (d *document) typed(s *schema, v any) bool {
 	var names []string
 	switch t := s.Type.(type) {
@@ -200,27 +213,25 @@ func TestDocumentNamesAllStatesAndPaths(t *testing.T) {
 	if got := d.Components.Schemas["Pair"].Properties["state"].Enum; !slices.Equal(got, states) {
 		t.Errorf("states %v, want %v", got, states)
 	}
+	bodies := map[string]string{"patch": `{"acknowledge":"peers:1"}`, "post": `{"regions":["eu-central-1"]}`}
 	for path, methods := range d.Paths {
-		method := http.MethodGet
-		op, ok := methods["get"]
-		if path == "/v1/repair" {
-			method = http.MethodPost
-			op, ok = methods["post"]
-		}
-		if !ok || len(methods) != 1 {
-			t.Errorf("%s: %v", path, methods)
-		}
-		r := get(t, config(), method, path)
-		content := op.Responses["200"].Content
-		if kind, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";"); r.StatusCode != http.StatusOK || kind != "" && content[kind] == nil {
-			t.Errorf("GET %s: %d %s; the document has %v", path, r.StatusCode, kind, content)
+		for method, op := range methods {
+			at := strings.NewReplacer("{name}", "orders", "{region}", "eu-central-1").Replace(path)
+			r := ask(t, config(), strings.ToUpper(method), at, bodies[method])
+			content := op.Responses["200"].Content
+			if kind, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";"); r.StatusCode != http.StatusOK || kind != "" && content[kind] == nil {
+				t.Errorf("%s %s: %d %s; the document has %v", method, at, r.StatusCode, kind, content)
+			}
+			if faults := d.checkAnswer(content["application/json"], body(t, r)); len(faults) > 0 {
+				t.Errorf("%s %s: %v", method, at, faults)
+			}
 		}
 	}
 	compared := []string{repair.Converged, repair.InFlight, repair.Diverged, repair.NotCompared}
 	if got := d.Components.Schemas["Comparison"].Enum; !slices.Equal(got, compared) {
 		t.Errorf("states %v, want %v", got, compared)
 	}
-	if len(d.Paths) != 8 {
+	if len(d.Paths) != 12 {
 		t.Errorf("%d paths are documented", len(d.Paths))
 	}
 }

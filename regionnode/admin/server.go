@@ -9,8 +9,6 @@ import (
 	"net/http"
 	"strings"
 	"time"
-
-	"github.com/concordat-db/concordat/globaltable"
 )
 
 //go:embed openapi.json
@@ -25,6 +23,7 @@ type Config struct {
 	// Verify compares the table named, or all, with the other regions; Repair exchanges what has diverged first.
 	Verify  func(ctx context.Context, table string) (Verification, error)
 	Repair  func(ctx context.Context, table string) (Verification, error)
+	Tables  Tables
 	Ready   func() error // nil: serves reads and writes
 	Metrics http.Handler
 }
@@ -43,6 +42,7 @@ func New(cfg Config) *Server {
 	s.mux.HandleFunc("GET /v1/status", s.status)
 	s.mux.HandleFunc("GET /v1/verify", compare(cfg.Verify))
 	s.mux.HandleFunc("POST /v1/repair", compare(cfg.Repair))
+	s.handleTables()
 	s.mux.HandleFunc("GET /v1/openapi.json", static("application/json", openAPI))
 	s.mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, http.StatusOK, map[string]string{"status": "ok"})
@@ -63,13 +63,17 @@ func New(cfg Config) *Server {
 const elsewhere = "/"
 
 func (s *Server) nothing(w http.ResponseWriter, r *http.Request) {
-	for _, allowed := range [][]string{{http.MethodGet, http.MethodHead}, {http.MethodPost}} {
-		other := &http.Request{Method: allowed[0], URL: r.URL, Host: r.Host}
+	var allowed []string
+	for _, method := range []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPatch, http.MethodDelete} {
+		other := &http.Request{Method: method, URL: r.URL, Host: r.Host}
 		if _, pattern := s.mux.Handler(other); pattern != elsewhere {
-			w.Header().Set("Allow", strings.Join(allowed, ", "))
-			fail(w, http.StatusMethodNotAllowed, r.Method+" is not allowed at "+r.URL.Path+"; "+allowed[0]+" is")
-			return
+			allowed = append(allowed, method)
 		}
+	}
+	if len(allowed) > 0 {
+		w.Header().Set("Allow", strings.Join(allowed, ", "))
+		fail(w, http.StatusMethodNotAllowed, r.Method+" is not allowed at "+r.URL.Path+"; "+allowed[0]+" is")
+		return
 	}
 	fail(w, http.StatusNotFound, "there is nothing at "+r.Method+" "+r.URL.Path+"; see /v1/openapi.json")
 }
@@ -117,23 +121,7 @@ func (s *Server) status(w http.ResponseWriter, r *http.Request) {
 func compare(f func(ctx context.Context, table string) (Verification, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		v, err := f(r.Context(), r.URL.Query().Get("table"))
-		if err == nil {
-			answer(w, http.StatusOK, v)
-			return
-		}
-		status := http.StatusServiceUnavailable
-		switch globaltable.KindOf(err) {
-		case globaltable.NotFound:
-			status = http.StatusNotFound
-		case globaltable.InUse:
-			status = http.StatusConflict
-		}
-		message := err.Error()
-		var known *globaltable.Error
-		if errors.As(err, &known) && known.Message != "" {
-			message = known.Message
-		}
-		fail(w, status, message)
+		reply(w, v, err)
 	}
 }
 

@@ -26,7 +26,7 @@ func (p *Plane) Inspect(ctx context.Context, name string) (Inspection, error) {
 	if !ok {
 		return Inspection{}, catalog.NotFound("inspect table", name)
 	}
-	own := p.inspect(t)
+	own := p.Known(t)
 	if t.Owner == p.self.Origin || t.Settled() {
 		return own, nil
 	}
@@ -50,8 +50,8 @@ func (p *Plane) Inspect(ctx context.Context, name string) (Inspection, error) {
 	return own, nil
 }
 
-// inspect is Inspect with what this region knows.
-func (p *Plane) inspect(t *globaltable.Table) Inspection {
+// Known is Inspect with what this region knows itself.
+func (p *Plane) Known(t *globaltable.Table) Inspection {
 	out := Inspection{p.Describe(t), map[string]int{}}
 	for i := range t.Replicas {
 		if percent, ok := p.ReplicaProgress(t.ID, t.Replicas[i].Origin); ok {
@@ -72,6 +72,6 @@ func (p *Plane) answerInspect(r *inspectRequest, from globaltable.Descriptor) (*
 		return nil, err
 	}
 	t, _ := p.cfg.Catalog.View().Table(id) // asked found it
-	i := p.inspect(t)
+	i := p.Known(t)
 	return &answer{Table: string(globaltable.EncodeTable(i.Table)), Percent: i.Percent}, nil
 }

@@ -22,7 +22,7 @@ import (
 func (r *running) setAcknowledge(region, value string) {
 	r.t.Helper()
 	change := catalog.Change{Tag: map[string]string{globaltable.AcknowledgeTag: value}}
-	if _, err := r.Node(region).UpdateTable(r.t.Context(), tableName, change); err != nil {
+	if _, err := r.Node(region).ChangeTable(r.t.Context(), tableName, change); err != nil {
 		r.t.Fatal(err)
 	}
 	r.until("all regions know what writes wait for", func() bool {
@@ -104,7 +104,7 @@ func TestWritesWaitForPeers(t *testing.T) {
 			"Its outcome is unknown to the client: it may still reach the other regions"
 	}
 	expectFailure(t, w.putItem(us, "half"), http.StatusInternalServerError, "InternalServerError", unknown("1 of the 2"))
-	if _, err := w.Node(us).UpdateTable(t.Context(), tableName, catalog.Change{Tag: map[string]string{globaltable.AcknowledgeTag: "peers:1"}}); err != nil {
+	if _, err := w.Node(us).ChangeTable(t.Context(), tableName, catalog.Change{Tag: map[string]string{globaltable.AcknowledgeTag: "peers:1"}}); err != nil {
 		t.Fatal(err)
 	}
 	w.put(us, "other", "x")
@@ -125,7 +125,7 @@ func TestWritesWaitForPeers(t *testing.T) {
 	})
 
 	// Without the tag nobody waits.
-	if _, err := w.Node(ap).UpdateTable(t.Context(), tableName, catalog.Change{Untag: []string{globaltable.AcknowledgeTag}}); err != nil {
+	if _, err := w.Node(ap).ChangeTable(t.Context(), tableName, catalog.Change{Untag: []string{globaltable.AcknowledgeTag}}); err != nil {
 		t.Fatal(err)
 	}
 	w.until("us does not wait any more", func() bool { return w.status(w.ready.Regions[0]).Tables[0].Acknowledge == globaltable.AcknowledgeLocal })
@@ -159,7 +159,7 @@ func TestTooFewPeers(t *testing.T) {
 		t.Errorf("it was written: %q", got)
 	}
 	w.until("a replica can be made", func() bool { // the owner has to hear the others once
-		_, err := w.Node(us).UpdateTable(t.Context(), tableName, catalog.Change{Create: []string{eu}})
+		_, err := w.Node(us).ChangeTable(t.Context(), tableName, catalog.Change{Create: []string{eu}})
 		return err == nil
 	})
 	w.until("writes are taken", func() bool { return w.putItem(us, "a") == nil })
