@@ -125,6 +125,7 @@ func (doc *nodeDocument) config() (regionnode.Config, error) {
 			ShutdownPatience:      time.Duration(s.Limits.ShutdownPatience),
 			AcknowledgeTimeout:    time.Duration(s.Limits.AcknowledgeTimeout),
 			JoinBytesPerSecond:    int64(s.Limits.JoinBytesPerSecond),
+			CollectPerSecond:      s.Limits.CollectPerSecond,
 			CompareEvery:          time.Duration(s.Limits.CompareEvery.duration),
 			NoCompare:             s.Limits.CompareEvery.never,
 			CompareBytesPerSecond: int64(s.Limits.CompareBytesPerSecond),
@@ -143,10 +144,10 @@ func (doc *nodeDocument) config() (regionnode.Config, error) {
 	if err != nil {
 		b.f.all = append(b.f.all, err)
 	} else {
-		for i, d := range descriptors {
+		for i, peer := range descriptors {
 			p := s.Peers[i]
 			cfg.Peers = append(cfg.Peers, regionnode.PeerConfig{
-				Descriptor: d, URLs: p.URLs, TLS: b.tls(fmt.Sprintf("spec.peers[%d].tls", i), p.TLS),
+				Descriptor: peer.Descriptor, Token: peer.token, URLs: p.URLs, TLS: b.tls(fmt.Sprintf("spec.peers[%d].tls", i), p.TLS),
 			})
 		}
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/jedib0t/go-pretty/v6/text"
 	ucli "github.com/urfave/cli/v2"
 
+	"github.com/concordat-db/concordat/globaltable"
 	"github.com/concordat-db/concordat/regionnode/admin"
 )
 
@@ -127,6 +128,9 @@ func writeStatus(w io.Writer, st admin.Status) error {
 	for _, why := range st.Refused {
 		fmt.Fprintf(w, "Writes are refused: %s\n", why)
 	}
+	if line := membersLine(st.Members); line != "" {
+		fmt.Fprintln(w, line)
+	}
 	for _, part := range []struct {
 		title string
 		none  string
@@ -134,6 +138,7 @@ func writeStatus(w io.Writer, st admin.Status) error {
 	}{
 		{"Replication", "no peers", pairsTable(st.Pairs)},
 		{"Tables", "no tables", tablesTable(st.Tables)},
+		{"Deleted items", "no tables", collectionTable(st.Tables)},
 		{"Comparison in the background", "nothing to compare", comparisonsTable(st.Tables)},
 		{"Change log of this region", "no lanes", lanesTable(st.Lanes)},
 	} {
@@ -147,6 +152,20 @@ func writeStatus(w io.Writer, st admin.Status) error {
 		}
 	}
 	return nil
+}
+
+// membersLine names the regions that are not active; empty when all are.
+func membersLine(members []admin.State) string {
+	var parts []string
+	for _, m := range members {
+		if m.State != string(globaltable.MemberActive) {
+			parts = append(parts, m.Region+" is "+m.State)
+		}
+	}
+	if len(parts) == 0 {
+		return ""
+	}
+	return "Members: " + strings.Join(parts, ", ")
 }
 
 func pairsTable(pairs []admin.Pair) table.Writer {
@@ -182,6 +201,19 @@ func tablesTable(tables []admin.Table) table.Writer {
 			replicas = append(replicas, line)
 		}
 		t.AppendRow(table.Row{b.Name, b.Status, b.Owner, b.Version, b.Items, humanBytes(b.Bytes), b.Digest, strings.Join(replicas, "\n")})
+	}
+	return t
+}
+
+func collectionTable(tables []admin.Table) table.Writer {
+	t := newTable("table", "not erased yet", "every region has all up to", "held back by")
+	alignRight(t, 2, 3)
+	for _, b := range tables {
+		c, upTo := b.Collection, "never"
+		if c.PurgeAgeMillis != nil {
+			upTo = fmt.Sprintf("%.0f ms ago", *c.PurgeAgeMillis)
+		}
+		t.AppendRow(table.Row{b.Name, c.Waiting, upTo, c.HeldBack})
 	}
 	return t
 }

@@ -69,6 +69,7 @@ func (b *EmbeddedBus) address() (host string, port int, err error) {
 // PeerConfig is another region.
 type PeerConfig struct {
 	Descriptor globaltable.Descriptor
+	Token      string      // Descriptor, signed. Without it this region cannot make the first document of the world, when members change
 	URLs       []string    // where its NATS is dialled; empty: the descriptor's
 	TLS        *tls.Config // nil: none
 }
@@ -86,6 +87,7 @@ type Limits struct {
 	ShutdownPatience   time.Duration // how long open requests may take at the end; default 10 s
 	AcknowledgeTimeout time.Duration // how long a write to a table that asks for it waits for peers; default 5 s
 	JoinBytesPerSecond int64         // of records that a new replica here takes from the others, about; default 0: no limit
+	CollectPerSecond   int           // records of deleted items that are erased, at most; default 5000
 
 	// CompareEvery is how often each table is compared with every other region that has it, in the background; default 24 h. NoCompare: never.
 	CompareEvery time.Duration
@@ -124,6 +126,9 @@ func (l Limits) withDefaults() Limits {
 	}
 	if l.ShutdownPatience == 0 {
 		l.ShutdownPatience = 10 * time.Second
+	}
+	if l.CollectPerSecond == 0 {
+		l.CollectPerSecond = 5000
 	}
 	if l.CompareEvery == 0 {
 		l.CompareEvery = 24 * time.Hour
@@ -183,7 +188,7 @@ func (c *Config) Validate() error {
 		{"writeBufferBytes", c.Limits.WriteBufferBytes},
 		{"streamBytes", c.Limits.StreamBytes}, {"logBytes", c.Limits.LogBytes}, {"maxOpenRequests", int64(c.Limits.MaxOpenRequests)},
 		{"freeBytes", int64(c.Limits.FreeBytes)}, {"shutdownPatience", int64(c.Limits.ShutdownPatience)},
-		{"acknowledgeTimeout", int64(c.Limits.AcknowledgeTimeout)}, {"joinBytesPerSecond", c.Limits.JoinBytesPerSecond}, {"compareEvery", int64(c.Limits.CompareEvery)},
+		{"acknowledgeTimeout", int64(c.Limits.AcknowledgeTimeout)}, {"joinBytesPerSecond", c.Limits.JoinBytesPerSecond}, {"collectPerSecond", int64(c.Limits.CollectPerSecond)}, {"compareEvery", int64(c.Limits.CompareEvery)},
 		{"compareBytesPerSecond", c.Limits.CompareBytesPerSecond}} {
 		if l.n < 0 {
 			fault("limits: %s is negative or too large", l.what)
@@ -208,6 +213,13 @@ func (c *Config) validatePeers() (faults []error) {
 		}
 		if origins[p.Descriptor.Origin] {
 			faults = append(faults, fmt.Errorf("peer %d: region number %d is there twice", i+1, p.Descriptor.Origin))
+		}
+		if p.Token != "" {
+			if d, err := globaltable.ParseDescriptor(p.Token); err != nil {
+				faults = append(faults, fmt.Errorf("peer %d: %w", i+1, err))
+			} else if err := p.Descriptor.Matches(&d); err != nil {
+				faults = append(faults, fmt.Errorf("peer %d: %w", i+1, err))
+			}
 		}
 		names[p.Descriptor.Name], origins[p.Descriptor.Origin] = true, true
 		if len(p.URLs) == 0 && len(p.Descriptor.NATS) == 0 {

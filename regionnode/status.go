@@ -34,7 +34,7 @@ func (n *Node) Status(ctx context.Context) (admin.Status, error) {
 	r := n.cfg.Region
 	st := admin.Status{
 		Region:  admin.Region{Name: r.Name, Jurisdiction: r.Jurisdiction, Origin: uint16(r.Origin), Incarnation: uint64(n.shard.Incarnation())},
-		Version: Version, Ready: true, Pairs: n.pairs(time.Now()), Tables: []admin.Table{}, Lanes: []admin.Lane{},
+		Members: n.states(), Version: Version, Ready: n.serves() == nil, Pairs: n.pairs(time.Now()), Tables: []admin.Table{}, Lanes: []admin.Lane{},
 	}
 	n.mu.Lock()
 	for _, message := range n.refused {
@@ -77,7 +77,7 @@ func (n *Node) tableStatus(ctx context.Context, i controlplane.Inspection) (admi
 	t := i.Table
 	row := admin.Table{Name: t.Name, ID: t.ID.String(), Owner: n.regionName(t.Owner), Version: t.Version.String(),
 		Status: string(t.StatusIn(n.cfg.Region.Origin)), Acknowledge: globaltable.FormatAcknowledge(t.AcknowledgePeers),
-		Comparisons: n.compare.State(t.ID)}
+		Comparisons: n.compare.State(t.ID), Collection: n.collectionStatus(t, time.Now())}
 	digests, err := n.shard.Digests(ctx, t.ID)
 	if err != nil {
 		return row, err
@@ -115,8 +115,8 @@ func (n *Node) pairs(now time.Time) []admin.Pair {
 			if mark := row.Marks[from.Origin]; mark > 0 {
 				p.WatermarkAgeMillis = ageMillis(now, mark)
 			}
-			if to.Origin == self.Origin {
-				describe(&p, n.inboxes[from.Origin].Status(), now)
+			if in := n.inboxes[from.Origin]; in != nil && to.Origin == self.Origin {
+				describe(&p, in.Status(), now)
 				n.describeCatchUp(&p, from.Origin)
 			}
 			out = append(out, p)

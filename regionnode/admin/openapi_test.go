@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/concordat-db/concordat/globaltable"
 	"github.com/concordat-db/concordat/regionnode/admin"
 	"github.com/concordat-db/concordat/streams/repair"
 )
@@ -19,6 +20,7 @@ func fullStatus() admin.Status {
 	lag, age, percent := 1.5, 250.0, 42
 	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	return admin.Status{
+		Members: []admin.State{{Region: "us-east-1", State: "active"}},
 		Region:  admin.Region{Name: "us-east-1", Jurisdiction: "US", Origin: 1, Incarnation: 1 << 60},
 		Version: "v1", Ready: true, Refused: []string{"disk almost full"},
 		Pairs: []admin.Pair{
@@ -29,7 +31,7 @@ func fullStatus() admin.Status {
 			Digest: "00", Acknowledge: "peers:1", Replicas: []admin.Replica{{Region: "us-east-1", Status: "CREATION_FAILED", Detail: "why", Percent: &percent}}, Comparisons: []repair.Compared{
 				{Region: "eu-central-1", Diverged: &at, Percent: 7, Bytes: 10, Share: 0.5, Paused: "why", Last: &repair.Pass{Began: at, Ended: at, State: repair.NotCompared,
 					Detail: "why", Keys: 1, Buckets: 1, InFlight: 1, Bytes: 5, Share: 0.25}},
-				{Region: "ap-south-1"}}}},
+				{Region: "ap-south-1"}}, Collection: admin.Collection{Waiting: 7, PurgeAgeMillis: &age, HeldBack: "why"}}},
 		Lanes: []admin.Lane{{ID: "0000000000000002", Regions: []string{"us-east-1"}, Head: 5, Entries: 1, Bytes: 10, Live: true,
 			Confirmed: map[string]uint64{"eu-central-1": 4}}},
 	}
@@ -41,6 +43,14 @@ func fullVerification(table string) admin.Verification {
 		Replicas: []repair.ReplicaReport{
 			{Region: "eu-central-1", State: repair.Diverged, Buckets: 1, Keys: 2, Hashes: []string{"00", "01"}, InFlight: 1, Repaired: 3},
 			{Region: "ap-south-1", State: repair.NotCompared, Detail: "why"}}}}}
+}
+
+// fullRegions has something in every field.
+func fullRegions() admin.Regions {
+	return admin.Regions{Region: "us-east-1", Owner: "us-east-1", Pending: []string{"eu-central-1, which cannot be reached"}, Regions: []admin.Member{
+		{Name: "ap-south-1", Jurisdiction: "IN", Origin: 3, State: "fencing", Incarnation: 5, NATS: []string{"nats://10.0.0.3:4222"}, PublicKey: "U", OnlyCopies: []string{"places"},
+			Replicas: []admin.MemberReplica{{Table: "orders", Status: "FENCING", Detail: "why"}}},
+		{Name: "us-east-1", Jurisdiction: "US", Origin: 1, State: "active", NATS: []string{}, Replicas: []admin.MemberReplica{}, OnlyCopies: []string{}}}}
 }
 
 // document is the OpenAPI document, as far as this test reads it.
@@ -171,7 +181,7 @@ func (d *document) typed(s *schema, v any) bool {
 func TestStatusIsAsTheDocumentSays(t *testing.T) {
 	d := openAPI(t)
 	status := d.Components.Schemas["Status"]
-	for name, st := range map[string]admin.Status{"full": fullStatus(), "empty": {Region: admin.Region{Origin: 1}, Pairs: []admin.Pair{}, Tables: []admin.Table{}, Lanes: []admin.Lane{}}} {
+	for name, st := range map[string]admin.Status{"full": fullStatus(), "empty": {Region: admin.Region{Origin: 1}, Members: []admin.State{}, Pairs: []admin.Pair{}, Tables: []admin.Table{}, Lanes: []admin.Lane{}}} {
 		b, err := json.Marshal(st)
 		if err != nil {
 			t.Fatal(err)
@@ -195,6 +205,17 @@ func TestStatusIsAsTheDocumentSays(t *testing.T) {
 	for _, fault := range d.check(d.Components.Schemas["Verification"], verification, "verification") {
 		t.Error(fault)
 	}
+	b, err = json.Marshal(fullRegions())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var regions any
+	if err := json.Unmarshal(b, &regions); err != nil {
+		t.Fatal(err)
+	}
+	for _, fault := range d.check(d.Components.Schemas["Regions"], regions, "regions") {
+		t.Error(fault)
+	}
 	// The checker can fail.
 	for _, bad := range []string{`{}`, `[]`, `{"region":{"origin":0}}`, `{"pairs":[{"state":"resting"}]}`, `{"lanes":[{"confirmed":{"a":"b"}}]}`, `{"more":1}`} {
 		var v any
@@ -213,11 +234,12 @@ func TestDocumentNamesAllStatesAndPaths(t *testing.T) {
 	if got := d.Components.Schemas["Pair"].Properties["state"].Enum; !slices.Equal(got, states) {
 		t.Errorf("states %v, want %v", got, states)
 	}
-	bodies := map[string]string{"patch": `{"acknowledge":"peers:1"}`, "post": `{"regions":["eu-central-1"]}`}
+	bodies := map[string]string{"PATCH /v1/tables/{name}": `{"acknowledge":"peers:1"}`, "POST /v1/tables/{name}/replicas": `{"regions":["eu-central-1"]}`}
 	for path, methods := range d.Paths {
 		for method, op := range methods {
+			method = strings.ToUpper(method)
 			at := strings.NewReplacer("{name}", "orders", "{region}", "eu-central-1").Replace(path)
-			r := ask(t, config(), strings.ToUpper(method), at, bodies[method])
+			r := ask(t, config(), method, at, bodies[method+" "+path])
 			content := op.Responses["200"].Content
 			if kind, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";"); r.StatusCode != http.StatusOK || kind != "" && content[kind] == nil {
 				t.Errorf("%s %s: %d %s; the document has %v", method, at, r.StatusCode, kind, content)
@@ -227,11 +249,16 @@ func TestDocumentNamesAllStatesAndPaths(t *testing.T) {
 			}
 		}
 	}
+	members := []string{string(globaltable.MemberActive), string(globaltable.MemberFencing), string(globaltable.MemberFenced), string(globaltable.MemberRemoving),
+		string(globaltable.MemberRemoved)}
+	if got := d.Components.Schemas["MemberState"].Enum; !slices.Equal(got, members) {
+		t.Errorf("states of members %v, want %v", got, members)
+	}
 	compared := []string{repair.Converged, repair.InFlight, repair.Diverged, repair.NotCompared}
 	if got := d.Components.Schemas["Comparison"].Enum; !slices.Equal(got, compared) {
 		t.Errorf("states %v, want %v", got, compared)
 	}
-	if len(d.Paths) != 12 {
+	if len(d.Paths) != 15 {
 		t.Errorf("%d paths are documented", len(d.Paths))
 	}
 }

@@ -21,8 +21,12 @@ var console []byte
 type Config struct {
 	Status func(ctx context.Context) (Status, error)
 	// Verify compares the table named, or all, with the other regions; Repair exchanges what has diverged first.
-	Verify  func(ctx context.Context, table string) (Verification, error)
-	Repair  func(ctx context.Context, table string) (Verification, error)
+	Verify func(ctx context.Context, table string) (Verification, error)
+	Repair func(ctx context.Context, table string) (Verification, error)
+	// Regions returns the members; Fence and Remove change them, and return before all of it is done.
+	Regions func(ctx context.Context) (Regions, error)
+	Fence   func(ctx context.Context, region string) error
+	Remove  func(ctx context.Context, region string, force bool) error
 	Tables  Tables
 	Ready   func() error // nil: serves reads and writes
 	Metrics http.Handler
@@ -42,6 +46,9 @@ func New(cfg Config) *Server {
 	s.mux.HandleFunc("GET /v1/status", s.status)
 	s.mux.HandleFunc("GET /v1/verify", compare(cfg.Verify))
 	s.mux.HandleFunc("POST /v1/repair", compare(cfg.Repair))
+	s.mux.HandleFunc("GET /v1/regions", s.regions)
+	s.mux.HandleFunc("POST /v1/regions/{name}/fence", s.fence)
+	s.mux.HandleFunc("POST /v1/regions/{name}/remove", s.remove)
 	s.handleTables()
 	s.mux.HandleFunc("GET /v1/openapi.json", static("application/json", openAPI))
 	s.mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {

@@ -10,12 +10,19 @@ import (
 // Status is what a node knows of itself and its peers. It is the body of GET /v1/status.
 type Status struct {
 	Region  Region   `json:"region"`
+	Members []State  `json:"members"` // the regions that are or were members, sorted by name
 	Version string   `json:"version"`
 	Ready   bool     `json:"ready"`             // serves reads and writes
 	Refused []string `json:"refused,omitempty"` // why client writes are refused now, if they are
 	Pairs   []Pair   `json:"pairs"`             // replication, for each ordered pair of regions
 	Tables  []Table  `json:"tables"`
 	Lanes   []Lane   `json:"lanes"` // this region's own change log
+}
+
+// State is what a region is to the others: active, fencing, fenced, removing or removed.
+type State struct {
+	Region string `json:"region"`
+	State  string `json:"state"`
 }
 
 // Region is this region.
@@ -65,6 +72,15 @@ type Table struct {
 	Replicas    []Replica `json:"replicas"`
 	// Comparisons are those in the background, with each other region that has an active replica.
 	Comparisons []repair.Compared `json:"comparisons,omitempty"`
+	Collection  Collection        `json:"collection"`
+}
+
+// Collection says how far this region is with erasing what is left of deleted items and removed attributes. Of each something is kept until every replica is known to have the deletion.
+type Collection struct {
+	Waiting uint64 `json:"waiting"` // records with something to erase, now or later
+	// PurgeAgeMillis is the age of the moment up to which every replica is known to have everything; null if never.
+	PurgeAgeMillis *float64 `json:"purgeAgeMillis"`
+	HeldBack       string   `json:"heldBack,omitempty"` // by what, if by anything: a region that is behind, or a replica on its way
 }
 
 // Replica is a region of a table.

@@ -117,29 +117,9 @@ func invalid(message string) error {
 
 // reply answers with body, or with what went wrong.
 func reply(w http.ResponseWriter, body any, err error) {
-	if err == nil {
-		answer(w, http.StatusOK, body)
+	if err != nil {
+		failWith(w, err)
 		return
 	}
-	status := http.StatusInternalServerError
-	switch globaltable.KindOf(err) {
-	case globaltable.Invalid:
-		status = http.StatusBadRequest
-	case globaltable.NotFound:
-		status = http.StatusNotFound
-	case globaltable.Exists, globaltable.InUse:
-		status = http.StatusConflict
-	case globaltable.Denied, globaltable.Fenced:
-		status = http.StatusForbidden
-	case globaltable.LimitExceeded:
-		status = http.StatusTooManyRequests
-	case globaltable.Unavailable:
-		status = http.StatusServiceUnavailable
-	}
-	message := err.Error()
-	var known *globaltable.Error
-	if errors.As(err, &known) && known.Message != "" {
-		message = known.Message
-	}
-	fail(w, status, message)
+	answer(w, http.StatusOK, body)
 }
