@@ -85,6 +85,7 @@ type Limits struct {
 	LogBytes           int64         // of each lane's change log: beyond it a peer that has not confirmed it is left behind; default 4 GiB
 	MaxOpenRequests    int           // DynamoDB requests in work at once; default 1024
 	ShutdownPatience   time.Duration // how long open requests may take at the end; default 10 s
+	AcknowledgeTimeout time.Duration // how long a write to a table that asks for it waits for peers; default 5 s
 	JoinBytesPerSecond int64         // of records that a new replica here takes from the others, about; default 0: no limit
 	CollectPerSecond   int           // records of deleted items that are erased, at most; default 5000
 
@@ -119,6 +120,9 @@ func (l Limits) withDefaults() Limits {
 	}
 	if l.MaxOpenRequests == 0 {
 		l.MaxOpenRequests = 1024
+	}
+	if l.AcknowledgeTimeout == 0 {
+		l.AcknowledgeTimeout = 5 * time.Second
 	}
 	if l.ShutdownPatience == 0 {
 		l.ShutdownPatience = 10 * time.Second
@@ -184,7 +188,7 @@ func (c *Config) Validate() error {
 		{"writeBufferBytes", c.Limits.WriteBufferBytes},
 		{"streamBytes", c.Limits.StreamBytes}, {"logBytes", c.Limits.LogBytes}, {"maxOpenRequests", int64(c.Limits.MaxOpenRequests)},
 		{"freeBytes", int64(c.Limits.FreeBytes)}, {"shutdownPatience", int64(c.Limits.ShutdownPatience)},
-		{"joinBytesPerSecond", c.Limits.JoinBytesPerSecond}, {"collectPerSecond", int64(c.Limits.CollectPerSecond)}, {"compareEvery", int64(c.Limits.CompareEvery)},
+		{"acknowledgeTimeout", int64(c.Limits.AcknowledgeTimeout)}, {"joinBytesPerSecond", c.Limits.JoinBytesPerSecond}, {"collectPerSecond", int64(c.Limits.CollectPerSecond)}, {"compareEvery", int64(c.Limits.CompareEvery)},
 		{"compareBytesPerSecond", c.Limits.CompareBytesPerSecond}} {
 		if l.n < 0 {
 			fault("limits: %s is negative or too large", l.what)
