@@ -14,28 +14,36 @@ import (
 	"github.com/concordat-db/concordat/conflict/hlc"
 	"github.com/concordat-db/concordat/globaltable"
 	"github.com/concordat-db/concordat/globaltable/item"
+	"github.com/concordat-db/concordat/globaltable/locality"
 	"github.com/concordat-db/concordat/regionnode/commit"
 	"github.com/concordat-db/concordat/regionnode/store"
 	"github.com/concordat-db/concordat/streams/change"
 	"github.com/concordat-db/concordat/streams/inbox"
 )
 
-// lanes is all lanes that the tables' placements make, sorted by id.
+// lanes is all lanes that were ever written, sorted by id.
 func (w *world) lanes() []globaltable.Lane {
-	var out []globaltable.Lane
-	for _, t := range w.plan.tables {
-		for _, p := range []globaltable.Placement{t.placement, t.narrowed} {
-			if p != nil {
-				out = append(out, globaltable.Lane{ID: p.Lane(), Placement: p})
-			}
-		}
+	out := make([]globaltable.Lane, 0, len(w.placements))
+	for id, p := range w.placements {
+		out = append(out, globaltable.Lane{ID: id, Placement: p})
 	}
 	slices.SortFunc(out, globaltable.CompareLanes)
-	return slices.CompactFunc(out, func(a, b globaltable.Lane) bool { return a.ID == b.ID })
+	return out
 }
 
-func (r *region) follows(id globaltable.LaneID) bool {
-	return slices.ContainsFunc(r.lanes(), func(l globaltable.Lane) bool { return l.ID == id && l.Placement.Has(r.origin) })
+func (r *region) follows(id globaltable.LaneID) bool { return r.placements[id].Has(r.origin) }
+
+// present is the lanes of the tables that this region has or is to have, sorted by id.
+func (r *region) present() []globaltable.Lane {
+	var out []globaltable.Lane
+	r.catalog.View().Tables(func(t *globaltable.Table) bool {
+		if p := locality.Place(t); p.Has(r.origin) {
+			out = append(out, globaltable.Lane{ID: p.Lane(), Placement: p})
+		}
+		return true
+	})
+	slices.SortFunc(out, globaltable.CompareLanes)
+	return slices.CompactFunc(out, func(a, b globaltable.Lane) bool { return a.ID == b.ID })
 }
 
 // laneIDs is the lanes of which this region has a stream, sorted.
@@ -58,10 +66,7 @@ func (r *region) anyStream() (globaltable.LaneID, bool) {
 
 // advanceFrontiers moves the purge frontiers, and checks that nothing which a member has not applied is at or below one.
 func (r *region) advanceFrontiers() {
-	for _, l := range r.lanes() {
-		if !l.Placement.Has(r.origin) {
-			continue
-		}
+	for _, l := range r.present() {
 		p := r.matrix.Advance(l.Placement, r.clock.Last())
 		if p <= r.purged[l.ID] {
 			continue
@@ -102,18 +107,13 @@ func (w *world) unrest() string {
 				return why
 			}
 		}
-		for _, t := range w.plan.tables {
-			if t.narrowed != nil && !t.narrowed.Has(r.origin) && t.placement.Has(r.origin) && !r.catalog.dropped[t.id] {
-				return fmt.Sprintf("region %d still has table %s", r.origin, t.id)
-			}
-		}
-		for _, l := range w.lanes() {
-			if l.Placement.Has(r.origin) && r.matrix.Purge(l.ID) < w.newest(l.ID) {
+		for _, l := range r.present() {
+			if r.matrix.Purge(l.ID) < w.newest(l.ID) {
 				return fmt.Sprintf("region %d has purge frontier %s of lane %s, whose newest write is %s", r.origin, r.matrix.Purge(l.ID), l.ID, w.newest(l.ID))
 			}
 		}
 	}
-	return ""
+	return w.unsettled()
 }
 
 func (s *session) unrest() string {
@@ -204,28 +204,28 @@ func (w *world) judge() []check.Violation {
 			}
 		}
 	}
-	members := func(id uint64) (out []uint16) {
-		t := w.table(globaltable.TableID(id))
-		p := t.placement
-		if t.narrowed != nil {
-			p = t.narrowed
-		}
-		for _, o := range p {
-			out = append(out, uint16(o))
-		}
-		return out
-	}
+	members := func(id uint64) []uint16 { return w.members(globaltable.TableID(id)) }
 	rng := rand.New(rand.NewPCG(w.rng.Uint64(), 1))
 	return slices.Concat(w.evidence.found, w.laws(),
 		check.NoLostWrite(history, replicas, members),
 		check.Convergence(replicas, members),
-		check.Reference(history, replicas, members, rng),
+		check.Reference(history, withoutCatalog(replicas), members, rng),
 		check.Clock(w.evidence.readings, maxOffset),
 		check.Quarantine(w.evidence.arrivals, maxOffset),
 		check.Gaps(w.evidence.holes, w.evidence.applied, heads),
 		check.Marks(w.evidence.marks, w.ledger, func(o uint16, lane uint64) bool {
 			return w.region(hlc.Origin(o)).follows(globaltable.LaneID(lane))
 		}))
+}
+
+// withoutCatalog is the replicas without the system table, whose documents no client wrote.
+func withoutCatalog(replicas []check.Replica) []check.Replica {
+	out := slices.Clone(replicas)
+	for i := range out {
+		out[i].Records = maps.Clone(out[i].Records)
+		maps.DeleteFunc(out[i].Records, func(k check.Key, _ check.Record) bool { return k.Table == uint64(globaltable.SystemTable) })
+	}
+	return out
 }
 
 // inspect checks what a start finds.
@@ -235,13 +235,19 @@ func (r *region) inspect(heads []commit.LaneHead) {
 
 // snapshot reads the region's engine, in the checkers' terms.
 func (r *region) snapshot(heads []commit.LaneHead) check.Snapshot {
-	s := check.Snapshot{Replica: r.replica(), Trimmed: map[uint64]uint64{}, Positions: map[check.Lane]uint64{}, Holds: func(id uint64) (out []uint16) {
-		for _, o := range r.catalog.placement(globaltable.TableID(id)) {
-			out = append(out, uint16(o))
-		}
-		return out
-	}}
+	s := check.Snapshot{Replica: withoutCatalog([]check.Replica{r.replica()})[0], Trimmed: map[uint64]uint64{}, Positions: map[check.Lane]uint64{},
+		Holds: func(id uint64) []uint16 {
+			if r.holds(globaltable.TableID(id)) {
+				return []uint16{uint16(r.origin)}
+			}
+			return nil
+		},
+		Joined: func(id uint64) bool { return r.joined[globaltable.TableID(id)] },
+	}
 	for _, h := range heads {
+		if h.ID == globaltable.CatalogLane {
+			continue
+		}
 		s.Trimmed[uint64(h.ID)] = h.Trimmed
 		lower, upper := store.LogRange(h.ID, 0, 0)
 		eachKV(r.disk, lower, upper, func(_, value []byte) {

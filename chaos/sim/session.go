@@ -49,15 +49,13 @@ type fetched struct {
 
 func newSession(r, from *region) *session {
 	positions := map[globaltable.LaneID]globaltable.Position{}
-	var incarnation globaltable.Incarnation
 	for _, p := range r.shard.Positions() {
 		if p.Origin == from.origin {
 			positions[p.Lane] = p.Position
-			incarnation = max(incarnation, p.Incarnation)
 		}
 	}
 	limits := inbox.Limits{BatchBytes: r.plan.batchBytes, QueueBytes: r.plan.queueBytes}
-	return &session{region: r, from: from, core: inbox.NewCore(from.origin, 0, limits, incarnation, positions), backoff: heartbeatEvery,
+	return &session{region: r, from: from, core: inbox.NewCore(from.origin, 0, limits, r.known(from.origin), positions), backoff: heartbeatEvery,
 		ahead: map[globaltable.LaneID]bool{}}
 }
 
@@ -102,7 +100,7 @@ func (s *session) sessionConfig() *peer.SessionConfig {
 		Matrix: s.matrix, Observe: s.clock.Observe, Known: s.known, Physical: s.physical,
 		Offset:    func(hlc.Origin, time.Duration, time.Duration) {},
 		Regressed: s.regressed,
-		Catalog:   s.catalog.fetch,
+		Catalog:   func(context.Context, peer.Client) error { panic("the catalog is fetched by fetchCatalog") },
 	}
 }
 
@@ -160,8 +158,7 @@ func (s *session) act(e inbox.Effect) {
 	case inbox.Acknowledge:
 		s.acknowledge(e)
 	case inbox.FetchCatalog:
-		s.cover("the catalog was fetched")
-		s.ask(func() error { return s.conn.FetchCatalog(context.Background()) }, s.failing(func() {}))
+		s.fetchCatalog()
 	case inbox.Stopped:
 		s.note("%d stops %d/%s: %s", s.origin, s.from.origin, e.Lane, e.Reason)
 		s.stopped(e)
@@ -207,6 +204,18 @@ func (s *session) failing(then func()) func(error) {
 		}
 		then()
 	}
+}
+
+// fetchCatalog brings this region's catalog up to the origin's; a failure ends the session.
+func (s *session) fetchCatalog() {
+	s.cover("the catalog was fetched")
+	var err error
+	number, plane := s.number, s.plane
+	s.spawn("fetch "+nameOf(s.from.origin), func(ctx context.Context) { err = plane.Fetch(ctx, nameOf(s.from.origin)) }, func() {
+		if s.number == number {
+			s.failing(func() {})(err)
+		}
+	})
 }
 
 func (s *session) heartbeat() {

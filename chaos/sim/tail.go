@@ -32,9 +32,6 @@ func (r *region) startTails(heads []commit.LaneHead) {
 	var tick func()
 	tick = func() {
 		r.actTail(r.outbox.Tick())
-		if len(r.pending) == 0 {
-			r.dropLeft(r.outbox.Status())
-		}
 		r.after(outboxTick, tick)
 	}
 	r.after(outboxTick, tick)

@@ -82,6 +82,11 @@ func (m *Manual) Revoke(origin hlc.Origin, inc globaltable.Incarnation, done fun
 	m.control(false, revoke(origin, inc), done)
 }
 
+// SetJoin queues what Shard.SetJoin does.
+func (m *Manual) SetJoin(table globaltable.TableID, source hlc.Origin, state []byte, done func(error)) {
+	m.control(false, setJoin(table, source, state), done)
+}
+
 // DropTable queues what Shard.DropTable does.
 func (m *Manual) DropTable(table globaltable.TableID, done func(error)) {
 	m.control(true, dropTable(table), done)

@@ -1,0 +1,16 @@
+package check
+
+// Bootstrap checks I9 when a new replica begins to serve: whatever was logged of the table in a lane that its region does not follow can have come by the exchange only, and
+// must be there, or have been beaten by what is.
+func Bootstrap(replica Replica, table uint64, ledger *Ledger, follows func(lane uint64) bool) []Violation {
+	var out []Violation
+	for _, l := range ledger.writes {
+		if l.Key.Table != table || follows(l.Lane) {
+			continue
+		}
+		if lost := lostPart(replica.Records[l.Key], l.Write); lost != "" {
+			out = append(out, violation("I9", replica.Region, "a new replica serves without %s of %s at %s, which region %d had logged before", lost, l.Key, l.Stamp, l.Stamp.Origin))
+		}
+	}
+	return out
+}
