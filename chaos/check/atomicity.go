@@ -8,8 +8,9 @@ import (
 // Logged is one write in the log of its origin.
 type Logged struct {
 	Write
-	Lane uint64
-	Seq  uint64
+	Lane    uint64
+	Seq     uint64
+	Catalog uint64 // version of the table's document under which it was made
 }
 
 // Snapshot is all that one region's store has after a start, or at the end.

@@ -1,11 +1,11 @@
 package check
 
-// Bootstrap checks I9 when a new replica begins to serve: whatever was logged of the table in a lane that its region does not follow can have come by the exchange only, and
-// must be there, or have been beaten by what is.
-func Bootstrap(replica Replica, table uint64, ledger *Ledger, follows func(lane uint64) bool) []Violation {
+// Bootstrap checks I9 when a new replica begins to serve, under a version of the table's document: whatever was logged of the table until then in a lane that the region does not
+// follow can have come by the exchange only, and must be there, or have been beaten by what is.
+func Bootstrap(replica Replica, table, version uint64, ledger *Ledger, follows func(lane uint64) bool) []Violation {
 	var out []Violation
 	for _, l := range ledger.writes {
-		if l.Key.Table != table || follows(l.Lane) {
+		if l.Key.Table != table || l.Catalog > version || follows(l.Lane) {
 			continue
 		}
 		if lost := lostPart(replica.Records[l.Key], l.Write); lost != "" {

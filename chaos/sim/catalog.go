@@ -113,7 +113,7 @@ func (r *region) noticeTable(t *globaltable.Table) {
 	case now.Status == globaltable.Active && old.Status == globaltable.Creating:
 		r.cover("a new replica serves")
 		follows := func(lane uint64) bool { return r.follows(globaltable.LaneID(lane)) }
-		r.evidence.found = append(r.evidence.found, check.Bootstrap(r.replica(), uint64(t.ID), r.ledger, follows)...)
+		r.evidence.found = append(r.evidence.found, check.Bootstrap(r.replica(), uint64(t.ID), uint64(t.Version), r.ledger, follows)...)
 	}
 }
 
@@ -129,6 +129,7 @@ func (w *world) found() {
 		}
 	}
 	for _, r := range w.regions {
+		r.noticeCatalog()
 		r.offset = w.plan.skew[r.origin]
 	}
 	clear(w.coverage)
@@ -184,7 +185,13 @@ func (w *world) reshape() {
 		return
 	}
 	target := identities()[w.anyRegion().origin].descriptor
-	deletes := w.rng.IntN(6) == 0
+	for try := 0; try < 3 && doc.Replica(target.Origin) != nil; try++ { // regions without a replica are rare at first
+		target = identities()[w.anyRegion().origin].descriptor
+	}
+	deletes := w.rng.IntN(12) == 0
+	if doc.Replica(target.Origin) != nil && w.rng.IntN(2) == 0 {
+		return // or most runs would end with one replica
+	}
 	var change catalog.Change
 	if doc.Replica(target.Origin) == nil {
 		change.Create = []string{target.Name}

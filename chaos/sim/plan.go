@@ -110,10 +110,11 @@ func newPlan(rng *rand.Rand) *plan {
 
 func newTables(rng *rand.Rand, regions int) []table {
 	var out []table
+	all := rng.IntN(2) == 0
 	for i := range 1 + rng.IntN(4) {
 		var members []hlc.Origin
 		for o := 1; o <= regions; o++ {
-			if i == 0 || rng.IntN(3) > 0 {
+			if i == 0 && all || rng.IntN(3) > 0 {
 				members = append(members, hlc.Origin(o))
 			}
 		}
