@@ -1,11 +1,9 @@
 package globaltable
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"io"
 
 	"github.com/concordat-db/concordat/conflict"
 	"github.com/concordat-db/concordat/conflict/hlc"
@@ -53,6 +51,7 @@ type replicaDocument struct {
 	SinceNumber uint64     `json:"sinceNumber"`
 	BornEpoch   uint32     `json:"bornEpoch,omitempty"`
 	BornNumber  uint64     `json:"bornNumber,omitempty"`
+	Leaving     bool       `json:"leaving,omitempty"`
 }
 
 // EncodeTable returns the document of t, JSON. Equal tables have equal documents. t must be valid.
@@ -72,7 +71,7 @@ func EncodeTable(t *Table) []byte {
 	}
 	for _, r := range t.Replicas {
 		d.Replicas = append(d.Replicas, replicaDocument{Region: r.Region, Origin: r.Origin, Status: r.Status, Description: r.StatusDescription,
-			SinceEpoch: r.Since.Epoch(), SinceNumber: r.Since.Number(), BornEpoch: r.Born.Epoch(), BornNumber: r.Born.Number()})
+			SinceEpoch: r.Since.Epoch(), SinceNumber: r.Since.Number(), BornEpoch: r.Born.Epoch(), BornNumber: r.Born.Number(), Leaving: r.Leaving})
 	}
 	b, err := json.Marshal(&d)
 	if err != nil {
@@ -89,7 +88,7 @@ func HashTable(t *Table) Hash { return sha256.Sum256(EncodeTable(t)) }
 // Corrupt, and the result is always valid.
 func DecodeTable(b []byte) (*Table, error) {
 	const op = "decode table document"
-	d, newer, err := parseDocument(b)
+	d, newer, err := parseStrictly[tableDocument](b, documentFormat)
 	if err != nil {
 		return nil, &Error{Op: op, Kind: Corrupt, Message: "the text is not a table document"}
 	}
@@ -106,30 +105,6 @@ func DecodeTable(b []byte) (*Table, error) {
 	return t, nil
 }
 
-// parseDocument tells a document of a newer release from a broken one: it reads the format first, leniently, then everything strictly.
-func parseDocument(b []byte) (d tableDocument, newer bool, err error) {
-	var format struct {
-		Format int `json:"format"`
-	}
-	if err := json.Unmarshal(b, &format); err != nil {
-		return d, false, err
-	}
-	if format.Format > documentFormat {
-		return d, true, nil
-	}
-	if format.Format < 1 {
-		return d, false, io.ErrUnexpectedEOF
-	}
-	var lenient tableDocument
-	if err := json.Unmarshal(b, &lenient); err != nil {
-		return d, false, err
-	}
-	dec := json.NewDecoder(bytes.NewReader(b))
-	dec.DisallowUnknownFields()
-	// What is well-formed leniently and not strictly has a field that is not known.
-	return lenient, dec.Decode(&d) != nil, nil
-}
-
 func (d *tableDocument) table() (*Table, error) {
 	id, err := ParseTableID(d.ID)
 	if err != nil {
@@ -140,19 +115,15 @@ func (d *tableDocument) table() (*Table, error) {
 		return nil, err
 	}
 	t := &Table{
-		ID: id, Name: d.Name, Owner: d.Owner, Version: MakeVersion(d.Epoch, d.Number), CreatedAt: d.CreatedAt,
+		ID: id, Name: d.Name, Owner: d.Owner, CreatedAt: d.CreatedAt,
 		Billing: d.Billing, Throughput: Throughput{Read: d.ReadCapacity, Write: d.WriteCapacity},
 		DeletionProtection: d.DeletionProtection, Class: d.Class, Mode: mode, Tags: d.Tags, Deleted: d.Deleted,
 	}
-	if t.Version.Epoch() != d.Epoch || t.Version.Number() != d.Number {
-		return nil, &Error{Op: "check version", Kind: Invalid, Message: "epoch or number is out of range"}
+	if t.Version, err = parseVersion(d.Epoch, d.Number); err != nil {
+		return nil, err
 	}
-	if d.Predecessor != "" {
-		b, err := hex.DecodeString(d.Predecessor)
-		if err != nil || len(b) != len(t.Predecessor) {
-			return nil, &Error{Op: "check predecessor", Kind: Invalid}
-		}
-		t.Predecessor = Hash(b)
+	if t.Predecessor, err = parsePredecessor(d.Predecessor); err != nil {
+		return nil, err
 	}
 	t.KeySchema.Partition = d.PartitionKey.attribute()
 	if d.SortKey != nil {
@@ -161,7 +132,7 @@ func (d *tableDocument) table() (*Table, error) {
 	}
 	for _, r := range d.Replicas {
 		t.Replicas = append(t.Replicas, Replica{Region: r.Region, Origin: r.Origin, Status: r.Status, StatusDescription: r.Description,
-			Since: MakeVersion(r.SinceEpoch, r.SinceNumber), Born: MakeVersion(r.BornEpoch, r.BornNumber)})
+			Since: MakeVersion(r.SinceEpoch, r.SinceNumber), Born: MakeVersion(r.BornEpoch, r.BornNumber), Leaving: r.Leaving})
 	}
 	return t, nil
 }

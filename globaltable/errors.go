@@ -21,11 +21,22 @@ const (
 	Unknown                     // the outcome is unknown: the write may have been done or not
 	Denied                      // not permitted here, or not to this caller
 	Corrupt                     // stored or received bytes that cannot be right
+	Fenced                      // the region is fenced or removed, or has a store that the others do not follow
+
+	lastKind = Fenced
 )
 
 func (k Kind) String() string {
 	return [...]string{"internal", "invalid", "not found", "exists", "in use", "condition failed", "limit exceeded",
-		"unavailable", "unknown outcome", "denied", "corrupt"}[k]
+		"unavailable", "unknown outcome", "denied", "corrupt", "fenced"}[k]
+}
+
+// KnownKind returns k, from the wire, or Internal if it is one that only a newer release knows.
+func KnownKind(k Kind) Kind {
+	if k > lastKind {
+		return Internal
+	}
+	return k
 }
 
 // Error is an error with what was done, to what, of which kind, and why. Message, where set, is text for the user as it stands.

@@ -29,13 +29,15 @@ const (
 // Status is the state of a table as a region shows it, or of a replica. Its texts are DynamoDB's and part of the document.
 type Status string
 
-// The statuses. CreationFailed is of replicas only.
+// The statuses. CreationFailed, StatusFencing and StatusFenced are of replicas only, and the last two are not DynamoDB's: its clients see REGION_DISABLED.
 const (
 	Creating       Status = "CREATING"
 	Active         Status = "ACTIVE"
 	Updating       Status = "UPDATING"
 	Deleting       Status = "DELETING"
 	CreationFailed Status = "CREATION_FAILED"
+	StatusFencing  Status = "FENCING" // its region is not heard any more: the others exchange what it may have given to some of them only
+	StatusFenced   Status = "FENCED"  // nothing waits for it; it is created anew when its region comes back
 )
 
 // BillingMode is stored and shown; it limits nothing.
@@ -85,6 +87,8 @@ type Replica struct {
 	// versions before is in what it got from them when it joined. A change of that time that arrives later must not be applied: it may be older than a deletion
 	// whose tombstone all have collected while the region had no replica.
 	Born Version
+	// Leaving is true of a replica that is being closed and then goes from the document: it was being deleted, or its region is removed.
+	Leaving bool
 }
 
 // Hash is the SHA-256 of a document's encoding.
@@ -144,17 +148,29 @@ func (t *Table) ReplicaNamed(region string) *Replica {
 	return nil
 }
 
-// Settled reports whether no replica is on its way in or out.
+// Settled reports whether no replica is on its way in or out, or being closed.
 func (t *Table) Settled() bool {
-	return !slices.ContainsFunc(t.Replicas, func(r Replica) bool { return r.Status == Creating || r.Status == Deleting || r.Status == Updating })
+	return !slices.ContainsFunc(t.Replicas, func(r Replica) bool {
+		return r.Status == Creating || r.Status == Deleting || r.Status == Updating || r.Status == StatusFencing
+	})
+}
+
+// Closing returns the version since which replicas are being closed; zero if none is. It is the same for all of them.
+func (t *Table) Closing() Version {
+	for i := range t.Replicas {
+		if t.Replicas[i].Status == StatusFencing {
+			return t.Replicas[i].Since
+		}
+	}
+	return 0
 }
 
 // StatusIn returns TableStatus as the region with the number given shows it: Creating, Updating, Active or Deleting. It is empty when
-// the table does not exist there: no replica, or one whose creation failed.
+// the table does not exist there: no replica, or one whose creation failed or whose region is fenced.
 func (t *Table) StatusIn(o hlc.Origin) Status {
 	r := t.Replica(o)
 	switch {
-	case r == nil || r.Status == CreationFailed:
+	case r == nil || r.Status == CreationFailed || r.Status == StatusFencing || r.Status == StatusFenced:
 		return ""
 	case r.Status == Creating || r.Status == Deleting:
 		return r.Status
@@ -172,7 +188,7 @@ func (t *Table) Validate() error {
 			faults = append(faults, fmt.Errorf(format, args...))
 		}
 	}
-	fault(t.ID > SystemTable, "id is not a table's")
+	fault(t.ID > WorldTable, "id is not a table's")
 	fault(t.Owner != 0, "owner is zero")
 	fault(t.Version.Epoch() > 0 && t.Version.Number() > 0, "version %v is not one that an owner issues", t.Version)
 	fault((t.Version.Number() == 1) == (t.Predecessor == Hash{}), "only the first version has no predecessor")
@@ -250,11 +266,12 @@ func (t *Table) replicaFaults() []error {
 		fault(r.Origin != 0 && !origins[r.Origin], "replica %d: the region's number is zero or used twice", i)
 		origins[r.Origin] = true
 		switch r.Status {
-		case Creating, Active, Updating, Deleting, CreationFailed:
+		case Creating, Active, Updating, Deleting, CreationFailed, StatusFencing, StatusFenced:
 		default:
 			fault(false, "replica %d: status %q is not known", i, r.Status)
 		}
 		fault(r.Since > 0 && r.Since <= t.Version, "replica %d: its status is of version %v", i, r.Since)
+		fault(!r.Leaving || r.Status == StatusFencing, "replica %d: it leaves without being closed", i)
 		fault(r.Born <= r.Since, "replica %d: it came with version %v, after its status", i, r.Born)
 		fault(len(r.StatusDescription) <= MaxStatusDescription && utf8.ValidString(r.StatusDescription),
 			"replica %d: the description is longer than %d bytes, or not UTF-8", i, MaxStatusDescription)

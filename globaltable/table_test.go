@@ -21,7 +21,8 @@ func exampleTable() *Table {
 		Billing:   Provisioned, Throughput: Throughput{5, 10}, DeletionProtection: true, Class: ClassInfrequentAccess, Mode: conflict.Attribute,
 		Tags: map[string]string{"team": "maps", "a": ""},
 		Replicas: []Replica{
-			{"ap-south-1", 9, CreationFailed, "because", v2, v2}, {"eu-central-1", 7, Active, "", v1, 0}, {"us-east-1", 3, Creating, "", v2, v2},
+			{"ap-south-1", 9, CreationFailed, "because", v2, v2, false}, {"eu-central-1", 7, Active, "", v1, 0, false},
+			{"sa-east-1", 4, StatusFencing, "", v2, v1, true}, {"us-east-1", 3, Creating, "", v2, v2, false},
 		},
 	}
 }
@@ -72,6 +73,7 @@ func TestDecodeTableRefuses(t *testing.T) {
 		"replicas out of order":   {strings.Replace(doc, `"ap-south-1"`, `"zz-south-1"`, 1), Corrupt},
 		"region's number twice":   {strings.Replace(doc, `"origin":9`, `"origin":3`, 1), Corrupt},
 		"dead with replicas":      {strings.Replace(doc, `"format":1`, `"format":1,"deleted":true`, 1), Corrupt},
+		"leaves, not closed":      {strings.Replace(doc, `"FENCING"`, `"FENCED"`, 1), Corrupt},
 		"status of a later one":   {strings.Replace(doc, `"sinceEpoch":4`, `"sinceEpoch":5`, 1), Corrupt},
 		"throughput of on-demand": {strings.Replace(doc, `"PROVISIONED"`, `"PAY_PER_REQUEST"`, 1), Corrupt},
 	} {
@@ -131,6 +133,8 @@ func TestStatusIn(t *testing.T) {
 		"all leaving": {replicas(Deleting, Deleting), []Status{Deleting, Deleting}},
 		"updating":    {replicas(Active, Updating), []Status{Updating, Updating}},
 		"dead":        {replicas(), []Status{""}},
+		"closing":     {replicas(Active, StatusFencing), []Status{Updating, ""}},
+		"closed":      {replicas(Active, StatusFenced), []Status{Active, ""}},
 	} {
 		for i, want := range c.want {
 			if got := c.table.StatusIn(hlc.Origin(i + 1)); got != want {

@@ -102,7 +102,7 @@ func TestNoLostWriteFinds(t *testing.T) {
 		{"failed ones must not count", []Operation{operation(1, Failed, older)}, Record{}, ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			find(t, NoLostWrite(tc.history, []Replica{replica(1, tc.state)}, members(1)), tc.want)
+			find(t, NoLostWrite(tc.history, []Replica{replica(1, tc.state)}, members(1), nil), tc.want)
 		})
 	}
 }
@@ -127,7 +127,7 @@ func TestConvergenceFinds(t *testing.T) {
 		{"what may not be there", foreign, "may not be here"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			find(t, Convergence([]Replica{replica(1, same), tc.other}, members(1, 2)), tc.want)
+			find(t, Convergence([]Replica{replica(1, same), tc.other}, members(1, 2), nil), tc.want)
 		})
 	}
 }
@@ -153,12 +153,12 @@ func TestReferenceFinds(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			rng := rand.New(rand.NewPCG(1, 2))
-			find(t, Reference(history, []Replica{replica(1, tc.state), replica(2, tc.state)}, members(1, 2), rng), tc.want)
+			find(t, Reference(history, []Replica{replica(1, tc.state), replica(2, tc.state)}, members(1, 2), nil, rng), tc.want)
 		})
 	}
 	t.Run("held outside its placement", func(t *testing.T) {
 		rng := rand.New(rand.NewPCG(1, 2))
-		find(t, Reference(history, []Replica{replica(1, right), replica(2, right)}, members(1), rng), "in region 2")
+		find(t, Reference(history, []Replica{replica(1, right), replica(2, right)}, members(1), nil, rng), "in region 2")
 	})
 }
 
@@ -247,7 +247,7 @@ func TestAtomicityFinds(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			s := whole()
 			tc.tear(&s)
-			find(t, Atomicity(s, ledger), tc.want)
+			find(t, Atomicity(s, ledger, nil), tc.want)
 		})
 	}
 }
@@ -272,7 +272,7 @@ func TestBootstrapFinds(t *testing.T) {
 		{"the later version too", 3, []Write{put("y", at(2, 2))}, "without the whole item"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			find(t, Bootstrap(replica(1, held(tc.has...)), key.Table, tc.version, ledger, follows), tc.want)
+			find(t, Bootstrap(replica(1, held(tc.has...)), key.Table, tc.version, ledger, nil, follows), tc.want)
 		})
 	}
 }
@@ -286,8 +286,8 @@ func NewLedgerWith(w Write) *Ledger {
 
 func TestMarksFinds(t *testing.T) {
 	ledger := NewLedger()
-	ledger.Add(Logged{put("x", at(5, 2)), 3, 1})
-	ledger.Add(Logged{put("y", at(7, 2)), 3, 2})
+	ledger.Add(Logged{put("x", at(5, 2)), 3, 1, 1})
+	ledger.Add(Logged{put("y", at(7, 2)), 3, 2, 1})
 	follows := func(region uint16, lane uint64) bool { return region == 1 && lane == 3 }
 	for _, tc := range []struct {
 		name string

@@ -65,18 +65,6 @@ func (r *region) openPlane() {
 	}
 }
 
-// floor is regionnode's: the purge frontier of a table.
-func (r *region) floor(id globaltable.TableID) hlc.Timestamp {
-	if r.catalog.View().Joining(id) {
-		return 0
-	}
-	_, lane, _, ok := r.catalog.Place(id, nil)
-	if !ok {
-		return 0
-	}
-	return r.matrix.Purge(lane)
-}
-
 // noticeCatalog is called after syncs: documents come into force in them.
 func (r *region) noticeCatalog() {
 	view := r.catalog.View()
@@ -113,7 +101,7 @@ func (r *region) noticeTable(t *globaltable.Table) {
 	case now.Status == globaltable.Active && old.Status == globaltable.Creating:
 		r.cover("a new replica serves")
 		follows := func(lane uint64) bool { return r.follows(globaltable.LaneID(lane)) }
-		r.evidence.found = append(r.evidence.found, check.Bootstrap(r.replica(), uint64(t.ID), uint64(t.Version), r.ledger, follows)...)
+		r.evidence.found = append(r.evidence.found, check.Bootstrap(r.replica(), uint64(t.ID), uint64(t.Version), r.ledger, r.purged, follows)...)
 	}
 }
 

@@ -50,24 +50,24 @@ func (d *door) read(ctx context.Context, what string, read func() error) error {
 	})
 }
 
-// MergeRecords implements controlplane.Door.
-func (d *door) MergeRecords(ctx context.Context, records []commit.RecordAt) error {
+// MergeFrom implements controlplane.Door.
+func (d *door) MergeFrom(ctx context.Context, origin hlc.Origin, incarnation globaltable.Incarnation, records []commit.RecordAt) error {
 	if len(records) == 0 {
 		return nil
 	}
 	return d.await(ctx, fmt.Sprintf("merge %x", records[0].Key), func(done func(error)) {
-		d.manual.MergeRecords(records, done)
+		d.manual.MergeFrom(origin, incarnation, records, done)
 		d.work()
 	})
 }
 
 // Merge implements repair.Store.
-func (d *door) Merge(ctx context.Context, table globaltable.TableID, records []repair.Record) error {
+func (d *door) Merge(ctx context.Context, table globaltable.TableID, from repair.Giver, records []repair.Record) error {
 	at := make([]commit.RecordAt, 0, len(records))
 	for _, r := range records {
 		at = append(at, commit.RecordAt{Key: commit.Key{Table: table, Bytes: r.Key}, Record: r.Bytes})
 	}
-	return d.MergeRecords(ctx, at)
+	return d.MergeFrom(ctx, from.Origin, from.Incarnation, at)
 }
 
 // SetJoin implements repair.Store.

@@ -194,11 +194,7 @@ func (r *region) record(lane globaltable.LaneID, e *change.Entry) {
 		r.found("I20", "entry %d of lane %s became durable after %d", e.Seq, lane, r.seen[lane])
 	}
 	r.seen[lane] = e.Seq
-	first := hlc.Timestamp(0)
 	err := change.EachChange(e.Body, func(c *conflict.Change) error {
-		if first == 0 {
-			first = c.Dot.Time
-		}
 		if lane == globaltable.CatalogLane {
 			r.readings = append(r.readings, r.reading(c.Dot.Time))
 			return nil
@@ -209,16 +205,15 @@ func (r *region) record(lane globaltable.LaneID, e *change.Entry) {
 	if err != nil {
 		panic(err)
 	}
-	r.firsts[lane] = append(r.firsts[lane], first)
-	if first <= r.purged[lane] {
-		r.found("I8", "wrote %s in lane %s at or below a purge frontier that somebody had reached, %s", first, lane, r.purged[lane])
-	}
 }
 
 // recordChange finds the operation that the change is of: the oldest one that waits for just this, since a key's writes enter the log in the order of their calls.
 func (r *region) recordChange(lane globaltable.LaneID, seq uint64, c *conflict.Change) {
 	r.readings = append(r.readings, r.reading(c.Dot.Time))
-	if c.Ops[0].Kind == conflict.OpReset && len(c.Ops[0].Value) == 0 && r.catalog.View().Joining(globaltable.TableID(c.Table)) {
+	if purge := r.purged[c.Table]; uint64(c.Dot.Time) <= purge {
+		r.found("I8", "wrote %s in lane %s at or below a purge frontier of the table that somebody had reached, %s", c.Dot.Time, lane, hlc.Timestamp(purge))
+	}
+	if c.Ops[0].Kind == conflict.OpReset && len(c.Ops[0].Value) == 0 && !r.catalog.View().Settled(globaltable.TableID(c.Table)) {
 		r.cover("a delete raced a join")
 	}
 	stamp := stampOf(c.Dot)

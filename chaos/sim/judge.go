@@ -14,7 +14,6 @@ import (
 	"github.com/concordat-db/concordat/conflict/hlc"
 	"github.com/concordat-db/concordat/globaltable"
 	"github.com/concordat-db/concordat/globaltable/item"
-	"github.com/concordat-db/concordat/globaltable/locality"
 	"github.com/concordat-db/concordat/regionnode/commit"
 	"github.com/concordat-db/concordat/regionnode/store"
 	"github.com/concordat-db/concordat/streams/change"
@@ -33,19 +32,6 @@ func (w *world) lanes() []globaltable.Lane {
 
 func (r *region) follows(id globaltable.LaneID) bool { return r.placements[id].Has(r.origin) }
 
-// present is the lanes of the tables that this region has or is to have, sorted by id.
-func (r *region) present() []globaltable.Lane {
-	var out []globaltable.Lane
-	r.catalog.View().Tables(func(t *globaltable.Table) bool {
-		if p := locality.Place(t); p.Has(r.origin) {
-			out = append(out, globaltable.Lane{ID: p.Lane(), Placement: p})
-		}
-		return true
-	})
-	slices.SortFunc(out, globaltable.CompareLanes)
-	return slices.CompactFunc(out, func(a, b globaltable.Lane) bool { return a.ID == b.ID })
-}
-
 // laneIDs is the lanes of which this region has a stream, sorted.
 func (r *region) laneIDs() []globaltable.LaneID {
 	out := make([]globaltable.LaneID, 0, len(r.bus.streams))
@@ -62,27 +48,6 @@ func (r *region) anyStream() (globaltable.LaneID, bool) {
 		return 0, false
 	}
 	return ids[r.rng.IntN(len(ids))], true
-}
-
-// advanceFrontiers moves the purge frontiers, and checks that nothing which a member has not applied is at or below one.
-func (r *region) advanceFrontiers() {
-	for _, l := range r.present() {
-		p := r.matrix.Advance(l.Placement, r.clock.Last())
-		if p <= r.purged[l.ID] {
-			continue
-		}
-		r.cover("a purge frontier moved")
-		r.purged[l.ID] = p
-		for _, from := range l.Placement {
-			for _, to := range l.Placement {
-				firsts := r.region(from).firsts[l.ID]
-				next := r.region(to).took[check.Lane{Region: uint16(to), Origin: uint16(from), Lane: uint64(l.ID)}]
-				if from != to && next < uint64(len(firsts)) && firsts[next] <= p {
-					r.found("I8", "purge frontier %s of lane %s, and region %d has not applied entry %d of region %d", p, l.ID, to, next+1, from)
-				}
-			}
-		}
-	}
 }
 
 // unrest says what is still to be done, "" when all is at rest.
@@ -107,10 +72,8 @@ func (w *world) unrest() string {
 				return why
 			}
 		}
-		for _, l := range r.present() {
-			if r.matrix.Purge(l.ID) < w.newest(l.ID) {
-				return fmt.Sprintf("region %d has purge frontier %s of lane %s, whose newest write is %s", r.origin, r.matrix.Purge(l.ID), l.ID, w.newest(l.ID))
-			}
+		if why := r.uncollected(); why != "" {
+			return why
 		}
 	}
 	return w.unsettled()
@@ -126,16 +89,6 @@ func (s *session) unrest() string {
 		}
 	}
 	return ""
-}
-
-// newest is the greatest first stamp of an entry in a lane, of all members.
-func (w *world) newest(id globaltable.LaneID) (t hlc.Timestamp) {
-	for _, r := range w.regions {
-		if n := len(r.firsts[id]); n > 0 {
-			t = max(t, r.firsts[id][n-1])
-		}
-	}
-	return t
 }
 
 // maxStates bounds the states kept of one key: laws are checked over all triples.
@@ -194,7 +147,7 @@ func (w *world) judge() []check.Violation {
 	heads := map[check.Lane]uint64{}
 	for _, r := range w.regions {
 		s := r.snapshot(r.headsNow())
-		w.evidence.found = append(w.evidence.found, check.Atomicity(s, w.ledger)...)
+		w.evidence.found = append(w.evidence.found, check.Atomicity(s, w.ledger, w.purged)...)
 		replicas = append(replicas, s.Replica)
 		for _, l := range w.lanes() {
 			for _, p := range l.Placement.Peers(r.origin) {
@@ -207,9 +160,9 @@ func (w *world) judge() []check.Violation {
 	members := func(id uint64) []uint16 { return w.members(globaltable.TableID(id)) }
 	rng := rand.New(rand.NewPCG(w.rng.Uint64(), 1))
 	return slices.Concat(w.evidence.found, w.laws(),
-		check.NoLostWrite(history, replicas, members),
-		check.Convergence(replicas, members),
-		check.Reference(history, withoutCatalog(replicas), members, rng),
+		check.NoLostWrite(history, replicas, members, w.purged),
+		check.Convergence(replicas, members, w.purged),
+		check.Reference(history, withoutCatalog(replicas), members, w.purged, rng),
 		check.Clock(w.evidence.readings, maxOffset),
 		check.Quarantine(w.evidence.arrivals, maxOffset),
 		check.Gaps(w.evidence.holes, w.evidence.applied, heads),
@@ -230,7 +183,7 @@ func withoutCatalog(replicas []check.Replica) []check.Replica {
 
 // inspect checks what a start finds.
 func (r *region) inspect(heads []commit.LaneHead) {
-	r.evidence.found = append(r.evidence.found, check.Atomicity(r.snapshot(heads), r.ledger)...)
+	r.evidence.found = append(r.evidence.found, check.Atomicity(r.snapshot(heads), r.ledger, r.purged)...)
 }
 
 // snapshot reads the region's engine, in the checkers' terms.

@@ -107,7 +107,9 @@ func (c liveCatalog) Place(globaltable.TableID, []byte) (globaltable.Placement, 
 	return c.Placement, c.Lane(), 1, true
 }
 func (c liveCatalog) Admits(globaltable.TableID, []byte, globaltable.Version) bool { return true }
+func (c liveCatalog) Trusts(hlc.Origin, globaltable.Incarnation) bool              { return true }
 func (c liveCatalog) Version(globaltable.TableID) globaltable.Version              { return 1 }
+func (c liveCatalog) Settled(globaltable.TableID) bool                             { return true }
 func (c liveCatalog) Prepare([]item.Item) ([]store.KV, func(), error) {
 	return nil, nil, nil
 }
@@ -551,8 +553,8 @@ func (w *liveWorld) judge() {
 		replicas = append(replicas, replicaOf(r.origin, r.engine, func(string, []byte) {}))
 	}
 	members := func(uint64) []uint16 { return []uint16{1, 2, 3} }
-	found := slices.Concat(w.found, check.NoLostWrite(history, replicas, members), check.Convergence(replicas, members),
-		check.Reference(history, replicas, members, w.rng))
+	found := slices.Concat(w.found, check.NoLostWrite(history, replicas, members, nil), check.Convergence(replicas, members, nil),
+		check.Reference(history, replicas, members, nil, w.rng))
 	for _, v := range found {
 		w.t.Error(v)
 	}

@@ -47,6 +47,7 @@ func (w *world) faults() []fault {
 		{p.redeliver, w.redeliver},
 		{p.clockJump, w.jumpClock},
 		{p.reshape, w.reshape},
+		{p.collect, w.collectSome},
 		{200 * time.Millisecond, w.rememberStream},
 	}
 }

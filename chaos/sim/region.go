@@ -26,11 +26,10 @@ type region struct {
 	origin hlc.Origin
 	disk   *store.Memory
 	bus    *jetstream
-	offset time.Duration                          // of the physical clock
-	latest int64                                  // greatest physical time it has shown, Unix milliseconds
-	seen   map[globaltable.LaneID]uint64          // newest sequence of each own lane that is in the ledger
-	firsts map[globaltable.LaneID][]hlc.Timestamp // first stamp of each entry of each own lane
-	took   map[check.Lane]uint64                  // newest sequence of each followed lane that is in evidence.applied
+	offset time.Duration                 // of the physical clock
+	latest int64                         // greatest physical time it has shown, Unix milliseconds
+	seen   map[globaltable.LaneID]uint64 // newest sequence of each own lane that is in the ledger
+	took   map[check.Lane]uint64         // newest sequence of each followed lane that is in evidence.applied
 
 	replicas map[globaltable.TableID]globaltable.Replica // this region's, as last noticed
 	joined   map[globaltable.TableID]bool                // tables of which something may have come by exchange
@@ -64,7 +63,7 @@ type region struct {
 
 func newRegion(w *world, o hlc.Origin) *region {
 	return &region{world: w, origin: o, disk: store.NewMemory(), bus: newJetstream(w.plan.bound),
-		seen: map[globaltable.LaneID]uint64{}, firsts: map[globaltable.LaneID][]hlc.Timestamp{}, took: map[check.Lane]uint64{},
+		seen: map[globaltable.LaneID]uint64{}, took: map[check.Lane]uint64{},
 		replicas: map[globaltable.TableID]globaltable.Replica{}, joined: map[globaltable.TableID]bool{}}
 }
 
@@ -99,7 +98,7 @@ func (r *region) start() {
 	r.openCatalog()
 	life := r.life
 	shard, err := commit.Open(commit.Config{
-		Origin: r.origin, Engine: r.disk, Clock: r.clock, Catalog: controlplane.ForShard(r.catalog), Random: salts{r.rng}, Floor: r.floor,
+		Origin: r.origin, Engine: r.disk, Clock: r.clock, Catalog: controlplane.ForShard(r.catalog), Random: salts{r.rng},
 		Events: commit.Events{
 			Durable: r.durable,
 			Fatal: func(err error) {

@@ -82,11 +82,14 @@ func (c *Catalog) Load(docs []item.Item, adoptions []Adoption) error {
 		insert(txn, inAdoptions, &a)
 	}
 	for _, doc := range docs {
-		t, err := decodeSystem(doc)
-		if err != nil {
+		t, w, err := decodeSystem(doc)
+		switch {
+		case err != nil:
 			return err
-		}
-		if t == nil {
+		case w != nil:
+			insert(txn, inWorld, w)
+			continue
+		case t == nil:
 			continue
 		}
 		e := newEntry(txn, t, v.self.Origin)
@@ -111,7 +114,7 @@ func (c *Catalog) enforce(staged *memdb.MemDB) {
 func (c *Catalog) View() *View { return c.view.Load() }
 
 // Place returns where an item lives and the version of the table's document in force. ok is false when no client's write of it is admitted here. For the
-// system table it is all regions, the catalog lane and version 0. The caller must not change p.
+// system table it is all active members, the catalog lane and version 0. The caller must not change p.
 func (c *Catalog) Place(table globaltable.TableID, key []byte) (p globaltable.Placement, lane globaltable.LaneID, version globaltable.Version, ok bool) {
 	v := c.view.Load()
 	if table == globaltable.SystemTable {
@@ -135,12 +138,24 @@ func (c *Catalog) Admits(table globaltable.TableID, key []byte, made globaltable
 	return e != nil && !e.refused && (made == 0 || made >= e.born) && locality.Decide(e.table, key, v.self.Origin, locality.Receive) == locality.Permit
 }
 
-// Version returns the version of the table's document in force; zero if the table is not known. The system table's is zero.
+// Settled is View.Settled under the catalog in force.
+func (c *Catalog) Settled(table globaltable.TableID) bool { return c.view.Load().Settled(table) }
+
+// Version returns the version of the table's document in force; zero if the table is not known. The system table's is zero; globaltable.WorldTable's is that of the world's document.
 func (c *Catalog) Version(table globaltable.TableID) globaltable.Version {
-	if e := c.view.Load().tables[table]; e != nil {
+	v := c.view.Load()
+	if e := v.tables[table]; e != nil {
 		return e.table.Version
 	}
+	if table == globaltable.WorldTable && v.world != nil {
+		return v.world.Version
+	}
 	return 0
+}
+
+// Trusts reports whether what a region's store with that incarnation wrote may be taken now; see View.Trusts.
+func (c *Catalog) Trusts(origin hlc.Origin, incarnation globaltable.Incarnation) bool {
+	return c.view.Load().Trusts(origin, incarnation)
 }
 
 // Prepare checks the documents that a group is about to write, in order, against the ones in force and against each other. See the package's comment.
@@ -151,29 +166,35 @@ func (c *Catalog) Prepare(docs []item.Item) (adoptions []Adoption, adopt func(),
 	v := c.view.Load()
 	staged := v.db.Snapshot()
 	txn := staged.Txn(true)
-	for _, doc := range docs {
-		t, err := decodeSystem(doc)
+	tables, world, err := decodeAll(docs)
+	if err != nil {
+		return nil, nil, err
+	}
+	// The world first: whether a table may change its owner is for the members to say.
+	if world != nil {
+		fresh, err := worldFollows(v.world, world)
 		if err != nil {
 			return nil, nil, err
 		}
-		if t == nil {
-			continue
+		if fresh {
+			a := &Adoption{Table: globaltable.WorldTable, Version: world.Version, Outcome: Adopted}
+			insert(txn, inAdoptions, a)
+			insert(txn, inWorld, world)
+			adoptions = append(adoptions, *a)
+		} else {
+			world = v.world
 		}
-		old, known := first[*entry](txn, inTables, byID, tableKey(t.ID))
-		if known {
-			if fresh, err := follows(old.table, t); err != nil {
-				return nil, nil, err
-			} else if !fresh {
-				continue
-			}
-		}
-		a := &Adoption{Table: t.ID, Version: t.Version}
-		if a.Outcome, err = outcome(txn, old, t, v.self.Origin); err != nil {
+	} else {
+		world = v.world
+	}
+	for _, t := range tables {
+		a, err := adoptTable(txn, t, world, v.self.Origin)
+		if err != nil {
 			return nil, nil, err
 		}
-		insert(txn, inAdoptions, a)
-		insert(txn, inTables, newEntry(txn, t, v.self.Origin))
-		adoptions = append(adoptions, *a)
+		if a != nil {
+			adoptions = append(adoptions, *a)
+		}
 	}
 	if adoptions == nil {
 		return nil, nil, nil
@@ -182,8 +203,42 @@ func (c *Catalog) Prepare(docs []item.Item) (adoptions []Adoption, adopt func(),
 	return adoptions, func() { c.enforce(staged) }, nil
 }
 
+// decodeAll decodes items of the system table; of several documents of the world it returns the newest.
+func decodeAll(docs []item.Item) (tables []*globaltable.Table, world *globaltable.World, err error) {
+	for _, doc := range docs {
+		t, w, err := decodeSystem(doc)
+		switch {
+		case err != nil:
+			return nil, nil, err
+		case t != nil:
+			tables = append(tables, t)
+		case w != nil && (world == nil || w.Version > world.Version):
+			world = w
+		}
+	}
+	return tables, world, nil
+}
+
+// adoptTable puts t into txn, if it is newer than what is there; nil if it is not.
+func adoptTable(txn *memdb.Txn, t *globaltable.Table, world *globaltable.World, self hlc.Origin) (*Adoption, error) {
+	old, known := first[*entry](txn, inTables, byID, tableKey(t.ID))
+	if known {
+		if fresh, err := follows(old.table, t, world); err != nil || !fresh {
+			return nil, err
+		}
+	}
+	a := &Adoption{Table: t.ID, Version: t.Version}
+	var err error
+	if a.Outcome, err = outcome(txn, old, t, self); err != nil {
+		return nil, err
+	}
+	insert(txn, inAdoptions, a)
+	insert(txn, inTables, newEntry(txn, t, self))
+	return a, nil
+}
+
 // follows checks t against the version in force. It is fresh when it is newer. Versions may be skipped: between two looks the owner may have issued several.
-func follows(old, t *globaltable.Table) (fresh bool, err error) {
+func follows(old, t *globaltable.Table, world *globaltable.World) (fresh bool, err error) {
 	switch {
 	case t.Version < old.Version:
 		return false, nil
@@ -197,8 +252,52 @@ func follows(old, t *globaltable.Table) (fresh bool, err error) {
 		return false, corrupt("the document of table " + t.ID.String() + " does not follow the one in force: its owner was restored and did not hear the other regions")
 	case old.Deleted:
 		return false, corrupt("table " + t.ID.String() + " is dead and has a new document")
-	case t.Name != old.Name || t.Owner != old.Owner || t.CreatedAt != old.CreatedAt || !sameKeys(t.KeySchema, old.KeySchema):
+	case t.Owner != old.Owner && !inherits(world, old.Owner):
+		return false, corrupt("a new document of table " + t.ID.String() + " has another owner, and the old one was never fenced")
+	case t.Name != old.Name || t.CreatedAt != old.CreatedAt || !sameKeys(t.KeySchema, old.KeySchema):
 		return false, corrupt("a new document of table " + t.ID.String() + " changes what never changes")
+	}
+	return true, nil
+}
+
+// inherits reports whether others may own what the region owned: it is closed, or was once and has come back with a new incarnation.
+func inherits(w *globaltable.World, owner hlc.Origin) bool {
+	if w == nil {
+		return false
+	}
+	m := w.Member(owner)
+	return m == nil || m.State != globaltable.MemberActive || m.Incarnation != 0
+}
+
+// worldFollows is follows for the world's documents. old is nil when there was none. A new owner's version need not follow the newest one of an owner that was fenced: what that one issued, and only some
+// adopted before they ceased to hear it, is void. Its epoch is greater.
+func worldFollows(old, w *globaltable.World) (fresh bool, err error) {
+	const restored = ": its owner was restored and did not hear the other regions"
+	switch {
+	case old == nil:
+		return true, nil
+	case w.Version < old.Version:
+		return false, nil
+	case w.Version == old.Version:
+		if !bytes.Equal(globaltable.EncodeWorld(old), globaltable.EncodeWorld(w)) {
+			return false, corrupt("two documents of one version of the world" + restored)
+		}
+		return false, nil
+	case w.Owner != old.Owner:
+		if m := w.Member(old.Owner); m != nil && m.State == globaltable.MemberActive && m.Incarnation == 0 || w.Version.Epoch() == old.Version.Epoch() {
+			return false, corrupt("a new document of the world has another owner, and the old one was never fenced")
+		}
+		return true, nil
+	case w.Version.Number() <= old.Version.Number(),
+		w.Version.Number() == old.Version.Number()+1 && w.Predecessor != globaltable.HashWorld(old):
+		return false, corrupt("the document of the world does not follow the one in force" + restored)
+	}
+	for i := range old.Members {
+		m := &old.Members[i]
+		now := w.Member(m.Descriptor.Origin)
+		if now == nil || now.Descriptor.Matches(&m.Descriptor) != nil || m.State == globaltable.MemberRemoved && now.State != globaltable.MemberRemoved {
+			return false, corrupt("a new document of the world changes what never changes")
+		}
 	}
 	return true, nil
 }

@@ -17,10 +17,17 @@ const (
 
 	prefixTable = "table/"
 	prefixOwner = "owner/"
+
+	nameWorld = "world" // there is one
 )
 
-// DocumentKey returns the key, in the system table, of the document of a table.
-func DocumentKey(id globaltable.TableID) item.Key { return systemKey(prefixTable + id.String()) }
+// DocumentKey returns the key, in the system table, of the document of a table, or of the world's for globaltable.WorldTable.
+func DocumentKey(id globaltable.TableID) item.Key {
+	if id == globaltable.WorldTable {
+		return systemKey(nameWorld)
+	}
+	return systemKey(prefixTable + id.String())
+}
 
 // EpochKey returns the key, in the system table, of the epoch of an owner. It is kept beside the documents, so that a region that lost its
 // store hears of it from the others.
@@ -57,6 +64,20 @@ func DecodeDocument(it item.Item) (*globaltable.Table, error) {
 	return t, nil
 }
 
+// EncodeWorld returns the item, of the system table, that holds w.
+func EncodeWorld(w *globaltable.World) item.Item {
+	return systemItem(nameWorld, attributeDocument, item.AppendString(nil, globaltable.EncodeWorld(w)))
+}
+
+// DecodeWorld is the inverse of EncodeWorld. Its errors are those of globaltable.DecodeWorld.
+func DecodeWorld(it item.Item) (*globaltable.World, error) {
+	doc, ok := it.GetString(attributeDocument)
+	if !ok || doc.Type() != item.S || systemName(it) != nameWorld {
+		return nil, corrupt("an item of the system table has no document of the world")
+	}
+	return globaltable.DecodeWorld(doc.Bytes())
+}
+
 // EncodeEpoch returns the item, of the system table, that holds an owner's epoch.
 func EncodeEpoch(owner hlc.Origin, epoch uint32) item.Item {
 	return systemItem(epochName(owner), attributeEpoch, item.AppendInt(nil, int64(epoch)))
@@ -91,16 +112,20 @@ func systemName(it item.Item) string {
 	return string(v.Bytes())
 }
 
-// decodeSystem decodes one item of the system table. t is nil for one that is no table's.
-func decodeSystem(it item.Item) (t *globaltable.Table, err error) {
+// decodeSystem decodes one item of the system table. At most one of the results is not nil.
+func decodeSystem(it item.Item) (t *globaltable.Table, w *globaltable.World, err error) {
 	switch name := systemName(it); {
+	case name == nameWorld:
+		w, err = DecodeWorld(it)
+		return nil, w, err
 	case strings.HasPrefix(name, prefixTable):
-		return DecodeDocument(it)
+		t, err = DecodeDocument(it)
+		return t, nil, err
 	case strings.HasPrefix(name, prefixOwner):
 		_, err := DecodeEpoch(it)
-		return nil, err
+		return nil, nil, err
 	}
-	return nil, &globaltable.Error{Op: "adopt catalog", Kind: globaltable.Unavailable,
+	return nil, nil, &globaltable.Error{Op: "adopt catalog", Kind: globaltable.Unavailable,
 		Message: "the catalog has a document of a kind that only a newer version of concordat knows; upgrade this region"}
 }
 

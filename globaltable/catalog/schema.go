@@ -13,14 +13,15 @@ import (
 const (
 	inTables    = "tables"    // *entry
 	inAdoptions = "adoptions" // *Adoption
-	inRegions   = "regions"   // *globaltable.Descriptor
+	inRegions   = "regions"   // *globaltable.Descriptor, as configured
+	inWorld     = "world"     // *globaltable.World, one at most
 
 	byID   = "id"
 	byName = "name"
 )
 
-// schema is go-memdb's: tables by id, and by the name that is bound in this region; adoptions by table and version; regions by number
-// and by name.
+// schema is go-memdb's: tables by id, and by the name that is bound in this region; adoptions by table and version; configured regions by number
+// and by name; the world.
 func schema() *memdb.DBSchema {
 	table := func(name string, id memdb.Indexer, other ...*memdb.IndexSchema) *memdb.TableSchema {
 		s := &memdb.TableSchema{Name: name, Indexes: map[string]*memdb.IndexSchema{byID: {Name: byID, Unique: true, Indexer: id}}}
@@ -33,6 +34,7 @@ func schema() *memdb.DBSchema {
 		inTables:    table(inTables, index[*entry](entryID), &memdb.IndexSchema{Name: byName, Unique: true, AllowMissing: true, Indexer: index[*entry](entryName)}),
 		inAdoptions: table(inAdoptions, index[*Adoption](adoptionID)),
 		inRegions:   table(inRegions, index[*globaltable.Descriptor](regionID), &memdb.IndexSchema{Name: byName, Unique: true, Indexer: index[*globaltable.Descriptor](regionName)}),
+		inWorld:     table(inWorld, index[*globaltable.World](func(*globaltable.World) ([]byte, bool) { return worldKey, true })),
 	}}
 }
 
@@ -62,6 +64,8 @@ func entryName(e *entry) ([]byte, bool)                   { return nameKey(e.tab
 func adoptionID(a *Adoption) ([]byte, bool)               { return adoptionKey(a.Table, a.Version), true }
 func regionID(d *globaltable.Descriptor) ([]byte, bool)   { return originKey(d.Origin), true }
 func regionName(d *globaltable.Descriptor) ([]byte, bool) { return nameKey(d.Name), true }
+
+var worldKey = tableKey(globaltable.WorldTable)
 
 func tableKey(id globaltable.TableID) []byte { return binary.BigEndian.AppendUint64(nil, uint64(id)) }
 func originKey(o hlc.Origin) []byte          { return binary.BigEndian.AppendUint16(nil, uint16(o)) }

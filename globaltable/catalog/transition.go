@@ -98,7 +98,7 @@ func Update(t *globaltable.Table, change *Change, epoch uint32, regions func(str
 // Remove returns the document after DeleteTable in the region given: its replica is on its way out.
 func Remove(t *globaltable.Table, region string, epoch uint32) (*globaltable.Table, error) {
 	r := t.ReplicaNamed(region)
-	if t.Deleted || r == nil || r.Status == globaltable.CreationFailed {
+	if t.Deleted || r == nil || t.StatusIn(r.Origin) == "" {
 		return nil, NotFound("delete table", t.Name)
 	}
 	if t.DeletionProtection {
@@ -125,6 +125,14 @@ func Advance(t *globaltable.Table, answers Answers, epoch uint32) (next *globalt
 			if answers[r.Origin].Dropped {
 				ok = true
 				continue
+			}
+		case globaltable.StatusFencing:
+			if closed(t, &r, answers) {
+				ok = true
+				if r.Leaving {
+					continue
+				}
+				r.Status, r.StatusDescription, r.Since = globaltable.StatusFenced, "", next.Version
 			}
 		}
 		kept = append(kept, r)
@@ -156,31 +164,67 @@ func creation(t *globaltable.Table, r *globaltable.Replica, answers Answers) (gl
 	return status, ""
 }
 
-// Asked returns the regions whose answers decide about a replica on its way in or out: for one that is being created, itself and those that serve
-// clients; for one that is being deleted, itself.
+// closed reports whether a replica that is being closed is: all that are left have exchanged everything with each other. One that cannot be created has nothing.
+func closed(t *globaltable.Table, r *globaltable.Replica, answers Answers) bool {
+	for _, o := range Asked(t, r) {
+		if a := answers[o]; !a.Joined && a.Outcome != NameTaken {
+			return false
+		}
+	}
+	return true
+}
+
+// Asked returns the regions whose answers decide about a replica on its way in or out, or being closed: for one that is being created, itself and those that serve
+// clients; for one that is being deleted, itself; for one that is being closed, all others that are fed.
 func Asked(t *globaltable.Table, r *globaltable.Replica) []hlc.Origin {
-	out := []hlc.Origin{r.Origin}
-	if r.Status == globaltable.Creating {
-		for _, o := range t.Replicas {
-			if o.Status == globaltable.Active || o.Status == globaltable.Updating {
-				out = append(out, o.Origin)
-			}
+	var out []hlc.Origin
+	if r.Status != globaltable.StatusFencing {
+		out = append(out, r.Origin)
+	}
+	for _, o := range t.Replicas {
+		switch {
+		case o.Origin == r.Origin:
+		case staying(o) && (r.Status == globaltable.Creating || r.Status == globaltable.StatusFencing),
+			o.Status == globaltable.Creating && r.Status == globaltable.StatusFencing:
+			out = append(out, o.Origin)
 		}
 	}
 	return out
 }
 
-// Sources returns the regions that the replica in region self, which is being created, has to get the table's data from: those that served clients before
-// they knew of it. A replica that became active later has fed it from its first write on.
+// Sources returns the regions that the replica in region self has to get the table's data from. For one that is being created they are those that served clients before
+// they knew of it: a replica that became active later has fed it from its first write on. While a replica is being closed they are all others, one on its way out included,
+// for what the closed region wrote may be with any of them alone.
 func Sources(t *globaltable.Table, self hlc.Origin) []hlc.Origin {
-	mine := t.Replica(self)
+	mine, closing := t.Replica(self), t.Closing() != 0
+	// Where nobody serves the table any more, those on their way out have it.
+	orphaned := !slices.ContainsFunc(t.Replicas, staying)
 	var out []hlc.Origin
 	for _, r := range t.Replicas {
-		if staying(r) && r.Since < mine.Since {
+		switch {
+		case r.Origin == self:
+		case staying(r) && (closing || r.Since < mine.Since),
+			r.Status == globaltable.Creating && closing,
+			r.Status == globaltable.Deleting && (closing || orphaned):
 			out = append(out, r.Origin)
 		}
 	}
 	return out
+}
+
+// JoinIn returns the version since which the replica in region self has to get what others hold: it is being created, or another one is being closed and this one stays. ok is false
+// when there is nothing to get.
+func JoinIn(t *globaltable.Table, self hlc.Origin) (since globaltable.Version, ok bool) {
+	r := t.Replica(self)
+	switch {
+	case r == nil:
+		return 0, false
+	case r.Status == globaltable.Creating:
+		return r.Since, true
+	case staying(*r) && t.Closing() != 0:
+		return t.Closing(), true
+	}
+	return 0, false
 }
 
 // Progress is what is known about an unfinished table.
@@ -191,12 +235,12 @@ type Progress struct {
 	Unheard     []string              // regions that the owner must hear before it issues anything
 }
 
-// Describe returns t with a description for each replica on its way in or out: what it waits for.
+// Describe returns t with a description for each replica on its way in or out, or being closed: what it waits for.
 func Describe(t *globaltable.Table, p Progress) *globaltable.Table {
 	out := t.Clone()
 	for i := range out.Replicas {
 		r := &out.Replicas[i]
-		if r.Status != globaltable.Creating && r.Status != globaltable.Deleting {
+		if r.Status != globaltable.Creating && r.Status != globaltable.Deleting && r.Status != globaltable.StatusFencing {
 			continue
 		}
 		var gone, pending []string
@@ -205,10 +249,12 @@ func Describe(t *globaltable.Table, p Progress) *globaltable.Table {
 			switch {
 			case p.Unreachable[o]:
 				gone = append(gone, name)
-			case r.Status == globaltable.Creating && p.Answers[o].Outcome == 0:
+			case r.Status != globaltable.Deleting && p.Answers[o].Outcome == 0:
 				pending = append(pending, name+" to adopt the change")
-			case o == r.Origin && p.Waiting[o] != "":
+			case (o == r.Origin || r.Status == globaltable.StatusFencing) && p.Waiting[o] != "":
 				pending = append(pending, p.Waiting[o])
+			case r.Status == globaltable.StatusFencing && !p.Answers[o].Joined:
+				pending = append(pending, name+" to exchange with the others what "+r.Region+" may have left")
 			}
 		}
 		var parts []string
@@ -294,8 +340,11 @@ func updateSettings(next *globaltable.Table, change *Change) error {
 func createReplica(t, next *globaltable.Table, region string, regions func(string) (globaltable.Descriptor, bool)) error {
 	if old := t.ReplicaNamed(region); old != nil {
 		why := "already has a replica in region: " + region
-		if old.Status == globaltable.CreationFailed {
+		switch old.Status {
+		case globaltable.CreationFailed:
 			why = "has a replica whose creation failed in region: " + region + ". Delete it first."
+		case globaltable.StatusFencing, globaltable.StatusFenced:
+			why = "has a replica in region: " + region + ", which is fenced. It is created anew when that region comes back."
 		}
 		return invalid(t, "Failed to create a new replica of table with name: '"+t.Name+"' because it "+why)
 	}
@@ -326,15 +375,36 @@ func removeReplica(t, next *globaltable.Table, region string) error {
 		return invalid(t, "Failed to delete the replica of table with name: '"+t.Name+"' because it has no replica in region: "+region)
 	case r.Status == globaltable.Deleting:
 		return InUse("delete replica", t.Name, "deleted")
-	case r.Status == globaltable.CreationFailed: // nothing was ever served from it
+	case r.Status == globaltable.StatusFencing:
+		return InUse("delete replica", t.Name, "updated")
+	case r.Status == globaltable.CreationFailed, r.Status == globaltable.StatusFenced: // nothing was ever served from it; or nobody waits for it any more
 		next.Replicas = slices.DeleteFunc(next.Replicas, func(r globaltable.Replica) bool { return r.Region == region })
 		return nil
 	case r.Status == globaltable.Creating: // called off; it has served nobody either, but may hold data
-	case slices.ContainsFunc(t.Replicas, func(r globaltable.Replica) bool { return r.Status == globaltable.Creating }):
+	case slices.ContainsFunc(t.Replicas, func(r globaltable.Replica) bool {
+		return r.Status == globaltable.Creating || r.Status == globaltable.StatusFencing
+	}):
 		return InUse("delete replica", t.Name, "updated")
+	case lastBut(next, r):
+		return invalid(t, "The replica cannot be deleted: the others are in regions that are fenced, and this one alone has the table's data. "+
+			"Let those regions come back, or delete their replicas first.")
 	}
 	r.Status, r.StatusDescription, r.Since = globaltable.Deleting, "", next.Version
 	return nil
+}
+
+// lastBut reports whether r is the only replica left but fenced ones.
+func lastBut(t *globaltable.Table, r *globaltable.Replica) bool {
+	fenced := false
+	for i := range t.Replicas {
+		switch o := &t.Replicas[i]; {
+		case o.Status == globaltable.StatusFenced:
+			fenced = true
+		case o.Origin != r.Origin && staying(*o):
+			return false
+		}
+	}
+	return fenced
 }
 
 func staying(r globaltable.Replica) bool {

@@ -1,9 +1,6 @@
 package catalog
 
 import (
-	"slices"
-	"strings"
-
 	"github.com/hashicorp/go-memdb"
 
 	"github.com/concordat-db/concordat/conflict/hlc"
@@ -14,9 +11,11 @@ import (
 // View is the catalog at one moment. It is immutable.
 type View struct {
 	self    globaltable.Descriptor
-	db      *memdb.MemDB // a snapshot
-	regions []globaltable.Descriptor
-	all     globaltable.Placement
+	db      *memdb.MemDB             // a snapshot
+	world   *globaltable.World       // nil: the members are those configured
+	members []Member                 // sorted by name
+	regions []globaltable.Descriptor // of active members
+	all     globaltable.Placement    // active members
 	tables  map[globaltable.TableID]*entry
 	names   map[string]*entry
 	changed chan struct{}
@@ -30,7 +29,7 @@ type entry struct {
 	status    globaltable.Status  // in this region
 	refused   bool                // this region does not take the replica that the document gives it
 	bound     bool                // the table has its name in this region
-	joining   bool                // a replica is being created somewhere
+	settled   bool                // no replica is on its way in or out
 	born      globaltable.Version // of the replica in this region
 }
 
@@ -38,7 +37,7 @@ type entry struct {
 func newEntry(txn *memdb.Txn, t *globaltable.Table, self hlc.Origin) *entry {
 	e := &entry{table: t, placement: locality.Place(t), status: t.StatusIn(self)}
 	e.lane = e.placement.Lane()
-	e.joining = slices.ContainsFunc(t.Replicas, func(r globaltable.Replica) bool { return r.Status == globaltable.Creating })
+	e.settled = t.Settled()
 	if r := t.Replica(self); r != nil {
 		e.born = r.Born
 		o, ok := outcomeSince(txn, t.ID, r.Since)
@@ -66,13 +65,13 @@ func outcomeSince(txn *memdb.Txn, id globaltable.TableID, since globaltable.Vers
 func compile(self globaltable.Descriptor, db *memdb.MemDB) *View {
 	v := &View{self: self, db: db, tables: map[globaltable.TableID]*entry{}, names: map[string]*entry{}, changed: make(chan struct{})}
 	txn := db.Txn(false)
-	from(txn, inRegions, byName, nil, func(d *globaltable.Descriptor) bool {
-		v.regions = append(v.regions, *d)
-		return true
-	})
-	origins := make([]hlc.Origin, 0, len(v.regions))
-	for _, d := range v.regions {
-		origins = append(origins, d.Origin)
+	v.world, v.members = membersOf(txn)
+	origins := make([]hlc.Origin, 0, len(v.members))
+	for i := range v.members {
+		if m := &v.members[i]; m.State == globaltable.MemberActive {
+			v.regions = append(v.regions, m.Descriptor)
+			origins = append(origins, m.Descriptor.Origin)
+		}
 	}
 	v.all = globaltable.NewPlacement(origins...)
 	from(txn, inTables, byID, nil, func(e *entry) bool {
@@ -83,30 +82,6 @@ func compile(self globaltable.Descriptor, db *memdb.MemDB) *View {
 		return true
 	})
 	return v
-}
-
-// Self returns this region.
-func (v *View) Self() globaltable.Descriptor { return v.self }
-
-// Regions returns all regions known, this one included, sorted by name. The caller must not change the slice.
-func (v *View) Regions() []globaltable.Descriptor { return v.regions }
-
-// Region returns the region with the name given.
-func (v *View) Region(name string) (globaltable.Descriptor, bool) {
-	i, ok := slices.BinarySearchFunc(v.regions, name, func(d globaltable.Descriptor, name string) int { return strings.Compare(d.Name, name) })
-	if !ok {
-		return globaltable.Descriptor{}, false
-	}
-	return v.regions[i], true
-}
-
-// RegionOf returns the region with the number given.
-func (v *View) RegionOf(o hlc.Origin) (globaltable.Descriptor, bool) {
-	d, ok := first[*globaltable.Descriptor](v.db.Txn(false), inRegions, byID, originKey(o))
-	if !ok {
-		return globaltable.Descriptor{}, false
-	}
-	return *d, true
 }
 
 // Table returns the newest document of a table, dead, foreign or refused ones included. ok is false when it is not known.
@@ -156,34 +131,61 @@ func (v *View) TablesAfter(id globaltable.TableID, f func(*globaltable.Table) bo
 // Serves reports whether this region holds, or is to hold, items of the table.
 func (v *View) Serves(id globaltable.TableID) bool {
 	e := v.tables[id]
-	return e != nil && !e.refused && e.placement.Has(v.self.Origin)
+	return e != nil && v.serves(e)
 }
 
-// Joining reports whether a replica of the table is being created somewhere. What has been seen everywhere is not known until it is there: nothing of the table may
-// be collected.
-func (v *View) Joining(id globaltable.TableID) bool {
+func (v *View) worldSettled() bool { return v.world == nil || v.world.Settled() }
+
+func (v *View) serves(e *entry) bool { return !e.refused && e.placement.Has(v.self.Origin) }
+
+// Settled reports whether this region has a replica of the table, and no replica is on its way in or out: only then it is known what all replicas have, and something of the
+// table may be collected. The system table is settled while no region is being fenced or removed.
+func (v *View) Settled(id globaltable.TableID) bool {
+	if id == globaltable.SystemTable {
+		return v.worldSettled()
+	}
 	e := v.tables[id]
-	return e != nil && e.joining
+	return e != nil && e.settled && v.serves(e)
 }
 
-// Join is a replica that is being created here: it has to get what the sources hold.
+// Held is a table that this region holds items of.
+type Held struct {
+	Table     globaltable.TableID
+	Version   globaltable.Version
+	Placement globaltable.Placement // the caller must not change it
+	Lane      globaltable.LaneID    // of the placement; the system table's changes are in the catalog's instead
+	Settled   bool
+}
+
+// Held calls f with every table that this region holds, or is to hold, items of, the system table included, in no order.
+func (v *View) Held(f func(Held)) {
+	f(Held{Table: globaltable.SystemTable, Placement: v.all, Lane: v.all.Lane(), Settled: v.worldSettled()})
+	for id, e := range v.tables {
+		if v.serves(e) {
+			f(Held{Table: id, Version: e.table.Version, Placement: e.placement, Lane: e.lane, Settled: e.settled})
+		}
+	}
+}
+
+// Join is a replica here that has to get what the sources hold: it is being created, or another one's region is being closed.
 type Join struct {
 	Table   globaltable.TableID
-	Since   globaltable.Version // the document's version that brought the replica
+	Since   globaltable.Version // the document's version that demands it
 	Sources []globaltable.Descriptor
 }
 
-// Joins returns the replicas that are being created here and not refused, in the order of tables' ids.
+// Joins returns the joins of replicas here that are not refused, in the order of tables' ids.
 func (v *View) Joins() []Join {
 	var out []Join
 	from(v.db.Txn(false), inTables, byID, nil, func(e *entry) bool {
-		if e.status != globaltable.Creating || e.refused {
+		since, ok := JoinIn(e.table, v.self.Origin)
+		if !ok || e.refused {
 			return true
 		}
-		j := Join{Table: e.table.ID, Since: e.table.Replica(v.self.Origin).Since}
+		j := Join{Table: e.table.ID, Since: since}
 		for _, o := range Sources(e.table, v.self.Origin) {
 			d, known := v.RegionOf(o)
-			if !known { // the join waits for a descriptor of it
+			if !known { // it waits for a descriptor of the region
 				d = globaltable.Descriptor{Name: e.table.Replica(o).Region, Origin: o}
 			}
 			j.Sources = append(j.Sources, d)

@@ -68,7 +68,7 @@ func Decide(t *globaltable.Table, key []byte, region hlc.Origin, op Operation) D
 	return Permit
 }
 
-// fed reports whether a replica of the status gets changes. One that is being deleted no longer does, one that failed never did.
+// fed reports whether a replica of the status gets changes. One that is being deleted, or whose region is fenced, no longer does; one that failed never did.
 func fed(s globaltable.Status) bool {
 	return s == globaltable.Creating || s == globaltable.Active || s == globaltable.Updating
 }

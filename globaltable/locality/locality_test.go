@@ -9,7 +9,8 @@ import (
 )
 
 func TestDecide(t *testing.T) {
-	statuses := []globaltable.Status{globaltable.Creating, globaltable.Active, globaltable.Updating, globaltable.Deleting, globaltable.CreationFailed, "LATER"}
+	statuses := []globaltable.Status{globaltable.Creating, globaltable.Active, globaltable.Updating, globaltable.Deleting, globaltable.CreationFailed,
+		globaltable.StatusFencing, globaltable.StatusFenced, "LATER"}
 	var table globaltable.Table
 	for i, s := range statuses {
 		table.Replicas = append(table.Replicas, globaltable.Replica{Origin: hlc.Origin(len(statuses) - i), Status: s})
@@ -20,11 +21,13 @@ func TestDecide(t *testing.T) {
 		globaltable.Updating:       {Permit, Permit, Permit},
 		globaltable.Deleting:       {NotHere, NotHere, NotHere},
 		globaltable.CreationFailed: {NotHere, NotHere, NotHere},
+		globaltable.StatusFencing:  {NotHere, NotHere, NotHere},
+		globaltable.StatusFenced:   {NotHere, NotHere, NotHere},
 		"LATER":                    {NotHere, NotHere, NotHere},
 		"":                         {NotHere, NotHere, NotHere}, // no replica
 	}
 	placement := Place(&table)
-	for o := hlc.Origin(1); o <= 7; o++ {
+	for o := hlc.Origin(1); o <= 9; o++ {
 		var status globaltable.Status
 		if r := table.Replica(o); r != nil {
 			status = r.Status
@@ -41,7 +44,7 @@ func TestDecide(t *testing.T) {
 			t.Errorf("%q: an operation that is none: %v", status, got)
 		}
 	}
-	if !slices.Equal(placement, globaltable.NewPlacement(4, 5, 6)) {
+	if !slices.Equal(placement, globaltable.NewPlacement(6, 7, 8)) {
 		t.Error(placement)
 	}
 	if p := Place(&globaltable.Table{Deleted: true}); len(p) != 0 {

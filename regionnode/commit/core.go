@@ -27,6 +27,7 @@ type core struct {
 	pending   *pending
 	digests   *digests
 	confirmed *confirmed
+	purges    *purges
 	view      *view
 
 	number    uint64 // of the newest group
@@ -98,6 +99,10 @@ func (c *core) add(g *group, sub *submission) (fatal error) {
 		if sub.err = c.decideMerge(sub); sub.err == nil {
 			return c.commitMerge(g, sub)
 		}
+	case kindCollect:
+		if sub.err = c.decideCollect(sub); sub.err == nil {
+			return c.commitCollect(g, sub)
+		}
 	case kindControl:
 		sub.err = sub.control(c, g)
 	}
@@ -159,7 +164,9 @@ func (c *core) commitWrite(g *group, sub *submission) error {
 		if k.next == nil {
 			continue
 		}
-		c.commitKey(g, k)
+		if err := c.commitKey(g, k); err != nil {
+			return err
+		}
 		gl, err := c.groupLane(g, k.place)
 		if err != nil {
 			return err
@@ -173,14 +180,18 @@ func (c *core) commitWrite(g *group, sub *submission) error {
 	return nil
 }
 
-// commitKey puts one key's new record into the batch.
-func (c *core) commitKey(g *group, k *keyState) {
+// commitKey puts one key's new record into the batch. An error is fatal: the records are the shard's own.
+func (c *core) commitKey(g *group, k *keyState) error {
 	c.pending.mark(k.hash, g.number)
 	g.batch.Set(k.storeKey, k.next)
+	if err := c.indexGarbage(g, k); err != nil {
+		return err
+	}
 	if plantedDigest && k.change.Ops == nil {
-		return
+		return nil
 	}
 	c.digests.change(k.table, k.digests, k.key.Bucket(digestBits), k.before, k.after)
+	return nil
 }
 
 // groupLane returns the place in g where the changes of a placement gather. The first change of a lane begins its body with a salt.
@@ -216,6 +227,10 @@ func (c *core) decideMerge(sub *submission) error {
 			return err
 		}
 	}
+	// Here and not before: what a region gave is not taken from the moment on at which the catalog that fences it is in force.
+	if sub.giver.origin != 0 && !c.catalog.Trusts(sub.giver.origin, sub.giver.incarnation) {
+		return fault(globaltable.Fenced, "merge records", "the region that gave them is fenced or removed, or has another store", nil)
+	}
 	for i := range sub.parts {
 		p := &sub.parts[i]
 		k := &sub.keys[p.key]
@@ -247,7 +262,9 @@ func (c *core) commitMerge(g *group, sub *submission) error {
 	}
 	for i := range sub.keys {
 		if k := &sub.keys[i]; k.next != nil {
-			c.commitKey(g, k)
+			if err := c.commitKey(g, k); err != nil {
+				return err
+			}
 		}
 	}
 	g.changes += len(sub.parts)
@@ -279,7 +296,7 @@ func (c *core) checkPosition(r *Remote) error {
 		return &PositionError{Source: src, Stored: stored, Got: r.Entries[0].Seq, Reason: reason}
 	}
 	revoked := c.revoked[src.Origin]
-	if src.Incarnation <= revoked {
+	if src.Incarnation <= revoked || !c.catalog.Trusts(src.Origin, src.Incarnation) {
 		return refuse(Revoked)
 	}
 	if known := c.incarnations[originShard{src.Origin, src.Shard}]; known != 0 && known != src.Incarnation && known > revoked {
@@ -338,7 +355,7 @@ func (c *core) prepare(g *group, sub *submission) (done bool, fatal error) {
 	return true, nil
 }
 
-// seal completes the batch: digests, one log entry for each lane, the clock's bound, what peers have confirmed.
+// seal completes the batch: digests, one log entry for each lane, the clock's bound, what peers have confirmed, purge frontiers.
 func (c *core) seal(g *group) {
 	c.scratch = c.digests.flush(g.batch, c.scratch)
 	for i := range g.lanes {
@@ -374,6 +391,7 @@ func (c *core) seal(g *group) {
 	}
 	if !g.batch.Empty() {
 		c.confirmed.flush(g.batch)
+		c.purges.flush(g.batch)
 	}
 }
 

@@ -19,7 +19,7 @@ type PositionReason uint8
 const (
 	NotNext       PositionReason = iota + 1 // the first entry is not the one after the stored position
 	ChainDiffers                            // the entries do not continue the stored chain, or are not consecutive
-	Revoked                                 // the incarnation has been revoked
+	Revoked                                 // the incarnation has been revoked, or the catalog does not trust it
 	NotRevokedYet                           // a new incarnation of an origin whose older one has not been revoked
 )
 

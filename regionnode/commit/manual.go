@@ -63,6 +63,17 @@ func (m *Manual) MergeRecords(records []RecordAt, done func(error)) {
 	m.merge(sub, func(_ RemoteResult, err error) { done(err) })
 }
 
+// MergeFrom queues what Shard.MergeFrom does.
+func (m *Manual) MergeFrom(origin hlc.Origin, incarnation globaltable.Incarnation, records []RecordAt, done func(error)) {
+	sub, err := m.s.prepareRecords(records)
+	if err != nil {
+		done(err)
+		return
+	}
+	sub.giver = giver{origin, incarnation}
+	m.merge(sub, func(_ RemoteResult, err error) { done(err) })
+}
+
 // Heads queues a sample of the heads.
 func (m *Manual) Heads(done func(Heads, error)) {
 	out := new(Heads)
@@ -90,6 +101,27 @@ func (m *Manual) SetJoin(table globaltable.TableID, source hlc.Origin, state []b
 // DropTable queues what Shard.DropTable does.
 func (m *Manual) DropTable(table globaltable.TableID, done func(error)) {
 	m.control(true, dropTable(table), done)
+}
+
+// Collect queues what Shard.Collect does.
+func (m *Manual) Collect(table globaltable.TableID, after []byte, limit int, done func(Collected, error)) {
+	sub, out, err := m.s.prepareCollect(table, after, limit)
+	if err != nil || sub == nil {
+		done(out, err)
+		return
+	}
+	m.latch(sub)
+	if err := m.s.readAndCollect(sub, &out); err != nil {
+		m.s.release(sub)
+		done(Collected{}, err)
+		return
+	}
+	m.push(sub, func(_ RemoteResult, err error) { done(out, err) })
+}
+
+// TakePurge queues what Shard.TakePurge does.
+func (m *Manual) TakePurge(table globaltable.TableID, purge hlc.Timestamp, done func(error)) {
+	m.control(false, takePurge(table, purge), done)
 }
 
 // Build makes one group of what is queued and applies it: it is visible then, not durable. It reports whether there was anything. It syncs first when too many groups are in flight.

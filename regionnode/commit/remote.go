@@ -38,6 +38,18 @@ func (s *Shard) MergeRecords(ctx context.Context, records []RecordAt) error {
 	return err
 }
 
+// MergeFrom is MergeRecords for records that a region's store with that incarnation gave; 0: whichever it has. The error is of kind Fenced, and nothing was done, when the catalog in force does not
+// trust it.
+func (s *Shard) MergeFrom(ctx context.Context, origin hlc.Origin, incarnation globaltable.Incarnation, records []RecordAt) error {
+	sub, err := s.prepareRecords(records)
+	if err != nil || len(records) == 0 {
+		return err
+	}
+	sub.giver = giver{origin, incarnation}
+	_, err = s.mergeAndSubmit(ctx, sub)
+	return err
+}
+
 func (s *Shard) mergeAndSubmit(ctx context.Context, sub *submission) (RemoteResult, error) {
 	if !s.latches.acquire(ctx, sub.hashes) {
 		s.recycle(sub)

@@ -25,6 +25,7 @@ type kind uint8
 const (
 	kindWrite kind = iota
 	kindMerge
+	kindCollect
 	kindControl
 )
 
@@ -46,8 +47,10 @@ type submission struct {
 	transaction bool
 
 	remote *Remote // kindMerge: nil for records without a position
+	giver  giver   // kindMerge: whose records they are; zero: this region's own
 	parts  []part
 	result RemoteResult
+	purge  hlc.Timestamp // kindCollect: the frontier at which the keys were collected
 
 	control func(c *core, g *group) error // kindControl
 }
@@ -64,12 +67,19 @@ type keyState struct {
 	context vector.Vector // kindWrite
 	floor   hlc.Timestamp
 
-	next    []byte // record as it will be; nil: unchanged
+	next    []byte // record as it will be; nil: unchanged, or gone
+	gone    bool   // kindCollect: there will be no record
 	after   Digest
 	live    bool // next has an item
 	digests *tableDigests
 	place   placed
 	change  conflict.Change // kindWrite
+}
+
+// giver is a region that gave whole records, and the life of its store.
+type giver struct {
+	origin      hlc.Origin
+	incarnation globaltable.Incarnation // 0: whichever it has
 }
 
 type placed struct {
@@ -102,7 +112,7 @@ func (s *Shard) recycle(sub *submission) {
 	clear(sub.current)
 	sub.hashes, sub.keys, sub.arena, sub.parts, sub.current = sub.hashes[:0], sub.keys[:0], sub.arena[:0], sub.parts[:0], sub.current[:0]
 	sub.kind, sub.notify, sub.exclusive, sub.bytes, sub.err = 0, nil, false, 0, nil
-	sub.ops, sub.transaction, sub.remote, sub.result, sub.control = nil, false, nil, RemoteResult{}, nil
+	sub.ops, sub.transaction, sub.remote, sub.giver, sub.result, sub.purge, sub.control = nil, false, nil, giver{}, RemoteResult{}, 0, nil
 	sub.state.Store(stateQueued)
 	s.pool.Put(sub)
 }

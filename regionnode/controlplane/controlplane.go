@@ -6,10 +6,11 @@
 // concerned how far they are, and issues the next version when the answers allow it. Nothing of that is remembered but in documents and adoptions, which are in the
 // store, so every side may crash at any time.
 //
-// Three loops do this, each by itself so that none waits for another's unreachable region:
+// Four loops do this, each by itself so that none waits for another's unreachable region:
 //
 //	hear   after a start, fetch what each region has, so that this one never issues a version that exists already
-//	lead   as the owner: ask, and issue what follows
+//	lead   as the owner of tables: ask, and issue what follows
+//	world  as the owner of the world: likewise, and take over the tables of regions that are fenced
 //	leave  as a replica on its way out: wait until the remaining ones have all that was written here, then drop the data
 package controlplane
 
@@ -18,7 +19,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -37,7 +37,7 @@ import (
 type Door interface {
 	Write(ctx context.Context, w *commit.Write) error
 	Get(ctx context.Context, key commit.Key, f func(commit.Current) error) error
-	MergeRecords(ctx context.Context, records []commit.RecordAt) error
+	MergeFrom(ctx context.Context, origin hlc.Origin, incarnation globaltable.Incarnation, records []commit.RecordAt) error
 	DropTable(ctx context.Context, table globaltable.TableID) error
 	Count(table globaltable.TableID) (items, bytes int64, err error)
 	Heads(ctx context.Context) (commit.Heads, error)
@@ -64,6 +64,8 @@ type Config struct {
 	Peers   Peers
 	Joins   Joins
 	Now     func() time.Time // wall clock
+	// Tokens are the signed descriptors of this region and of those configured as its peers: the first document of the world is made of them.
+	Tokens []string
 
 	Every      time.Duration // between looks at what is unfinished; 250 ms
 	AskTimeout time.Duration // for one request to a peer; 3 s
@@ -90,8 +92,9 @@ func (c *Config) Validate() error {
 
 // Events are callbacks. Any may be nil. They may be called from several goroutines.
 type Events struct {
-	Issued func(t *globaltable.Table)           // this region, the owner, made a version
-	Failed func(what, region string, err error) // it is tried again; region may be empty
+	Issued      func(t *globaltable.Table)           // this region, the owner, made a version
+	WorldIssued func(w *globaltable.World)           // likewise
+	Failed      func(what, region string, err error) // it is tried again; region may be empty
 }
 
 // Plane is a region's part in the making of tables. Its methods may be called from several goroutines.
@@ -106,6 +109,7 @@ type Plane struct {
 	unheard  map[string]bool
 	progress map[globaltable.TableID]catalog.Progress
 	leaving  map[globaltable.TableID]*leave
+	world    worldProgress
 }
 
 // New returns a Plane. It starts nothing.
@@ -129,7 +133,7 @@ func New(cfg Config) (*Plane, error) {
 
 // Looks returns what Run repeats: each brings what is unfinished one step on and returns. They are for the simulation, which owns time, in place of Run.
 func (p *Plane) Looks() []func(context.Context) {
-	return []func(context.Context){p.hear, p.lead, p.leave}
+	return []func(context.Context){p.hear, p.lead, p.leadWorld, p.leave}
 }
 
 // Run brings what is unfinished to its end, until ctx is done; it returns nil then.
@@ -247,7 +251,7 @@ func (p *Plane) changeable(op, name string) (*globaltable.Table, error) {
 // update is UpdateTable in the owner's region.
 func (p *Plane) update(ctx context.Context, id globaltable.TableID, change *catalog.Change) (*globaltable.Table, error) {
 	return p.issue(ctx, "update table", id, func(t *globaltable.Table, epoch uint32) (*globaltable.Table, error) {
-		return catalog.Update(t, change, epoch, p.cfg.Catalog.View().Region)
+		return catalog.Update(t, change, epoch, p.cfg.Catalog.View().ActiveRegion)
 	})
 }
 
@@ -313,12 +317,20 @@ func (p *Plane) ReplicaProgress(table globaltable.TableID, region hlc.Origin) (p
 	return a.Percent, ok
 }
 
-// Unheard returns the regions whose newest documents this region has not seen since its start, sorted. Until there are none it changes no document that was
+// Unheard returns the active members whose newest documents this region has not seen since its start, sorted. Until there are none it changes no document that was
 // there before.
 func (p *Plane) Unheard() []string {
+	v := p.cfg.Catalog.View()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return slices.Sorted(maps.Keys(p.unheard))
+	var out []string
+	for name := range p.unheard {
+		if _, active := v.ActiveRegion(name); active {
+			out = append(out, name)
+		}
+	}
+	slices.Sort(out)
+	return out
 }
 
 // forward asks the owner of t to do what only it can do.

@@ -2,6 +2,7 @@ package controlplane
 
 import (
 	"context"
+	"errors"
 
 	"github.com/concordat-db/concordat/conflict"
 	"github.com/concordat-db/concordat/globaltable"
@@ -38,7 +39,7 @@ func (p *Plane) issue(ctx context.Context, op string, id globaltable.TableID,
 		return nil, err
 	}
 	// A document of this start's epoch was made, or changed after hearing all, since the start: nobody can know a newer version of it.
-	if regions := p.Unheard(); len(regions) > 0 && !p.ofThisStart(t) {
+	if regions := p.Unheard(); len(regions) > 0 && !p.ofThisStart(t.Version) {
 		return nil, p.errUnheard(op, t.Name, regions)
 	}
 	epoch, err := p.raise(ctx, t.Version.Epoch())
@@ -52,36 +53,53 @@ func (p *Plane) issue(ctx context.Context, op string, id globaltable.TableID,
 	return made, p.put(ctx, t, made)
 }
 
-// ofThisStart reports whether this start issued the table's newest version. Its epoch is above that of every document the store held.
-func (p *Plane) ofThisStart(t *globaltable.Table) bool {
+// ofThisStart reports whether this start issued a version, of a document that this region owns. Its epoch is above that of every document the store held.
+func (p *Plane) ofThisStart(v globaltable.Version) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.epoch != 0 && t.Version.Epoch() == p.epoch
+	return p.epoch != 0 && v.Epoch() == p.epoch
 }
 
 // put writes the document next in place of old; nil: of none.
 func (p *Plane) put(ctx context.Context, old, next *globaltable.Table) error {
-	err := p.cfg.Door.Write(ctx, &commit.Write{
-		Keys: []commit.Key{{Table: globaltable.SystemTable, Bytes: catalog.DocumentKey(next.ID)}},
-		Plan: func(current []commit.Current) ([][]conflict.Op, error) {
-			var found globaltable.Version
-			if current[0].Item != nil {
-				t, err := catalog.DecodeDocument(current[0].Item)
-				if err != nil {
-					return nil, err
-				}
-				found = t.Version
-			}
-			if (old == nil) != (found == 0) || old != nil && old.Version != found {
-				return nil, catalog.InUse("issue document", next.Name, "updated")
-			}
-			return put(catalog.EncodeDocument(next)), nil
-		},
+	var was globaltable.Version
+	if old != nil {
+		was = old.Version
+	}
+	err := p.replace(ctx, next.ID, was, catalog.EncodeDocument(next), func(it item.Item) (globaltable.Version, error) {
+		t, err := catalog.DecodeDocument(it)
+		if err != nil {
+			return 0, err
+		}
+		return t.Version, nil
 	})
+	if errors.Is(err, errChanged) {
+		return catalog.InUse("issue document", next.Name, "updated")
+	}
 	if err == nil && p.cfg.Events.Issued != nil {
 		p.cfg.Events.Issued(next)
 	}
 	return err
+}
+
+// replace writes a document in place of that of version was; 0: of none. The error is errChanged if another is there.
+func (p *Plane) replace(ctx context.Context, id globaltable.TableID, was globaltable.Version, next item.Item, version func(item.Item) (globaltable.Version, error)) error {
+	return p.cfg.Door.Write(ctx, &commit.Write{
+		Keys: []commit.Key{{Table: globaltable.SystemTable, Bytes: catalog.DocumentKey(id)}},
+		Plan: func(current []commit.Current) ([][]conflict.Op, error) {
+			var found globaltable.Version
+			if current[0].Item != nil {
+				var err error
+				if found, err = version(current[0].Item); err != nil {
+					return nil, err
+				}
+			}
+			if found != was {
+				return nil, errChanged
+			}
+			return put(next), nil
+		},
+	})
 }
 
 // raise returns the epoch of this start, at least the one given, and gives the start one if it has none. It is called by who has the turn.

@@ -34,6 +34,7 @@ func (p *Plane) hear(ctx context.Context) {
 
 // lead brings the tables that this region owns one step on, where the regions concerned allow it.
 func (p *Plane) lead(ctx context.Context) {
+	p.follow(ctx)
 	questions, tables := p.questions()
 	p.mu.Lock()
 	for id := range p.progress {
@@ -70,6 +71,34 @@ func (p *Plane) lead(ctx context.Context) {
 
 var errChanged = errors.New("the table has changed meanwhile")
 
+// follow issues what the members' states demand of the tables that this region owns.
+func (p *Plane) follow(ctx context.Context) {
+	v := p.cfg.Catalog.View()
+	w, ok := v.World()
+	if !ok {
+		return
+	}
+	v.Tables(func(t *globaltable.Table) bool {
+		if t.Owner != p.self.Origin {
+			return true
+		}
+		if _, ok := catalog.Follow(t, w, t.Version.Epoch()); !ok {
+			return true
+		}
+		_, err := p.issue(ctx, "follow members", t.ID, func(now *globaltable.Table, epoch uint32) (*globaltable.Table, error) {
+			next, ok := catalog.Follow(now, w, epoch)
+			if !ok {
+				return nil, errChanged
+			}
+			return next, nil
+		})
+		if err != nil && !errors.Is(err, errChanged) {
+			p.failed(ctx, "follow members in table "+t.ID.String(), "", err)
+		}
+		return ctx.Err() == nil
+	})
+}
+
 // questions returns, by region, what is to be asked about the unfinished tables that this region owns, and those tables.
 func (p *Plane) questions() (map[hlc.Origin][]question, map[globaltable.TableID]*globaltable.Table) {
 	asked := map[hlc.Origin][]question{}
@@ -82,10 +111,10 @@ func (p *Plane) questions() (map[hlc.Origin][]question, map[globaltable.TableID]
 		once := map[hlc.Origin]bool{}
 		for i := range t.Replicas {
 			r := &t.Replicas[i]
-			if r.Status != globaltable.Creating && r.Status != globaltable.Deleting {
+			if r.Status != globaltable.Creating && r.Status != globaltable.Deleting && r.Status != globaltable.StatusFencing {
 				continue
 			}
-			// All replicas that are being created have the same Since: one version brought them, see catalog.Update.
+			// All replicas that are being created or closed have the same Since: see catalog.Update and catalog.Follow.
 			for _, o := range catalog.Asked(t, r) {
 				if !once[o] {
 					once[o] = true

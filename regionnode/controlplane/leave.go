@@ -23,7 +23,13 @@ type leave struct {
 // again after a crash are only later than they need to be.
 func (p *Plane) leave(ctx context.Context) {
 	v := p.cfg.Catalog.View()
+	if !v.Active(p.self.Origin) {
+		return // what only this region has is saved first, when it is rebuilt
+	}
 	v.Tables(func(t *globaltable.Table) bool {
+		if r := t.Replica(p.self.Origin); r != nil && (r.Status == globaltable.StatusFencing || r.Status == globaltable.StatusFenced) {
+			return ctx.Err() == nil // likewise
+		}
 		if v.Serves(t.ID) {
 			p.mu.Lock()
 			delete(p.leaving, t.ID)
@@ -58,7 +64,9 @@ func (p *Plane) drain(ctx context.Context, t *globaltable.Table, since globaltab
 	}
 	next := &leave{version: t.Version, since: since, heads: l.heads, dropped: l.dropped}
 	if !l.dropped {
-		if behind := p.behind(t, l.heads); len(behind) > 0 {
+		if needed := neededBy(t); needed != "" {
+			next.waiting = needed
+		} else if behind := p.behind(t, l.heads); len(behind) > 0 {
 			next.waiting = strings.Join(behind, " and ") + " to confirm what " + p.self.Name + " wrote"
 		} else if err := p.cfg.Door.DropTable(ctx, t.ID); err != nil {
 			return err
@@ -70,6 +78,26 @@ func (p *Plane) drain(ctx context.Context, t *globaltable.Table, since globaltab
 	p.leaving[t.ID] = next
 	p.mu.Unlock()
 	return nil
+}
+
+// neededBy says, in words, who needs what a replica on its way out has; empty when nobody does. While a replica is being closed all others exchange with it, and it is not
+// dropped where nobody else serves the table, and a region that is fenced, or comes back, had it too: what was confirmed to that one counts for nothing.
+func neededBy(t *globaltable.Table) string {
+	var fenced []string
+	for i := range t.Replicas {
+		switch r := &t.Replicas[i]; r.Status {
+		case globaltable.StatusFencing:
+			return "the others to exchange what " + r.Region + " may have left"
+		case globaltable.Active, globaltable.Updating:
+			return ""
+		case globaltable.StatusFenced, globaltable.Creating:
+			fenced = append(fenced, r.Region)
+		}
+	}
+	if len(fenced) == 0 {
+		return ""
+	}
+	return strings.Join(fenced, " and ") + " to come back, or to be removed: nobody else has the table's data"
 }
 
 // behind returns the regions that keep a replica and have not confirmed this region's lanes up to heads. It looks at all lanes that they share, for what
@@ -85,7 +113,7 @@ func (p *Plane) behind(t *globaltable.Table, heads []commit.LaneHead) []string {
 	}
 	var out []string
 	for _, r := range t.Replicas {
-		if r.Origin == p.self.Origin || r.Status == globaltable.Deleting || r.Status == globaltable.CreationFailed {
+		if r.Origin == p.self.Origin || t.StatusIn(r.Origin) == "" || r.Status == globaltable.Deleting {
 			continue
 		}
 		if slices.ContainsFunc(heads, func(h commit.LaneHead) bool {

@@ -7,6 +7,7 @@ import (
 	"errors"
 
 	"github.com/concordat-db/concordat/conflict"
+	"github.com/concordat-db/concordat/conflict/hlc"
 	"github.com/concordat-db/concordat/globaltable"
 	"github.com/concordat-db/concordat/globaltable/catalog"
 	"github.com/concordat-db/concordat/regionnode/commit"
@@ -27,6 +28,7 @@ type request struct {
 	Progress  []question       `json:"progress,omitempty"`
 	Versions  *versionsRequest `json:"versions,omitempty"`
 	Documents []string         `json:"documents,omitempty"` // tables
+	World     *worldRequest    `json:"world,omitempty"`
 }
 
 type updateRequest struct {
@@ -54,6 +56,8 @@ type versionsRequest struct {
 type answer struct {
 	Error     *errorAnswer     `json:"error,omitempty"`
 	Table     string           `json:"table,omitempty"` // a document
+	World     string           `json:"world,omitempty"` // a document
+	Pending   []string         `json:"pending,omitempty"`
 	Progress  []reply          `json:"progress,omitempty"`
 	Versions  []versionAnswer  `json:"versions,omitempty"`
 	More      bool             `json:"more,omitempty"` // of versions
@@ -110,7 +114,7 @@ func (p *Plane) ask(ctx context.Context, region string, r *request) (*answer, er
 		return nil, errAnswer
 	}
 	if e := a.Error; e != nil {
-		return nil, &answerError{&globaltable.Error{Op: e.Op, Resource: e.Resource, Kind: min(e.Kind, globaltable.Corrupt), Message: e.Message}}
+		return nil, &answerError{&globaltable.Error{Op: e.Op, Resource: e.Resource, Kind: globaltable.KnownKind(e.Kind), Message: e.Message}}
 	}
 	return &a, nil
 }
@@ -142,7 +146,13 @@ func (p *Plane) handle(ctx context.Context, peer string, raw []byte) (*answer, e
 	if !known {
 		return nil, &globaltable.Error{Op: "answer region", Resource: peer, Kind: globaltable.Denied, Message: "the region is not known"}
 	}
+	// A region that nobody hears any more may learn why, and ask to come back.
+	if !p.cfg.Catalog.View().Active(from.Origin) && r.Versions == nil && r.Documents == nil && !r.World.admits(from.Name) {
+		return nil, &globaltable.Error{Op: "answer region", Resource: peer, Kind: globaltable.Fenced, Message: "region " + peer + " is fenced or removed"}
+	}
 	switch {
+	case r.World != nil:
+		return p.answerWorld(ctx, r.World, from)
 	case r.Update != nil:
 		id, err := p.asked(r.Update.Table, from)
 		if err != nil {
@@ -219,7 +229,11 @@ func (p *Plane) answerVersions(r *versionsRequest) (*answer, error) {
 		return nil, err
 	}
 	a := new(answer)
-	p.cfg.Catalog.View().TablesAfter(after, func(t *globaltable.Table) bool {
+	v := p.cfg.Catalog.View()
+	if w, ok := v.World(); ok && after < globaltable.WorldTable {
+		a.Versions = append(a.Versions, versionAnswer{globaltable.WorldTable.String(), uint64(w.Version)})
+	}
+	v.TablesAfter(after, func(t *globaltable.Table) bool {
 		if len(a.Versions) == maxVersions {
 			a.More = true
 			return false
@@ -287,8 +301,16 @@ func (p *Plane) Fetch(ctx context.Context, region string) error {
 
 // fetchDocuments gets the documents of tables, as many in one answer as fit, and merges them.
 func (p *Plane) fetchDocuments(ctx context.Context, region string, tables []string) error {
+	from, known := p.cfg.Catalog.View().Region(region)
+	if !known {
+		return &globaltable.Error{Op: "fetch catalog", Resource: region, Kind: globaltable.Denied, Message: "the region is not known"}
+	}
 	for len(tables) > 0 {
 		page := tables[:min(len(tables), maxDocuments)]
+		if page[0] == globaltable.WorldTable.String() {
+			// Alone: a table's document that cannot be adopted must not keep a region from hearing that it was fenced.
+			page = page[:1]
+		}
 		a, err := p.ask(ctx, region, &request{Documents: page})
 		if err != nil {
 			return err
@@ -302,22 +324,22 @@ func (p *Plane) fetchDocuments(ctx context.Context, region string, tables []stri
 			if d.Table != page[i] {
 				return errAnswer
 			}
-			t, err := checkDocument(d)
+			id, owner, err := checkDocument(d)
 			if err != nil {
 				return err
 			}
-			if t.Owner == p.self.Origin {
+			if owner == p.self.Origin {
 				// This store had lost what its region issued: the next version is of an epoch above all of that.
 				p.mu.Lock()
 				p.epoch = 0
 				p.mu.Unlock()
 			}
 			records = append(records, commit.RecordAt{
-				Key:    commit.Key{Table: globaltable.SystemTable, Bytes: catalog.DocumentKey(t.ID)},
+				Key:    commit.Key{Table: globaltable.SystemTable, Bytes: catalog.DocumentKey(id)},
 				Record: d.Record,
 			})
 		}
-		if err := p.cfg.Door.MergeRecords(ctx, records); err != nil {
+		if err := p.cfg.Door.MergeFrom(ctx, from.Origin, 0, records); err != nil {
 			return err
 		}
 		tables = tables[len(records):]
@@ -325,28 +347,37 @@ func (p *Plane) fetchDocuments(ctx context.Context, region string, tables []stri
 	return nil
 }
 
-// checkDocument makes sure that a record that came from a peer is the document of its table, written by the table's owner.
-func checkDocument(d documentAnswer) (*globaltable.Table, error) {
+// checkDocument makes sure that a record that came from a peer is the document of its table, or of the world, written by its owner.
+func checkDocument(d documentAnswer) (id globaltable.TableID, owner hlc.Origin, err error) {
 	if err := conflict.CheckRecord(d.Record); err != nil {
-		return nil, err
+		return 0, 0, err
 	}
 	r, err := conflict.DecodeRecord(d.Record)
 	if err != nil {
-		return nil, err
+		return 0, 0, err
 	}
 	it, live, err := conflict.ItemOf(d.Record)
 	if err != nil {
-		return nil, err
+		return 0, 0, err
 	}
 	if !live {
-		return nil, errAnswer
+		return 0, 0, errAnswer
 	}
-	t, err := catalog.DecodeDocument(it)
-	if err != nil {
-		return nil, err
+	if d.Table == globaltable.WorldTable.String() {
+		w, err := catalog.DecodeWorld(it)
+		if err != nil {
+			return 0, 0, err
+		}
+		id, owner = globaltable.WorldTable, w.Owner
+	} else {
+		t, err := catalog.DecodeDocument(it)
+		if err != nil {
+			return 0, 0, err
+		}
+		id, owner = t.ID, t.Owner
 	}
-	if t.ID.String() != d.Table || r.Reset.Stamp.Origin != t.Owner {
-		return nil, errAnswer
+	if id.String() != d.Table || r.Reset.Stamp.Origin != owner {
+		return 0, 0, errAnswer
 	}
-	return t, nil
+	return id, owner, nil
 }

@@ -37,12 +37,12 @@ func ForRepair(s *commit.Shard) RepairStore { return RepairStore{s} }
 type RepairStore struct{ *commit.Shard }
 
 // Merge implements both.
-func (s RepairStore) Merge(ctx context.Context, table globaltable.TableID, records []repair.Record) error {
+func (s RepairStore) Merge(ctx context.Context, table globaltable.TableID, from repair.Giver, records []repair.Record) error {
 	at := make([]commit.RecordAt, 0, len(records))
 	for _, r := range records {
 		at = append(at, commit.RecordAt{Key: commit.Key{Table: table, Bytes: r.Key}, Record: r.Bytes})
 	}
-	return s.MergeRecords(ctx, at)
+	return s.MergeFrom(ctx, from.Origin, from.Incarnation, at)
 }
 
 // LoadCatalog brings what the store holds into c, which is new. It is called before a shard works with either.

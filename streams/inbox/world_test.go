@@ -99,9 +99,13 @@ func (c *catalog) Admits(id globaltable.TableID, _ []byte, _ globaltable.Version
 	return id == table
 }
 
+func (c *catalog) Trusts(hlc.Origin, globaltable.Incarnation) bool { return true }
+
 func (c *catalog) Version(globaltable.TableID) globaltable.Version {
 	return globaltable.Version(c.version.Load())
 }
+
+func (c *catalog) Settled(globaltable.TableID) bool { return true }
 
 func (c *catalog) Prepare([]item.Item) ([]store.KV, func(), error) {
 	return nil, func() {}, nil

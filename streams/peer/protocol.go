@@ -119,7 +119,7 @@ func decodeError(b []byte) error {
 	if w.Trimmed {
 		return change.ErrTrimmed
 	}
-	return &globaltable.Error{Op: w.Op, Resource: w.Resource, Kind: min(w.Kind, globaltable.Corrupt), Message: w.Message}
+	return &globaltable.Error{Op: w.Op, Resource: w.Resource, Kind: globaltable.KnownKind(w.Kind), Message: w.Message}
 }
 
 func encodeDocument(v any) ([]byte, error) {

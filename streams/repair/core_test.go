@@ -30,7 +30,7 @@ func TestCatalogSaysWhatJoins(t *testing.T) {
 	if got := tableIn(t, ap).View().Joins(); !reflect.DeepEqual(got, []catalog.Join{joinOfAp}) {
 		t.Errorf("%+v", got)
 	}
-	if got := tableIn(t, eu).View().Joins(); got != nil || !tableIn(t, us).View().Joining(theTable) {
+	if got := tableIn(t, eu).View().Joins(); got != nil || tableIn(t, us).View().Settled(theTable) {
 		t.Errorf("%+v", got)
 	}
 }
@@ -165,7 +165,7 @@ func TestWrongRecord(t *testing.T) {
 // nothing is a store and peers that must not be used.
 type nothing struct{}
 
-func (nothing) Merge(context.Context, globaltable.TableID, []Record) error {
+func (nothing) Merge(context.Context, globaltable.TableID, Giver, []Record) error {
 	return errors.ErrUnsupported
 }
 func (nothing) SetJoin(context.Context, globaltable.TableID, hlc.Origin, []byte) error {

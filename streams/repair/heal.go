@@ -20,7 +20,7 @@ const healBuckets = 16
 // Healed is the store that a repair writes to. A shard is one.
 type Healed interface {
 	// Merge merges records by the one merge, and returns when all is durable.
-	Merge(ctx context.Context, table globaltable.TableID, records []Record) error
+	Merge(ctx context.Context, table globaltable.TableID, from Giver, records []Record) error
 	// RebuildDigest computes the digest of a bucket anew from its records: one that was changed behind the store's back has left it wrong.
 	RebuildDigest(ctx context.Context, table globaltable.TableID, bucket int) error
 }
@@ -123,13 +123,17 @@ func (v *Verifier) take(ctx context.Context, t *globaltable.Table, region string
 	if err := v.store.RebuildDigest(ctx, t.ID, b); err != nil {
 		return err
 	}
+	giver, known := v.server.catalog.View().Region(region)
+	if !known {
+		return &globaltable.Error{Op: "repair", Resource: region, Kind: globaltable.Denied, Message: "the region is not known"}
+	}
 	r := &Request{Table: t.ID, Since: t.Version, After: bucketBound(b), Before: bucketBound(b + 1), MaxBytes: 1 << 20}
 	for {
 		p, err := v.peers.Exchange(ctx, region, r)
 		if err != nil {
 			return err
 		}
-		if err := v.store.Merge(ctx, t.ID, p.Records); err != nil || p.Done {
+		if err := v.store.Merge(ctx, t.ID, Giver{giver.Origin, p.Incarnation}, p.Records); err != nil || p.Done {
 			return err
 		}
 		r.After = p.Records[len(p.Records)-1].Key

@@ -27,6 +27,7 @@ import (
 
 	"github.com/cespare/xxhash/v2"
 
+	"github.com/concordat-db/concordat/conflict/hlc"
 	"github.com/concordat-db/concordat/globaltable"
 	"github.com/concordat-db/concordat/globaltable/item"
 	"github.com/concordat-db/concordat/streams/change"
@@ -61,6 +62,12 @@ type End struct {
 type Record struct {
 	Key   item.Key
 	Bytes []byte // encoded conflict record
+}
+
+// Giver is the region that records came from, and the life of its store.
+type Giver struct {
+	Origin      hlc.Origin
+	Incarnation globaltable.Incarnation
 }
 
 // Page is an answer.

@@ -17,8 +17,9 @@ import (
 
 // Store is where the records go.
 type Store interface {
-	// Merge merges records by the one merge, drops those that may not be here, and returns when all is durable.
-	Merge(ctx context.Context, table globaltable.TableID, records []Record) error
+	// Merge merges records by the one merge, drops those that may not be here, and returns when all is durable. The error is of kind Fenced when the region that gave them
+	// is not trusted any more.
+	Merge(ctx context.Context, table globaltable.TableID, from Giver, records []Record) error
 	// SetJoin keeps the state of a join, durably; Join returns what was kept, nil if nothing was.
 	SetJoin(ctx context.Context, table globaltable.TableID, source hlc.Origin, state []byte) error
 	Join(table globaltable.TableID, source hlc.Origin) (state []byte, err error)
@@ -247,7 +248,7 @@ func (j *Joiner) page(ctx context.Context, c *core, i int, name string, r *Reque
 	if err != nil || !merge {
 		return err
 	}
-	if err := j.cfg.Store.Merge(ctx, c.table, p.Records); err != nil {
+	if err := j.cfg.Store.Merge(ctx, c.table, Giver{c.sources[i].region.Origin, p.Incarnation}, p.Records); err != nil {
 		return err
 	}
 	if err := j.cfg.Store.SetJoin(ctx, c.table, c.sources[i].region.Origin, next.append(nil)); err != nil {

@@ -1,0 +1,201 @@
+package controlplane
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/concordat-db/concordat/conflict/hlc"
+	"github.com/concordat-db/concordat/globaltable"
+	"github.com/concordat-db/concordat/globaltable/catalog"
+)
+
+// worldProgress is what the owner of the world remembers of how far its newest document has come. It is guarded by Plane.mu, and all of it can be asked for again.
+type worldProgress struct {
+	// heard has, by region, the version that it had adopted when its catalog was fetched: from then on it takes nothing more from those that the version puts out,
+	// so what they issued and this region does not know is known to nobody.
+	heard   map[hlc.Origin]globaltable.Version
+	waiting []string // in words, sorted
+}
+
+// leadWorld brings the world one step on, if this region owns it: members on their way out are closed when all active members know, and their tables get this region for owner.
+func (p *Plane) leadWorld(ctx context.Context) {
+	v := p.cfg.Catalog.View()
+	w, ok := v.World()
+	if !ok || w.Owner != p.self.Origin {
+		p.mu.Lock()
+		p.world = worldProgress{}
+		p.mu.Unlock()
+		return
+	}
+	if !w.Settled() {
+		p.closeMembers(ctx, w)
+	} else {
+		p.setWaiting(nil)
+	}
+	p.inherit(ctx)
+}
+
+// closeMembers asks the active members whether they have adopted what puts others out, fetches their catalogs when they have, and issues what follows.
+func (p *Plane) closeMembers(ctx context.Context, w *globaltable.World) {
+	since := newestOut(w)
+	p.gatherWorld(ctx, w, since)
+	heard := func(o hlc.Origin, since globaltable.Version) bool {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return o == p.self.Origin || p.world.heard[o] >= since
+	}
+	if _, ok := catalog.AdvanceWorld(w, heard, w.Version.Epoch()); !ok {
+		return
+	}
+	if err := p.lock(ctx, "close region", "world"); err != nil {
+		return
+	}
+	defer p.unlock()
+	_, err := p.nextWorld(ctx, "close region", nil, func(now *globaltable.World, epoch uint32) (*globaltable.World, error) {
+		next, ok := catalog.AdvanceWorld(now, heard, epoch)
+		if now.Version != w.Version || !ok {
+			return nil, errChanged
+		}
+		return next, nil
+	})
+	if err != nil && !errors.Is(err, errChanged) {
+		p.failed(ctx, "close region", "", err)
+	}
+}
+
+// newestOut returns the newest version that puts a member out that is not closed yet. Whoever has adopted it knows of all.
+func newestOut(w *globaltable.World) (since globaltable.Version) {
+	for i := range w.Members {
+		if m := &w.Members[i]; m.State == globaltable.MemberFencing || m.State == globaltable.MemberRemoving {
+			since = max(since, m.Since)
+		}
+	}
+	return since
+}
+
+// gatherWorld asks each active member that was not heard since the version given.
+func (p *Plane) gatherWorld(ctx context.Context, w *globaltable.World, since globaltable.Version) {
+	var waiting []string
+	var mu sync.Mutex
+	var g errgroup.Group
+	g.SetLimit(maxAsks)
+	for i := range w.Members {
+		d := w.Members[i].Descriptor
+		if w.Members[i].State != globaltable.MemberActive || d.Origin == p.self.Origin {
+			continue
+		}
+		p.mu.Lock()
+		known := p.world.heard[d.Origin] >= since
+		p.mu.Unlock()
+		if known {
+			continue
+		}
+		g.Go(func() error {
+			if why := p.hearSince(ctx, d, since); why != "" {
+				mu.Lock()
+				defer mu.Unlock()
+				waiting = append(waiting, why)
+			}
+			return nil
+		})
+	}
+	_ = g.Wait() // its functions return nil
+	slices.Sort(waiting)
+	p.setWaiting(waiting)
+}
+
+// hearSince fetches a region's catalog if it has adopted the version given of the world; if not, it says why, in words.
+func (p *Plane) hearSince(ctx context.Context, d globaltable.Descriptor, since globaltable.Version) (why string) {
+	replies, err := p.askProgress(ctx, d.Origin, []question{{globaltable.WorldTable.String(), uint64(since)}})
+	switch {
+	case err != nil:
+		return d.Name + ", which cannot be reached"
+	case replies[0].Outcome == 0:
+		return d.Name + " to adopt the change"
+	}
+	if err := p.Fetch(ctx, d.Name); err != nil {
+		p.failed(ctx, "hear catalog", d.Name, err)
+		return d.Name + " to give its catalog"
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.world.heard == nil {
+		p.world.heard = map[hlc.Origin]globaltable.Version{}
+	}
+	p.world.heard[d.Origin] = since
+	return ""
+}
+
+func (p *Plane) setWaiting(waiting []string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.world.waiting = waiting
+}
+
+// inherit makes this region the owner of the tables whose owner is closed.
+func (p *Plane) inherit(ctx context.Context) {
+	v := p.cfg.Catalog.View()
+	w, _ := v.World()
+	v.Tables(func(t *globaltable.Table) bool {
+		if m := w.Member(t.Owner); t.Deleted || m == nil || !m.State.Closed() {
+			return true
+		}
+		if err := p.inheritTable(ctx, t.ID); err != nil {
+			p.failed(ctx, "take over table "+t.ID.String(), "", err)
+		}
+		return ctx.Err() == nil
+	})
+}
+
+func (p *Plane) inheritTable(ctx context.Context, id globaltable.TableID) error {
+	const op = "take over table"
+	if err := p.lock(ctx, op, id.String()); err != nil {
+		return err
+	}
+	defer p.unlock()
+	// Whether all have been heard is asked again: this start may have found the member closed, and not have closed it.
+	if regions := p.Unheard(); len(regions) > 0 {
+		return p.errUnheard(op, id.String(), regions)
+	}
+	v := p.cfg.Catalog.View()
+	w, _ := v.World()
+	t, known := v.Table(id)
+	if m := w.Member(t.Owner); !known || w.Owner != p.self.Origin || m == nil || !m.State.Closed() {
+		return nil
+	}
+	epoch, err := p.raise(ctx, t.Version.Epoch())
+	if err != nil {
+		return err
+	}
+	return p.put(ctx, t, catalog.Inherit(t, p.self.Origin, epoch))
+}
+
+// pending returns what this region, as the owner of the world, waits for, in words.
+func (p *Plane) pending() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.world.waiting)
+}
+
+// Pending returns what the owner of the world waits for, in words that follow "Waiting for": nothing when no member is on its way out. Another region asks the owner.
+func (p *Plane) Pending(ctx context.Context) []string {
+	v := p.cfg.Catalog.View()
+	w, ok := v.World()
+	switch {
+	case !ok || w.Settled():
+		return nil
+	case w.Owner == p.self.Origin:
+		return p.pending()
+	}
+	owner, _ := v.RegionOf(w.Owner)
+	a, err := p.ask(ctx, owner.Name, &request{World: &worldRequest{}})
+	if err != nil {
+		return []string{fmt.Sprintf("%s, which owns the world's document and cannot be reached", owner.Name)}
+	}
+	return a.Pending
+}
