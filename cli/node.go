@@ -114,15 +114,20 @@ func (doc *nodeDocument) config() (regionnode.Config, error) {
 		},
 		Admin: regionnode.AdminConfig{Listen: s.Admin.Listen},
 		Limits: regionnode.Limits{
-			MaxClockOffset:     time.Duration(s.Limits.MaxClockOffset),
-			Heartbeat:          time.Duration(s.Limits.Heartbeat),
-			FreeBytes:          uint64(s.Limits.FreeBytes),
-			CacheBytes:         int64(s.Limits.CacheBytes),
-			WriteBufferBytes:   int64(s.Limits.WriteBufferBytes),
-			StreamBytes:        int64(s.Limits.StreamBytes),
-			MaxOpenRequests:    s.Limits.MaxOpenRequests,
-			ShutdownPatience:   time.Duration(s.Limits.ShutdownPatience),
-			JoinBytesPerSecond: int64(s.Limits.JoinBytesPerSecond),
+			MaxClockOffset:        time.Duration(s.Limits.MaxClockOffset),
+			Heartbeat:             time.Duration(s.Limits.Heartbeat),
+			FreeBytes:             uint64(s.Limits.FreeBytes),
+			CacheBytes:            int64(s.Limits.CacheBytes),
+			WriteBufferBytes:      int64(s.Limits.WriteBufferBytes),
+			StreamBytes:           int64(s.Limits.StreamBytes),
+			LogBytes:              int64(s.Limits.LogBytes),
+			MaxOpenRequests:       s.Limits.MaxOpenRequests,
+			ShutdownPatience:      time.Duration(s.Limits.ShutdownPatience),
+			JoinBytesPerSecond:    int64(s.Limits.JoinBytesPerSecond),
+			CollectPerSecond:      s.Limits.CollectPerSecond,
+			CompareEvery:          time.Duration(s.Limits.CompareEvery.duration),
+			NoCompare:             s.Limits.CompareEvery.never,
+			CompareBytesPerSecond: int64(s.Limits.CompareBytesPerSecond),
 		},
 	}
 	cfg.KeySeed, cfg.Region.PublicKey = b.key("spec.region.keyFile", s.Region.KeyFile)
@@ -138,10 +143,10 @@ func (doc *nodeDocument) config() (regionnode.Config, error) {
 	if err != nil {
 		b.f.all = append(b.f.all, err)
 	} else {
-		for i, d := range descriptors {
+		for i, peer := range descriptors {
 			p := s.Peers[i]
 			cfg.Peers = append(cfg.Peers, regionnode.PeerConfig{
-				Descriptor: d, URLs: p.URLs, TLS: b.tls(fmt.Sprintf("spec.peers[%d].tls", i), p.TLS),
+				Descriptor: peer.Descriptor, Token: peer.token, URLs: p.URLs, TLS: b.tls(fmt.Sprintf("spec.peers[%d].tls", i), p.TLS),
 			})
 		}
 	}

@@ -19,8 +19,12 @@ const maxKeyFile = 16 << 10
 func regionCommand(s Streams) *ucli.Command {
 	return &ucli.Command{
 		Name:  "region",
-		Usage: "make what identifies a region",
+		Usage: "make what identifies a region; list, fence and remove regions",
 		Subcommands: []*ucli.Command{
+			regionListCommand(s),
+			regionShowCommand(s),
+			regionFenceCommand(s),
+			regionRemoveCommand(s),
 			{
 				Name:        "keygen",
 				Usage:       "make a region's key",

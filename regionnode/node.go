@@ -1,6 +1,7 @@
 package regionnode
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"os"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nkeys"
@@ -65,6 +67,7 @@ type Node struct {
 	server  *repair.Server
 	joiner  *repair.Joiner
 	verify  *repair.Verifier
+	compare *repair.Background
 	inboxes map[hlc.Origin]*inbox.Runner
 	fatal   chan error
 
@@ -72,7 +75,11 @@ type Node struct {
 	outbox   *outbox.Runner // nil before the bus is there
 	sessions map[string]*peer.Session
 	refused  map[string]string // reason → what users are told
+	fencedBy map[string]bool   // peers that refuse to replicate with this region
+	excluded map[string]error  // reason → why nobody is served
 	serving  bool
+
+	closed atomic.Pointer[error] // the first of excluded
 }
 
 // Open opens the node's store and checks everything that can be checked without the network. It starts nothing, but Pebble's own background
@@ -97,7 +104,7 @@ func Open(cfg Config) (*Node, error) {
 		cfg: cfg, log: cfg.Log.With().Str("region", cfg.Region.Name).Logger(), key: key, token: token,
 		clock: hlc.NewClock(time.Now, cfg.Limits.MaxClockOffset), matrix: watermark.New(), guard: newClockGuard(cfg.Limits.MaxClockOffset),
 		metrics: metrics.New(cfg.Region.Name), inboxes: map[hlc.Origin]*inbox.Runner{}, fatal: make(chan error, 1),
-		sessions: map[string]*peer.Session{}, refused: map[string]string{},
+		sessions: map[string]*peer.Session{}, refused: map[string]string{}, fencedBy: map[string]bool{}, excluded: map[string]error{},
 	}
 	n.engine, err = store.OpenPebble(store.Config{Dir: cfg.StoreDir(), CacheBytes: cfg.Limits.CacheBytes,
 		MemTableBytes: uint64(cfg.Limits.WriteBufferBytes), OnFatal: n.die})
@@ -132,11 +139,18 @@ func (n *Node) openShard() error {
 	n.streams = newShardLog(n.shard)
 	n.server = repair.NewServer(n.catalog, n.shard, n.ownMarks)
 	n.verify = repair.NewVerifier(n.server, n, controlplane.ForRepair(n.shard), 0)
+	if n.compare, err = n.newBackground(); err != nil {
+		return err
+	}
 	if n.joiner, err = n.newJoiner(); err != nil {
 		return err
 	}
 	n.plane, err = controlplane.New(controlplane.Config{Catalog: n.catalog, Door: n.shard, Peers: n, Joins: n.joiner, Now: time.Now,
+		Tokens: n.tokens(),
 		Events: controlplane.Events{
+			WorldIssued: func(w *globaltable.World) {
+				n.log.Info().Stringer("version", w.Version).Msg("members changed")
+			},
 			Issued: func(t *globaltable.Table) {
 				n.log.Info().Str("table", t.Name).Stringer("version", t.Version).Msg("table changed")
 			},
@@ -152,6 +166,17 @@ func (n *Node) openShard() error {
 		n.inboxes[p.Descriptor.Origin] = n.newInbox(p, positions)
 	}
 	return nil
+}
+
+// tokens returns the signed descriptors of this region and of its configured peers.
+func (n *Node) tokens() []string {
+	out := []string{n.token}
+	for _, p := range n.cfg.Peers {
+		if p.Token != "" {
+			out = append(out, p.Token)
+		}
+	}
+	return out
 }
 
 // Close releases a node that was never run.
@@ -217,6 +242,11 @@ func (n *Node) run(ctx context.Context, ready func(Endpoints)) (err error) {
 	}
 	group.Go(func() error { return n.plane.Run(ctx) })
 	group.Go(func() error { return n.joiner.Run(ctx) })
+	group.Go(func() error { return n.watchMembers(ctx) })
+	if !n.cfg.Limits.NoCompare {
+		group.Go(func() error { return n.compare.Run(ctx) })
+	}
+	group.Go(func() error { return n.collect(ctx) })
 	group.Go(func() error { return n.watchDisk(ctx) })
 	group.Go(func() error { return n.waitForClock(ctx) })
 	group.Go(func() error { return api.Serve(ctx, listeners[0]) })
@@ -281,8 +311,10 @@ func (n *Node) openBus(ctx context.Context) (bus.Home, string, error) {
 func (n *Node) openOutbox(ctx context.Context, home bus.Home) error {
 	runner := outbox.NewRunner(outbox.RunnerConfig{Self: n.cfg.Region.Origin, Shard: theShard, Incarnation: n.shard.Incarnation(), Home: home, Log: n.streams,
 		Floor: n.matrix.Purge, Name: n.regionName, StreamBytes: n.cfg.Limits.StreamBytes,
+		Excess: func(lane globaltable.LaneID) uint64 { return n.shard.LogExcess(lane, n.cfg.Limits.LogBytes) },
 		Events: outbox.Events{
-			Reset: func(globaltable.LaneID) { n.metrics.StreamReset() },
+			Lagging: n.lagging,
+			Reset:   func(globaltable.LaneID) { n.metrics.StreamReset() },
 			Failed: func(lane globaltable.LaneID, err error) {
 				n.metrics.BusFailed()
 				n.log.Warn().Stringer("lane", lane).Err(err).Msg("the region's NATS did not take a lane; trying again")
@@ -343,6 +375,7 @@ func (n *Node) newService() *peer.Service {
 	return peer.NewService(peer.ServiceConfig{
 		Self: n.cfg.Region, Descriptor: n.token, Shard: theShard, Log: n.streams, Matrix: n.matrix, Observe: n.clock.Observe, Physical: wallMillis,
 		Regions: func(name string) (globaltable.Descriptor, bool) { return n.catalog.View().Region(name) },
+		Trusts:  func(o hlc.Origin, inc globaltable.Incarnation) bool { return n.catalog.View().Trusts(o, inc) },
 		Known:   n.knownIncarnation,
 		Confirmed: func(p hlc.Origin, lane globaltable.LaneID, seq uint64) {
 			n.shard.ConfirmPeer(p, lane, seq)
@@ -377,13 +410,16 @@ func (n *Node) newInbox(p PeerConfig, positions []commit.PositionAt) *inbox.Runn
 	}
 	session := &peer.SessionConfig{
 		Self: n.cfg.Region, Descriptor: n.token, Origin: p.Descriptor, Log: n.streams, Matrix: n.matrix, Observe: n.clock.Observe, Known: n.knownIncarnation,
-		Physical: wallMillis, Offset: n.clockMeasured, Regressed: n.regressed,
+		Physical: wallMillis, Offset: n.clockMeasured, Regressed: n.regressed, Fenced: n.fenced,
 		Dial:    func(ctx context.Context) (bus.Link, error) { return n.dial(ctx, p) },
 		Catalog: func(ctx context.Context, _ peer.Client) error { return n.plane.Fetch(ctx, name) },
 	}
 	return inbox.NewRunner(inbox.RunnerConfig{
 		Origin: origin, Shard: theShard, Store: applier{n.shard, n.catalog}, Interval: n.cfg.Limits.Heartbeat,
-		Incarnation: n.knownIncarnation(origin), Positions: at,
+		Incarnation: n.knownIncarnation(origin), Positions: at, Hold: n.holdOf(origin),
+		StartLanes: func(ctx context.Context, inc globaltable.Incarnation, heads []inbox.Head) (uint64, error) {
+			return n.startLanes(ctx, name, origin, inc, heads)
+		},
 		Mark: func(o hlc.Origin, t hlc.Timestamp) {
 			n.matrix.Mark(n.cfg.Region.Origin, o, t)
 			n.advanceFrontiers()
@@ -475,7 +511,7 @@ func (n *Node) newAPI() (*dynamodb.Server, error) {
 	failures := n.log.Sample(&zerolog.BurstSampler{Burst: 10, Period: time.Minute})
 	return dynamodb.New(dynamodb.Config{
 		Region: n.cfg.Region.Name, Origin: n.cfg.Region.Origin, Verifier: verifier, Shard: n.shard, Control: n.plane,
-		View:        func() dynamodb.View { return n.catalog.View() },
+		View: func() dynamodb.View { return n.catalog.View() }, Refused: n.serves,
 		MaxRequests: n.cfg.Limits.MaxOpenRequests, DrainTimeout: n.cfg.Limits.ShutdownPatience,
 		Events: dynamodb.Events{
 			Request: n.metrics.Request,
@@ -487,7 +523,9 @@ func (n *Node) newAPI() (*dynamodb.Server, error) {
 }
 
 func (n *Node) newAdmin() *admin.Server {
-	return admin.New(admin.Config{Status: n.Status, Verify: n.Verify, Repair: n.repairTables, Ready: n.ready, Metrics: n.metrics.Handler()})
+	return admin.New(admin.Config{Status: n.Status, Verify: n.Verify, Repair: n.repairTables,
+		Regions: n.Regions, Fence: n.fenceRegion, Remove: n.plane.RemoveRegion,
+		Ready: func() error { return cmp.Or(n.ready(), n.serves()) }, Metrics: n.metrics.Handler()})
 }
 
 func (n *Node) setServing(is bool) {

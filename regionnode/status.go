@@ -33,7 +33,7 @@ func (n *Node) Status(ctx context.Context) (admin.Status, error) {
 	r := n.cfg.Region
 	st := admin.Status{
 		Region:  admin.Region{Name: r.Name, Jurisdiction: r.Jurisdiction, Origin: uint16(r.Origin), Incarnation: uint64(n.shard.Incarnation())},
-		Version: Version, Ready: true, Pairs: n.pairs(time.Now()), Tables: []admin.Table{}, Lanes: []admin.Lane{},
+		Members: n.states(), Version: Version, Ready: n.serves() == nil, Pairs: n.pairs(time.Now()), Tables: []admin.Table{}, Lanes: []admin.Lane{},
 	}
 	n.mu.Lock()
 	for _, message := range n.refused {
@@ -68,12 +68,22 @@ func (n *Node) laneStatus(b outbox.Backlog) admin.Lane {
 	for o, seq := range b.Confirmed {
 		lane.Confirmed[n.regionName(o)] = seq
 	}
+	for o, lag := range b.Lagging {
+		if lane.Lagging == nil {
+			lane.Lagging = map[string]admin.Lag{}
+		}
+		one := admin.Lag{Entries: lag.Dropped}
+		if !lag.Since.IsZero() {
+			one.Since = &lag.Since
+		}
+		lane.Lagging[n.regionName(o)] = one
+	}
 	return lane
 }
 
 func (n *Node) tableStatus(ctx context.Context, t *globaltable.Table) (admin.Table, error) {
 	row := admin.Table{Name: t.Name, ID: t.ID.String(), Owner: n.regionName(t.Owner), Version: t.Version.String(),
-		Status: string(t.StatusIn(n.cfg.Region.Origin))}
+		Status: string(t.StatusIn(n.cfg.Region.Origin)), Comparisons: n.compare.State(t.ID), Collection: n.collectionStatus(t, time.Now())}
 	digests, err := n.shard.Digests(ctx, t.ID)
 	if err != nil {
 		return row, err
@@ -111,8 +121,9 @@ func (n *Node) pairs(now time.Time) []admin.Pair {
 			if mark := row.Marks[from.Origin]; mark > 0 {
 				p.WatermarkAgeMillis = ageMillis(now, mark)
 			}
-			if to.Origin == self.Origin {
-				describe(&p, n.inboxes[from.Origin].Status(), now)
+			if in := n.inboxes[from.Origin]; in != nil && to.Origin == self.Origin {
+				describe(&p, in.Status(), now)
+				n.describeCatchUp(&p, from.Origin)
 			}
 			out = append(out, p)
 		}

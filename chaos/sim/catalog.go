@@ -46,7 +46,7 @@ func (r *region) openPlane() {
 		return row.Marks
 	})
 	var err error
-	r.joiner, err = repair.New(repair.Config{Catalog: r.catalog, Store: d, Peers: neighbours{r}, PageBytes: r.plan.joinBytes, Pages: 64, Events: repair.Events{
+	r.joiner, err = repair.New(repair.Config{Catalog: r.catalog, Store: d, CatchUps: catchUps{d}, Peers: neighbours{r}, PageBytes: r.plan.joinBytes, Pages: 64, Events: repair.Events{
 		Took: func(globaltable.TableID, string, int, int) { r.cover("a page was exchanged") },
 	}})
 	if err != nil {

@@ -70,6 +70,20 @@ func (d *door) Merge(ctx context.Context, table globaltable.TableID, from repair
 	return d.MergeFrom(ctx, from.Origin, from.Incarnation, at)
 }
 
+// TakePurge implements repair.Store.
+func (d *door) TakePurge(ctx context.Context, table globaltable.TableID, purge hlc.Timestamp) error {
+	if purge <= d.shard.Purge(table) {
+		return nil
+	}
+	return d.await(ctx, fmt.Sprintf("purge %x", uint64(table)), func(done func(error)) {
+		d.manual.TakePurge(table, purge, done)
+		d.work()
+	})
+}
+
+// Purge implements repair.Source.
+func (d *door) Purge(table globaltable.TableID) hlc.Timestamp { return d.shard.Purge(table) }
+
 // SetJoin implements repair.Store.
 func (d *door) SetJoin(ctx context.Context, table globaltable.TableID, source hlc.Origin, state []byte) error {
 	return d.await(ctx, fmt.Sprintf("join %x %d", uint64(table), source), func(done func(error)) {

@@ -67,6 +67,9 @@ func (w *world) unrest() string {
 				return fmt.Sprintf("region %d trimmed lane %s to %d of %d", r.origin, b.Lane.ID, b.Trimmed, b.Head)
 			}
 		}
+		if under := r.shard.CatchUps(); len(under) > 0 {
+			return fmt.Sprintf("region %d is catching up with region %d", r.origin, under[0].Origin)
+		}
 		for _, s := range r.sessions {
 			if why := s.unrest(); why != "" {
 				return why
@@ -221,7 +224,11 @@ func (r *region) snapshot(heads []commit.LaneHead) check.Snapshot {
 		})
 	}
 	for _, p := range r.shard.Positions() {
-		s.Positions[check.Lane{Region: uint16(r.origin), Origin: uint16(p.Origin), Lane: uint64(p.Lane)}] = p.Seq
+		l := check.Lane{Region: uint16(r.origin), Origin: uint16(p.Origin), Lane: uint64(p.Lane)}
+		s.Positions[l] = p.Seq
+		if at, missing := r.missing[l]; missing {
+			s.Positions[l] = at
+		}
 	}
 	return s
 }

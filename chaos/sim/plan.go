@@ -40,6 +40,7 @@ type plan struct {
 	batchBytes int
 	queueBytes int
 	pageBytes  int
+	logBytes   int // of a lane's log, about; beyond it peers are left behind
 	joinBytes  int // of a page that a new replica asks for
 
 	latency time.Duration // one way, at most, by link
@@ -56,6 +57,8 @@ type plan struct {
 	skew      [5]time.Duration // of the physical clocks, by origin
 	jumpAhead time.Duration    // of a clock that jumps, at most
 }
+
+const unlimited = 1 << 40
 
 // maxOffset is the clocks' bound in all runs.
 const maxOffset = hlc.DefaultMaxOffset
@@ -78,6 +81,7 @@ func newPlan(rng *rand.Rand) *plan {
 	p.batchBytes = pick(rng, 1, 2000, 512<<10)
 	p.queueBytes = pick(rng, 500, 4000, 4<<20)
 	p.pageBytes = pick(rng, 1, 1500, 1<<20)
+	p.logBytes = pick(rng, unlimited, unlimited, 2000, 10_000)
 	p.joinBytes = pick(rng, 1, 300, 1<<20)
 
 	p.latency = between(rng, time.Millisecond, 150*time.Millisecond)

@@ -48,7 +48,7 @@ func (r *region) checkFrontier(h catalog.Held) {
 	applied := func(l check.Logged) bool {
 		for _, m := range h.Placement {
 			lane := check.Lane{Region: uint16(m), Origin: l.Stamp.Origin, Lane: l.Lane}
-			if uint16(m) != l.Stamp.Origin && r.placements[globaltable.LaneID(l.Lane)].Has(m) && r.region(m).took[lane] < l.Seq {
+			if uint16(m) != l.Stamp.Origin && r.placements[globaltable.LaneID(l.Lane)].Has(m) && r.region(m).solid(lane) < l.Seq {
 				return false
 			}
 		}

@@ -31,6 +31,7 @@ type region struct {
 	seen   map[globaltable.LaneID]uint64 // newest sequence of each own lane that is in the ledger
 	took   map[check.Lane]uint64         // newest sequence of each followed lane that is in evidence.applied
 
+	missing  map[check.Lane]uint64                       // lanes begun anew → up to where all of them is here
 	replicas map[globaltable.TableID]globaltable.Replica // this region's, as last noticed
 	joined   map[globaltable.TableID]bool                // tables of which something may have come by exchange
 
@@ -64,7 +65,7 @@ type region struct {
 func newRegion(w *world, o hlc.Origin) *region {
 	return &region{world: w, origin: o, disk: store.NewMemory(), bus: newJetstream(w.plan.bound),
 		seen: map[globaltable.LaneID]uint64{}, took: map[check.Lane]uint64{},
-		replicas: map[globaltable.TableID]globaltable.Replica{}, joined: map[globaltable.TableID]bool{}}
+		missing: map[check.Lane]uint64{}, replicas: map[globaltable.TableID]globaltable.Replica{}, joined: map[globaltable.TableID]bool{}}
 }
 
 // after makes do happen d from now, if the region has not died by then.
@@ -191,6 +192,7 @@ func (r *region) learn(heads []commit.LaneHead) {
 		}
 	}
 	r.endGroup()
+	r.forgetMissing()
 	for _, p := range r.shard.Positions() {
 		r.applied(p.Origin, p.Lane, p.Seq)
 	}

@@ -27,6 +27,7 @@ type session struct {
 	conn      inbox.Session // its calls are made over link
 	link      *playedLink
 	applying  int
+	released  uint64 // a catch-up that ended while there was no connection; 0: none
 	late      []func() []inbox.Effect
 	backoff   time.Duration
 	pulls     map[globaltable.LaneID]*pull
@@ -55,8 +56,10 @@ func newSession(r, from *region) *session {
 		}
 	}
 	limits := inbox.Limits{BatchBytes: r.plan.batchBytes, QueueBytes: r.plan.queueBytes}
-	return &session{region: r, from: from, core: inbox.NewCore(from.origin, 0, limits, r.known(from.origin), positions), backoff: heartbeatEvery,
+	s := &session{region: r, from: from, core: inbox.NewCore(from.origin, 0, limits, r.known(from.origin), positions), backoff: heartbeatEvery,
 		ahead: map[globaltable.LaneID]bool{}}
+	s.core.Resume(r.hold(from.origin))
+	return s
 }
 
 // alive wraps do so that it happens only while this connection lasts.
@@ -87,6 +90,10 @@ func (s *session) connect() {
 		s.pulls = map[globaltable.LaneID]*pull{}
 		s.note("%d connected to %d", s.origin, s.from.origin)
 		s.step(s.core.Connected())
+		if id := s.released; id != 0 && s.connected {
+			s.released = 0
+			s.step(s.core.Release(id))
+		}
 		s.heartbeat()
 		s.tick()
 	})
@@ -164,9 +171,12 @@ func (s *session) act(e inbox.Effect) {
 		s.stopped(e)
 	case inbox.Mark:
 		s.mark(e.HLC)
+	case inbox.StartLanes:
+		s.startLanes(e)
 	case inbox.Revoke:
-		// The first incarnation met is recorded too; nothing is older.
 		s.cover("an incarnation was met")
+		s.manual.Revoke(s.from.origin, e.Incarnation-1, func(error) {})
+		s.settleNow()
 	case inbox.CloseLanes:
 		panic("an origin's incarnation changed, and no store was ever replaced")
 	}
@@ -176,7 +186,12 @@ func (s *session) stopped(e inbox.Effect) {
 	switch e.Reason {
 	case inbox.Running:
 		s.cover("a stopped lane went on")
-	case inbox.Trimmed, inbox.Diverged, inbox.Superseded, inbox.Refused:
+	case inbox.Trimmed:
+		s.cover("a lane stopped: trimmed")
+		if s.plan.logBytes == unlimited {
+			s.found("I17", "lane %s of region %d stopped: trimmed", e.Lane, s.from.origin)
+		}
+	case inbox.Diverged, inbox.Superseded, inbox.Refused:
 		s.evidence.found = append(s.evidence.found, check.Violation{Invariant: "I17", Region: uint16(s.origin),
 			Detail: "lane " + e.Lane.String() + " stopped: " + e.Reason.String()})
 	default:

@@ -196,6 +196,19 @@ func (v *View) Joins() []Join {
 	return out
 }
 
+// Shared returns the tables that this region and another one hold, or are to hold, replicas of, in the order of ids. A replica there that is on its way out counts: what it wrote may not
+// have come yet.
+func (v *View) Shared(other hlc.Origin) (out []globaltable.TableID) {
+	from(v.db.Txn(false), inTables, byID, nil, func(e *entry) bool {
+		r := e.table.Replica(other)
+		if r != nil && r.Status != globaltable.CreationFailed && !e.refused && e.placement.Has(v.self.Origin) {
+			out = append(out, e.table.ID)
+		}
+		return true
+	})
+	return out
+}
+
 // Outcome returns what became, in this region, of the first version of the table at or after since that it adopted. ok is false when there was none yet.
 func (v *View) Outcome(table globaltable.TableID, since globaltable.Version) (o Outcome, ok bool) {
 	return outcomeSince(v.db.Txn(false), table, since)

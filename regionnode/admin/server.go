@@ -9,8 +9,6 @@ import (
 	"net/http"
 	"strings"
 	"time"
-
-	"github.com/concordat-db/concordat/globaltable"
 )
 
 //go:embed openapi.json
@@ -23,8 +21,12 @@ var console []byte
 type Config struct {
 	Status func(ctx context.Context) (Status, error)
 	// Verify compares the table named, or all, with the other regions; Repair exchanges what has diverged first.
-	Verify  func(ctx context.Context, table string) (Verification, error)
-	Repair  func(ctx context.Context, table string) (Verification, error)
+	Verify func(ctx context.Context, table string) (Verification, error)
+	Repair func(ctx context.Context, table string) (Verification, error)
+	// Regions returns the members; Fence and Remove change them, and return before all of it is done.
+	Regions func(ctx context.Context) (Regions, error)
+	Fence   func(ctx context.Context, region string) error
+	Remove  func(ctx context.Context, region string, force bool) error
 	Ready   func() error // nil: serves reads and writes
 	Metrics http.Handler
 }
@@ -43,6 +45,9 @@ func New(cfg Config) *Server {
 	s.mux.HandleFunc("GET /v1/status", s.status)
 	s.mux.HandleFunc("GET /v1/verify", compare(cfg.Verify))
 	s.mux.HandleFunc("POST /v1/repair", compare(cfg.Repair))
+	s.mux.HandleFunc("GET /v1/regions", s.regions)
+	s.mux.HandleFunc("POST /v1/regions/{name}/fence", s.fence)
+	s.mux.HandleFunc("POST /v1/regions/{name}/remove", s.remove)
 	s.mux.HandleFunc("GET /v1/openapi.json", static("application/json", openAPI))
 	s.mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, http.StatusOK, map[string]string{"status": "ok"})
@@ -121,19 +126,7 @@ func compare(f func(ctx context.Context, table string) (Verification, error)) ht
 			answer(w, http.StatusOK, v)
 			return
 		}
-		status := http.StatusServiceUnavailable
-		switch globaltable.KindOf(err) {
-		case globaltable.NotFound:
-			status = http.StatusNotFound
-		case globaltable.InUse:
-			status = http.StatusConflict
-		}
-		message := err.Error()
-		var known *globaltable.Error
-		if errors.As(err, &known) && known.Message != "" {
-			message = known.Message
-		}
-		fail(w, status, message)
+		failWith(w, err)
 	}
 }
 

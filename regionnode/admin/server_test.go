@@ -4,10 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -27,6 +29,9 @@ func config() admin.Config {
 		Repair: func(_ context.Context, table string) (admin.Verification, error) {
 			return fullVerification("repaired " + table), nil
 		},
+		Regions: func(context.Context) (admin.Regions, error) { return fullRegions(), nil },
+		Fence:   func(context.Context, string) error { return nil },
+		Remove:  func(context.Context, string, bool) error { return nil },
 		Ready:   func() error { return nil },
 		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "concordat_up 1\n") }),
 	}
@@ -71,6 +76,7 @@ func TestPaths(t *testing.T) {
 	for path, want := range map[string]struct{ contentType, text string }{
 		"/v1/status":       {"application/json", `"us-east-1"`},
 		"/v1/verify":       {"application/json", `"diverged"`},
+		"/v1/regions":      {"application/json", `"ap-south-1"`},
 		"/v1/openapi.json": {"application/json", `"openapi": "3.1.0"`},
 		"/healthz":         {"application/json", `"ok"`},
 		"/readyz":          {"application/json", `"ready"`},
@@ -130,6 +136,42 @@ func TestVerifyAndRepair(t *testing.T) {
 	admin.New(config()).ServeHTTP(w, q)
 	if got := w.Result(); got.StatusCode != http.StatusForbidden || !strings.Contains(message(t, got), "another site") {
 		t.Error(got.StatusCode)
+	}
+}
+
+func TestFenceAndRemove(t *testing.T) {
+	var asked []string
+	cfg := config()
+	cfg.Fence = func(_ context.Context, region string) error {
+		asked = append(asked, "fence "+region)
+		return nil
+	}
+	cfg.Remove = func(_ context.Context, region string, force bool) error {
+		asked = append(asked, fmt.Sprint("remove ", region, force))
+		return nil
+	}
+	for _, path := range []string{"ap-south-1/fence", "eu-central-1/remove", "eu-central-1/remove?force=true"} {
+		if got := body(t, get(t, cfg, http.MethodPost, "/v1/regions/"+path)); !strings.Contains(got, `"pending"`) {
+			t.Error(got)
+		}
+	}
+	if !slices.Equal(asked, []string{"fence ap-south-1", "remove eu-central-1false", "remove eu-central-1true"}) {
+		t.Error(asked)
+	}
+	if r := get(t, cfg, http.MethodPost, "/v1/regions/eu-central-1/remove?force=perhaps"); r.StatusCode != http.StatusBadRequest || len(asked) != 3 {
+		t.Error(r.StatusCode, asked)
+	}
+	if r := get(t, cfg, http.MethodGet, "/v1/regions/eu-central-1/fence"); r.StatusCode != http.StatusMethodNotAllowed || r.Header.Get("Allow") != "POST" {
+		t.Error(r.StatusCode, r.Header)
+	}
+	for kind, want := range map[globaltable.Kind]int{globaltable.Invalid: 400, globaltable.Denied: 403, globaltable.Fenced: 403, globaltable.NotFound: 404, globaltable.InUse: 409,
+		globaltable.Exists: 409, globaltable.Unavailable: 503} {
+		cfg.Fence = func(context.Context, string) error {
+			return &globaltable.Error{Op: "fence region", Kind: kind, Message: "why"}
+		}
+		if r := get(t, cfg, http.MethodPost, "/v1/regions/x/fence"); r.StatusCode != want || message(t, r) != "why" {
+			t.Errorf("%v: %d", kind, r.StatusCode)
+		}
 	}
 }
 

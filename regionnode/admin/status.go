@@ -1,17 +1,28 @@
 // Package admin is the node's HTTP API for operators: status, health, metrics, the console, and the OpenAPI document that describes it.
 package admin
 
-import "github.com/concordat-db/concordat/streams/repair"
+import (
+	"time"
+
+	"github.com/concordat-db/concordat/streams/repair"
+)
 
 // Status is what a node knows of itself and its peers. It is the body of GET /v1/status.
 type Status struct {
 	Region  Region   `json:"region"`
+	Members []State  `json:"members"` // the regions that are or were members, sorted by name
 	Version string   `json:"version"`
 	Ready   bool     `json:"ready"`             // serves reads and writes
 	Refused []string `json:"refused,omitempty"` // why client writes are refused now, if they are
 	Pairs   []Pair   `json:"pairs"`             // replication, for each ordered pair of regions
 	Tables  []Table  `json:"tables"`
 	Lanes   []Lane   `json:"lanes"` // this region's own change log
+}
+
+// State is what a region is to the others: active, fencing, fenced, removing or removed.
+type State struct {
+	Region string `json:"region"`
+	State  string `json:"state"`
 }
 
 // Region is this region.
@@ -57,6 +68,17 @@ type Table struct {
 	Bytes    int64     `json:"bytes"`
 	Digest   string    `json:"digest"` // of all live items: equal in converged regions
 	Replicas []Replica `json:"replicas"`
+	// Comparisons are those in the background, with each other region that has an active replica.
+	Comparisons []repair.Compared `json:"comparisons,omitempty"`
+	Collection  Collection        `json:"collection"`
+}
+
+// Collection says how far this region is with erasing what is left of deleted items and removed attributes. Of each something is kept until every replica is known to have the deletion.
+type Collection struct {
+	Waiting uint64 `json:"waiting"` // records with something to erase, now or later
+	// PurgeAgeMillis is the age of the moment up to which every replica is known to have everything; null if never.
+	PurgeAgeMillis *float64 `json:"purgeAgeMillis"`
+	HeldBack       string   `json:"heldBack,omitempty"` // by what, if by anything: a region that is behind, or a replica on its way
 }
 
 // Replica is a region of a table.
@@ -79,9 +101,16 @@ type Verification struct {
 type Lane struct {
 	ID        string            `json:"id"`
 	Regions   []string          `json:"regions"`
-	Head      uint64            `json:"head"`      // newest entry
-	Entries   uint64            `json:"entries"`   // kept in the log
-	Bytes     int64             `json:"bytes"`     // about
-	Live      bool              `json:"live"`      // the stream is open to peers
-	Confirmed map[string]uint64 `json:"confirmed"` // by peer: durably applied there
+	Head      uint64            `json:"head"`              // newest entry
+	Entries   uint64            `json:"entries"`           // kept in the log
+	Bytes     int64             `json:"bytes"`             // about
+	Live      bool              `json:"live"`              // the stream is open to peers
+	Confirmed map[string]uint64 `json:"confirmed"`         // by peer: durably applied there
+	Lagging   map[string]Lag    `json:"lagging,omitempty"` // by peer: left behind when the log reached its limit
+}
+
+// Lag is of a peer that has not confirmed what a lane's log has not kept: it catches up by exchange, and holds collection back until then.
+type Lag struct {
+	Since   *time.Time `json:"since,omitempty"` // none: since before the node's start
+	Entries uint64     `json:"entries"`         // that it has not confirmed and that are gone
 }

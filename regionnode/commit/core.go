@@ -36,6 +36,7 @@ type core struct {
 	// incarnations has the greatest incarnation of each origin's shard that a position is held in.
 	incarnations map[originShard]globaltable.Incarnation
 	revoked      map[hlc.Origin]globaltable.Incarnation
+	catchUps     map[hlc.Origin]*CatchUp
 
 	merged  []byte // records of the write that is being decided
 	scratch []byte

@@ -98,6 +98,22 @@ func (m *Manual) SetJoin(table globaltable.TableID, source hlc.Origin, state []b
 	m.control(false, setJoin(table, source, state), done)
 }
 
+// StartLanes queues what Shard.StartLanes does.
+func (m *Manual) StartLanes(origin hlc.Origin, shard uint16, inc globaltable.Incarnation, heads []LaneStart, done func(id uint64, err error)) {
+	id := new(uint64)
+	m.control(false, startLanes(origin, shard, inc, heads, id), func(err error) { done(*id, err) })
+}
+
+// SetCaught queues what Shard.SetCaught does.
+func (m *Manual) SetCaught(origin hlc.Origin, id uint64, table globaltable.TableID, state []byte, done func(error)) {
+	m.control(false, setCaught(origin, id, table, state), done)
+}
+
+// EndCatchUp queues what Shard.EndCatchUp does.
+func (m *Manual) EndCatchUp(origin hlc.Origin, id uint64, done func(error)) {
+	m.control(false, endCatchUp(origin, id), done)
+}
+
 // DropTable queues what Shard.DropTable does.
 func (m *Manual) DropTable(table globaltable.TableID, done func(error)) {
 	m.control(true, dropTable(table), done)

@@ -161,7 +161,7 @@ func (s *Shard) TakePurge(ctx context.Context, table globaltable.TableID, purge 
 }
 
 func takePurge(table globaltable.TableID, purge hlc.Timestamp) func(*core, *group) error {
-	return func(c *core, _ *group) error {
+	return func(c *core, g *group) error {
 		if !c.catalog.Admits(table, nil, 0) {
 			return fault(globaltable.InUse, "take purge frontier", "the table is not in the catalog", nil)
 		}
@@ -169,7 +169,8 @@ func takePurge(table globaltable.TableID, purge hlc.Timestamp) func(*core, *grou
 		defer c.purges.mu.Unlock()
 		t := c.purges.of(table)
 		t.frontier = max(t.frontier, purge)
-		c.purges.dirty[table] = struct{}{}
+		// At once: of a group with nothing else in it nothing would be written.
+		g.batch.Set(store.AppendPurgeKey(nil, table), t.append(nil))
 		return nil
 	}
 }

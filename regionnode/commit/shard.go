@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"sync"
 	"sync/atomic"
 
@@ -100,11 +101,12 @@ func newShard(cfg Config, l *loaded) (*Shard, error) {
 	s.core = core{
 		origin: cfg.Origin, engine: cfg.Engine, clock: cfg.Clock, catalog: cfg.Catalog, random: cfg.Random,
 		ahead: cfg.Clock.MaxOffset() / 2, pending: &s.pending, digests: newDigests(cfg.Engine, cfg.MaxTables), confirmed: &s.confirmed, purges: &s.purges, view: &s.view,
-		lanes: l.lanes, positions: l.positions, revoked: l.revoked, incarnations: make(map[originShard]globaltable.Incarnation),
+		lanes: l.lanes, positions: l.positions, revoked: l.revoked, catchUps: l.catchUps, incarnations: make(map[originShard]globaltable.Incarnation),
 	}
 	s.view.lanes = make(map[globaltable.LaneID]*laneView)
 	s.view.positions = make(map[positionKey]globaltable.Position)
 	s.view.revoked = make(map[hlc.Origin]globaltable.Incarnation)
+	s.view.catchUps = maps.Clone(l.catchUps)
 	for k, p := range l.positions {
 		o := originShard{k.origin, k.shard}
 		s.core.incarnations[o] = max(s.core.incarnations[o], p.Incarnation)

@@ -122,6 +122,7 @@ type loaded struct {
 	revoked   map[hlc.Origin]globaltable.Incarnation
 	confirmed map[confirmedKey]uint64
 	purges    map[globaltable.TableID]*tablePurge
+	catchUps  map[hlc.Origin]*CatchUp
 }
 
 // load reads the store. isNew is true for one without an identity.
@@ -132,6 +133,7 @@ func load(r store.Reader) (l *loaded, isNew bool, err error) {
 		revoked:   make(map[hlc.Origin]globaltable.Incarnation),
 		confirmed: make(map[confirmedKey]uint64),
 		purges:    make(map[globaltable.TableID]*tablePurge),
+		catchUps:  make(map[hlc.Origin]*CatchUp),
 	}
 	isNew = true
 	err = getValue(r, store.AppendMetaKey(nil, store.MetaIdentity), func(b []byte) error {
@@ -147,7 +149,7 @@ func load(r store.Reader) (l *loaded, isNew bool, err error) {
 		l.bound = hlc.Timestamp(n)
 		return err
 	})
-	return l, false, errors.Join(err, l.loadLanes(r), l.loadPositions(r), l.loadPeers(r), l.loadPurges(r))
+	return l, false, errors.Join(err, l.loadLanes(r), l.loadPositions(r), l.loadPeers(r), l.loadPurges(r), l.loadCatchUps(r))
 }
 
 func (l *loaded) loadLanes(r store.Reader) error {

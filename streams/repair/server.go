@@ -1,10 +1,13 @@
 package repair
 
 import (
+	"cmp"
 	"context"
+	"slices"
 
 	"github.com/cespare/xxhash/v2"
 
+	"github.com/concordat-db/concordat/conflict"
 	"github.com/concordat-db/concordat/conflict/hlc"
 	"github.com/concordat-db/concordat/globaltable"
 	"github.com/concordat-db/concordat/globaltable/catalog"
@@ -19,6 +22,8 @@ type Source interface {
 	// key, a nil to after the last; what f gets is valid during the call. It returns when all that f has seen is durable.
 	Records(ctx context.Context, table globaltable.TableID, from, to item.Key, f func(key item.Key, record []byte) (more bool)) error
 	Count(table globaltable.TableID) (items, bytes int64, err error)
+	// Purge returns the purge frontier of the table.
+	Purge(table globaltable.TableID) hlc.Timestamp
 }
 
 // Server answers requests of peers. It keeps nothing between two of them.
@@ -26,6 +31,8 @@ type Server struct {
 	catalog *catalog.Catalog
 	source  Source
 	marks   func() map[hlc.Origin]hlc.Timestamp
+
+	background throttle // of what is read for comparisons in the background of other regions
 }
 
 // NewServer returns a Server. c is the catalog that source works under. marks returns up to where everything of each origin is durably applied here; nil: nothing
@@ -34,8 +41,13 @@ func NewServer(c *catalog.Catalog, source Source, marks func() map[hlc.Origin]hl
 	return &Server{catalog: c, source: source, marks: marks}
 }
 
+// LimitBackground bounds what is read for comparisons in the background of other regions, in bytes a second, about; 0: no limit. It is called before the first request.
+func (s *Server) LimitBackground(bytesPerSecond int64) { s.background.perSecond = bytesPerSecond }
+
 // Answer returns the records that r asks for, encoded, for the region asker: only those that it may hold. The error is of kind Unavailable while this region has not
 // adopted r.Since, and Denied when the asker may not have the table.
+//
+// Deleted items at or below the purge frontier are left out: every replica has had the deletion, and one that is on its way in gets nothing older from anybody.
 func (s *Server) Answer(ctx context.Context, asker globaltable.Descriptor, r *Request) (records []byte, end End, err error) {
 	if r.Table == globaltable.SystemTable || len(r.After) > maxKey || len(r.Before) > maxKey || r.MaxBytes < 0 {
 		return nil, End{}, &globaltable.Error{Op: "answer exchange", Kind: globaltable.Invalid, Message: "the request is for what cannot be exchanged"}
@@ -47,10 +59,11 @@ func (s *Server) Answer(ctx context.Context, asker globaltable.Descriptor, r *Re
 	case !known || table.Version < r.Since:
 		return nil, End{}, &globaltable.Error{Op: "answer exchange", Resource: r.Table.String(), Kind: globaltable.Unavailable,
 			Message: "region " + view.Self().Name + " has not adopted that version of the table yet"}
-	case locality.Decide(table, nil, view.Self().Origin, locality.Admit) != locality.Permit:
-		return nil, End{}, denied(r, "region "+view.Self().Name+" has no active replica of the table")
 	case locality.Decide(table, nil, asker.Origin, locality.Send) != locality.Permit:
 		return nil, End{}, denied(r, "region "+asker.Name+" has no replica of the table")
+	case locality.Decide(table, nil, view.Self().Origin, locality.Admit) != locality.Permit &&
+		!slices.Contains(catalog.Sources(table, asker.Origin), view.Self().Origin):
+		return nil, End{}, denied(r, "region "+view.Self().Name+" has no active replica of the table")
 	}
 	end.Incarnation = s.source.Incarnation()
 	if end.Items, _, err = s.source.Count(r.Table); err != nil {
@@ -60,22 +73,28 @@ func (s *Server) Answer(ctx context.Context, asker globaltable.Descriptor, r *Re
 		end.Sum = xxhash.Sum64(nil)
 		return nil, end, nil
 	}
-	limit, count := min(r.MaxBytes, maxPage), 0
+	limit, count, purge := min(r.MaxBytes, maxPage), 0, s.source.Purge(r.Table)
+	var failed error
 	end.Done = true
 	err = s.source.Records(ctx, r.Table, bound(r.After), bound(r.Before), func(key item.Key, record []byte) bool {
 		if len(records) >= limit || count == maxCount {
 			end.Done = false
 			return false
 		}
-		if locality.Decide(table, key, asker.Origin, locality.Receive) == locality.Permit {
+		if locality.Decide(table, key, asker.Origin, locality.Receive) != locality.Permit {
+			return true
+		}
+		var gone bool
+		if gone, failed = conflict.Collectable(record, purge); failed == nil && !gone {
 			records = appendRecord(records, key, record)
 			count++
 		}
-		return true
+		return failed == nil
 	})
-	if err != nil {
+	if err := cmp.Or(failed, err); err != nil {
 		return nil, End{}, err
 	}
+	end.Purge = s.source.Purge(r.Table)
 	end.Sum = xxhash.Sum64(records)
 	return records, end, nil
 }
