@@ -23,10 +23,13 @@ var console []byte
 type Config struct {
 	Status func(ctx context.Context) (Status, error)
 	// Verify compares the table named, or all, with the other regions; Repair exchanges what has diverged first.
-	Verify  func(ctx context.Context, table string) (Verification, error)
-	Repair  func(ctx context.Context, table string) (Verification, error)
-	Ready   func() error // nil: serves reads and writes
-	Metrics http.Handler
+	Verify func(ctx context.Context, table string) (Verification, error)
+	Repair func(ctx context.Context, table string) (Verification, error)
+	// AddRegion makes the region of a signed descriptor a member, and invites it. BusPeers tells who may dial the region's NATS.
+	AddRegion func(ctx context.Context, descriptor string, valid time.Duration) (Invitation, error)
+	BusPeers  func(ctx context.Context) (BusPeers, error)
+	Ready     func() error // nil: serves reads and writes
+	Metrics   http.Handler
 }
 
 // Server is the admin API.
@@ -43,6 +46,8 @@ func New(cfg Config) *Server {
 	s.mux.HandleFunc("GET /v1/status", s.status)
 	s.mux.HandleFunc("GET /v1/verify", compare(cfg.Verify))
 	s.mux.HandleFunc("POST /v1/repair", compare(cfg.Repair))
+	s.mux.HandleFunc("POST /v1/regions", s.addRegion)
+	s.mux.HandleFunc("GET /v1/nats/peers", s.busPeers)
 	s.mux.HandleFunc("GET /v1/openapi.json", static("application/json", openAPI))
 	s.mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, http.StatusOK, map[string]string{"status": "ok"})
@@ -121,20 +126,27 @@ func compare(f func(ctx context.Context, table string) (Verification, error)) ht
 			answer(w, http.StatusOK, v)
 			return
 		}
-		status := http.StatusServiceUnavailable
-		switch globaltable.KindOf(err) {
-		case globaltable.NotFound:
-			status = http.StatusNotFound
-		case globaltable.InUse:
-			status = http.StatusConflict
-		}
-		message := err.Error()
-		var known *globaltable.Error
-		if errors.As(err, &known) && known.Message != "" {
-			message = known.Message
-		}
-		fail(w, status, message)
+		failWith(w, err)
 	}
+}
+
+// failWith answers with what err says to the user, under the status of its kind.
+func failWith(w http.ResponseWriter, err error) {
+	status := http.StatusServiceUnavailable
+	switch globaltable.KindOf(err) {
+	case globaltable.Invalid:
+		status = http.StatusBadRequest
+	case globaltable.NotFound:
+		status = http.StatusNotFound
+	case globaltable.InUse, globaltable.Exists:
+		status = http.StatusConflict
+	}
+	message := err.Error()
+	var known *globaltable.Error
+	if errors.As(err, &known) && known.Message != "" {
+		message = known.Message
+	}
+	fail(w, status, message)
 }
 
 func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {
