@@ -195,6 +195,13 @@ func (c *Config) validatePeers() (faults []error) {
 		if origins[p.Descriptor.Origin] {
 			faults = append(faults, fmt.Errorf("peer %d: region number %d is there twice", i+1, p.Descriptor.Origin))
 		}
+		if p.Token != "" {
+			if d, err := globaltable.ParseDescriptor(p.Token); err != nil {
+				faults = append(faults, fmt.Errorf("peer %d: %w", i+1, err))
+			} else if err := p.Descriptor.Matches(&d); err != nil {
+				faults = append(faults, fmt.Errorf("peer %d: %w", i+1, err))
+			}
+		}
 		names[p.Descriptor.Name], origins[p.Descriptor.Origin] = true, true
 		if len(p.URLs) == 0 && len(p.Descriptor.NATS) == 0 {
 			faults = append(faults, fmt.Errorf("peer %d: region %s has no NATS address; for one of an invitation, list it among the peers, with one", i+1, p.Descriptor.Name))
