@@ -31,10 +31,10 @@ func (k Kind) String() string {
 		"unavailable", "unknown outcome", "denied", "corrupt", "fenced"}[k]
 }
 
-// KnownKind returns k, from the wire, or Corrupt if there is no such kind.
+// KnownKind returns k, from the wire, or Internal if it is one that only a newer release knows.
 func KnownKind(k Kind) Kind {
 	if k > lastKind {
-		return Corrupt
+		return Internal
 	}
 	return k
 }

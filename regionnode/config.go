@@ -85,9 +85,16 @@ type Limits struct {
 	CacheBytes         int64         // the store's block cache; default 128 MiB
 	WriteBufferBytes   int64         // each of the store's write buffers, of which up to four fill; default 64 MiB
 	StreamBytes        int64         // of each lane's stream; default 256 MiB
+	LogBytes           int64         // of each lane's change log: beyond it a peer that has not confirmed it is left behind; default 4 GiB
 	MaxOpenRequests    int           // DynamoDB requests in work at once; default 1024
 	ShutdownPatience   time.Duration // how long open requests may take at the end; default 10 s
 	JoinBytesPerSecond int64         // of records that a new replica here takes from the others, about; default 0: no limit
+
+	// CompareEvery is how often each table is compared with every other region that has it, in the background; default 24 h. NoCompare: never.
+	CompareEvery time.Duration
+	NoCompare    bool
+	// CompareBytesPerSecond bounds what that reads here, about, and as much again may be read for the other regions' comparisons; default 4 MiB.
+	CompareBytesPerSecond int64
 }
 
 func (l Limits) withDefaults() Limits {
@@ -109,11 +116,20 @@ func (l Limits) withDefaults() Limits {
 	if l.StreamBytes == 0 {
 		l.StreamBytes = 256 << 20
 	}
+	if l.LogBytes == 0 {
+		l.LogBytes = 4 << 30
+	}
 	if l.MaxOpenRequests == 0 {
 		l.MaxOpenRequests = 1024
 	}
 	if l.ShutdownPatience == 0 {
 		l.ShutdownPatience = 10 * time.Second
+	}
+	if l.CompareEvery == 0 {
+		l.CompareEvery = 24 * time.Hour
+	}
+	if l.CompareBytesPerSecond == 0 {
+		l.CompareBytesPerSecond = 4 << 20
 	}
 	return l
 }
@@ -168,9 +184,10 @@ func (c *Config) Validate() error {
 		n    int64
 	}{{"maxClockOffset", int64(c.Limits.MaxClockOffset)}, {"heartbeat", int64(c.Limits.Heartbeat)}, {"cacheBytes", c.Limits.CacheBytes},
 		{"writeBufferBytes", c.Limits.WriteBufferBytes},
-		{"streamBytes", c.Limits.StreamBytes}, {"maxOpenRequests", int64(c.Limits.MaxOpenRequests)},
+		{"streamBytes", c.Limits.StreamBytes}, {"logBytes", c.Limits.LogBytes}, {"maxOpenRequests", int64(c.Limits.MaxOpenRequests)},
 		{"freeBytes", int64(c.Limits.FreeBytes)}, {"shutdownPatience", int64(c.Limits.ShutdownPatience)},
-		{"joinBytesPerSecond", c.Limits.JoinBytesPerSecond}} {
+		{"joinBytesPerSecond", c.Limits.JoinBytesPerSecond}, {"compareEvery", int64(c.Limits.CompareEvery)},
+		{"compareBytesPerSecond", c.Limits.CompareBytesPerSecond}} {
 		if l.n < 0 {
 			fault("limits: %s is negative or too large", l.what)
 		}

@@ -54,6 +54,7 @@ func (n *Node) ownMarks() map[hlc.Origin]hlc.Timestamp {
 
 func (n *Node) newJoiner() (*repair.Joiner, error) {
 	return repair.New(repair.Config{Catalog: n.catalog, Store: controlplane.ForRepair(n.shard), Peers: n, BytesPerSecond: n.cfg.Limits.JoinBytesPerSecond,
+		CatchUps: catchUps{n},
 		Events: repair.Events{
 			Took: func(_ globaltable.TableID, source string, records, bytes int) {
 				n.metrics.Exchanged(source, records, bytes)
@@ -63,6 +64,10 @@ func (n *Node) newJoiner() (*repair.Joiner, error) {
 			},
 			Joined: func(table globaltable.TableID) {
 				n.log.Info().Stringer("table", table).Msg("a new replica has what the others held")
+			},
+			Caught: func(origin hlc.Origin) {
+				n.metrics.CatchingUp(n.regionName(origin), false)
+				n.log.Info().Str("peer", n.regionName(origin)).Msg("caught up by exchange")
 			},
 		}})
 }

@@ -79,10 +79,14 @@ func (n *Node) follow(ctx context.Context, v *catalog.View, following map[hlc.Or
 			continue
 		}
 		runCtx, stop := context.WithCancel(ctx)
-		f := &followed{member: m, runner: n.newInbox(m), stop: stop, ended: make(chan struct{})}
+		hold := n.holdOf(o)
+		f := &followed{member: m, runner: n.newInbox(m, hold), stop: stop, ended: make(chan struct{})}
 		following[o] = f
 		n.mu.Lock()
 		n.inboxes[o] = f.runner
+		if hold.ID != 0 && n.holdOf(o).ID != hold.ID {
+			f.runner.Release(hold.ID) // the exchange ended before there was an inbox to be told
+		}
 		n.mu.Unlock()
 		go func() {
 			defer close(f.ended)

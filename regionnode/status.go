@@ -68,12 +68,22 @@ func (n *Node) laneStatus(b outbox.Backlog) admin.Lane {
 	for o, seq := range b.Confirmed {
 		lane.Confirmed[n.regionName(o)] = seq
 	}
+	for o, lag := range b.Lagging {
+		if lane.Lagging == nil {
+			lane.Lagging = map[string]admin.Lag{}
+		}
+		one := admin.Lag{Entries: lag.Dropped}
+		if !lag.Since.IsZero() {
+			one.Since = &lag.Since
+		}
+		lane.Lagging[n.regionName(o)] = one
+	}
 	return lane
 }
 
 func (n *Node) tableStatus(ctx context.Context, t *globaltable.Table) (admin.Table, error) {
 	row := admin.Table{Name: t.Name, ID: t.ID.String(), Owner: n.regionName(t.Owner), Version: t.Version.String(),
-		Status: string(t.StatusIn(n.cfg.Region.Origin))}
+		Status: string(t.StatusIn(n.cfg.Region.Origin)), Comparisons: n.compare.State(t.ID)}
 	digests, err := n.shard.Digests(ctx, t.ID)
 	if err != nil {
 		return row, err
@@ -113,6 +123,7 @@ func (n *Node) pairs(now time.Time) []admin.Pair {
 			}
 			if in := n.inbox(from.Origin); in != nil && to.Origin == self.Origin {
 				describe(&p, in.Status(), now)
+				n.describeCatchUp(&p, from.Origin)
 			}
 			out = append(out, p)
 		}

@@ -1,7 +1,11 @@
 // Package admin is the node's HTTP API for operators: status, health, metrics, the console, and the OpenAPI document that describes it.
 package admin
 
-import "github.com/concordat-db/concordat/streams/repair"
+import (
+	"time"
+
+	"github.com/concordat-db/concordat/streams/repair"
+)
 
 // Status is what a node knows of itself and its peers. It is the body of GET /v1/status.
 type Status struct {
@@ -57,6 +61,8 @@ type Table struct {
 	Bytes    int64     `json:"bytes"`
 	Digest   string    `json:"digest"` // of all live items: equal in converged regions
 	Replicas []Replica `json:"replicas"`
+	// Comparisons are those in the background, with each other region that has an active replica.
+	Comparisons []repair.Compared `json:"comparisons,omitempty"`
 }
 
 // Replica is a region of a table.
@@ -79,9 +85,16 @@ type Verification struct {
 type Lane struct {
 	ID        string            `json:"id"`
 	Regions   []string          `json:"regions"`
-	Head      uint64            `json:"head"`      // newest entry
-	Entries   uint64            `json:"entries"`   // kept in the log
-	Bytes     int64             `json:"bytes"`     // about
-	Live      bool              `json:"live"`      // the stream is open to peers
-	Confirmed map[string]uint64 `json:"confirmed"` // by peer: durably applied there
+	Head      uint64            `json:"head"`              // newest entry
+	Entries   uint64            `json:"entries"`           // kept in the log
+	Bytes     int64             `json:"bytes"`             // about
+	Live      bool              `json:"live"`              // the stream is open to peers
+	Confirmed map[string]uint64 `json:"confirmed"`         // by peer: durably applied there
+	Lagging   map[string]Lag    `json:"lagging,omitempty"` // by peer: left behind when the log reached its limit
+}
+
+// Lag is of a peer that has not confirmed what a lane's log has not kept: it catches up by exchange, and holds collection back until then.
+type Lag struct {
+	Since   *time.Time `json:"since,omitempty"` // none: since before the node's start
+	Entries uint64     `json:"entries"`         // that it has not confirmed and that are gone
 }

@@ -7,7 +7,6 @@ import (
 	"io"
 
 	"github.com/concordat-db/concordat/conflict/hlc"
-	"github.com/concordat-db/concordat/globaltable"
 	"github.com/concordat-db/concordat/regionnode/store"
 	"github.com/concordat-db/concordat/streams/change"
 )
@@ -19,7 +18,6 @@ type Config struct {
 	Engine  store.Engine // the shard does not close it
 	Clock   *hlc.Clock   // of this shard alone: Open restores it
 	Catalog Catalog
-	Floor   func(globaltable.TableID) hlc.Timestamp // the purge frontier P of a table; nil: zero for all. Called from many goroutines
 	Events  Events
 	Random  io.Reader // salts; nil: crypto/rand
 
@@ -91,9 +89,6 @@ func (c Config) withDefaults() Config {
 		if *l.value == 0 {
 			*l.value = l.def
 		}
-	}
-	if c.Floor == nil {
-		c.Floor = func(globaltable.TableID) hlc.Timestamp { return 0 }
 	}
 	if c.Random == nil {
 		c.Random = rand.Reader

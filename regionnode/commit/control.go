@@ -162,6 +162,9 @@ func revoke(origin hlc.Origin, inc globaltable.Incarnation) func(*core, *group) 
 		c.revoked[origin] = inc
 		g.batch.Set(store.AppendRevokedKey(nil, origin), binary.BigEndian.AppendUint64(nil, uint64(inc)))
 		g.settled = append(g.settled, func(v *view) { v.revoked[origin] = inc })
+		if under := c.catchUps[origin]; under != nil && under.Incarnation <= inc {
+			c.dropCatchUp(g, origin) // what a dead incarnation's lanes have missed is brought by who closes it
+		}
 		return nil
 	}
 }
@@ -265,7 +268,7 @@ func readBucket(r store.Reader, table globaltable.TableID, bucket int) (sum Dige
 	return sum, err
 }
 
-// DropTable erases all records and digests of a table, durably. The catalog in force must not have the table any more: no write can add to it then.
+// DropTable erases all records and digests of a table, its purge frontier and what else there is of it, durably. The catalog in force must not have the table any more: no write can add to it then.
 func (s *Shard) DropTable(ctx context.Context, table globaltable.TableID) error {
 	if table == globaltable.SystemTable {
 		return fault(globaltable.Invalid, "drop table", "the system table stays", nil)
@@ -284,6 +287,9 @@ func dropTable(table globaltable.TableID) func(*core, *group) error {
 		g.batch.DeleteRange(from, to)
 		from, to = store.JoinRange(table)
 		g.batch.DeleteRange(from, to)
+		from, to = store.GarbageRange(table)
+		g.batch.DeleteRange(from, to)
+		c.purges.drop(g.batch, table)
 		c.digests.drop(table)
 		return nil
 	}
@@ -297,4 +303,15 @@ func (s *Shard) LogBytes(id globaltable.LaneID) int64 {
 		return l.size.after(l.Trimmed)
 	}
 	return 0
+}
+
+// LogExcess returns up to and with which sequence a lane's log would have to go so that about keep bytes stay; zero when there are no more than that.
+func (s *Shard) LogExcess(id globaltable.LaneID, keep int64) uint64 {
+	s.view.mu.RLock()
+	defer s.view.mu.RUnlock()
+	l := s.view.lanes[id]
+	if l == nil || l.size.after(l.Trimmed) <= keep {
+		return 0
+	}
+	return l.size.beyond(keep)
 }

@@ -27,6 +27,7 @@ type core struct {
 	pending   *pending
 	digests   *digests
 	confirmed *confirmed
+	purges    *purges
 	view      *view
 
 	number    uint64 // of the newest group
@@ -35,6 +36,7 @@ type core struct {
 	// incarnations has the greatest incarnation of each origin's shard that a position is held in.
 	incarnations map[originShard]globaltable.Incarnation
 	revoked      map[hlc.Origin]globaltable.Incarnation
+	catchUps     map[hlc.Origin]*CatchUp
 
 	merged  []byte // records of the write that is being decided
 	scratch []byte
@@ -98,6 +100,10 @@ func (c *core) add(g *group, sub *submission) (fatal error) {
 		if sub.err = c.decideMerge(sub); sub.err == nil {
 			return c.commitMerge(g, sub)
 		}
+	case kindCollect:
+		if sub.err = c.decideCollect(sub); sub.err == nil {
+			return c.commitCollect(g, sub)
+		}
 	case kindControl:
 		sub.err = sub.control(c, g)
 	}
@@ -159,7 +165,9 @@ func (c *core) commitWrite(g *group, sub *submission) error {
 		if k.next == nil {
 			continue
 		}
-		c.commitKey(g, k)
+		if err := c.commitKey(g, k); err != nil {
+			return err
+		}
 		gl, err := c.groupLane(g, k.place)
 		if err != nil {
 			return err
@@ -173,14 +181,18 @@ func (c *core) commitWrite(g *group, sub *submission) error {
 	return nil
 }
 
-// commitKey puts one key's new record into the batch.
-func (c *core) commitKey(g *group, k *keyState) {
+// commitKey puts one key's new record into the batch. An error is fatal: the records are the shard's own.
+func (c *core) commitKey(g *group, k *keyState) error {
 	c.pending.mark(k.hash, g.number)
 	g.batch.Set(k.storeKey, k.next)
+	if err := c.indexGarbage(g, k); err != nil {
+		return err
+	}
 	if plantedDigest && k.change.Ops == nil {
-		return
+		return nil
 	}
 	c.digests.change(k.table, k.digests, k.key.Bucket(digestBits), k.before, k.after)
+	return nil
 }
 
 // groupLane returns the place in g where the changes of a placement gather. The first change of a lane begins its body with a salt.
@@ -251,7 +263,9 @@ func (c *core) commitMerge(g *group, sub *submission) error {
 	}
 	for i := range sub.keys {
 		if k := &sub.keys[i]; k.next != nil {
-			c.commitKey(g, k)
+			if err := c.commitKey(g, k); err != nil {
+				return err
+			}
 		}
 	}
 	g.changes += len(sub.parts)
@@ -342,7 +356,7 @@ func (c *core) prepare(g *group, sub *submission) (done bool, fatal error) {
 	return true, nil
 }
 
-// seal completes the batch: digests, one log entry for each lane, the clock's bound, what peers have confirmed.
+// seal completes the batch: digests, one log entry for each lane, the clock's bound, what peers have confirmed, purge frontiers.
 func (c *core) seal(g *group) {
 	c.scratch = c.digests.flush(g.batch, c.scratch)
 	for i := range g.lanes {
@@ -378,6 +392,7 @@ func (c *core) seal(g *group) {
 	}
 	if !g.batch.Empty() {
 		c.confirmed.flush(g.batch)
+		c.purges.flush(g.batch)
 	}
 }
 

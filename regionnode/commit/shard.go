@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"sync"
 	"sync/atomic"
 
@@ -28,6 +29,7 @@ type Shard struct {
 	queue     *queue
 	gate      gate
 	confirmed confirmed
+	purges    purges
 	view      view
 	pool      sync.Pool // of *submission
 	failure   atomic.Pointer[error]
@@ -95,14 +97,16 @@ func newShard(cfg Config, l *loaded) (*Shard, error) {
 	s.pool.New = func() any { return &submission{done: make(chan error, 1)} }
 	s.gate.reasons = make(map[string]error)
 	s.confirmed.seqs, s.confirmed.dirty = l.confirmed, make(map[confirmedKey]struct{})
+	s.purges.catalog, s.purges.tables, s.purges.dirty = cfg.Catalog, l.purges, make(map[globaltable.TableID]struct{})
 	s.core = core{
 		origin: cfg.Origin, engine: cfg.Engine, clock: cfg.Clock, catalog: cfg.Catalog, random: cfg.Random,
-		ahead: cfg.Clock.MaxOffset() / 2, pending: &s.pending, digests: newDigests(cfg.Engine, cfg.MaxTables), confirmed: &s.confirmed, view: &s.view,
-		lanes: l.lanes, positions: l.positions, revoked: l.revoked, incarnations: make(map[originShard]globaltable.Incarnation),
+		ahead: cfg.Clock.MaxOffset() / 2, pending: &s.pending, digests: newDigests(cfg.Engine, cfg.MaxTables), confirmed: &s.confirmed, purges: &s.purges, view: &s.view,
+		lanes: l.lanes, positions: l.positions, revoked: l.revoked, catchUps: l.catchUps, incarnations: make(map[originShard]globaltable.Incarnation),
 	}
 	s.view.lanes = make(map[globaltable.LaneID]*laneView)
 	s.view.positions = make(map[positionKey]globaltable.Position)
 	s.view.revoked = make(map[hlc.Origin]globaltable.Incarnation)
+	s.view.catchUps = maps.Clone(l.catchUps)
 	for k, p := range l.positions {
 		o := originShard{k.origin, k.shard}
 		s.core.incarnations[o] = max(s.core.incarnations[o], p.Incarnation)
@@ -219,7 +223,7 @@ func (s *Shard) plan(sub *submission, w *Write) (writes bool, err error) {
 		}
 		writes = true
 		k := &sub.keys[i]
-		k.floor = s.cfg.Floor(k.table)
+		k.floor = s.Purge(k.table)
 		if k.context, err = conflict.ContextOf(k.current, s.cfg.Origin, k.floor); err != nil {
 			return false, errCorruptStore("record", err)
 		}

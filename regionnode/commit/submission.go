@@ -25,6 +25,7 @@ type kind uint8
 const (
 	kindWrite kind = iota
 	kindMerge
+	kindCollect
 	kindControl
 )
 
@@ -49,6 +50,7 @@ type submission struct {
 	giver  giver   // kindMerge: whose records they are; zero: this region's own
 	parts  []part
 	result RemoteResult
+	purge  hlc.Timestamp // kindCollect: the frontier at which the keys were collected
 
 	control func(c *core, g *group) error // kindControl
 }
@@ -65,7 +67,8 @@ type keyState struct {
 	context vector.Vector // kindWrite
 	floor   hlc.Timestamp
 
-	next    []byte // record as it will be; nil: unchanged
+	next    []byte // record as it will be; nil: unchanged, or gone
+	gone    bool   // kindCollect: there will be no record
 	after   Digest
 	live    bool // next has an item
 	digests *tableDigests
@@ -109,7 +112,7 @@ func (s *Shard) recycle(sub *submission) {
 	clear(sub.current)
 	sub.hashes, sub.keys, sub.arena, sub.parts, sub.current = sub.hashes[:0], sub.keys[:0], sub.arena[:0], sub.parts[:0], sub.current[:0]
 	sub.kind, sub.notify, sub.exclusive, sub.bytes, sub.err = 0, nil, false, 0, nil
-	sub.ops, sub.transaction, sub.remote, sub.giver, sub.result, sub.control = nil, false, nil, giver{}, RemoteResult{}, nil
+	sub.ops, sub.transaction, sub.remote, sub.giver, sub.result, sub.purge, sub.control = nil, false, nil, giver{}, RemoteResult{}, 0, nil
 	sub.state.Store(stateQueued)
 	s.pool.Put(sub)
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/binary"
 	"maps"
+	"math"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -19,6 +20,7 @@ type view struct {
 	lanes     map[globaltable.LaneID]*laneView
 	positions map[positionKey]globaltable.Position
 	revoked   map[hlc.Origin]globaltable.Incarnation
+	catchUps  map[hlc.Origin]*CatchUp
 }
 
 // laneView is one of the shard's own lanes.
@@ -119,6 +121,22 @@ func (s *logSize) after(trimmed uint64) int64 {
 	a, b := s.marks[i-1], s.marks[i]
 	at := a.bytes + uint64(float64(b.bytes-a.bytes)*float64(trimmed-a.seq)/float64(b.seq-a.seq))
 	return int64(last.bytes - at)
+}
+
+// beyond returns about the least sequence after which there are at most keep bytes.
+func (s *logSize) beyond(keep int64) uint64 {
+	if len(s.marks) < 2 {
+		return 0
+	}
+	last := s.marks[len(s.marks)-1]
+	if last.bytes <= s.marks[0].bytes+uint64(keep) {
+		return 0
+	}
+	target := last.bytes - uint64(keep)
+	i, _ := slices.BinarySearchFunc(s.marks, target, func(m sizeMark, bytes uint64) int { return cmp.Compare(m.bytes, bytes) })
+	// The first mark is below the target and the last is not.
+	a, b := s.marks[i-1], s.marks[i]
+	return a.seq + uint64(math.Ceil(float64(b.seq-a.seq)*float64(target-a.bytes)/float64(b.bytes-a.bytes)))
 }
 
 // confirmed is what peers have confirmed of this shard's lanes. It is written along with other groups: forgetting some of it costs a peer's next heartbeat.

@@ -46,10 +46,33 @@ func TestKeysRoundTripAndOrder(t *testing.T) {
 		if lower, upper := JoinRange(globaltable.TableID(m)); n != m && bytes.Compare(lower, jk) <= 0 && bytes.Compare(jk, upper) < 0 {
 			t.Fatal("a join in another table's range")
 		}
+		if o2, ok := DecodeCatchUpKey(AppendCatchUpKey(nil, o)); !ok || o2 != o {
+			t.Fatal("key of an exchange")
+		}
+		ck := AppendCaughtKey(nil, o, globaltable.TableID(n))
+		if lower, upper := CaughtRange(o); bytes.Compare(lower, ck) > 0 || bytes.Compare(ck, upper) >= 0 {
+			t.Fatal("an exchange's progress outside its origin's range")
+		}
+		if lower, upper := CaughtRange(o + 1); bytes.Compare(lower, ck) <= 0 && bytes.Compare(ck, upper) < 0 {
+			t.Fatal("an exchange's progress in another origin's range")
+		}
 		k := rapid.SliceOf(rapid.Byte()).Draw(t, "key")
+		if id, k2, ok := DecodeSavedKey(AppendSavedKey(nil, globaltable.TableID(n), append(k, 0))); !ok || uint64(id) != n || !bytes.Equal(k2, append(k, 0)) {
+			t.Fatal("saved key")
+		}
 		rk := AppendRecordKey(nil, globaltable.TableID(n), k)
 		if !bytes.Equal(RecordKeySuffix(rk), k) {
 			t.Fatal("record key")
+		}
+		if id, ok := DecodePurgeKey(AppendPurgeKey(nil, globaltable.TableID(n))); !ok || uint64(id) != n {
+			t.Fatal("purge key")
+		}
+		gk := AppendGarbageKey(nil, globaltable.TableID(n), hlc.Timestamp(m), append(k, 1))
+		if id, at, k2, ok := DecodeGarbageKey(gk); !ok || uint64(id) != n || uint64(at) != m || !bytes.Equal(k2, append(k, 1)) {
+			t.Fatal("garbage key")
+		}
+		if lower, upper := GarbageRange(globaltable.TableID(n)); bytes.Compare(lower, gk) > 0 || bytes.Compare(gk, upper) >= 0 {
+			t.Fatal("garbage outside its table's range")
 		}
 		lower, upper := RecordRange(globaltable.TableID(n))
 		if bytes.Compare(lower, rk) > 0 || bytes.Compare(rk, upper) >= 0 {

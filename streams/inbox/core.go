@@ -10,6 +10,9 @@
 //     origin may trim is told by positions in heartbeats.
 //   - Messages of a dead incarnation are dropped. A later incarnation stops the lanes of the older one.
 //   - A lane that cannot go on (clock ahead, older catalog, broken chain) stops where it is, and tries again; the others go on.
+//   - A lane whose next entries are gone from the origin's log is begun again at the origin's head. What it has missed comes by an exchange of whole records (package
+//     repair). Until that is complete the lane is held: its position is not told to the origin, for it does not say that all below it is here, and nothing of
+//     the origin is marked as applied.
 package inbox
 
 import (
@@ -41,7 +44,7 @@ const (
 	Running       Stop = iota
 	ClockAhead         // a change is stamped further ahead than the bound; resumes by itself
 	CatalogBehind      // a change was made under a newer catalog than ours; resumes when it was fetched
-	Trimmed            // the origin's log no longer has what comes next: needs an exchange
+	Trimmed            // the origin's log no longer has what comes next: goes on from the head with StartLanes
 	Diverged           // the origin's own log does not continue the chain that was applied here
 	Superseded         // a later incarnation of the origin exists: needs an exchange
 	Refused            // bytes that cannot be right, or that this version does not understand
@@ -69,6 +72,7 @@ const (
 	FetchCatalog                       // fetch the catalog from the origin
 	Stopped                            // Lane stopped for Reason, or goes on if Reason is Running: for alarms and status
 	Mark                               // everything of the origin up to HLC is durably applied here
+	StartLanes                         // record durably that Heads are the positions, and that what is below is missing; report by Started
 )
 
 // Effect is one thing for the runner to do. Which fields are set depends on Kind.
@@ -81,6 +85,7 @@ type Effect struct {
 	Incarnation globaltable.Incarnation
 	HLC         hlc.Timestamp
 	Reason      Stop
+	Heads       []Head
 }
 
 // Head is the end of an origin's lane.
@@ -105,7 +110,14 @@ type Core struct {
 	incarnation globaltable.Incarnation // 0: not known yet
 	lanes       map[globaltable.LaneID]*lane
 	marks       [2]Heartbeat // [0]: the oldest not yet covered; [1]: the newest
+	hold        uint64       // of the exchange that is under way; 0: none
 	out         []Effect
+}
+
+// Hold says that lanes were begun anew at a head and that what lies below is still missing.
+type Hold struct {
+	ID    uint64 // a later one replaces it; zero: nothing is held
+	Lanes []globaltable.LaneID
 }
 
 type lane struct {
@@ -117,6 +129,7 @@ type lane struct {
 	assembly change.Assembler
 	inflight bool
 	reading  bool // a ReadLog is out
+	held     bool // not all below applied is here
 	stop     Stop
 	settled  uint64 // applied.Seq when the answer now awaited cannot have been asked for yet
 	head     Head   // newest heard
@@ -138,7 +151,7 @@ func NewCore(origin hlc.Origin, shard uint16, limits Limits, incarnation globalt
 func (c *Core) Positions() []LanePosition {
 	out := make([]LanePosition, 0, len(c.lanes))
 	for _, l := range c.lanes {
-		out = append(out, LanePosition{Lane: l.id, Position: l.applied, Head: l.head.Seq, Stop: l.stop})
+		out = append(out, LanePosition{Lane: l.id, Position: l.applied, Head: l.head.Seq, Stop: l.stop, Held: l.held})
 	}
 	slices.SortFunc(out, func(a, b LanePosition) int { return cmp.Compare(a.Lane, b.Lane) })
 	return out
@@ -150,6 +163,7 @@ type LanePosition struct {
 	Position globaltable.Position // durable here
 	Head     uint64               // the origin's, as last heard
 	Stop     Stop
+	Held     bool // not all below Position is here: it is not told to the origin
 }
 
 func (p LanePosition) behind() bool { return p.Head > p.Position.Seq }
@@ -198,7 +212,62 @@ func (c *Core) Heartbeat(h Heartbeat) []Effect {
 		c.marks[1] = h
 	}
 	c.mark()
+	c.restart(h)
 	return c.flush()
+}
+
+// restart has the lanes begun anew whose next entries the origin's log no longer has.
+func (c *Core) restart(h Heartbeat) {
+	var heads []Head
+	for _, head := range h.Heads {
+		if l := c.lanes[head.Lane]; l != nil && l.stop == Trimmed && !l.inflight {
+			heads = append(heads, head)
+		}
+	}
+	if len(heads) > 0 {
+		c.emit(Effect{Kind: StartLanes, Incarnation: c.incarnation, Heads: heads})
+	}
+}
+
+// Started reports that StartLanes has been done: the lanes go on from those heads, and are held until Release is called with the id given.
+func (c *Core) Started(heads []Head, id uint64) []Effect {
+	c.hold = id
+	for _, head := range heads {
+		l := c.lanes[head.Lane]
+		if l == nil || l.stop != Trimmed {
+			continue
+		}
+		l.applied = globaltable.Position{Incarnation: c.incarnation, Seq: head.Seq, Chain: head.Chain}
+		l.last, l.settled, l.held = l.applied, head.Seq, true
+		l.wanted, l.progress = 0, 0
+		l.stop = Running
+		c.emit(Effect{Kind: Stopped, Lane: l.id, Reason: Running})
+		c.emit(Effect{Kind: Acknowledge, Lane: l.id, Seq: head.Seq})
+		c.read(l)
+	}
+	return c.flush()
+}
+
+// Release reports that what lay below the lanes' beginnings is here, by the exchange of that id.
+func (c *Core) Release(id uint64) []Effect {
+	if id == c.hold {
+		c.hold = 0
+		for _, l := range c.lanes {
+			l.held = false
+		}
+		c.mark()
+	}
+	return c.flush()
+}
+
+// Resume continues a hold that was recorded before the start. It is called before anything else.
+func (c *Core) Resume(h Hold) {
+	c.hold = h.ID
+	for _, id := range h.Lanes {
+		if l := c.lanes[id]; l != nil {
+			l.held = true
+		}
+	}
 }
 
 // hear compares a lane with the origin's head. Stream messages may still be on their way, so a gap at the end counts only if
@@ -351,6 +420,7 @@ func (c *Core) meet(inc globaltable.Incarnation) bool {
 		c.halt(l, Superseded)
 	}
 	c.marks = [2]Heartbeat{}
+	c.hold = 0 // what was missing of the dead incarnation is for those who close it
 	return false
 }
 
@@ -410,10 +480,10 @@ func (c *Core) halt(l *lane, reason Stop) {
 	}
 }
 
-// mark emits the newest heartbeat's HLC whose heads are all applied. Two heartbeats are kept: the oldest uncovered one, so that a lane that
+// mark emits the newest heartbeat's HLC whose heads are all applied, unless something below the heads is missing. Two heartbeats are kept: the oldest uncovered one, so that a lane that
 // never rests still gets marks, and the newest.
 func (c *Core) mark() {
-	for c.marks[0].HLC != 0 && c.covered(c.marks[0]) {
+	for c.hold == 0 && c.marks[0].HLC != 0 && c.covered(c.marks[0]) {
 		c.emit(Effect{Kind: Mark, HLC: c.marks[0].HLC})
 		c.marks[0], c.marks[1] = c.marks[1], Heartbeat{}
 	}

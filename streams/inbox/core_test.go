@@ -89,6 +89,19 @@ func TestScenarios(t *testing.T) {
 				var s string
 				d.ScanArgs(t, "reason", &s)
 				effects = c.Applied(lane, globaltable.Position{}, reasons[s])
+			case "started":
+				head := number("head", 0)
+				effects = c.Started([]Head{{Lane: lane, Seq: uint64(head), Chain: position(head).Chain}}, uint64(number("id", 1)))
+			case "resume":
+				c.Resume(Hold{ID: uint64(number("id", 1)), Lanes: []globaltable.LaneID{lane}})
+			case "release":
+				effects = c.Release(uint64(number("id", 1)))
+			case "positions":
+				var b strings.Builder
+				for _, p := range c.Positions() {
+					fmt.Fprintf(&b, "%d, told: %v\n", p.Position.Seq, !p.Held)
+				}
+				return b.String()
 			case "tick":
 				effects = c.Tick()
 			case "wants":
@@ -138,6 +151,8 @@ func describe(e Effect) string {
 		return "stopped: " + e.Reason.String()
 	case Mark:
 		return fmt.Sprintf("mark %d", e.HLC)
+	case StartLanes:
+		return fmt.Sprintf("start lane at %d", e.Heads[0].Seq)
 	}
 	return "?"
 }

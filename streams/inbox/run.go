@@ -35,7 +35,7 @@ type Store interface {
 
 // Session is a connection to an origin on which both sides have been introduced.
 type Session interface {
-	// Heartbeat exchanges heartbeats: it tells the origin the durable positions and returns what the origin says of itself.
+	// Heartbeat exchanges heartbeats: it tells the origin the durable positions, but of lanes that are held, and returns what the origin says of itself.
 	Heartbeat(ctx context.Context, own []LanePosition) (Heartbeat, error)
 	// ReadLog returns a page of a lane's log from a sequence on; done when it reached the head. trimmed when the log no longer has that sequence.
 	ReadLog(ctx context.Context, lane globaltable.LaneID, inc globaltable.Incarnation, from uint64, maxBytes int) (entries []change.Entry, done, trimmed bool, err error)
@@ -57,6 +57,10 @@ type RunnerConfig struct {
 	Limits      Limits
 	Incarnation globaltable.Incarnation // newest known of the origin; zero: none
 	Positions   map[globaltable.LaneID]globaltable.Position
+	Hold        Hold // as recorded by StartLanes before the start
+	// StartLanes records durably that the lanes go on from heads and that an exchange has to bring what lies below, and returns the exchange's id. Release ends it.
+	// nil: a lane whose next entries are gone stays stopped.
+	StartLanes func(ctx context.Context, inc globaltable.Incarnation, heads []Head) (id uint64, err error)
 
 	Interval    time.Duration // between heartbeats; default 250 ms
 	Timeout     time.Duration // of one request; default 10 s
@@ -101,6 +105,8 @@ type Runner struct {
 	cfg    RunnerConfig
 	core   *Core
 	status atomic.Pointer[Status]
+	// released holds the id of the newest exchange that is complete, until the core is told.
+	released chan uint64
 
 	mu   sync.Mutex
 	late []func() []Effect // results of Applies that ended after their session's loop
@@ -122,13 +128,23 @@ type Status struct {
 // NewRunner returns a Runner. It starts nothing.
 func NewRunner(cfg RunnerConfig) *Runner {
 	cfg = cfg.withDefaults()
-	r := &Runner{cfg: cfg, core: NewCore(cfg.Origin, cfg.Shard, cfg.Limits, cfg.Incarnation, cfg.Positions)}
+	r := &Runner{cfg: cfg, core: NewCore(cfg.Origin, cfg.Shard, cfg.Limits, cfg.Incarnation, cfg.Positions), released: make(chan uint64, 1)}
+	r.core.Resume(cfg.Hold)
 	r.status.Store(&Status{Origin: cfg.Origin, Lanes: r.core.Positions()})
 	return r
 }
 
 // Status returns the state as of the last heartbeat or change of connection. It may be called at any time.
 func (r *Runner) Status() Status { return *r.status.Load() }
+
+// Release tells that the exchange of the id given is complete: what StartLanes left below the lanes is here, durably. It is called by one goroutine at a time.
+func (r *Runner) Release(id uint64) {
+	select {
+	case <-r.released: // of an earlier exchange, which does not matter any more
+	default:
+	}
+	r.released <- id
+}
 
 func (r *Runner) update(f func(*Status)) {
 	s := *r.status.Load()
@@ -241,6 +257,8 @@ func (s *session) loop() error {
 			return s.ctx.Err()
 		case event := <-s.events:
 			effects = event()
+		case id := <-s.released:
+			effects = s.core.Release(id)
 		case <-ticker.C:
 			effects = s.core.Tick()
 		}
@@ -297,9 +315,25 @@ func (s *session) act(effects []Effect) error {
 		case Mark:
 			s.cfg.Mark(s.cfg.Origin, e.HLC)
 			s.update(func(st *Status) { st.Mark = e.HLC })
+		case StartLanes:
+			if err := s.start(e); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
+}
+
+// start begins lanes anew at the origin's heads. Nothing else of the origin is taken meanwhile.
+func (s *session) start(e Effect) error {
+	if s.cfg.StartLanes == nil {
+		return nil
+	}
+	id, err := s.cfg.StartLanes(s.ctx, e.Incarnation, e.Heads)
+	if err != nil {
+		return err
+	}
+	return s.act(s.core.Started(e.Heads, id))
 }
 
 // apply is not ended by the session's end, which waits for it: what has become durable must be known to the next session. The store bounds its time.

@@ -7,11 +7,14 @@
 //   - Entries are published in order. If the bus refuses one, or may have lost any, the lane begins again with an empty stream. A peer that
 //     finds a gap reads the log, so nothing here needs to be certain.
 //   - The log is trimmed to the least position that all peers of the lane have confirmed as durably applied; never on the bus's word.
+//   - A log that has reached its byte limit is trimmed all the same. A peer that has not confirmed what goes lags: it comes back by exchange, and until it
+//     has confirmed a position beyond, it is shown as lagging.
 package outbox
 
 import (
 	"cmp"
 	"slices"
+	"time"
 
 	"github.com/concordat-db/concordat/conflict/hlc"
 	"github.com/concordat-db/concordat/globaltable"
@@ -46,6 +49,8 @@ const (
 	Publish                           // publish Entry; report by Published or Failed
 	Load                              // read Lane's log from Seq on, Bytes at most; report by Loaded or Failed
 	Trim                              // trim Lane's log up to and with Seq
+	LeftBehind                        // Peer lags since now: the log no longer has all that it has not confirmed
+	CaughtUp                          // Peer lags no more
 )
 
 // Effect is one thing for the runner to do. Which fields are set depends on Kind.
@@ -55,6 +60,7 @@ type Effect struct {
 	Seq   uint64
 	Bytes int
 	Entry change.Entry
+	Peer  hlc.Origin   // LeftBehind and CaughtUp
 	Peers []hlc.Origin // ResetStream and OpenStream: who may fetch
 	Turn  uint64       // of the stream's making; comes back with the report, so that one of an earlier stream is ignored
 }
@@ -92,6 +98,7 @@ type lane struct {
 	flight    map[uint64]int // sequence → bytes handed to the bus
 	flightSum int
 	confirmed map[hlc.Origin]uint64
+	lagging   map[hlc.Origin]time.Time // peers that have not confirmed all that was trimmed → since when; zero: since before the start
 }
 
 // NewCore returns a Core without lanes.
@@ -103,7 +110,7 @@ func NewCore(self hlc.Origin, limits Limits) *Core {
 func (c *Core) AddLane(l globaltable.Lane, head, trimmed uint64) []Effect {
 	st := c.lanes[l.ID]
 	if st == nil {
-		st = &lane{lane: l, head: head, trimmed: trimmed, confirmed: map[hlc.Origin]uint64{}}
+		st = &lane{lane: l, head: head, trimmed: trimmed, confirmed: map[hlc.Origin]uint64{}, lagging: map[hlc.Origin]time.Time{}}
 		c.lanes[l.ID] = st
 		c.restart(st)
 		return c.flush()
@@ -229,10 +236,33 @@ func (c *Core) Failed(id globaltable.LaneID, turn uint64) []Effect {
 func (c *Core) Confirmed(id globaltable.LaneID, peer hlc.Origin, seq uint64) []Effect {
 	if l := c.lanes[id]; l != nil && seq > l.confirmed[peer] {
 		l.confirmed[peer] = min(seq, l.head)
+		if _, lagged := l.lagging[peer]; lagged && l.confirmed[peer] >= l.trimmed {
+			delete(l.lagging, peer)
+			c.emit(Effect{Kind: CaughtUp, Lane: l.lane, Peer: peer})
+		}
 		if to := c.trimPoint(l); to >= l.trimmed+c.limits.TrimEvery {
 			c.trim(l, to)
 		}
 	}
+	return c.flush()
+}
+
+// Exceeded tells that the lane's log has reached its byte limit: entries up to and with upTo go, whoever has not confirmed them.
+func (c *Core) Exceeded(id globaltable.LaneID, upTo uint64, now time.Time) []Effect {
+	l := c.lanes[id]
+	if l == nil || l.head == 0 {
+		return nil
+	}
+	if upTo = min(upTo, l.head-1); upTo <= l.trimmed {
+		return nil
+	}
+	for _, p := range l.peers(c.self) {
+		if _, lags := l.lagging[p]; !lags && l.confirmed[p] < upTo {
+			l.lagging[p] = now
+			c.emit(Effect{Kind: LeftBehind, Lane: l.lane, Peer: p})
+		}
+	}
+	c.trim(l, upTo)
 	return c.flush()
 }
 
@@ -256,15 +286,26 @@ type Backlog struct {
 	Trimmed   uint64
 	Live      bool
 	Confirmed map[hlc.Origin]uint64
+	Lagging   map[hlc.Origin]Lag
+}
+
+// Lag says that a peer was left behind: the log has not kept all that the peer has not confirmed.
+type Lag struct {
+	Since   time.Time // zero: since before this start
+	Dropped uint64    // entries that it has not confirmed and that are gone
 }
 
 // Status returns the state of all lanes, sorted by id.
 func (c *Core) Status() []Backlog {
 	var out []Backlog
 	for _, l := range c.sorted() {
-		b := Backlog{Lane: l.lane, Head: l.head, Trimmed: l.trimmed, Live: l.phase == live, Confirmed: map[hlc.Origin]uint64{}}
+		b := Backlog{Lane: l.lane, Head: l.head, Trimmed: l.trimmed, Live: l.phase == live, Confirmed: map[hlc.Origin]uint64{},
+			Lagging: map[hlc.Origin]Lag{}}
 		for _, p := range l.peers(c.self) {
 			b.Confirmed[p] = l.confirmed[p]
+			if l.confirmed[p] < l.trimmed {
+				b.Lagging[p] = Lag{Since: l.lagging[p], Dropped: l.trimmed - l.confirmed[p]}
+			}
 		}
 		out = append(out, b)
 	}

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/datadriven"
 
@@ -62,6 +63,18 @@ func TestScenarios(t *testing.T) {
 				effects = c.BusReset()
 			case "tick":
 				effects = c.Tick()
+			case "exceeded":
+				effects = c.Exceeded(lane.ID, number("to"), time.Unix(int64(number("at")), 0))
+			case "lagging":
+				var b strings.Builder
+				for _, backlog := range c.Status() {
+					for _, peer := range []hlc.Origin{2, 3} {
+						if lag, lags := backlog.Lagging[peer]; lags {
+							fmt.Fprintf(&b, "peer %d: %d entries, since %d\n", peer, lag.Dropped, max(0, lag.Since.Unix()))
+						}
+					}
+				}
+				return b.String()
 			case "confirmed":
 				effects = c.Confirmed(lane.ID, hlc.Origin(number("peer")), number("seq"))
 			default:
@@ -97,6 +110,10 @@ func describe(e Effect) string {
 		return fmt.Sprintf("load from %d", e.Seq)
 	case Trim:
 		return fmt.Sprintf("trim to %d", e.Seq)
+	case LeftBehind:
+		return fmt.Sprintf("left behind: peer %d", e.Peer)
+	case CaughtUp:
+		return fmt.Sprintf("caught up: peer %d", e.Peer)
 	}
 	return "?"
 }

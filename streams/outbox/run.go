@@ -32,6 +32,8 @@ type RunnerConfig struct {
 	Floor       func(globaltable.LaneID) hlc.Timestamp // purge frontier sent with messages
 	Name        func(hlc.Origin) string                // region name, as the bus knows peers
 	Limits      Limits
+	// Excess returns up to and with which sequence a lane's log is beyond its byte limit; zero: it is within. nil: there is no limit.
+	Excess      func(globaltable.LaneID) (upTo uint64)
 	StreamBytes int64         // bound of each lane's stream; default 256 MiB
 	Interval    time.Duration // between ticks: trimming and new attempts; default 500 ms
 	Events      Events
@@ -41,6 +43,8 @@ type RunnerConfig struct {
 type Events struct {
 	Reset  func(lane globaltable.LaneID) // a stream is made anew
 	Failed func(lane globaltable.LaneID, err error)
+	// Lagging: the lane's log has dropped what the peer has not confirmed; or the peer has caught up.
+	Lagging func(lane globaltable.LaneID, peer hlc.Origin, is bool)
 }
 
 // Runner carries out what its Core decides. The Core is under a mutex; each lane has one worker, which carries out the lane's effects in
@@ -54,8 +58,8 @@ type Runner struct {
 	spawn   func(*worker) // starts a worker; nil before and after Run
 }
 
-// worker is one lane's queue of effects. The Core bounds it: at most FlightBytes of Publish, one of each other kind, and trims, which are
-// folded into one.
+// worker is one lane's queue of effects. The Core bounds it: at most FlightBytes of Publish, one of each other kind, trims, which are
+// folded into one, and one word about each peer that is left behind or has caught up.
 type worker struct {
 	queue []Effect
 	wake  chan struct{} // holds one token when the queue may be non-empty
@@ -134,10 +138,24 @@ func (r *Runner) tick(ctx context.Context) error {
 			return nil
 		case <-ticker.C:
 			r.step(r.core.Tick)
+			r.step(r.limit)
 		case <-r.cfg.Home.Reset():
 			r.step(r.core.BusReset)
 		}
 	}
+}
+
+// limit has the logs trimmed that are beyond their limit.
+func (r *Runner) limit() (effects []Effect) {
+	if r.cfg.Excess == nil {
+		return nil
+	}
+	for id := range r.core.lanes {
+		if upTo := r.cfg.Excess(id); upTo > 0 {
+			effects = append(effects, r.core.Exceeded(id, upTo, time.Now())...)
+		}
+	}
+	return effects
 }
 
 // step gives the core an event and each lane's worker the effects.
@@ -235,6 +253,10 @@ func (r *Runner) act(ctx context.Context, e Effect, scratch []byte) ([]byte, err
 		r.step(func() []Effect { return r.core.Loaded(id, e.Turn, entries) })
 	case Trim:
 		return scratch, r.cfg.Log.Trim(ctx, id, e.Seq)
+	case LeftBehind, CaughtUp:
+		if f := r.cfg.Events.Lagging; f != nil {
+			f(id, e.Peer, e.Kind == LeftBehind)
+		}
 	case Publish:
 		return r.publish(ctx, e, scratch)
 	}

@@ -96,6 +96,9 @@ func (s *Session) Heartbeat(ctx context.Context, own []inbox.LanePosition) (inbo
 	s.cfg.Matrix.Beat(s.cfg.Self.Origin, at)
 	p := Positions{Incarnation: s.cfg.Log.Incarnation(), Rows: s.cfg.Matrix.Rows(), Physical: s.cfg.Physical()}
 	for _, l := range own {
+		if l.Held {
+			continue // not all below it is here
+		}
 		p.Applied = append(p.Applied, Applied{Lane: l.Lane, Incarnation: l.Position.Incarnation, Seq: l.Position.Seq, Chain: l.Position.Chain})
 	}
 	pulse, err := s.client.Positions(ctx, p)

@@ -6,12 +6,11 @@ import (
 	"github.com/concordat-db/concordat/conflict"
 	"github.com/concordat-db/concordat/conflict/hlc"
 	"github.com/concordat-db/concordat/globaltable"
-	"github.com/concordat-db/concordat/globaltable/catalog"
 )
 
-// state is how far a join has got with one source. It is kept in the store.
+// state is how far a join, or a catch-up, has got with one source. It is kept in the store.
 type state struct {
-	since       globaltable.Version     // of the replica that joins
+	since       uint64                  // version that brought the replica that joins; id of the catch-up
 	incarnation globaltable.Incarnation // of the source that the records came from
 	done        bool
 	got         uint64 // live items
@@ -24,7 +23,7 @@ const (
 )
 
 func (s *state) append(dst []byte) []byte {
-	dst = binary.BigEndian.AppendUint64(append(dst, stateVersion), uint64(s.since))
+	dst = binary.BigEndian.AppendUint64(append(dst, stateVersion), s.since)
 	dst = binary.BigEndian.AppendUint64(dst, uint64(s.incarnation))
 	done := byte(0)
 	if s.done {
@@ -39,7 +38,7 @@ func decodeState(b []byte) (state, error) {
 		return state{}, &globaltable.Error{Op: "read join", Kind: globaltable.Corrupt, Message: "the state of a join in the store cannot be read"}
 	}
 	return state{
-		since:       globaltable.Version(binary.BigEndian.Uint64(b[1:])),
+		since:       binary.BigEndian.Uint64(b[1:]),
 		incarnation: globaltable.Incarnation(binary.BigEndian.Uint64(b[9:])),
 		done:        b[17] == 1,
 		got:         binary.BigEndian.Uint64(b[18:]),
@@ -47,12 +46,13 @@ func decodeState(b []byte) (state, error) {
 	}, nil
 }
 
-// core decides about one join: what to ask which source, and what an answer means. It is pure; the runner serialises calls.
+// core decides about one join, or about one table of a catch-up: what to ask which source, and what an answer means. It is pure; the runner serialises calls.
 //
 //	request(i) → the runner asks source i → took or failed → records are merged, then the state is kept → kept
 type core struct {
 	table     globaltable.TableID
-	since     globaltable.Version
+	since     uint64              // see state
+	version   globaltable.Version // that sources must have adopted
 	pageBytes int
 	sources   []source
 }
@@ -65,12 +65,13 @@ type source struct {
 	fault  error // of the newest attempt; nil: none
 }
 
-// newCore returns the core of a join that begins, or goes on from what load, called for each source, has kept.
-func newCore(j *catalog.Join, pageBytes int, load func(source hlc.Origin) ([]byte, error)) (*core, error) {
-	c := &core{table: j.Table, since: j.Since, pageBytes: pageBytes}
-	begun := false
-	for _, d := range j.Sources {
-		s := source{region: d, state: state{since: j.Since}}
+// newCore returns the core of work that begins, or goes on from what load, called for each source, has kept. With a version, no source is read before all have adopted it.
+func newCore(table globaltable.TableID, since uint64, version globaltable.Version, sources []globaltable.Descriptor, pageBytes int,
+	load func(source hlc.Origin) ([]byte, error)) (*core, error) {
+	c := &core{table: table, since: since, version: version, pageBytes: pageBytes}
+	begun := version == 0
+	for _, d := range sources {
+		s := source{region: d, state: state{since: since}}
 		b, err := load(d.Origin)
 		if err != nil {
 			return nil, err
@@ -80,8 +81,8 @@ func newCore(j *catalog.Join, pageBytes int, load func(source hlc.Origin) ([]byt
 			if err != nil {
 				return nil, err
 			}
-			// What was kept of an earlier replica's join is of no use: what came has been dropped since.
-			if kept.since == j.Since {
+			// What was kept of an earlier replica's join, or of an earlier catch-up, is of no use.
+			if kept.since == since {
 				s.state = kept
 				begun = true
 			}
@@ -99,11 +100,11 @@ func (c *core) request(i int) (r *Request, ok bool) {
 	s := &c.sources[i]
 	switch {
 	case !s.ready:
-		return &Request{Table: c.table, Since: c.since}, true
+		return &Request{Table: c.table, Since: c.version}, true
 	case s.state.done || !c.ready():
 		return nil, false
 	}
-	return &Request{Table: c.table, Since: c.since, After: s.state.cursor, MaxBytes: c.pageBytes}, true
+	return &Request{Table: c.table, Since: c.version, After: s.state.cursor, MaxBytes: c.pageBytes}, true
 }
 
 // ready reports whether all sources have adopted the version: no page is asked for before.
@@ -160,12 +161,8 @@ func (c *core) done() bool {
 	return true
 }
 
-// percent returns how much is here, by count of items: 100 only when it is done.
-func (c *core) percent() int {
-	if c.done() {
-		return 100
-	}
-	var got, all uint64
+// count returns how many items of all are here.
+func (c *core) count() (got, all uint64) {
 	for i := range c.sources {
 		s := &c.sources[i]
 		// Items come and go meanwhile, so what was got may be more than there is now.
@@ -177,7 +174,21 @@ func (c *core) percent() int {
 			got += s.state.got
 		}
 	}
-	if all == 0 {
+	return got, all
+}
+
+// percent returns how much is here of what the cores are about, by count of items: 100 only when all are done.
+func percent(cores ...*core) int {
+	done := true
+	var got, all uint64
+	for _, c := range cores {
+		g, a := c.count()
+		got, all, done = got+g, all+a, done && c.done()
+	}
+	switch {
+	case done:
+		return 100
+	case all == 0:
 		return 0
 	}
 	return int(min(99, 100*got/all))

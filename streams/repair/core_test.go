@@ -18,7 +18,7 @@ func fresh(hlc.Origin) ([]byte, error) { return nil, nil }
 
 func coreOf(t *testing.T, load func(hlc.Origin) ([]byte, error)) *core {
 	t.Helper()
-	c, err := newCore(&joinOfAp, 500, load)
+	c, err := newCore(theTable, uint64(version), version, joinOfAp.Sources, 500, load)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -30,7 +30,7 @@ func TestCatalogSaysWhatJoins(t *testing.T) {
 	if got := tableIn(t, ap).View().Joins(); !reflect.DeepEqual(got, []catalog.Join{joinOfAp}) {
 		t.Errorf("%+v", got)
 	}
-	if got := tableIn(t, eu).View().Joins(); got != nil || !tableIn(t, us).View().Joining(theTable) {
+	if got := tableIn(t, eu).View().Joins(); got != nil || tableIn(t, us).View().Settled(theTable) {
 		t.Errorf("%+v", got)
 	}
 }
@@ -76,8 +76,8 @@ func TestJoinGoesOn(t *testing.T) {
 	for crashes := 0; ; crashes++ {
 		c := coreOf(t, load)
 		if c.done() {
-			if crashes < 5 || c.percent() != 100 || got != [2]int{20, 40} {
-				t.Fatal(crashes, c.percent(), got)
+			if crashes < 5 || percent(c) != 100 || got != [2]int{20, 40} {
+				t.Fatal(crashes, percent(c), got)
 			}
 			return
 		}
@@ -87,10 +87,10 @@ func TestJoinGoesOn(t *testing.T) {
 		for i := range sources {
 			step(t, c, i, sources[i], kept, &got[i])
 		}
-		if p := c.percent(); p < last || p > 99 && !c.done() {
+		if p := percent(c); p < last || p > 99 && !c.done() {
 			t.Fatalf("%d percent after %d", p, last)
 		}
-		last = c.percent()
+		last = percent(c)
 	}
 }
 
@@ -114,7 +114,7 @@ func step(t *testing.T, c *core, i int, s *Server, kept map[hlc.Origin][]byte, g
 
 // TestAnotherStore: a source that comes back with another store is read from the beginning, and so is everything after an earlier join.
 func TestAnotherStore(t *testing.T) {
-	half := state{since: version, incarnation: 6, got: 3, cursor: []byte("cursor")}
+	half := state{since: uint64(version), incarnation: 6, got: 3, cursor: []byte("cursor")}
 	c := coreOf(t, func(hlc.Origin) ([]byte, error) { return half.append(nil), nil })
 	r, ok := c.request(0)
 	if !ok || string(r.After) != "cursor" || r.MaxBytes == 0 {
@@ -137,19 +137,19 @@ func TestAnotherStore(t *testing.T) {
 }
 
 func TestStateInTheStore(t *testing.T) {
-	for _, s := range []state{{since: version}, {since: version, incarnation: 1 << 60, done: true, got: 5, cursor: []byte("key")}} {
+	for _, s := range []state{{since: 5}, {since: 1 << 60, incarnation: 1 << 60, done: true, got: 5, cursor: []byte("key")}} {
 		got, err := decodeState(s.append(nil))
 		if err != nil || got.since != s.since || got.incarnation != s.incarnation || got.done != s.done || got.got != s.got || string(got.cursor) != string(s.cursor) {
 			t.Errorf("%+v came back as %+v, %v", s, got, err)
 		}
 	}
-	good := (&state{since: version}).append(nil)
+	good := (&state{since: uint64(version)}).append(nil)
 	for i, b := range [][]byte{nil, good[:len(good)-1], append([]byte{9}, good[1:]...), append(append(append([]byte{}, good[:17]...), 2), good[18:]...)} {
 		if _, err := decodeState(b); globaltable.KindOf(err) != globaltable.Corrupt {
 			t.Errorf("%d: %v", i, err)
 		}
 	}
-	if _, err := newCore(&joinOfAp, 1, func(hlc.Origin) ([]byte, error) { return []byte{9}, nil }); err == nil {
+	if _, err := newCore(theTable, uint64(version), version, joinOfAp.Sources, 1, func(hlc.Origin) ([]byte, error) { return []byte{9}, nil }); err == nil {
 		t.Error("a join goes on from what cannot be read")
 	}
 }

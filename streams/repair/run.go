@@ -30,6 +30,10 @@ type Config struct {
 	Catalog *catalog.Catalog
 	Store   Store
 	Peers   Peers
+	// CatchUps are the exchanges with regions whose lanes were begun anew here. nil: there never are any.
+	CatchUps CatchUps
+	// Complete is called when all that the sources of a join held is here, before that is told to anybody; again later if it returns an error. nil: nothing is to be done then.
+	Complete func(ctx context.Context, table globaltable.TableID) error
 
 	Every          time.Duration // between looks at what is unfinished; 250 ms
 	PageBytes      int           // of records in one answer; 1 MiB
@@ -43,6 +47,7 @@ type Events struct {
 	Took   func(table globaltable.TableID, source string, records, bytes int) // a page was merged
 	Failed func(table globaltable.TableID, source string, err error)          // it is tried again
 	Joined func(table globaltable.TableID)
+	Caught func(origin hlc.Origin) // all that its lanes, begun anew, have missed is here
 }
 
 // Validate reports all faults at once.
@@ -75,16 +80,22 @@ type Joiner struct {
 	pages    chan struct{} // holds a token for each page that is asked for or merged
 	throttle throttle
 
-	mu    sync.Mutex
-	joins map[globaltable.TableID]*join
+	mu     sync.Mutex
+	joins  map[workKey]*join
+	ending map[hlc.Origin]bool // catch-ups that are being ended
 }
 
 // join is one table's. Its goroutine alone asks and merges; mu guards the core, which others look at.
 type join struct {
-	since  globaltable.Version
-	cancel context.CancelFunc // nil: no goroutine
-	core   *core              // nil until it was loaded; guarded by Joiner.mu
+	since    uint64
+	cancel   context.CancelFunc // nil: no goroutine
+	core     *core              // nil until it was loaded; guarded by Joiner.mu
+	complete bool               // Config.Complete has done its part; guarded by Joiner.mu
+	fault    error              // of Config.Complete; guarded by Joiner.mu
 }
+
+// done reports whether nothing is left to do. The caller holds Joiner.mu.
+func (one *join) done() bool { return one.core != nil && one.core.done() && one.complete }
 
 // New returns a Joiner. It starts nothing.
 func New(cfg Config) (*Joiner, error) {
@@ -95,23 +106,29 @@ func New(cfg Config) (*Joiner, error) {
 	cfg.PageBytes = cmp.Or(cfg.PageBytes, 1<<20)
 	cfg.Pages = cmp.Or(cfg.Pages, 4)
 	return &Joiner{cfg: cfg, self: cfg.Catalog.View().Self(), pages: make(chan struct{}, cfg.Pages),
-		throttle: throttle{perSecond: cfg.BytesPerSecond}, joins: map[globaltable.TableID]*join{}}, nil
+		throttle: throttle{perSecond: cfg.BytesPerSecond}, joins: map[workKey]*join{}, ending: map[hlc.Origin]bool{}}, nil
 }
 
 // Progress returns how far the join is of the replica that version since of the table brought. ok is false when there is no such join.
 func (j *Joiner) Progress(table globaltable.TableID, since globaltable.Version) (p Progress, ok bool) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	one := j.joins[table]
-	if one == nil || one.since != since {
+	one := j.joins[workKey{table: table}]
+	if one == nil || one.since != uint64(since) {
 		return Progress{}, false
 	}
 	if one.core == nil {
 		return Progress{}, true
 	}
-	p = Progress{Done: one.core.done(), Percent: one.core.percent()}
-	if waiting := one.core.waiting(); len(waiting) > 0 {
+	p = Progress{Done: one.done(), Percent: percent(one.core)}
+	if !p.Done {
+		p.Percent = min(p.Percent, 99)
+	}
+	switch waiting := one.core.waiting(); {
+	case len(waiting) > 0:
 		p.Waiting = strings.Join(waiting, " and ") + " to give " + j.self.Name + " what is there"
+	case one.fault != nil:
+		p.Waiting = "region " + j.self.Name + ": " + one.fault.Error()
 	}
 	return p, true
 }
@@ -135,54 +152,56 @@ func (j *Joiner) Run(ctx context.Context) error {
 }
 
 // look starts what is to be joined under view and has no goroutine, and stops what is not to be joined any more. There are at most as many
-// goroutines as tables that are being created.
+// goroutines as tables that are being created, and tables shared with each region whose lanes were begun anew.
 func (j *Joiner) look(ctx context.Context, view *catalog.View, running *sync.WaitGroup) {
+	works, catchUps := j.works(view)
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	wanted := map[globaltable.TableID]bool{}
-	for _, w := range view.Joins() {
-		wanted[w.Table] = true
-		one := j.joins[w.Table]
+	wanted := map[workKey]bool{}
+	for _, w := range works {
+		wanted[w.key] = true
+		one := j.joins[w.key]
 		switch {
 		case one == nil:
-			one = &join{since: w.Since}
-			j.joins[w.Table] = one
-		case one.since != w.Since && one.cancel != nil:
+			one = &join{since: w.since}
+			j.joins[w.key] = one
+		case one.since != w.since && one.cancel != nil:
 			one.cancel() // and at the next look it begins anew
 			continue
-		case one.since != w.Since:
-			one.since, one.core = w.Since, nil
+		case one.since != w.since:
+			*one = join{since: w.since}
 		}
-		if one.cancel != nil || one.core != nil && one.core.done() {
+		if one.cancel != nil || one.done() {
 			continue
 		}
 		var turn context.Context
 		turn, one.cancel = context.WithCancel(ctx)
 		running.Go(func() {
-			j.run(turn, &w, one)
+			j.run(turn, w, one)
 			j.mu.Lock()
 			defer j.mu.Unlock()
 			one.cancel()
 			one.cancel = nil
 		})
 	}
-	for table, one := range j.joins {
+	for key, one := range j.joins {
 		switch {
-		case wanted[table]:
+		case wanted[key]:
 		case one.cancel != nil:
 			one.cancel()
 		default:
-			delete(j.joins, table)
+			delete(j.joins, key)
 		}
 	}
+	j.endCatchUps(ctx, catchUps, works, running)
 }
 
-// run goes on with a join until it is done or every source that is not has failed. The next look tries again.
-func (j *Joiner) run(ctx context.Context, w *catalog.Join, one *join) {
+// run goes on with a piece of work until it is done or every source that is not has failed. The next look tries again.
+func (j *Joiner) run(ctx context.Context, w *work, one *join) {
 	if one.core == nil {
-		c, err := newCore(w, j.cfg.PageBytes, func(source hlc.Origin) ([]byte, error) { return j.cfg.Store.Join(w.Table, source) })
+		c, err := w.newCore(j.cfg.PageBytes)
 		if err != nil {
-			j.failed(ctx, w.Table, "", err)
+			j.failed(ctx, w.key.table, "", err)
 			return
 		}
 		j.mu.Lock()
@@ -192,9 +211,9 @@ func (j *Joiner) run(ctx context.Context, w *catalog.Join, one *join) {
 	// First all are asked whether they are ready, then each is read: one that fails holds up no other then.
 	for range 2 {
 		var g errgroup.Group
-		for i := range w.Sources {
+		for i := range w.sources {
 			g.Go(func() error {
-				j.exchange(ctx, one.core, i)
+				j.exchange(ctx, w, one.core, i)
 				return nil
 			})
 		}
@@ -203,13 +222,30 @@ func (j *Joiner) run(ctx context.Context, w *catalog.Join, one *join) {
 	j.mu.Lock()
 	done := one.core.done()
 	j.mu.Unlock()
-	if done && ctx.Err() == nil && j.cfg.Events.Joined != nil {
-		j.cfg.Events.Joined(w.Table)
+	if done && ctx.Err() == nil {
+		j.complete(ctx, w, one)
+	}
+}
+
+// complete does what is to be done when all records are here.
+func (j *Joiner) complete(ctx context.Context, w *work, one *join) {
+	var err error
+	if w.key.lags == 0 && j.cfg.Complete != nil {
+		err = j.cfg.Complete(ctx, w.key.table)
+	}
+	j.mu.Lock()
+	one.complete, one.fault = err == nil, err
+	j.mu.Unlock()
+	switch {
+	case err != nil:
+		j.failed(ctx, w.key.table, "", err)
+	case w.key.lags == 0 && j.cfg.Events.Joined != nil:
+		j.cfg.Events.Joined(w.key.table)
 	}
 }
 
 // exchange asks source i for what is missing until there is nothing to ask, or something fails.
-func (j *Joiner) exchange(ctx context.Context, c *core, i int) {
+func (j *Joiner) exchange(ctx context.Context, w *work, c *core, i int) {
 	for ctx.Err() == nil {
 		j.mu.Lock()
 		r, ok := c.request(i)
@@ -218,7 +254,7 @@ func (j *Joiner) exchange(ctx context.Context, c *core, i int) {
 		if !ok {
 			return
 		}
-		if err := j.page(ctx, c, i, name, r); err != nil {
+		if err := j.page(ctx, w, c, i, name, r); err != nil {
 			if ctx.Err() == nil {
 				j.mu.Lock()
 				c.failed(i, err)
@@ -231,7 +267,7 @@ func (j *Joiner) exchange(ctx context.Context, c *core, i int) {
 }
 
 // page asks source i once. Records become durable before the state that speaks of them.
-func (j *Joiner) page(ctx context.Context, c *core, i int, name string, r *Request) error {
+func (j *Joiner) page(ctx context.Context, w *work, c *core, i int, name string, r *Request) error {
 	select {
 	case j.pages <- struct{}{}:
 	case <-ctx.Done():
@@ -251,7 +287,7 @@ func (j *Joiner) page(ctx context.Context, c *core, i int, name string, r *Reque
 	if err := j.cfg.Store.Merge(ctx, c.table, Giver{c.sources[i].region.Origin, p.Incarnation}, p.Records); err != nil {
 		return err
 	}
-	if err := j.cfg.Store.SetJoin(ctx, c.table, c.sources[i].region.Origin, next.append(nil)); err != nil {
+	if err := w.keep(ctx, c.sources[i].region.Origin, next.append(nil)); err != nil {
 		return err
 	}
 	j.mu.Lock()
@@ -278,19 +314,34 @@ type throttle struct {
 	next time.Time // when what was let through so far is paid for
 }
 
-// wait notes n bytes and returns when they, and all before them, are paid for.
-func (t *throttle) wait(ctx context.Context, n int) error {
+// note notes n bytes and returns how long it takes until they, and all before them, are paid for.
+func (t *throttle) note(n int) time.Duration {
 	if t.perSecond == 0 {
-		return nil
+		return 0
 	}
 	t.mu.Lock()
+	defer t.mu.Unlock()
 	now := time.Now()
 	if t.next.Before(now) {
 		t.next = now
 	}
 	t.next = t.next.Add(time.Duration(float64(n) / float64(t.perSecond) * float64(time.Second)))
-	delay := t.next.Sub(now)
-	t.mu.Unlock()
+	return t.next.Sub(now)
+}
+
+// ready reports whether all that was noted is paid for.
+func (t *throttle) ready() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return !time.Now().Before(t.next)
+}
+
+// wait notes n bytes and returns when they, and all before them, are paid for.
+func (t *throttle) wait(ctx context.Context, n int) error {
+	delay := t.note(n)
+	if delay == 0 {
+		return nil
+	}
 	timer := time.NewTimer(delay)
 	defer timer.Stop()
 	select {
