@@ -19,7 +19,7 @@ const maxKeyFile = 16 << 10
 func regionCommand(s Streams) *ucli.Command {
 	return &ucli.Command{
 		Name:  "region",
-		Usage: "make what identifies a region",
+		Usage: "make what identifies a region; add one to a running world",
 		Subcommands: []*ucli.Command{
 			{
 				Name:        "keygen",
@@ -43,6 +43,7 @@ func regionCommand(s Streams) *ucli.Command {
 				},
 				Action: func(c *ucli.Context) error { return regionDescriptor(c, s) },
 			},
+			regionAddCommand(s),
 		},
 	}
 }

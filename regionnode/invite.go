@@ -54,15 +54,6 @@ func (n *Node) invite(d globaltable.Descriptor, now time.Time, valid time.Durati
 	return i, nil
 }
 
-// BusPeers returns who may dial this region's NATS now.
-func (n *Node) BusPeers(context.Context) (admin.BusPeers, error) {
-	out := admin.BusPeers{Region: n.cfg.Region.Name, Peers: []admin.BusPeer{}}
-	for _, p := range n.dialling(n.catalog.View()) {
-		out.Peers = append(out.Peers, admin.BusPeer{Name: p.Name, PublicKey: p.PublicKey})
-	}
-	return out, nil
-}
-
 // CheckInvitation says why the region may not start with its invitation now: it is another region's or, at the first start, has expired.
 func (c *Config) CheckInvitation(now time.Time) error {
 	if c.Invitation == nil {

@@ -508,7 +508,7 @@ func (n *Node) newAPI() (*dynamodb.Server, error) {
 }
 
 func (n *Node) newAdmin() *admin.Server {
-	return admin.New(admin.Config{Status: n.Status, Verify: n.Verify, Repair: n.repairTables, AddRegion: n.AddRegion, BusPeers: n.BusPeers, Ready: n.ready, Metrics: n.metrics.Handler()})
+	return admin.New(admin.Config{Status: n.Status, Verify: n.Verify, Repair: n.repairTables, AddRegion: n.AddRegion, Ready: n.ready, Metrics: n.metrics.Handler()})
 }
 
 func (n *Node) setServing(is bool) {

@@ -29,18 +29,6 @@ type Invitation struct {
 	Invitation string `json:"invitation"`
 }
 
-// BusPeers are those who may dial a region's NATS. It is the body of GET /v1/nats/peers.
-type BusPeers struct {
-	Region string    `json:"region"`
-	Peers  []BusPeer `json:"peers"`
-}
-
-// BusPeer is one of them, with the nkey by which it logs in.
-type BusPeer struct {
-	Name      string `json:"name"`
-	PublicKey string `json:"publicKey"`
-}
-
 func (s *Server) addRegion(w http.ResponseWriter, r *http.Request) {
 	var body NewRegion
 	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxRequestBody))
@@ -59,13 +47,4 @@ func (s *Server) addRegion(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	answer(w, http.StatusOK, i)
-}
-
-func (s *Server) busPeers(w http.ResponseWriter, r *http.Request) {
-	p, err := s.cfg.BusPeers(r.Context())
-	if err != nil {
-		failWith(w, err)
-		return
-	}
-	answer(w, http.StatusOK, p)
 }

@@ -200,27 +200,38 @@ func TestDocumentNamesAllStatesAndPaths(t *testing.T) {
 	if got := d.Components.Schemas["Pair"].Properties["state"].Enum; !slices.Equal(got, states) {
 		t.Errorf("states %v, want %v", got, states)
 	}
+	bodies := map[string]string{"/v1/regions": `{"descriptor":"new"}`}
+	schemas := map[string]string{"/v1/regions": "Invitation"}
 	for path, methods := range d.Paths {
 		method := http.MethodGet
 		op, ok := methods["get"]
-		if path == "/v1/repair" {
+		if path == "/v1/repair" || path == "/v1/regions" {
 			method = http.MethodPost
 			op, ok = methods["post"]
 		}
 		if !ok || len(methods) != 1 {
 			t.Errorf("%s: %v", path, methods)
 		}
-		r := get(t, config(), method, path)
+		r := ask(t, config(), method, path, bodies[path])
 		content := op.Responses["200"].Content
 		if kind, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";"); r.StatusCode != http.StatusOK || kind != "" && content[kind] == nil {
 			t.Errorf("GET %s: %d %s; the document has %v", path, r.StatusCode, kind, content)
+		}
+		if name := schemas[path]; name != "" {
+			var v any
+			if err := json.Unmarshal([]byte(body(t, r)), &v); err != nil {
+				t.Fatal(err)
+			}
+			for _, fault := range d.check(d.Components.Schemas[name], v, name) {
+				t.Error(fault)
+			}
 		}
 	}
 	compared := []string{repair.Converged, repair.InFlight, repair.Diverged, repair.NotCompared}
 	if got := d.Components.Schemas["Comparison"].Enum; !slices.Equal(got, compared) {
 		t.Errorf("states %v, want %v", got, compared)
 	}
-	if len(d.Paths) != 8 {
+	if len(d.Paths) != 9 {
 		t.Errorf("%d paths are documented", len(d.Paths))
 	}
 }

@@ -25,9 +25,8 @@ type Config struct {
 	// Verify compares the table named, or all, with the other regions; Repair exchanges what has diverged first.
 	Verify func(ctx context.Context, table string) (Verification, error)
 	Repair func(ctx context.Context, table string) (Verification, error)
-	// AddRegion makes the region of a signed descriptor a member, and invites it. BusPeers tells who may dial the region's NATS.
+	// AddRegion makes the region of a signed descriptor a member, and invites it.
 	AddRegion func(ctx context.Context, descriptor string, valid time.Duration) (Invitation, error)
-	BusPeers  func(ctx context.Context) (BusPeers, error)
 	Ready     func() error // nil: serves reads and writes
 	Metrics   http.Handler
 }
@@ -47,7 +46,6 @@ func New(cfg Config) *Server {
 	s.mux.HandleFunc("GET /v1/verify", compare(cfg.Verify))
 	s.mux.HandleFunc("POST /v1/repair", compare(cfg.Repair))
 	s.mux.HandleFunc("POST /v1/regions", s.addRegion)
-	s.mux.HandleFunc("GET /v1/nats/peers", s.busPeers)
 	s.mux.HandleFunc("GET /v1/openapi.json", static("application/json", openAPI))
 	s.mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, http.StatusOK, map[string]string{"status": "ok"})
