@@ -1,6 +1,7 @@
 package regionnode
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -508,7 +509,9 @@ func (n *Node) newAPI() (*dynamodb.Server, error) {
 }
 
 func (n *Node) newAdmin() *admin.Server {
-	return admin.New(admin.Config{Status: n.Status, Verify: n.Verify, Repair: n.repairTables, AddRegion: n.AddRegion, Ready: n.ready, Metrics: n.metrics.Handler()})
+	return admin.New(admin.Config{Status: n.Status, Verify: n.Verify, Repair: n.repairTables,
+		Regions: n.Regions, Fence: n.fenceRegion, Remove: n.plane.RemoveRegion, AddRegion: n.AddRegion,
+		Ready: func() error { return cmp.Or(n.ready(), n.serves()) }, Metrics: n.metrics.Handler()})
 }
 
 func (n *Node) setServing(is bool) {

@@ -33,7 +33,7 @@ func (n *Node) Status(ctx context.Context) (admin.Status, error) {
 	r := n.cfg.Region
 	st := admin.Status{
 		Region:  admin.Region{Name: r.Name, Jurisdiction: r.Jurisdiction, Origin: uint16(r.Origin), Incarnation: uint64(n.shard.Incarnation())},
-		Version: Version, Ready: true, Pairs: n.pairs(time.Now()), Tables: []admin.Table{}, Lanes: []admin.Lane{},
+		Members: n.states(), Version: Version, Ready: n.serves() == nil, Pairs: n.pairs(time.Now()), Tables: []admin.Table{}, Lanes: []admin.Lane{},
 	}
 	n.mu.Lock()
 	for _, message := range n.refused {

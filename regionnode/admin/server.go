@@ -9,8 +9,6 @@ import (
 	"net/http"
 	"strings"
 	"time"
-
-	"github.com/concordat-db/concordat/globaltable"
 )
 
 //go:embed openapi.json
@@ -25,7 +23,10 @@ type Config struct {
 	// Verify compares the table named, or all, with the other regions; Repair exchanges what has diverged first.
 	Verify func(ctx context.Context, table string) (Verification, error)
 	Repair func(ctx context.Context, table string) (Verification, error)
-	// AddRegion makes the region of a signed descriptor a member, and invites it.
+	// Regions returns the members; Fence and Remove change them, and return before all of it is done. AddRegion makes the region of a signed descriptor a member, and invites it.
+	Regions   func(ctx context.Context) (Regions, error)
+	Fence     func(ctx context.Context, region string) error
+	Remove    func(ctx context.Context, region string, force bool) error
 	AddRegion func(ctx context.Context, descriptor string, valid time.Duration) (Invitation, error)
 	Ready     func() error // nil: serves reads and writes
 	Metrics   http.Handler
@@ -45,7 +46,10 @@ func New(cfg Config) *Server {
 	s.mux.HandleFunc("GET /v1/status", s.status)
 	s.mux.HandleFunc("GET /v1/verify", compare(cfg.Verify))
 	s.mux.HandleFunc("POST /v1/repair", compare(cfg.Repair))
+	s.mux.HandleFunc("GET /v1/regions", s.regions)
 	s.mux.HandleFunc("POST /v1/regions", s.addRegion)
+	s.mux.HandleFunc("POST /v1/regions/{name}/fence", s.fence)
+	s.mux.HandleFunc("POST /v1/regions/{name}/remove", s.remove)
 	s.mux.HandleFunc("GET /v1/openapi.json", static("application/json", openAPI))
 	s.mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, http.StatusOK, map[string]string{"status": "ok"})
@@ -66,13 +70,17 @@ func New(cfg Config) *Server {
 const elsewhere = "/"
 
 func (s *Server) nothing(w http.ResponseWriter, r *http.Request) {
-	for _, allowed := range [][]string{{http.MethodGet, http.MethodHead}, {http.MethodPost}} {
-		other := &http.Request{Method: allowed[0], URL: r.URL, Host: r.Host}
+	var allowed []string
+	for _, method := range []string{http.MethodGet, http.MethodHead, http.MethodPost} {
+		other := &http.Request{Method: method, URL: r.URL, Host: r.Host}
 		if _, pattern := s.mux.Handler(other); pattern != elsewhere {
-			w.Header().Set("Allow", strings.Join(allowed, ", "))
-			fail(w, http.StatusMethodNotAllowed, r.Method+" is not allowed at "+r.URL.Path+"; "+allowed[0]+" is")
-			return
+			allowed = append(allowed, method)
 		}
+	}
+	if len(allowed) > 0 {
+		w.Header().Set("Allow", strings.Join(allowed, ", "))
+		fail(w, http.StatusMethodNotAllowed, r.Method+" is not allowed at "+r.URL.Path+"; these are: "+strings.Join(allowed, ", "))
+		return
 	}
 	fail(w, http.StatusNotFound, "there is nothing at "+r.Method+" "+r.URL.Path+"; see /v1/openapi.json")
 }
@@ -126,25 +134,6 @@ func compare(f func(ctx context.Context, table string) (Verification, error)) ht
 		}
 		failWith(w, err)
 	}
-}
-
-// failWith answers with what err says to the user, under the status of its kind.
-func failWith(w http.ResponseWriter, err error) {
-	status := http.StatusServiceUnavailable
-	switch globaltable.KindOf(err) {
-	case globaltable.Invalid:
-		status = http.StatusBadRequest
-	case globaltable.NotFound:
-		status = http.StatusNotFound
-	case globaltable.InUse, globaltable.Exists:
-		status = http.StatusConflict
-	}
-	message := err.Error()
-	var known *globaltable.Error
-	if errors.As(err, &known) && known.Message != "" {
-		message = known.Message
-	}
-	fail(w, status, message)
 }
 
 func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {

@@ -4,10 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -27,6 +29,9 @@ func config() admin.Config {
 		Repair: func(_ context.Context, table string) (admin.Verification, error) {
 			return fullVerification("repaired " + table), nil
 		},
+		Regions: func(context.Context) (admin.Regions, error) { return fullRegions(), nil },
+		Fence:   func(context.Context, string) error { return nil },
+		Remove:  func(context.Context, string, bool) error { return nil },
 		AddRegion: func(_ context.Context, descriptor string, valid time.Duration) (admin.Invitation, error) {
 			switch descriptor {
 			case "known":
@@ -85,6 +90,7 @@ func TestPaths(t *testing.T) {
 	for path, want := range map[string]struct{ contentType, text string }{
 		"/v1/status":       {"application/json", `"us-east-1"`},
 		"/v1/verify":       {"application/json", `"diverged"`},
+		"/v1/regions":      {"application/json", `"ap-south-1"`},
 		"/v1/openapi.json": {"application/json", `"openapi": "3.1.0"`},
 		"/healthz":         {"application/json", `"ok"`},
 		"/readyz":          {"application/json", `"ready"`},
@@ -101,9 +107,13 @@ func TestPaths(t *testing.T) {
 		if r := get(t, config(), http.MethodHead, path); r.StatusCode != http.StatusOK {
 			t.Errorf("HEAD %s: %d", path, r.StatusCode)
 		}
-		for _, method := range []string{http.MethodPost, http.MethodPut, http.MethodDelete, "TRACE"} {
+		wrong, allowed := []string{http.MethodPost, http.MethodPut, http.MethodDelete, "TRACE"}, "GET, HEAD"
+		if path == "/v1/regions" {
+			wrong, allowed = wrong[1:], "GET, HEAD, POST"
+		}
+		for _, method := range wrong {
 			r := get(t, config(), method, path)
-			if got := message(t, r); r.StatusCode != http.StatusMethodNotAllowed || r.Header.Get("Allow") != "GET, HEAD" || !strings.Contains(got, method) {
+			if got := message(t, r); r.StatusCode != http.StatusMethodNotAllowed || r.Header.Get("Allow") != allowed || !strings.Contains(got, method) {
 				t.Errorf("%s %s: %d %v %s", method, path, r.StatusCode, r.Header, got)
 			}
 		}
@@ -144,6 +154,42 @@ func TestVerifyAndRepair(t *testing.T) {
 	admin.New(config()).ServeHTTP(w, q)
 	if got := w.Result(); got.StatusCode != http.StatusForbidden || !strings.Contains(message(t, got), "another site") {
 		t.Error(got.StatusCode)
+	}
+}
+
+func TestFenceAndRemove(t *testing.T) {
+	var asked []string
+	cfg := config()
+	cfg.Fence = func(_ context.Context, region string) error {
+		asked = append(asked, "fence "+region)
+		return nil
+	}
+	cfg.Remove = func(_ context.Context, region string, force bool) error {
+		asked = append(asked, fmt.Sprint("remove ", region, force))
+		return nil
+	}
+	for _, path := range []string{"ap-south-1/fence", "eu-central-1/remove", "eu-central-1/remove?force=true"} {
+		if got := body(t, get(t, cfg, http.MethodPost, "/v1/regions/"+path)); !strings.Contains(got, `"pending"`) {
+			t.Error(got)
+		}
+	}
+	if !slices.Equal(asked, []string{"fence ap-south-1", "remove eu-central-1false", "remove eu-central-1true"}) {
+		t.Error(asked)
+	}
+	if r := get(t, cfg, http.MethodPost, "/v1/regions/eu-central-1/remove?force=perhaps"); r.StatusCode != http.StatusBadRequest || len(asked) != 3 {
+		t.Error(r.StatusCode, asked)
+	}
+	if r := get(t, cfg, http.MethodGet, "/v1/regions/eu-central-1/fence"); r.StatusCode != http.StatusMethodNotAllowed || r.Header.Get("Allow") != "POST" {
+		t.Error(r.StatusCode, r.Header)
+	}
+	for kind, want := range map[globaltable.Kind]int{globaltable.Invalid: 400, globaltable.Denied: 403, globaltable.Fenced: 403, globaltable.NotFound: 404, globaltable.InUse: 409,
+		globaltable.Exists: 409, globaltable.Unavailable: 503} {
+		cfg.Fence = func(context.Context, string) error {
+			return &globaltable.Error{Op: "fence region", Kind: kind, Message: "why"}
+		}
+		if r := get(t, cfg, http.MethodPost, "/v1/regions/x/fence"); r.StatusCode != want || message(t, r) != "why" {
+			t.Errorf("%v: %d", kind, r.StatusCode)
+		}
 	}
 }
 

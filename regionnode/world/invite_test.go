@@ -66,7 +66,7 @@ func (r *running) start(n *region) (stop func()) {
 	select {
 	case e := <-ready:
 		n.node = node
-		r.regions = append(r.regions, n)
+		r.World.regions = append(r.World.regions, n)
 		r.ready.Regions = append(r.ready.Regions, ReadyRegion{Name: n.Name, DynamoDB: e.DynamoDB, Admin: e.Admin, NATS: e.NATS})
 		r.db[n.Name] = dynamodb.New(dynamodb.Options{BaseEndpoint: aws.String(e.DynamoDB), Region: n.Name, HTTPClient: r.http, RetryMaxAttempts: 1,
 			Credentials: credentials.NewStaticCredentialsProvider("any", "thing", "")})
@@ -189,7 +189,7 @@ func TestRegionIsAddedOnce(t *testing.T) {
 	cfg := config(t)
 	cfg.Regions = cfg.Regions[:2]
 	r := runWorld(t, cfg)
-	us, eu := r.regions[0], r.regions[1]
+	us, eu := r.World.regions[0], r.World.regions[1]
 	n := newcomer(t, "sa-east-1", 9, t.TempDir())
 	first := r.invite(us.Name, n)
 	if again := r.invite(eu.Name, n); again.World != first.World || again.Issuer != eu.Name {
