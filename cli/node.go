@@ -127,6 +127,7 @@ func (doc *nodeDocument) config() (regionnode.Config, error) {
 			MaxOpenRequests:       s.Limits.MaxOpenRequests,
 			ShutdownPatience:      time.Duration(s.Limits.ShutdownPatience),
 			JoinBytesPerSecond:    int64(s.Limits.JoinBytesPerSecond),
+			CollectPerSecond:      s.Limits.CollectPerSecond,
 			CompareEvery:          time.Duration(s.Limits.CompareEvery.duration),
 			NoCompare:             s.Limits.CompareEvery.never,
 			CompareBytesPerSecond: int64(s.Limits.CompareBytesPerSecond),

@@ -119,6 +119,7 @@ type limitsSpec struct {
 	MaxOpenRequests       int      `yaml:"maxOpenRequests"`
 	ShutdownPatience      duration `yaml:"shutdownPatience"`
 	JoinBytesPerSecond    byteSize `yaml:"joinBytesPerSecond"` // default: no limit
+	CollectPerSecond      int      `yaml:"collectPerSecond"`
 	CompareEvery          interval `yaml:"compareEvery"`
 	CompareBytesPerSecond byteSize `yaml:"compareBytesPerSecond"`
 }

@@ -111,6 +111,7 @@ func writeStatus(w io.Writer, st admin.Status) error {
 	}{
 		{"Replication", "no peers", pairsTable(st.Pairs)},
 		{"Tables", "no tables", tablesTable(st.Tables)},
+		{"Deleted items", "no tables", collectionTable(st.Tables)},
 		{"Comparison in the background", "nothing to compare", comparisonsTable(st.Tables)},
 		{"Change log of this region", "no lanes", lanesTable(st.Lanes)},
 	} {
@@ -173,6 +174,19 @@ func tablesTable(tables []admin.Table) table.Writer {
 			replicas = append(replicas, line)
 		}
 		t.AppendRow(table.Row{b.Name, b.Status, b.Owner, b.Version, b.Items, humanBytes(b.Bytes), b.Digest, strings.Join(replicas, "\n")})
+	}
+	return t
+}
+
+func collectionTable(tables []admin.Table) table.Writer {
+	t := newTable("table", "not erased yet", "every region has all up to", "held back by")
+	alignRight(t, 2, 3)
+	for _, b := range tables {
+		c, upTo := b.Collection, "never"
+		if c.PurgeAgeMillis != nil {
+			upTo = fmt.Sprintf("%.0f ms ago", *c.PurgeAgeMillis)
+		}
+		t.AppendRow(table.Row{b.Name, c.Waiting, upTo, c.HeldBack})
 	}
 	return t
 }

@@ -89,6 +89,7 @@ type Limits struct {
 	MaxOpenRequests    int           // DynamoDB requests in work at once; default 1024
 	ShutdownPatience   time.Duration // how long open requests may take at the end; default 10 s
 	JoinBytesPerSecond int64         // of records that a new replica here takes from the others, about; default 0: no limit
+	CollectPerSecond   int           // records of deleted items that are erased, at most; default 5000
 
 	// CompareEvery is how often each table is compared with every other region that has it, in the background; default 24 h. NoCompare: never.
 	CompareEvery time.Duration
@@ -124,6 +125,9 @@ func (l Limits) withDefaults() Limits {
 	}
 	if l.ShutdownPatience == 0 {
 		l.ShutdownPatience = 10 * time.Second
+	}
+	if l.CollectPerSecond == 0 {
+		l.CollectPerSecond = 5000
 	}
 	if l.CompareEvery == 0 {
 		l.CompareEvery = 24 * time.Hour
@@ -186,7 +190,7 @@ func (c *Config) Validate() error {
 		{"writeBufferBytes", c.Limits.WriteBufferBytes},
 		{"streamBytes", c.Limits.StreamBytes}, {"logBytes", c.Limits.LogBytes}, {"maxOpenRequests", int64(c.Limits.MaxOpenRequests)},
 		{"freeBytes", int64(c.Limits.FreeBytes)}, {"shutdownPatience", int64(c.Limits.ShutdownPatience)},
-		{"joinBytesPerSecond", c.Limits.JoinBytesPerSecond}, {"compareEvery", int64(c.Limits.CompareEvery)},
+		{"joinBytesPerSecond", c.Limits.JoinBytesPerSecond}, {"collectPerSecond", int64(c.Limits.CollectPerSecond)}, {"compareEvery", int64(c.Limits.CompareEvery)},
 		{"compareBytesPerSecond", c.Limits.CompareBytesPerSecond}} {
 		if l.n < 0 {
 			fault("limits: %s is negative or too large", l.what)

@@ -70,6 +70,15 @@ type Table struct {
 	Replicas []Replica `json:"replicas"`
 	// Comparisons are those in the background, with each other region that has an active replica.
 	Comparisons []repair.Compared `json:"comparisons,omitempty"`
+	Collection  Collection        `json:"collection"`
+}
+
+// Collection says how far this region is with erasing what is left of deleted items and removed attributes. Of each something is kept until every replica is known to have the deletion.
+type Collection struct {
+	Waiting uint64 `json:"waiting"` // records with something to erase, now or later
+	// PurgeAgeMillis is the age of the moment up to which every replica is known to have everything; null if never.
+	PurgeAgeMillis *float64 `json:"purgeAgeMillis"`
+	HeldBack       string   `json:"heldBack,omitempty"` // by what, if by anything: a region that is behind, or a replica on its way
 }
 
 // Replica is a region of a table.

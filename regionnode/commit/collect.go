@@ -21,7 +21,8 @@ type Collected struct {
 	Purge   hlc.Timestamp // the frontier at which it was done; durable
 	Gone    int           // records of deleted items that are no more
 	Reduced int           // records that have lost removed attributes
-	Next    []byte        // where the next call goes on; nil: nothing more can be collected at Purge
+	Next    []byte        // where the next call goes on
+	Done    bool          // nothing more can be collected at Purge, but for what comes in late before Next
 }
 
 // Collect erases what of the table's records nobody can need any more at its purge frontier (conflict.Collect), of at most limit records that have something to collect, in the order in which
@@ -51,13 +52,13 @@ func (s *Shard) Collect(ctx context.Context, table globaltable.TableID, after []
 func (s *Shard) prepareCollect(table globaltable.TableID, after []byte, limit int) (sub *submission, out Collected, err error) {
 	out.Purge = s.Purge(table)
 	if out.Purge == 0 || table == globaltable.SystemTable {
+		out.Next, out.Done = after, true
 		return nil, out, nil
 	}
-	keys, next, err := s.garbage(table, out.Purge, after, max(1, min(limit, maxCollect)))
+	keys, err := s.garbage(table, after, max(1, min(limit, maxCollect)), &out)
 	if err != nil || len(keys) == 0 {
 		return nil, out, err
 	}
-	out.Next = next
 	sub = s.newSubmission(kindCollect)
 	sub.purge = out.Purge
 	for _, k := range keys {
@@ -67,39 +68,37 @@ func (s *Shard) prepareCollect(table globaltable.TableID, after []byte, limit in
 	return sub, out, nil
 }
 
-// garbage returns the first keys after the one given of which something goes at or below purge. next is nil when there are no more.
-func (s *Shard) garbage(table globaltable.TableID, purge hlc.Timestamp, after []byte, limit int) (keys []item.Key, next []byte, err error) {
-	lower, upper := store.GarbageRange(table)
+// garbage returns the first keys after the one given of which something goes at or below out.Purge, and says in out where they end.
+func (s *Shard) garbage(table globaltable.TableID, after []byte, limit int, out *Collected) (keys []item.Key, err error) {
+	lower, _ := store.GarbageRange(table)
 	if after != nil {
 		lower = append(slices.Clip(after), 0)
 	}
-	if purge+1 != 0 {
-		upper = store.AppendGarbageKey(nil, table, purge+1, nil)
-	}
+	upper := store.AppendGarbageKey(nil, table, out.Purge+1, nil)
+	out.Next, out.Done = after, true
 	if string(lower) >= string(upper) {
-		return nil, nil, nil
+		return nil, nil
 	}
 	it, err := s.cfg.Engine.NewIter(lower, upper)
 	if err != nil {
-		return nil, nil, fault(globaltable.Internal, opCollect, "", err)
+		return nil, fault(globaltable.Internal, opCollect, "", err)
 	}
-	var last []byte
-	for ok := it.First(); ok && next == nil && err == nil; ok = it.Next() {
+	for ok := it.First(); ok && out.Done && err == nil; ok = it.Next() {
 		_, _, key, known := store.DecodeGarbageKey(it.Key())
 		switch {
 		case !known:
 			err = errCorruptStore("key of garbage", nil)
 		case len(keys) >= limit:
-			next = last
+			out.Done = false
 		default:
-			last = slices.Clone(it.Key())
-			keys = append(keys, item.Key(last[len(last)-len(key):]))
+			out.Next = slices.Clone(it.Key())
+			keys = append(keys, item.Key(out.Next[len(out.Next)-len(key):]))
 		}
 	}
 	if cerr := it.Close(); err == nil && cerr != nil {
 		err = fault(globaltable.Internal, opCollect, "", cerr)
 	}
-	return keys, next, err
+	return keys, err
 }
 
 // readAndCollect decides what becomes of the latched keys. One that was written since it was found may have nothing to collect any more.

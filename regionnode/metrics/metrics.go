@@ -31,6 +31,9 @@ type Set struct {
 	exchangedB   *prometheus.CounterVec
 	catchingUp   *prometheus.GaugeVec
 	lagging      *prometheus.GaugeVec
+	collected    *prometheus.CounterVec
+	waiting      *prometheus.GaugeVec
+	purgeAge     *prometheus.GaugeVec
 	comparedB    *prometheus.CounterVec
 	comparedSecs *prometheus.CounterVec
 	diverged     *prometheus.GaugeVec
@@ -61,6 +64,9 @@ func New(region string) *Set {
 	s.exchangedB = f.counters("concordat_exchange_bytes_total", "Bytes of them.", "source")
 	s.catchingUp = f.gauges("concordat_exchange_catching_up", "1 while what an origin's log has not kept for this region is brought by exchange.", "origin")
 	s.lagging = f.gauges("concordat_outbox_peer_lagging_lanes", "Lanes whose log has not kept all that the peer has not confirmed.", "peer")
+	s.collected = f.counters("concordat_tombstones_collected_total", "Records that were collected: of a deleted item, or with removed attributes in a live one.", "of")
+	s.waiting = f.gauges("concordat_tombstones_waiting", "Records of the table with something to collect: deleted items, and live ones with removed attributes.", "table")
+	s.purgeAge = f.gauges("concordat_purge_frontier_age_seconds", "Age of the moment up to which every replica of the table is known to have everything; missing until it is known.", "table")
 	s.comparedB = f.counters("concordat_compare_bytes_total", "Bytes read for comparisons in the background, on the side that read more.", "peer")
 	s.comparedSecs = f.counters("concordat_compare_seconds_total", "Time in which they were read.", "peer")
 	s.diverged = f.gauges("concordat_compare_diverged_tables", "Tables that are known to have diverged from the peer's: run concordat verify, and concordat repair.", "peer")
@@ -117,6 +123,28 @@ func (s *Set) CatchingUp(origin string, is bool) {
 
 // Lagging notes that a lane's log has, or no longer has, left a peer behind.
 func (s *Set) Lagging(peer string, is bool) { s.lagging.WithLabelValues(peer).Add(2*number(is) - 1) }
+
+// Collected counts records that were collected.
+func (s *Set) Collected(deleted, reduced int) {
+	s.collected.WithLabelValues("deleted items").Add(float64(deleted))
+	s.collected.WithLabelValues("live items").Add(float64(reduced))
+}
+
+// Collection sets what waits to be collected of a table, and how old its purge frontier is: negative if it has none yet.
+func (s *Set) Collection(table string, waiting uint64, age time.Duration) {
+	s.waiting.WithLabelValues(table).Set(float64(waiting))
+	if age < 0 {
+		s.purgeAge.DeleteLabelValues(table)
+		return
+	}
+	s.purgeAge.WithLabelValues(table).Set(age.Seconds())
+}
+
+// CollectionEnds forgets a table.
+func (s *Set) CollectionEnds(table string) {
+	s.waiting.DeleteLabelValues(table)
+	s.purgeAge.DeleteLabelValues(table)
+}
 
 // Compared counts what was read for a comparison in the background.
 func (s *Set) Compared(peer string, bytes int64, took time.Duration) {

@@ -20,6 +20,8 @@ type Store interface {
 	// Merge merges records by the one merge, drops those that may not be here, and returns when all is durable. The error is of kind Fenced when the region that gave them
 	// is not trusted any more.
 	Merge(ctx context.Context, table globaltable.TableID, from Giver, records []Record) error
+	// TakePurge takes over, durably, the purge frontier of a table whose records are about to be merged: what is at or below it was dealt with by all replicas.
+	TakePurge(ctx context.Context, table globaltable.TableID, purge hlc.Timestamp) error
 	// SetJoin keeps the state of a join, durably; Join returns what was kept, nil if nothing was.
 	SetJoin(ctx context.Context, table globaltable.TableID, source hlc.Origin, state []byte) error
 	Join(table globaltable.TableID, source hlc.Origin) (state []byte, err error)
@@ -282,6 +284,9 @@ func (j *Joiner) page(ctx context.Context, w *work, c *core, i int, name string,
 	next, merge, err := c.took(i, r, p)
 	j.mu.Unlock()
 	if err != nil || !merge {
+		return err
+	}
+	if err := j.cfg.Store.TakePurge(ctx, c.table, p.Purge); err != nil {
 		return err
 	}
 	if err := j.cfg.Store.Merge(ctx, c.table, Giver{c.sources[i].region.Origin, p.Incarnation}, p.Records); err != nil {

@@ -138,6 +138,20 @@ func (m *Matrix) applied(p globaltable.Placement) hlc.Timestamp {
 	return least
 }
 
+// Least returns the ordered pair of different members with the least mark: who holds the placement's purge frontier back most. ok is false for fewer than two members.
+func (m *Matrix) Least(p globaltable.Placement) (region, origin hlc.Origin, mark hlc.Timestamp, ok bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, i := range p {
+		for _, j := range p {
+			if t := m.rows[i].Marks[j]; i != j && (!ok || t < mark) {
+				region, origin, mark, ok = i, j, t, true
+			}
+		}
+	}
+	return region, origin, mark, ok
+}
+
 // Advance moves the purge frontier of the placement as far as the rows allow at the local HLC now, and returns it.
 func (m *Matrix) Advance(p globaltable.Placement, now hlc.Timestamp) hlc.Timestamp {
 	m.mu.Lock()
