@@ -47,6 +47,7 @@ func (r *region) openPlane() {
 	})
 	var err error
 	r.joiner, err = repair.New(repair.Config{Catalog: r.catalog, Store: d, CatchUps: catchUps{d}, Peers: neighbours{r}, PageBytes: r.plan.joinBytes, Pages: 64, Events: repair.Events{
+		Failed: func(table globaltable.TableID, source string, err error) { r.note("%d failed to get %s from %s: %v", r.origin, table, source, err) },
 		Took: func(globaltable.TableID, string, int, int) { r.cover("a page was exchanged") },
 	}})
 	if err != nil {
