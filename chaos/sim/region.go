@@ -344,13 +344,13 @@ func (l peerLog) Heads(context.Context) (hlc.Timestamp, []peer.LaneHead, error) 
 	return l.r.sample.HLC, out, nil
 }
 
-func (l peerLog) Lane(id globaltable.LaneID) (globaltable.Lane, bool) {
+func (l peerLog) Head(id globaltable.LaneID) (peer.LaneHead, bool) {
 	for _, h := range l.r.sample.Lanes {
 		if h.ID == id {
-			return h.Lane, true
+			return peer.LaneHead{Lane: h.Lane, Seq: h.Seq, Chain: h.Chain, Trimmed: h.Trimmed}, true
 		}
 	}
-	return globaltable.Lane{}, false
+	return peer.LaneHead{}, false
 }
 
 func (l peerLog) ReadLog(lane globaltable.LaneID, from uint64, maxBytes int) ([]change.Entry, error) {

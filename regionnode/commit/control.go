@@ -99,6 +99,17 @@ func (s *Shard) durableHead(id globaltable.LaneID) (seq, trimmed uint64) {
 	return l.Seq, l.Trimmed
 }
 
+// Head returns the durable head of one of the shard's own lanes. ok is false when there is no such lane.
+func (s *Shard) Head(id globaltable.LaneID) (head LaneHead, ok bool) {
+	s.view.mu.RLock()
+	defer s.view.mu.RUnlock()
+	l := s.view.lanes[id]
+	if l == nil {
+		return LaneHead{}, false
+	}
+	return l.LaneHead, true
+}
+
 // Trim drops a lane's entries up to and with upTo, but never the newest one: head and chain live on in it. Each call costs the store a range
 // deletion, so call it about once a second, not for each acknowledgement.
 func (s *Shard) Trim(ctx context.Context, id globaltable.LaneID, upTo uint64) error {
