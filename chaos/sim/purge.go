@@ -77,7 +77,7 @@ func (r *region) collect(table globaltable.TableID, after []byte) {
 		if c.Reduced > 0 {
 			r.cover("a removed attribute was collected")
 		}
-		if !c.Done {
+		if c.Next != nil {
 			r.after(0, func() { r.collect(table, c.Next) })
 		}
 	})
