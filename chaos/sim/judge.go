@@ -210,7 +210,7 @@ func (r *region) inspect(heads []commit.LaneHead) {
 
 // snapshot reads the region's engine, in the checkers' terms.
 func (r *region) snapshot(heads []commit.LaneHead) check.Snapshot {
-	s := check.Snapshot{Replica: withoutCatalog([]check.Replica{r.replica()})[0], Trimmed: map[uint64]uint64{}, Positions: map[check.Lane]uint64{},
+	s := check.Snapshot{Replica: withoutCatalog([]check.Replica{r.replica()})[0], Trimmed: map[uint64]uint64{}, Positions: r.positions(),
 		Holds: func(id uint64) []uint16 {
 			if r.holds(globaltable.TableID(id)) {
 				return []uint16{uint16(r.origin)}
@@ -241,13 +241,6 @@ func (r *region) snapshot(heads []commit.LaneHead) check.Snapshot {
 				r.found("I20", "%v", err)
 			}
 		})
-	}
-	for _, p := range r.shard.Positions() {
-		l := check.Lane{Region: uint16(r.origin), Origin: uint16(p.Origin), Lane: uint64(p.Lane)}
-		s.Positions[l] = p.Seq
-		if at, missing := r.missing[l]; missing {
-			s.Positions[l] = at
-		}
 	}
 	return s
 }
