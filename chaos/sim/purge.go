@@ -103,11 +103,28 @@ func (w *world) collectSome() {
 	}
 }
 
-// uncollected says which table's purge frontier has not passed its newest write; "" when all have.
+// collectAll is a visit of the collector in every region: what all have left when they are judged has been collected.
+func (w *world) collectAll() {
+	for _, r := range w.regions {
+		if !r.up {
+			continue
+		}
+		for _, h := range r.held() {
+			if r.shard.Waiting(h.Table) > 0 {
+				r.collect(h.Table, nil)
+			}
+		}
+	}
+}
+
+// uncollected says which table's purge frontier has not passed its newest write, or of which something still waits to be collected; "" when there is none.
 func (r *region) uncollected() string {
 	for _, h := range r.held() {
 		if newest := r.ledger.Newest(uint64(h.Table)); uint64(r.shard.Purge(h.Table)) < newest {
 			return fmt.Sprintf("region %d has purge frontier %s of table %s, whose newest write is %s", r.origin, r.shard.Purge(h.Table), h.Table, hlc.Timestamp(newest))
+		}
+		if n := r.shard.Waiting(h.Table); n > 0 {
+			return fmt.Sprintf("region %d has %d records of table %s to collect", r.origin, n, h.Table)
 		}
 	}
 	return ""

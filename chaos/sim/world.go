@@ -156,6 +156,7 @@ func (w *world) rest() string {
 		if w.unrest() == "" {
 			return ""
 		}
+		w.collectAll()
 	}
 	return w.unrest()
 }
