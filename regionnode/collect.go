@@ -12,6 +12,7 @@ import (
 	"github.com/concordat-db/concordat/globaltable/locality"
 	"github.com/concordat-db/concordat/regionnode/admin"
 	"github.com/concordat-db/concordat/regionnode/commit"
+	"github.com/concordat-db/concordat/streams/watermark"
 )
 
 const (
@@ -153,7 +154,7 @@ func (n *Node) collectionStatus(t *globaltable.Table, now time.Time) admin.Colle
 		out.PurgeAgeMillis = ageMillis(now, purge)
 	}
 	if out.HeldBack = onTheWay(t); out.HeldBack == "" {
-		out.HeldBack = n.behindMost(locality.Place(t), now)
+		out.HeldBack = behindMost(n.matrix, locality.Place(t), n.regionName, now)
 	}
 	return out
 }
@@ -174,15 +175,15 @@ func onTheWay(t *globaltable.Table) string {
 }
 
 // behindMost names the pair of regions of which one has not applied the other for the longest time; empty when that is not worth a word.
-func (n *Node) behindMost(p globaltable.Placement, now time.Time) string {
-	region, origin, mark, ok := n.matrix.Least(p)
+func behindMost(m *watermark.Matrix, p globaltable.Placement, name func(hlc.Origin) string, now time.Time) string {
+	region, origin, mark, ok := m.Least(p)
 	switch {
 	case !ok || mark > 0 && now.Sub(mark.Time()) < heldBackAfter:
 		return ""
 	case mark == 0:
-		return "it is not known what " + n.regionName(region) + " has applied of " + n.regionName(origin)
+		return "it is not known what " + name(region) + " has applied of " + name(origin)
 	}
-	return n.regionName(region) + " has not applied " + n.regionName(origin) + " since " + mark.Time().UTC().Format(time.DateTime) + " UTC"
+	return name(region) + " has not applied " + name(origin) + " since " + mark.Time().UTC().Format(time.DateTime) + " UTC"
 }
 
 // measureCollection brings the gauges up to date. It gets the names of the tables that it has measured before, and returns those of now.

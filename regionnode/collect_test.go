@@ -2,12 +2,14 @@ package regionnode
 
 import (
 	"bytes"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/concordat-db/concordat/conflict/hlc"
 	"github.com/concordat-db/concordat/globaltable"
 	"github.com/concordat-db/concordat/regionnode/commit"
+	"github.com/concordat-db/concordat/streams/watermark"
 )
 
 // collectTurn plays a turn over tables of which each has so many records below the frontier, and returns how many were taken of each.
@@ -110,5 +112,35 @@ func TestOnTheWay(t *testing.T) {
 		if got := onTheWay(table); got != want {
 			t.Errorf("%s: %q", status, got)
 		}
+	}
+}
+
+func TestBehindMost(t *testing.T) {
+	m, p := watermark.New(), globaltable.NewPlacement(1, 2, 3)
+	name := func(o hlc.Origin) string { return map[hlc.Origin]string{1: "eu", 2: "us", 3: "ap"}[o] }
+	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	if got := behindMost(m, p, name, at); !strings.Contains(got, "not known") {
+		t.Errorf("nothing is known: %q", got)
+	}
+	for _, to := range p {
+		for _, from := range p {
+			m.Mark(to, from, hlc.FromTime(at))
+		}
+	}
+	if got := behindMost(m, p, name, at.Add(heldBackAfter-time.Millisecond)); got != "" {
+		t.Errorf("all is new: %q", got)
+	}
+	for _, to := range p {
+		for _, from := range p {
+			if to != 3 || from != 2 {
+				m.Mark(to, from, hlc.FromTime(at.Add(time.Hour)))
+			}
+		}
+	}
+	if got, want := behindMost(m, p, name, at.Add(time.Hour)), "ap has not applied us since 2026-01-02 03:04:05 UTC"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	if got := behindMost(m, globaltable.NewPlacement(1), name, at.Add(time.Hour)); got != "" {
+		t.Errorf("a single region is held back: %q", got)
 	}
 }
