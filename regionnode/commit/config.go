@@ -20,8 +20,10 @@ type Config struct {
 	Clock   *hlc.Clock   // of this shard alone: Open restores it
 	Catalog Catalog
 	Floor   func(globaltable.TableID) hlc.Timestamp // the purge frontier P of a table; nil: zero for all. Called from many goroutines
-	Events  Events
-	Random  io.Reader // salts; nil: crypto/rand
+	// Relog is Catalog.Place for a write of an earlier time that this region logs anew: also where its own replica is being created. nil: there is no such write.
+	Relog  func(table globaltable.TableID, key []byte) (p globaltable.Placement, lane globaltable.LaneID, version globaltable.Version, ok bool)
+	Events Events
+	Random io.Reader // salts; nil: crypto/rand
 
 	MaxGroupBytes int // changes in one group, about; one larger write has a group of its own. 512 KB
 	MaxGroups     int // groups applied and not yet durable; 4
@@ -94,6 +96,11 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Floor == nil {
 		c.Floor = func(globaltable.TableID) hlc.Timestamp { return 0 }
+	}
+	if c.Relog == nil {
+		c.Relog = func(globaltable.TableID, []byte) (globaltable.Placement, globaltable.LaneID, globaltable.Version, bool) {
+			return nil, 0, 0, false
+		}
 	}
 	if c.Random == nil {
 		c.Random = rand.Reader

@@ -25,6 +25,7 @@ type kind uint8
 const (
 	kindWrite kind = iota
 	kindMerge
+	kindReplay
 	kindControl
 )
 
@@ -49,6 +50,8 @@ type submission struct {
 	giver  giver   // kindMerge: whose records they are; zero: this region's own
 	parts  []part
 	result RemoteResult
+
+	replays []replay // kindReplay: parallel to keys
 
 	control func(c *core, g *group) error // kindControl
 }
@@ -110,6 +113,7 @@ func (s *Shard) recycle(sub *submission) {
 	sub.hashes, sub.keys, sub.arena, sub.parts, sub.current = sub.hashes[:0], sub.keys[:0], sub.arena[:0], sub.parts[:0], sub.current[:0]
 	sub.kind, sub.notify, sub.exclusive, sub.bytes, sub.err = 0, nil, false, 0, nil
 	sub.ops, sub.transaction, sub.remote, sub.giver, sub.result, sub.control = nil, false, nil, giver{}, RemoteResult{}, nil
+	sub.replays = nil
 	sub.state.Store(stateQueued)
 	s.pool.Put(sub)
 }
