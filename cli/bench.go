@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/pprof"
+	"slices"
 	"strings"
 	"time"
 
@@ -34,7 +35,8 @@ func benchCommand(s Streams) *ucli.Command {
 		Description: "Without --ready-file or --endpoint it starts a world of its own in a temporary directory, in this process. Client and regions share\n" +
 			"the machine, and so do the raw limits: compare ratios, not figures, and look at the load average. Without --sign the regions must take any\n" +
 			"credentials, as those of `concordat dev` do. CPU time (client included) and disk bytes are known for a world of its own only;\n" +
-			"so is the backlog drain, because a region has to be cut off.",
+			"so is the backlog drain, because a region has to be cut off. What is put beside with --against is asked by as many connections for the same items, and\n" +
+			"reported with the settings of its durability as they are found; tables and keys that were made there are removed.",
 		Flags: []ucli.Flag{
 			&ucli.StringFlag{Name: "ready-file", Usage: "`FILE` that a running `concordat dev` wrote: measure that world"},
 			&ucli.StringSliceFlag{Name: "endpoint", Usage: "`DYNAMODB=ADMIN`, two URLs of a running region (repeatable; the first takes the writes)"},
@@ -45,7 +47,8 @@ func benchCommand(s Streams) *ucli.Command {
 			&ucli.DurationFlag{Name: "duration", Usage: "`TIME` for each measure", Value: 10 * time.Second},
 			&ucli.StringSliceFlag{Name: "only", Usage: "`MEASURE` to take (repeatable): " + strings.Join(bench.Measures(), ", ")},
 			&ucli.BoolFlag{Name: "no-limits", Usage: "leave the raw limits out, for a profile of the regions"},
-			&ucli.StringSliceFlag{Name: "against", Usage: "another endpoint with the DynamoDB API to put beside, `dynamodb=URL` (repeatable)"},
+			&ucli.StringSliceFlag{Name: "against", Usage: "something else to put beside, `KIND=WHERE` (repeatable): dynamodb=URL, redis=HOST:PORT, etcd=URL, postgres=DSN, or\n" +
+				"postgres=DSN,replica=DSN to measure logical replication too"},
 			&ucli.BoolFlag{Name: "sign", Usage: "sign requests with $AWS_ACCESS_KEY_ID and $AWS_SECRET_ACCESS_KEY"},
 			&ucli.StringFlag{Name: "cpu-profile", Usage: "`FILE` for a profile of this process, for `go tool pprof`; see --no-limits"},
 		},
@@ -112,12 +115,9 @@ func benchConfig(c *ucli.Context) (bench.Config, error) {
 		}
 	}
 	for _, text := range c.StringSlice("against") {
-		kind, target, ok := strings.Cut(text, "=")
-		if !ok || kind != "dynamodb" {
-			fault("--against %q is not dynamodb=URL", text)
-			continue
+		if !addTarget(&cfg.Against, text) {
+			fault("--against %q is not KIND=WHERE with a kind of %s", text, strings.Join(bench.Kinds(), ", "))
 		}
-		cfg.Against = append(cfg.Against, bench.Target{Name: kind, URL: target})
 	}
 	// The rest is checked where it is used; what is not known yet stands in.
 	check := cfg
@@ -131,6 +131,20 @@ func benchConfig(c *ucli.Context) (bench.Config, error) {
 		return bench.Config{}, wrongUsage(c, "%s", strings.Join(faults, "\n  "))
 	}
 	return cfg, nil
+}
+
+// addTarget adds KIND=WHERE; replica=WHERE belongs to the postgres before it: the flag's values have been split at commas.
+func addTarget(all *[]bench.Target, text string) bool {
+	kind, where, ok := strings.Cut(text, "=")
+	if last := len(*all) - 1; kind == "replica" && last >= 0 && (*all)[last].Kind == bench.Postgres && (*all)[last].Replica == "" {
+		(*all)[last].Replica = where
+		return ok
+	}
+	if !ok || !slices.Contains(bench.Kinds(), kind) {
+		return false
+	}
+	*all = append(*all, bench.Target{Kind: kind, At: where})
+	return true
 }
 
 // parseEndpoint splits DYNAMODB=ADMIN.
@@ -185,7 +199,7 @@ func withRegions(cfg bench.Config, r world.Ready) bench.Config {
 				return t.Items, nil
 			}
 		}
-		return 0, fmt.Errorf("region %s has no table %s", region, name)
+		return 0, nil
 	}
 	return cfg
 }
@@ -254,7 +268,10 @@ func writeBench(w io.Writer, r bench.Report) error {
 		return err
 	}
 	for _, a := range r.Against {
-		fmt.Fprintf(w, "\nAgainst %s at %s\n", a.Name, a.URL)
+		fmt.Fprintf(w, "\nAgainst %s at %s\n", a.Kind, a.At)
+		for _, s := range a.Settings {
+			fmt.Fprintln(w, s)
+		}
 		t := newTable("measure", "theirs/s", "p50 ms", "p99 ms", "ours/s", "p50 ms", "p99 ms", "times")
 		alignRight(t, 2, 3, 4, 5, 6, 7, 8)
 		for _, row := range a.Rows {

@@ -17,18 +17,20 @@ var tinyBench = []string{"bench", "--output", "json", "--items", "300", "--conne
 
 func TestBenchFlagFaults(t *testing.T) {
 	for args, wants := range map[string][]string{
-		"--items 0":                        {"0 items: it can be 1 to"},
-		"--connections 0":                  {"0 connections: it can be 1 to"},
-		"--duration 0s":                    {"duration 0s"},
-		"--duration 1h":                    {"at most 5m0s"},
-		"--regions 4":                      {"--regions is 4; it can be 1 to 3"},
-		"--only speed":                     {`no measure "speed"; there are put, get, replicated, drain, lag`},
-		"--against dynalite=http://x":      {`"dynalite=http://x" is not dynamodb=URL`},
-		"--against dynamodb=x":             {`"x" is not a URL`},
-		"--endpoint http://x":              {`"http://x" is not DYNAMODB=ADMIN`},
-		"--endpoint http://x --regions 2":  {"--regions is for a world of its own"},
-		"--endpoint a=b --ready-file x":    {"exclude each other", `"a=b"`},
-		"--items -1 --regions 0 --only no": {"-1 items", "--regions is 0", `"no"`}, // all at once
+		"--items 0":                   {"0 items: it can be 1 to"},
+		"--connections 0":             {"0 connections: it can be 1 to"},
+		"--duration 0s":               {"duration 0s"},
+		"--duration 1h":               {"at most 5m0s"},
+		"--regions 4":                 {"--regions is 4; it can be 1 to 3"},
+		"--only speed":                {`no measure "speed"; there are put, get, replicated, join, drain, lag`},
+		"--against dynalite=http://x": {`"dynalite=http://x" is not KIND=WHERE with a kind of dynamodb, redis`},
+		"--against dynamodb=x":        {`"x" is not a URL`},
+		"--against redis=x":           {`"x" is not HOST:PORT`},
+		"--against postgres=host=a,replica=port=x": {"the replica's is not a connection string"},
+		"--endpoint http://x":                      {`"http://x" is not DYNAMODB=ADMIN`},
+		"--endpoint http://x --regions 2":          {"--regions is for a world of its own"},
+		"--endpoint a=b --ready-file x":            {"exclude each other", `"a=b"`},
+		"--items -1 --regions 0 --only no":         {"-1 items", "--regions is 0", `"no"`}, // all at once
 	} {
 		got := command(t, append([]string{"bench"}, strings.Fields(args)...)...)
 		if got.status != 2 {
@@ -115,7 +117,7 @@ func TestBenchOwnWorld(t *testing.T) {
 	dir := t.TempDir()
 	profile := filepath.Join(t.TempDir(), "cpu")
 	r := checkBench(t, command(t, append(tinyBench, "--data", dir, "--cpu-profile", profile)...),
-		"put get put-replicated replicated drain put-steady lag", "pebble-commit http-echo jetstream pebble-apply jetstream-delivery")
+		"put get put-replicated replicated join drain put-steady lag", "pebble-commit http-echo jetstream pebble-apply-pages pebble-apply jetstream-delivery")
 	if !r.Own || len(r.Regions) != 2 || len(r.Against) != 0 {
 		t.Errorf("%+v", r)
 	}
@@ -127,7 +129,7 @@ func TestBenchOwnWorld(t *testing.T) {
 				t.Errorf("%s: no processor time", m.Name)
 			}
 		}
-		if hasLatency := m.Name != "replicated" && m.Name != "drain"; hasLatency != (m.P50Millis != nil) {
+		if hasLatency := m.Name != "replicated" && m.Name != "join" && m.Name != "drain"; hasLatency != (m.P50Millis != nil) {
 			t.Errorf("%s: %v", m.Name, m.P50Millis)
 		}
 	}
@@ -144,8 +146,8 @@ func TestBenchRunningWorld(t *testing.T) {
 	d := startDev(t, "--region", "north=NO", "--region", "south=ZA")
 	north, south := d.ready.Regions[0], d.ready.Regions[1]
 	r := checkBench(t, command(t, append(tinyBench, "--ready-file", d.file, "--against", "dynamodb="+south.DynamoDB)...),
-		"put get put-replicated replicated put-steady lag", "pebble-commit http-echo jetstream jetstream-delivery")
-	if r.Own || len(r.Regions) != 2 || r.Regions[0] != "north" || len(r.Against) != 1 || len(r.Against[0].Rows) != 2 {
+		"put get put-replicated replicated join put-steady lag", "pebble-commit http-echo jetstream pebble-apply-pages jetstream-delivery")
+	if r.Own || len(r.Regions) != 2 || r.Regions[0] != "north" || len(r.Against) != 1 || len(r.Against[0].Rows) != 2 || r.Against[0].At != south.DynamoDB {
 		t.Fatalf("%+v", r)
 	}
 	for i, row := range r.Against[0].Rows {

@@ -107,16 +107,18 @@ type peerSpec struct {
 }
 
 type limitsSpec struct {
-	MaxClockOffset     duration `yaml:"maxClockOffset"`
-	Heartbeat          duration `yaml:"heartbeat"`
-	FreeBytes          byteSize `yaml:"freeBytes"`
-	CacheBytes         byteSize `yaml:"cacheBytes"`
-	WriteBufferBytes   byteSize `yaml:"writeBufferBytes"`
-	StreamBytes        byteSize `yaml:"streamBytes"`
-	LogBytes           byteSize `yaml:"logBytes"`
-	MaxOpenRequests    int      `yaml:"maxOpenRequests"`
-	ShutdownPatience   duration `yaml:"shutdownPatience"`
-	JoinBytesPerSecond byteSize `yaml:"joinBytesPerSecond"` // default: no limit
+	MaxClockOffset        duration `yaml:"maxClockOffset"`
+	Heartbeat             duration `yaml:"heartbeat"`
+	FreeBytes             byteSize `yaml:"freeBytes"`
+	CacheBytes            byteSize `yaml:"cacheBytes"`
+	WriteBufferBytes      byteSize `yaml:"writeBufferBytes"`
+	StreamBytes           byteSize `yaml:"streamBytes"`
+	LogBytes              byteSize `yaml:"logBytes"`
+	MaxOpenRequests       int      `yaml:"maxOpenRequests"`
+	ShutdownPatience      duration `yaml:"shutdownPatience"`
+	JoinBytesPerSecond    byteSize `yaml:"joinBytesPerSecond"` // default: no limit
+	CompareEvery          interval `yaml:"compareEvery"`
+	CompareBytesPerSecond byteSize `yaml:"compareBytesPerSecond"`
 }
 
 // duration is written as Go does: 250ms, 1m30s.
@@ -134,6 +136,21 @@ func (d *duration) UnmarshalYAML(b []byte) error {
 	}
 	*d = duration(v)
 	return nil
+}
+
+// interval is a duration, or the word never.
+type interval struct {
+	duration
+	never bool
+}
+
+// UnmarshalYAML implements the decoder's interface.
+func (i *interval) UnmarshalYAML(b []byte) error {
+	if string(bytes.TrimSpace(b)) == "never" {
+		i.never = true
+		return nil
+	}
+	return i.duration.UnmarshalYAML(b)
 }
 
 // byteSize is written as a number of bytes, or with a unit: 512KiB, 64MiB, 8GiB, 1TiB.

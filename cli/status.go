@@ -30,7 +30,9 @@ func statusCommand(s Streams) *ucli.Command {
 		Name:  "status",
 		Usage: "show a region: its peers and their lag, tables, change log",
 		Description: "A pair of regions is idle when all is applied and nothing came lately, live when changes come and are applied, catching up when it is\n" +
-			"behind and getting on, stalled when it is behind and not, disconnected when the origin cannot be reached.",
+			"behind and getting on, stalled when it is behind and not, disconnected when the origin cannot be reached.\n" +
+			"Tables are compared with those of the other regions in the background, again and again: shown are the last time since the node's start, how far\n" +
+			"the present one is, the bytes read, and the share of the time in which they were. What has diverged stays so until `concordat repair`.",
 		Flags: []ucli.Flag{
 			&ucli.BoolFlag{Name: "watch", Usage: "show it again and again, until Ctrl-C"},
 			&ucli.DurationFlag{Name: "interval", Usage: "with --watch: how often, `TIME`", Value: time.Second},
@@ -132,6 +134,7 @@ func writeStatus(w io.Writer, st admin.Status) error {
 	}{
 		{"Replication", "no peers", pairsTable(st.Pairs)},
 		{"Tables", "no tables", tablesTable(st.Tables)},
+		{"Comparison in the background", "nothing to compare", comparisonsTable(st.Tables)},
 		{"Change log of this region", "no lanes", lanesTable(st.Lanes)},
 	} {
 		if part.t.Length() == 0 {
@@ -182,6 +185,34 @@ func tablesTable(tables []admin.Table) table.Writer {
 	}
 	return t
 }
+
+func comparisonsTable(tables []admin.Table) table.Writer {
+	t := newTable("table", "with", "last", "result", "read", "of its time", "now", "read", "of its time")
+	alignRight(t, 5, 6, 7, 8, 9)
+	for _, b := range tables {
+		for _, c := range b.Comparisons {
+			row := table.Row{b.Name, c.Region, "never", "", "", ""}
+			if p := c.Last; p != nil {
+				row = table.Row{b.Name, c.Region, p.Ended.UTC().Format(time.RFC3339), p.State, humanBytes(p.Bytes), share(p.Share)}
+				if p.Detail != "" {
+					row[3] = p.State + ": " + p.Detail
+				}
+			}
+			if c.Diverged != nil {
+				row[3] = "diverged, seen " + c.Diverged.UTC().Format(time.RFC3339) + ":\nrun concordat verify, and concordat repair"
+			}
+			now := fmt.Sprintf("%d%%", c.Percent)
+			if c.Paused != "" {
+				now += ", paused: " + c.Paused
+			}
+			t.AppendRow(append(row, now, humanBytes(c.Bytes), share(c.Share)))
+		}
+	}
+	return t
+}
+
+// share writes a part of one.
+func share(v float64) string { return fmt.Sprintf("%.2f%%", 100*v) }
 
 func lanesTable(lanes []admin.Lane) table.Writer {
 	t := newTable("lane", "regions", "newest", "kept", "bytes", "stream", "confirmed by peers")

@@ -9,12 +9,15 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/concordat-db/concordat/regionnode/admin"
+	"github.com/concordat-db/concordat/streams/repair"
 )
 
 func sampleStatus() admin.Status {
 	lag, age := 41.25, 140.0
+	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	return admin.Status{
 		Region:  admin.Region{Name: "eu-central-1", Jurisdiction: "EU", Origin: 2, Incarnation: 7},
 		Version: "1.0", Refused: []string{"disk is nearly full"},
@@ -26,6 +29,12 @@ func sampleStatus() admin.Status {
 		Tables: []admin.Table{{
 			Name: "places", Owner: "us-east-1", Version: "1.4", Status: "ACTIVE", Items: 12065, Bytes: 3 << 20, Digest: "00ff",
 			Replicas: []admin.Replica{{Region: "us-east-1", Status: "ACTIVE"}, {Region: "ap-south-1", Status: "CREATION_FAILED", Detail: "name taken"}},
+			Comparisons: []repair.Compared{
+				{Region: "us-east-1", Percent: 25, Bytes: 768 << 10, Share: 0.0005, Diverged: &at,
+					Last: &repair.Pass{Ended: at, State: repair.Converged, Bytes: 3 << 20, Share: 0.00042}},
+				{Region: "ap-south-1", Paused: "a replica is on its way",
+					Last: &repair.Pass{Ended: at, State: repair.NotCompared, Detail: "out of reach"}},
+				{Region: "sa-east-1"}},
 		}},
 		Lanes: []admin.Lane{{ID: "00aa", Regions: []string{"us-east-1", "eu-central-1"}, Head: 99, Entries: 5, Bytes: 512, Live: true,
 			Confirmed: map[string]uint64{"us-east-1": 94, "ap-south-1": 90}}},
@@ -62,6 +71,16 @@ Tables
 │ places │ ACTIVE │ us-east-1 │ 1.4     │ 12065 │ 3.0 MiB │ 00ff   │ us-east-1 ACTIVE                       │
 │        │        │           │         │       │         │        │ ap-south-1 CREATION_FAILED: name taken │
 └────────┴────────┴───────────┴─────────┴───────┴─────────┴────────┴────────────────────────────────────────┘
+
+Comparison in the background
+┌────────┬────────────┬──────────────────────┬────────────────────────────────────────────┬─────────┬─────────────┬─────────────────────────────────────┬───────────┬─────────────┐
+│ table  │ with       │ last                 │ result                                     │    read │ of its time │                                 now │      read │ of its time │
+├────────┼────────────┼──────────────────────┼────────────────────────────────────────────┼─────────┼─────────────┼─────────────────────────────────────┼───────────┼─────────────┤
+│ places │ us-east-1  │ 2026-01-02T03:04:05Z │ diverged, seen 2026-01-02T03:04:05Z:       │ 3.0 MiB │       0.04% │                                 25% │ 768.0 KiB │       0.05% │
+│        │            │                      │ run concordat verify, and concordat repair │         │             │                                     │           │             │
+│ places │ ap-south-1 │ 2026-01-02T03:04:05Z │ not compared: out of reach                 │     0 B │       0.00% │ 0%, paused: a replica is on its way │       0 B │       0.00% │
+│ places │ sa-east-1  │ never                │                                            │         │             │                                  0% │       0 B │       0.00% │
+└────────┴────────────┴──────────────────────┴────────────────────────────────────────────┴─────────┴─────────────┴─────────────────────────────────────┴───────────┴─────────────┘
 
 Change log of this region
 ┌──────┬──────────────┬────────┬──────┬───────┬────────┬────────────────────┐

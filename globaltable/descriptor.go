@@ -1,12 +1,9 @@
 package globaltable
 
 import (
-	"bytes"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 
 	"github.com/nats-io/nkeys"
@@ -115,8 +112,6 @@ func (d *Descriptor) Matches(claim *Descriptor) error {
 // signs the challenges of NATS servers, which cannot contain a zero byte.
 const signingContext = "concordat region descriptor v1\x00"
 
-func signedBytes(payload []byte) []byte { return append([]byte(signingContext), payload...) }
-
 // Sign returns d as a token: base64url(JSON) "." base64url(ed25519 signature). The key must be that of d.PublicKey.
 func Sign(d *Descriptor, key nkeys.KeyPair) (string, error) {
 	const op = "sign region descriptor"
@@ -134,12 +129,11 @@ func Sign(d *Descriptor, key nkeys.KeyPair) (string, error) {
 	if err != nil {
 		return "", &Error{Op: op, Resource: d.Name, Err: err}
 	}
-	signature, err := key.Sign(signedBytes(payload))
+	token, err := sealToken(signingContext, payload, key)
 	if err != nil {
 		return "", &Error{Op: op, Resource: d.Name, Err: err}
 	}
-	enc := base64.RawURLEncoding
-	return enc.EncodeToString(payload) + "." + enc.EncodeToString(signature), nil
+	return token, nil
 }
 
 // ParseDescriptor decodes a token and verifies that it is signed with the key that it names. It does not say whether that key may speak for the
@@ -150,36 +144,18 @@ func ParseDescriptor(token string) (Descriptor, error) {
 	if len(token) > maxTokenLen {
 		return invalid(fmt.Errorf("longer than %d bytes", maxTokenLen))
 	}
-	head, tail, ok := strings.Cut(token, ".")
-	if !ok {
-		return invalid(errors.New("not two parts separated by a dot"))
-	}
-	enc := base64.RawURLEncoding.Strict()
-	payload, err := enc.DecodeString(head)
-	if err != nil {
-		return invalid(err)
-	}
-	signature, err := enc.DecodeString(tail)
+	payload, signature, err := openToken(token)
 	if err != nil {
 		return invalid(err)
 	}
 	var d Descriptor
-	dec := json.NewDecoder(bytes.NewReader(payload))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&d); err != nil {
+	if err := parsePayload(payload, &d); err != nil {
 		return invalid(err)
-	}
-	if _, err := dec.Token(); err != io.EOF {
-		return invalid(errors.New("bytes after the descriptor"))
 	}
 	if err := d.Validate(); err != nil {
 		return Descriptor{}, err
 	}
-	key, err := nkeys.FromPublicKey(d.PublicKey)
-	if err != nil {
-		return invalid(err)
-	}
-	if err := key.Verify(signedBytes(payload), signature); err != nil {
+	if err := checkToken(signingContext, payload, signature, d.PublicKey); err != nil {
 		return Descriptor{}, &Error{Op: op, Resource: d.Name, Kind: Denied, Message: "the signature is not by the key named", Err: err}
 	}
 	return d, nil

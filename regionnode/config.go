@@ -85,6 +85,12 @@ type Limits struct {
 	MaxOpenRequests    int           // DynamoDB requests in work at once; default 1024
 	ShutdownPatience   time.Duration // how long open requests may take at the end; default 10 s
 	JoinBytesPerSecond int64         // of records that a new replica here takes from the others, about; default 0: no limit
+
+	// CompareEvery is how often each table is compared with every other region that has it, in the background; default 24 h. NoCompare: never.
+	CompareEvery time.Duration
+	NoCompare    bool
+	// CompareBytesPerSecond bounds what that reads here, about, and as much again may be read for the other regions' comparisons; default 4 MiB.
+	CompareBytesPerSecond int64
 }
 
 func (l Limits) withDefaults() Limits {
@@ -114,6 +120,12 @@ func (l Limits) withDefaults() Limits {
 	}
 	if l.ShutdownPatience == 0 {
 		l.ShutdownPatience = 10 * time.Second
+	}
+	if l.CompareEvery == 0 {
+		l.CompareEvery = 24 * time.Hour
+	}
+	if l.CompareBytesPerSecond == 0 {
+		l.CompareBytesPerSecond = 4 << 20
 	}
 	return l
 }
@@ -167,7 +179,8 @@ func (c *Config) Validate() error {
 		{"writeBufferBytes", c.Limits.WriteBufferBytes},
 		{"streamBytes", c.Limits.StreamBytes}, {"logBytes", c.Limits.LogBytes}, {"maxOpenRequests", int64(c.Limits.MaxOpenRequests)},
 		{"freeBytes", int64(c.Limits.FreeBytes)}, {"shutdownPatience", int64(c.Limits.ShutdownPatience)},
-		{"joinBytesPerSecond", c.Limits.JoinBytesPerSecond}} {
+		{"joinBytesPerSecond", c.Limits.JoinBytesPerSecond}, {"compareEvery", int64(c.Limits.CompareEvery)},
+		{"compareBytesPerSecond", c.Limits.CompareBytesPerSecond}} {
 		if l.n < 0 {
 			fault("limits: %s is negative or too large", l.what)
 		}

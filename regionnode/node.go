@@ -17,7 +17,6 @@ import (
 	"github.com/concordat-db/concordat/conflict/hlc"
 	"github.com/concordat-db/concordat/globaltable"
 	"github.com/concordat-db/concordat/globaltable/catalog"
-	"github.com/concordat-db/concordat/globaltable/locality"
 	"github.com/concordat-db/concordat/regionnode/admin"
 	"github.com/concordat-db/concordat/regionnode/auth"
 	"github.com/concordat-db/concordat/regionnode/commit"
@@ -66,6 +65,7 @@ type Node struct {
 	server  *repair.Server
 	joiner  *repair.Joiner
 	verify  *repair.Verifier
+	compare *repair.Background
 	inboxes map[hlc.Origin]*inbox.Runner
 	fatal   chan error
 
@@ -124,7 +124,7 @@ func (n *Node) openShard() error {
 		return err
 	}
 	n.shard, err = commit.Open(commit.Config{
-		Origin: n.cfg.Region.Origin, Shard: theShard, Engine: n.engine, Clock: n.clock, Catalog: controlplane.ForShard(n.catalog), Floor: n.floor,
+		Origin: n.cfg.Region.Origin, Shard: theShard, Engine: n.engine, Clock: n.clock, Catalog: controlplane.ForShard(n.catalog),
 		Events: commit.Events{Durable: n.durable, Group: func(s commit.GroupStats) { n.metrics.Group(s.Changes, s.Bytes) }, Fatal: n.die},
 	})
 	if err != nil {
@@ -133,6 +133,9 @@ func (n *Node) openShard() error {
 	n.streams = newShardLog(n.shard)
 	n.server = repair.NewServer(n.catalog, n.shard, n.ownMarks)
 	n.verify = repair.NewVerifier(n.server, n, controlplane.ForRepair(n.shard), 0)
+	if n.compare, err = n.newBackground(); err != nil {
+		return err
+	}
 	if n.joiner, err = n.newJoiner(); err != nil {
 		return err
 	}
@@ -218,6 +221,9 @@ func (n *Node) run(ctx context.Context, ready func(Endpoints)) (err error) {
 	}
 	group.Go(func() error { return n.plane.Run(ctx) })
 	group.Go(func() error { return n.joiner.Run(ctx) })
+	if !n.cfg.Limits.NoCompare {
+		group.Go(func() error { return n.compare.Run(ctx) })
+	}
 	group.Go(func() error { return n.watchDisk(ctx) })
 	group.Go(func() error { return n.waitForClock(ctx) })
 	group.Go(func() error { return api.Serve(ctx, listeners[0]) })
@@ -319,30 +325,20 @@ func (n *Node) durable(lane globaltable.Lane, entries []change.Entry) {
 	}
 }
 
-// advanceFrontiers moves the purge frontier of each placement of a table here as far as the rows allow.
+// advanceFrontiers moves the purge frontier of each placement of a table here as far as the rows allow, and with it that of each of its tables.
 func (n *Node) advanceFrontiers() {
 	now := n.clock.Last()
-	done := map[globaltable.LaneID]bool{}
-	n.catalog.View().Tables(func(t *globaltable.Table) bool {
-		p := locality.Place(t)
-		if lane := p.Lane(); p.Has(n.cfg.Region.Origin) && !done[lane] {
-			done[lane] = true
-			n.matrix.Advance(p, now)
+	frontiers := map[globaltable.LaneID]hlc.Timestamp{}
+	n.catalog.View().Held(func(h catalog.Held) {
+		purge, done := frontiers[h.Lane]
+		if !done {
+			purge = n.matrix.Advance(h.Placement, now)
+			frontiers[h.Lane] = purge
 		}
-		return true
+		if h.Settled {
+			n.shard.RaisePurge(h.Table, h.Version, purge)
+		}
 	})
-}
-
-// floor is the purge frontier of a table: that of its placement. There is none while a replica is on its way in: what it will have been given is not known.
-func (n *Node) floor(table globaltable.TableID) hlc.Timestamp {
-	if n.catalog.View().Joining(table) {
-		return 0
-	}
-	_, lane, _, ok := n.catalog.Place(table, nil)
-	if !ok {
-		return 0
-	}
-	return n.matrix.Purge(lane)
 }
 
 func (n *Node) regionName(o hlc.Origin) string {

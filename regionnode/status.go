@@ -83,7 +83,7 @@ func (n *Node) laneStatus(b outbox.Backlog) admin.Lane {
 
 func (n *Node) tableStatus(ctx context.Context, t *globaltable.Table) (admin.Table, error) {
 	row := admin.Table{Name: t.Name, ID: t.ID.String(), Owner: n.regionName(t.Owner), Version: t.Version.String(),
-		Status: string(t.StatusIn(n.cfg.Region.Origin))}
+		Status: string(t.StatusIn(n.cfg.Region.Origin)), Comparisons: n.compare.State(t.ID)}
 	digests, err := n.shard.Digests(ctx, t.ID)
 	if err != nil {
 		return row, err

@@ -59,6 +59,20 @@ func (*catalog) Trusts(hlc.Origin, globaltable.Incarnation) bool { return true }
 // Version implements commit.Catalog.
 func (c *catalog) Version(id globaltable.TableID) globaltable.Version { return c.of(id) }
 
+// Settled implements commit.Catalog. A replica that leaves is on its way until what it wrote is with the others and it has dropped its data.
+func (c *catalog) Settled(id globaltable.TableID) bool {
+	if !c.placement(id).Has(c.self) {
+		return false
+	}
+	t := c.table(id)
+	for _, r := range c.regions {
+		if c.of(id) > 1 && t.placement.Has(r.origin) && !t.narrowed.Has(r.origin) && !r.catalog.dropped[id] {
+			return false
+		}
+	}
+	return true
+}
+
 // Prepare implements commit.Catalog. The system table is not written.
 func (c *catalog) Prepare([]item.Item) ([]store.KV, func(), error) {
 	return nil, nil, nil

@@ -109,6 +109,7 @@ func (c liveCatalog) Place(globaltable.TableID, []byte) (globaltable.Placement, 
 func (c liveCatalog) Admits(globaltable.TableID, []byte, globaltable.Version) bool { return true }
 func (c liveCatalog) Trusts(hlc.Origin, globaltable.Incarnation) bool              { return true }
 func (c liveCatalog) Version(globaltable.TableID) globaltable.Version              { return 1 }
+func (c liveCatalog) Settled(globaltable.TableID) bool                             { return true }
 func (c liveCatalog) Prepare([]item.Item) ([]store.KV, func(), error) {
 	return nil, nil, nil
 }

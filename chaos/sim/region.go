@@ -83,7 +83,6 @@ func (r *region) start() {
 	life := r.life
 	shard, err := commit.Open(commit.Config{
 		Origin: r.origin, Engine: r.disk, Clock: r.clock, Catalog: r.catalog, Random: salts{r.rng},
-		Floor: func(id globaltable.TableID) hlc.Timestamp { return r.matrix.Purge(r.catalog.lane(id)) },
 		Events: commit.Events{
 			Durable: r.durable,
 			Fatal: func(err error) {

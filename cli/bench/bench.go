@@ -24,12 +24,13 @@ const (
 	Put        = "put"        // PutItem into a table of one region
 	Get        = "get"        // GetItem of what put has written
 	Replicated = "replicated" // PutItem into a table of all regions, until the others have it
+	Join       = "join"       // what a new replica takes of a table that has items
 	Drain      = "drain"      // what was written while a region was cut off, once it is back
 	Lag        = "lag"        // from a write to its visibility in another region, at a steady rate
 )
 
 // Measures returns the names of all measures.
-func Measures() []string { return []string{Put, Get, Replicated, Drain, Lag} }
+func Measures() []string { return []string{Put, Get, Replicated, Join, Drain, Lag} }
 
 // Bounds of a Config.
 const (
@@ -44,11 +45,24 @@ type Region struct {
 	DynamoDB string // URL
 }
 
-// Target is another endpoint with the DynamoDB API, for a comparison.
+// Target is something else that keeps items, for a comparison.
 type Target struct {
-	Name string
-	URL  string
+	Kind string // one of Kinds
+	At   string // where it is: a URL; host:port for redis; a connection string for postgres
+	// Replica is, for postgres, where another server is that takes the rows by logical replication; empty: none, and that is not measured.
+	Replica string
 }
+
+// What a Target can be.
+const (
+	DynamoDB = "dynamodb"
+	Redis    = "redis"
+	Etcd     = "etcd"
+	Postgres = "postgres"
+)
+
+// Kinds returns the kinds of targets.
+func Kinds() []string { return []string{DynamoDB, Redis, Etcd, Postgres} }
 
 // Credentials sign requests. The zero value does not.
 type Credentials struct{ AccessKey, SecretKey string }
@@ -56,7 +70,7 @@ type Credentials struct{ AccessKey, SecretKey string }
 // Config says what to measure.
 type Config struct {
 	Regions []Region // the first takes the writes
-	// Count returns how many items of the table the region has.
+	// Count returns how many items of the table the region has, 0 if it has not got the table.
 	Count func(ctx context.Context, region, table string) (int64, error)
 	// Cut separates a region from all others, and Heal ends that. Both are nil where that is not possible: Drain is left out then.
 	Cut, Heal func(region string)
@@ -87,8 +101,8 @@ func (c *Config) Validate() error {
 		}
 	}
 	for _, t := range c.Against {
-		if err := checkURL(t.URL); err != nil {
-			fault("against %s: %w", t.Name, err)
+		if err := t.check(); err != nil {
+			fault("against %s: %w", t.Kind, err)
 		}
 	}
 	for _, n := range []struct {
@@ -130,7 +144,7 @@ func checkURL(text string) error {
 // takes reports whether the measure is to be taken: it was asked for, and it is possible in this world.
 func (c *Config) takes(name string) bool {
 	switch name {
-	case Replicated, Lag:
+	case Replicated, Join, Lag:
 		if len(c.Regions) < 2 {
 			return false
 		}
@@ -158,6 +172,7 @@ func Run(ctx context.Context, cfg Config) (report Report, err error) {
 	}{
 		{cfg.takes(Put) || cfg.takes(Get), r.putGet},
 		{cfg.takes(Replicated), r.replicated},
+		{cfg.takes(Join), r.join},
 		{cfg.takes(Drain), r.drain},
 		{cfg.takes(Lag), r.lag},
 		{len(cfg.Against) > 0, r.against},

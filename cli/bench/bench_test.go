@@ -182,13 +182,18 @@ func TestConfig(t *testing.T) {
 		t.Error("drain only")
 	}
 	c.Regions, c.Only = c.Regions[:1], nil
-	if !c.takes(Put) || !c.takes(Get) || c.takes(Replicated) || c.takes(Drain) || c.takes(Lag) {
+	if !c.takes(Put) || !c.takes(Get) || c.takes(Join) || c.takes(Replicated) || c.takes(Drain) || c.takes(Lag) {
 		t.Error("one region")
 	}
 	for want, change := range map[string]func(*Config){
 		"no regions":                       func(c *Config) { c.Regions = nil },
 		`"127.0.0.1:1" is not a URL`:       func(c *Config) { c.Regions[0].DynamoDB = "127.0.0.1:1" },
-		"against x":                        func(c *Config) { c.Against = []Target{{"x", "ftp://y"}} },
+		"against dynamodb":                 func(c *Config) { c.Against = []Target{{Kind: DynamoDB, At: "ftp://y"}} },
+		"against mongo: no such kind":      func(c *Config) { c.Against = []Target{{Kind: "mongo", At: "http://y"}} },
+		`"y" is not HOST:PORT`:             func(c *Config) { c.Against = []Target{{Kind: Redis, At: "y"}} },
+		"against etcd":                     func(c *Config) { c.Against = []Target{{Kind: Etcd, At: "127.0.0.1:2379"}} },
+		"not a connection string":          func(c *Config) { c.Against = []Target{{Kind: Postgres, At: "port=none"}} },
+		"the replica's is not":             func(c *Config) { c.Against = []Target{{Kind: Postgres, At: "host=a", Replica: "port=none"}} },
 		"0 items: it can be 1 to":          func(c *Config) { c.Items = 0 },
 		"5000 connections: it can be 1 to": func(c *Config) { c.Connections = 5000 },
 		"duration 1h0m0s":                  func(c *Config) { c.Duration = time.Hour },

@@ -133,6 +133,31 @@ func (d *door) sessions(n int) ([]*session, error) {
 	return all, nil
 }
 
+// asker puts and gets items, one request at a time.
+type asker interface {
+	put(ctx context.Context, i int64) error
+	get(ctx context.Context, i int64) (found bool, err error)
+}
+
+// tableAsker asks for items of one table. Requests end by their own patience, not by contexts.
+type tableAsker struct {
+	*session
+	table string
+}
+
+func (a tableAsker) put(_ context.Context, i int64) error         { return a.session.put(a.table, i) }
+func (a tableAsker) get(_ context.Context, i int64) (bool, error) { return a.session.get(a.table, i) }
+
+// askers returns n of them.
+func (d *door) askers(table string, n int) ([]asker, error) {
+	sessions, err := d.sessions(n)
+	all := make([]asker, 0, n)
+	for _, s := range sessions {
+		all = append(all, tableAsker{s, table})
+	}
+	return all, err
+}
+
 // put writes item i.
 func (s *session) put(table string, i int64) error {
 	s.body = appendPut(s.body[:0], table, i, s.door.texts)

@@ -26,17 +26,19 @@ const (
 	limitEcho      = "http-echo"
 	limitCommit    = "pebble-commit"
 	limitApply     = "pebble-apply"
+	limitPages     = "pebble-apply-pages"
 	limitJetStream = "jetstream"
 	limitDelivery  = "jetstream-delivery"
 )
 
 const (
 	commitWriters = 64
-	applyBatch    = 64 // changes of a peer in one batch
-	applyAhead    = 4  // batches applied and not yet synced, as many as the commit path has groups
-	messageItems  = 64 // changes in one message, as with that many connections
-	changeBytes   = 96 // about what a change adds to its item: key, stamp, lengths
-	ackEvery      = 8  // messages: those of one run of an inbox, 512 KB
+	applyBatch    = 64                                  // changes of a peer in one batch
+	pageBatch     = 1 << 20 / (itemBytes + changeBytes) // records in a page of a join, which is one batch
+	applyAhead    = 4                                   // batches applied and not yet synced, as many as the commit path has groups
+	messageItems  = 64                                  // changes in one message, as with that many connections
+	changeBytes   = 96                                  // about what a change adds to its item: key, stamp, lengths
+	ackEvery      = 8                                   // messages: those of one run of an inbox, 512 KB
 	pullWindow    = 16 << 20
 	inFlight      = 1024      // messages published and not received: 70 MB
 	streamBytes   = 256 << 20 // as a region's by default
@@ -57,7 +59,11 @@ func (r *run) takeLimit(ctx context.Context, name string) (*Limit, error) {
 	case limitCommit:
 		what, take = fmt.Sprintf("Pebble: record and log image, synced, %d writers", commitWriters), r.commitLimit
 	case limitApply:
-		what, take = fmt.Sprintf("Pebble: batches of %d, read, compare, synced", applyBatch), r.applyLimit
+		what = fmt.Sprintf("Pebble: batches of %d, read, compare, synced", applyBatch)
+		take = func(ctx context.Context) (Figures, error) { return r.applyLimit(ctx, applyBatch) }
+	case limitPages:
+		what = fmt.Sprintf("Pebble: batches of %d, read, compare, synced", pageBatch)
+		take = func(ctx context.Context) (Figures, error) { return r.applyLimit(ctx, pageBatch) }
 	case limitJetStream:
 		what, take = fmt.Sprintf("JetStream publish and fetch, %d changes a message", messageItems), r.jetstream
 	case limitDelivery:
@@ -179,7 +185,7 @@ func (r *run) commitLimit(ctx context.Context) (Figures, error) {
 }
 
 // applyLimit is what a peer's store can take: batches in order, each key read and compared with what comes.
-func (r *run) applyLimit(ctx context.Context) (Figures, error) {
+func (r *run) applyLimit(ctx context.Context, batch int64) (Figures, error) {
 	return r.withStore(func(e *store.Pebble) (Figures, error) {
 		type applied struct {
 			began time.Time
@@ -199,9 +205,9 @@ func (r *run) applyLimit(ctx context.Context) (Figures, error) {
 		var n int64
 		var err error
 		m := startMeter()
-		for ; err == nil && ctx.Err() == nil && (n == 0 || time.Since(m.began) < r.cfg.Duration); n += applyBatch {
+		for ; err == nil && ctx.Err() == nil && (n == 0 || time.Since(m.began) < r.cfg.Duration); n += batch {
 			a := applied{began: time.Now()}
-			if a.wait, err = r.applyPeers(e, n); err == nil {
+			if a.wait, err = r.applyPeers(e, n, n+batch); err == nil {
 				queue <- a
 			}
 		}
@@ -211,10 +217,10 @@ func (r *run) applyLimit(ctx context.Context) (Figures, error) {
 	})
 }
 
-// applyPeers applies one batch of a peer's items, from item n on.
-func (r *run) applyPeers(e *store.Pebble, n int64) (wait func() error, err error) {
+// applyPeers applies one batch of a peer's items, those from from to before to.
+func (r *run) applyPeers(e *store.Pebble, from, to int64) (wait func() error, err error) {
 	b := e.NewBatch()
-	for i := n; i < n+applyBatch; i++ {
+	for i := from; i < to; i++ {
 		key, err := storeKey(nil, i%int64(r.cfg.Items))
 		if err != nil {
 			b.Discard()

@@ -109,7 +109,11 @@ func (r *run) putGet(ctx context.Context) error {
 		return err
 	}
 	r.say("put: %d connections, %v", r.cfg.Connections, r.cfg.Duration)
-	f, err := r.puts(ctx, r.doors[0], table)
+	all, err := r.doors[0].askers(table, r.cfg.Connections)
+	if err != nil {
+		return err
+	}
+	f, err := r.puts(ctx, all, r.cfg.Own)
 	if err != nil {
 		return err
 	}
@@ -123,57 +127,54 @@ func (r *run) putGet(ctx context.Context) error {
 		return nil
 	}
 	r.say("get: %d connections, %v", r.cfg.Connections, r.cfg.Duration)
-	if f, err = r.gets(ctx, r.doors[0], table, written); err != nil {
+	if f, err = r.gets(ctx, all, written, r.cfg.Own); err != nil {
 		return err
 	}
 	return r.measured(ctx, Get, "GetItem", f, limitEcho)
 }
 
-// puts writes the items again and again until the time is over.
-func (r *run) puts(ctx context.Context, d *door, table string) (Figures, error) {
-	sessions, err := d.sessions(r.cfg.Connections)
-	if err != nil {
-		return Figures{}, err
-	}
+// puts writes the items again and again until the time is over. alone says that what this process takes meanwhile is taken for that.
+func (r *run) puts(ctx context.Context, all []asker, alone bool) (Figures, error) {
 	m := startMeter()
-	s, err := load(ctx, len(sessions), r.cfg.Duration, 0, func(w int, i int64) error { return sessions[w].put(table, i%int64(r.cfg.Items)) })
+	s, err := load(ctx, len(all), r.cfg.Duration, 0, func(w int, i int64) error { return all[w].put(ctx, i%int64(r.cfg.Items)) })
 	if err != nil {
 		return Figures{}, err
 	}
-	return m.figures(int64(len(s.all)), s, r.cfg.Own && d == r.doors[0]), nil
+	return m.figures(int64(len(s.all)), s, alone), nil
 }
 
 // gets reads items below n at random until the time is over.
-func (r *run) gets(ctx context.Context, d *door, table string, n int64) (Figures, error) {
-	sessions, err := d.sessions(r.cfg.Connections)
-	if err != nil {
-		return Figures{}, err
-	}
+func (r *run) gets(ctx context.Context, all []asker, n int64, alone bool) (Figures, error) {
 	m := startMeter()
-	s, err := load(ctx, len(sessions), r.cfg.Duration, 0, func(w int, _ int64) error {
-		found, err := sessions[w].get(table, rand.Int64N(n))
+	s, err := load(ctx, len(all), r.cfg.Duration, 0, func(w int, _ int64) error {
+		found, err := all[w].get(ctx, rand.Int64N(n))
 		if err == nil && !found {
-			err = fmt.Errorf("%s: an item that was put is not there", d.name)
+			err = errors.New("an item that was put is not there")
 		}
 		return err
 	})
 	if err != nil {
 		return Figures{}, err
 	}
-	return m.figures(int64(len(s.all)), s, r.cfg.Own && d == r.doors[0]), nil
+	return m.figures(int64(len(s.all)), s, alone), nil
 }
 
 // fill writes different items until all are written or the time is over, and returns how many and how long each took.
-func (r *run) fill(ctx context.Context, table string) (n int64, s *samples, err error) {
-	sessions, err := r.doors[0].sessions(r.cfg.Connections)
-	if err != nil {
-		return 0, nil, err
-	}
-	s, err = load(ctx, len(sessions), r.cfg.Duration, int64(r.cfg.Items), func(w int, i int64) error { return sessions[w].put(table, i) })
+func (r *run) fill(ctx context.Context, all []asker) (n int64, s *samples, err error) {
+	s, err = load(ctx, len(all), r.cfg.Duration, int64(r.cfg.Items), func(w int, i int64) error { return all[w].put(ctx, i) })
 	if err != nil {
 		return 0, nil, err
 	}
 	return int64(len(s.all)), s, nil
+}
+
+// fillTable does it in the first region.
+func (r *run) fillTable(ctx context.Context, table string) (n int64, s *samples, err error) {
+	all, err := r.doors[0].askers(table, r.cfg.Connections)
+	if err != nil {
+		return 0, nil, err
+	}
+	return r.fill(ctx, all)
 }
 
 // caughtUp waits until the region has n items of the table. each is called after each look.
@@ -196,7 +197,7 @@ func (r *run) replicated(ctx context.Context) error {
 	}
 	r.say("replicated: %d regions, %d items or %v", len(r.doors), r.cfg.Items, r.cfg.Duration)
 	m := startMeter()
-	n, s, err := r.fill(ctx, table)
+	n, s, err := r.fillTable(ctx, table)
 	if err != nil {
 		return err
 	}
@@ -226,7 +227,7 @@ func (r *run) drain(ctx context.Context) error {
 	r.say("drain: %s is cut off; %d items or %v", last, r.cfg.Items, r.cfg.Duration)
 	r.cfg.Cut(last)
 	defer r.cfg.Heal(last) // whatever happens
-	n, _, err := r.fill(ctx, table)
+	n, _, err := r.fillTable(ctx, table)
 	if err != nil {
 		return err
 	}
@@ -248,6 +249,36 @@ func (r *run) drain(ctx context.Context) error {
 	return r.measured(ctx, Drain, "backlog after a cut", at.figures(n-from, nil, r.cfg.Own), limitApply)
 }
 
+// join measures how fast a new replica takes a table that has items. The clock starts when the first of them has come: what goes before are answers of the catalog.
+func (r *run) join(ctx context.Context) error {
+	table, err := r.makeTable(ctx, "join", false)
+	if err != nil {
+		return err
+	}
+	to := r.cfg.Regions[1].Name
+	r.say("join: %d items or %v, then a replica in %s", r.cfg.Items, r.cfg.Duration, to)
+	n, _, err := r.fillTable(ctx, table)
+	if err != nil {
+		return err
+	}
+	began := startMeter()
+	joined := make(chan error, 1)
+	go func() { joined <- r.tables[0].replicate(ctx, table, r.tables[1:2]) }()
+	from, at := int64(0), began
+	err = r.caughtUp(ctx, to, table, n, func(have int64) {
+		if from == 0 && have > 0 && have < n {
+			from, at = have, startMeter()
+		}
+	})
+	f := at.figures(n-from, nil, r.cfg.Own)
+	if err := errors.Join(err, <-joined); err != nil {
+		return err
+	}
+	r.say("join: the first of %d items was there after %v, and the replica was active after %v", n, at.began.Sub(began.began).Round(time.Millisecond),
+		time.Since(began.began).Round(time.Millisecond))
+	return r.measured(ctx, Join, fmt.Sprintf("a replica joins a table of %d items", n), f, limitPages)
+}
+
 // lag writes at a steady rate, and watches for some of the writes in the last region. It is counted from the sending of the write.
 func (r *run) lag(ctx context.Context) error {
 	table, err := r.makeTable(ctx, "lag", true)
@@ -255,54 +286,64 @@ func (r *run) lag(ctx context.Context) error {
 		return err
 	}
 	r.say("lag: %d writes a second, %v", lagRate, r.cfg.Duration)
-	writers, err := pool(r.doors[0])
+	writers, err := r.doors[0].askers(table, lagSessions)
 	if err != nil {
 		return err
 	}
-	watchers, err := pool(r.doors[len(r.doors)-1])
+	watchers, err := r.doors[len(r.doors)-1].askers(table, lagSessions)
 	if err != nil {
 		return err
 	}
+	put, seen, err := r.lagOf(ctx, writers, watchers, r.cfg.Own)
+	if err != nil {
+		return err
+	}
+	if err := r.measured(ctx, "put-steady", fmt.Sprintf("PutItem, all regions, %d/s", lagRate), put); err != nil {
+		return err
+	}
+	return r.measured(ctx, Lag, fmt.Sprintf("write to visible, %d/s", lagRate), seen, limitDelivery)
+}
+
+// lagOf returns the figures of the writes, and those of what was watched for.
+func (r *run) lagOf(ctx context.Context, writers, watchers []asker, alone bool) (put, visible Figures, err error) {
+	free, watching := pool(writers), pool(watchers)
 	var puts, seen samples
 	m := startMeter()
 	n, err := paced(ctx, lagRate, r.cfg.Duration, func(ctx context.Context, i int64) error {
-		w := <-writers
-		defer func() { writers <- w }()
+		w := <-free
+		defer func() { free <- w }()
 		sent := time.Now()
-		if err := w.put(table, i); err != nil {
+		if err := w.put(ctx, i); err != nil {
 			return err
 		}
 		puts.add(time.Since(sent))
 		if i%lagWatch != 0 {
 			return nil
 		}
-		s := <-watchers
-		defer func() { watchers <- s }()
-		err := patiently(ctx, r.cfg.Wait, lagPoll, s.door.name+": shows a write", func() (bool, error) { return s.get(table, i) })
+		s := <-watching
+		defer func() { watching <- s }()
+		err := patiently(ctx, r.cfg.Wait, lagPoll, "a write shows", func() (bool, error) { return s.get(ctx, i) })
 		seen.add(time.Since(sent))
 		return err
 	})
 	if err != nil {
-		return err
+		return Figures{}, Figures{}, err
 	}
-	f := m.figures(n, &puts, r.cfg.Own)
-	if err := r.measured(ctx, "put-steady", fmt.Sprintf("PutItem, all regions, %d/s", lagRate), f); err != nil {
-		return err
-	}
+	put = m.figures(n, &puts, alone)
 	// The two share their processor time: it is told once.
-	f.P50Millis, f.P99Millis = seen.quantiles()
-	f.CPUMicros, f.DiskBytes = nil, nil
-	return r.measured(ctx, Lag, fmt.Sprintf("write to visible, %d/s", lagRate), f, limitDelivery)
+	visible = put
+	visible.P50Millis, visible.P99Millis = seen.quantiles()
+	visible.CPUMicros, visible.DiskBytes = nil, nil
+	return put, visible, nil
 }
 
-// pool returns sessions for whoever takes one and gives it back.
-func pool(d *door) (chan *session, error) {
-	sessions, err := d.sessions(lagSessions)
-	all := make(chan *session, lagSessions)
-	for _, s := range sessions {
+// pool returns askers for whoever takes one and gives it back.
+func pool(askers []asker) chan asker {
+	all := make(chan asker, len(askers))
+	for _, s := range askers {
 		all <- s
 	}
-	return all, err
+	return all
 }
 
 // paced begins op perSecond times a second for d, at least once, without waiting for those before, and returns how many it was. At most lagSessions
@@ -323,49 +364,4 @@ func paced(ctx context.Context, perSecond int, d time.Duration, op func(ctx cont
 		return n, err
 	}
 	return n, stopped
-}
-
-// against takes put and get at other endpoints.
-func (r *run) against(ctx context.Context) error {
-	for _, target := range r.cfg.Against {
-		rows, err := r.sideBySide(ctx, target)
-		if err != nil {
-			return fmt.Errorf("against %s: %w", target.Name, err)
-		}
-		r.report.Against = append(r.report.Against, Against{Name: target.Name, URL: target.URL, Rows: rows})
-	}
-	return nil
-}
-
-func (r *run) sideBySide(ctx context.Context, target Target) (rows []Side, err error) {
-	d, err := newDoor(target.Name, targetRegion, target.URL, r.cfg, r.cfg.Connections, r.texts)
-	if err != nil {
-		return nil, err
-	}
-	defer d.close()
-	t := newTables(targetRegion, target.URL, r.cfg)
-	table := "bench-against-" + r.suffix
-	if err := t.create(ctx, table); err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, t.remove(context.WithoutCancel(ctx), table)) }()
-	r.say("put at %s: %d connections, %v", target.URL, r.cfg.Connections, r.cfg.Duration)
-	put, err := r.puts(ctx, d, table)
-	if err != nil {
-		return nil, err
-	}
-	r.say("get at %s: %d connections, %v", target.URL, r.cfg.Connections, r.cfg.Duration)
-	get, err := r.gets(ctx, d, table, min(put.Operations, int64(r.cfg.Items)))
-	if err != nil {
-		return nil, err
-	}
-	for _, side := range []struct {
-		name   string
-		theirs Figures
-	}{{Put, put}, {Get, get}} {
-		if ours := r.report.measure(side.name); ours != nil {
-			rows = append(rows, Side{Measure: side.name, Theirs: side.theirs, Ours: ours.Figures, Times: ours.PerSecond / side.theirs.PerSecond})
-		}
-	}
-	return rows, nil
 }

@@ -77,11 +77,12 @@ const (
 	ofLatency = "p50"
 )
 
-// Against is another endpoint's figures.
+// Against is the figures of something else.
 type Against struct {
-	Name string `json:"name"`
-	URL  string `json:"url"`
-	Rows []Side `json:"rows"`
+	Kind     string   `json:"kind"`
+	At       string   `json:"at"`       // without passwords
+	Settings []string `json:"settings"` // of its durability, as found
+	Rows     []Side   `json:"rows"`
 }
 
 // Side is one measure on both sides.
@@ -89,7 +90,7 @@ type Side struct {
 	Measure string  `json:"measure"`
 	Theirs  Figures `json:"theirs"`
 	Ours    Figures `json:"ours"`
-	Times   float64 `json:"times"` // our rate over theirs
+	Times   float64 `json:"times"` // our rate over theirs; for Lag, their p50 over ours
 }
 
 func newReport(cfg Config) Report {

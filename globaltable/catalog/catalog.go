@@ -138,6 +138,9 @@ func (c *Catalog) Admits(table globaltable.TableID, key []byte, made globaltable
 	return e != nil && !e.refused && (made == 0 || made >= e.born) && locality.Decide(e.table, key, v.self.Origin, locality.Receive) == locality.Permit
 }
 
+// Settled is View.Settled under the catalog in force.
+func (c *Catalog) Settled(table globaltable.TableID) bool { return c.view.Load().Settled(table) }
+
 // Version returns the version of the table's document in force; zero if the table is not known. The system table's is zero; globaltable.WorldTable's is that of the world's document.
 func (c *Catalog) Version(table globaltable.TableID) globaltable.Version {
 	v := c.view.Load()

@@ -1,8 +1,6 @@
 package catalog
 
 import (
-	"slices"
-
 	"github.com/hashicorp/go-memdb"
 
 	"github.com/concordat-db/concordat/conflict/hlc"
@@ -31,7 +29,7 @@ type entry struct {
 	status    globaltable.Status  // in this region
 	refused   bool                // this region does not take the replica that the document gives it
 	bound     bool                // the table has its name in this region
-	joining   bool                // a replica is being created somewhere, or closed
+	settled   bool                // no replica is on its way in or out
 	born      globaltable.Version // of the replica in this region
 }
 
@@ -39,9 +37,7 @@ type entry struct {
 func newEntry(txn *memdb.Txn, t *globaltable.Table, self hlc.Origin) *entry {
 	e := &entry{table: t, placement: locality.Place(t), status: t.StatusIn(self)}
 	e.lane = e.placement.Lane()
-	e.joining = slices.ContainsFunc(t.Replicas, func(r globaltable.Replica) bool {
-		return r.Status == globaltable.Creating || r.Status == globaltable.StatusFencing
-	})
+	e.settled = t.Settled()
 	if r := t.Replica(self); r != nil {
 		e.born = r.Born
 		o, ok := outcomeSince(txn, t.ID, r.Since)
@@ -135,14 +131,40 @@ func (v *View) TablesAfter(id globaltable.TableID, f func(*globaltable.Table) bo
 // Serves reports whether this region holds, or is to hold, items of the table.
 func (v *View) Serves(id globaltable.TableID) bool {
 	e := v.tables[id]
-	return e != nil && !e.refused && e.placement.Has(v.self.Origin)
+	return e != nil && v.serves(e)
 }
 
-// Joining reports whether a replica of the table is being created somewhere, or closed. What has been seen everywhere is not known until it is there: nothing of the table may
-// be collected.
-func (v *View) Joining(id globaltable.TableID) bool {
+func (v *View) worldSettled() bool { return v.world == nil || v.world.Settled() }
+
+func (v *View) serves(e *entry) bool { return !e.refused && e.placement.Has(v.self.Origin) }
+
+// Settled reports whether this region has a replica of the table, and no replica is on its way in or out: only then it is known what all replicas have, and something of the
+// table may be collected. The system table is settled while no region is being fenced or removed.
+func (v *View) Settled(id globaltable.TableID) bool {
+	if id == globaltable.SystemTable {
+		return v.worldSettled()
+	}
 	e := v.tables[id]
-	return e != nil && e.joining
+	return e != nil && e.settled && v.serves(e)
+}
+
+// Held is a table that this region holds items of.
+type Held struct {
+	Table     globaltable.TableID
+	Version   globaltable.Version
+	Placement globaltable.Placement // the caller must not change it
+	Lane      globaltable.LaneID    // of the placement; the system table's changes are in the catalog's instead
+	Settled   bool
+}
+
+// Held calls f with every table that this region holds, or is to hold, items of, the system table included, in no order.
+func (v *View) Held(f func(Held)) {
+	f(Held{Table: globaltable.SystemTable, Placement: v.all, Lane: v.all.Lane(), Settled: v.worldSettled()})
+	for id, e := range v.tables {
+		if v.serves(e) {
+			f(Held{Table: id, Version: e.table.Version, Placement: e.placement, Lane: e.lane, Settled: e.settled})
+		}
+	}
 }
 
 // Join is a replica here that has to get what the sources hold: it is being created, or another one's region is being closed.

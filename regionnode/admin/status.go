@@ -61,6 +61,8 @@ type Table struct {
 	Bytes    int64     `json:"bytes"`
 	Digest   string    `json:"digest"` // of all live items: equal in converged regions
 	Replicas []Replica `json:"replicas"`
+	// Comparisons are those in the background, with each other region that has an active replica.
+	Comparisons []repair.Compared `json:"comparisons,omitempty"`
 }
 
 // Replica is a region of a table.

@@ -24,6 +24,9 @@ type Catalog interface {
 	Trusts(origin hlc.Origin, incarnation globaltable.Incarnation) bool
 	// Version returns the version of the table's document in force; zero if the table is not known. The system table's is zero.
 	Version(table globaltable.TableID) globaltable.Version
+	// Settled reports whether this region has a replica of the table, and no replica is on its way in or out: only then its purge frontier moves, and something of it is collected.
+	// The system table is settled always.
+	Settled(table globaltable.TableID) bool
 	// Prepare is called with the items that a group is about to give the system table, before the group is applied; nothing has
 	// happened yet when it returns an error, which the group's submitter gets. extra is stored in the same batch. adopt (nil: nothing) makes the documents the ones in force; it is
 	// called after the group is durable and before the next group is built. docs are views, valid until Prepare returns; adopt keeps none.

@@ -19,7 +19,6 @@ type Config struct {
 	Engine  store.Engine // the shard does not close it
 	Clock   *hlc.Clock   // of this shard alone: Open restores it
 	Catalog Catalog
-	Floor   func(globaltable.TableID) hlc.Timestamp // the purge frontier P of a table; nil: zero for all. Called from many goroutines
 	// Relog is Catalog.Place for a write of an earlier time that this region logs anew: also where its own replica is being created. nil: there is no such write.
 	Relog  func(table globaltable.TableID, key []byte) (p globaltable.Placement, lane globaltable.LaneID, version globaltable.Version, ok bool)
 	Events Events
@@ -93,9 +92,6 @@ func (c Config) withDefaults() Config {
 		if *l.value == 0 {
 			*l.value = l.def
 		}
-	}
-	if c.Floor == nil {
-		c.Floor = func(globaltable.TableID) hlc.Timestamp { return 0 }
 	}
 	if c.Relog == nil {
 		c.Relog = func(globaltable.TableID, []byte) (globaltable.Placement, globaltable.LaneID, globaltable.Version, bool) {

@@ -268,7 +268,7 @@ func readBucket(r store.Reader, table globaltable.TableID, bucket int) (sum Dige
 	return sum, err
 }
 
-// DropTable erases all records and digests of a table, durably. The catalog in force must not have the table any more: no write can add to it then.
+// DropTable erases all records and digests of a table, its purge frontier and what else there is of it, durably. The catalog in force must not have the table any more: no write can add to it then.
 func (s *Shard) DropTable(ctx context.Context, table globaltable.TableID) error {
 	if table == globaltable.SystemTable {
 		return fault(globaltable.Invalid, "drop table", "the system table stays", nil)
@@ -287,6 +287,9 @@ func dropTable(table globaltable.TableID) func(*core, *group) error {
 		g.batch.DeleteRange(from, to)
 		from, to = store.JoinRange(table)
 		g.batch.DeleteRange(from, to)
+		from, to = store.GarbageRange(table)
+		g.batch.DeleteRange(from, to)
+		c.purges.drop(g.batch, table)
 		c.digests.drop(table)
 		return nil
 	}

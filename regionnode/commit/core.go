@@ -28,6 +28,7 @@ type core struct {
 	pending   *pending
 	digests   *digests
 	confirmed *confirmed
+	purges    *purges
 	view      *view
 
 	number    uint64 // of the newest group
@@ -104,6 +105,10 @@ func (c *core) add(g *group, sub *submission) (fatal error) {
 		if sub.err = c.decideReplay(sub); sub.err == nil {
 			return c.commitReplay(g, sub)
 		}
+	case kindCollect:
+		if sub.err = c.decideCollect(sub); sub.err == nil {
+			return c.commitCollect(g, sub)
+		}
 	case kindControl:
 		sub.err = sub.control(c, g)
 	}
@@ -165,7 +170,9 @@ func (c *core) commitWrite(g *group, sub *submission) error {
 		if k.next == nil {
 			continue
 		}
-		c.commitKey(g, k)
+		if err := c.commitKey(g, k); err != nil {
+			return err
+		}
 		gl, err := c.groupLane(g, k.place)
 		if err != nil {
 			return err
@@ -179,14 +186,18 @@ func (c *core) commitWrite(g *group, sub *submission) error {
 	return nil
 }
 
-// commitKey puts one key's new record into the batch.
-func (c *core) commitKey(g *group, k *keyState) {
+// commitKey puts one key's new record into the batch. An error is fatal: the records are the shard's own.
+func (c *core) commitKey(g *group, k *keyState) error {
 	c.pending.mark(k.hash, g.number)
 	g.batch.Set(k.storeKey, k.next)
+	if err := c.indexGarbage(g, k); err != nil {
+		return err
+	}
 	if plantedDigest && k.change.Ops == nil {
-		return
+		return nil
 	}
 	c.digests.change(k.table, k.digests, k.key.Bucket(digestBits), k.before, k.after)
+	return nil
 }
 
 // groupLane returns the place in g where the changes of a placement gather. The first change of a lane begins its body with a salt.
@@ -257,7 +268,9 @@ func (c *core) commitMerge(g *group, sub *submission) error {
 	}
 	for i := range sub.keys {
 		if k := &sub.keys[i]; k.next != nil {
-			c.commitKey(g, k)
+			if err := c.commitKey(g, k); err != nil {
+				return err
+			}
 		}
 	}
 	g.changes += len(sub.parts)
@@ -348,7 +361,7 @@ func (c *core) prepare(g *group, sub *submission) (done bool, fatal error) {
 	return true, nil
 }
 
-// seal completes the batch: digests, one log entry for each lane, the clock's bound, what peers have confirmed.
+// seal completes the batch: digests, one log entry for each lane, the clock's bound, what peers have confirmed, purge frontiers.
 func (c *core) seal(g *group) {
 	c.scratch = c.digests.flush(g.batch, c.scratch)
 	for i := range g.lanes {
@@ -384,6 +397,7 @@ func (c *core) seal(g *group) {
 	}
 	if !g.batch.Empty() {
 		c.confirmed.flush(g.batch)
+		c.purges.flush(g.batch)
 	}
 }
 

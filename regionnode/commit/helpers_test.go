@@ -2,6 +2,7 @@ package commit
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -45,6 +46,7 @@ type tables struct {
 	refuse  error // of the next Prepare
 
 	distrusted map[hlc.Origin]globaltable.Incarnation // the greatest that is not trusted
+	moving     atomic.Bool                            // a replica is on its way
 }
 
 func newTables(m map[globaltable.TableID]globaltable.Placement) *tables {
@@ -71,6 +73,11 @@ func (c *tables) Trusts(o hlc.Origin, incarnation globaltable.Incarnation) bool 
 }
 
 func (c *tables) Version(globaltable.TableID) globaltable.Version { return 7 }
+
+func (c *tables) Settled(id globaltable.TableID) bool {
+	_, _, _, ok := c.Place(id, nil)
+	return ok && !c.moving.Load()
+}
 
 func (c *tables) Prepare(docs []item.Item) ([]store.KV, func(), error) {
 	if c.refuse != nil {
@@ -308,7 +315,7 @@ const (
 	allRecords                  // and there are no other records
 )
 
-// checkStore recomputes what has to agree in a store at rest: digests with records, chains of lanes, records with the log as far as it covers them.
+// checkStore recomputes what has to agree in a store at rest: digests with records, garbage with records, chains of lanes, records with the log as far as it covers them.
 func checkStore(t testing.TB, e store.Engine, log coverage) {
 	t.Helper()
 	if err := auditStore(e, log); err != nil {
@@ -319,6 +326,9 @@ func checkStore(t testing.TB, e store.Engine, log coverage) {
 func auditStore(e store.Engine, log coverage) error {
 	l, _, err := load(e)
 	if err != nil {
+		return err
+	}
+	if err := auditGarbage(e, l); err != nil {
 		return err
 	}
 	fromLog := map[string][]byte{}
@@ -374,6 +384,45 @@ func auditStore(e store.Engine, log coverage) error {
 		if *d != (Digest{}) {
 			return fmt.Errorf("bucket %x is missing", dk)
 		}
+	}
+	return err
+}
+
+// auditGarbage checks that exactly the records with something to collect are listed, where they should be, and that their number is right.
+func auditGarbage(e store.Engine, l *loaded) error {
+	want, counts := map[string]bool{}, map[globaltable.TableID]uint64{}
+	lower, upper := store.SpaceRange(store.SpaceRecord)
+	err := store.Each(e, lower, upper, func(key, record []byte) error {
+		at, ok, err := conflict.Garbage(record)
+		if ok {
+			table := globaltable.TableID(binary.BigEndian.Uint64(key[1:]))
+			want[string(store.AppendGarbageKey(nil, table, at, store.RecordKeySuffix(key)))] = true
+			counts[table]++
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	lower, upper = store.SpaceRange(store.SpaceGarbage)
+	err = store.Each(e, lower, upper, func(key, value []byte) error {
+		if !want[string(key)] || len(value) > 0 {
+			return fmt.Errorf("garbage %x is of no record", key)
+		}
+		delete(want, string(key))
+		return nil
+	})
+	if err == nil && len(want) > 0 {
+		err = fmt.Errorf("%d records with something to collect are not listed", len(want))
+	}
+	for table, p := range l.purges {
+		if err == nil && p.waiting != counts[table] {
+			err = fmt.Errorf("table %s: %d records with something to collect are counted, there are %d", table, p.waiting, counts[table])
+		}
+		delete(counts, table)
+	}
+	if err == nil && len(counts) > 0 {
+		err = fmt.Errorf("records with something to collect of %d tables are not counted", len(counts))
 	}
 	return err
 }

@@ -87,6 +87,27 @@ func (m *Manual) DropTable(table globaltable.TableID, done func(error)) {
 	m.control(true, dropTable(table), done)
 }
 
+// Collect queues what Shard.Collect does.
+func (m *Manual) Collect(table globaltable.TableID, after []byte, limit int, done func(Collected, error)) {
+	sub, out, err := m.s.prepareCollect(table, after, limit)
+	if err != nil || sub == nil {
+		done(out, err)
+		return
+	}
+	m.latch(sub)
+	if err := m.s.readAndCollect(sub, &out); err != nil {
+		m.s.release(sub)
+		done(Collected{}, err)
+		return
+	}
+	m.push(sub, func(_ RemoteResult, err error) { done(out, err) })
+}
+
+// TakePurge queues what Shard.TakePurge does.
+func (m *Manual) TakePurge(table globaltable.TableID, purge hlc.Timestamp, done func(error)) {
+	m.control(false, takePurge(table, purge), done)
+}
+
 // Build makes one group of what is queued and applies it: it is visible then, not durable. It reports whether there was anything. It syncs first when too many groups are in flight.
 func (m *Manual) Build() bool {
 	for len(m.inFlight) >= m.s.cfg.MaxGroups {

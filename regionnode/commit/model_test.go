@@ -50,7 +50,7 @@ func (w *world) boot() {
 
 func (w *world) step() {
 	w.now = w.now.Add(time.Duration(w.rng.IntN(50)) * time.Millisecond)
-	switch w.rng.IntN(12) {
+	switch w.rng.IntN(14) {
 	case 0, 1, 2, 3:
 		w.write()
 	case 4:
@@ -66,7 +66,21 @@ func (w *world) step() {
 	case 11:
 		lane := []globaltable.LaneID{withPeer.Lane(), alone.Lane()}[w.rng.IntN(2)]
 		w.m.Trim(lane, uint64(w.rng.IntN(50)), w.no("trim"))
+	case 12, 13:
+		w.collect()
 	}
+}
+
+// collect erases what is older than the frontier, which is somewhere in the past: nobody can see a difference.
+func (w *world) collect() {
+	w.f.RaisePurge(tableA, 7, hlc.FromTime(w.now)-hlc.Timestamp(w.rng.IntN(1<<22)))
+	limit := 1 + w.rng.IntN(4)
+	w.m.Collect(tableA, nil, limit, func(c Collected, err error) {
+		w.no("collect")(err)
+		if n := c.Gone + c.Reduced; n > limit {
+			w.t.Fatalf("collected %d of %d: %+v", n, limit, c)
+		}
+	})
 }
 
 // no returns a callback for what never fails.
@@ -218,7 +232,7 @@ func (w *world) check() {
 	checkStore(w.t, w.engine, someRecords)
 }
 
-// TestModel: random writes, transactions, remote changes, trims and crashes against a naive map. The same seed does the same.
+// TestModel: random writes, transactions, remote changes, trims, collections and crashes against a naive map. The same seed does the same.
 func TestModel(t *testing.T) {
 	for seed := range uint64(40) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {

@@ -263,4 +263,9 @@ func applyAndWait(e store.Engine, b store.Batch) error {
 }
 
 // purge is the purge frontier that the region knew of a table.
-func (l *loaded) purge(globaltable.TableID) hlc.Timestamp { return 0 }
+func (l *loaded) purge(table globaltable.TableID) hlc.Timestamp {
+	if t := l.purges[table]; t != nil {
+		return t.frontier
+	}
+	return 0
+}

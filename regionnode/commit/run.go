@@ -36,7 +36,7 @@ func (s *Shard) Run(ctx context.Context) error {
 	if p := s.failure.Load(); p != nil {
 		return *p
 	}
-	return s.flushConfirmed()
+	return s.flushLast()
 }
 
 // sequence builds groups until the queue is closed and empty.
@@ -142,7 +142,9 @@ func (s *Shard) sync(g *group) {
 	}
 	s.view.settle(g)
 	if g.adopt != nil {
+		s.purges.mu.Lock()
 		g.adopt()
+		s.purges.mu.Unlock()
 	}
 	if durable := s.cfg.Events.Durable; durable != nil {
 		for i := range g.entries {
@@ -196,10 +198,11 @@ func (s *Shard) fail(err error) {
 	})
 }
 
-// flushConfirmed writes, at the end, what peers have confirmed since the last group.
-func (s *Shard) flushConfirmed() error {
+// flushLast writes, at the end, what peers have confirmed and how far purge frontiers have moved since the last group.
+func (s *Shard) flushLast() error {
 	b := s.cfg.Engine.NewBatch()
-	if s.confirmed.flush(b); b.Empty() {
+	s.confirmed.flush(b)
+	if s.purges.flush(b); b.Empty() {
 		b.Discard()
 		return nil
 	}

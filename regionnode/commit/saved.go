@@ -219,7 +219,9 @@ func (c *core) commitReplay(g *group, sub *submission) error {
 		if len(r.changes) == 0 {
 			continue
 		}
-		c.commitKey(g, k)
+		if err := c.commitKey(g, k); err != nil {
+			return err
+		}
 		gl, err := c.groupLane(g, k.place)
 		if err != nil {
 			return err

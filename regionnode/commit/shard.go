@@ -29,6 +29,7 @@ type Shard struct {
 	queue     *queue
 	gate      gate
 	confirmed confirmed
+	purges    purges
 	view      view
 	pool      sync.Pool // of *submission
 	failure   atomic.Pointer[error]
@@ -96,9 +97,10 @@ func newShard(cfg Config, l *loaded) (*Shard, error) {
 	s.pool.New = func() any { return &submission{done: make(chan error, 1)} }
 	s.gate.reasons = make(map[string]error)
 	s.confirmed.seqs, s.confirmed.dirty = l.confirmed, make(map[confirmedKey]struct{})
+	s.purges.catalog, s.purges.tables, s.purges.dirty = cfg.Catalog, l.purges, make(map[globaltable.TableID]struct{})
 	s.core = core{
 		origin: cfg.Origin, engine: cfg.Engine, clock: cfg.Clock, catalog: cfg.Catalog, relog: cfg.Relog, random: cfg.Random,
-		ahead: cfg.Clock.MaxOffset() / 2, pending: &s.pending, digests: newDigests(cfg.Engine, cfg.MaxTables), confirmed: &s.confirmed, view: &s.view,
+		ahead: cfg.Clock.MaxOffset() / 2, pending: &s.pending, digests: newDigests(cfg.Engine, cfg.MaxTables), confirmed: &s.confirmed, purges: &s.purges, view: &s.view,
 		lanes: l.lanes, positions: l.positions, revoked: l.revoked, catchUps: l.catchUps, incarnations: make(map[originShard]globaltable.Incarnation),
 	}
 	s.view.lanes = make(map[globaltable.LaneID]*laneView)
@@ -221,7 +223,7 @@ func (s *Shard) plan(sub *submission, w *Write) (writes bool, err error) {
 		}
 		writes = true
 		k := &sub.keys[i]
-		k.floor = s.cfg.Floor(k.table)
+		k.floor = s.Purge(k.table)
 		if k.context, err = conflict.ContextOf(k.current, s.cfg.Origin, k.floor); err != nil {
 			return false, errCorruptStore("record", err)
 		}

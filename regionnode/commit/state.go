@@ -121,6 +121,7 @@ type loaded struct {
 	positions map[positionKey]globaltable.Position
 	revoked   map[hlc.Origin]globaltable.Incarnation
 	confirmed map[confirmedKey]uint64
+	purges    map[globaltable.TableID]*tablePurge
 	catchUps  map[hlc.Origin]*CatchUp
 }
 
@@ -131,6 +132,7 @@ func load(r store.Reader) (l *loaded, isNew bool, err error) {
 		positions: make(map[positionKey]globaltable.Position),
 		revoked:   make(map[hlc.Origin]globaltable.Incarnation),
 		confirmed: make(map[confirmedKey]uint64),
+		purges:    make(map[globaltable.TableID]*tablePurge),
 		catchUps:  make(map[hlc.Origin]*CatchUp),
 	}
 	isNew = true
@@ -147,7 +149,7 @@ func load(r store.Reader) (l *loaded, isNew bool, err error) {
 		l.bound = hlc.Timestamp(n)
 		return err
 	})
-	return l, false, errors.Join(err, l.loadLanes(r), l.loadPositions(r), l.loadPeers(r), l.loadCatchUps(r))
+	return l, false, errors.Join(err, l.loadLanes(r), l.loadPositions(r), l.loadPeers(r), l.loadPurges(r), l.loadCatchUps(r))
 }
 
 func (l *loaded) loadLanes(r store.Reader) error {

@@ -26,6 +26,7 @@ const (
 	kindWrite kind = iota
 	kindMerge
 	kindReplay
+	kindCollect
 	kindControl
 )
 
@@ -50,6 +51,7 @@ type submission struct {
 	giver  giver   // kindMerge: whose records they are; zero: this region's own
 	parts  []part
 	result RemoteResult
+	purge  hlc.Timestamp // kindCollect: the frontier at which the keys were collected
 
 	replays []replay // kindReplay: parallel to keys
 
@@ -68,7 +70,8 @@ type keyState struct {
 	context vector.Vector // kindWrite
 	floor   hlc.Timestamp
 
-	next    []byte // record as it will be; nil: unchanged
+	next    []byte // record as it will be; nil: unchanged, or gone
+	gone    bool   // kindCollect: there will be no record
 	after   Digest
 	live    bool // next has an item
 	digests *tableDigests
@@ -112,7 +115,7 @@ func (s *Shard) recycle(sub *submission) {
 	clear(sub.current)
 	sub.hashes, sub.keys, sub.arena, sub.parts, sub.current = sub.hashes[:0], sub.keys[:0], sub.arena[:0], sub.parts[:0], sub.current[:0]
 	sub.kind, sub.notify, sub.exclusive, sub.bytes, sub.err = 0, nil, false, 0, nil
-	sub.ops, sub.transaction, sub.remote, sub.giver, sub.result, sub.control = nil, false, nil, giver{}, RemoteResult{}, nil
+	sub.ops, sub.transaction, sub.remote, sub.giver, sub.result, sub.purge, sub.control = nil, false, nil, giver{}, RemoteResult{}, 0, nil
 	sub.replays = nil
 	sub.state.Store(stateQueued)
 	s.pool.Put(sub)

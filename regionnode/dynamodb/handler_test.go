@@ -83,6 +83,7 @@ func (p placed) Place(table globaltable.TableID, _ []byte) (globaltable.Placemen
 func (p placed) Admits(globaltable.TableID, []byte, globaltable.Version) bool { return false }
 func (p placed) Trusts(hlc.Origin, globaltable.Incarnation) bool              { return true }
 func (p placed) Version(globaltable.TableID) globaltable.Version              { return p.table.Version }
+func (p placed) Settled(globaltable.TableID) bool                             { return true }
 func (p placed) Prepare([]item.Item) ([]store.KV, func(), error) {
 	return nil, nil, nil
 }
@@ -101,7 +102,7 @@ func newDirect(t testing.TB, signed bool) *direct {
 		Replicas: []globaltable.Replica{{Region: "eu", Origin: 1, Status: globaltable.Active, Since: globaltable.MakeVersion(1, 1)}}}
 	engine := store.NewMemory()
 	shard, err := commit.Open(commit.Config{Origin: 1, Engine: engine, Clock: hlc.NewClock(time.Now, 0), Catalog: placed{table},
-		Floor: func(globaltable.TableID) hlc.Timestamp { return 0 }, Random: rand.Reader})
+		Random: rand.Reader})
 	if err != nil {
 		t.Fatal(err)
 	}

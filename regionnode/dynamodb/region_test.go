@@ -98,7 +98,7 @@ func startRegion(t testing.TB, engine store.Engine, change func(*dynamodb.Config
 		t.Fatal(err)
 	}
 	shard, err := commit.Open(commit.Config{Origin: self.Origin, Engine: engine, Clock: hlc.NewClock(time.Now, 0), Catalog: inForce{tables},
-		Floor: func(globaltable.TableID) hlc.Timestamp { return 0 }, Random: rand.Reader})
+		Random: rand.Reader})
 	if err != nil {
 		t.Fatal(err)
 	}

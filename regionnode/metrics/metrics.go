@@ -31,6 +31,9 @@ type Set struct {
 	exchangedB   *prometheus.CounterVec
 	catchingUp   *prometheus.GaugeVec
 	lagging      *prometheus.GaugeVec
+	comparedB    *prometheus.CounterVec
+	comparedSecs *prometheus.CounterVec
+	diverged     *prometheus.GaugeVec
 	connected    *prometheus.GaugeVec
 	clockOffset  *prometheus.GaugeVec
 	streamResets prometheus.Counter
@@ -58,6 +61,9 @@ func New(region string) *Set {
 	s.exchangedB = f.counters("concordat_exchange_bytes_total", "Bytes of them.", "source")
 	s.catchingUp = f.gauges("concordat_exchange_catching_up", "1 while what an origin's log has not kept for this region is brought by exchange.", "origin")
 	s.lagging = f.gauges("concordat_outbox_peer_lagging_lanes", "Lanes whose log has not kept all that the peer has not confirmed.", "peer")
+	s.comparedB = f.counters("concordat_compare_bytes_total", "Bytes read for comparisons in the background, on the side that read more.", "peer")
+	s.comparedSecs = f.counters("concordat_compare_seconds_total", "Time in which they were read.", "peer")
+	s.diverged = f.gauges("concordat_compare_diverged_tables", "Tables that are known to have diverged from the peer's: run concordat verify, and concordat repair.", "peer")
 	s.connected = f.gauges("concordat_inbox_connected", "Whether the origin can be reached.", "origin")
 	s.clockOffset = f.gauges("concordat_clock_ahead_seconds", "How far this clock is ahead of the peer's.", "peer")
 	s.streamResets = f.counter("concordat_outbox_stream_resets_total", "Streams deleted and filled again from the log.")
@@ -111,6 +117,17 @@ func (s *Set) CatchingUp(origin string, is bool) {
 
 // Lagging notes that a lane's log has, or no longer has, left a peer behind.
 func (s *Set) Lagging(peer string, is bool) { s.lagging.WithLabelValues(peer).Add(2*number(is) - 1) }
+
+// Compared counts what was read for a comparison in the background.
+func (s *Set) Compared(peer string, bytes int64, took time.Duration) {
+	s.comparedB.WithLabelValues(peer).Add(float64(bytes))
+	s.comparedSecs.WithLabelValues(peer).Add(took.Seconds())
+}
+
+// Diverged sets how many tables are known to have diverged from a peer's.
+func (s *Set) Diverged(peer string, tables int) {
+	s.diverged.WithLabelValues(peer).Set(float64(tables))
+}
 
 // Stopped counts a lane that stopped.
 func (s *Set) Stopped(origin, reason string) { s.stops.WithLabelValues(origin, reason).Inc() }

@@ -19,6 +19,7 @@ const (
 	SpaceDigest   Space = 0x05 // table(8) ‖ bucket(2) → sum(8) ‖ count(8) ‖ bytes(8)
 	SpaceAdoption Space = 0x06 // table(8) ‖ version(8) → outcome
 	SpaceMeta     Space = 0x07 // see the Meta constants
+	SpaceGarbage  Space = 0x08 // table(8) ‖ P(8) ‖ item.Key → empty: something of the record goes when the table's purge frontier has reached P
 	SpaceSaved    Space = 0x09 // table(8) ‖ item.Key → what a region keeps of a record over its rebuilding; see package commit
 )
 
@@ -32,6 +33,7 @@ const (
 	MetaRevoked   Meta = 0x03 // origin(2) → incarnation(8): it and all before it are dead
 	MetaConfirmed Meta = 0x04 // peer(2) ‖ lane(8) → seq(8) that the peer has confirmed
 	MetaJoin      Meta = 0x05 // table(8) ‖ source(2) → how far a new replica here has got with what the source holds
+	MetaPurge     Meta = 0x06 // table(8) → purge frontier(8) ‖ number of the table's keys in SpaceGarbage(8)
 	MetaCatchUp   Meta = 0x08 // origin(2) → the exchange that brings what lanes begun anew have missed
 	MetaCaught    Meta = 0x09 // origin(2) ‖ table(8) → how far that exchange has got
 	MetaRebuild   Meta = 0x0a // → how far this region is with being rebuilt
@@ -192,6 +194,41 @@ func AppendJoinKey(dst []byte, table globaltable.TableID, source hlc.Origin) []b
 func JoinRange(table globaltable.TableID) (lower, upper []byte) {
 	lower = binary.BigEndian.AppendUint64(AppendMetaKey(nil, MetaJoin), uint64(table))
 	return lower, successor(lower)
+}
+
+// AppendPurgeKey appends the meta key of the purge frontier of table.
+func AppendPurgeKey(dst []byte, table globaltable.TableID) []byte {
+	return binary.BigEndian.AppendUint64(AppendMetaKey(dst, MetaPurge), uint64(table))
+}
+
+// DecodePurgeKey is the inverse of AppendPurgeKey.
+func DecodePurgeKey(storeKey []byte) (table globaltable.TableID, ok bool) {
+	if len(storeKey) != 2+8 || Space(storeKey[0]) != SpaceMeta || Meta(storeKey[1]) != MetaPurge {
+		return 0, false
+	}
+	return globaltable.TableID(binary.BigEndian.Uint64(storeKey[2:])), true
+}
+
+// AppendGarbageKey appends the key that says that something of the record at key in table goes at the purge frontier at.
+func AppendGarbageKey(dst []byte, table globaltable.TableID, at hlc.Timestamp, key []byte) []byte {
+	dst = append(dst, byte(SpaceGarbage))
+	dst = binary.BigEndian.AppendUint64(dst, uint64(table))
+	dst = binary.BigEndian.AppendUint64(dst, uint64(at))
+	return append(dst, key...)
+}
+
+// DecodeGarbageKey is the inverse of AppendGarbageKey. key is a view.
+func DecodeGarbageKey(storeKey []byte) (table globaltable.TableID, at hlc.Timestamp, key []byte, ok bool) {
+	const head = tablePrefixLen + 8
+	if len(storeKey) <= head || Space(storeKey[0]) != SpaceGarbage {
+		return 0, 0, nil, false
+	}
+	return globaltable.TableID(binary.BigEndian.Uint64(storeKey[1:])), hlc.Timestamp(binary.BigEndian.Uint64(storeKey[tablePrefixLen:])), storeKey[head:], true
+}
+
+// GarbageRange returns the range of the keys of table in SpaceGarbage.
+func GarbageRange(table globaltable.TableID) (lower, upper []byte) {
+	return tableRange(SpaceGarbage, table)
 }
 
 // AppendCatchUpKey appends the meta key of the exchange that brings what lanes of origin have missed.

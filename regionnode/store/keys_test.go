@@ -64,6 +64,16 @@ func TestKeysRoundTripAndOrder(t *testing.T) {
 		if !bytes.Equal(RecordKeySuffix(rk), k) {
 			t.Fatal("record key")
 		}
+		if id, ok := DecodePurgeKey(AppendPurgeKey(nil, globaltable.TableID(n))); !ok || uint64(id) != n {
+			t.Fatal("purge key")
+		}
+		gk := AppendGarbageKey(nil, globaltable.TableID(n), hlc.Timestamp(m), append(k, 1))
+		if id, at, k2, ok := DecodeGarbageKey(gk); !ok || uint64(id) != n || uint64(at) != m || !bytes.Equal(k2, append(k, 1)) {
+			t.Fatal("garbage key")
+		}
+		if lower, upper := GarbageRange(globaltable.TableID(n)); bytes.Compare(lower, gk) > 0 || bytes.Compare(gk, upper) >= 0 {
+			t.Fatal("garbage outside its table's range")
+		}
 		lower, upper := RecordRange(globaltable.TableID(n))
 		if bytes.Compare(lower, rk) > 0 || bytes.Compare(rk, upper) >= 0 {
 			t.Fatal("a record outside its table's range")

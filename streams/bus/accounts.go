@@ -53,17 +53,17 @@ func peerAccount(peer string) string { return "PEER-" + peer }
 // letter keeps out the reverse, a name that reads as a number.
 func peerServices(peer string) []peerService {
 	return []peerService{
-		{Subject: fetchPrefix + "*." + peer, Stream: true},                             // stream, consumer
-		{Subject: "$JS.ACK.*." + peer + ".*.*.*.*.*"},                                  // stream, consumer, 5 numbers
-		{Subject: "$JS.ACK.*.*.*." + peer + ".*.*.*.*.>"},                              // domain, account, stream, consumer, 5 numbers or more
-		{Subject: servicePrefix + peer, Stream: true, Threshold: answerLimit.String()}, // requests, and what keeps an answer flowing
+		{Subject: fetchPrefix + "*." + peer, Stream: true},                    // stream, consumer
+		{Subject: "$JS.ACK.*." + peer + ".*.*.*.*.*"},                         // stream, consumer, 5 numbers
+		{Subject: "$JS.ACK.*.*.*." + peer + ".*.*.*.*.>"},                     // domain, account, stream, consumer, 5 numbers or more
+		{Subject: servicePrefix + peer, Stream: true, Threshold: answerLimit}, // requests, and what keeps an answer flowing
 	}
 }
 
 type peerService struct {
 	Subject   string
 	Stream    bool
-	Threshold string
+	Threshold time.Duration // how long servers keep the way back of an answer; 0: their default
 }
 
 var accountsTemplate = template.Must(template.New("accounts").Funcs(template.FuncMap{
@@ -87,7 +87,7 @@ accounts {
     ]
     exports: [
 {{- range $p := .Peers}}{{range services $p.Name}}
-      { service: {{quote .Subject}}, accounts: [ {{quote (account $p.Name)}} ]{{if .Stream}}, response_type: stream{{end}}{{if .Threshold}}, threshold: {{quote .Threshold}}{{end}} }
+      { service: {{quote .Subject}}, accounts: [ {{quote (account $p.Name)}} ]{{if .Stream}}, response_type: stream{{end}}{{if .Threshold}}, threshold: {{quote .Threshold.String}}{{end}} }
 {{- end}}{{end}}
     ]
   }

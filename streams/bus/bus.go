@@ -39,6 +39,10 @@ type LaneSpec struct {
 
 // Home is a region's own bus, as the origin uses it. Its methods may be called from several goroutines.
 type Home interface {
+	// SetPeers says who may dial from now on. Whoever is not in the list any more gets no answer and no message with its next word; a home that has its server in
+	// its own hands also ends its connections at once and lets it in no more. The others keep their connections and go on. Lanes and their consumers stay as they are:
+	// which peer follows which lane is OpenLane's. A list with faults changes nothing.
+	SetPeers(ctx context.Context, peers []Peer) error
 	// ResetLane deletes the lane's stream, whatever it holds, and makes it anew, empty, without consumers: nobody can fetch yet.
 	ResetLane(ctx context.Context, lane LaneSpec) error
 	// OpenLane makes the peers' consumers, beginning at the stream's first message, and removes consumers of others.

@@ -25,6 +25,7 @@ const (
 	serverMaxPending = 512 << 20        // what one peer may have asked for and not yet taken from the socket
 	serverWriteLimit = 60 * time.Second // for one write: a thin link needs long for a window
 	serverMaxPayload = 1 << 20
+	maxConnections   = 1 << 14          // each peer has a few
 	startTimeout     = 30 * time.Second // JetStream recovers its streams in this time
 )
 
@@ -56,10 +57,13 @@ func (c *EmbeddedConfig) Validate() error {
 	return joinInvalid("check embedded NATS", c.Region, faults)
 }
 
-// Embedded is a Home over a NATS server in this process. NATS gives connections no maximum age: removing a peer takes a restart with a shorter
-// list, and an expired TLS certificate does not end the connections made while it was valid.
+// Embedded is a Home over a NATS server in this process. NATS gives connections no maximum age: an expired TLS certificate does not end the
+// connections made while it was valid.
 type Embedded struct {
 	*jetHome
+	cfg    EmbeddedConfig // Peers as of the last SetPeers; guarded by jetHome.lanes
+	key    nkeys.KeyPair  // of the region's own user
+	door   *door
 	server *server.Server
 }
 
@@ -75,7 +79,8 @@ func StartEmbedded(ctx context.Context, cfg EmbeddedConfig) (*Embedded, error) {
 	if err != nil {
 		return nil, fault(err)
 	}
-	opts, err := cfg.serverOptions(key)
+	d := &door{}
+	opts, err := cfg.serverOptions(key, d)
 	if err != nil {
 		return nil, err
 	}
@@ -86,6 +91,11 @@ func StartEmbedded(ctx context.Context, cfg EmbeddedConfig) (*Embedded, error) {
 	if err != nil {
 		return nil, fault(err)
 	}
+	users, err := usersOf(opts, srv)
+	if err != nil {
+		return nil, fault(err)
+	}
+	d.admit(users)
 	srv.SetLoggerV2(serverLog{cfg.Log.With().Str("component", "nats").Logger()}, false, false, false)
 	srv.Start()
 	stop := func() {
@@ -108,7 +118,7 @@ func StartEmbedded(ctx context.Context, cfg EmbeddedConfig) (*Embedded, error) {
 		stop()
 		return nil, fault(err)
 	}
-	return &Embedded{jetHome: home, server: srv}, nil
+	return &Embedded{jetHome: home, cfg: cfg, key: key, door: d, server: srv}, nil
 }
 
 // dropLanes removes the files of all lanes' streams. Owners refill lanes after each start anyway, but between the server's start and that a peer
@@ -126,8 +136,8 @@ func dropLanes(dir string) error {
 	return nil
 }
 
-// serverOptions gives the accounts by the text that operators of external clusters install, so that there is one definition of them.
-func (c *EmbeddedConfig) serverOptions(key nkeys.KeyPair) (*server.Options, error) {
+// accountOptions gives the accounts by the text that operators of external clusters install, so that there is one definition of them.
+func (c *EmbeddedConfig) accountOptions(key nkeys.KeyPair) (*server.Options, error) {
 	public, err := key.PublicKey()
 	if err != nil {
 		return nil, err
@@ -140,6 +150,15 @@ func (c *EmbeddedConfig) serverOptions(key nkeys.KeyPair) (*server.Options, erro
 	if err := opts.ProcessConfigString(text); err != nil {
 		return nil, &globaltable.Error{Op: "configure embedded NATS", Resource: c.Region, Err: err}
 	}
+	return opts, nil
+}
+
+func (c *EmbeddedConfig) serverOptions(key nkeys.KeyPair, d *door) (*server.Options, error) {
+	opts, err := c.accountOptions(key)
+	if err != nil {
+		return nil, err
+	}
+	opts.CustomClientAuthentication, opts.AlwaysEnableNonce, opts.MaxConn = d, true, maxConnections
 	opts.ServerName = "concordat-" + c.Region
 	opts.Host, opts.Port, opts.DontListen = c.Host, c.Port, c.DontListen
 	if opts.Host == "" {

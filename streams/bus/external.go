@@ -109,6 +109,16 @@ func ConnectExternal(ctx context.Context, cfg ExternalConfig) (*External, error)
 	return &External{jetHome: home}, nil
 }
 
+// SetPeers is Home.SetPeers. Who may connect, the accounts on the servers say, which their operator installs; until the first call
+// everybody with an account is answered.
+func (e *External) SetPeers(_ context.Context, peers []Peer) error {
+	if err := joinInvalid("set peers", e.region, validatePeers(e.region, peers)); err != nil {
+		return err
+	}
+	e.desk.restrict(peers)
+	return nil
+}
+
 func (c *ExternalConfig) credentials() (nats.Option, error) {
 	switch {
 	case c.CredsFile != "":

@@ -40,8 +40,9 @@ func testLog(t testing.TB) zerolog.Logger {
 
 // world is an origin named "eu" with peers "us" and "in".
 type world struct {
-	home Home
-	dial func(t testing.TB, region string) Link
+	home  Home
+	peers []Peer // of the home
+	dial  func(t testing.TB, region string) Link
 	// breakLinks breaks every link of peers once, as a lost connection does.
 	breakLinks func(t testing.TB)
 }
@@ -78,7 +79,8 @@ func memoryWorld(t testing.TB) *world {
 	n := NewMemoryNetwork()
 	home := n.Home("eu")
 	closing(t, home)
-	return &world{home: home,
+	_, peers := newPeerKeys(t, "us", "in")
+	return &world{home: home, peers: peers,
 		dial: func(t testing.TB, region string) Link {
 			l := n.Dial(region, "eu")
 			closing(t, l)
@@ -121,7 +123,7 @@ func dialLink(t testing.TB, cfg DialConfig) *natsLink {
 func embeddedWorld(t testing.TB) *world {
 	keys, peers := newPeerKeys(t, "us", "in")
 	home := startEmbedded(t, EmbeddedConfig{Peers: peers, DontListen: true})
-	return &world{home: home,
+	return &world{home: home, peers: peers,
 		dial: func(t testing.TB, region string) Link {
 			return dialLink(t, DialConfig{Region: region, InProcess: home.Server(), Key: keys[region]})
 		},
@@ -237,7 +239,7 @@ func externalServers(t testing.TB, count int) *world {
 	}
 	servers, urls := startServers(t, count, text)
 	home := connectExternal(t, ExternalConfig{Region: "eu", URLs: urls, User: "region", Password: "secret", Log: testLog(t)})
-	return &world{home: home,
+	return &world{home: home, peers: peers,
 		dial: func(t testing.TB, region string) Link {
 			return dialLink(t, DialConfig{Region: region, URLs: urls, Key: keys[region]})
 		},

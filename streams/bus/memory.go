@@ -106,7 +106,8 @@ func (n *MemoryNetwork) broadcast() {
 
 // session returns a channel that is closed when the link from region to peer breaks. The caller holds the lock.
 func (n *MemoryNetwork) session(region, peer string) (<-chan struct{}, error) {
-	if n.cut[memoryPair(region, peer)] || n.region(peer).home == nil {
+	home := n.region(peer).home
+	if n.cut[memoryPair(region, peer)] || home == nil || home.peers != nil && !home.peers[region] {
 		return nil, ErrLinkLost
 	}
 	key := [2]string{region, peer}
@@ -240,8 +241,9 @@ type MemoryHome struct {
 	closing sync.Once
 	gate    sync.RWMutex // held while publishing: after stop, run drains what got in
 
-	serving  *serving       // guarded by the network's lock, as is what follows
-	handlers map[string]int // running, by peer
+	serving  *serving        // guarded by the network's lock, as is what follows
+	peers    map[string]bool // who is let in; nil: everybody
+	handlers map[string]int  // running, by peer
 	running  int
 }
 
@@ -284,6 +286,19 @@ func (h *MemoryHome) put(p memoryPublish) error {
 	}
 	lane.append(p.data)
 	n.broadcast()
+	return nil
+}
+
+// SetPeers is Home.SetPeers. Until the first call everybody may dial.
+func (h *MemoryHome) SetPeers(_ context.Context, peers []Peer) error {
+	if err := joinInvalid("set peers", h.name, validatePeers(h.name, peers)); err != nil {
+		return err
+	}
+	n := h.network
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	h.peers = peerNames(peers)
+	n.breakLinks(func(region, peer string) bool { return peer == h.name && !h.peers[region] })
 	return nil
 }
 

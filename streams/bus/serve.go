@@ -33,6 +33,7 @@ var defaultTiming = timing{alive: 5 * time.Second, silence: 20 * time.Second}
 var (
 	errAskerGone   = errors.New("bus: the asker has gone")
 	errAskerSilent = errors.New("bus: nothing heard from the asker")
+	errNoPeer      = errors.New("bus: the asker is no peer any more")
 	errNotServing  = errors.New("bus: serving ended")
 )
 
@@ -50,10 +51,31 @@ type answerer struct {
 	wg   sync.WaitGroup // rewinds
 
 	mu       sync.Mutex
-	serving  *serving // nil while nobody serves
+	serving  *serving        // nil while nobody serves
+	peers    map[string]bool // who is answered; nil: everybody
 	calls    map[callKey]*call
 	handlers map[string]int // running, by peer
 	rewinds  map[string]int // waiting or running, by peer
+}
+
+// restrict answers the peers given only, from now on, and cancels what runs for others.
+func (a *answerer) restrict(peers []Peer) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.peers = peerNames(peers)
+	for key, c := range a.calls {
+		if !a.peers[key.peer] {
+			c.cancel(errNoPeer)
+		}
+	}
+}
+
+func peerNames(peers []Peer) map[string]bool {
+	names := make(map[string]bool, len(peers))
+	for _, p := range peers {
+		names[p.Name] = true
+	}
+	return names
 }
 
 // serving is one run of Serve.
@@ -188,7 +210,7 @@ func (a *answerer) ask(peer, id string, m *nats.Msg) {
 	s := a.serving
 	verb := ""
 	switch {
-	case s == nil:
+	case s == nil || a.peers != nil && !a.peers[peer]:
 		verb = verbIdle
 	case len(a.calls) >= maxHandlers || a.handlers[peer] >= maxHandlersPerPeer || a.calls[key] != nil:
 		verb = verbBusy
@@ -266,9 +288,16 @@ func (a *answerer) sendPart(ctx context.Context, c *call, part []byte) error {
 // startRewind rewinds a peer's consumer of a lane in the background and answers.
 func (a *answerer) startRewind(peer string, lane globaltable.LaneID, reply string) {
 	a.mu.Lock()
-	if a.ctx.Err() != nil || a.rewinds[peer] >= maxRewindsPerPeer {
+	verb := ""
+	switch {
+	case a.peers != nil && !a.peers[peer]:
+		verb = verbIdle
+	case a.ctx.Err() != nil || a.rewinds[peer] >= maxRewindsPerPeer:
+		verb = verbBusy
+	}
+	if verb != "" {
 		a.mu.Unlock()
-		a.answer(reply, verbBusy, 0, nil)
+		a.answer(reply, verb, 0, nil)
 		return
 	}
 	a.rewinds[peer]++

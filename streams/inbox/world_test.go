@@ -105,6 +105,8 @@ func (c *catalog) Version(globaltable.TableID) globaltable.Version {
 	return globaltable.Version(c.version.Load())
 }
 
+func (c *catalog) Settled(globaltable.TableID) bool { return true }
+
 func (c *catalog) Prepare([]item.Item) ([]store.KV, func(), error) {
 	return nil, func() {}, nil
 }

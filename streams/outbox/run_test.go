@@ -51,6 +51,8 @@ func (tables) Admits(globaltable.TableID, []byte, globaltable.Version) bool { re
 func (tables) Trusts(hlc.Origin, globaltable.Incarnation) bool { return true }
 func (tables) Version(globaltable.TableID) globaltable.Version { return 1 }
 
+func (tables) Settled(globaltable.TableID) bool { return true }
+
 func (tables) Prepare([]item.Item) ([]store.KV, func(), error) {
 	return nil, func() {}, nil
 }

@@ -82,7 +82,7 @@ func TestBadAnswersAreErrors(t *testing.T) {
 		"an unknown kind":       {parts: [][]byte{part(9, "{}")}, kind: globaltable.Corrupt, text: "another form"},
 		"not JSON":              {parts: [][]byte{part(document, "{")}, kind: globaltable.Corrupt, text: "cannot be read"},
 		"an unreadable error":   {parts: [][]byte{part(failure, "{")}, kind: globaltable.Corrupt},
-		"an error of no kind":   {parts: [][]byte{part(failure, `{"kind":77,"message":"new"}`)}, kind: globaltable.Corrupt, text: "new"},
+		"an error of no kind":   {parts: [][]byte{part(failure, `{"kind":77,"message":"new"}`)}, kind: globaltable.Internal, text: "new"},
 		"a damaged entry":       {log: true, parts: [][]byte{damaged}, kind: globaltable.Corrupt},
 		"an entry of no lane":   {log: true, parts: [][]byte{foreign}, kind: globaltable.Corrupt, text: "another lane"},
 		"an entry of a life":    {log: true, parts: [][]byte{dead}, kind: globaltable.Corrupt, text: "another lane"},

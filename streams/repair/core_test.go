@@ -30,7 +30,7 @@ func TestCatalogSaysWhatJoins(t *testing.T) {
 	if got := tableIn(t, ap).View().Joins(); !reflect.DeepEqual(got, []catalog.Join{joinOfAp}) {
 		t.Errorf("%+v", got)
 	}
-	if got := tableIn(t, eu).View().Joins(); got != nil || !tableIn(t, us).View().Joining(theTable) {
+	if got := tableIn(t, eu).View().Joins(); got != nil || tableIn(t, us).View().Settled(theTable) {
 		t.Errorf("%+v", got)
 	}
 }

@@ -25,6 +25,8 @@ type DigestsRequest struct {
 	Version globaltable.Version `json:"version"` // of the asker's document: both must have the same
 	From    int                 `json:"from"`
 	To      int                 `json:"to"` // at most 64 after From
+	// Background says that nobody waits for the answer: it is refused, with kind LimitExceeded, when enough was read for such requests lately.
+	Background bool `json:"background,omitempty"`
 }
 
 // Digests is the answer.
@@ -34,6 +36,7 @@ type Digests struct {
 	// Parts has sum and count of the live records of each bucket, 16 bytes each, big-endian. They are computed from the records, not taken from the digests that the
 	// store keeps: what was changed behind the store's back shows.
 	Parts []byte `json:"parts"`
+	Bytes int64  `json:"bytes"` // of the keys and records that were read
 }
 
 // bucketDigest sums up a bucket: independent of order, equal in replicas that agree.
@@ -68,6 +71,10 @@ func (s *Server) Digests(ctx context.Context, asker globaltable.Descriptor, r *D
 	case locality.Decide(table, nil, asker.Origin, locality.Send) != locality.Permit:
 		return nil, denied(&Request{Table: r.Table}, "region "+asker.Name+" has no replica of the table")
 	}
+	if r.Background && !s.background.ready() {
+		return nil, &globaltable.Error{Op: "answer digests", Resource: r.Table.String(), Kind: globaltable.LimitExceeded,
+			Message: "region " + view.Self().Name + " has read enough for comparisons in the background lately"}
+	}
 	d := &Digests{Marks: map[hlc.Origin]hlc.Timestamp{}}
 	if s.marks != nil {
 		d.Marks = s.marks() // before the records
@@ -75,6 +82,7 @@ func (s *Server) Digests(ctx context.Context, asker globaltable.Descriptor, r *D
 	parts := make([]bucketDigest, r.To-r.From)
 	var failed error
 	err := s.source.Records(ctx, r.Table, bound(bucketBound(r.From)), bound(bucketBound(r.To)), func(key item.Key, record []byte) bool {
+		d.Bytes += int64(len(key) + len(record))
 		sum, live, err := conflict.Digest(key, record)
 		if err != nil {
 			failed = err
@@ -89,6 +97,9 @@ func (s *Server) Digests(ctx context.Context, asker globaltable.Descriptor, r *D
 	})
 	if err == nil && failed != nil {
 		err = &globaltable.Error{Op: "answer digests", Resource: r.Table.String(), Kind: globaltable.Corrupt, Message: "a record cannot be read", Err: failed}
+	}
+	if r.Background {
+		s.background.note(int(d.Bytes))
 	}
 	for _, p := range parts {
 		d.Parts = binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(d.Parts, p.sum), p.count)

@@ -28,12 +28,11 @@ type Healed interface {
 // Repair compares, exchanges the records of the buckets that have diverged in both directions, and compares again: its report is that of the second time. Where equal writes had left other bytes, all
 // replicas end with the same ones; which are right nobody knows.
 func (v *Verifier) Repair(ctx context.Context, id globaltable.TableID) (*Report, error) {
-	select {
-	case v.turn <- struct{}{}:
-	default:
-		return nil, errRunning()
+	end, err := v.turn.ask(ctx)
+	if err != nil {
+		return nil, err
 	}
-	defer func() { <-v.turn }()
+	defer end()
 	before, err := v.verify(ctx, id)
 	if err != nil {
 		return nil, err
@@ -138,8 +137,4 @@ func (v *Verifier) take(ctx context.Context, t *globaltable.Table, region string
 		}
 		r.After = p.Records[len(p.Records)-1].Key
 	}
-}
-
-func errRunning() error {
-	return &globaltable.Error{Op: "verify", Kind: globaltable.InUse, Message: "another comparison is running in this region"}
 }

@@ -314,19 +314,34 @@ type throttle struct {
 	next time.Time // when what was let through so far is paid for
 }
 
-// wait notes n bytes and returns when they, and all before them, are paid for.
-func (t *throttle) wait(ctx context.Context, n int) error {
+// note notes n bytes and returns how long it takes until they, and all before them, are paid for.
+func (t *throttle) note(n int) time.Duration {
 	if t.perSecond == 0 {
-		return nil
+		return 0
 	}
 	t.mu.Lock()
+	defer t.mu.Unlock()
 	now := time.Now()
 	if t.next.Before(now) {
 		t.next = now
 	}
 	t.next = t.next.Add(time.Duration(float64(n) / float64(t.perSecond) * float64(time.Second)))
-	delay := t.next.Sub(now)
-	t.mu.Unlock()
+	return t.next.Sub(now)
+}
+
+// ready reports whether all that was noted is paid for.
+func (t *throttle) ready() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return !time.Now().Before(t.next)
+}
+
+// wait notes n bytes and returns when they, and all before them, are paid for.
+func (t *throttle) wait(ctx context.Context, n int) error {
+	delay := t.note(n)
+	if delay == 0 {
+		return nil
+	}
 	timer := time.NewTimer(delay)
 	defer timer.Stop()
 	select {

@@ -26,6 +26,8 @@ type Server struct {
 	catalog *catalog.Catalog
 	source  Source
 	marks   func() map[hlc.Origin]hlc.Timestamp
+
+	background throttle // of what is read for comparisons in the background of other regions
 }
 
 // NewServer returns a Server. c is the catalog that source works under. marks returns up to where everything of each origin is durably applied here; nil: nothing
@@ -33,6 +35,9 @@ type Server struct {
 func NewServer(c *catalog.Catalog, source Source, marks func() map[hlc.Origin]hlc.Timestamp) *Server {
 	return &Server{catalog: c, source: source, marks: marks}
 }
+
+// LimitBackground bounds what is read for comparisons in the background of other regions, in bytes a second, about; 0: no limit. It is called before the first request.
+func (s *Server) LimitBackground(bytesPerSecond int64) { s.background.perSecond = bytesPerSecond }
 
 // Answer returns the records that r asks for, encoded, for the region asker: only those that it may hold. The error is of kind Unavailable while this region has not
 // adopted r.Since, and Denied when the asker may not have the table.

@@ -67,12 +67,12 @@ type Verifier struct {
 	peers    Comparing
 	store    Healed
 	patience time.Duration
-	turn     chan struct{} // holds a token while one comparison runs: each reads whole tables
+	turn     *turn // one comparison runs at a time: each reads whole tables
 }
 
 // NewVerifier returns a Verifier of the region of server. What is in flight is looked at again for as long as patience; zero means 10 s.
 func NewVerifier(server *Server, peers Comparing, store Healed, patience time.Duration) *Verifier {
-	return &Verifier{server: server, peers: peers, store: store, patience: cmp.Or(patience, 10*time.Second), turn: make(chan struct{}, 1)}
+	return &Verifier{server: server, peers: peers, store: store, patience: cmp.Or(patience, 10*time.Second), turn: newTurn()}
 }
 
 // pause is between two looks at what is in flight, or out of reach.
@@ -81,12 +81,11 @@ const pause = 200 * time.Millisecond
 // Verify compares the table with each of its other active replicas. The error is of kind InUse while another comparison runs, NotFound when the table is not active
 // here; what is wrong with a replica is in the report.
 func (v *Verifier) Verify(ctx context.Context, id globaltable.TableID) (*Report, error) {
-	select {
-	case v.turn <- struct{}{}:
-	default:
-		return nil, errRunning()
+	end, err := v.turn.ask(ctx)
+	if err != nil {
+		return nil, err
 	}
-	defer func() { <-v.turn }()
+	defer end()
 	return v.verify(ctx, id)
 }
 
@@ -157,11 +156,7 @@ func (v *Verifier) replica(ctx context.Context, t *globaltable.Table, d globalta
 	}
 	switch {
 	case err != nil:
-		report.State, report.Detail = NotCompared, err.Error()
-		var known *globaltable.Error
-		if errors.As(err, &known) && known.Message != "" {
-			report.Detail = known.Message
-		}
+		report.State, report.Detail = NotCompared, reason(err)
 	case report.Keys > 0:
 		report.State = Diverged
 	case report.InFlight > 0:
@@ -172,6 +167,15 @@ func (v *Verifier) replica(ctx context.Context, t *globaltable.Table, d globalta
 	return report
 }
 
+// reason says why something was not compared.
+func reason(err error) string {
+	var known *globaltable.Error
+	if errors.As(err, &known) && known.Message != "" {
+		return known.Message
+	}
+	return err.Error()
+}
+
 // comparison is one with one region. Buckets are compared in three steps, each for what differed in the one before: sums of many buckets in one pass; sums of one
 // bucket, so that both sides are read at nearly the same moment; records.
 type comparison struct {
@@ -179,6 +183,8 @@ type comparison struct {
 	table  *globaltable.Table
 	region globaltable.Descriptor
 	report *ReplicaReport
+	// read, where it is set, makes the comparison one in the background: it is called after each reading, with the bytes on the side that read more, and how long both took.
+	read func(ctx context.Context, bytes int, took time.Duration) error
 }
 
 func (c *comparison) run(ctx context.Context) error {
@@ -190,10 +196,15 @@ func (c *comparison) run(ctx context.Context) error {
 		}
 		look = append(look, differ...)
 	}
+	return c.look(ctx, look)
+}
+
+// look looks at buckets that differ until nothing in them waits any more, or patience ends.
+func (c *comparison) look(ctx context.Context, buckets []int) error {
 	for deadline := time.Now().Add(c.v.patience); ; {
 		late := []int{}
 		c.report.InFlight = 0
-		for _, b := range look {
+		for _, b := range buckets {
 			waits, err := c.bucket(ctx, b)
 			if err != nil {
 				return err
@@ -206,7 +217,7 @@ func (c *comparison) run(ctx context.Context) error {
 		if len(late) == 0 || time.Now().After(deadline) {
 			return nil
 		}
-		look = late
+		buckets = late
 		if !sleep(ctx) {
 			return ctx.Err()
 		}
@@ -227,19 +238,28 @@ func sleep(ctx context.Context) bool {
 
 // digests asks both sides about the buckets [from, to).
 func (c *comparison) digests(ctx context.Context, from, to int) (here, there *Digests, err error) {
-	r := &DigestsRequest{Table: c.table.ID, Version: c.table.Version, From: from, To: to}
-	g, ctx := errgroup.WithContext(ctx)
+	r := &DigestsRequest{Table: c.table.ID, Version: c.table.Version, From: from, To: to, Background: c.read != nil}
+	began := time.Now()
+	g, both := errgroup.WithContext(ctx)
+	if r.Background {
+		g.SetLimit(1) // the other side may refuse: it is asked first
+	}
 	g.Go(func() (err error) {
-		here, err = c.v.server.Digests(ctx, c.v.server.catalog.View().Self(), r)
-		return err
-	})
-	g.Go(func() (err error) {
-		if there, err = c.v.peers.Digests(ctx, c.region.Name, r); err == nil {
+		if there, err = c.v.peers.Digests(both, c.region.Name, r); err == nil {
 			err = there.check(r)
 		}
 		return err
 	})
-	return here, there, g.Wait()
+	g.Go(func() (err error) {
+		own := *r
+		own.Background = false // this side bounds itself
+		here, err = c.v.server.Digests(both, c.v.server.catalog.View().Self(), &own)
+		return err
+	})
+	if err := g.Wait(); err != nil || c.read == nil {
+		return here, there, err
+	}
+	return here, there, c.read(ctx, int(max(here.Bytes, there.Bytes)), time.Since(began))
 }
 
 // sums returns the buckets of [from, to) that differ.
@@ -296,15 +316,7 @@ func hashOf(table globaltable.TableID, key item.Key) string {
 func (c *comparison) records(ctx context.Context, b int, f func(key item.Key, ours, theirs []byte) error) error {
 	r := &Request{Table: c.table.ID, Since: c.table.Version, After: bucketBound(b), Before: bucketBound(b + 1), MaxBytes: 1 << 20}
 	for {
-		encoded, end, err := c.v.server.Answer(ctx, c.v.server.catalog.View().Self(), r)
-		if err != nil {
-			return err
-		}
-		ours, err := DecodePage(r, encoded, end)
-		if err != nil {
-			return err
-		}
-		theirs, err := c.v.peers.Exchange(ctx, c.region.Name, r)
+		ours, theirs, err := c.pages(ctx, r)
 		if err != nil {
 			return err
 		}
@@ -314,6 +326,22 @@ func (c *comparison) records(ctx context.Context, b int, f func(key item.Key, ou
 		}
 		r.After = upTo
 	}
+}
+
+// pages asks both sides for records.
+func (c *comparison) pages(ctx context.Context, r *Request) (ours, theirs *Page, err error) {
+	began := time.Now()
+	encoded, end, err := c.v.server.Answer(ctx, c.v.server.catalog.View().Self(), r)
+	if err != nil {
+		return nil, nil, err
+	}
+	if ours, err = DecodePage(r, encoded, end); err != nil {
+		return nil, nil, err
+	}
+	if theirs, err = c.v.peers.Exchange(ctx, c.region.Name, r); err != nil || c.read == nil {
+		return ours, theirs, err
+	}
+	return ours, theirs, c.read(ctx, max(ours.Size(), theirs.Size()), time.Since(began))
 }
 
 // common returns the key up to which both pages are complete; done when both are to their end, and upTo is nil then.

@@ -1,0 +1,160 @@
+package commit
+
+import (
+	"context"
+	"slices"
+
+	"github.com/concordat-db/concordat/conflict"
+	"github.com/concordat-db/concordat/conflict/hlc"
+	"github.com/concordat-db/concordat/globaltable"
+	"github.com/concordat-db/concordat/globaltable/item"
+	"github.com/concordat-db/concordat/regionnode/store"
+)
+
+const opCollect = "collect"
+
+// maxCollect bounds the keys of one call of Collect: they are latched together.
+const maxCollect = 1024
+
+// Collected is what one call of Collect did.
+type Collected struct {
+	Purge   hlc.Timestamp // the frontier at which it was done; durable
+	Gone    int           // records of deleted items that are no more
+	Reduced int           // records that have lost removed attributes
+	Next    []byte        // where the next call goes on; nil: nothing more can be collected at Purge
+}
+
+// Collect erases what of the table's records nobody can need any more at its purge frontier (conflict.Collect), of at most limit records that have something to collect, in the order in which
+// that became so. after is nil, or what the call before has returned as Next. It goes by the same door as a write: the keys are latched, and it is in a group with others. It makes no
+// change that a peer or a client could see, so it has no stamp and no log entry. It returns when all is durable. The error is of kind InUse while a replica of the table is on
+// its way in or out; nothing was done then.
+func (s *Shard) Collect(ctx context.Context, table globaltable.TableID, after []byte, limit int) (Collected, error) {
+	sub, out, err := s.prepareCollect(table, after, limit)
+	if err != nil || sub == nil {
+		return out, err
+	}
+	if !s.latches.acquire(ctx, sub.hashes) {
+		s.recycle(sub)
+		return Collected{}, errInterrupted(ctx, globaltable.Unavailable)
+	}
+	if err := s.readAndCollect(sub, &out); err != nil {
+		s.release(sub)
+		return Collected{}, err
+	}
+	if _, err := s.submit(ctx, sub); err != nil {
+		return Collected{}, err
+	}
+	return out, nil
+}
+
+// prepareCollect finds the keys. sub is nil when there are none.
+func (s *Shard) prepareCollect(table globaltable.TableID, after []byte, limit int) (sub *submission, out Collected, err error) {
+	out.Purge = s.Purge(table)
+	if out.Purge == 0 || table == globaltable.SystemTable {
+		return nil, out, nil
+	}
+	keys, next, err := s.garbage(table, out.Purge, after, max(1, min(limit, maxCollect)))
+	if err != nil || len(keys) == 0 {
+		return nil, out, err
+	}
+	out.Next = next
+	sub = s.newSubmission(kindCollect)
+	sub.purge = out.Purge
+	for _, k := range keys {
+		sub.addKey(table, k)
+	}
+	sub.hashes = sortHashes(sub.hashes)
+	return sub, out, nil
+}
+
+// garbage returns the first keys after the one given of which something goes at or below purge. next is nil when there are no more.
+func (s *Shard) garbage(table globaltable.TableID, purge hlc.Timestamp, after []byte, limit int) (keys []item.Key, next []byte, err error) {
+	lower, upper := store.GarbageRange(table)
+	if after != nil {
+		lower = append(slices.Clip(after), 0)
+	}
+	if purge+1 != 0 {
+		upper = store.AppendGarbageKey(nil, table, purge+1, nil)
+	}
+	if string(lower) >= string(upper) {
+		return nil, nil, nil
+	}
+	it, err := s.cfg.Engine.NewIter(lower, upper)
+	if err != nil {
+		return nil, nil, fault(globaltable.Internal, opCollect, "", err)
+	}
+	var last []byte
+	for ok := it.First(); ok && next == nil && err == nil; ok = it.Next() {
+		_, _, key, known := store.DecodeGarbageKey(it.Key())
+		switch {
+		case !known:
+			err = errCorruptStore("key of garbage", nil)
+		case len(keys) >= limit:
+			next = last
+		default:
+			last = slices.Clone(it.Key())
+			keys = append(keys, item.Key(last[len(last)-len(key):]))
+		}
+	}
+	if cerr := it.Close(); err == nil && cerr != nil {
+		err = fault(globaltable.Internal, opCollect, "", cerr)
+	}
+	return keys, next, err
+}
+
+// readAndCollect decides what becomes of the latched keys. One that was written since it was found may have nothing to collect any more.
+func (s *Shard) readAndCollect(sub *submission, out *Collected) error {
+	if err := sub.read(s.cfg.Engine); err != nil {
+		return err
+	}
+	for i := range sub.keys {
+		k := &sub.keys[i]
+		at := len(sub.arena)
+		next, gone, changed, err := conflict.Collect(sub.arena, k.current, sub.purge)
+		if err != nil {
+			return errCorruptStore("record", err)
+		}
+		switch {
+		case gone:
+			k.gone = true
+			out.Gone++
+		case changed:
+			sub.arena = next
+			k.next = next[at:len(next):len(next)]
+			out.Reduced++
+		}
+	}
+	return nil
+}
+
+// decideCollect asks the catalog in force whether the table may be collected, and whether the frontier is still that of the replica which was read: it may have been dropped, and made
+// anew.
+func (c *core) decideCollect(sub *submission) error {
+	table := sub.keys[0].table
+	frontier, _ := c.purges.get(table)
+	if frontier < sub.purge || !c.catalog.Settled(table) {
+		return fault(globaltable.InUse, opCollect, "a replica of the table is on its way in or out", nil)
+	}
+	return nil
+}
+
+// commitCollect fills the batch with what is left of the records, and the frontier at which the rest went. The digests stay as they are: they count live attributes only.
+func (c *core) commitCollect(g *group, sub *submission) error {
+	c.purges.keep(sub.keys[0].table)
+	for i := range sub.keys {
+		k := &sub.keys[i]
+		switch {
+		case k.gone:
+			g.batch.Delete(k.storeKey)
+		case k.next != nil:
+			g.batch.Set(k.storeKey, k.next)
+		default:
+			continue
+		}
+		c.pending.mark(k.hash, g.number)
+		if err := c.indexGarbage(g, k); err != nil {
+			return err
+		}
+	}
+	return nil
+}

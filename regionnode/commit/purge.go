@@ -1,0 +1,210 @@
+package commit
+
+import (
+	"context"
+	"encoding/binary"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/concordat-db/concordat/conflict"
+	"github.com/concordat-db/concordat/conflict/hlc"
+	"github.com/concordat-db/concordat/globaltable"
+	"github.com/concordat-db/concordat/regionnode/store"
+)
+
+// purges holds the purge frontier P of each table, and how many of the table's records have something to collect.
+//
+// P is a fact about all replicas, so it never falls. It moves only while no replica of the table is on its way in or out, under the very version of the document in force: mu is
+// held while documents come into force, so that a version that brings a replica is a moment after which P stands still. What is collected is collected at a P that is durable in the
+// same batch. Otherwise P is written along with other groups, now and then: after a crash a lower one is as true.
+type purges struct {
+	mu      sync.Mutex
+	catalog Catalog
+	tables  map[globaltable.TableID]*tablePurge
+	dirty   map[globaltable.TableID]struct{}
+}
+
+type tablePurge struct {
+	frontier hlc.Timestamp
+	stored   hlc.Timestamp // frontier in the store, or in the group that is being built
+	waiting  uint64        // keys of the table in store.SpaceGarbage
+}
+
+// storePurgeAfter is how far a frontier moves before it is worth being written for itself.
+const storePurgeAfter = 10 * time.Second
+
+const purgeLen = 8 + 8
+
+func (t *tablePurge) append(dst []byte) []byte {
+	return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(dst, uint64(t.frontier)), t.waiting)
+}
+
+func decodePurge(b []byte) (*tablePurge, error) {
+	if len(b) != purgeLen {
+		return nil, errCorruptStore("purge frontier of a wrong length", nil)
+	}
+	at := hlc.Timestamp(binary.BigEndian.Uint64(b))
+	return &tablePurge{frontier: at, stored: at, waiting: binary.BigEndian.Uint64(b[8:])}, nil
+}
+
+func (l *loaded) loadPurges(r store.Reader) error {
+	lower, upper := store.MetaRange(store.MetaPurge)
+	return store.Each(r, lower, upper, func(key, value []byte) error {
+		table, ok := store.DecodePurgeKey(key)
+		if !ok {
+			return errCorruptStore("key of a purge frontier", nil)
+		}
+		p, err := decodePurge(value)
+		l.purges[table] = p
+		return err
+	})
+}
+
+// of returns the table's state, new if need be. The caller holds mu.
+func (p *purges) of(table globaltable.TableID) *tablePurge {
+	t := p.tables[table]
+	if t == nil {
+		t = new(tablePurge)
+		p.tables[table] = t
+	}
+	return t
+}
+
+func (p *purges) get(table globaltable.TableID) (frontier hlc.Timestamp, waiting uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if t := p.tables[table]; t != nil {
+		return t.frontier, t.waiting
+	}
+	return 0, 0
+}
+
+// raise moves the frontier, if that version of the table's document is in force and no replica is on its way.
+func (p *purges) raise(table globaltable.TableID, version globaltable.Version, to hlc.Timestamp) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if to == 0 || p.catalog.Version(table) != version || !p.catalog.Settled(table) {
+		return
+	}
+	t := p.of(table)
+	if to <= t.frontier {
+		return
+	}
+	t.frontier = to
+	if to.Time().Sub(t.stored.Time()) >= storePurgeAfter {
+		p.dirty[table] = struct{}{}
+	}
+}
+
+// count notes that the number of the table's keys in store.SpaceGarbage changes with the group that is being built.
+func (p *purges) count(table globaltable.TableID, by int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	t := p.of(table)
+	t.waiting += uint64(by)
+	p.dirty[table] = struct{}{}
+}
+
+// keep has the table's frontier written with the group that is being built.
+func (p *purges) keep(table globaltable.TableID) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.of(table)
+	p.dirty[table] = struct{}{}
+}
+
+// drop forgets a table that is not in the catalog any more.
+func (p *purges) drop(b store.Batch, table globaltable.TableID) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.tables, table)
+	delete(p.dirty, table)
+	b.Delete(store.AppendPurgeKey(nil, table))
+}
+
+// flush writes what has changed into b.
+func (p *purges) flush(b store.Batch) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.dirty) == 0 {
+		return
+	}
+	for _, table := range slices.Sorted(maps.Keys(p.dirty)) {
+		t := p.tables[table]
+		t.stored = t.frontier
+		b.Set(store.AppendPurgeKey(nil, table), t.append(nil))
+	}
+	clear(p.dirty)
+}
+
+// Purge returns the table's purge frontier P: all replicas are known to have passed it, twice (package watermark).
+func (s *Shard) Purge(table globaltable.TableID) hlc.Timestamp {
+	frontier, _ := s.purges.get(table)
+	return frontier
+}
+
+// RaisePurge moves the table's purge frontier to a value that all replicas under version have passed. It does nothing when the frontier is there already, when another
+// version is in force, or while a replica is on its way in or out. It is stored along with a later group.
+func (s *Shard) RaisePurge(table globaltable.TableID, version globaltable.Version, to hlc.Timestamp) {
+	s.purges.raise(table, version, to)
+}
+
+// TakePurge takes over, durably, the purge frontier that a replica has told from which this region gets the table's records. It must be taken before those records are. The
+// error is of kind InUse when the table may not be here any more.
+func (s *Shard) TakePurge(ctx context.Context, table globaltable.TableID, purge hlc.Timestamp) error {
+	if purge <= s.Purge(table) {
+		return nil
+	}
+	return s.do(ctx, false, takePurge(table, purge))
+}
+
+func takePurge(table globaltable.TableID, purge hlc.Timestamp) func(*core, *group) error {
+	return func(c *core, g *group) error {
+		if !c.catalog.Admits(table, nil, 0) {
+			return fault(globaltable.InUse, "take purge frontier", "the table is not in the catalog", nil)
+		}
+		c.purges.mu.Lock()
+		defer c.purges.mu.Unlock()
+		t := c.purges.of(table)
+		t.frontier = max(t.frontier, purge)
+		// At once: of a group with nothing else in it nothing would be written.
+		g.batch.Set(store.AppendPurgeKey(nil, table), t.append(nil))
+		return nil
+	}
+}
+
+// Waiting returns how many records of the table have something to collect, now or later: those of deleted items, and those with a removed attribute.
+func (s *Shard) Waiting(table globaltable.TableID) uint64 {
+	_, waiting := s.purges.get(table)
+	return waiting
+}
+
+// indexGarbage keeps store.SpaceGarbage in step with a record that is about to be written: for each record that has something to collect there is exactly one key, at the least
+// frontier at which something of it goes. Most writes leave a live item where there was one, and find that out from a few bytes.
+func (c *core) indexGarbage(g *group, k *keyState) error {
+	was, had, err := conflict.Garbage(k.current)
+	if err != nil {
+		return err
+	}
+	at, has, err := conflict.Garbage(k.next)
+	if err != nil || had == has && was == at {
+		return err
+	}
+	if had {
+		c.scratch = store.AppendGarbageKey(c.scratch[:0], k.table, was, k.key)
+		g.batch.Delete(c.scratch)
+	}
+	if has {
+		c.scratch = store.AppendGarbageKey(c.scratch[:0], k.table, at, k.key)
+		g.batch.Set(c.scratch, nil)
+	}
+	switch {
+	case has && !had:
+		c.purges.count(k.table, 1)
+	case had && !has:
+		c.purges.count(k.table, -1)
+	}
+	return nil
+}
