@@ -103,9 +103,9 @@ func (doc *nodeDocument) accounts() (bus.AccountsConfig, error) {
 }
 
 // peers returns the descriptors of the document's peers, in its order, and reports all faults at once.
-func (doc *nodeDocument) peers() ([]globaltable.Descriptor, error) {
+func (doc *nodeDocument) peers() ([]configuredPeer, error) {
 	f := &faults{path: doc.path, file: doc.file}
-	peers := make([]globaltable.Descriptor, 0, len(doc.Spec.Peers))
+	peers := make([]configuredPeer, 0, len(doc.Spec.Peers))
 	for i, p := range doc.Spec.Peers {
 		token, field := p.Descriptor, fmt.Sprintf("spec.peers[%d].descriptor", i)
 		if p.DescriptorFile != "" {
@@ -122,9 +122,15 @@ func (doc *nodeDocument) peers() ([]globaltable.Descriptor, error) {
 			f.addf(field, "%v", err)
 			continue
 		}
-		peers = append(peers, d)
+		peers = append(peers, configuredPeer{d, token})
 	}
 	return peers, f.err()
+}
+
+// configuredPeer is a peer that a document names.
+type configuredPeer struct {
+	globaltable.Descriptor
+	token string // the descriptor, signed
 }
 
 // readSecret reads a file with one line: a password, a key, a descriptor. White space around it is dropped.

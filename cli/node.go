@@ -142,10 +142,10 @@ func (doc *nodeDocument) config() (regionnode.Config, error) {
 	if err != nil {
 		b.f.all = append(b.f.all, err)
 	} else {
-		for i, d := range descriptors {
+		for i, peer := range descriptors {
 			p := s.Peers[i]
 			cfg.Peers = append(cfg.Peers, regionnode.PeerConfig{
-				Descriptor: d, URLs: p.URLs, TLS: b.tls(fmt.Sprintf("spec.peers[%d].tls", i), p.TLS),
+				Descriptor: peer.Descriptor, Token: peer.token, URLs: p.URLs, TLS: b.tls(fmt.Sprintf("spec.peers[%d].tls", i), p.TLS),
 			})
 		}
 	}

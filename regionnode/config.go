@@ -69,6 +69,7 @@ func (b *EmbeddedBus) address() (host string, port int, err error) {
 // PeerConfig is another region.
 type PeerConfig struct {
 	Descriptor globaltable.Descriptor
+	Token      string      // Descriptor, signed. Without it this region cannot make the first document of the world, when members change
 	URLs       []string    // where its NATS is dialled; empty: the descriptor's
 	TLS        *tls.Config // nil: none
 }
@@ -204,6 +205,13 @@ func (c *Config) validatePeers() (faults []error) {
 		}
 		if origins[p.Descriptor.Origin] {
 			faults = append(faults, fmt.Errorf("peer %d: region number %d is there twice", i+1, p.Descriptor.Origin))
+		}
+		if p.Token != "" {
+			if d, err := globaltable.ParseDescriptor(p.Token); err != nil {
+				faults = append(faults, fmt.Errorf("peer %d: %w", i+1, err))
+			} else if err := p.Descriptor.Matches(&d); err != nil {
+				faults = append(faults, fmt.Errorf("peer %d: %w", i+1, err))
+			}
 		}
 		names[p.Descriptor.Name], origins[p.Descriptor.Origin] = true, true
 		if len(p.URLs) == 0 && len(p.Descriptor.NATS) == 0 {

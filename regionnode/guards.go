@@ -9,12 +9,14 @@ import (
 	"github.com/concordat-db/concordat/regionnode/store"
 )
 
-// The reasons for which a node refuses client writes. Reads and the changes of peers go on.
+// The reasons for which a node refuses client writes. Reads and the changes of peers go on; reads do not for the last two, see members.go.
 const (
 	refusedDisk      = "disk"
 	refusedClock     = "clock"
 	refusedStart     = "clock at start"
 	refusedRegressed = "regressed"
+	refusedMember    = "member"
+	refusedFenced    = "fenced"
 )
 
 // refuse makes client writes fail with a message until allow is called for the same reason. The lock is held throughout: several inboxes measure the

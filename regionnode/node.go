@@ -8,6 +8,7 @@ import (
 	"os"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nkeys"
@@ -73,7 +74,11 @@ type Node struct {
 	outbox   *outbox.Runner // nil before the bus is there
 	sessions map[string]*peer.Session
 	refused  map[string]string // reason → what users are told
+	fencedBy map[string]bool   // peers that refuse to replicate with this region
+	excluded map[string]error  // reason → why nobody is served
 	serving  bool
+
+	closed atomic.Pointer[error] // the first of excluded
 }
 
 // Open opens the node's store and checks everything that can be checked without the network. It starts nothing, but Pebble's own background
@@ -98,7 +103,7 @@ func Open(cfg Config) (*Node, error) {
 		cfg: cfg, log: cfg.Log.With().Str("region", cfg.Region.Name).Logger(), key: key, token: token,
 		clock: hlc.NewClock(time.Now, cfg.Limits.MaxClockOffset), matrix: watermark.New(), guard: newClockGuard(cfg.Limits.MaxClockOffset),
 		metrics: metrics.New(cfg.Region.Name), inboxes: map[hlc.Origin]*inbox.Runner{}, fatal: make(chan error, 1),
-		sessions: map[string]*peer.Session{}, refused: map[string]string{},
+		sessions: map[string]*peer.Session{}, refused: map[string]string{}, fencedBy: map[string]bool{}, excluded: map[string]error{},
 	}
 	n.engine, err = store.OpenPebble(store.Config{Dir: cfg.StoreDir(), CacheBytes: cfg.Limits.CacheBytes,
 		MemTableBytes: uint64(cfg.Limits.WriteBufferBytes), OnFatal: n.die})
@@ -140,7 +145,11 @@ func (n *Node) openShard() error {
 		return err
 	}
 	n.plane, err = controlplane.New(controlplane.Config{Catalog: n.catalog, Door: n.shard, Peers: n, Joins: n.joiner, Now: time.Now,
+		Tokens: n.tokens(),
 		Events: controlplane.Events{
+			WorldIssued: func(w *globaltable.World) {
+				n.log.Info().Stringer("version", w.Version).Msg("members changed")
+			},
 			Issued: func(t *globaltable.Table) {
 				n.log.Info().Str("table", t.Name).Stringer("version", t.Version).Msg("table changed")
 			},
@@ -156,6 +165,17 @@ func (n *Node) openShard() error {
 		n.inboxes[p.Descriptor.Origin] = n.newInbox(p, positions)
 	}
 	return nil
+}
+
+// tokens returns the signed descriptors of this region and of its configured peers.
+func (n *Node) tokens() []string {
+	out := []string{n.token}
+	for _, p := range n.cfg.Peers {
+		if p.Token != "" {
+			out = append(out, p.Token)
+		}
+	}
+	return out
 }
 
 // Close releases a node that was never run.
@@ -221,6 +241,7 @@ func (n *Node) run(ctx context.Context, ready func(Endpoints)) (err error) {
 	}
 	group.Go(func() error { return n.plane.Run(ctx) })
 	group.Go(func() error { return n.joiner.Run(ctx) })
+	group.Go(func() error { return n.watchMembers(ctx) })
 	if !n.cfg.Limits.NoCompare {
 		group.Go(func() error { return n.compare.Run(ctx) })
 	}
@@ -352,6 +373,7 @@ func (n *Node) newService() *peer.Service {
 	return peer.NewService(peer.ServiceConfig{
 		Self: n.cfg.Region, Descriptor: n.token, Shard: theShard, Log: n.streams, Matrix: n.matrix, Observe: n.clock.Observe, Physical: wallMillis,
 		Regions: func(name string) (globaltable.Descriptor, bool) { return n.catalog.View().Region(name) },
+		Trusts:  func(o hlc.Origin, inc globaltable.Incarnation) bool { return n.catalog.View().Trusts(o, inc) },
 		Known:   n.knownIncarnation,
 		Confirmed: func(p hlc.Origin, lane globaltable.LaneID, seq uint64) {
 			n.shard.ConfirmPeer(p, lane, seq)
@@ -386,7 +408,7 @@ func (n *Node) newInbox(p PeerConfig, positions []commit.PositionAt) *inbox.Runn
 	}
 	session := &peer.SessionConfig{
 		Self: n.cfg.Region, Descriptor: n.token, Origin: p.Descriptor, Log: n.streams, Matrix: n.matrix, Observe: n.clock.Observe, Known: n.knownIncarnation,
-		Physical: wallMillis, Offset: n.clockMeasured, Regressed: n.regressed,
+		Physical: wallMillis, Offset: n.clockMeasured, Regressed: n.regressed, Fenced: n.fenced,
 		Dial:    func(ctx context.Context) (bus.Link, error) { return n.dial(ctx, p) },
 		Catalog: func(ctx context.Context, _ peer.Client) error { return n.plane.Fetch(ctx, name) },
 	}
@@ -487,7 +509,7 @@ func (n *Node) newAPI() (*dynamodb.Server, error) {
 	failures := n.log.Sample(&zerolog.BurstSampler{Burst: 10, Period: time.Minute})
 	return dynamodb.New(dynamodb.Config{
 		Region: n.cfg.Region.Name, Origin: n.cfg.Region.Origin, Verifier: verifier, Shard: n.shard, Control: n.plane,
-		View:        func() dynamodb.View { return n.catalog.View() },
+		View: func() dynamodb.View { return n.catalog.View() }, Refused: n.serves,
 		MaxRequests: n.cfg.Limits.MaxOpenRequests, DrainTimeout: n.cfg.Limits.ShutdownPatience,
 		Events: dynamodb.Events{
 			Request: n.metrics.Request,

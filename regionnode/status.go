@@ -121,8 +121,8 @@ func (n *Node) pairs(now time.Time) []admin.Pair {
 			if mark := row.Marks[from.Origin]; mark > 0 {
 				p.WatermarkAgeMillis = ageMillis(now, mark)
 			}
-			if to.Origin == self.Origin {
-				describe(&p, n.inboxes[from.Origin].Status(), now)
+			if in := n.inboxes[from.Origin]; in != nil && to.Origin == self.Origin {
+				describe(&p, in.Status(), now)
 				n.describeCatchUp(&p, from.Origin)
 			}
 			out = append(out, p)

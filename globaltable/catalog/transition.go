@@ -122,7 +122,8 @@ func Advance(t *globaltable.Table, answers Answers, epoch uint32) (next *globalt
 				r.Status, r.StatusDescription, r.Since, ok = status, why, next.Version, true
 			}
 		case globaltable.Deleting:
-			if answers[r.Origin].Dropped {
+			// While another one is being closed the others ask it, and get what it still has.
+			if answers[r.Origin].Dropped && t.Closing() == 0 {
 				ok = true
 				continue
 			}

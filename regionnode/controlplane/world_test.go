@@ -1,6 +1,7 @@
 package controlplane
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/nats-io/nkeys"
 	"go.uber.org/goleak"
 
 	"github.com/concordat-db/concordat/conflict"
@@ -30,7 +32,8 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type world struct {
 	t       *testing.T
 	regions []globaltable.Descriptor
-	nodes   map[string]*node
+	tokens  []string         // of regions
+	nodes   map[string]*node // that are not lost
 
 	mu   sync.Mutex
 	cut  map[string]bool // regions out of reach, and links
@@ -65,8 +68,8 @@ type node struct {
 func inWorld(t *testing.T, f func(t *testing.T, w *world), names ...string) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{t: t, nodes: map[string]*node{}, cut: map[string]bool{}, up: map[string]*node{}}
-		for i, n := range names {
-			w.regions = append(w.regions, globaltable.Descriptor{Name: n, Origin: hlc.Origin(i + 1)})
+		for _, n := range names {
+			w.add(n)
 		}
 		for _, n := range names {
 			w.start(n, store.NewMemory())
@@ -78,6 +81,25 @@ func inWorld(t *testing.T, f func(t *testing.T, w *world), names ...string) {
 		}()
 		f(t, w)
 	})
+}
+
+// add makes the identity of a region, with the next number.
+func (w *world) add(name string) {
+	n := len(w.regions) + 1
+	key, err := nkeys.FromRawSeed(nkeys.PrefixByteUser, bytes.Repeat([]byte{byte(n)}, 32))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	public, err := key.PublicKey()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	d := globaltable.Descriptor{Name: name, Jurisdiction: "XX", Origin: hlc.Origin(n), PublicKey: public}
+	token, err := globaltable.Sign(&d, key)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.regions, w.tokens = append(w.regions, d), append(w.tokens, token)
 }
 
 func (w *world) start(name string, engine *store.Memory) {
@@ -121,7 +143,7 @@ func (w *world) start(name string, engine *store.Memory) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	n.plane, err = New(Config{Catalog: n.catalog, Door: n.shard, Peers: n, Joins: n.joiner, Now: time.Now, Events: Events{
+	n.plane, err = New(Config{Catalog: n.catalog, Door: n.shard, Peers: n, Joins: n.joiner, Now: time.Now, Tokens: w.tokens, Events: Events{
 		Issued: func(t *globaltable.Table) {
 			n.mu.Lock()
 			defer n.mu.Unlock()
@@ -202,6 +224,9 @@ func (n *node) Exchange(ctx context.Context, region string, r *repair.Request) (
 	if to == nil || n.w.apart(n.self.Name, region) {
 		return nil, &globaltable.Error{Op: "exchange", Resource: region, Kind: globaltable.Unavailable}
 	}
+	if !to.catalog.Trusts(n.self.Origin, n.shard.Incarnation()) {
+		return nil, &globaltable.Error{Op: "exchange", Resource: region, Kind: globaltable.Fenced}
+	}
 	records, end, err := to.server.Answer(ctx, n.self, r)
 	if err != nil {
 		return nil, err
@@ -235,7 +260,7 @@ func (w *world) carry() {
 		for _, head := range heads.Lanes {
 			for _, o := range head.Placement.Peers(from.self.Origin) {
 				to := w.nodes[w.regions[o-1].Name]
-				if !w.apart(from.self.Name, to.self.Name) {
+				if to != nil && !w.apart(from.self.Name, to.self.Name) && from.catalog.Trusts(o, to.shard.Incarnation()) {
 					w.carryLane(from, to, head.ID)
 				}
 			}
@@ -246,8 +271,14 @@ func (w *world) carry() {
 func (w *world) carryLane(from, to *node, lane globaltable.LaneID) {
 	ctx := w.t.Context()
 	src := change.Source{Origin: from.self.Origin, Incarnation: from.shard.Incarnation(), Lane: lane}
+	if !to.catalog.Trusts(src.Origin, src.Incarnation) {
+		return
+	}
 	at := to.shard.Position(src)
 	if at.Incarnation != src.Incarnation {
+		if err := to.shard.Revoke(ctx, src.Origin, src.Incarnation-1); err != nil {
+			w.t.Fatal(err)
+		}
 		at = globaltable.Position{}
 	}
 	entries, err := from.shard.ReadLog(lane, at.Seq+1, 1<<20)
@@ -266,7 +297,11 @@ func (w *world) carryLane(from, to *node, lane globaltable.LaneID) {
 			}
 		}
 		position := globaltable.Position{Incarnation: src.Incarnation, Seq: e.Seq, Chain: e.Chain}
-		if _, err := to.shard.ApplyRemote(ctx, &commit.Remote{Source: src, Entries: []change.Entry{e}, Position: position}); err != nil {
+		_, err := to.shard.ApplyRemote(ctx, &commit.Remote{Source: src, Entries: []change.Entry{e}, Position: position})
+		if err != nil && !to.catalog.Trusts(src.Origin, src.Incarnation) {
+			return // since this began
+		}
+		if err != nil {
 			w.t.Errorf("%s to %s: %v", from.self.Name, to.self.Name, err)
 			return
 		}

@@ -115,6 +115,11 @@ func (c *call) plan(current []commit.Current) ([][]conflict.Op, error) {
 
 // table finds the table of a request on items. Only a table that is complete here takes them.
 func (c *call) table(name []byte) (*globaltable.Table, error) {
+	if f := c.server.config.Refused; f != nil {
+		if err := f(); err != nil {
+			return nil, err
+		}
+	}
 	// A copy as a string would be an allocation in every request, and Lookup keeps nothing of it.
 	t, ok := c.server.config.View().Lookup(unsafe.String(unsafe.SliceData(name), len(name)))
 	if !ok {

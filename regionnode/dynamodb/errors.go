@@ -148,7 +148,7 @@ func translateKind(e *globaltable.Error, control bool) *exception {
 			return bad(prefixDynamoDB+"LimitExceededException", "A limit was reached")
 		}
 		return bad(prefixDynamoDB+"ProvisionedThroughputExceededException", "The region takes no more requests at this moment. Try again, with a growing delay")
-	case globaltable.Unavailable:
+	case globaltable.Unavailable, globaltable.Fenced:
 		x := unavailable(or("The service is unavailable at this moment. Nothing was done; a retry may succeed"))
 		x.cause = e
 		return x

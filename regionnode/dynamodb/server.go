@@ -26,6 +26,7 @@ type Config struct {
 	Shard    Shard
 	View     func() View // the tables in force now
 	Control  Control
+	Refused  func() error     // why no items are read or written now; nil, or an answer of nil: they are
 	Now      func() time.Time // clock for the answers' times; time.Now if nil
 	Events   Events
 

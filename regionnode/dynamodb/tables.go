@@ -209,8 +209,12 @@ func (c *call) appendReplicas(b []byte, t *globaltable.Table) []byte {
 		}
 		b = append(b, `{"RegionName":`...)
 		b = item.AppendJSONString(b, r.Region)
+		shown := r.Status
+		if shown == globaltable.StatusFencing || shown == globaltable.StatusFenced {
+			shown = "REGION_DISABLED"
+		}
 		b = append(b, `,"ReplicaStatus":`...)
-		b = item.AppendJSONString(b, string(r.Status))
+		b = item.AppendJSONString(b, string(shown))
 		if r.StatusDescription != "" {
 			b = append(b, `,"ReplicaStatusDescription":`...)
 			b = item.AppendJSONString(b, r.StatusDescription)

@@ -120,6 +120,7 @@ type region struct {
 	Region
 	key        []byte
 	descriptor globaltable.Descriptor
+	token      string // descriptor, signed
 	config     regionnode.Config
 	node       *regionnode.Node
 }
@@ -288,6 +289,7 @@ func (r *region) save(dir string) error {
 	if err != nil {
 		return err
 	}
+	r.token = token
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
@@ -311,7 +313,7 @@ func (w *World) connect() error {
 				return err
 			}
 			w.links = append(w.links, &link{l, from.Name, to.Name})
-			from.config.Peers = append(from.config.Peers, regionnode.PeerConfig{Descriptor: to.descriptor, URLs: []string{"nats://" + l.Addr()}})
+			from.config.Peers = append(from.config.Peers, regionnode.PeerConfig{Descriptor: to.descriptor, Token: to.token, URLs: []string{"nats://" + l.Addr()}})
 		}
 	}
 	return nil

@@ -60,8 +60,9 @@ type Effect struct {
 	Seq   uint64
 	Bytes int
 	Entry change.Entry
-	Peer  hlc.Origin
-	Turn  uint64 // of the stream's making; comes back with the report, so that one of an earlier stream is ignored
+	Peer  hlc.Origin   // LeftBehind and CaughtUp
+	Peers []hlc.Origin // ResetStream and OpenStream: who may fetch
+	Turn  uint64       // of the stream's making; comes back with the report, so that one of an earlier stream is ignored
 }
 
 type phase uint8
@@ -84,6 +85,7 @@ type Core struct {
 
 type lane struct {
 	lane      globaltable.Lane
+	excluded  []hlc.Origin // members of it that do not count: nothing waits for them
 	phase     phase
 	turn      uint64
 	head      uint64 // durable
@@ -116,6 +118,18 @@ func (c *Core) AddLane(l globaltable.Lane, head, trimmed uint64) []Effect {
 	if !slices.Equal(st.lane.Placement, l.Placement) {
 		st.lane = l
 		c.restart(st)
+	}
+	return c.flush()
+}
+
+// Exclude says which members of each lane do not count any more, or again: those of f. The stream of a lane whose peers change is made anew without a consumer for them, and its log is trimmed
+// without waiting for them.
+func (c *Core) Exclude(f func(globaltable.Lane) []hlc.Origin) []Effect {
+	for _, l := range c.sorted() {
+		if excluded := f(l.lane); !slices.Equal(excluded, l.excluded) {
+			l.excluded = excluded
+			c.restart(l)
+		}
 	}
 	return c.flush()
 }
@@ -156,7 +170,9 @@ func (c *Core) Fresh(id globaltable.LaneID, entries []change.Entry) []Effect {
 // StreamReset reports that the stream is there, empty and closed.
 func (c *Core) StreamReset(id globaltable.LaneID, turn uint64) []Effect {
 	if l := c.current(id, turn); l != nil && l.phase == resetting {
-		l.phase = filling
+		if l.phase = filling; len(l.peers(c.self)) == 0 {
+			l.phase = live // and empty: its last peer was excluded
+		}
 		l.target = l.head
 		l.next = l.trimmed + 1
 		if l.head >= c.limits.RefillEntries {
@@ -313,17 +329,20 @@ func (c *Core) trim(l *lane, to uint64) {
 	c.emit(Effect{Kind: Trim, Lane: l.lane, Seq: to})
 }
 
-// restart makes the lane's stream anew. A lane without peers needs none.
+// restart makes the lane's stream anew. A lane without peers needs none; one whose peers were all excluded has one, which is emptied.
 func (c *Core) restart(l *lane) {
 	l.turn++
 	l.flight, l.flightSum, l.loading = map[uint64]int{}, 0, false
-	if len(l.peers(c.self)) == 0 {
+	peers := l.peers(c.self)
+	if len(peers) == 0 {
 		l.phase = live
 		l.fresh, l.freshSize = nil, 0
-		return
+		if len(l.excluded) == 0 {
+			return
+		}
 	}
 	l.phase = resetting
-	c.emit(Effect{Kind: ResetStream, Lane: l.lane, Turn: l.turn})
+	c.emit(Effect{Kind: ResetStream, Lane: l.lane, Peers: peers, Turn: l.turn})
 }
 
 // pump publishes what is due, from memory where it is there and from the log otherwise.
@@ -350,7 +369,7 @@ func (c *Core) pump(l *lane) {
 	}
 	if l.phase == filling && l.filled() {
 		l.phase = opening
-		c.emit(Effect{Kind: OpenStream, Lane: l.lane, Turn: l.turn})
+		c.emit(Effect{Kind: OpenStream, Lane: l.lane, Peers: l.peers(c.self), Turn: l.turn})
 	}
 }
 
@@ -371,7 +390,10 @@ func (c *Core) publish(l *lane, e change.Entry) {
 	c.emit(Effect{Kind: Publish, Lane: l.lane, Seq: e.Seq, Entry: e, Turn: l.turn})
 }
 
-func (l *lane) peers(self hlc.Origin) []hlc.Origin { return l.lane.Placement.Peers(self) }
+// peers returns the other members of the lane that count.
+func (l *lane) peers(self hlc.Origin) []hlc.Origin {
+	return slices.DeleteFunc(l.lane.Placement.Peers(self), func(o hlc.Origin) bool { return slices.Contains(l.excluded, o) })
+}
 
 // current returns the lane if the turn is that of its present stream.
 func (c *Core) current(id globaltable.LaneID, turn uint64) *lane {

@@ -98,6 +98,11 @@ func (r *Runner) Confirmed(peer hlc.Origin, lane globaltable.LaneID, seq uint64)
 	r.step(func() []Effect { return r.core.Confirmed(lane, peer, seq) })
 }
 
+// Exclude says which members of each lane do not count any more, or again; see Core.Exclude. f must be fast, and is called at once only.
+func (r *Runner) Exclude(f func(globaltable.Lane) []hlc.Origin) {
+	r.step(func() []Effect { return r.core.Exclude(f) })
+}
+
 // Status returns the state of all lanes.
 func (r *Runner) Status() []Backlog {
 	r.mu.Lock()
@@ -231,12 +236,12 @@ func (r *Runner) act(ctx context.Context, e Effect, scratch []byte) ([]byte, err
 		if f := r.cfg.Events.Reset; f != nil {
 			f(id)
 		}
-		if err := r.cfg.Home.ResetLane(ctx, r.spec(e.Lane)); err != nil {
+		if err := r.cfg.Home.ResetLane(ctx, r.spec(e)); err != nil {
 			return scratch, err
 		}
 		r.step(func() []Effect { return r.core.StreamReset(id, e.Turn) })
 	case OpenStream:
-		if err := r.cfg.Home.OpenLane(ctx, r.spec(e.Lane)); err != nil {
+		if err := r.cfg.Home.OpenLane(ctx, r.spec(e)); err != nil {
 			return scratch, err
 		}
 		r.step(func() []Effect { return r.core.StreamOpened(id, e.Turn) })
@@ -290,9 +295,9 @@ func (r *Runner) publish(ctx context.Context, e Effect, scratch []byte) ([]byte,
 	return scratch, nil
 }
 
-func (r *Runner) spec(l globaltable.Lane) bus.LaneSpec {
-	spec := bus.LaneSpec{ID: l.ID, MaxBytes: r.cfg.StreamBytes}
-	for _, o := range l.Placement.Peers(r.cfg.Self) {
+func (r *Runner) spec(e Effect) bus.LaneSpec {
+	spec := bus.LaneSpec{ID: e.Lane.ID, MaxBytes: r.cfg.StreamBytes}
+	for _, o := range e.Peers {
 		spec.Peers = append(spec.Peers, r.cfg.Name(o))
 	}
 	return spec

@@ -35,7 +35,7 @@ type Log interface {
 	ReadLog(lane globaltable.LaneID, from uint64, maxBytes int) ([]change.Entry, error)
 }
 
-// ServiceConfig configures a Service. All fields are needed.
+// ServiceConfig configures a Service. All fields but Trusts are needed.
 type ServiceConfig struct {
 	Self       globaltable.Descriptor
 	Descriptor string // Self, signed
@@ -43,15 +43,18 @@ type ServiceConfig struct {
 	Log        Log
 	Matrix     *watermark.Matrix
 	Regions    func(name string) (globaltable.Descriptor, bool) // the peers known
-	Observe    func(hlc.Timestamp) error                        // moves the clock past a remote timestamp, or refuses
-	Physical   func() int64                                     // Unix milliseconds
-	Known      func(hlc.Origin) globaltable.Incarnation         // newest incarnation known of a peer
-	Confirmed  func(peer hlc.Origin, lane globaltable.LaneID, seq uint64)
-	Regressed  func(peer string, reason string) // a peer knows more of this region than this region does
-	Control    func(ctx context.Context, peer string, request []byte) ([]byte, error)
-	Exchange   func(ctx context.Context, asker globaltable.Descriptor, r *repair.Request) (records []byte, end repair.End, err error)
-	Repair     func(ctx context.Context, asker globaltable.Descriptor, r *repair.RepairRequest) error
-	Digests    func(ctx context.Context, asker globaltable.Descriptor, r *repair.DigestsRequest) (*repair.Digests, error)
+	// Trusts reports whether a peer, with that incarnation of its store (0: not told), is one that this region replicates with. One that it is not may still introduce itself and ask the control
+	// plane, which decides by itself; the rest is refused with an error of kind Fenced. nil: every peer is.
+	Trusts    func(peer hlc.Origin, incarnation globaltable.Incarnation) bool
+	Observe   func(hlc.Timestamp) error                // moves the clock past a remote timestamp, or refuses
+	Physical  func() int64                             // Unix milliseconds
+	Known     func(hlc.Origin) globaltable.Incarnation // newest incarnation known of a peer
+	Confirmed func(peer hlc.Origin, lane globaltable.LaneID, seq uint64)
+	Regressed func(peer string, reason string) // a peer knows more of this region than this region does
+	Control   func(ctx context.Context, peer string, request []byte) ([]byte, error)
+	Exchange  func(ctx context.Context, asker globaltable.Descriptor, r *repair.Request) (records []byte, end repair.End, err error)
+	Repair    func(ctx context.Context, asker globaltable.Descriptor, r *repair.RepairRequest) error
+	Digests   func(ctx context.Context, asker globaltable.Descriptor, r *repair.DigestsRequest) (*repair.Digests, error)
 }
 
 // Service answers peers. Handle is safe for concurrent use.
@@ -94,6 +97,16 @@ func (s *Service) handle(ctx context.Context, peer string, raw []byte, reply fun
 	}
 	if r.Version != protocolVersion {
 		return &globaltable.Error{Op: "answer peer", Resource: peer, Kind: globaltable.Invalid, Message: "protocol version is not known"}
+	}
+	if r.Hello == nil && r.Control == nil {
+		var incarnation globaltable.Incarnation
+		if r.Positions != nil {
+			incarnation = r.Positions.Incarnation
+		}
+		if s.cfg.Trusts != nil && !s.cfg.Trusts(asker.Origin, incarnation) {
+			return &globaltable.Error{Op: "answer peer", Resource: peer, Kind: globaltable.Fenced,
+				Message: "region " + s.cfg.Self.Name + " does not follow region " + peer + ", or follows another store of it"}
+		}
 	}
 	switch {
 	case r.Hello != nil:

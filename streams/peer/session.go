@@ -14,7 +14,7 @@ import (
 	"github.com/concordat-db/concordat/streams/watermark"
 )
 
-// SessionConfig says how this region meets one origin. All fields are needed.
+// SessionConfig says how this region meets one origin. All fields but Fenced are needed.
 type SessionConfig struct {
 	Self       globaltable.Descriptor
 	Descriptor string // Self, signed
@@ -27,6 +27,7 @@ type SessionConfig struct {
 	Physical   func() int64                                            // Unix milliseconds
 	Offset     func(origin hlc.Origin, ahead, uncertain time.Duration) // how far this region's wall clock is ahead of the origin's
 	Regressed  func(peer string, reason string)
+	Fenced     func(peer string, is bool)                // with each heartbeat: whether the origin refuses to replicate with this region. nil: nobody is told
 	Catalog    func(ctx context.Context, c Client) error // fetches the origin's catalog
 }
 
@@ -101,6 +102,14 @@ func (s *Session) Heartbeat(ctx context.Context, own []inbox.LanePosition) (inbo
 		p.Applied = append(p.Applied, Applied{Lane: l.Lane, Incarnation: l.Position.Incarnation, Seq: l.Position.Seq, Chain: l.Position.Chain})
 	}
 	pulse, err := s.client.Positions(ctx, p)
+	fenced := err != nil && globaltable.KindOf(err) == globaltable.Fenced
+	if s.cfg.Fenced != nil && (fenced || err == nil) {
+		s.cfg.Fenced(s.cfg.Origin.Name, fenced)
+	}
+	if fenced {
+		// An answer like any other: by this session the region can learn why, and ask to be let in again. The heartbeat says nothing.
+		return inbox.Heartbeat{}, nil
+	}
 	if err != nil {
 		return inbox.Heartbeat{}, err
 	}

@@ -2,6 +2,7 @@ package repair
 
 import (
 	"context"
+	"slices"
 
 	"github.com/cespare/xxhash/v2"
 
@@ -52,10 +53,11 @@ func (s *Server) Answer(ctx context.Context, asker globaltable.Descriptor, r *Re
 	case !known || table.Version < r.Since:
 		return nil, End{}, &globaltable.Error{Op: "answer exchange", Resource: r.Table.String(), Kind: globaltable.Unavailable,
 			Message: "region " + view.Self().Name + " has not adopted that version of the table yet"}
-	case locality.Decide(table, nil, view.Self().Origin, locality.Admit) != locality.Permit:
-		return nil, End{}, denied(r, "region "+view.Self().Name+" has no active replica of the table")
 	case locality.Decide(table, nil, asker.Origin, locality.Send) != locality.Permit:
 		return nil, End{}, denied(r, "region "+asker.Name+" has no replica of the table")
+	case locality.Decide(table, nil, view.Self().Origin, locality.Admit) != locality.Permit &&
+		!slices.Contains(catalog.Sources(table, asker.Origin), view.Self().Origin):
+		return nil, End{}, denied(r, "region "+view.Self().Name+" has no active replica of the table")
 	}
 	end.Incarnation = s.source.Incarnation()
 	if end.Items, _, err = s.source.Count(r.Table); err != nil {

@@ -1,0 +1,139 @@
+package regionnode
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/concordat-db/concordat/conflict/hlc"
+	"github.com/concordat-db/concordat/globaltable"
+	"github.com/concordat-db/concordat/globaltable/catalog"
+	"github.com/concordat-db/concordat/globaltable/locality"
+)
+
+// watchMembers keeps what depends on the members as the catalog has them: whom the log waits for, and whether this region serves clients.
+func (n *Node) watchMembers(ctx context.Context) error {
+	for {
+		v := n.catalog.View()
+		n.excludeClosed(v)
+		n.checkStanding(v)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-v.Changed():
+		}
+	}
+}
+
+// excludeClosed has the log not wait for regions that nobody hears any more. As long as a table's document still places changes for such a region, that table's lane does wait: what goes into it until the
+// document changes is wanted if the region is let in again.
+func (n *Node) excludeClosed(v *catalog.View) {
+	placed := map[globaltable.LaneID]bool{}
+	v.Tables(func(t *globaltable.Table) bool {
+		placed[locality.Place(t).Lane()] = true
+		return true
+	})
+	n.outbox.Exclude(func(l globaltable.Lane) (out []hlc.Origin) {
+		if placed[l.ID] {
+			return nil
+		}
+		for _, o := range l.Placement.Peers(n.cfg.Region.Origin) {
+			if !v.Active(o) {
+				out = append(out, o)
+			}
+		}
+		return out
+	})
+}
+
+// checkStanding refuses clients while this region, as it knows itself, is not an active member, or the others follow another store of it.
+func (n *Node) checkStanding(v *catalog.View) {
+	m, known := v.Member(n.cfg.Region.Origin)
+	own := n.shard.Incarnation()
+	switch {
+	case !known:
+		n.exclude(refusedMember, "it is not a member of the world")
+	case m.State != globaltable.MemberActive:
+		n.exclude(refusedMember, "it is "+string(m.State))
+	case m.Incarnation != 0 && m.Incarnation != own:
+		n.exclude(refusedMember, "the others follow another store of it")
+	default:
+		n.allowAll(refusedMember)
+	}
+	n.mu.Lock()
+	for name := range n.fencedBy {
+		if _, active := v.ActiveRegion(name); !active {
+			delete(n.fencedBy, name)
+		}
+	}
+	n.mu.Unlock()
+	n.checkFencedBy()
+}
+
+// fenced takes from a heartbeat whether a peer refuses to replicate with this region.
+func (n *Node) fenced(name string, is bool) {
+	n.mu.Lock()
+	was := n.fencedBy[name]
+	if is {
+		n.fencedBy[name] = true
+	} else {
+		delete(n.fencedBy, name)
+	}
+	n.mu.Unlock()
+	if is == was {
+		return
+	}
+	if is {
+		n.plane.Refused(name)
+	}
+	n.checkFencedBy()
+}
+
+func (n *Node) checkFencedBy() {
+	n.mu.Lock()
+	names := slices.Sorted(maps.Keys(n.fencedBy))
+	n.mu.Unlock()
+	if len(names) == 0 {
+		n.allowAll(refusedFenced)
+		return
+	}
+	n.exclude(refusedFenced, fmt.Sprintf("its peers do not follow it (%s)", strings.Join(names, ", ")))
+}
+
+// exclude refuses reads and writes of clients.
+func (n *Node) exclude(reason, why string) {
+	message := "Region " + n.cfg.Region.Name + " serves nobody: " + why + ". `concordat region rebuild`, in this region, brings it back with what the others have, and what only it has."
+	n.refuse(reason, message)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.excluded[reason] = &globaltable.Error{Op: "serve", Resource: n.cfg.Region.Name, Kind: globaltable.Fenced, Message: message}
+	n.noteExcluded()
+}
+
+func (n *Node) allowAll(reason string) {
+	n.allow(reason)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	delete(n.excluded, reason)
+	n.noteExcluded()
+}
+
+// noteExcluded publishes the first reason to the requests' goroutines. The caller holds mu.
+func (n *Node) noteExcluded() {
+	if len(n.excluded) == 0 {
+		n.closed.Store(nil)
+		return
+	}
+	err := n.excluded[slices.Min(slices.Collect(maps.Keys(n.excluded)))]
+	n.closed.Store(&err)
+}
+
+// serves returns why no client is served now; nil: they are.
+func (n *Node) serves() error {
+	if err := n.closed.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
