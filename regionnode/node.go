@@ -79,6 +79,8 @@ type Node struct {
 	serving  bool
 
 	closed atomic.Pointer[error] // the first of excluded
+
+	rebuild rebuilding
 }
 
 // Open opens the node's store and checks everything that can be checked without the network. It starts nothing, but Pebble's own background
@@ -110,9 +112,16 @@ func Open(cfg Config) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := n.openRebuild(); err != nil {
+		return nil, errors.Join(err, n.engine.Close())
+	}
+	if n.rebuild.state.Step == commit.RebuildSaving {
+		return n, nil // the store is not a shard's until it was emptied
+	}
 	if err := n.openShard(); err != nil {
 		return nil, errors.Join(err, n.engine.Close())
 	}
+	n.resumeRebuild()
 	return n, nil
 }
 
@@ -130,6 +139,7 @@ func (n *Node) openShard() error {
 	}
 	n.shard, err = commit.Open(commit.Config{
 		Origin: n.cfg.Region.Origin, Shard: theShard, Engine: n.engine, Clock: n.clock, Catalog: controlplane.ForShard(n.catalog),
+		Relog:  n.catalog.Feeds,
 		Events: commit.Events{Durable: n.durable, Group: func(s commit.GroupStats) { n.metrics.Group(s.Changes, s.Bytes) }, Fatal: n.die},
 	})
 	if err != nil {
@@ -192,7 +202,7 @@ func (n *Node) die(err error) {
 // ErrStoreFailed ends a node whose disk failed. The process must end: the store may never answer again.
 var ErrStoreFailed = errors.New("the store has failed")
 
-// Run starts the node, calls ready when it serves, and stops it when ctx is done. It returns nil after a clean stop. After ErrStoreFailed goroutines may be left
+// Run starts the node, calls ready when it serves, and stops it when ctx is done. It returns nil after a clean stop, and ErrReopen when the node is to be opened again. After ErrStoreFailed goroutines may be left
 // hanging in the store.
 func (n *Node) Run(ctx context.Context, ready func(Endpoints)) error {
 	ended := make(chan error, 1)
@@ -207,6 +217,9 @@ func (n *Node) Run(ctx context.Context, ready func(Endpoints)) error {
 }
 
 func (n *Node) run(ctx context.Context, ready func(Endpoints)) (err error) {
+	if n.shard == nil {
+		return n.runSaving(ctx)
+	}
 	defer func() { err = errors.Join(err, n.engine.Close()) }()
 	// The shard outlives those who use it.
 	shardCtx, stopShard := context.WithCancel(context.WithoutCancel(ctx))
@@ -228,6 +241,7 @@ func (n *Node) run(ctx context.Context, ready func(Endpoints)) (err error) {
 	if err != nil {
 		return err
 	}
+	n.pin(listeners[0].Addr().String(), listeners[1].Addr())
 	api, err := n.newAPI()
 	if err != nil {
 		return errors.Join(err, closeAll(listeners))
@@ -242,6 +256,8 @@ func (n *Node) run(ctx context.Context, ready func(Endpoints)) (err error) {
 	group.Go(func() error { return n.plane.Run(ctx) })
 	group.Go(func() error { return n.joiner.Run(ctx) })
 	group.Go(func() error { return n.watchMembers(ctx) })
+	group.Go(func() error { return n.waitForReopen(ctx) })
+	group.Go(func() error { return n.comeBack(ctx) })
 	if !n.cfg.Limits.NoCompare {
 		group.Go(func() error { return n.compare.Run(ctx) })
 	}
@@ -380,6 +396,7 @@ func (n *Node) newService() *peer.Service {
 			n.outbox.Confirmed(p, lane, seq)
 		},
 		Regressed: n.regressed,
+		Met:       n.met,
 		Control:   n.plane.HandlePeer,
 		Exchange:  n.server.Answer,
 		Digests:   n.server.Digests,
@@ -408,7 +425,7 @@ func (n *Node) newInbox(p PeerConfig, positions []commit.PositionAt) *inbox.Runn
 	}
 	session := &peer.SessionConfig{
 		Self: n.cfg.Region, Descriptor: n.token, Origin: p.Descriptor, Log: n.streams, Matrix: n.matrix, Observe: n.clock.Observe, Known: n.knownIncarnation,
-		Physical: wallMillis, Offset: n.clockMeasured, Regressed: n.regressed, Fenced: n.fenced,
+		Physical: wallMillis, Offset: n.clockMeasured, Regressed: n.regressed, Met: n.met, Fenced: n.fenced,
 		Dial:    func(ctx context.Context) (bus.Link, error) { return n.dial(ctx, p) },
 		Catalog: func(ctx context.Context, _ peer.Client) error { return n.plane.Fetch(ctx, name) },
 	}
@@ -521,7 +538,8 @@ func (n *Node) newAPI() (*dynamodb.Server, error) {
 }
 
 func (n *Node) newAdmin() *admin.Server {
-	return admin.New(admin.Config{Status: n.Status, Verify: n.Verify, Repair: n.repairTables, Ready: n.ready, Metrics: n.metrics.Handler()})
+	return admin.New(admin.Config{Status: n.Status, Verify: n.Verify, Repair: n.repairTables, Rebuild: n.Rebuild, RebuildState: n.rebuildStatus,
+		Saved: savedRecords{n}, Ready: n.ready, Metrics: n.metrics.Handler()})
 }
 
 func (n *Node) setServing(is bool) {

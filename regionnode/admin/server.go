@@ -9,8 +9,6 @@ import (
 	"net/http"
 	"strings"
 	"time"
-
-	"github.com/concordat-db/concordat/globaltable"
 )
 
 //go:embed openapi.json
@@ -23,10 +21,14 @@ var console []byte
 type Config struct {
 	Status func(ctx context.Context) (Status, error)
 	// Verify compares the table named, or all, with the other regions; Repair exchanges what has diverged first.
-	Verify  func(ctx context.Context, table string) (Verification, error)
-	Repair  func(ctx context.Context, table string) (Verification, error)
-	Ready   func() error // nil: serves reads and writes
-	Metrics http.Handler
+	Verify func(ctx context.Context, table string) (Verification, error)
+	Repair func(ctx context.Context, table string) (Verification, error)
+	// Rebuild begins to rebuild the region; RebuildState tells how far that is.
+	Rebuild      func(ctx context.Context) (Rebuild, error)
+	RebuildState func() Rebuild
+	Saved        Saved
+	Ready        func() error // nil: serves reads and writes
+	Metrics      http.Handler
 }
 
 // Server is the admin API.
@@ -43,6 +45,7 @@ func New(cfg Config) *Server {
 	s.mux.HandleFunc("GET /v1/status", s.status)
 	s.mux.HandleFunc("GET /v1/verify", compare(cfg.Verify))
 	s.mux.HandleFunc("POST /v1/repair", compare(cfg.Repair))
+	s.rebuildRoutes()
 	s.mux.HandleFunc("GET /v1/openapi.json", static("application/json", openAPI))
 	s.mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, http.StatusOK, map[string]string{"status": "ok"})
@@ -117,23 +120,7 @@ func (s *Server) status(w http.ResponseWriter, r *http.Request) {
 func compare(f func(ctx context.Context, table string) (Verification, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		v, err := f(r.Context(), r.URL.Query().Get("table"))
-		if err == nil {
-			answer(w, http.StatusOK, v)
-			return
-		}
-		status := http.StatusServiceUnavailable
-		switch globaltable.KindOf(err) {
-		case globaltable.NotFound:
-			status = http.StatusNotFound
-		case globaltable.InUse:
-			status = http.StatusConflict
-		}
-		message := err.Error()
-		var known *globaltable.Error
-		if errors.As(err, &known) && known.Message != "" {
-			message = known.Message
-		}
-		fail(w, status, message)
+		respond(w, http.StatusOK, v, err)
 	}
 }
 
