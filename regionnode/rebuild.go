@@ -109,7 +109,7 @@ func (n *Node) needRebuild(reason commit.RebuildReason, detail string) {
 	r := &n.rebuild
 	r.mu.Lock()
 	// A region that is on its way back is not followed yet, and its store is new.
-	known := r.state.Step == commit.RebuildNeeded || r.state.Step == commit.RebuildJoining && reason != commit.Regressed
+	known := r.state.Step == commit.RebuildNeeded || r.state.Step == commit.RebuildSaving || r.state.Step == commit.RebuildJoining && reason != commit.Regressed
 	above := r.above
 	r.mu.Unlock()
 	if known {
@@ -119,7 +119,10 @@ func (n *Node) needRebuild(reason commit.RebuildReason, detail string) {
 	ctx, cancel := context.WithTimeout(context.Background(), applyTimeout)
 	defer cancel()
 	state, err := n.shard.ChangeRebuild(ctx, func(now commit.Rebuild) commit.Rebuild {
-		now.Step, now.Reason, now.Above = commit.RebuildNeeded, reason, max(now.Above, above)
+		if now.Step != commit.RebuildSaving { // it has been asked for meanwhile
+			now.Step, now.Reason = commit.RebuildNeeded, reason
+		}
+		now.Above = max(now.Above, above)
 		return now
 	})
 	if err != nil {
