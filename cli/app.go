@@ -133,14 +133,53 @@ func finish(cmd *ucli.Command) {
 	cmd.Flags = append(cmd.Flags, commonFlags()...)
 	action := cmd.Action
 	cmd.Action = func(c *ucli.Context) error {
-		if c.NArg() > 0 {
-			return wrongUsage(c, "%s takes flags only, not %q", c.Command.Name, c.Args().First())
+		if err := arguments(c); err != nil {
+			return err
 		}
 		if _, err := formatOf(c); err != nil {
 			return err
 		}
 		return action(c)
 	}
+}
+
+// arguments checks what is not a flag: nothing, or one word where the command has an ArgsUsage. Flags may follow the word, where the library stops to read them.
+func arguments(c *ucli.Context) error {
+	if c.Command.ArgsUsage == "" {
+		if c.NArg() > 0 {
+			return wrongUsage(c, "%s takes flags only, not %q", c.Command.Name, c.Args().First())
+		}
+		return nil
+	}
+	if c.NArg() == 0 {
+		return wrongUsage(c, "%s needs a %s", c.Command.Name, c.Command.ArgsUsage)
+	}
+	rest := c.Args().Tail()
+	for len(rest) > 0 {
+		name, value, has := strings.Cut(strings.TrimLeft(rest[0], "-"), "=")
+		if !strings.HasPrefix(rest[0], "-") || name == "" {
+			return wrongUsage(c, "%s takes one %s, not also %q", c.Command.Name, c.Command.ArgsUsage, rest[0])
+		}
+		rest = rest[1:]
+		i := slices.IndexFunc(c.Command.Flags, func(f ucli.Flag) bool { return slices.Contains(f.Names(), name) })
+		if i < 0 {
+			return flagError(c, errors.New(unknownFlag+name), true)
+		}
+		_, isBool := c.Command.Flags[i].(*ucli.BoolFlag)
+		switch {
+		case has:
+		case isBool:
+			value = "true"
+		case len(rest) == 0:
+			return wrongUsage(c, "flag needs an argument: --%s", name)
+		default:
+			value, rest = rest[0], rest[1:]
+		}
+		if err := c.Set(name, value); err != nil {
+			return wrongUsage(c, "invalid value %q for --%s", value, name)
+		}
+	}
+	return nil
 }
 
 func names(cmds []*ucli.Command) []string {
@@ -160,10 +199,12 @@ func unknownCommand(c *ucli.Context, known []*ucli.Command) error {
 	return wrongUsage(c, "there is no command %q here", word)
 }
 
+// unknownFlag is how the library says that there is no such flag.
+const unknownFlag = "flag provided but not defined: -"
+
 // flagError turns the library's error about flags into wrong usage, with the nearest flag where one is unknown.
 func flagError(c *ucli.Context, err error, _ bool) error {
-	const unknown = "flag provided but not defined: -"
-	name, isUnknown := strings.CutPrefix(err.Error(), unknown)
+	name, isUnknown := strings.CutPrefix(err.Error(), unknownFlag)
 	if !isUnknown {
 		return wrongUsage(c, "%v", err)
 	}

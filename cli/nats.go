@@ -17,6 +17,9 @@ import (
 // bcryptCost is what the nats tool uses.
 const bcryptCost = 11
 
+// maxInvitationFile is the greatest file, in bytes, that an invitation is read from.
+const maxInvitationFile = 2 << 20
+
 func natsCommand(s Streams) *ucli.Command {
 	return &ucli.Command{
 		Name:  "nats",
@@ -125,6 +128,25 @@ func (doc *nodeDocument) peers() ([]configuredPeer, error) {
 		peers = append(peers, configuredPeer{d, token})
 	}
 	return peers, f.err()
+}
+
+// invitation returns the invitation that the document names; nil if it names none.
+func (doc *nodeDocument) invitation() (*globaltable.Invitation, error) {
+	if doc.Spec.Invitation == "" {
+		return nil, nil
+	}
+	f := &faults{path: doc.path, file: doc.file}
+	text, err := readFile(doc.resolve(doc.Spec.Invitation), maxInvitationFile)
+	if err != nil {
+		f.addf("spec.invitation", "%v", err)
+		return nil, f.err()
+	}
+	i, err := globaltable.ParseInvitation(string(bytes.TrimSpace(text)))
+	if err != nil {
+		f.addf("spec.invitation", "%s: %v", doc.Spec.Invitation, err)
+		return nil, f.err()
+	}
+	return i, nil
 }
 
 // configuredPeer is a peer that a document names.

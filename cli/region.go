@@ -19,8 +19,12 @@ const maxKeyFile = 16 << 10
 func regionCommand(s Streams) *ucli.Command {
 	return &ucli.Command{
 		Name:  "region",
-		Usage: "make what identifies a region",
+		Usage: "make what identifies a region; list, add, fence and remove regions",
 		Subcommands: []*ucli.Command{
+			regionListCommand(s),
+			regionShowCommand(s),
+			regionFenceCommand(s),
+			regionRemoveCommand(s),
 			{
 				Name:        "keygen",
 				Usage:       "make a region's key",
@@ -43,6 +47,7 @@ func regionCommand(s Streams) *ucli.Command {
 				},
 				Action: func(c *ucli.Context) error { return regionDescriptor(c, s) },
 			},
+			regionAddCommand(s),
 		},
 	}
 }

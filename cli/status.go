@@ -16,6 +16,7 @@ import (
 	"github.com/jedib0t/go-pretty/v6/text"
 	ucli "github.com/urfave/cli/v2"
 
+	"github.com/concordat-db/concordat/globaltable"
 	"github.com/concordat-db/concordat/regionnode/admin"
 )
 
@@ -127,6 +128,9 @@ func writeStatus(w io.Writer, st admin.Status) error {
 	for _, why := range st.Refused {
 		fmt.Fprintf(w, "Writes are refused: %s\n", why)
 	}
+	if line := membersLine(st.Members); line != "" {
+		fmt.Fprintln(w, line)
+	}
 	for _, part := range []struct {
 		title string
 		none  string
@@ -147,6 +151,20 @@ func writeStatus(w io.Writer, st admin.Status) error {
 		}
 	}
 	return nil
+}
+
+// membersLine names the regions that are not active; empty when all are.
+func membersLine(members []admin.State) string {
+	var parts []string
+	for _, m := range members {
+		if m.State != string(globaltable.MemberActive) {
+			parts = append(parts, m.Region+" is "+m.State)
+		}
+	}
+	if len(parts) == 0 {
+		return ""
+	}
+	return "Members: " + strings.Join(parts, ", ")
 }
 
 func pairsTable(pairs []admin.Pair) table.Writer {

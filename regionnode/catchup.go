@@ -106,7 +106,9 @@ func (c catchUps) End(ctx context.Context, u repair.CatchUp) error {
 	if err := c.n.shard.EndCatchUp(ctx, u.Origin, u.ID); err != nil {
 		return err
 	}
-	if in := c.n.inboxes[u.Origin]; in != nil {
+	c.n.mu.Lock()
+	defer c.n.mu.Unlock()
+	if in := c.n.inbox(u.Origin); in != nil {
 		in.Release(u.ID)
 	}
 	return nil

@@ -264,6 +264,12 @@ func (n *Node) savingAdmin() *admin.Server {
 			return admin.Status{Region: admin.Region{Name: region.Name, Jurisdiction: region.Jurisdiction, Origin: uint16(region.Origin)}, Version: Version,
 				Refused: []string{unavailable.Message}, Pairs: []admin.Pair{}, Tables: []admin.Table{}, Lanes: []admin.Lane{}, Rebuild: &state}, nil
 		},
+		Regions: func(context.Context) (admin.Regions, error) { return admin.Regions{}, unavailable },
+		Fence:   func(context.Context, string) error { return unavailable },
+		Remove:  func(context.Context, string, bool) error { return unavailable },
+		AddRegion: func(context.Context, string, time.Duration) (admin.Invitation, error) {
+			return admin.Invitation{}, unavailable
+		},
 		Verify: compare, Repair: compare, Ready: func() error { return unavailable }, Metrics: n.metrics.Handler(),
 		Rebuild:      func(context.Context) (admin.Rebuild, error) { return n.rebuildStatus(), nil },
 		RebuildState: n.rebuildStatus,

@@ -34,7 +34,7 @@ func (n *Node) Status(ctx context.Context) (admin.Status, error) {
 	r := n.cfg.Region
 	st := admin.Status{
 		Region:  admin.Region{Name: r.Name, Jurisdiction: r.Jurisdiction, Origin: uint16(r.Origin), Incarnation: uint64(n.shard.Incarnation())},
-		Version: Version, Ready: true, Pairs: n.pairs(time.Now()), Tables: []admin.Table{}, Lanes: []admin.Lane{},
+		Members: n.states(), Version: Version, Ready: n.serves() == nil, Pairs: n.pairs(time.Now()), Tables: []admin.Table{}, Lanes: []admin.Lane{},
 	}
 	n.mu.Lock()
 	for _, message := range n.refused {
@@ -125,7 +125,7 @@ func (n *Node) pairs(now time.Time) []admin.Pair {
 			if mark := row.Marks[from.Origin]; mark > 0 {
 				p.WatermarkAgeMillis = ageMillis(now, mark)
 			}
-			if in := n.inboxes[from.Origin]; in != nil && to.Origin == self.Origin {
+			if in := n.inbox(from.Origin); in != nil && to.Origin == self.Origin {
 				describe(&p, in.Status(), now)
 				n.describeCatchUp(&p, from.Origin)
 			}

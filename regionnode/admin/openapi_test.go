@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/concordat-db/concordat/globaltable"
 	"github.com/concordat-db/concordat/regionnode/admin"
 	"github.com/concordat-db/concordat/streams/repair"
 )
@@ -19,6 +20,7 @@ func fullStatus() admin.Status {
 	lag, age, percent := 1.5, 250.0, 42
 	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	return admin.Status{
+		Members: []admin.State{{Region: "us-east-1", State: "active"}},
 		Region:  admin.Region{Name: "us-east-1", Jurisdiction: "US", Origin: 1, Incarnation: 1 << 60},
 		Version: "v1", Ready: true, Refused: []string{"disk almost full"},
 		Pairs: []admin.Pair{
@@ -41,6 +43,14 @@ func fullVerification(table string) admin.Verification {
 		Replicas: []repair.ReplicaReport{
 			{Region: "eu-central-1", State: repair.Diverged, Buckets: 1, Keys: 2, Hashes: []string{"00", "01"}, InFlight: 1, Repaired: 3},
 			{Region: "ap-south-1", State: repair.NotCompared, Detail: "why"}}}}}
+}
+
+// fullRegions has something in every field.
+func fullRegions() admin.Regions {
+	return admin.Regions{Region: "us-east-1", Owner: "us-east-1", Pending: []string{"eu-central-1, which cannot be reached"}, Regions: []admin.Member{
+		{Name: "ap-south-1", Jurisdiction: "IN", Origin: 3, State: "fencing", Incarnation: 5, NATS: []string{"nats://10.0.0.3:4222"}, PublicKey: "U", OnlyCopies: []string{"places"},
+			Replicas: []admin.MemberReplica{{Table: "orders", Status: "FENCING", Detail: "why"}}},
+		{Name: "us-east-1", Jurisdiction: "US", Origin: 1, State: "active", NATS: []string{}, Replicas: []admin.MemberReplica{}, OnlyCopies: []string{}}}}
 }
 
 // document is the OpenAPI document, as far as this test reads it.
@@ -158,7 +168,7 @@ func (d *document) typed(s *schema, v any) bool {
 func TestStatusIsAsTheDocumentSays(t *testing.T) {
 	d := openAPI(t)
 	status := d.Components.Schemas["Status"]
-	for name, st := range map[string]admin.Status{"full": fullStatus(), "empty": {Region: admin.Region{Origin: 1}, Pairs: []admin.Pair{}, Tables: []admin.Table{}, Lanes: []admin.Lane{}}} {
+	for name, st := range map[string]admin.Status{"full": fullStatus(), "empty": {Region: admin.Region{Origin: 1}, Members: []admin.State{}, Pairs: []admin.Pair{}, Tables: []admin.Table{}, Lanes: []admin.Lane{}}} {
 		b, err := json.Marshal(st)
 		if err != nil {
 			t.Fatal(err)
@@ -182,6 +192,28 @@ func TestStatusIsAsTheDocumentSays(t *testing.T) {
 	for _, fault := range d.check(d.Components.Schemas["Verification"], verification, "verification") {
 		t.Error(fault)
 	}
+	b, err = json.Marshal(fullRegions())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var regions any
+	if err := json.Unmarshal(b, &regions); err != nil {
+		t.Fatal(err)
+	}
+	for _, fault := range d.check(d.Components.Schemas["Regions"], regions, "regions") {
+		t.Error(fault)
+	}
+	b, err = json.Marshal(admin.Invitation{Region: "sa-east-1", Origin: 9, World: "1.2", Expires: "2026-01-02T03:04:05Z", Invitation: "x"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var invitation any
+	if err := json.Unmarshal(b, &invitation); err != nil {
+		t.Fatal(err)
+	}
+	for _, fault := range d.check(d.Components.Schemas["Invitation"], invitation, "invitation") {
+		t.Error(fault)
+	}
 	// The checker can fail.
 	for _, bad := range []string{`{}`, `[]`, `{"region":{"origin":0}}`, `{"pairs":[{"state":"resting"}]}`, `{"lanes":[{"confirmed":{"a":"b"}}]}`, `{"more":1}`} {
 		var v any
@@ -200,27 +232,27 @@ func TestDocumentNamesAllStatesAndPaths(t *testing.T) {
 	if got := d.Components.Schemas["Pair"].Properties["state"].Enum; !slices.Equal(got, states) {
 		t.Errorf("states %v, want %v", got, states)
 	}
+	bodies := map[string]string{"POST /v1/regions": `{"descriptor":"new"}`}
 	for path, methods := range d.Paths {
-		method := http.MethodGet
-		op, ok := methods["get"]
-		if path == "/v1/repair" {
-			method = http.MethodPost
-			op, ok = methods["post"]
+		for method, op := range methods {
+			method = strings.ToUpper(method)
+			r := ask(t, config(), method, strings.ReplaceAll(path, "{name}", "ap-south-1"), bodies[method+" "+path])
+			content := op.Responses["200"].Content
+			if kind, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";"); r.StatusCode != http.StatusOK || kind != "" && content[kind] == nil {
+				t.Errorf("%s %s: %d %s; the document has %v", method, path, r.StatusCode, kind, content)
+			}
 		}
-		if !ok || len(methods) != 1 {
-			t.Errorf("%s: %v", path, methods)
-		}
-		r := get(t, config(), method, path)
-		content := op.Responses["200"].Content
-		if kind, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";"); r.StatusCode != http.StatusOK || kind != "" && content[kind] == nil {
-			t.Errorf("GET %s: %d %s; the document has %v", path, r.StatusCode, kind, content)
-		}
+	}
+	members := []string{string(globaltable.MemberActive), string(globaltable.MemberFencing), string(globaltable.MemberFenced), string(globaltable.MemberRemoving),
+		string(globaltable.MemberRemoved)}
+	if got := d.Components.Schemas["MemberState"].Enum; !slices.Equal(got, members) {
+		t.Errorf("states of members %v, want %v", got, members)
 	}
 	compared := []string{repair.Converged, repair.InFlight, repair.Diverged, repair.NotCompared}
 	if got := d.Components.Schemas["Comparison"].Enum; !slices.Equal(got, compared) {
 		t.Errorf("states %v, want %v", got, compared)
 	}
-	if len(d.Paths) != 8 {
+	if len(d.Paths) != 11 {
 		t.Errorf("%d paths are documented", len(d.Paths))
 	}
 }

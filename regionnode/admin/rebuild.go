@@ -3,12 +3,9 @@ package admin
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"net/http"
 	"strconv"
 	"time"
-
-	"github.com/concordat-db/concordat/globaltable"
 )
 
 // Rebuild is how far a region is with being rebuilt. It is the body of GET and POST /v1/rebuild.
@@ -106,24 +103,9 @@ func (s *Server) rebuildRoutes() {
 
 // respond writes body, or what went wrong.
 func respond(w http.ResponseWriter, status int, body any, err error) {
-	if err == nil {
-		answer(w, status, body)
+	if err != nil {
+		failWith(w, err)
 		return
 	}
-	switch globaltable.KindOf(err) {
-	case globaltable.NotFound:
-		status = http.StatusNotFound
-	case globaltable.InUse:
-		status = http.StatusConflict
-	case globaltable.Invalid:
-		status = http.StatusBadRequest
-	default:
-		status = http.StatusServiceUnavailable
-	}
-	message := err.Error()
-	var known *globaltable.Error
-	if errors.As(err, &known) && known.Message != "" {
-		message = known.Message
-	}
-	fail(w, status, message)
+	answer(w, status, body)
 }

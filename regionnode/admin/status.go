@@ -10,6 +10,7 @@ import (
 // Status is what a node knows of itself and its peers. It is the body of GET /v1/status.
 type Status struct {
 	Region  Region   `json:"region"`
+	Members []State  `json:"members"` // the regions that are or were members, sorted by name
 	Version string   `json:"version"`
 	Ready   bool     `json:"ready"`             // serves reads and writes
 	Refused []string `json:"refused,omitempty"` // why client writes are refused now, if they are
@@ -17,6 +18,12 @@ type Status struct {
 	Tables  []Table  `json:"tables"`
 	Lanes   []Lane   `json:"lanes"`             // this region's own change log
 	Rebuild *Rebuild `json:"rebuild,omitempty"` // of a region that has to be rebuilt, or is being
+}
+
+// State is what a region is to the others: active, fencing, fenced, removing or removed.
+type State struct {
+	Region string `json:"region"`
+	State  string `json:"state"`
 }
 
 // Region is this region.

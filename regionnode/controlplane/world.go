@@ -276,6 +276,11 @@ func named(names []string) []string {
 	return names
 }
 
+// OnlyCopies returns the tables that have their data in one region and nowhere else; of more than a few, some.
+func (p *Plane) OnlyCopies(region hlc.Origin) []string {
+	return onlyCopies(p.cfg.Catalog.View(), region)
+}
+
 // onlyCopies returns the tables whose data would be gone with a region's.
 func onlyCopies(v *catalog.View, o hlc.Origin) (out []string) {
 	v.Tables(func(t *globaltable.Table) bool {
