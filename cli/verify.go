@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -97,32 +96,9 @@ func faultsOf(v admin.Verification) (out []string) {
 	return out
 }
 
-func fetchVerification(ctx context.Context, method, base, path string) (admin.Verification, error) {
-	var v admin.Verification
-	req, err := http.NewRequestWithContext(ctx, method, base+path, nil)
-	if err != nil {
-		return v, fmt.Errorf("ask for a comparison: %w", err)
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return v, fmt.Errorf("ask for a comparison: %w (is a node running there? --admin names another)", err)
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAdminAnswer))
-	if err != nil {
-		return v, fmt.Errorf("ask for a comparison: %w", err)
-	}
-	if resp.StatusCode != http.StatusOK {
-		var fault admin.Error
-		if json.Unmarshal(body, &fault) != nil || fault.Message == "" {
-			fault.Message = "is this an admin API?"
-		}
-		return v, fmt.Errorf("ask for a comparison: %s answers %s: %s", base, resp.Status, fault.Message)
-	}
-	if err := json.Unmarshal(body, &v); err != nil {
-		return v, fmt.Errorf("ask for a comparison: %s gave none: %w", base, err)
-	}
-	return v, nil
+func fetchVerification(ctx context.Context, method, base, path string) (v admin.Verification, err error) {
+	err = askAdmin(ctx, "ask for a comparison", method, base, path, nil, &v)
+	return v, err
 }
 
 // writeVerification writes v for people.
