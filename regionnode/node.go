@@ -90,7 +90,7 @@ func Open(cfg Config) (*Node, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	cfg.Limits = cfg.Limits.withDefaults()
+	cfg.Limits = cfg.Limits.withDefaults(cfg.Bus.Embedded != nil)
 	key, err := nkeys.FromSeed(cfg.KeySeed)
 	if err != nil {
 		return nil, err

@@ -224,13 +224,17 @@ func (s *Shard) Digests(ctx context.Context, table globaltable.TableID) (*[Diges
 // SetJoin keeps, durably, how far a new replica of the table here has got with what source holds. state is opaque, and gone with the table's data. The error is of
 // kind InUse when the table may not be here any more.
 func (s *Shard) SetJoin(ctx context.Context, table globaltable.TableID, source hlc.Origin, state []byte) error {
-	return s.do(ctx, false, func(c *core, g *group) error {
+	return s.do(ctx, false, setJoin(table, source, state))
+}
+
+func setJoin(table globaltable.TableID, source hlc.Origin, state []byte) func(*core, *group) error {
+	return func(c *core, g *group) error {
 		if !c.catalog.Admits(table, nil, 0) {
 			return fault(globaltable.InUse, "keep join", "the table is not in the catalog", nil)
 		}
 		g.batch.Set(store.AppendJoinKey(nil, table, source), state)
 		return nil
-	})
+	}
 }
 
 // Join returns what SetJoin kept; nil if there is nothing.

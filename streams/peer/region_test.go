@@ -153,6 +153,8 @@ type region struct {
 	regressed []string
 	asked     []string // of the control plane
 	offset    time.Duration
+	trusts    func(hlc.Origin, globaltable.Incarnation) bool // nil: everybody
+	fenced    func(origin string, is bool)
 }
 
 type confirmation struct {
@@ -199,6 +201,12 @@ func (r *region) now() time.Time {
 	return r.physical
 }
 
+func (r *region) trusted(o hlc.Origin, incarnation globaltable.Incarnation) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.trusts == nil || r.trusts(o, incarnation)
+}
+
 func (r *region) incarnationOf(o hlc.Origin) globaltable.Incarnation {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -218,7 +226,7 @@ func (r *region) service() *peer.Service {
 			d, ok := r.peers[name]
 			return d, ok
 		},
-		Physical: func() int64 { return r.now().UnixMilli() }, Known: r.incarnationOf, Regressed: r.tellRegressed,
+		Physical: func() int64 { return r.now().UnixMilli() }, Known: r.incarnationOf, Regressed: r.tellRegressed, Trusts: r.trusted,
 		Confirmed: func(p hlc.Origin, lane globaltable.LaneID, seq uint64) {
 			r.mu.Lock()
 			defer r.mu.Unlock()
@@ -243,7 +251,7 @@ func (r *region) session(origin *region, dial func() (bus.Link, error)) *peer.Se
 	return &peer.SessionConfig{
 		Self: r.descriptor, Descriptor: r.token, Origin: origin.descriptor, Log: r.log, Matrix: r.matrix, Observe: r.clock.Observe,
 		Dial: func(context.Context) (bus.Link, error) { return dial() }, Known: r.incarnationOf,
-		Physical: func() int64 { return r.now().UnixMilli() }, Regressed: r.tellRegressed,
+		Physical: func() int64 { return r.now().UnixMilli() }, Regressed: r.tellRegressed, Fenced: r.fenced,
 		Offset: func(_ hlc.Origin, ahead, _ time.Duration) {
 			r.mu.Lock()
 			defer r.mu.Unlock()

@@ -143,7 +143,7 @@ func (j *Joiner) Run(ctx context.Context) error {
 	defer tick.Stop()
 	for {
 		view := j.cfg.Catalog.View()
-		j.look(ctx, view, &running)
+		j.Look(ctx, view, &running)
 		select {
 		case <-ctx.Done():
 			return nil
@@ -153,9 +153,10 @@ func (j *Joiner) Run(ctx context.Context) error {
 	}
 }
 
-// look starts what is to be joined under view and has no goroutine, and stops what is not to be joined any more. There are at most as many
-// goroutines as tables that are being created, and tables shared with each region whose lanes were begun anew.
-func (j *Joiner) look(ctx context.Context, view *catalog.View, running *sync.WaitGroup) {
+// Look starts what is to be joined under view and has no goroutine, and stops what is not to be joined any more. There are at most as many
+// goroutines, in running, as tables that are being created, and tables shared with each region whose lanes were begun anew. Run repeats it; it is for the simulation, which owns time, in
+// place of Run.
+func (j *Joiner) Look(ctx context.Context, view *catalog.View, running *sync.WaitGroup) {
 	works, catchUps := j.works(view)
 	j.mu.Lock()
 	defer j.mu.Unlock()
