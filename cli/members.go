@@ -219,11 +219,8 @@ func memberOf(regions *admin.Regions, name string) (*admin.Member, error) {
 	return nil, fmt.Errorf("there is no region %q; there are %s", name, strings.Join(names, ", "))
 }
 
-func fetchRegions(ctx context.Context, method, base, path string) (regions admin.Regions, err error) {
-	ctx, cancel := context.WithTimeout(ctx, 3*adminPatience)
-	defer cancel()
-	err = askAdmin(ctx, "ask for regions", method, base, path, nil, &regions)
-	return regions, err
+func fetchRegions(ctx context.Context, method, base, path string) (admin.Regions, error) {
+	return askAdmin[admin.Regions](ctx, "ask for regions", 3*adminPatience, method, base, path, nil)
 }
 
 func writeRegions(w io.Writer, regions admin.Regions) error {

@@ -87,11 +87,8 @@ func adminURL(c *ucli.Context) (string, error) {
 }
 
 // fetchStatus asks the admin API at base.
-func fetchStatus(ctx context.Context, base string) (st admin.Status, err error) {
-	ctx, cancel := context.WithTimeout(ctx, adminPatience)
-	defer cancel()
-	err = askAdmin(ctx, "ask for status", http.MethodGet, base, "/v1/status", nil, &st)
-	return st, err
+func fetchStatus(ctx context.Context, base string) (admin.Status, error) {
+	return askAdmin[admin.Status](ctx, "ask for status", adminPatience, http.MethodGet, base, "/v1/status", nil)
 }
 
 // writeStatus writes st for people.

@@ -85,10 +85,8 @@ func listTables(c *ucli.Context, s Streams) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(c.Context, 3*adminPatience)
-	defer cancel()
-	var list admin.TableList
-	if err := askAdmin(ctx, "ask for tables", http.MethodGet, base, "/v1/tables", nil, &list); err != nil {
+	list, err := askAdmin[admin.TableList](c.Context, "ask for tables", 3*adminPatience, http.MethodGet, base, "/v1/tables", nil)
+	if err != nil {
 		return err
 	}
 	return emit(c, s.Out, list, func(w io.Writer) error {
@@ -136,11 +134,8 @@ func tableOf(c *ucli.Context) (at tableAt, rest []string, err error) {
 }
 
 // ask sends a request about the table; path is what follows its name.
-func (at tableAt) ask(ctx context.Context, what, method, path string, body any) (t admin.Table, err error) {
-	ctx, cancel := context.WithTimeout(ctx, 3*adminPatience)
-	defer cancel()
-	err = askAdmin(ctx, what, method, at.base, "/v1/tables/"+url.PathEscape(at.name)+path, body, &t)
-	return t, err
+func (at tableAt) ask(ctx context.Context, what, method, path string, body any) (admin.Table, error) {
+	return askAdmin[admin.Table](ctx, what, 3*adminPatience, method, at.base, "/v1/tables/"+url.PathEscape(at.name)+path, body)
 }
 
 func (at tableAt) get(ctx context.Context) (admin.Table, error) {

@@ -38,7 +38,7 @@ func watch(ctx context.Context, at tableAt, t admin.Table, look func(admin.Table
 		case <-time.After(tablePoll):
 		}
 		next, err := at.get(ctx)
-		var answered *adminAnswer
+		var answered *adminFault
 		switch {
 		case err == nil:
 			t, heard = next, time.Now()

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -59,12 +58,10 @@ func runCompare(c *ucli.Context, s Streams, method, path string) error {
 	if c.Duration("timeout") <= 0 {
 		return wrongUsage(c, "--timeout is %v; it must be above zero", c.Duration("timeout"))
 	}
-	ctx, cancel := context.WithTimeout(c.Context, c.Duration("timeout"))
-	defer cancel()
 	if name := c.String("table"); name != "" {
 		path += "?table=" + url.QueryEscape(name)
 	}
-	v, err := fetchVerification(ctx, method, base, path)
+	v, err := askAdmin[admin.Verification](c.Context, "ask for a comparison", c.Duration("timeout"), method, base, path, nil)
 	if err != nil {
 		return err
 	}
@@ -94,11 +91,6 @@ func faultsOf(v admin.Verification) (out []string) {
 		}
 	}
 	return out
-}
-
-func fetchVerification(ctx context.Context, method, base, path string) (v admin.Verification, err error) {
-	err = askAdmin(ctx, "ask for a comparison", method, base, path, nil, &v)
-	return v, err
 }
 
 // writeVerification writes v for people.
