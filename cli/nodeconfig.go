@@ -35,13 +35,15 @@ type metadataSpec struct {
 }
 
 type nodeSpec struct {
-	Region   regionSpec   `yaml:"region"`
-	Data     string       `yaml:"data"`
-	DynamoDB dynamoDBSpec `yaml:"dynamodb"`
-	Admin    listenSpec   `yaml:"admin"`
-	NATS     natsSpec     `yaml:"nats"`
-	Peers    []peerSpec   `yaml:"peers"`
-	Limits   limitsSpec   `yaml:"limits"`
+	Region     regionSpec   `yaml:"region"`
+	Data       string       `yaml:"data"`
+	DynamoDB   dynamoDBSpec `yaml:"dynamodb"`
+	Admin      listenSpec   `yaml:"admin"`
+	NATS       natsSpec     `yaml:"nats"`
+	Peers      []peerSpec   `yaml:"peers"`
+	PeerTLS    *tlsSpec     `yaml:"peerTLS"`    // for members that are not in peers
+	Invitation string       `yaml:"invitation"` // file
+	Limits     limitsSpec   `yaml:"limits"`
 }
 
 type regionSpec struct {
@@ -116,6 +118,7 @@ type limitsSpec struct {
 	LogBytes              byteSize `yaml:"logBytes"`
 	MaxOpenRequests       int      `yaml:"maxOpenRequests"`
 	ShutdownPatience      duration `yaml:"shutdownPatience"`
+	AcknowledgeTimeout    duration `yaml:"acknowledgeTimeout"`
 	JoinBytesPerSecond    byteSize `yaml:"joinBytesPerSecond"` // default: no limit
 	CollectPerSecond      int      `yaml:"collectPerSecond"`
 	CompareEvery          interval `yaml:"compareEvery"`

@@ -26,9 +26,12 @@ type Config struct {
 	DynamoDB DynamoDBConfig
 	Admin    AdminConfig
 	Bus      BusConfig
-	Peers    []PeerConfig
-	Limits   Limits
-	Log      zerolog.Logger
+	Peers    []PeerConfig // while the world has no document of its own, they and this region are its members
+	PeerTLS  *tls.Config  // for members that are not in Peers; nil: none, but for addresses that ask for it
+	// Invitation, of a region that joins a running world, gives the members that are not in Peers; nil: none. Once the region has heard of the world, it plays no part.
+	Invitation *globaltable.Invitation
+	Limits     Limits
+	Log        zerolog.Logger
 }
 
 // DynamoDBConfig configures the DynamoDB API.
@@ -85,6 +88,7 @@ type Limits struct {
 	LogBytes           int64         // of each lane's change log: beyond it a peer that has not confirmed it is left behind; default 4 GiB
 	MaxOpenRequests    int           // DynamoDB requests in work at once; default 1024
 	ShutdownPatience   time.Duration // how long open requests may take at the end; default 10 s
+	AcknowledgeTimeout time.Duration // how long a write to a table that asks for it waits for peers; default 5 s
 	JoinBytesPerSecond int64         // of records that a new replica here takes from the others, about; default 0: no limit
 	CollectPerSecond   int           // records of deleted items that are erased, at most; default 5000
 
@@ -123,6 +127,9 @@ func (l Limits) withDefaults(embedded bool) Limits {
 	}
 	if l.MaxOpenRequests == 0 {
 		l.MaxOpenRequests = 1024
+	}
+	if l.AcknowledgeTimeout == 0 {
+		l.AcknowledgeTimeout = 5 * time.Second
 	}
 	if l.ShutdownPatience == 0 {
 		l.ShutdownPatience = 10 * time.Second
@@ -181,6 +188,9 @@ func (c *Config) Validate() error {
 		fault("nats: external: no URLs")
 	}
 	faults = append(faults, c.validatePeers()...)
+	if err := c.validateInvitation(); err != nil {
+		faults = append(faults, err)
+	}
 	for _, l := range []struct {
 		what string
 		n    int64
@@ -188,7 +198,7 @@ func (c *Config) Validate() error {
 		{"writeBufferBytes", c.Limits.WriteBufferBytes},
 		{"streamBytes", c.Limits.StreamBytes}, {"logBytes", c.Limits.LogBytes}, {"maxOpenRequests", int64(c.Limits.MaxOpenRequests)},
 		{"freeBytes", int64(c.Limits.FreeBytes)}, {"shutdownPatience", int64(c.Limits.ShutdownPatience)},
-		{"joinBytesPerSecond", c.Limits.JoinBytesPerSecond}, {"collectPerSecond", int64(c.Limits.CollectPerSecond)}, {"compareEvery", int64(c.Limits.CompareEvery)},
+		{"acknowledgeTimeout", int64(c.Limits.AcknowledgeTimeout)}, {"joinBytesPerSecond", c.Limits.JoinBytesPerSecond}, {"collectPerSecond", int64(c.Limits.CollectPerSecond)}, {"compareEvery", int64(c.Limits.CompareEvery)},
 		{"compareBytesPerSecond", c.Limits.CompareBytesPerSecond}} {
 		if l.n < 0 {
 			fault("limits: %s is negative or too large", l.what)
@@ -203,7 +213,7 @@ func (c *Config) Validate() error {
 func (c *Config) validatePeers() (faults []error) {
 	names := map[string]bool{c.Region.Name: true}
 	origins := map[hlc.Origin]bool{c.Region.Origin: true}
-	for i, p := range c.Peers {
+	for i, p := range c.withInvited() {
 		if err := p.Descriptor.Validate(); err != nil {
 			faults = append(faults, fmt.Errorf("peer %d: %w", i+1, err))
 			continue
@@ -223,7 +233,7 @@ func (c *Config) validatePeers() (faults []error) {
 		}
 		names[p.Descriptor.Name], origins[p.Descriptor.Origin] = true, true
 		if len(p.URLs) == 0 && len(p.Descriptor.NATS) == 0 {
-			faults = append(faults, fmt.Errorf("peer %d: region %s has no NATS address", i+1, p.Descriptor.Name))
+			faults = append(faults, fmt.Errorf("peer %d: region %s has no NATS address; for one of an invitation, list it among the peers, with one", i+1, p.Descriptor.Name))
 		}
 	}
 	return faults
