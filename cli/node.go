@@ -123,6 +123,7 @@ func (doc *nodeDocument) config() (regionnode.Config, error) {
 			LogBytes:              int64(s.Limits.LogBytes),
 			MaxOpenRequests:       s.Limits.MaxOpenRequests,
 			ShutdownPatience:      time.Duration(s.Limits.ShutdownPatience),
+			AcknowledgeTimeout:    time.Duration(s.Limits.AcknowledgeTimeout),
 			JoinBytesPerSecond:    int64(s.Limits.JoinBytesPerSecond),
 			CollectPerSecond:      s.Limits.CollectPerSecond,
 			CompareEvery:          time.Duration(s.Limits.CompareEvery.duration),

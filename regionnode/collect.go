@@ -79,9 +79,9 @@ func (c *collecting) next() (table globaltable.TableID, after []byte, limit int,
 // did takes what became of it.
 func (c *collecting) did(table globaltable.TableID, r commit.Collected) {
 	w := c.walks[table]
-	w.next = r.Next
+	w.next = r.Last
 	c.left -= max(r.Gone+r.Reduced, 1)
-	if r.Done {
+	if r.Next == nil {
 		w.done = r.Purge
 		c.queue = c.queue[1:]
 	}

@@ -30,7 +30,11 @@ func collectTurn(t *testing.T, c *collecting, now time.Time, purge hlc.Timestamp
 		n := min(limit, backlog[id])
 		backlog[id] -= n
 		took[id] += n
-		c.did(id, commit.Collected{Purge: purge, Gone: n, Next: append(bytes.Clone(after), 'x'), Done: backlog[id] == 0})
+		did := commit.Collected{Purge: purge, Gone: n, Last: append(bytes.Clone(after), 'x')}
+		if backlog[id] > 0 {
+			did.Next = did.Last
+		}
+		c.did(id, did)
 	}
 }
 
@@ -64,11 +68,11 @@ func TestCollectingGoesOnWhereItWas(t *testing.T) {
 	if _, after, _, ok := c.next(); !ok || after != nil {
 		t.Fatal("it does not begin at the beginning")
 	}
-	c.did(5, commit.Collected{Purge: 10, Gone: 1, Next: []byte("a")})
+	c.did(5, commit.Collected{Purge: 10, Gone: 1, Next: []byte("a"), Last: []byte("a")})
 	if _, after, _, _ := c.next(); string(after) != "a" {
 		t.Fatalf("it goes on after %q", after)
 	}
-	c.did(5, commit.Collected{Purge: 10, Next: []byte("b"), Done: true})
+	c.did(5, commit.Collected{Purge: 10, Last: []byte("b")})
 	if _, _, _, ok := c.next(); ok {
 		t.Fatal("it goes on when all is done")
 	}

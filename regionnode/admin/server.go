@@ -27,6 +27,7 @@ type Config struct {
 	Regions func(ctx context.Context) (Regions, error)
 	Fence   func(ctx context.Context, region string) error
 	Remove  func(ctx context.Context, region string, force bool) error
+	Tables  Tables
 	Ready   func() error // nil: serves reads and writes
 	Metrics http.Handler
 }
@@ -48,6 +49,7 @@ func New(cfg Config) *Server {
 	s.mux.HandleFunc("GET /v1/regions", s.regions)
 	s.mux.HandleFunc("POST /v1/regions/{name}/fence", s.fence)
 	s.mux.HandleFunc("POST /v1/regions/{name}/remove", s.remove)
+	s.handleTables()
 	s.mux.HandleFunc("GET /v1/openapi.json", static("application/json", openAPI))
 	s.mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, http.StatusOK, map[string]string{"status": "ok"})
@@ -68,13 +70,17 @@ func New(cfg Config) *Server {
 const elsewhere = "/"
 
 func (s *Server) nothing(w http.ResponseWriter, r *http.Request) {
-	for _, allowed := range [][]string{{http.MethodGet, http.MethodHead}, {http.MethodPost}} {
-		other := &http.Request{Method: allowed[0], URL: r.URL, Host: r.Host}
+	var allowed []string
+	for _, method := range []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPatch, http.MethodDelete} {
+		other := &http.Request{Method: method, URL: r.URL, Host: r.Host}
 		if _, pattern := s.mux.Handler(other); pattern != elsewhere {
-			w.Header().Set("Allow", strings.Join(allowed, ", "))
-			fail(w, http.StatusMethodNotAllowed, r.Method+" is not allowed at "+r.URL.Path+"; "+allowed[0]+" is")
-			return
+			allowed = append(allowed, method)
 		}
+	}
+	if len(allowed) > 0 {
+		w.Header().Set("Allow", strings.Join(allowed, ", "))
+		fail(w, http.StatusMethodNotAllowed, r.Method+" is not allowed at "+r.URL.Path+"; "+allowed[0]+" is")
+		return
 	}
 	fail(w, http.StatusNotFound, "there is nothing at "+r.Method+" "+r.URL.Path+"; see /v1/openapi.json")
 }
@@ -122,11 +128,7 @@ func (s *Server) status(w http.ResponseWriter, r *http.Request) {
 func compare(f func(ctx context.Context, table string) (Verification, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		v, err := f(r.Context(), r.URL.Query().Get("table"))
-		if err == nil {
-			answer(w, http.StatusOK, v)
-			return
-		}
-		failWith(w, err)
+		reply(w, v, err)
 	}
 }
 

@@ -32,16 +32,23 @@ func config() admin.Config {
 		Regions: func(context.Context) (admin.Regions, error) { return fullRegions(), nil },
 		Fence:   func(context.Context, string) error { return nil },
 		Remove:  func(context.Context, string, bool) error { return nil },
+		Tables:  new(tables),
 		Ready:   func() error { return nil },
 		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "concordat_up 1\n") }),
 	}
 }
 
-// get asks the server and checks what holds for every answer.
+// get is ask without a body.
 func get(t *testing.T, cfg admin.Config, method, path string) *http.Response {
 	t.Helper()
+	return ask(t, cfg, method, path, "")
+}
+
+// ask asks the server and checks what holds for every answer.
+func ask(t *testing.T, cfg admin.Config, method, path, body string) *http.Response {
+	t.Helper()
 	w := httptest.NewRecorder()
-	admin.New(cfg).ServeHTTP(w, httptest.NewRequest(method, path, nil))
+	admin.New(cfg).ServeHTTP(w, httptest.NewRequest(method, path, strings.NewReader(body)))
 	r := w.Result()
 	for name, want := range map[string]string{"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"} {
 		if got := r.Header.Get(name); got != want {

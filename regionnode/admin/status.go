@@ -59,15 +59,17 @@ type Pair struct {
 
 // Table is a table as this region sees it.
 type Table struct {
-	Name     string    `json:"name"`
-	ID       string    `json:"id"`
-	Owner    string    `json:"owner"`
-	Version  string    `json:"version"`
-	Status   string    `json:"status"`
-	Items    int64     `json:"items"`
-	Bytes    int64     `json:"bytes"`
-	Digest   string    `json:"digest"` // of all live items: equal in converged regions
-	Replicas []Replica `json:"replicas"`
+	Name    string `json:"name"`
+	ID      string `json:"id"`
+	Owner   string `json:"owner"`
+	Version string `json:"version"`
+	Status  string `json:"status"`
+	Items   int64  `json:"items"`
+	Bytes   int64  `json:"bytes"`
+	Digest  string `json:"digest"` // of all live items: equal in converged regions
+	// Acknowledge is what an answer to a write waits for: "local", or "peers:N".
+	Acknowledge string    `json:"acknowledge"`
+	Replicas    []Replica `json:"replicas"`
 	// Comparisons are those in the background, with each other region that has an active replica.
 	Comparisons []repair.Compared `json:"comparisons,omitempty"`
 	Collection  Collection        `json:"collection"`

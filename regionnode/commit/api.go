@@ -55,6 +55,16 @@ type Write struct {
 	Plan func(current []Current) ([][]conflict.Op, error)
 	// Transaction marks all changes of this write as parts of one transaction.
 	Transaction bool
+	// Logged is filled in when Write returns nil: where what was written stands in the log, one for each table and lane; empty when nothing was written. Its
+	// memory is used again by the next Write with this struct.
+	Logged []Logged
+}
+
+// Logged is an entry of one of the shard's own lanes with a write to a table.
+type Logged struct {
+	Table globaltable.TableID
+	Lane  globaltable.LaneID
+	Seq   uint64
 }
 
 // Remote is a run of consecutive entries of one lane of another region's shard, decoded and checked against their hashes.

@@ -21,12 +21,12 @@ type Collected struct {
 	Purge   hlc.Timestamp // the frontier at which it was done; durable
 	Gone    int           // records of deleted items that are no more
 	Reduced int           // records that have lost removed attributes
-	Next    []byte        // where the next call goes on
-	Done    bool          // nothing more can be collected at Purge, but for what comes in late before Next
+	Next    []byte        // where the next call goes on; nil: nothing more can be collected at Purge
+	Last    []byte        // where a call at a later frontier may go on: all before was looked at, and only what came in late, from another region, can be there
 }
 
 // Collect erases what of the table's records nobody can need any more at its purge frontier (conflict.Collect), of at most limit records that have something to collect, in the order in which
-// that became so. after is nil, or what the call before has returned as Next. It goes by the same door as a write: the keys are latched, and it is in a group with others. It makes no
+// that became so. after is nil, or what a call before has returned as Next or Last. It goes by the same door as a write: the keys are latched, and it is in a group with others. It makes no
 // change that a peer or a client could see, so it has no stamp and no log entry. It returns when all is durable. The error is of kind InUse while a replica of the table is on
 // its way in or out; nothing was done then.
 func (s *Shard) Collect(ctx context.Context, table globaltable.TableID, after []byte, limit int) (Collected, error) {
@@ -52,7 +52,7 @@ func (s *Shard) Collect(ctx context.Context, table globaltable.TableID, after []
 func (s *Shard) prepareCollect(table globaltable.TableID, after []byte, limit int) (sub *submission, out Collected, err error) {
 	out.Purge = s.Purge(table)
 	if out.Purge == 0 || table == globaltable.SystemTable {
-		out.Next, out.Done = after, true
+		out.Last = after
 		return nil, out, nil
 	}
 	keys, err := s.garbage(table, after, max(1, min(limit, maxCollect)), &out)
@@ -75,7 +75,7 @@ func (s *Shard) garbage(table globaltable.TableID, after []byte, limit int, out 
 		lower = append(slices.Clip(after), 0)
 	}
 	upper := store.AppendGarbageKey(nil, table, out.Purge+1, nil)
-	out.Next, out.Done = after, true
+	out.Last = after
 	if string(lower) >= string(upper) {
 		return nil, nil
 	}
@@ -83,16 +83,16 @@ func (s *Shard) garbage(table globaltable.TableID, after []byte, limit int, out 
 	if err != nil {
 		return nil, fault(globaltable.Internal, opCollect, "", err)
 	}
-	for ok := it.First(); ok && out.Done && err == nil; ok = it.Next() {
+	for ok := it.First(); ok && out.Next == nil && err == nil; ok = it.Next() {
 		_, _, key, known := store.DecodeGarbageKey(it.Key())
 		switch {
 		case !known:
 			err = errCorruptStore("key of garbage", nil)
 		case len(keys) >= limit:
-			out.Done = false
+			out.Next = out.Last
 		default:
-			out.Next = slices.Clone(it.Key())
-			keys = append(keys, item.Key(out.Next[len(out.Next)-len(key):]))
+			out.Last = slices.Clone(it.Key())
+			keys = append(keys, item.Key(out.Last[len(out.Last)-len(key):]))
 		}
 	}
 	if cerr := it.Close(); err == nil && cerr != nil {

@@ -61,16 +61,16 @@ func TestCollect(t *testing.T) {
 	f.expectWaiting(tableA, 5, 4)
 
 	// Nothing goes before the frontier has moved.
-	if c, err := f.Collect(background, tableA, nil, 10); err != nil || c.Gone+c.Reduced != 0 || !c.Done {
+	if c, err := f.Collect(background, tableA, nil, 10); err != nil || c.Gone+c.Reduced != 0 || c.Next != nil {
 		t.Fatalf("%+v, %v", c, err)
 	}
 	f.RaisePurge(tableA, 7, between)
 	first, err := f.Collect(background, tableA, nil, 2)
-	if err != nil || first.Gone != 1 || first.Reduced != 1 || first.Purge != between || first.Done {
+	if err != nil || first.Gone != 1 || first.Reduced != 1 || first.Purge != between || first.Next == nil {
 		t.Fatalf("%+v, %v", first, err)
 	}
 	second, err := f.Collect(background, tableA, first.Next, 2)
-	if err != nil || second.Gone != 1 || second.Reduced != 0 || !second.Done {
+	if err != nil || second.Gone != 1 || second.Reduced != 0 || second.Next != nil {
 		t.Fatalf("%+v, %v", second, err)
 	}
 	f.expectWaiting(tableA, 3, 1) // c is above the frontier

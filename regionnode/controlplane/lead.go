@@ -3,6 +3,7 @@ package controlplane
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"sync"
 
@@ -53,8 +54,8 @@ func (p *Plane) lead(ctx context.Context) {
 		return
 	}
 	progress := p.gather(ctx, questions)
-	for id, t := range tables {
-		got := progress[id]
+	for _, id := range slices.Sorted(maps.Keys(tables)) {
+		t, got := tables[id], progress[id]
 		p.mu.Lock()
 		p.progress[id] = got
 		p.mu.Unlock()

@@ -23,6 +23,8 @@ type Set struct {
 	groupSize  prometheus.Histogram
 	batchBytes prometheus.Counter
 
+	acknowledged *prometheus.HistogramVec
+
 	applied      *prometheus.CounterVec
 	lag          *prometheus.HistogramVec
 	logReads     *prometheus.CounterVec
@@ -56,6 +58,8 @@ func New(region string) *Set {
 	s.groups = f.counter("concordat_commit_groups_total", "Groups committed, each with one disk sync.")
 	s.groupSize = f.histogram("concordat_commit_group_changes", "Changes in a group.", prometheus.ExponentialBuckets(1, 2, 14))
 	s.batchBytes = f.counter("concordat_commit_batch_bytes_total", "Bytes of the store's batches.")
+	s.acknowledged = f.histograms("concordat_acknowledge_seconds", "Time that writes waited for peers, in tables that ask for it, by whether the peers confirmed in time.",
+		latency, "confirmed")
 	s.applied = f.counters("concordat_inbox_changes_applied_total", "Changes of another region applied here.", "origin")
 	s.lag = f.histograms("concordat_inbox_lag_seconds", "From the stamp of a batch's newest change to its durability here.", latency, "origin")
 	s.logReads = f.counters("concordat_inbox_log_entries_read_total", "Entries read from an origin's log instead of its stream.", "origin")
@@ -97,6 +101,11 @@ func (s *Set) Group(changes, batchBytes int) {
 	s.groups.Inc()
 	s.groupSize.Observe(float64(changes))
 	s.batchBytes.Add(float64(batchBytes))
+}
+
+// Acknowledged observes a write that waited for peers.
+func (s *Set) Acknowledged(took time.Duration, confirmed bool) {
+	s.acknowledged.WithLabelValues(strconv.FormatBool(confirmed)).Observe(took.Seconds())
 }
 
 // Applied counts applied changes of an origin.

@@ -130,24 +130,34 @@ func TestPositionsAreConfirmedOnceChecked(t *testing.T) {
 		{name: "a lane without the asker", applied: peer.Applied{Lane: other, Incarnation: own, Seq: 1, Chain: kept.Chain}},
 		{name: "no lane at all", applied: peer.Applied{Lane: 99, Incarnation: own, Seq: 1}},
 	} {
-		t.Run(c.name, func(t *testing.T) {
-			s.eu.confirmed, s.eu.regressed = nil, nil
-			s.eu.log.find(lane).trimmed = c.trimmed
-			network := bus.NewMemoryNetwork() // a service that has verified nothing yet
-			fresh := &story{t: t, eu: s.eu, us: s.us, dial: func() (bus.Link, error) { return network.Dial("us", "eu"), nil }}
-			fresh.serve(network.Home("eu"))
-			if _, err := fresh.client().Positions(t.Context(), peer.Positions{Incarnation: 100, Applied: []peer.Applied{c.applied}}); err != nil {
-				t.Fatal(err)
-			}
-			var want []confirmation
-			if c.confirmed > 0 {
-				want = []confirmation{{us, lane, c.confirmed}}
-			}
-			expectEqual(t, "confirmed", s.eu.confirmed, want)
-			if told := strings.Join(s.eu.regressed, ","); (c.regressed == "") != (told == "") || !strings.Contains(told, c.regressed) {
-				t.Errorf("regressed: %q, want %q", told, c.regressed)
-			}
-		})
+		for way, tell := range map[string]func(peer.Client) error{
+			"by heartbeat": func(client peer.Client) error {
+				_, err := client.Positions(t.Context(), peer.Positions{Incarnation: 100, Applied: []peer.Applied{c.applied}})
+				return err
+			},
+			"between heartbeats": func(client peer.Client) error {
+				return client.Confirm(t.Context(), peer.Confirm{Applied: []peer.Applied{c.applied}})
+			},
+		} {
+			t.Run(c.name+" "+way, func(t *testing.T) {
+				s.eu.confirmed, s.eu.regressed = nil, nil
+				s.eu.log.find(lane).trimmed = c.trimmed
+				network := bus.NewMemoryNetwork() // a service that has verified nothing yet
+				fresh := &story{t: t, eu: s.eu, us: s.us, dial: func() (bus.Link, error) { return network.Dial("us", "eu"), nil }}
+				fresh.serve(network.Home("eu"))
+				if err := tell(fresh.client()); err != nil {
+					t.Fatal(err)
+				}
+				var want []confirmation
+				if c.confirmed > 0 {
+					want = []confirmation{{us, lane, c.confirmed}}
+				}
+				expectEqual(t, "confirmed", s.eu.confirmed, want)
+				if told := strings.Join(s.eu.regressed, ","); (c.regressed == "") != (told == "") || !strings.Contains(told, c.regressed) {
+					t.Errorf("regressed: %q, want %q", told, c.regressed)
+				}
+			})
+		}
 	}
 }
 

@@ -65,13 +65,17 @@ func (l *log) Heads(context.Context) (hlc.Timestamp, []peer.LaneHead, error) {
 	defer l.mu.Unlock()
 	var out []peer.LaneHead
 	for _, ln := range l.lanes {
-		h := peer.LaneHead{Lane: ln.Lane, Trimmed: ln.trimmed}
-		if n := len(ln.entries); n > 0 {
-			h.Seq, h.Chain = ln.entries[n-1].Seq, ln.entries[n-1].Chain
-		}
-		out = append(out, h)
+		out = append(out, ln.head())
 	}
 	return l.clock.Now(), out, nil
+}
+
+func (ln *lane) head() peer.LaneHead {
+	h := peer.LaneHead{Lane: ln.Lane, Trimmed: ln.trimmed}
+	if n := len(ln.entries); n > 0 {
+		h.Seq, h.Chain = ln.entries[n-1].Seq, ln.entries[n-1].Chain
+	}
+	return h
 }
 
 func (l *log) find(id globaltable.LaneID) *lane {
@@ -83,13 +87,13 @@ func (l *log) find(id globaltable.LaneID) *lane {
 	return nil
 }
 
-func (l *log) Lane(id globaltable.LaneID) (globaltable.Lane, bool) {
+func (l *log) Head(id globaltable.LaneID) (peer.LaneHead, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if ln := l.find(id); ln != nil {
-		return ln.Lane, true
+		return ln.head(), true
 	}
-	return globaltable.Lane{}, false
+	return peer.LaneHead{}, false
 }
 
 func (l *log) ReadLog(id globaltable.LaneID, from uint64, maxBytes int) (out []change.Entry, err error) {

@@ -126,14 +126,19 @@ func (m *Matrix) Applied(p globaltable.Placement) hlc.Timestamp {
 }
 
 func (m *Matrix) applied(p globaltable.Placement) hlc.Timestamp {
-	least := ^hlc.Timestamp(0)
-	for _, i := range p {
-		for _, j := range p {
-			least = min(least, m.rows[i].Marks[j])
-		}
-	}
 	if len(p) == 0 {
 		return 0
+	}
+	least, foremost := ^hlc.Timestamp(0), hlc.Timestamp(0)
+	for _, i := range p {
+		own := ^hlc.Timestamp(0)
+		for _, j := range p {
+			own = min(own, m.rows[i].Marks[j])
+		}
+		least, foremost = min(least, own), max(foremost, own)
+	}
+	if plantedForemost {
+		return foremost
 	}
 	return least
 }
@@ -161,6 +166,10 @@ func (m *Matrix) Advance(p globaltable.Placement, now hlc.Timestamp) hlc.Timesta
 		return 0
 	}
 	applied := m.applied(p)
+	if plantedOnePhase {
+		f.purge = max(f.purge, applied)
+		return f.purge
+	}
 	if f.candidate != 0 && applied >= f.at {
 		f.purge = max(f.purge, f.candidate)
 		f.candidate = 0
