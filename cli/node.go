@@ -53,6 +53,9 @@ func runNode(c *ucli.Context, s Streams, version string) error {
 	}
 	cfg.Log = log
 	if c.Bool("check") {
+		if err := cfg.CheckInvitation(time.Now()); err != nil {
+			return fmt.Errorf("%s: %w", doc.path, err)
+		}
 		v := struct {
 			Region string `json:"region"`
 			Valid  bool   `json:"valid"`
@@ -140,6 +143,12 @@ func (doc *nodeDocument) config() (regionnode.Config, error) {
 	if e := s.NATS.External; e != nil {
 		cfg.Bus.External = b.external(e)
 	}
+	cfg.PeerTLS = b.tls("spec.peerTLS", s.PeerTLS)
+	invitation, err := doc.invitation()
+	if err != nil {
+		b.f.all = append(b.f.all, err)
+	}
+	cfg.Invitation = invitation
 	descriptors, err := doc.peers()
 	if err != nil {
 		b.f.all = append(b.f.all, err)

@@ -30,6 +30,9 @@ func (doc *nodeDocument) check(f *faults) {
 	for i := range s.Peers {
 		s.Peers[i].check(f, fmt.Sprintf("spec.peers[%d]", i))
 	}
+	if s.PeerTLS != nil {
+		s.PeerTLS.check(f, "spec.peerTLS", false)
+	}
 	if s.Limits.MaxOpenRequests < 0 {
 		f.addf("spec.limits.maxOpenRequests", "is %d; it can be 1 or more", s.Limits.MaxOpenRequests)
 	}

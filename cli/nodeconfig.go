@@ -35,13 +35,15 @@ type metadataSpec struct {
 }
 
 type nodeSpec struct {
-	Region   regionSpec   `yaml:"region"`
-	Data     string       `yaml:"data"`
-	DynamoDB dynamoDBSpec `yaml:"dynamodb"`
-	Admin    listenSpec   `yaml:"admin"`
-	NATS     natsSpec     `yaml:"nats"`
-	Peers    []peerSpec   `yaml:"peers"`
-	Limits   limitsSpec   `yaml:"limits"`
+	Region     regionSpec   `yaml:"region"`
+	Data       string       `yaml:"data"`
+	DynamoDB   dynamoDBSpec `yaml:"dynamodb"`
+	Admin      listenSpec   `yaml:"admin"`
+	NATS       natsSpec     `yaml:"nats"`
+	Peers      []peerSpec   `yaml:"peers"`
+	PeerTLS    *tlsSpec     `yaml:"peerTLS"`    // for members that are not in peers
+	Invitation string       `yaml:"invitation"` // file
+	Limits     limitsSpec   `yaml:"limits"`
 }
 
 type regionSpec struct {

@@ -132,7 +132,7 @@ func TestStatusFailures(t *testing.T) {
 		"not there":     {"http://127.0.0.1:1", "is a node running there?"},
 		"not ready":     {serveStatus(t, func(context.Context) (admin.Status, error) { return admin.Status{}, errors.New("is starting") }), "503 Service Unavailable: is starting"},
 		"another thing": {serve(http.NotFound), "404 Not Found: is this an admin API?"},
-		"no JSON":       {serve(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("<html>")) }), "gave no status"},
+		"no JSON":       {serve(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("<html>")) }), "gave no such answer"},
 	} {
 		got := command(t, "status", "--admin", tc.url, "--output", "json")
 		if got.status != 1 || got.out != "" || !strings.Contains(got.err, tc.want) {

@@ -11,10 +11,12 @@ import (
 
 const (
 	invitationFormat  = 1
-	maxInvitationLen  = 1 << 20 // bytes of a token; descriptors of all members at their limit are shorter
-	maxInvitationTime = 30 * 24 * time.Hour
+	maxInvitationLen  = 1 << 20                       // bytes of a token; descriptors of all members at their limit are shorter
 	invitationContext = "concordat invitation v1\x00" // see signingContext
 )
+
+// MaxInvitationTime bounds how long an invitation is valid.
+const MaxInvitationTime = 30 * 24 * time.Hour
 
 // Invitation tells a new region of a running world whom it joins. A member signs it after it has made the region a member itself. It is no secret and gives no rights: those
 // lie in the world's document, for the key of the region alone.
@@ -69,8 +71,8 @@ func (i *Invitation) Validate() error {
 	}
 	fault(issuer, "the region that signed is not among the members")
 	fault(i.World.Epoch() > 0 && i.World.Number() > 0, "version %v of the world is not one that an owner issues", i.World)
-	fault(i.Issued.Unix() > 0 && i.Expires.After(i.Issued) && i.Expires.Sub(i.Issued) <= maxInvitationTime,
-		"it is valid for %v; it can be up to %v", i.Expires.Sub(i.Issued), maxInvitationTime)
+	fault(i.Issued.Unix() > 0 && i.Expires.After(i.Issued) && i.Expires.Sub(i.Issued) <= MaxInvitationTime,
+		"it is valid for %v; it can be up to %v", i.Expires.Sub(i.Issued), MaxInvitationTime)
 	if len(faults) == 0 {
 		return nil
 	}

@@ -106,6 +106,8 @@ func (c catchUps) End(ctx context.Context, u repair.CatchUp) error {
 	if err := c.n.shard.EndCatchUp(ctx, u.Origin, u.ID); err != nil {
 		return err
 	}
+	c.n.mu.Lock()
+	defer c.n.mu.Unlock()
 	if in := c.n.inboxes[u.Origin]; in != nil {
 		in.Release(u.ID)
 	}

@@ -52,6 +52,14 @@ func (g *clockGuard) measured(peer hlc.Origin, ahead, uncertain time.Duration, n
 	return g.state(now)
 }
 
+// forget drops a peer's measurement: it is none any more.
+func (g *clockGuard) forget(peer hlc.Origin, now time.Time) clockState {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	delete(g.offsets, peer)
+	return g.state(now)
+}
+
 func (g *clockGuard) state(now time.Time) clockState {
 	heard, ahead, behind := 0, 0, 0
 	for _, o := range g.offsets {

@@ -26,9 +26,12 @@ type Config struct {
 	DynamoDB DynamoDBConfig
 	Admin    AdminConfig
 	Bus      BusConfig
-	Peers    []PeerConfig
-	Limits   Limits
-	Log      zerolog.Logger
+	Peers    []PeerConfig // while the world has no document of its own, they and this region are its members
+	PeerTLS  *tls.Config  // for members that are not in Peers; nil: none, but for addresses that ask for it
+	// Invitation, of a region that joins a running world, gives the members that are not in Peers; nil: none. Once the region has heard of the world, it plays no part.
+	Invitation *globaltable.Invitation
+	Limits     Limits
+	Log        zerolog.Logger
 }
 
 // DynamoDBConfig configures the DynamoDB API.
@@ -185,6 +188,9 @@ func (c *Config) Validate() error {
 		fault("nats: external: no URLs")
 	}
 	faults = append(faults, c.validatePeers()...)
+	if err := c.validateInvitation(); err != nil {
+		faults = append(faults, err)
+	}
 	for _, l := range []struct {
 		what string
 		n    int64
@@ -207,7 +213,7 @@ func (c *Config) Validate() error {
 func (c *Config) validatePeers() (faults []error) {
 	names := map[string]bool{c.Region.Name: true}
 	origins := map[hlc.Origin]bool{c.Region.Origin: true}
-	for i, p := range c.Peers {
+	for i, p := range c.withInvited() {
 		if err := p.Descriptor.Validate(); err != nil {
 			faults = append(faults, fmt.Errorf("peer %d: %w", i+1, err))
 			continue
@@ -227,7 +233,7 @@ func (c *Config) validatePeers() (faults []error) {
 		}
 		names[p.Descriptor.Name], origins[p.Descriptor.Origin] = true, true
 		if len(p.URLs) == 0 && len(p.Descriptor.NATS) == 0 {
-			faults = append(faults, fmt.Errorf("peer %d: region %s has no NATS address", i+1, p.Descriptor.Name))
+			faults = append(faults, fmt.Errorf("peer %d: region %s has no NATS address; for one of an invitation, list it among the peers, with one", i+1, p.Descriptor.Name))
 		}
 	}
 	return faults

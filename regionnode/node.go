@@ -70,10 +70,10 @@ type Node struct {
 	joiner  *repair.Joiner
 	verify  *repair.Verifier
 	compare *repair.Background
-	inboxes map[hlc.Origin]*inbox.Runner
 	fatal   chan error
 
 	mu       sync.Mutex
+	inboxes  map[hlc.Origin]*inbox.Runner
 	outbox   *outbox.Runner // nil before the bus is there
 	sessions map[string]*peer.Session
 	refused  map[string]string // reason → what users are told
@@ -90,7 +90,10 @@ func Open(cfg Config) (*Node, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	cfg.Limits = cfg.Limits.withDefaults(cfg.Bus.Embedded != nil)
+	if err := cfg.CheckInvitation(time.Now()); err != nil {
+		return nil, err
+	}
+	cfg.Limits, cfg.Peers = cfg.Limits.withDefaults(cfg.Bus.Embedded != nil), cfg.withInvited()
 	key, err := nkeys.FromSeed(cfg.KeySeed)
 	if err != nil {
 		return nil, err
@@ -166,10 +169,6 @@ func (n *Node) openShard() error {
 	if err != nil {
 		return err
 	}
-	positions := n.shard.Positions()
-	for _, p := range n.cfg.Peers {
-		n.inboxes[p.Descriptor.Origin] = n.newInbox(p, positions)
-	}
 	return nil
 }
 
@@ -244,9 +243,7 @@ func (n *Node) run(ctx context.Context, ready func(Endpoints)) (err error) {
 	defer context.AfterFunc(ctx, n.confirm.Close)()
 	group.Go(func() error { return n.outbox.Run(ctx) })
 	group.Go(func() error { return home.Serve(ctx, n.newService().Handle) })
-	for _, in := range n.inboxes {
-		group.Go(func() error { return in.Run(ctx) })
-	}
+	group.Go(func() error { return n.followMembers(ctx, home) })
 	group.Go(func() error { return n.plane.Run(ctx) })
 	group.Go(func() error { return n.joiner.Run(ctx) })
 	group.Go(func() error { return n.watchMembers(ctx) })
@@ -302,12 +299,8 @@ func (n *Node) openBus(ctx context.Context) (bus.Home, string, error) {
 	if err != nil {
 		return nil, "", err
 	}
-	peers := make([]bus.Peer, 0, len(n.cfg.Peers))
-	for _, p := range n.cfg.Peers {
-		peers = append(peers, bus.Peer{Name: p.Descriptor.Name, PublicKey: p.Descriptor.PublicKey})
-	}
 	home, err := bus.StartEmbedded(ctx, bus.EmbeddedConfig{Region: n.cfg.Region.Name, Dir: n.cfg.JetStreamDir(), Host: host, Port: port,
-		TLS: n.cfg.Bus.Embedded.TLS, Peers: peers, MaxStore: n.cfg.Bus.Embedded.MaxStoreBytes, Log: n.log})
+		TLS: n.cfg.Bus.Embedded.TLS, Peers: n.dialling(n.catalog.View()), MaxStore: n.cfg.Bus.Embedded.MaxStoreBytes, Log: n.log})
 	if err != nil {
 		return nil, "", err
 	}
@@ -414,23 +407,17 @@ func (n *Node) newTracker() (*confirm.Tracker, error) {
 		Waited: n.metrics.Acknowledged})
 }
 
-func (n *Node) newInbox(p PeerConfig, positions []commit.PositionAt) *inbox.Runner {
-	name, origin := p.Descriptor.Name, p.Descriptor.Origin
-	at := map[globaltable.LaneID]globaltable.Position{}
-	for _, pos := range positions {
-		if pos.Origin == origin && pos.Shard == theShard {
-			at[pos.Lane] = pos.Position
-		}
-	}
+func (n *Node) newInbox(m catalog.Member, hold inbox.Hold) *inbox.Runner {
+	p, name, origin := n.peerConfig(m.Descriptor), m.Descriptor.Name, m.Descriptor.Origin
 	session := &peer.SessionConfig{
-		Self: n.cfg.Region, Descriptor: n.token, Origin: p.Descriptor, Log: n.streams, Matrix: n.matrix, Observe: n.clock.Observe, Known: n.knownIncarnation,
+		Self: n.cfg.Region, Descriptor: n.token, Origin: m.Descriptor, Log: n.streams, Matrix: n.matrix, Observe: n.clock.Observe, Known: n.knownIncarnation,
 		Physical: wallMillis, Offset: n.clockMeasured, Regressed: n.regressed, Fenced: n.fenced,
 		Dial:    func(ctx context.Context) (bus.Link, error) { return n.dial(ctx, p) },
 		Catalog: func(ctx context.Context, _ peer.Client) error { return n.plane.Fetch(ctx, name) },
 	}
 	return inbox.NewRunner(inbox.RunnerConfig{
 		Origin: origin, Shard: theShard, Store: applier{n.shard, n.catalog}, Interval: n.cfg.Limits.Heartbeat,
-		Incarnation: n.knownIncarnation(origin), Positions: at, Hold: n.holdOf(origin),
+		Incarnation: n.knownIncarnation(origin), Positions: n.positionsOf(origin, m.Incarnation), Hold: hold,
 		Prompt: func(lane globaltable.LaneID) bool { return n.catalog.View().Prompt(lane) },
 		StartLanes: func(ctx context.Context, inc globaltable.Incarnation, heads []inbox.Head) (uint64, error) {
 			return n.startLanes(ctx, name, origin, inc, heads)
@@ -539,7 +526,7 @@ func (n *Node) newAPI() (*dynamodb.Server, error) {
 
 func (n *Node) newAdmin() *admin.Server {
 	return admin.New(admin.Config{Status: n.Status, Verify: n.Verify, Repair: n.repairTables,
-		Tables: n, Regions: n.Regions, Fence: n.fenceRegion, Remove: n.plane.RemoveRegion,
+		Tables: n, Regions: n.Regions, Fence: n.fenceRegion, Remove: n.plane.RemoveRegion, AddRegion: n.AddRegion,
 		Ready: func() error { return cmp.Or(n.ready(), n.serves()) }, Metrics: n.metrics.Handler()})
 }
 

@@ -115,7 +115,7 @@ func (n *Node) pairs(now time.Time) []admin.Pair {
 			if mark := row.Marks[from.Origin]; mark > 0 {
 				p.WatermarkAgeMillis = ageMillis(now, mark)
 			}
-			if in := n.inboxes[from.Origin]; in != nil && to.Origin == self.Origin {
+			if in := n.inbox(from.Origin); in != nil && to.Origin == self.Origin {
 				describe(&p, in.Status(), now)
 				n.describeCatchUp(&p, from.Origin)
 			}

@@ -216,6 +216,17 @@ func TestStatusIsAsTheDocumentSays(t *testing.T) {
 	for _, fault := range d.check(d.Components.Schemas["Regions"], regions, "regions") {
 		t.Error(fault)
 	}
+	b, err = json.Marshal(admin.Invitation{Region: "sa-east-1", Origin: 9, World: "1.2", Expires: "2026-01-02T03:04:05Z", Invitation: "x"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var invitation any
+	if err := json.Unmarshal(b, &invitation); err != nil {
+		t.Fatal(err)
+	}
+	for _, fault := range d.check(d.Components.Schemas["Invitation"], invitation, "invitation") {
+		t.Error(fault)
+	}
 	// The checker can fail.
 	for _, bad := range []string{`{}`, `[]`, `{"region":{"origin":0}}`, `{"pairs":[{"state":"resting"}]}`, `{"lanes":[{"confirmed":{"a":"b"}}]}`, `{"more":1}`} {
 		var v any
@@ -234,7 +245,7 @@ func TestDocumentNamesAllStatesAndPaths(t *testing.T) {
 	if got := d.Components.Schemas["Pair"].Properties["state"].Enum; !slices.Equal(got, states) {
 		t.Errorf("states %v, want %v", got, states)
 	}
-	bodies := map[string]string{"PATCH /v1/tables/{name}": `{"acknowledge":"peers:1"}`, "POST /v1/tables/{name}/replicas": `{"regions":["eu-central-1"]}`}
+	bodies := map[string]string{"POST /v1/regions": `{"descriptor":"new"}`, "PATCH /v1/tables/{name}": `{"acknowledge":"peers:1"}`, "POST /v1/tables/{name}/replicas": `{"regions":["eu-central-1"]}`}
 	for path, methods := range d.Paths {
 		for method, op := range methods {
 			method = strings.ToUpper(method)

@@ -23,13 +23,14 @@ type Config struct {
 	// Verify compares the table named, or all, with the other regions; Repair exchanges what has diverged first.
 	Verify func(ctx context.Context, table string) (Verification, error)
 	Repair func(ctx context.Context, table string) (Verification, error)
-	// Regions returns the members; Fence and Remove change them, and return before all of it is done.
-	Regions func(ctx context.Context) (Regions, error)
-	Fence   func(ctx context.Context, region string) error
-	Remove  func(ctx context.Context, region string, force bool) error
-	Tables  Tables
-	Ready   func() error // nil: serves reads and writes
-	Metrics http.Handler
+	// Regions returns the members; Fence and Remove change them, and return before all of it is done. AddRegion makes the region of a signed descriptor a member, and invites it.
+	Regions   func(ctx context.Context) (Regions, error)
+	Fence     func(ctx context.Context, region string) error
+	Remove    func(ctx context.Context, region string, force bool) error
+	AddRegion func(ctx context.Context, descriptor string, valid time.Duration) (Invitation, error)
+	Tables    Tables
+	Ready     func() error // nil: serves reads and writes
+	Metrics   http.Handler
 }
 
 // Server is the admin API.
@@ -47,6 +48,7 @@ func New(cfg Config) *Server {
 	s.mux.HandleFunc("GET /v1/verify", compare(cfg.Verify))
 	s.mux.HandleFunc("POST /v1/repair", compare(cfg.Repair))
 	s.mux.HandleFunc("GET /v1/regions", s.regions)
+	s.mux.HandleFunc("POST /v1/regions", s.addRegion)
 	s.mux.HandleFunc("POST /v1/regions/{name}/fence", s.fence)
 	s.mux.HandleFunc("POST /v1/regions/{name}/remove", s.remove)
 	s.handleTables()
@@ -79,7 +81,7 @@ func (s *Server) nothing(w http.ResponseWriter, r *http.Request) {
 	}
 	if len(allowed) > 0 {
 		w.Header().Set("Allow", strings.Join(allowed, ", "))
-		fail(w, http.StatusMethodNotAllowed, r.Method+" is not allowed at "+r.URL.Path+"; "+allowed[0]+" is")
+		fail(w, http.StatusMethodNotAllowed, r.Method+" is not allowed at "+r.URL.Path+"; these are: "+strings.Join(allowed, ", "))
 		return
 	}
 	fail(w, http.StatusNotFound, "there is nothing at "+r.Method+" "+r.URL.Path+"; see /v1/openapi.json")

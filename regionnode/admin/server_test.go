@@ -33,6 +33,15 @@ func config() admin.Config {
 		Fence:   func(context.Context, string) error { return nil },
 		Remove:  func(context.Context, string, bool) error { return nil },
 		Tables:  new(tables),
+		AddRegion: func(_ context.Context, descriptor string, valid time.Duration) (admin.Invitation, error) {
+			switch descriptor {
+			case "known":
+				return admin.Invitation{}, &globaltable.Error{Kind: globaltable.Exists, Message: "the number is taken"}
+			case "damaged":
+				return admin.Invitation{}, &globaltable.Error{Kind: globaltable.Invalid, Message: "no descriptor"}
+			}
+			return admin.Invitation{Region: "sa-east-1", Origin: 9, World: "1.2", Expires: "2026-01-02T03:04:05Z", Invitation: descriptor + " for " + valid.String()}, nil
+		},
 		Ready:   func() error { return nil },
 		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "concordat_up 1\n") }),
 	}
@@ -100,9 +109,13 @@ func TestPaths(t *testing.T) {
 		if r := get(t, config(), http.MethodHead, path); r.StatusCode != http.StatusOK {
 			t.Errorf("HEAD %s: %d", path, r.StatusCode)
 		}
-		for _, method := range []string{http.MethodPost, http.MethodPut, http.MethodDelete, "TRACE"} {
+		wrong, allowed := []string{http.MethodPost, http.MethodPut, http.MethodDelete, "TRACE"}, "GET, HEAD"
+		if path == "/v1/regions" {
+			wrong, allowed = wrong[1:], "GET, HEAD, POST"
+		}
+		for _, method := range wrong {
 			r := get(t, config(), method, path)
-			if got := message(t, r); r.StatusCode != http.StatusMethodNotAllowed || r.Header.Get("Allow") != "GET, HEAD" || !strings.Contains(got, method) {
+			if got := message(t, r); r.StatusCode != http.StatusMethodNotAllowed || r.Header.Get("Allow") != allowed || !strings.Contains(got, method) {
 				t.Errorf("%s %s: %d %v %s", method, path, r.StatusCode, r.Header, got)
 			}
 		}
@@ -284,5 +297,30 @@ func TestServeFailsWithItsListener(t *testing.T) {
 	}
 	if err := admin.New(config()).Serve(t.Context(), ln, 0); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("error %v", err)
+	}
+}
+
+func TestAddRegion(t *testing.T) {
+	for name, c := range map[string]struct {
+		body   string
+		status int
+		text   string
+	}{
+		"good":            {`{"descriptor":"new"}`, http.StatusOK, "new for 24h0m0s"},
+		"for an hour":     {`{"descriptor":"new","validSeconds":3600}`, http.StatusOK, "new for 1h0m0s"},
+		"known":           {`{"descriptor":"known"}`, http.StatusConflict, "the number is taken"},
+		"damaged":         {`{"descriptor":"damaged"}`, http.StatusBadRequest, "no descriptor"},
+		"no body":         {``, http.StatusBadRequest, "the body must be"},
+		"no descriptor":   {`{}`, http.StatusBadRequest, "the body must be"},
+		"unknown field":   {`{"descriptor":"new","by":"me"}`, http.StatusBadRequest, "the body must be"},
+		"too long a time": {`{"descriptor":"new","validSeconds":2592001}`, http.StatusBadRequest, "the body must be"},
+		"negative time":   {`{"descriptor":"new","validSeconds":-1}`, http.StatusBadRequest, "the body must be"},
+		"too long a body": {`{"descriptor":"` + strings.Repeat("x", 64<<10) + `"}`, http.StatusBadRequest, "the body must be"},
+	} {
+		w := httptest.NewRecorder()
+		admin.New(config()).ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/v1/regions", strings.NewReader(c.body)))
+		if r := w.Result(); r.StatusCode != c.status || !strings.Contains(body(t, r), c.text) {
+			t.Errorf("%s: %d %s", name, r.StatusCode, w.Body)
+		}
 	}
 }

@@ -60,7 +60,7 @@ func TestTables(t *testing.T) {
 		{"POST", orders + "/replicas", `{"regions":["eu"],"joinBytesPerSecond":-1}`, 400, "", "negative"},
 		{"DELETE", orders + "/replicas/eu", "", 200, `orders {"delete":["eu"]}`, ""},
 		{"PUT", orders, "", 405, "", "PUT is not allowed"},
-		{"GET", orders + "/replicas", "", 405, "", "POST is"},
+		{"GET", orders + "/replicas", "", 405, "", "these are: POST"},
 	} {
 		cfg, s := config(), new(tables)
 		cfg.Tables = s

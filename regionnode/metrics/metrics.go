@@ -177,6 +177,12 @@ func (s *Set) ClockAhead(peer string, by time.Duration) {
 	s.clockOffset.WithLabelValues(peer).Set(by.Seconds())
 }
 
+// ForgetPeer drops the gauges of a region that is not followed any more. What was counted stays.
+func (s *Set) ForgetPeer(name string) {
+	s.connected.DeleteLabelValues(name)
+	s.clockOffset.DeleteLabelValues(name)
+}
+
 // StreamReset counts a stream made anew.
 func (s *Set) StreamReset() { s.streamResets.Inc() }
 

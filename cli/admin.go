@@ -1,0 +1,51 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/concordat-db/concordat/regionnode/admin"
+)
+
+// askAdmin asks the admin API at base, and decodes its answer. body is sent as JSON unless it is nil. what says in errors what was tried, like "ask for status".
+func askAdmin[T any](ctx context.Context, what string, patience time.Duration, method, base, path string, body any) (out T, err error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	var text io.Reader
+	if body != nil {
+		b, err := json.Marshal(body)
+		if err != nil {
+			return out, fmt.Errorf("%s: %w", what, err)
+		}
+		text = bytes.NewReader(b)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, base+path, text)
+	if err != nil {
+		return out, fmt.Errorf("%s: %w", what, err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return out, fmt.Errorf("%s: %w (is a node running there? --admin names another)", what, err)
+	}
+	defer resp.Body.Close()
+	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAdminAnswer))
+	if err != nil {
+		return out, fmt.Errorf("%s: %w", what, err)
+	}
+	if resp.StatusCode != http.StatusOK {
+		var fault admin.Error
+		if json.Unmarshal(answer, &fault) != nil || fault.Message == "" {
+			fault.Message = "is this an admin API?"
+		}
+		return out, fmt.Errorf("%s: %s answers %s: %s", what, base, resp.Status, fault.Message)
+	}
+	if err := json.Unmarshal(answer, &out); err != nil {
+		return out, fmt.Errorf("%s: %s gave no such answer: %w", what, base, err)
+	}
+	return out, nil
+}
