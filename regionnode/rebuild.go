@@ -97,7 +97,7 @@ func (n *Node) excludeNeeded(reason commit.RebuildReason, detail string) {
 	n.rebuild.mu.Lock()
 	n.rebuild.why = why
 	n.rebuild.mu.Unlock()
-	n.exclude(refusedNeeded, why)
+	n.exclude(refusedNeeded, why+". "+comeBack)
 }
 
 func (n *Node) excludeRebuilding() {
