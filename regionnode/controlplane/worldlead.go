@@ -104,22 +104,25 @@ func newestOut(w *globaltable.World) (since globaltable.Version) {
 
 // gatherWorld asks each active member that was not heard since the version given.
 func (p *Plane) gatherWorld(ctx context.Context, w *globaltable.World, since globaltable.Version) {
-	var waiting []string
+	var ask []globaltable.Descriptor
+	var asking, waiting []string
+	p.mu.Lock()
+	for i := range w.Members {
+		d := w.Members[i].Descriptor
+		if w.Members[i].State == globaltable.MemberActive && d.Origin != p.self.Origin && p.world.heard[d.Origin] < since {
+			ask = append(ask, d)
+			asking = append(asking, toAdopt(d))
+		}
+	}
+	if len(p.world.waiting) == 0 {
+		p.world.waiting = asking // until they have answered, or not
+	}
+	p.mu.Unlock()
 	refuses := false
 	var mu sync.Mutex
 	var g errgroup.Group
 	g.SetLimit(maxAsks)
-	for i := range w.Members {
-		d := w.Members[i].Descriptor
-		if w.Members[i].State != globaltable.MemberActive || d.Origin == p.self.Origin {
-			continue
-		}
-		p.mu.Lock()
-		known := p.world.heard[d.Origin] >= since
-		p.mu.Unlock()
-		if known {
-			continue
-		}
+	for _, d := range ask {
 		g.Go(func() error {
 			if why, reached := p.hearSince(ctx, d, since); why != "" {
 				mu.Lock()
@@ -137,6 +140,8 @@ func (p *Plane) gatherWorld(ctx context.Context, w *globaltable.World, since glo
 	p.world.waiting, p.world.refuses = waiting, refuses
 }
 
+func toAdopt(d globaltable.Descriptor) string { return d.Name + " to adopt the change" }
+
 // hearSince fetches a region's catalog if it has adopted the version given of the world; if not, it says why, in words, and whether the region answers at all.
 func (p *Plane) hearSince(ctx context.Context, d globaltable.Descriptor, since globaltable.Version) (why string, reached bool) {
 	replies, err := p.askProgress(ctx, d.Origin, []question{{globaltable.WorldTable.String(), uint64(since)}})
@@ -144,7 +149,7 @@ func (p *Plane) hearSince(ctx context.Context, d globaltable.Descriptor, since g
 	case err != nil:
 		return d.Name + ", which cannot be reached", false
 	case replies[0].Outcome == 0:
-		return d.Name + " to adopt the change", true
+		return toAdopt(d), true
 	}
 	if err := p.Fetch(ctx, d.Name); err != nil {
 		p.failed(ctx, "hear catalog", d.Name, err)
