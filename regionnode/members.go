@@ -105,6 +105,11 @@ func (n *Node) checkFencedBy() {
 // exclude refuses reads and writes of clients.
 func (n *Node) exclude(reason, why string) {
 	message := "Region " + n.cfg.Region.Name + " serves nobody: " + why + ". `concordat region rebuild`, in this region, brings it back with what the others have, and what only it has."
+	n.excludeWith(reason, message)
+}
+
+// excludeWith is exclude with the message as it is told.
+func (n *Node) excludeWith(reason, message string) {
 	n.refuse(reason, message)
 	n.mu.Lock()
 	defer n.mu.Unlock()
