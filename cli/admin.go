@@ -45,7 +45,7 @@ func askAdmin[T any](ctx context.Context, what string, patience time.Duration, m
 		return out, fmt.Errorf("%s: %s answers %s: %s", what, base, resp.Status, fault.Message)
 	}
 	if err := json.Unmarshal(answer, &out); err != nil {
-		return out, fmt.Errorf("%s: %s gave none: %w", what, base, err)
+		return out, fmt.Errorf("%s: %s gave no such answer: %w", what, base, err)
 	}
 	return out, nil
 }

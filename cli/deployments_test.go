@@ -64,14 +64,14 @@ func TestDeploymentEmbedded(t *testing.T) {
 		t.Errorf("%s, %s, %s", cfg.DataDir, cfg.DynamoDB.Listen, cfg.Admin.Listen)
 	case cfg.DynamoDB.AcceptAny || len(cfg.DynamoDB.Credentials) != 1 || cfg.DynamoDB.Credentials["CONCORDATAPP1"] != "not a secret":
 		t.Errorf("credentials %v", cfg.DynamoDB.Credentials)
-	case cfg.Bus.External != nil || cfg.Bus.Embedded.Listen != "0.0.0.0:4222" || cfg.Bus.Embedded.MaxStoreBytes != 64<<30:
+	case cfg.Bus.External != nil || cfg.Bus.Embedded.Listen != "0.0.0.0:4222" || cfg.Bus.Embedded.MaxStoreBytes != 4<<30:
 		t.Errorf("bus %+v", cfg.Bus)
 	case len(cfg.Peers) != 2 || cfg.Peers[0].Descriptor.Name != "us-east-1" || cfg.Peers[0].URLs[0] != "nats://10.10.0.1:4222" || cfg.Peers[1].URLs != nil:
 		t.Errorf("peers %+v", cfg.Peers)
 	}
 	want := regionnode.Limits{MaxClockOffset: 500 * time.Millisecond, Heartbeat: 250 * time.Millisecond, FreeBytes: 512 << 20, CacheBytes: 128 << 20,
-		WriteBufferBytes: 64 << 20, StreamBytes: 256 << 20, MaxOpenRequests: 1024, ShutdownPatience: 10 * time.Second,
-		CompareEvery: 24 * time.Hour, CompareBytesPerSecond: 4 << 20}
+		WriteBufferBytes: 64 << 20, StreamBytes: 32 << 20, LogBytes: 4 << 30, MaxOpenRequests: 1024, ShutdownPatience: 10 * time.Second,
+		CollectPerSecond: 5000, CompareEvery: 24 * time.Hour, CompareBytesPerSecond: 4 << 20}
 	if cfg.Limits != want {
 		t.Errorf("limits %+v", cfg.Limits)
 	}

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -221,34 +220,7 @@ func memberOf(regions *admin.Regions, name string) (*admin.Member, error) {
 }
 
 func fetchRegions(ctx context.Context, method, base, path string) (admin.Regions, error) {
-	const what = "ask for regions"
-	var regions admin.Regions
-	ctx, cancel := context.WithTimeout(ctx, 3*adminPatience)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, method, base+path, nil)
-	if err != nil {
-		return regions, fmt.Errorf("%s: %w", what, err)
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return regions, fmt.Errorf("%s: %w (is a node running there? --admin names another)", what, err)
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAdminAnswer))
-	if err != nil {
-		return regions, fmt.Errorf("%s: %w", what, err)
-	}
-	if resp.StatusCode != http.StatusOK {
-		var fault admin.Error
-		if json.Unmarshal(body, &fault) != nil || fault.Message == "" {
-			fault.Message = "is this an admin API?"
-		}
-		return regions, fmt.Errorf("%s: %s answers %s: %s", what, base, resp.Status, fault.Message)
-	}
-	if err := json.Unmarshal(body, &regions); err != nil {
-		return regions, fmt.Errorf("%s: %s gave none: %w", what, base, err)
-	}
-	return regions, nil
+	return askAdmin[admin.Regions](ctx, "ask for regions", 3*adminPatience, method, base, path, nil)
 }
 
 func writeRegions(w io.Writer, regions admin.Regions) error {

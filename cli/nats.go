@@ -29,8 +29,10 @@ func natsCommand(s Streams) *ucli.Command {
 			Usage: "print the accounts that the region's nats-server needs",
 			Description: "Prints the accounts section of a nats-server configuration for a node with an external NATS: the region's own account, and\n" +
 				"one for each peer that may fetch, acknowledge and ask, nothing else. Include it on every server of the cluster, and\n" +
-				"print it again when a peer joins or leaves. Passwords appear as bcrypt hashes.",
-			Flags:  []ucli.Flag{configFlag()},
+				"print it again when a region is added or removed. The peers are those of the configuration and its invitation or, with --live, those that the running node\n" +
+				"knows, by its admin API. Passwords appear as bcrypt hashes.",
+			Flags: []ucli.Flag{configFlag(),
+				&ucli.BoolFlag{Name: "live", Usage: "ask the running node (--admin) who its peers are"}},
 			Action: func(c *ucli.Context) error { return natsAccounts(c, s) },
 		}},
 	}
@@ -52,6 +54,14 @@ func natsAccounts(c *ucli.Context, s Streams) error {
 	if err != nil {
 		return err
 	}
+	if c.Bool("live") {
+		accounts.Peers, err = livePeers(c, accounts.Region)
+	} else {
+		accounts.Peers, err = doc.busPeers()
+	}
+	if err != nil {
+		return err
+	}
 	text, err := bus.ServerConfig(accounts)
 	if err != nil {
 		return err
@@ -66,7 +76,7 @@ func natsAccounts(c *ucli.Context, s Streams) error {
 	})
 }
 
-// accounts returns what the region's servers have to know.
+// accounts returns what the region's servers have to know, but for the peers.
 func (doc *nodeDocument) accounts() (bus.AccountsConfig, error) {
 	cfg := bus.AccountsConfig{Region: doc.Spec.Region.Name}
 	e := doc.Spec.NATS.External
@@ -95,14 +105,51 @@ func (doc *nodeDocument) accounts() (bus.AccountsConfig, error) {
 		}
 		cfg.User, cfg.Password = e.User, string(hash)
 	}
-	peers, err := doc.peers()
-	if err != nil {
-		return cfg, err
-	}
-	for _, p := range peers {
-		cfg.Peers = append(cfg.Peers, bus.Peer{Name: p.Name, PublicKey: p.PublicKey})
-	}
 	return cfg, nil
+}
+
+// busPeers returns the peers that the document gives the region, those of its invitation included.
+func (doc *nodeDocument) busPeers() ([]bus.Peer, error) {
+	configured, err := doc.peers()
+	if err != nil {
+		return nil, err
+	}
+	invitation, err := doc.invitation()
+	if err != nil {
+		return nil, err
+	}
+	var peers []bus.Peer
+	known := map[string]bool{}
+	for _, p := range configured {
+		peers, known[p.Name] = append(peers, bus.Peer{Name: p.Name, PublicKey: p.PublicKey}), true
+	}
+	if invitation == nil {
+		return peers, nil
+	}
+	for _, m := range invitation.Members {
+		if d := m.Descriptor; !known[d.Name] {
+			peers = append(peers, bus.Peer{Name: d.Name, PublicKey: d.PublicKey})
+		}
+	}
+	return peers, nil
+}
+
+// livePeers returns the peers that the running node of the region has: all members that were not removed.
+func livePeers(c *ucli.Context, region string) ([]bus.Peer, error) {
+	base, regions, err := askRegions(c)
+	if err != nil {
+		return nil, err
+	}
+	if regions.Region != region {
+		return nil, fmt.Errorf("the node at %s is of region %s, the configuration of %s", base, regions.Region, region)
+	}
+	var peers []bus.Peer
+	for _, m := range regions.Regions {
+		if m.Name != region && m.State != string(globaltable.MemberRemoved) {
+			peers = append(peers, bus.Peer{Name: m.Name, PublicKey: m.PublicKey})
+		}
+	}
+	return peers, nil
 }
 
 // peers returns the descriptors of the document's peers, in its order, and reports all faults at once.

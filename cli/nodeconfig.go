@@ -118,7 +118,9 @@ type limitsSpec struct {
 	LogBytes              byteSize `yaml:"logBytes"`
 	MaxOpenRequests       int      `yaml:"maxOpenRequests"`
 	ShutdownPatience      duration `yaml:"shutdownPatience"`
+	AcknowledgeTimeout    duration `yaml:"acknowledgeTimeout"`
 	JoinBytesPerSecond    byteSize `yaml:"joinBytesPerSecond"` // default: no limit
+	CollectPerSecond      int      `yaml:"collectPerSecond"`
 	CompareEvery          interval `yaml:"compareEvery"`
 	CompareBytesPerSecond byteSize `yaml:"compareBytesPerSecond"`
 }

@@ -23,6 +23,7 @@ func regionCommand(s Streams) *ucli.Command {
 		Subcommands: []*ucli.Command{
 			regionListCommand(s),
 			regionShowCommand(s),
+			regionAddCommand(s),
 			regionFenceCommand(s),
 			regionRemoveCommand(s),
 			{
@@ -47,7 +48,6 @@ func regionCommand(s Streams) *ucli.Command {
 				},
 				Action: func(c *ucli.Context) error { return regionDescriptor(c, s) },
 			},
-			regionAddCommand(s),
 		},
 	}
 }

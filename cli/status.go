@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
@@ -89,33 +88,7 @@ func adminURL(c *ucli.Context) (string, error) {
 
 // fetchStatus asks the admin API at base.
 func fetchStatus(ctx context.Context, base string) (admin.Status, error) {
-	var st admin.Status
-	ctx, cancel := context.WithTimeout(ctx, adminPatience)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, base+"/v1/status", nil)
-	if err != nil {
-		return st, fmt.Errorf("ask for status: %w", err)
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return st, fmt.Errorf("ask for status: %w (is a node running there? --admin names another)", err)
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAdminAnswer))
-	if err != nil {
-		return st, fmt.Errorf("ask for status: %w", err)
-	}
-	if resp.StatusCode != http.StatusOK {
-		var fault admin.Error
-		if json.Unmarshal(body, &fault) != nil || fault.Message == "" {
-			fault.Message = "is this an admin API?"
-		}
-		return st, fmt.Errorf("ask for status: %s answers %s: %s", base, resp.Status, fault.Message)
-	}
-	if err := json.Unmarshal(body, &st); err != nil {
-		return st, fmt.Errorf("ask for status: %s gave no status: %w", base, err)
-	}
-	return st, nil
+	return askAdmin[admin.Status](ctx, "ask for status", adminPatience, http.MethodGet, base, "/v1/status", nil)
 }
 
 // writeStatus writes st for people.
@@ -138,6 +111,7 @@ func writeStatus(w io.Writer, st admin.Status) error {
 	}{
 		{"Replication", "no peers", pairsTable(st.Pairs)},
 		{"Tables", "no tables", tablesTable(st.Tables)},
+		{"Deleted items", "no tables", collectionTable(st.Tables)},
 		{"Comparison in the background", "nothing to compare", comparisonsTable(st.Tables)},
 		{"Change log of this region", "no lanes", lanesTable(st.Lanes)},
 	} {
@@ -200,6 +174,19 @@ func tablesTable(tables []admin.Table) table.Writer {
 			replicas = append(replicas, line)
 		}
 		t.AppendRow(table.Row{b.Name, b.Status, b.Owner, b.Version, b.Items, humanBytes(b.Bytes), b.Digest, strings.Join(replicas, "\n")})
+	}
+	return t
+}
+
+func collectionTable(tables []admin.Table) table.Writer {
+	t := newTable("table", "not erased yet", "every region has all up to", "held back by")
+	alignRight(t, 2, 3)
+	for _, b := range tables {
+		c, upTo := b.Collection, "never"
+		if c.PurgeAgeMillis != nil {
+			upTo = fmt.Sprintf("%.0f ms ago", *c.PurgeAgeMillis)
+		}
+		t.AppendRow(table.Row{b.Name, c.Waiting, upTo, c.HeldBack})
 	}
 	return t
 }

@@ -35,6 +35,7 @@ func sampleStatus() admin.Status {
 				{Region: "ap-south-1", Paused: "a replica is on its way",
 					Last: &repair.Pass{Ended: at, State: repair.NotCompared, Detail: "out of reach"}},
 				{Region: "sa-east-1"}},
+			Collection: admin.Collection{Waiting: 210, PurgeAgeMillis: &age, HeldBack: "ap-south-1 has not applied us-east-1 since 2026-01-02 03:04:05 UTC"},
 		}},
 		Lanes: []admin.Lane{{ID: "00aa", Regions: []string{"us-east-1", "eu-central-1"}, Head: 99, Entries: 5, Bytes: 512, Live: true,
 			Confirmed: map[string]uint64{"us-east-1": 94, "ap-south-1": 90}}},
@@ -71,6 +72,13 @@ Tables
 │ places │ ACTIVE │ us-east-1 │ 1.4     │ 12065 │ 3.0 MiB │ 00ff   │ us-east-1 ACTIVE                       │
 │        │        │           │         │       │         │        │ ap-south-1 CREATION_FAILED: name taken │
 └────────┴────────┴───────────┴─────────┴───────┴─────────┴────────┴────────────────────────────────────────┘
+
+Deleted items
+┌────────┬────────────────┬────────────────────────────┬────────────────────────────────────────────────────────────────────┐
+│ table  │ not erased yet │ every region has all up to │ held back by                                                       │
+├────────┼────────────────┼────────────────────────────┼────────────────────────────────────────────────────────────────────┤
+│ places │            210 │                 140 ms ago │ ap-south-1 has not applied us-east-1 since 2026-01-02 03:04:05 UTC │
+└────────┴────────────────┴────────────────────────────┴────────────────────────────────────────────────────────────────────┘
 
 Comparison in the background
 ┌────────┬────────────┬──────────────────────┬────────────────────────────────────────────┬─────────┬─────────────┬─────────────────────────────────────┬───────────┬─────────────┐
@@ -124,7 +132,7 @@ func TestStatusFailures(t *testing.T) {
 		"not there":     {"http://127.0.0.1:1", "is a node running there?"},
 		"not ready":     {serveStatus(t, func(context.Context) (admin.Status, error) { return admin.Status{}, errors.New("is starting") }), "503 Service Unavailable: is starting"},
 		"another thing": {serve(http.NotFound), "404 Not Found: is this an admin API?"},
-		"no JSON":       {serve(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("<html>")) }), "gave no status"},
+		"no JSON":       {serve(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("<html>")) }), "gave no such answer"},
 	} {
 		got := command(t, "status", "--admin", tc.url, "--output", "json")
 		if got.status != 1 || got.out != "" || !strings.Contains(got.err, tc.want) {

@@ -1,8 +1,6 @@
 package cli
 
 import (
-	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -60,12 +58,10 @@ func runCompare(c *ucli.Context, s Streams, method, path string) error {
 	if c.Duration("timeout") <= 0 {
 		return wrongUsage(c, "--timeout is %v; it must be above zero", c.Duration("timeout"))
 	}
-	ctx, cancel := context.WithTimeout(c.Context, c.Duration("timeout"))
-	defer cancel()
 	if name := c.String("table"); name != "" {
 		path += "?table=" + url.QueryEscape(name)
 	}
-	v, err := fetchVerification(ctx, method, base, path)
+	v, err := askAdmin[admin.Verification](c.Context, "ask for a comparison", c.Duration("timeout"), method, base, path, nil)
 	if err != nil {
 		return err
 	}
@@ -95,34 +91,6 @@ func faultsOf(v admin.Verification) (out []string) {
 		}
 	}
 	return out
-}
-
-func fetchVerification(ctx context.Context, method, base, path string) (admin.Verification, error) {
-	var v admin.Verification
-	req, err := http.NewRequestWithContext(ctx, method, base+path, nil)
-	if err != nil {
-		return v, fmt.Errorf("ask for a comparison: %w", err)
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return v, fmt.Errorf("ask for a comparison: %w (is a node running there? --admin names another)", err)
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAdminAnswer))
-	if err != nil {
-		return v, fmt.Errorf("ask for a comparison: %w", err)
-	}
-	if resp.StatusCode != http.StatusOK {
-		var fault admin.Error
-		if json.Unmarshal(body, &fault) != nil || fault.Message == "" {
-			fault.Message = "is this an admin API?"
-		}
-		return v, fmt.Errorf("ask for a comparison: %s answers %s: %s", base, resp.Status, fault.Message)
-	}
-	if err := json.Unmarshal(body, &v); err != nil {
-		return v, fmt.Errorf("ask for a comparison: %s gave none: %w", base, err)
-	}
-	return v, nil
 }
 
 // writeVerification writes v for people.

@@ -48,6 +48,19 @@ func (h *head) garbage() (at hlc.Timestamp, ok bool, err error) {
 	return at, ok || !live, nil
 }
 
+// Collectable reports whether nothing is left of an encoded record that is collected at the purge frontier p. It decodes only records of deleted items.
+func Collectable(encoded []byte, p hlc.Timestamp) (bool, error) {
+	at, ok, err := Garbage(encoded)
+	if err != nil || !ok || at > p {
+		return false, err
+	}
+	if h, err := readHead(encoded); err != nil || h.live {
+		return false, err
+	}
+	_, gone, _, err := Collect(nil, encoded, p)
+	return gone, err
+}
+
 // Collect drops what nobody can need any more when the purge frontier of the record's table is p: nothing that has not been merged in every replica is at or below p, and
 // nothing is on its way that was written by a region which had not merged all of that (PROTOCOL.md section 4).
 //

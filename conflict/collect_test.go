@@ -56,6 +56,9 @@ func TestCollectIsItsReference(t *testing.T) {
 		rec, p := genRecord(t, "record"), genFrontier(t)
 		got := collected(t, rec, p)
 		want, some := refCollect(mustDecode(t, rec), p)
+		if gone, err := Collectable(rec, p); err != nil || gone == (some || len(rec) == 0) {
+			t.Fatalf("at %d all of it goes: %v, %v; something stays: %v", p, gone, err, some)
+		}
 		var encoded []byte
 		if some {
 			encoded = AppendRecord(nil, &want)

@@ -33,6 +33,7 @@ type tableDocument struct {
 	Class              TableClass        `json:"class"`
 	Mode               string            `json:"mode"`
 	Tags               map[string]string `json:"tags,omitempty"`
+	AcknowledgePeers   int               `json:"acknowledgePeers,omitempty"`
 	Replicas           []replicaDocument `json:"replicas,omitempty"`
 	Deleted            bool              `json:"deleted,omitempty"`
 }
@@ -52,6 +53,7 @@ type replicaDocument struct {
 	BornEpoch   uint32     `json:"bornEpoch,omitempty"`
 	BornNumber  uint64     `json:"bornNumber,omitempty"`
 	Leaving     bool       `json:"leaving,omitempty"`
+	JoinRate    int64      `json:"joinBytesPerSecond,omitempty"`
 }
 
 // EncodeTable returns the document of t, JSON. Equal tables have equal documents. t must be valid.
@@ -61,7 +63,8 @@ func EncodeTable(t *Table) []byte {
 		Epoch: t.Version.Epoch(), Number: t.Version.Number(), CreatedAt: t.CreatedAt,
 		PartitionKey: keyDocument{t.KeySchema.Partition.Name, t.KeySchema.Partition.Type.String()},
 		Billing:      t.Billing, ReadCapacity: t.Throughput.Read, WriteCapacity: t.Throughput.Write,
-		DeletionProtection: t.DeletionProtection, Class: t.Class, Mode: t.Mode.String(), Tags: t.Tags, Deleted: t.Deleted,
+		DeletionProtection: t.DeletionProtection, Class: t.Class, Mode: t.Mode.String(), Tags: t.Tags,
+		AcknowledgePeers: t.AcknowledgePeers, Deleted: t.Deleted,
 	}
 	if t.Predecessor != (Hash{}) {
 		d.Predecessor = hex.EncodeToString(t.Predecessor[:])
@@ -71,7 +74,7 @@ func EncodeTable(t *Table) []byte {
 	}
 	for _, r := range t.Replicas {
 		d.Replicas = append(d.Replicas, replicaDocument{Region: r.Region, Origin: r.Origin, Status: r.Status, Description: r.StatusDescription,
-			SinceEpoch: r.Since.Epoch(), SinceNumber: r.Since.Number(), BornEpoch: r.Born.Epoch(), BornNumber: r.Born.Number(), Leaving: r.Leaving})
+			SinceEpoch: r.Since.Epoch(), SinceNumber: r.Since.Number(), BornEpoch: r.Born.Epoch(), BornNumber: r.Born.Number(), Leaving: r.Leaving, JoinRate: r.JoinBytesPerSecond})
 	}
 	b, err := json.Marshal(&d)
 	if err != nil {
@@ -117,7 +120,8 @@ func (d *tableDocument) table() (*Table, error) {
 	t := &Table{
 		ID: id, Name: d.Name, Owner: d.Owner, CreatedAt: d.CreatedAt,
 		Billing: d.Billing, Throughput: Throughput{Read: d.ReadCapacity, Write: d.WriteCapacity},
-		DeletionProtection: d.DeletionProtection, Class: d.Class, Mode: mode, Tags: d.Tags, Deleted: d.Deleted,
+		DeletionProtection: d.DeletionProtection, Class: d.Class, Mode: mode, Tags: d.Tags,
+		AcknowledgePeers: d.AcknowledgePeers, Deleted: d.Deleted,
 	}
 	if t.Version, err = parseVersion(d.Epoch, d.Number); err != nil {
 		return nil, err
@@ -132,7 +136,7 @@ func (d *tableDocument) table() (*Table, error) {
 	}
 	for _, r := range d.Replicas {
 		t.Replicas = append(t.Replicas, Replica{Region: r.Region, Origin: r.Origin, Status: r.Status, StatusDescription: r.Description,
-			Since: MakeVersion(r.SinceEpoch, r.SinceNumber), Born: MakeVersion(r.BornEpoch, r.BornNumber), Leaving: r.Leaving})
+			Since: MakeVersion(r.SinceEpoch, r.SinceNumber), Born: MakeVersion(r.BornEpoch, r.BornNumber), Leaving: r.Leaving, JoinBytesPerSecond: r.JoinRate})
 	}
 	return t, nil
 }

@@ -89,6 +89,9 @@ type Replica struct {
 	Born Version
 	// Leaving is true of a replica that is being closed and then goes from the document: it was being deleted, or its region is removed.
 	Leaving bool
+	// JoinBytesPerSecond bounds the records that the replica takes from the others while it is being created, about, beside what its region's node is bounded to;
+	// 0: no bound of its own. It is zero in every other state.
+	JoinBytesPerSecond int64
 }
 
 // Hash is the SHA-256 of a document's encoding.
@@ -111,6 +114,8 @@ type Table struct {
 	Class              TableClass
 	Mode               conflict.Mode
 	Tags               map[string]string // nil: none
+	// AcknowledgePeers is how many peers must have a write durably before it is answered, 0 to MaxAcknowledgePeers. See AcknowledgeTag.
+	AcknowledgePeers int
 
 	Replicas []Replica // sorted by region name
 	Deleted  bool      // dead for ever: no replicas, and the id is not used again
@@ -201,6 +206,7 @@ func (t *Table) Validate() error {
 	_, err := conflict.ParseMode(t.Mode.String())
 	fault(err == nil, "merge mode is not known")
 	faults = append(faults, tagFaults(t.Tags)...)
+	fault(t.AcknowledgePeers >= 0 && t.AcknowledgePeers <= MaxAcknowledgePeers, "writes wait for %d peers, at most %d", t.AcknowledgePeers, MaxAcknowledgePeers)
 	faults = append(faults, t.replicaFaults()...)
 	if len(faults) == 0 {
 		return nil
@@ -272,6 +278,7 @@ func (t *Table) replicaFaults() []error {
 		}
 		fault(r.Since > 0 && r.Since <= t.Version, "replica %d: its status is of version %v", i, r.Since)
 		fault(!r.Leaving || r.Status == StatusFencing, "replica %d: it leaves without being closed", i)
+		fault(r.JoinBytesPerSecond == 0 || r.JoinBytesPerSecond > 0 && r.Status == Creating, "replica %d: a bound of %d bytes per second", i, r.JoinBytesPerSecond)
 		fault(r.Born <= r.Since, "replica %d: it came with version %v, after its status", i, r.Born)
 		fault(len(r.StatusDescription) <= MaxStatusDescription && utf8.ValidString(r.StatusDescription),
 			"replica %d: the description is longer than %d bytes, or not UTF-8", i, MaxStatusDescription)

@@ -21,36 +21,72 @@ func exampleTable() *Table {
 		Billing:   Provisioned, Throughput: Throughput{5, 10}, DeletionProtection: true, Class: ClassInfrequentAccess, Mode: conflict.Attribute,
 		Tags: map[string]string{"team": "maps", "a": ""},
 		Replicas: []Replica{
-			{"ap-south-1", 9, CreationFailed, "because", v2, v2, false}, {"eu-central-1", 7, Active, "", v1, 0, false},
-			{"sa-east-1", 4, StatusFencing, "", v2, v1, true}, {"us-east-1", 3, Creating, "", v2, v2, false},
+			{"ap-south-1", 9, CreationFailed, "because", v2, v2, false, 0}, {"eu-central-1", 7, Active, "", v1, 0, false, 0},
+			{"sa-east-1", 4, StatusFencing, "", v2, v1, true, 0}, {"us-east-1", 3, Creating, "", v2, v2, false, 0},
 		},
 	}
 }
 
-// TestTableDocumentGolden pins the document's bytes: regions of different releases must agree on their hash.
+// laterTable has, too, what documents did not have from the beginning.
+func laterTable() *Table {
+	t := exampleTable()
+	t.Tags[AcknowledgeTag], t.AcknowledgePeers = "peers:2", 2
+	t.Replicas[3].JoinBytesPerSecond = 5 << 20
+	return t
+}
+
+// TestTableDocumentGolden pins the document's bytes: regions of different releases must agree on their hash. What came later changes no document without it.
 func TestTableDocumentGolden(t *testing.T) {
-	want, err := os.ReadFile("testdata/table.json")
-	if err != nil {
-		t.Fatal(err)
+	for file, table := range map[string]*Table{"table.json": exampleTable(), "table-later.json": laterTable()} {
+		want, err := os.ReadFile("testdata/" + file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want = bytes.TrimSpace(want)
+		if got := EncodeTable(table); !bytes.Equal(got, want) {
+			t.Errorf("%s: encoding differs:\n got %s\nwant %s", file, got, want)
+		}
+		back, err := DecodeTable(want)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := EncodeTable(back); !bytes.Equal(got, want) {
+			t.Errorf("%s: decoding loses something: %s", file, got)
+		}
+		if HashTable(back) != HashTable(table) {
+			t.Errorf("%s: hashes of equal tables differ", file)
+		}
 	}
-	want = bytes.TrimSpace(want)
-	if got := EncodeTable(exampleTable()); !bytes.Equal(got, want) {
-		t.Errorf("encoding differs:\n got %s\nwant %s", got, want)
+}
+
+func TestAcknowledge(t *testing.T) {
+	for text, want := range map[string]int{"local": 0, "peers:1": 1, "peers:2": 2, "peers:3": 3} {
+		got, err := AcknowledgeOf(map[string]string{AcknowledgeTag: text})
+		if err != nil || got != want || FormatAcknowledge(got) != text {
+			t.Errorf("%s: %d, %v", text, got, err)
+		}
 	}
-	back, err := DecodeTable(want)
-	if err != nil {
-		t.Fatal(err)
+	if got, err := AcknowledgeOf(map[string]string{"team": "maps"}); got != 0 || err != nil {
+		t.Errorf("no tag: %d, %v", got, err)
 	}
-	if got := EncodeTable(back); !bytes.Equal(got, want) {
-		t.Errorf("decoding loses something: %s", got)
+	for _, text := range []string{"", "peers", "peers:0", "peers:4", "peers:01", "Peers:1", " peers:1", "all", strings.Repeat("ü", 300)} {
+		if _, err := ParseAcknowledge(text); KindOf(err) != Invalid || len(err.Error()) > 400 {
+			t.Errorf("%q: %v", text, err)
+		}
 	}
-	if HashTable(back) != HashTable(exampleTable()) {
-		t.Error("hashes of equal tables differ")
+	// A replica on its way in or out does not count, nor does the one that takes the write.
+	table := exampleTable()
+	table.Replicas = append(table.Replicas, Replica{Region: "us-west-1", Origin: 4, Status: Deleting}, Replica{Region: "us-west-2", Origin: 2, Status: Updating})
+	if got := table.ServingPeers(3); len(got) != 2 || got[0] != 2 || got[1] != 7 {
+		t.Errorf("serving peers %v", got)
+	}
+	if got := table.ServingPeers(7); len(got) != 1 {
+		t.Errorf("serving peers %v", got)
 	}
 }
 
 func TestDecodeTableRefuses(t *testing.T) {
-	doc := string(EncodeTable(exampleTable()))
+	doc := string(EncodeTable(laterTable()))
 	for name, c := range map[string]struct {
 		doc  string
 		kind Kind
@@ -75,6 +111,9 @@ func TestDecodeTableRefuses(t *testing.T) {
 		"dead with replicas":      {strings.Replace(doc, `"format":1`, `"format":1,"deleted":true`, 1), Corrupt},
 		"leaves, not closed":      {strings.Replace(doc, `"FENCING"`, `"FENCED"`, 1), Corrupt},
 		"status of a later one":   {strings.Replace(doc, `"sinceEpoch":4`, `"sinceEpoch":5`, 1), Corrupt},
+		"too many peers":          {strings.Replace(doc, `"acknowledgePeers":2`, `"acknowledgePeers":4`, 1), Corrupt},
+		"rate below zero":         {strings.Replace(doc, `"joinBytesPerSecond":5`, `"joinBytesPerSecond":-5`, 1), Corrupt},
+		"rate of an active one":   {strings.Replace(doc, `"CREATING"`, `"ACTIVE"`, 1), Corrupt},
 		"throughput of on-demand": {strings.Replace(doc, `"PROVISIONED"`, `"PAY_PER_REQUEST"`, 1), Corrupt},
 	} {
 		if c.doc == doc {

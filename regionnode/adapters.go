@@ -3,8 +3,6 @@ package regionnode
 import (
 	"context"
 	"errors"
-	"slices"
-	"sync"
 	"time"
 
 	"github.com/concordat-db/concordat/conflict"
@@ -19,50 +17,29 @@ import (
 // The parts declare the interfaces that they need in their own terms. What stands here turns one part's terms into another's; it decides nothing.
 
 // shardLog is the shard as the streams read it: peer.Log and outbox.Log.
-type shardLog struct {
-	*commit.Shard
+type shardLog struct{ *commit.Shard }
 
-	mu    sync.RWMutex
-	lanes map[globaltable.LaneID]globaltable.Lane
-}
-
-func newShardLog(shard *commit.Shard) *shardLog {
-	return &shardLog{Shard: shard, lanes: map[globaltable.LaneID]globaltable.Lane{}}
-}
-
-// know remembers a lane, whose members the catalog may have changed.
-func (l *shardLog) know(lane globaltable.Lane) {
-	l.mu.RLock()
-	known, ok := l.lanes[lane.ID]
-	l.mu.RUnlock()
-	if ok && slices.Equal(known.Placement, lane.Placement) {
-		return
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.lanes[lane.ID] = lane
-}
-
-// Lane implements peer.Log.
-func (l *shardLog) Lane(id globaltable.LaneID) (globaltable.Lane, bool) {
-	l.mu.RLock()
-	defer l.mu.RUnlock()
-	lane, ok := l.lanes[id]
-	return lane, ok
+// Head implements peer.Log.
+func (l shardLog) Head(id globaltable.LaneID) (peer.LaneHead, bool) {
+	h, ok := l.Shard.Head(id)
+	return laneHead(h), ok
 }
 
 // Heads implements peer.Log.
-func (l *shardLog) Heads(ctx context.Context) (hlc.Timestamp, []peer.LaneHead, error) {
+func (l shardLog) Heads(ctx context.Context) (hlc.Timestamp, []peer.LaneHead, error) {
 	heads, err := l.Shard.Heads(ctx)
 	if err != nil {
 		return 0, nil, err
 	}
 	out := make([]peer.LaneHead, 0, len(heads.Lanes))
 	for _, h := range heads.Lanes {
-		l.know(h.Lane)
-		out = append(out, peer.LaneHead{Lane: h.Lane, Seq: h.Seq, Chain: h.Chain, Trimmed: h.Trimmed})
+		out = append(out, laneHead(h))
 	}
 	return heads.HLC, out, nil
+}
+
+func laneHead(h commit.LaneHead) peer.LaneHead {
+	return peer.LaneHead{Lane: h.Lane, Seq: h.Seq, Chain: h.Chain, Trimmed: h.Trimmed}
 }
 
 // applyTimeout bounds one Apply. A shard that takes longer has failed or is stopping.

@@ -56,7 +56,7 @@ type BusConfig struct {
 type EmbeddedBus struct {
 	Listen        string      // host:port for peers
 	TLS           *tls.Config // nil: none
-	MaxStoreBytes int64       // bytes of all streams together; 0: the bus's default
+	MaxStoreBytes int64       // bytes of all streams together, in memory; 0: the bus's default
 }
 
 // address takes Listen apart.
@@ -84,11 +84,13 @@ type Limits struct {
 	FreeBytes          uint64        // below so much free disk space writes are refused; default 512 MiB
 	CacheBytes         int64         // the store's block cache; default 128 MiB
 	WriteBufferBytes   int64         // each of the store's write buffers, of which up to four fill; default 64 MiB
-	StreamBytes        int64         // of each lane's stream; default 256 MiB
+	StreamBytes        int64         // of each lane's stream; default 256 MiB, 32 MiB with the embedded NATS, which has it in memory
 	LogBytes           int64         // of each lane's change log: beyond it a peer that has not confirmed it is left behind; default 4 GiB
 	MaxOpenRequests    int           // DynamoDB requests in work at once; default 1024
 	ShutdownPatience   time.Duration // how long open requests may take at the end; default 10 s
+	AcknowledgeTimeout time.Duration // how long a write to a table that asks for it waits for peers; default 5 s
 	JoinBytesPerSecond int64         // of records that a new replica here takes from the others, about; default 0: no limit
+	CollectPerSecond   int           // records of deleted items that are erased, at most; default 5000
 
 	// CompareEvery is how often each table is compared with every other region that has it, in the background; default 24 h. NoCompare: never.
 	CompareEvery time.Duration
@@ -97,7 +99,8 @@ type Limits struct {
 	CompareBytesPerSecond int64
 }
 
-func (l Limits) withDefaults() Limits {
+// withDefaults returns the limits with their defaults, of a node with an embedded NATS or without.
+func (l Limits) withDefaults(embedded bool) Limits {
 	if l.MaxClockOffset == 0 {
 		l.MaxClockOffset = hlc.DefaultMaxOffset
 	}
@@ -115,6 +118,9 @@ func (l Limits) withDefaults() Limits {
 	}
 	if l.StreamBytes == 0 {
 		l.StreamBytes = 256 << 20
+		if embedded {
+			l.StreamBytes = 32 << 20
+		}
 	}
 	if l.LogBytes == 0 {
 		l.LogBytes = 4 << 30
@@ -122,8 +128,14 @@ func (l Limits) withDefaults() Limits {
 	if l.MaxOpenRequests == 0 {
 		l.MaxOpenRequests = 1024
 	}
+	if l.AcknowledgeTimeout == 0 {
+		l.AcknowledgeTimeout = 5 * time.Second
+	}
 	if l.ShutdownPatience == 0 {
 		l.ShutdownPatience = 10 * time.Second
+	}
+	if l.CollectPerSecond == 0 {
+		l.CollectPerSecond = 5000
 	}
 	if l.CompareEvery == 0 {
 		l.CompareEvery = 24 * time.Hour
@@ -186,7 +198,7 @@ func (c *Config) Validate() error {
 		{"writeBufferBytes", c.Limits.WriteBufferBytes},
 		{"streamBytes", c.Limits.StreamBytes}, {"logBytes", c.Limits.LogBytes}, {"maxOpenRequests", int64(c.Limits.MaxOpenRequests)},
 		{"freeBytes", int64(c.Limits.FreeBytes)}, {"shutdownPatience", int64(c.Limits.ShutdownPatience)},
-		{"joinBytesPerSecond", c.Limits.JoinBytesPerSecond}, {"compareEvery", int64(c.Limits.CompareEvery)},
+		{"acknowledgeTimeout", int64(c.Limits.AcknowledgeTimeout)}, {"joinBytesPerSecond", c.Limits.JoinBytesPerSecond}, {"collectPerSecond", int64(c.Limits.CollectPerSecond)}, {"compareEvery", int64(c.Limits.CompareEvery)},
 		{"compareBytesPerSecond", c.Limits.CompareBytesPerSecond}} {
 		if l.n < 0 {
 			fault("limits: %s is negative or too large", l.what)

@@ -28,6 +28,7 @@ import (
 	"github.com/concordat-db/concordat/regionnode/store"
 	"github.com/concordat-db/concordat/streams/bus"
 	"github.com/concordat-db/concordat/streams/change"
+	"github.com/concordat-db/concordat/streams/confirm"
 	"github.com/concordat-db/concordat/streams/inbox"
 	"github.com/concordat-db/concordat/streams/outbox"
 	"github.com/concordat-db/concordat/streams/peer"
@@ -59,7 +60,8 @@ type Node struct {
 	clock   *hlc.Clock
 	catalog *catalog.Catalog
 	shard   *commit.Shard
-	streams *shardLog
+	streams shardLog
+	confirm *confirm.Tracker
 	matrix  *watermark.Matrix
 	guard   *clockGuard
 	metrics *metrics.Set
@@ -93,7 +95,7 @@ func Open(cfg Config) (*Node, error) {
 	if err := cfg.CheckInvitation(time.Now()); err != nil {
 		return nil, err
 	}
-	cfg.Limits, cfg.Peers = cfg.Limits.withDefaults(), cfg.withInvited()
+	cfg.Limits, cfg.Peers = cfg.Limits.withDefaults(cfg.Bus.Embedded != nil), cfg.withInvited()
 	key, err := nkeys.FromSeed(cfg.KeySeed)
 	if err != nil {
 		return nil, err
@@ -149,7 +151,10 @@ func (n *Node) openShard() error {
 	if err != nil {
 		return err
 	}
-	n.streams = newShardLog(n.shard)
+	n.streams = shardLog{n.shard}
+	if n.confirm, err = n.newTracker(); err != nil {
+		return err
+	}
 	n.server = repair.NewServer(n.catalog, n.shard, n.ownMarks)
 	n.verify = repair.NewVerifier(n.server, n, controlplane.ForRepair(n.shard), 0)
 	if n.compare, err = n.newBackground(); err != nil {
@@ -248,6 +253,8 @@ func (n *Node) run(ctx context.Context, ready func(Endpoints)) (err error) {
 	}
 	n.checkStart() // before the first write
 	group, ctx := errgroup.WithContext(ctx)
+	// Requests are let end, but no peer is heard any more then.
+	defer context.AfterFunc(ctx, n.confirm.Close)()
 	group.Go(func() error { return n.outbox.Run(ctx) })
 	group.Go(func() error { return home.Serve(ctx, n.newService().Handle) })
 	group.Go(func() error { return n.followMembers(ctx, home) })
@@ -259,6 +266,7 @@ func (n *Node) run(ctx context.Context, ready func(Endpoints)) (err error) {
 	if !n.cfg.Limits.NoCompare {
 		group.Go(func() error { return n.compare.Run(ctx) })
 	}
+	group.Go(func() error { return n.collect(ctx) })
 	group.Go(func() error { return n.watchDisk(ctx) })
 	group.Go(func() error { return n.waitForClock(ctx) })
 	group.Go(func() error { return api.Serve(ctx, listeners[0]) })
@@ -341,13 +349,13 @@ func (n *Node) openOutbox(ctx context.Context, home bus.Home) error {
 	}
 	for _, c := range n.shard.Confirmations() {
 		runner.Confirmed(c.Peer, c.Lane, c.Seq)
+		n.confirm.Confirmed(c.Peer, c.Lane, c.Seq)
 	}
 	return nil
 }
 
 // durable is called by the shard for each lane of each durable group.
 func (n *Node) durable(lane globaltable.Lane, entries []change.Entry) {
-	n.streams.know(lane)
 	n.mu.Lock()
 	out := n.outbox
 	n.mu.Unlock()
@@ -388,6 +396,7 @@ func (n *Node) newService() *peer.Service {
 		Confirmed: func(p hlc.Origin, lane globaltable.LaneID, seq uint64) {
 			n.shard.ConfirmPeer(p, lane, seq)
 			n.outbox.Confirmed(p, lane, seq)
+			n.confirm.Confirmed(p, lane, seq)
 		},
 		Regressed: n.regressed,
 		Met:       n.met,
@@ -409,6 +418,12 @@ func (n *Node) knownIncarnation(o hlc.Origin) globaltable.Incarnation {
 	return newest
 }
 
+// newTracker makes what writers wait at for peers. Half of the requests may wait, so that a table whose peers are away leaves the other half to the other tables.
+func (n *Node) newTracker() (*confirm.Tracker, error) {
+	return confirm.New(confirm.Config{Region: n.cfg.Region.Name, Timeout: n.cfg.Limits.AcknowledgeTimeout, MaxWaiting: max(1, n.cfg.Limits.MaxOpenRequests/2),
+		Waited: n.metrics.Acknowledged})
+}
+
 func (n *Node) newInbox(m catalog.Member, hold inbox.Hold) *inbox.Runner {
 	p, name, origin := n.peerConfig(m.Descriptor), m.Descriptor.Name, m.Descriptor.Origin
 	session := &peer.SessionConfig{
@@ -420,6 +435,7 @@ func (n *Node) newInbox(m catalog.Member, hold inbox.Hold) *inbox.Runner {
 	return inbox.NewRunner(inbox.RunnerConfig{
 		Origin: origin, Shard: theShard, Store: applier{n.shard, n.catalog}, Interval: n.cfg.Limits.Heartbeat,
 		Incarnation: n.knownIncarnation(origin), Positions: n.positionsOf(origin, m.Incarnation), Hold: hold,
+		Prompt: func(lane globaltable.LaneID) bool { return n.catalog.View().Prompt(lane) },
 		StartLanes: func(ctx context.Context, inc globaltable.Incarnation, heads []inbox.Head) (uint64, error) {
 			return n.startLanes(ctx, name, origin, inc, heads)
 		},
@@ -513,7 +529,7 @@ func (n *Node) newAPI() (*dynamodb.Server, error) {
 	// While writes are refused every request fails: the refusal itself is in the log, and the metrics count the rest.
 	failures := n.log.Sample(&zerolog.BurstSampler{Burst: 10, Period: time.Minute})
 	return dynamodb.New(dynamodb.Config{
-		Region: n.cfg.Region.Name, Origin: n.cfg.Region.Origin, Verifier: verifier, Shard: n.shard, Control: n.plane,
+		Region: n.cfg.Region.Name, Origin: n.cfg.Region.Origin, Verifier: verifier, Shard: n.shard, Control: n.plane, Confirm: n.confirm,
 		View: func() dynamodb.View { return n.catalog.View() }, Refused: n.serves,
 		MaxRequests: n.cfg.Limits.MaxOpenRequests, DrainTimeout: n.cfg.Limits.ShutdownPatience,
 		Events: dynamodb.Events{
@@ -527,7 +543,7 @@ func (n *Node) newAPI() (*dynamodb.Server, error) {
 
 func (n *Node) newAdmin() *admin.Server {
 	return admin.New(admin.Config{Status: n.Status, Verify: n.Verify, Repair: n.repairTables,
-		Regions: n.Regions, Fence: n.fenceRegion, Remove: n.plane.RemoveRegion, AddRegion: n.AddRegion,
+		Tables: n, Regions: n.Regions, Fence: n.fenceRegion, Remove: n.plane.RemoveRegion, AddRegion: n.AddRegion,
 		Rebuild: n.Rebuild, RebuildState: n.rebuildStatus, Saved: savedRecords{n},
 		Ready: func() error { return cmp.Or(n.ready(), n.serves()) }, Metrics: n.metrics.Handler()})
 }

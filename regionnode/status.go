@@ -11,6 +11,7 @@ import (
 	"github.com/concordat-db/concordat/globaltable"
 	"github.com/concordat-db/concordat/regionnode/admin"
 	"github.com/concordat-db/concordat/regionnode/commit"
+	"github.com/concordat-db/concordat/regionnode/controlplane"
 	"github.com/concordat-db/concordat/streams/inbox"
 	"github.com/concordat-db/concordat/streams/outbox"
 )
@@ -50,16 +51,7 @@ func (n *Node) Status(ctx context.Context) (admin.Status, error) {
 		st.Lanes = append(st.Lanes, n.laneStatus(b))
 	}
 	var err error
-	n.catalog.View().Tables(func(t *globaltable.Table) bool {
-		var row admin.Table
-		if t.Replica(r.Origin) == nil || t.Deleted {
-			return true
-		}
-		row, err = n.tableStatus(ctx, t)
-		st.Tables = append(st.Tables, row)
-		return err == nil
-	})
-	slices.SortFunc(st.Tables, func(a, b admin.Table) int { return strings.Compare(a.Name, b.Name) })
+	st.Tables, err = n.tables(ctx)
 	return st, err
 }
 
@@ -85,9 +77,11 @@ func (n *Node) laneStatus(b outbox.Backlog) admin.Lane {
 	return lane
 }
 
-func (n *Node) tableStatus(ctx context.Context, t *globaltable.Table) (admin.Table, error) {
+func (n *Node) tableStatus(ctx context.Context, i controlplane.Inspection) (admin.Table, error) {
+	t := i.Table
 	row := admin.Table{Name: t.Name, ID: t.ID.String(), Owner: n.regionName(t.Owner), Version: t.Version.String(),
-		Status: string(t.StatusIn(n.cfg.Region.Origin)), Comparisons: n.compare.State(t.ID)}
+		Status: string(t.StatusIn(n.cfg.Region.Origin)), Acknowledge: globaltable.FormatAcknowledge(t.AcknowledgePeers),
+		Comparisons: n.compare.State(t.ID), Collection: n.collectionStatus(t, time.Now())}
 	digests, err := n.shard.Digests(ctx, t.ID)
 	if err != nil {
 		return row, err
@@ -100,9 +94,9 @@ func (n *Node) tableStatus(ctx context.Context, t *globaltable.Table) (admin.Tab
 		mix = mix*0x9e3779b97f4a7c15 + d.Sum
 	}
 	row.Digest = fmt.Sprintf("%016x", mix)
-	for _, r := range n.plane.Describe(t).Replicas {
+	for _, r := range t.Replicas {
 		replica := admin.Replica{Region: r.Region, Status: string(r.Status), Detail: r.StatusDescription}
-		if percent, ok := n.plane.ReplicaProgress(t.ID, r.Origin); ok {
+		if percent, ok := i.Percent[r.Region]; ok {
 			replica.Percent = &percent
 		}
 		row.Replicas = append(row.Replicas, replica)

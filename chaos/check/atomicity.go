@@ -8,24 +8,27 @@ import (
 // Logged is one write in the log of its origin.
 type Logged struct {
 	Write
-	Lane uint64
-	Seq  uint64
+	Lane    uint64
+	Seq     uint64
+	Catalog uint64 // version of the table's document under which it was made
 }
 
 // Snapshot is all that one region's store has after a start, or at the end.
 type Snapshot struct {
 	Replica
-	Log       []Logged          // what its own log has
-	Trimmed   map[uint64]uint64 // own lane → the log begins after it
-	Positions map[Lane]uint64   // how far it has applied the lanes of others; Lane.Region is this region
-	Holds     Members           // under the catalog in force there: what it may not hold is not looked at
+	Log       []Logged                // what its own log has
+	Trimmed   map[uint64]uint64       // own lane → the log begins after it
+	Positions map[Lane]uint64         // how far it has applied the lanes of others; Lane.Region is this region
+	Holds     Members                 // under the catalog in force there: what it may not hold, or not all of, is not looked at
+	Joined    func(table uint64) bool // something of the table may have come by an exchange, which moves no position
 }
 
 func (s *Snapshot) holds(k Key) bool { return slices.Contains(s.Holds(k.Table), s.Region) }
 
 // Atomicity checks I20: what one batch holds is there wholly or not at all. Records ⇔ entries of the own log, or positions in the lanes of others;
 // records ⇔ digests. ledger has every write that was ever durable in its origin's log, by its stamp and key.
-func Atomicity(s Snapshot, ledger *Ledger) []Violation {
+// What is gone at or below a purge frontier may be.
+func Atomicity(s Snapshot, ledger *Ledger, purged Frontiers) []Violation {
 	var out []Violation
 	inLog := map[dot]bool{}
 	for _, l := range s.Log {
@@ -33,7 +36,7 @@ func Atomicity(s Snapshot, ledger *Ledger) []Violation {
 		if !s.holds(l.Key) {
 			continue
 		}
-		if lost := lostPart(s.Records[l.Key], l.Write); lost != "" {
+		if lost := lostPart(s.Records[l.Key], l.Write); lost != "" && !purged.gone(l.Write, ledger.plain()) {
 			out = append(out, violation("I20", s.Region, "entry %d of lane %x is in the log, and %s of %s at %s is not in the records", l.Seq, l.Lane, lost, l.Key, l.Stamp))
 		}
 	}
@@ -52,7 +55,7 @@ func Atomicity(s Snapshot, ledger *Ledger) []Violation {
 		if !follows || l.Seq > position || !s.holds(l.Key) {
 			continue
 		}
-		if lost := lostPart(s.Records[l.Key], l.Write); lost != "" {
+		if lost := lostPart(s.Records[l.Key], l.Write); lost != "" && !purged.gone(l.Write, ledger.plain()) {
 			out = append(out, violation("I20", s.Region, "position %d covers entry %d of region %d, and %s of %s is not in the records", position, l.Seq, l.Stamp.Origin, lost, l.Key))
 		}
 	}
@@ -68,7 +71,7 @@ func Atomicity(s Snapshot, ledger *Ledger) []Violation {
 func uncovered(s Snapshot, ledger *Ledger, d dot, inLog map[dot]bool) string {
 	l, known := ledger.byDot[d]
 	switch {
-	case d.stamp.Origin == s.Region && inLog[d]:
+	case d.stamp.Origin == s.Region && inLog[d], known && s.Joined != nil && s.Joined(d.key.Table):
 		return ""
 	case !known:
 		return "no log has it"
@@ -124,6 +127,24 @@ func (l *Ledger) Add(w Logged) []Violation {
 func (l *Ledger) Find(k Key, s Stamp) (w Logged, known bool) {
 	w, known = l.byDot[dot{s, k}]
 	return w, known
+}
+
+// Newest returns the time of the newest write of a table, zero if there is none.
+func (l *Ledger) Newest(table uint64) (newest uint64) {
+	for _, w := range l.writes {
+		if w.Key.Table == table {
+			newest = max(newest, w.Stamp.Time)
+		}
+	}
+	return newest
+}
+
+func (l *Ledger) plain() []Write {
+	out := make([]Write, 0, len(l.writes))
+	for _, w := range l.writes {
+		out = append(out, w.Write)
+	}
+	return out
 }
 
 // Len returns the number of writes.

@@ -102,7 +102,7 @@ func TestNoLostWriteFinds(t *testing.T) {
 		{"failed ones must not count", []Operation{operation(1, Failed, older)}, Record{}, ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			find(t, NoLostWrite(tc.history, []Replica{replica(1, tc.state)}, members(1)), tc.want)
+			find(t, NoLostWrite(tc.history, []Replica{replica(1, tc.state)}, members(1), nil), tc.want)
 		})
 	}
 }
@@ -127,7 +127,7 @@ func TestConvergenceFinds(t *testing.T) {
 		{"what may not be there", foreign, "may not be here"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			find(t, Convergence([]Replica{replica(1, same), tc.other}, members(1, 2)), tc.want)
+			find(t, Convergence([]Replica{replica(1, same), tc.other}, members(1, 2), nil), tc.want)
 		})
 	}
 }
@@ -153,12 +153,12 @@ func TestReferenceFinds(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			rng := rand.New(rand.NewPCG(1, 2))
-			find(t, Reference(history, []Replica{replica(1, tc.state), replica(2, tc.state)}, members(1, 2), rng), tc.want)
+			find(t, Reference(history, []Replica{replica(1, tc.state), replica(2, tc.state)}, members(1, 2), nil, rng), tc.want)
 		})
 	}
 	t.Run("held outside its placement", func(t *testing.T) {
 		rng := rand.New(rand.NewPCG(1, 2))
-		find(t, Reference(history, []Replica{replica(1, right), replica(2, right)}, members(1), rng), "in region 2")
+		find(t, Reference(history, []Replica{replica(1, right), replica(2, right)}, members(1), nil, rng), "in region 2")
 	})
 }
 
@@ -221,12 +221,12 @@ func TestAtomicityFinds(t *testing.T) {
 	own, foreign := put("x", at(1, 1)), put("y", at(2, 2))
 	lane := Lane{Region: 1, Origin: 2, Lane: 5}
 	ledger := NewLedger()
-	find(t, ledger.Add(Logged{own, 5, 1}), "")
-	find(t, ledger.Add(Logged{foreign, 5, 1}), "")
-	find(t, ledger.Add(Logged{own, 5, 1}), "")
-	find(t, NewLedgerWith(own).Add(Logged{own, 5, 2}), "in entry 1")
+	find(t, ledger.Add(Logged{own, 5, 1, 1}), "")
+	find(t, ledger.Add(Logged{foreign, 5, 1, 1}), "")
+	find(t, ledger.Add(Logged{own, 5, 1, 1}), "")
+	find(t, NewLedgerWith(own).Add(Logged{own, 5, 2, 1}), "in entry 1")
 	whole := func() Snapshot {
-		return Snapshot{Replica: replica(1, held(own, foreign)), Log: []Logged{{own, 5, 1}}, Trimmed: map[uint64]uint64{}, Positions: map[Lane]uint64{lane: 1}, Holds: members(1, 2)}
+		return Snapshot{Replica: replica(1, held(own, foreign)), Log: []Logged{{own, 5, 1, 1}}, Trimmed: map[uint64]uint64{}, Positions: map[Lane]uint64{lane: 1}, Holds: members(1, 2)}
 	}
 	for _, tc := range []struct {
 		name string
@@ -241,12 +241,38 @@ func TestAtomicityFinds(t *testing.T) {
 		{"position without record", func(s *Snapshot) { s.Records[key] = held(own) }, "position 1 covers"},
 		{"from nowhere", func(s *Snapshot) { s.Records[key] = Fold(s.Records[key], put("z", at(3, 2))) }, "no log has it"},
 		{"not held any more", func(s *Snapshot) { s.Records, s.Holds = nil, members(2) }, ""},
+		{"came by an exchange", func(s *Snapshot) { s.Positions, s.Joined = nil, func(uint64) bool { return true } }, ""},
 		{"digest", func(s *Snapshot) { s.Recounted[7] = "e" }, "the digest of"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			s := whole()
 			tc.tear(&s)
-			find(t, Atomicity(s, ledger), tc.want)
+			find(t, Atomicity(s, ledger, nil), tc.want)
+		})
+	}
+}
+
+func TestBootstrapFinds(t *testing.T) {
+	ledger := NewLedger()
+	for i, l := range []Logged{{put("x", at(1, 1)), 5, 1, 1}, {put("y", at(2, 2)), 6, 1, 2}, {put("z", at(3, 2)), 7, 1, 3}} {
+		if v := ledger.Add(l); v != nil {
+			t.Fatal(i, v)
+		}
+	}
+	follows := func(lane uint64) bool { return lane == 6 }
+	for _, tc := range []struct {
+		name    string
+		version uint64
+		has     []Write
+		want    string
+	}{
+		{"all", 2, []Write{put("x", at(1, 1))}, ""},
+		{"nothing", 2, nil, "without the whole item"},
+		{"beaten", 2, []Write{put("y", at(2, 2))}, ""},
+		{"the later version too", 3, []Write{put("y", at(2, 2))}, "without the whole item"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			find(t, Bootstrap(replica(1, held(tc.has...)), key.Table, tc.version, ledger, nil, follows), tc.want)
 		})
 	}
 }
@@ -254,14 +280,14 @@ func TestAtomicityFinds(t *testing.T) {
 // NewLedgerWith returns a ledger with the write in entry 1 of lane 5.
 func NewLedgerWith(w Write) *Ledger {
 	l := NewLedger()
-	l.Add(Logged{w, 5, 1})
+	l.Add(Logged{w, 5, 1, 1})
 	return l
 }
 
 func TestMarksFinds(t *testing.T) {
 	ledger := NewLedger()
-	ledger.Add(Logged{put("x", at(5, 2)), 3, 1})
-	ledger.Add(Logged{put("y", at(7, 2)), 3, 2})
+	ledger.Add(Logged{put("x", at(5, 2)), 3, 1, 1})
+	ledger.Add(Logged{put("y", at(7, 2)), 3, 2, 1})
 	follows := func(region uint16, lane uint64) bool { return region == 1 && lane == 3 }
 	for _, tc := range []struct {
 		name string

@@ -6,8 +6,8 @@ import (
 )
 
 // Convergence checks I3: regions that may hold a table hold the same of it, byte for byte, and their digests say so; a region that
-// may not hold it holds nothing.
-func Convergence(replicas []Replica, members Members) []Violation {
+// may not hold it holds nothing. What can be collected counts as gone: regions do that each in its own time.
+func Convergence(replicas []Replica, members Members, purged Frontiers) []Violation {
 	replicas = slices.Clone(replicas)
 	slices.SortFunc(replicas, func(a, b Replica) int { return cmp.Compare(a.Region, b.Region) })
 	var out []Violation
@@ -33,7 +33,7 @@ func Convergence(replicas []Replica, members Members) []Violation {
 		}
 		for table, one := range first {
 			if one.Region != rep.Region && slices.Contains(members(table), rep.Region) {
-				out = append(out, sameBytes(table, one, rep)...)
+				out = append(out, sameBytes(table, one, rep, purged[table])...)
 			}
 		}
 	}
@@ -42,10 +42,10 @@ func Convergence(replicas []Replica, members Members) []Violation {
 }
 
 // sameBytes compares what two regions hold of a table: records, tombstones included, and their canonical bytes.
-func sameBytes(table uint64, a, b Replica) []Violation {
+func sameBytes(table uint64, a, b Replica, purge uint64) []Violation {
 	var out []Violation
 	for _, k := range sortedKeys(a.Records, b.Records) {
-		if k.Table == table && !a.Records[k].Equal(b.Records[k]) {
+		if k.Table == table && !Collected(a.Records[k], purge).Equal(Collected(b.Records[k], purge)) {
 			out = append(out, violation("I3", b.Region, "%s is %v, in region %d it is %v", k, b.Records[k], a.Region, a.Records[k]))
 		}
 	}

@@ -1,13 +1,14 @@
 package check
 
 // NoLostWrite checks I2: in every region that may hold it, the final state of a key dominates every acknowledged write to it. Dominating
-// means that the write is there as it was made, or that a greater one took its place.
-func NoLostWrite(history []Operation, replicas []Replica, members Members) []Violation {
+// means that the write is there as it was made, or that a greater one took its place, or that it was collected.
+func NoLostWrite(history []Operation, replicas []Replica, members Members, purged Frontiers) []Violation {
 	byRegion := map[uint16]Replica{}
 	for _, r := range replicas {
 		byRegion[r.Region] = r
 	}
 	var out []Violation
+	all := accepted(history)
 	for _, op := range history {
 		if op.Outcome != OK {
 			continue
@@ -18,7 +19,7 @@ func NoLostWrite(history []Operation, replicas []Replica, members Members) []Vio
 				continue
 			}
 			for _, region := range members(w.Key.Table) {
-				if lost := lostPart(byRegion[region].Records[w.Key], w); lost != "" {
+				if lost := lostPart(byRegion[region].Records[w.Key], w); lost != "" && !purged.gone(w, all) {
 					out = append(out, violation("I2", region, "operation %d acknowledged in region %d: %s of %s at %s is lost", op.ID, op.Region, lost, w.Key, w.Stamp))
 				}
 			}

@@ -2,157 +2,258 @@ package sim
 
 import (
 	"context"
-	"encoding/json"
+	"fmt"
+	"slices"
 	"time"
 
+	"github.com/concordat-db/concordat/chaos/check"
 	"github.com/concordat-db/concordat/conflict/hlc"
 	"github.com/concordat-db/concordat/globaltable"
+	"github.com/concordat-db/concordat/globaltable/catalog"
 	"github.com/concordat-db/concordat/globaltable/item"
-	"github.com/concordat-db/concordat/regionnode/store"
-	"github.com/concordat-db/concordat/streams/outbox"
-	"github.com/concordat-db/concordat/streams/peer"
+	"github.com/concordat-db/concordat/globaltable/locality"
+	"github.com/concordat-db/concordat/regionnode/controlplane"
+	"github.com/concordat-db/concordat/streams/repair"
 )
 
-// catalog is what one region knows of the tables. The documents are not simulated: each table has version 1, and the one that loses a replica
-// version 2. A region takes version 2 at some time, or because a peer's changes were made under it.
-type catalog struct {
-	*world
-	self    hlc.Origin
-	version map[globaltable.TableID]globaltable.Version // absent: 1
-	dropped map[globaltable.TableID]bool
-}
+const (
+	lookEvery = 250 * time.Millisecond // between looks of the control plane and the joiner
+	lookSoon  = 2 * time.Millisecond   // after a change of the catalog, at most
+)
 
-func newCatalog(w *world, self hlc.Origin) *catalog {
-	return &catalog{world: w, self: self, version: map[globaltable.TableID]globaltable.Version{}, dropped: map[globaltable.TableID]bool{}}
-}
-
-func (c *catalog) of(id globaltable.TableID) globaltable.Version { return max(c.version[id], 1) }
-
-// placement is where the table is under the version that this region has; nil for a table that is nowhere.
-func (c *catalog) placement(id globaltable.TableID) globaltable.Placement {
-	t := c.table(id)
-	switch {
-	case t == nil:
-		return nil
-	case c.of(id) > 1:
-		return t.narrowed
-	}
-	return t.placement
-}
-
-func (c *catalog) lane(id globaltable.TableID) globaltable.LaneID { return c.placement(id).Lane() }
-
-// Place implements commit.Catalog.
-func (c *catalog) Place(id globaltable.TableID, _ []byte) (globaltable.Placement, globaltable.LaneID, globaltable.Version, bool) {
-	p := c.placement(id)
-	return p, p.Lane(), c.of(id), p.Has(c.self)
-}
-
-// Admits implements commit.Catalog.
-func (c *catalog) Admits(id globaltable.TableID, _ []byte, _ globaltable.Version) bool {
-	return c.placement(id).Has(c.self)
-}
-
-// Trusts implements commit.Catalog.
-func (*catalog) Trusts(hlc.Origin, globaltable.Incarnation) bool { return true }
-
-// Version implements commit.Catalog.
-func (c *catalog) Version(id globaltable.TableID) globaltable.Version { return c.of(id) }
-
-// Settled implements commit.Catalog. A replica that leaves is on its way until what it wrote is with the others and it has dropped its data.
-func (c *catalog) Settled(id globaltable.TableID) bool {
-	if !c.placement(id).Has(c.self) {
-		return false
-	}
-	t := c.table(id)
-	for _, r := range c.regions {
-		if c.of(id) > 1 && t.placement.Has(r.origin) && !t.narrowed.Has(r.origin) && !r.catalog.dropped[id] {
-			return false
+// openCatalog reads the catalog out of the store, before the shard works with either.
+func (r *region) openCatalog() {
+	var peers []globaltable.Descriptor
+	for _, o := range r.regions {
+		if o != r {
+			peers = append(peers, identities()[o.origin].descriptor)
 		}
 	}
-	return true
-}
-
-// Prepare implements commit.Catalog. The system table is not written.
-func (c *catalog) Prepare([]item.Item) ([]store.KV, func(), error) {
-	return nil, nil, nil
-}
-
-// control answers a peer that asks for the catalog.
-func (c *catalog) control(context.Context, string, []byte) ([]byte, error) {
-	return json.Marshal(c.version)
-}
-
-// fetch brings the catalog up to the origin's.
-func (c *catalog) fetch(ctx context.Context, from peer.Client) error {
-	answer, err := from.Control(ctx, []byte(`"catalog"`))
+	var err error
+	if r.catalog, err = catalog.New(identities()[r.origin].descriptor, peers); err == nil {
+		err = controlplane.LoadCatalog(r.catalog, r.disk)
+	}
 	if err != nil {
-		return err
+		panic(fmt.Sprintf("region %d does not read its catalog: %v", r.origin, err))
 	}
-	var versions map[globaltable.TableID]globaltable.Version
-	if err := json.Unmarshal(answer, &versions); err != nil {
-		return err
-	}
-	for i := range c.plan.tables {
-		if id := c.plan.tables[i].id; versions[id] > c.of(id) {
-			c.adopt(id)
-		}
-	}
-	return nil
 }
 
-func (c *catalog) adopt(id globaltable.TableID) {
-	if c.of(id) > 1 {
-		return
+// openPlane makes what decides about tables and brings their data, as regionnode does.
+func (r *region) openPlane() {
+	d := &door{r, r.shard, r.manual}
+	r.server = repair.NewServer(r.catalog, d, func() map[hlc.Origin]hlc.Timestamp {
+		row, _ := r.matrix.Row(r.origin)
+		return row.Marks
+	})
+	var err error
+	r.joiner, err = repair.New(repair.Config{Catalog: r.catalog, Store: d, CatchUps: catchUps{d}, Peers: neighbours{r}, PageBytes: r.plan.joinBytes, Pages: 64, Events: repair.Events{
+		Took: func(globaltable.TableID, string, int, int) { r.cover("a page was exchanged") },
+	}})
+	if err != nil {
+		panic(err)
 	}
-	c.note("%d takes version 2 of table %s", c.self, id)
-	c.cover("a placement was narrowed")
-	c.version[id] = 2
-}
-
-// narrow takes a replica from a table: its regions learn of it one after another, in any order.
-func (w *world) narrow() {
-	for i := range w.plan.tables {
-		if t := &w.plan.tables[i]; t.narrowed != nil {
-			for _, r := range w.regions {
-				w.after(between(w.rng, 0, 2*time.Second), func() { r.catalog.adopt(t.id) })
+	r.plane, err = controlplane.New(controlplane.Config{Catalog: r.catalog, Door: d, Peers: neighbours{r}, Joins: r.joiner, Now: r.wall})
+	if err != nil {
+		panic(err)
+	}
+	for _, j := range r.catalog.View().Joins() {
+		for _, source := range j.Sources {
+			if state, err := d.Join(j.Table, source.Origin); err == nil && state != nil {
+				r.cover("a join was restarted after a crash")
 			}
 		}
 	}
 }
 
-// dropLeft erases the tables that this region no longer has, once what it wrote of them is with the others.
-func (r *region) dropLeft(status []outbox.Backlog) {
-	for i := range r.plan.tables {
-		t := &r.plan.tables[i]
-		if r.catalog.of(t.id) < 2 || r.catalog.dropped[t.id] || t.narrowed.Has(r.origin) || !t.placement.Has(r.origin) {
-			continue
-		}
-		if r.confirmed(status, t.placement.Lane()) {
-			r.manual.DropTable(t.id, func(err error) {
-				if err != nil {
-					panic(err)
-				}
-				r.note("%d drops table %s", r.origin, t.id)
-				r.cover("a table was dropped")
-				r.catalog.dropped[t.id] = true
-			})
-			r.work()
-		}
+// noticeCatalog is called after syncs: documents come into force in them.
+func (r *region) noticeCatalog() {
+	view := r.catalog.View()
+	if view == r.viewed {
+		return
+	}
+	r.viewed = view
+	for _, l := range r.loops {
+		l.wake()
+	}
+	view.Tables(func(t *globaltable.Table) bool {
+		r.noticeTable(t)
+		return true
+	})
+}
+
+// noticeTable notes what became of this region's replica, and has a new one checked when it begins to serve.
+func (r *region) noticeTable(t *globaltable.Table) {
+	old, now := r.replicas[t.ID], globaltable.Replica{}
+	if mine := t.Replica(r.origin); mine != nil {
+		now = *mine
+	}
+	if now == old {
+		return
+	}
+	r.replicas[t.ID] = now
+	r.note("%d takes %s of table %s: its replica is %q", r.origin, t.Version, t.Name, now.Status)
+	switch {
+	case now.Status == globaltable.Creating:
+		r.cover("a replica was created")
+		r.joined[t.ID] = true
+	case now.Status == globaltable.Deleting:
+		r.cover("a replica was removed")
+	case now.Status == globaltable.Active && old.Status == globaltable.Creating:
+		r.cover("a new replica serves")
+		follows := func(lane uint64) bool { return r.follows(globaltable.LaneID(lane)) }
+		r.evidence.found = append(r.evidence.found, check.Bootstrap(r.replica(), uint64(t.ID), uint64(t.Version), r.ledger, r.purged, follows)...)
 	}
 }
 
-// confirmed reports whether all peers have confirmed all of one of this region's lanes.
-func (r *region) confirmed(status []outbox.Backlog, lane globaltable.LaneID) bool {
-	for _, b := range status {
-		if b.Lane.ID != lane {
-			continue
+// found makes the tables of the plan, before the first fault.
+func (w *world) found() {
+	w.quiet = true
+	for i := range w.plan.tables {
+		w.make(&w.plan.tables[i])
+	}
+	for !w.founded() {
+		if !w.advance() {
+			panic("the tables were not made")
 		}
-		for _, seq := range b.Confirmed {
-			if seq < b.Head {
+	}
+	for _, r := range w.regions {
+		r.noticeCatalog()
+		r.offset = w.plan.skew[r.origin]
+	}
+	clear(w.coverage)
+	w.quiet = false
+}
+
+// make has a region make a table, and give replicas to the others that are to have it.
+func (w *world) make(t *table) {
+	owner := w.region(t.members[w.rng.IntN(len(t.members))])
+	plane := owner.plane
+	owner.spawn("make "+t.name, func(ctx context.Context) {
+		made, err := plane.CreateTable(ctx, catalog.Spec{Name: t.name, KeySchema: globaltable.KeySchema{Partition: globaltable.KeyAttribute{Name: "pk", Type: item.S}}})
+		if err != nil {
+			panic(err)
+		}
+		t.id = made.ID
+		if len(t.members) == 1 {
+			return
+		}
+		var change catalog.Change
+		for _, o := range t.members.Peers(owner.origin) {
+			change.Create = append(change.Create, identities()[o].descriptor.Name)
+		}
+		if _, err := plane.UpdateTable(ctx, t.name, change); err != nil {
+			panic(err)
+		}
+	}, nil)
+	w.runTasks()
+}
+
+// founded reports whether every table is settled where it is to be, and every region knows.
+func (w *world) founded() bool {
+	for _, t := range w.plan.tables {
+		for _, r := range w.regions {
+			doc, ok := r.catalog.View().Table(t.id)
+			if !ok || !doc.Settled() || !slices.Equal(locality.Place(doc), t.members) {
 				return false
 			}
 		}
 	}
 	return true
+}
+
+// reshape asks some region to give a table a replica, to take one away, or to delete its own.
+func (w *world) reshape() {
+	asked := w.anyRegion()
+	t := &w.plan.tables[w.rng.IntN(len(w.plan.tables))]
+	if !asked.up {
+		return
+	}
+	doc, ok := asked.catalog.View().Lookup(t.name)
+	if !ok {
+		return
+	}
+	target := identities()[w.anyRegion().origin].descriptor
+	for try := 0; try < 3 && doc.Replica(target.Origin) != nil; try++ { // regions without a replica are rare at first
+		target = identities()[w.anyRegion().origin].descriptor
+	}
+	deletes := w.rng.IntN(12) == 0
+	if doc.Replica(target.Origin) != nil && w.rng.IntN(2) == 0 {
+		return // or most runs would end with one replica
+	}
+	var change catalog.Change
+	if doc.Replica(target.Origin) == nil {
+		change.Create = []string{target.Name}
+	} else {
+		change.Delete = []string{target.Name}
+	}
+	plane := asked.plane
+	w.changes++
+	n := w.changes
+	asked.spawn(fmt.Sprintf("change %d", n), func(ctx context.Context) {
+		var err error
+		if deletes {
+			_, err = plane.DeleteTable(ctx, t.name)
+		} else {
+			_, err = plane.UpdateTable(ctx, t.name, change)
+		}
+		if err == nil {
+			_ = asked.await(ctx, "note", func(func(error)) {
+				asked.note("%d has changed table %s: %+v %v", asked.origin, t.name, change, deletes)
+			})
+		}
+	}, nil)
+}
+
+// document is the newest document of a table in any region, nil if nobody has one.
+func (w *world) document(id globaltable.TableID) (newest *globaltable.Table) {
+	for _, r := range w.regions {
+		if r.catalog == nil {
+			continue
+		}
+		if t, ok := r.catalog.View().Table(id); ok && (newest == nil || t.Version > newest.Version) {
+			newest = t
+		}
+	}
+	return newest
+}
+
+// members is the regions that are to hold a table at the end.
+func (w *world) members(id globaltable.TableID) (out []uint16) {
+	if id == globaltable.SystemTable {
+		for _, r := range w.regions {
+			out = append(out, uint16(r.origin))
+		}
+		return out
+	}
+	if t := w.document(id); t != nil {
+		for _, o := range locality.Place(t) {
+			out = append(out, uint16(o))
+		}
+	}
+	return out
+}
+
+// holds reports whether this region serves a table, and so must have all of it.
+func (r *region) holds(id globaltable.TableID) bool {
+	if id == globaltable.SystemTable {
+		return true
+	}
+	t, ok := r.catalog.View().Table(id)
+	return ok && locality.Decide(t, nil, r.origin, locality.Admit) == locality.Permit && r.catalog.View().Serves(id)
+}
+
+// unsettled says which table is on its way somewhere, or not the same everywhere; "" when none is.
+func (w *world) unsettled() string {
+	for _, t := range w.plan.tables {
+		newest := w.document(t.id)
+		if !newest.Settled() {
+			return fmt.Sprintf("table %s is not settled: %v", t.name, newest.Replicas)
+		}
+		for _, r := range w.regions {
+			if doc, ok := r.catalog.View().Table(t.id); !ok || doc.Version != newest.Version {
+				return fmt.Sprintf("region %d has not adopted %s of table %s", r.origin, newest.Version, t.name)
+			}
+		}
+	}
+	return ""
 }

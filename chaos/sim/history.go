@@ -96,7 +96,7 @@ func (w *world) newOperation(r *region, fixed *commit.Key) *operation {
 	}
 	for range n {
 		t := &w.plan.tables[w.rng.IntN(len(w.plan.tables))]
-		if n > 1 && !r.catalog.Admits(t.id, nil, 0) {
+		if _, _, _, ok := r.catalog.Place(t.id, nil); n > 1 && !ok {
 			continue
 		}
 		key := commit.Key{Table: t.id, Bytes: keyOf(w.rng.IntN(t.keys))}
@@ -104,7 +104,7 @@ func (w *world) newOperation(r *region, fixed *commit.Key) *operation {
 			continue
 		}
 		// Two deletes of a key look the same in the log. A transaction that is refused, because a replica went meanwhile, must not be taken for another one.
-		op.add(w, key, n == 1 || !w.plan.narrows())
+		op.add(w, key, n == 1 || w.plan.reshape == 0)
 	}
 	if len(op.keys) == 0 {
 		op.add(w, commit.Key{Table: w.plan.tables[0].id, Bytes: keyOf(0)}, true)
@@ -194,10 +194,10 @@ func (r *region) record(lane globaltable.LaneID, e *change.Entry) {
 		r.found("I20", "entry %d of lane %s became durable after %d", e.Seq, lane, r.seen[lane])
 	}
 	r.seen[lane] = e.Seq
-	first := hlc.Timestamp(0)
 	err := change.EachChange(e.Body, func(c *conflict.Change) error {
-		if first == 0 {
-			first = c.Dot.Time
+		if lane == globaltable.CatalogLane {
+			r.readings = append(r.readings, r.reading(c.Dot.Time))
+			return nil
 		}
 		r.recordChange(lane, e.Seq, c)
 		return nil
@@ -205,15 +205,17 @@ func (r *region) record(lane globaltable.LaneID, e *change.Entry) {
 	if err != nil {
 		panic(err)
 	}
-	r.firsts[lane] = append(r.firsts[lane], first)
-	if first <= r.purged[lane] {
-		r.found("I8", "wrote %s in lane %s at or below a purge frontier that somebody had reached, %s", first, lane, r.purged[lane])
-	}
 }
 
 // recordChange finds the operation that the change is of: the oldest one that waits for just this, since a key's writes enter the log in the order of their calls.
 func (r *region) recordChange(lane globaltable.LaneID, seq uint64, c *conflict.Change) {
-	r.readings = append(r.readings, check.Reading{Region: uint16(r.origin), Life: r.life, Time: uint64(c.Dot.Time), Physical: r.latest})
+	r.readings = append(r.readings, r.reading(c.Dot.Time))
+	if purge := r.purged[c.Table]; uint64(c.Dot.Time) <= purge {
+		r.found("I8", "wrote %s in lane %s at or below a purge frontier of the table that somebody had reached, %s", c.Dot.Time, lane, hlc.Timestamp(purge))
+	}
+	if c.Ops[0].Kind == conflict.OpReset && len(c.Ops[0].Value) == 0 && !r.catalog.View().Settled(globaltable.TableID(c.Table)) {
+		r.cover("a delete raced a join")
+	}
 	stamp := stampOf(c.Dot)
 	at := moment{check.Key{Table: c.Table, Bytes: string(c.Key)}, c.Dot.Time}
 	if _, taken := r.moments[at]; taken {
@@ -227,11 +229,15 @@ func (r *region) recordChange(lane globaltable.LaneID, seq uint64, c *conflict.C
 				continue
 			}
 			w.Stamp = stamp
-			r.evidence.found = append(r.evidence.found, r.ledger.Add(check.Logged{Write: *w, Lane: uint64(lane), Seq: seq})...)
+			r.evidence.found = append(r.evidence.found, r.ledger.Add(check.Logged{Write: *w, Lane: uint64(lane), Seq: seq, Catalog: c.CatalogVersion})...)
 			return
 		}
 	}
 	r.found("I20", "entry %d of lane %s has a change that nobody asked for", seq, lane)
+}
+
+func (r *region) reading(t hlc.Timestamp) check.Reading {
+	return check.Reading{Region: uint16(r.origin), Life: r.life, Time: uint64(t), Physical: r.latest}
 }
 
 // moment is a key and a time at which it was written.

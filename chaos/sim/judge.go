@@ -20,23 +20,17 @@ import (
 	"github.com/concordat-db/concordat/streams/inbox"
 )
 
-// lanes is all lanes that the tables' placements make, sorted by id.
+// lanes is all lanes that were ever written, sorted by id.
 func (w *world) lanes() []globaltable.Lane {
-	var out []globaltable.Lane
-	for _, t := range w.plan.tables {
-		for _, p := range []globaltable.Placement{t.placement, t.narrowed} {
-			if p != nil {
-				out = append(out, globaltable.Lane{ID: p.Lane(), Placement: p})
-			}
-		}
+	out := make([]globaltable.Lane, 0, len(w.placements))
+	for id, p := range w.placements {
+		out = append(out, globaltable.Lane{ID: id, Placement: p})
 	}
 	slices.SortFunc(out, globaltable.CompareLanes)
-	return slices.CompactFunc(out, func(a, b globaltable.Lane) bool { return a.ID == b.ID })
+	return out
 }
 
-func (r *region) follows(id globaltable.LaneID) bool {
-	return slices.ContainsFunc(r.lanes(), func(l globaltable.Lane) bool { return l.ID == id && l.Placement.Has(r.origin) })
-}
+func (r *region) follows(id globaltable.LaneID) bool { return r.placements[id].Has(r.origin) }
 
 // laneIDs is the lanes of which this region has a stream, sorted.
 func (r *region) laneIDs() []globaltable.LaneID {
@@ -56,30 +50,6 @@ func (r *region) anyStream() (globaltable.LaneID, bool) {
 	return ids[r.rng.IntN(len(ids))], true
 }
 
-// advanceFrontiers moves the purge frontiers, and checks that nothing which a member has not applied is at or below one.
-func (r *region) advanceFrontiers() {
-	for _, l := range r.lanes() {
-		if !l.Placement.Has(r.origin) {
-			continue
-		}
-		p := r.matrix.Advance(l.Placement, r.clock.Last())
-		if p <= r.purged[l.ID] {
-			continue
-		}
-		r.cover("a purge frontier moved")
-		r.purged[l.ID] = p
-		for _, from := range l.Placement {
-			for _, to := range l.Placement {
-				firsts := r.region(from).firsts[l.ID]
-				next := r.region(to).took[check.Lane{Region: uint16(to), Origin: uint16(from), Lane: uint64(l.ID)}]
-				if from != to && next < uint64(len(firsts)) && firsts[next] <= p {
-					r.found("I8", "purge frontier %s of lane %s, and region %d has not applied entry %d of region %d", p, l.ID, to, next+1, from)
-				}
-			}
-		}
-	}
-}
-
 // unrest says what is still to be done, "" when all is at rest.
 func (w *world) unrest() string {
 	for _, r := range w.regions {
@@ -97,23 +67,19 @@ func (w *world) unrest() string {
 				return fmt.Sprintf("region %d trimmed lane %s to %d of %d", r.origin, b.Lane.ID, b.Trimmed, b.Head)
 			}
 		}
+		if under := r.shard.CatchUps(); len(under) > 0 {
+			return fmt.Sprintf("region %d is catching up with region %d", r.origin, under[0].Origin)
+		}
 		for _, s := range r.sessions {
 			if why := s.unrest(); why != "" {
 				return why
 			}
 		}
-		for _, t := range w.plan.tables {
-			if t.narrowed != nil && !t.narrowed.Has(r.origin) && t.placement.Has(r.origin) && !r.catalog.dropped[t.id] {
-				return fmt.Sprintf("region %d still has table %s", r.origin, t.id)
-			}
-		}
-		for _, l := range w.lanes() {
-			if l.Placement.Has(r.origin) && r.matrix.Purge(l.ID) < w.newest(l.ID) {
-				return fmt.Sprintf("region %d has purge frontier %s of lane %s, whose newest write is %s", r.origin, r.matrix.Purge(l.ID), l.ID, w.newest(l.ID))
-			}
+		if why := r.uncollected(); why != "" {
+			return why
 		}
 	}
-	return ""
+	return w.unsettled()
 }
 
 func (s *session) unrest() string {
@@ -126,16 +92,6 @@ func (s *session) unrest() string {
 		}
 	}
 	return ""
-}
-
-// newest is the greatest first stamp of an entry in a lane, of all members.
-func (w *world) newest(id globaltable.LaneID) (t hlc.Timestamp) {
-	for _, r := range w.regions {
-		if n := len(r.firsts[id]); n > 0 {
-			t = max(t, r.firsts[id][n-1])
-		}
-	}
-	return t
 }
 
 // maxStates bounds the states kept of one key: laws are checked over all triples.
@@ -194,7 +150,7 @@ func (w *world) judge() []check.Violation {
 	heads := map[check.Lane]uint64{}
 	for _, r := range w.regions {
 		s := r.snapshot(r.headsNow())
-		w.evidence.found = append(w.evidence.found, check.Atomicity(s, w.ledger)...)
+		w.evidence.found = append(w.evidence.found, check.Atomicity(s, w.ledger, w.purged)...)
 		replicas = append(replicas, s.Replica)
 		for _, l := range w.lanes() {
 			for _, p := range l.Placement.Peers(r.origin) {
@@ -204,22 +160,12 @@ func (w *world) judge() []check.Violation {
 			}
 		}
 	}
-	members := func(id uint64) (out []uint16) {
-		t := w.table(globaltable.TableID(id))
-		p := t.placement
-		if t.narrowed != nil {
-			p = t.narrowed
-		}
-		for _, o := range p {
-			out = append(out, uint16(o))
-		}
-		return out
-	}
+	members := func(id uint64) []uint16 { return w.members(globaltable.TableID(id)) }
 	rng := rand.New(rand.NewPCG(w.rng.Uint64(), 1))
 	return slices.Concat(w.evidence.found, w.laws(),
-		check.NoLostWrite(history, replicas, members),
-		check.Convergence(replicas, members),
-		check.Reference(history, replicas, members, rng),
+		check.NoLostWrite(history, replicas, members, w.purged),
+		check.Convergence(replicas, members, w.purged),
+		check.Reference(history, withoutCatalog(replicas), members, w.purged, rng),
 		check.Clock(w.evidence.readings, maxOffset),
 		check.Quarantine(w.evidence.arrivals, maxOffset),
 		check.Gaps(w.evidence.holes, w.evidence.applied, heads),
@@ -228,20 +174,36 @@ func (w *world) judge() []check.Violation {
 		}))
 }
 
+// withoutCatalog is the replicas without the system table, whose documents no client wrote.
+func withoutCatalog(replicas []check.Replica) []check.Replica {
+	out := slices.Clone(replicas)
+	for i := range out {
+		out[i].Records = maps.Clone(out[i].Records)
+		maps.DeleteFunc(out[i].Records, func(k check.Key, _ check.Record) bool { return k.Table == uint64(globaltable.SystemTable) })
+	}
+	return out
+}
+
 // inspect checks what a start finds.
 func (r *region) inspect(heads []commit.LaneHead) {
-	r.evidence.found = append(r.evidence.found, check.Atomicity(r.snapshot(heads), r.ledger)...)
+	r.evidence.found = append(r.evidence.found, check.Atomicity(r.snapshot(heads), r.ledger, r.purged)...)
 }
 
 // snapshot reads the region's engine, in the checkers' terms.
 func (r *region) snapshot(heads []commit.LaneHead) check.Snapshot {
-	s := check.Snapshot{Replica: r.replica(), Trimmed: map[uint64]uint64{}, Positions: map[check.Lane]uint64{}, Holds: func(id uint64) (out []uint16) {
-		for _, o := range r.catalog.placement(globaltable.TableID(id)) {
-			out = append(out, uint16(o))
-		}
-		return out
-	}}
+	s := check.Snapshot{Replica: withoutCatalog([]check.Replica{r.replica()})[0], Trimmed: map[uint64]uint64{}, Positions: map[check.Lane]uint64{},
+		Holds: func(id uint64) []uint16 {
+			if r.holds(globaltable.TableID(id)) {
+				return []uint16{uint16(r.origin)}
+			}
+			return nil
+		},
+		Joined: func(id uint64) bool { return r.joined[globaltable.TableID(id)] },
+	}
 	for _, h := range heads {
+		if h.ID == globaltable.CatalogLane {
+			continue
+		}
 		s.Trimmed[uint64(h.ID)] = h.Trimmed
 		lower, upper := store.LogRange(h.ID, 0, 0)
 		eachKV(r.disk, lower, upper, func(_, value []byte) {
@@ -262,7 +224,11 @@ func (r *region) snapshot(heads []commit.LaneHead) check.Snapshot {
 		})
 	}
 	for _, p := range r.shard.Positions() {
-		s.Positions[check.Lane{Region: uint16(r.origin), Origin: uint16(p.Origin), Lane: uint64(p.Lane)}] = p.Seq
+		l := check.Lane{Region: uint16(r.origin), Origin: uint16(p.Origin), Lane: uint64(p.Lane)}
+		s.Positions[l] = p.Seq
+		if at, missing := r.missing[l]; missing {
+			s.Positions[l] = at
+		}
 	}
 	return s
 }

@@ -427,8 +427,9 @@ func (l liveLog) Heads(ctx context.Context) (hlc.Timestamp, []peer.LaneHead, err
 	}
 	return h.HLC, out, err
 }
-func (l liveLog) Lane(id globaltable.LaneID) (globaltable.Lane, bool) {
-	return globaltable.Lane{ID: id, Placement: l.r.placement}, id == l.r.placement.Lane()
+func (l liveLog) Head(id globaltable.LaneID) (peer.LaneHead, bool) {
+	h, ok := l.r.shard.Head(id)
+	return peer.LaneHead{Lane: h.Lane, Seq: h.Seq, Chain: h.Chain, Trimmed: h.Trimmed}, ok
 }
 func (l liveLog) ReadLog(lane globaltable.LaneID, from uint64, maxBytes int) ([]change.Entry, error) {
 	return l.r.shard.ReadLog(lane, from, maxBytes)
@@ -553,8 +554,8 @@ func (w *liveWorld) judge() {
 		replicas = append(replicas, replicaOf(r.origin, r.engine, func(string, []byte) {}))
 	}
 	members := func(uint64) []uint16 { return []uint16{1, 2, 3} }
-	found := slices.Concat(w.found, check.NoLostWrite(history, replicas, members), check.Convergence(replicas, members),
-		check.Reference(history, replicas, members, w.rng))
+	found := slices.Concat(w.found, check.NoLostWrite(history, replicas, members, nil), check.Convergence(replicas, members, nil),
+		check.Reference(history, replicas, members, nil, w.rng))
 	for _, v := range found {
 		w.t.Error(v)
 	}

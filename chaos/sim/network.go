@@ -46,6 +46,8 @@ func (w *world) faults() []fault {
 		{p.busCut, w.cutStream},
 		{p.redeliver, w.redeliver},
 		{p.clockJump, w.jumpClock},
+		{p.reshape, w.reshape},
+		{p.collect, w.collectSome},
 		{200 * time.Millisecond, w.rememberStream},
 	}
 }
@@ -164,11 +166,6 @@ func (w *world) heal() {
 	}
 	for _, r := range w.regions {
 		r.offset = 0
-		for i := range w.plan.tables {
-			if t := &w.plan.tables[i]; t.narrowed != nil {
-				r.catalog.adopt(t.id)
-			}
-		}
 		if !r.up {
 			r.start()
 		}

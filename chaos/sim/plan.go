@@ -1,8 +1,8 @@
 package sim
 
 import (
+	"fmt"
 	"math/rand/v2"
-	"slices"
 	"time"
 
 	"github.com/concordat-db/concordat/conflict"
@@ -13,11 +13,11 @@ import (
 
 // table is one global table of a run.
 type table struct {
-	id        globaltable.TableID
-	placement globaltable.Placement
-	narrowed  globaltable.Placement // version 2; nil: there is none
-	mode      conflict.Mode
-	keys      int
+	name    string
+	id      globaltable.TableID   // since it was made
+	members globaltable.Placement // at first
+	mode    conflict.Mode         // in which its writes are recorded
+	keys    int
 }
 
 // plan is what a seed chose: the shape of the world, the work, and the faults with their rates.
@@ -40,6 +40,8 @@ type plan struct {
 	batchBytes int
 	queueBytes int
 	pageBytes  int
+	logBytes   int // of a lane's log, about; beyond it peers are left behind
+	joinBytes  int // of a page that a new replica asks for
 
 	latency time.Duration // one way, at most, by link
 	jitter  time.Duration // beyond it; with reorder, messages overtake each other
@@ -47,13 +49,16 @@ type plan struct {
 
 	dropMessage, duplicate, forge, loseAck, losePubAck, loseRequest float64 // of each
 
-	partition, crash, busRestart, busCut, redeliver, clockJump time.Duration // between two of them, on average; zero: never
+	partition, crash, busRestart, busCut, redeliver, clockJump, reshape, collect time.Duration // between two of them, on average; zero: never
 
 	crashPoint float64 // chance to die between two effects
+	crashJoin  float64 // chance that one side dies after a page of a new replica was merged, and before that is noted
 
 	skew      [5]time.Duration // of the physical clocks, by origin
 	jumpAhead time.Duration    // of a clock that jumps, at most
 }
+
+const unlimited = 1 << 40
 
 // maxOffset is the clocks' bound in all runs.
 const maxOffset = hlc.DefaultMaxOffset
@@ -76,6 +81,8 @@ func newPlan(rng *rand.Rand) *plan {
 	p.batchBytes = pick(rng, 1, 2000, 512<<10)
 	p.queueBytes = pick(rng, 500, 4000, 4<<20)
 	p.pageBytes = pick(rng, 1, 1500, 1<<20)
+	p.logBytes = pick(rng, unlimited, unlimited, 2000, 10_000)
+	p.joinBytes = pick(rng, 1, 300, 1<<20)
 
 	p.latency = between(rng, time.Millisecond, 150*time.Millisecond)
 	p.jitter = between(rng, 0, 60*time.Millisecond)
@@ -100,30 +107,26 @@ func newPlan(rng *rand.Rand) *plan {
 			p.skew[o] = between(rng, 0, 2*maxOffset) - maxOffset
 		}
 	}
-	if t := &p.tables[rng.IntN(len(p.tables))]; rng.IntN(3) == 0 && len(t.placement) > 1 {
-		t.narrowed = globaltable.NewPlacement(t.placement.Peers(t.placement[rng.IntN(len(t.placement))])...)
-	}
+	p.crashJoin = some(rng, 0.5, 0.2)
+	p.collect = sometimes(rng, 0.8, 20*time.Millisecond, 300*time.Millisecond)
+	p.reshape = sometimes(rng, 0.6, 100*time.Millisecond, time.Second)
 	return p
-}
-
-// narrows reports whether a table loses a replica in the course of the run.
-func (p *plan) narrows() bool {
-	return slices.ContainsFunc(p.tables, func(t table) bool { return t.narrowed != nil })
 }
 
 func newTables(rng *rand.Rand, regions int) []table {
 	var out []table
+	all := rng.IntN(2) == 0
 	for i := range 1 + rng.IntN(4) {
 		var members []hlc.Origin
 		for o := 1; o <= regions; o++ {
-			if i == 0 || rng.IntN(3) > 0 {
+			if i == 0 && all || rng.IntN(3) > 0 {
 				members = append(members, hlc.Origin(o))
 			}
 		}
 		if len(members) == 0 {
 			members = []hlc.Origin{hlc.Origin(1 + rng.IntN(regions))}
 		}
-		t := table{id: globaltable.TableID(1000 + i), placement: globaltable.NewPlacement(members...), keys: 1 + rng.IntN(5)}
+		t := table{name: fmt.Sprintf("table-%d", i), members: globaltable.NewPlacement(members...), keys: 1 + rng.IntN(pick(rng, 5, 5, 15))}
 		if rng.IntN(2) == 0 {
 			t.mode = conflict.Attribute
 		}

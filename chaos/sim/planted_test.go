@@ -49,7 +49,7 @@ func TestPlanted(t *testing.T) {
 				t.Fatal("no package has such a fault")
 			}
 			defer plant(f.name, false)
-			caught := firstCaught(func(v check.Violation) bool { return slices.Contains(strings.Fields(f.found), v.Invariant) })
+			caught := firstCaught(t, func(v check.Violation) bool { return slices.Contains(strings.Fields(f.found), v.Invariant) })
 			if caught == nil {
 				t.Fatalf("not found in %d seeds", plantedBound)
 			}
@@ -68,7 +68,7 @@ func plant(name string, on bool) bool {
 }
 
 // firstCaught plays seeds over all cores until one of them is found out; it returns that with the least seed of those tried.
-func firstCaught(is func(check.Violation) bool) *Result {
+func firstCaught(t *testing.T, is func(check.Violation) bool) *Result {
 	var next atomic.Uint64
 	var mu sync.Mutex
 	var first *Result
@@ -76,7 +76,7 @@ func firstCaught(is func(check.Violation) bool) *Result {
 	for range runtime.GOMAXPROCS(0) {
 		workers.Go(func() {
 			for seed := next.Add(1); seed <= plantedBound; seed = next.Add(1) {
-				r := Run(seed)
+				r := run(t, seed)
 				r.Violations = slices.DeleteFunc(r.Violations, func(v check.Violation) bool { return !is(v) })
 				mu.Lock()
 				if len(r.Violations) > 0 && (first == nil || seed < first.Seed) {

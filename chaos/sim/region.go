@@ -9,11 +9,14 @@ import (
 	"github.com/concordat-db/concordat/chaos/check"
 	"github.com/concordat-db/concordat/conflict/hlc"
 	"github.com/concordat-db/concordat/globaltable"
+	"github.com/concordat-db/concordat/globaltable/catalog"
 	"github.com/concordat-db/concordat/regionnode/commit"
+	"github.com/concordat-db/concordat/regionnode/controlplane"
 	"github.com/concordat-db/concordat/regionnode/store"
 	"github.com/concordat-db/concordat/streams/change"
 	"github.com/concordat-db/concordat/streams/outbox"
 	"github.com/concordat-db/concordat/streams/peer"
+	"github.com/concordat-db/concordat/streams/repair"
 	"github.com/concordat-db/concordat/streams/watermark"
 )
 
@@ -23,16 +26,19 @@ type region struct {
 	origin hlc.Origin
 	disk   *store.Memory
 	bus    *jetstream
-	offset time.Duration                          // of the physical clock
-	latest int64                                  // greatest physical time it has shown, Unix milliseconds
-	seen   map[globaltable.LaneID]uint64          // newest sequence of each own lane that is in the ledger
-	firsts map[globaltable.LaneID][]hlc.Timestamp // first stamp of each entry of each own lane
-	took   map[check.Lane]uint64                  // newest sequence of each followed lane that is in evidence.applied
+	offset time.Duration                 // of the physical clock
+	latest int64                         // greatest physical time it has shown, Unix milliseconds
+	seen   map[globaltable.LaneID]uint64 // newest sequence of each own lane that is in the ledger
+	took   map[check.Lane]uint64         // newest sequence of each followed lane that is in evidence.applied
+
+	missing  map[check.Lane]uint64                       // lanes begun anew → up to where all of them is here
+	replicas map[globaltable.TableID]globaltable.Replica // this region's, as last noticed
+	joined   map[globaltable.TableID]bool                // tables of which something may have come by exchange
 
 	life     int
 	up       bool
 	clock    *hlc.Clock
-	catalog  *catalog
+	catalog  *catalog.Catalog
 	shard    *commit.Shard
 	manual   *commit.Manual
 	building bool // a Build is due
@@ -45,12 +51,21 @@ type region struct {
 	sample   commit.Heads    // of the request that is being answered
 	sessions []*session      // by origin
 	readings []check.Reading // of the group that is becoming durable
-	pending  []*operation    // built into a group or queued, oldest first; kept over a crash until the log has told
+	ctx      context.Context // ends with the life
+	cancel   context.CancelFunc
+	server   *repair.Server
+	joiner   *repair.Joiner
+	plane    *controlplane.Plane
+	loops    []*loop
+	viewed   *catalog.View // the newest that noticeCatalog has seen
+	served   int           // requests of tasks
+	pending  []*operation  // built into a group or queued, oldest first; kept over a crash until the log has told
 }
 
 func newRegion(w *world, o hlc.Origin) *region {
-	return &region{world: w, origin: o, disk: store.NewMemory(), bus: newJetstream(w.plan.bound), offset: w.plan.skew[o],
-		seen: map[globaltable.LaneID]uint64{}, firsts: map[globaltable.LaneID][]hlc.Timestamp{}, took: map[check.Lane]uint64{}, catalog: newCatalog(w, o)}
+	return &region{world: w, origin: o, disk: store.NewMemory(), bus: newJetstream(w.plan.bound),
+		seen: map[globaltable.LaneID]uint64{}, took: map[check.Lane]uint64{},
+		missing: map[check.Lane]uint64{}, replicas: map[globaltable.TableID]globaltable.Replica{}, joined: map[globaltable.TableID]bool{}}
 }
 
 // after makes do happen d from now, if the region has not died by then.
@@ -80,9 +95,11 @@ func (r *region) start() {
 	r.note("%d starts, life %d", r.origin, r.life)
 	r.clock = hlc.NewClock(func() time.Time { return time.UnixMilli(r.physical()) }, maxOffset)
 	r.matrix = watermark.New()
+	r.ctx, r.cancel = context.WithCancel(context.Background())
+	r.openCatalog()
 	life := r.life
 	shard, err := commit.Open(commit.Config{
-		Origin: r.origin, Engine: r.disk, Clock: r.clock, Catalog: r.catalog, Random: salts{r.rng},
+		Origin: r.origin, Engine: r.disk, Clock: r.clock, Catalog: controlplane.ForShard(r.catalog), Random: salts{r.rng},
 		Events: commit.Events{
 			Durable: r.durable,
 			Fatal: func(err error) {
@@ -101,8 +118,10 @@ func (r *region) start() {
 	heads := r.headsNow()
 	r.learn(heads)
 	r.startTails(heads)
+	r.openPlane()
 	r.service = peer.NewService(r.serviceConfig())
 	r.waitForClock()
+	r.startLoops()
 	r.sessions = nil
 	for _, o := range r.regions {
 		if o != r {
@@ -129,6 +148,8 @@ func (r *region) waitForClock() {
 // crash ends a life: what was not synced may be gone, and the streams may be damaged.
 func (r *region) crash() {
 	r.up = false
+	r.cancel()
+	r.due = append(r.due, func() {}) // its tasks end
 	unsynced := 0
 	r.disk = r.disk.Crash(func(n int) int {
 		unsynced = n
@@ -160,6 +181,7 @@ func (r *region) dies() bool {
 // learn takes the evidence that a store holds when a life begins: entries and positions that became durable and that nobody was told of.
 func (r *region) learn(heads []commit.LaneHead) {
 	for _, h := range heads {
+		r.placements[h.ID] = h.Placement
 		entries, err := r.readLog(h.ID, max(r.seen[h.ID], h.Trimmed)+1, 1<<30)
 		if err != nil {
 			panic(fmt.Sprintf("region %d: reading its log: %v", r.origin, err))
@@ -170,6 +192,7 @@ func (r *region) learn(heads []commit.LaneHead) {
 		}
 	}
 	r.endGroup()
+	r.forgetMissing()
 	for _, p := range r.shard.Positions() {
 		r.applied(p.Origin, p.Lane, p.Seq)
 	}
@@ -230,9 +253,20 @@ func (r *region) sync() {
 		return // the next life finds the rest of the group in the log
 	}
 	r.endGroup()
+	r.noticeCatalog()
 	if r.blocked {
 		r.blocked = false
 		r.work()
+	}
+}
+
+// flush makes durable what is applied.
+func (r *region) flush() {
+	for r.up && r.manual.Sync() {
+		r.endGroup()
+	}
+	if r.up {
+		r.noticeCatalog()
 	}
 }
 
@@ -241,6 +275,7 @@ func (r *region) durable(l globaltable.Lane, entries []change.Entry) {
 	if r.dies() {
 		return // the next life finds them in the log
 	}
+	r.placements[l.ID] = l.Placement
 	for i := range entries {
 		r.record(l.ID, &entries[i])
 	}
@@ -256,14 +291,7 @@ func (r *region) serviceConfig() peer.ServiceConfig {
 	return peer.ServiceConfig{
 		Self: identities()[r.origin].descriptor, Descriptor: identities()[r.origin].token,
 		Log: peerLog{r}, Matrix: r.matrix,
-		Regions: func(name string) (globaltable.Descriptor, bool) {
-			for _, o := range r.regions {
-				if identities()[o.origin].descriptor.Name == name {
-					return identities()[o.origin].descriptor, true
-				}
-			}
-			return globaltable.Descriptor{}, false
-		},
+		Regions:  func(name string) (globaltable.Descriptor, bool) { return r.catalog.View().Region(name) },
 		Observe:  r.clock.Observe,
 		Physical: r.physical,
 		Known:    func(o hlc.Origin) globaltable.Incarnation { return r.known(o) },
@@ -272,7 +300,8 @@ func (r *region) serviceConfig() peer.ServiceConfig {
 			r.actTail(r.outbox.Confirmed(lane, p, seq))
 		},
 		Regressed: r.regressed,
-		Control:   r.catalog.control,
+		Control:   r.plane.HandlePeer,
+		Exchange:  r.server.Answer,
 	}
 }
 
@@ -281,14 +310,25 @@ func (r *region) regressed(name, reason string) {
 	r.found("I17", "regressed, says %s: %s", name, reason)
 }
 
-// known is the newest incarnation of a peer that this region has met.
+// known is regionnode's: the newest incarnation of a peer that this region has met.
 func (r *region) known(o hlc.Origin) globaltable.Incarnation {
-	for _, s := range r.sessions {
-		if s.from.origin == o {
-			return s.core.Incarnation()
+	newest := r.shard.Revoked(o)
+	for _, p := range r.shard.Positions() {
+		if p.Origin == o {
+			newest = max(newest, p.Incarnation)
 		}
 	}
-	return 0
+	return newest
+}
+
+// session is the one in which this region follows another; nil if there is none.
+func (r *region) session(from *region) *session {
+	for _, s := range r.sessions {
+		if s.from == from {
+			return s
+		}
+	}
+	return nil
 }
 
 // peerLog is the region's log as its peer service reads it. The heads are those sampled when the request came.
@@ -304,13 +344,13 @@ func (l peerLog) Heads(context.Context) (hlc.Timestamp, []peer.LaneHead, error) 
 	return l.r.sample.HLC, out, nil
 }
 
-func (l peerLog) Lane(id globaltable.LaneID) (globaltable.Lane, bool) {
+func (l peerLog) Head(id globaltable.LaneID) (peer.LaneHead, bool) {
 	for _, h := range l.r.sample.Lanes {
 		if h.ID == id {
-			return h.Lane, true
+			return peer.LaneHead{Lane: h.Lane, Seq: h.Seq, Chain: h.Chain, Trimmed: h.Trimmed}, true
 		}
 	}
-	return globaltable.Lane{}, false
+	return peer.LaneHead{}, false
 }
 
 func (l peerLog) ReadLog(lane globaltable.LaneID, from uint64, maxBytes int) ([]change.Entry, error) {

@@ -27,6 +27,7 @@ type session struct {
 	conn      inbox.Session // its calls are made over link
 	link      *playedLink
 	applying  int
+	released  uint64 // a catch-up that ended while there was no connection; 0: none
 	late      []func() []inbox.Effect
 	backoff   time.Duration
 	pulls     map[globaltable.LaneID]*pull
@@ -49,16 +50,16 @@ type fetched struct {
 
 func newSession(r, from *region) *session {
 	positions := map[globaltable.LaneID]globaltable.Position{}
-	var incarnation globaltable.Incarnation
 	for _, p := range r.shard.Positions() {
 		if p.Origin == from.origin {
 			positions[p.Lane] = p.Position
-			incarnation = max(incarnation, p.Incarnation)
 		}
 	}
 	limits := inbox.Limits{BatchBytes: r.plan.batchBytes, QueueBytes: r.plan.queueBytes}
-	return &session{region: r, from: from, core: inbox.NewCore(from.origin, 0, limits, incarnation, positions), backoff: heartbeatEvery,
+	s := &session{region: r, from: from, core: inbox.NewCore(from.origin, 0, limits, r.known(from.origin), positions), backoff: heartbeatEvery,
 		ahead: map[globaltable.LaneID]bool{}}
+	s.core.Resume(r.hold(from.origin))
+	return s
 }
 
 // alive wraps do so that it happens only while this connection lasts.
@@ -89,6 +90,10 @@ func (s *session) connect() {
 		s.pulls = map[globaltable.LaneID]*pull{}
 		s.note("%d connected to %d", s.origin, s.from.origin)
 		s.step(s.core.Connected())
+		if id := s.released; id != 0 && s.connected {
+			s.released = 0
+			s.step(s.core.Release(id))
+		}
 		s.heartbeat()
 		s.tick()
 	})
@@ -102,7 +107,7 @@ func (s *session) sessionConfig() *peer.SessionConfig {
 		Matrix: s.matrix, Observe: s.clock.Observe, Known: s.known, Physical: s.physical,
 		Offset:    func(hlc.Origin, time.Duration, time.Duration) {},
 		Regressed: s.regressed,
-		Catalog:   s.catalog.fetch,
+		Catalog:   func(context.Context, peer.Client) error { panic("the catalog is fetched by fetchCatalog") },
 	}
 }
 
@@ -160,16 +165,18 @@ func (s *session) act(e inbox.Effect) {
 	case inbox.Acknowledge:
 		s.acknowledge(e)
 	case inbox.FetchCatalog:
-		s.cover("the catalog was fetched")
-		s.ask(func() error { return s.conn.FetchCatalog(context.Background()) }, s.failing(func() {}))
+		s.fetchCatalog()
 	case inbox.Stopped:
 		s.note("%d stops %d/%s: %s", s.origin, s.from.origin, e.Lane, e.Reason)
 		s.stopped(e)
 	case inbox.Mark:
 		s.mark(e.HLC)
+	case inbox.StartLanes:
+		s.startLanes(e)
 	case inbox.Revoke:
-		// The first incarnation met is recorded too; nothing is older.
 		s.cover("an incarnation was met")
+		s.manual.Revoke(s.from.origin, e.Incarnation-1, func(error) {})
+		s.settleNow()
 	case inbox.CloseLanes:
 		panic("an origin's incarnation changed, and no store was ever replaced")
 	}
@@ -179,7 +186,12 @@ func (s *session) stopped(e inbox.Effect) {
 	switch e.Reason {
 	case inbox.Running:
 		s.cover("a stopped lane went on")
-	case inbox.Trimmed, inbox.Diverged, inbox.Superseded, inbox.Refused:
+	case inbox.Trimmed:
+		s.cover("a lane stopped: trimmed")
+		if s.plan.logBytes == unlimited {
+			s.found("I17", "lane %s of region %d stopped: trimmed", e.Lane, s.from.origin)
+		}
+	case inbox.Diverged, inbox.Superseded, inbox.Refused:
 		s.evidence.found = append(s.evidence.found, check.Violation{Invariant: "I17", Region: uint16(s.origin),
 			Detail: "lane " + e.Lane.String() + " stopped: " + e.Reason.String()})
 	default:
@@ -207,6 +219,18 @@ func (s *session) failing(then func()) func(error) {
 		}
 		then()
 	}
+}
+
+// fetchCatalog brings this region's catalog up to the origin's; a failure ends the session.
+func (s *session) fetchCatalog() {
+	s.cover("the catalog was fetched")
+	var err error
+	number, plane := s.number, s.plane
+	s.spawn("fetch "+nameOf(s.from.origin), func(ctx context.Context) { err = plane.Fetch(ctx, nameOf(s.from.origin)) }, func() {
+		if s.number == number {
+			s.failing(func() {})(err)
+		}
+	})
 }
 
 func (s *session) heartbeat() {

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -17,8 +18,14 @@ var (
 	seedFlag  = flag.Uint64("seed", 1, "the first seed")
 )
 
+// run plays one seed in a bubble of its own.
+func run(t *testing.T, seed uint64) (r Result) {
+	synctest.Test(t, func(*testing.T) { r = Run(seed) })
+	return r
+}
+
 // play runs the seeds over all cores and calls each with the results, in no order, one at a time.
-func play(first uint64, count int, each func(Result)) {
+func play(t *testing.T, first uint64, count int, each func(Result)) {
 	next := make(chan uint64)
 	go func() {
 		defer close(next)
@@ -31,7 +38,7 @@ func play(first uint64, count int, each func(Result)) {
 	for range runtime.GOMAXPROCS(0) {
 		workers.Go(func() {
 			for seed := range next {
-				r := Run(seed)
+				r := run(t, seed)
 				mu.Lock()
 				each(r)
 				mu.Unlock()
@@ -62,7 +69,7 @@ func story(r Result) string {
 func TestSeeds(t *testing.T) {
 	coverage := map[string]int{}
 	began, steps, failed := time.Now(), 0, 0
-	play(*seedFlag, *seedsFlag, func(r Result) {
+	play(t, *seedFlag, *seedsFlag, func(r Result) {
 		for what, n := range r.Coverage {
 			if n > 0 {
 				coverage[what]++
@@ -93,6 +100,8 @@ var wanted = []string{
 	"a change came that was known",
 	"a change was voided",
 	"a clock-ahead stop was survived",
+	"a delete raced a join",
+	"a join was restarted after a crash",
 	"a concurrent write lost",
 	"a crash between two effects",
 	"a fragment was lost",
@@ -100,9 +109,12 @@ var wanted = []string{
 	"a lane stopped: catalog behind",
 	"a message came twice",
 	"a message of another history came",
-	"a placement was narrowed",
+	"a new replica serves",
+	"a page was exchanged",
 	"a publish acknowledgement was lost",
 	"a purge frontier moved",
+	"a replica was created",
+	"a replica was removed",
 	"a request was lost",
 	"a stream was lost",
 	"a stream was rolled back",
@@ -127,12 +139,12 @@ var wanted = []string{
 // TestSameSeedSameTrace plays some seeds twice: whatever goes wrong in a run can be looked at again.
 func TestSameSeedSameTrace(t *testing.T) {
 	for _, seed := range []uint64{1, 2, 3, 7, 11, 23} {
-		a, b := Run(seed), Run(seed)
+		a, b := run(t, seed), run(t, seed)
 		if a.Hash != b.Hash || a.Steps != b.Steps || a.Virtual != b.Virtual {
 			t.Errorf("seed %d: %d events until %s with hash %x, then %d until %s with %x", seed, a.Steps, a.Virtual, a.Hash, b.Steps, b.Virtual, b.Hash)
 		}
 	}
-	if a, b := Run(1), Run(2); a.Hash == b.Hash {
+	if a, b := run(t, 1), run(t, 2); a.Hash == b.Hash {
 		t.Error("two seeds gave the same trace")
 	}
 }

@@ -32,9 +32,7 @@ func (r *region) startTails(heads []commit.LaneHead) {
 	var tick func()
 	tick = func() {
 		r.actTail(r.outbox.Tick())
-		if len(r.pending) == 0 {
-			r.dropLeft(r.outbox.Status())
-		}
+		r.limitLogs()
 		r.after(outboxTick, tick)
 	}
 	r.after(outboxTick, tick)
@@ -100,7 +98,7 @@ func (r *region) carryOut(e outbox.Effect) bool {
 		r.bus.reset(id)
 		r.actTail(r.outbox.StreamReset(id, e.Turn))
 	case outbox.OpenStream:
-		if !r.bus.open(id, e.Lane.Placement.Peers(r.origin)) {
+		if !r.bus.open(id, e.Peers) {
 			return false
 		}
 		r.kick(id)
@@ -119,6 +117,11 @@ func (r *region) carryOut(e outbox.Effect) bool {
 		r.work()
 	case outbox.Publish:
 		return r.publish(e)
+	case outbox.LeftBehind:
+		r.note("%d leaves %d behind in %s", r.origin, e.Peer, id)
+		r.cover("a peer was left behind")
+	case outbox.CaughtUp:
+		r.cover("a peer that was left behind has caught up")
 	}
 	return true
 }

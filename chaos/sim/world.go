@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"runtime/debug"
 	"slices"
+	"testing/synctest"
 	"time"
 
 	"github.com/concordat-db/concordat/chaos/check"
@@ -39,6 +40,7 @@ const (
 // world is everything in one run.
 type world struct {
 	queue
+	tasks
 	plan    *plan
 	rng     *rand.Rand
 	trace   trace
@@ -49,7 +51,9 @@ type world struct {
 	ledger     *check.Ledger
 	evidence   evidence
 	coverage   map[string]int
-	purged     map[globaltable.LaneID]hlc.Timestamp // greatest purge frontier that any region had
+	placements map[globaltable.LaneID]globaltable.Placement // of every lane that was ever written
+	changes    int                                          // of tables that were asked for
+	purged     check.Frontiers                              // greatest purge frontier of each table that any region had
 	moments    map[moment]struct{}
 	states     map[string][][]byte // by store key: some of the records it had
 	quiet      bool                // no faults any more
@@ -66,19 +70,21 @@ type evidence struct {
 	marks    []check.Mark
 }
 
-// Run plays one seed.
+// Run plays one seed. It is called in a bubble of testing/synctest of its own.
 func Run(seed uint64) (result Result) {
 	rng := rand.New(rand.NewPCG(seed, 0x636f6e636f726461))
 	w := &world{plan: newPlan(rng), rng: rng, links: map[[2]hlc.Origin]*link{}, ledger: check.NewLedger(), coverage: map[string]int{},
-		purged: map[globaltable.LaneID]hlc.Timestamp{}, moments: map[moment]struct{}{}, states: map[string][][]byte{}}
+		placements: map[globaltable.LaneID]globaltable.Placement{}, purged: check.Frontiers{}, moments: map[moment]struct{}{}, states: map[string][][]byte{}}
 	result = Result{Seed: seed, Coverage: w.coverage}
 	defer func() {
 		if p := recover(); p != nil {
 			result.Violations = append(result.Violations, check.Violation{Invariant: "panic", Detail: fmt.Sprintf("%v\n%s", p, debug.Stack())})
 		}
+		w.end()
 		result.Hash, result.Last, result.Steps, result.Virtual = w.trace.hash.Sum64(), w.trace.lines(), w.steps, w.now
 	}()
 	w.build()
+	w.found()
 	w.load()
 	if stuck := w.rest(); stuck != "" {
 		result.Violations = append(w.evidence.found, check.Violation{Invariant: "I21", Detail: stuck})
@@ -102,12 +108,21 @@ func (w *world) build() {
 	}
 }
 
+// end lets all tasks end.
+func (w *world) end() {
+	for _, r := range w.regions {
+		if r.cancel != nil {
+			r.cancel()
+		}
+	}
+	synctest.Wait()
+}
+
 // load lets clients work and faults happen until the operations are used up.
 func (w *world) load() {
 	for _, f := range w.faults() {
 		w.arrive(f.every, f.strike)
 	}
-	w.narrow()
 	w.arrive(20*time.Millisecond, w.glance)
 	done := false
 	left := w.plan.operations
@@ -146,7 +161,11 @@ func (w *world) rest() string {
 
 func (w *world) advance() bool {
 	w.steps++
-	return w.steps < stepLimit && w.step()
+	if w.steps >= stepLimit || !w.step() {
+		return false
+	}
+	w.runTasks()
+	return true
 }
 
 func (w *world) note(format string, args ...any) { w.trace.add(w.now, format, args...) }

@@ -41,7 +41,7 @@ const (
 	ackEvery      = 8                                   // messages: those of one run of an inbox, 512 KB
 	pullWindow    = 16 << 20
 	inFlight      = 1024      // messages published and not received: 70 MB
-	streamBytes   = 256 << 20 // as a region's by default
+	streamBytes   = 256 << 20 // more than is in flight
 	benchTable    = 2         // number of a table in stores of its own
 	benchLane     = 1
 )

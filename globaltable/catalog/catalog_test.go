@@ -303,3 +303,65 @@ func BenchmarkAdopt(b *testing.B) {
 		table = next
 	}
 }
+
+// TestAcknowledgeFollowsItsTag: the setting is whatever the tag says, in every version, and a wrong value makes none.
+func TestAcknowledgeFollowsItsTag(t *testing.T) {
+	w := newWorld(t, "eu", "us")
+	owner := mustRegion(w, "eu")
+	spec := specOf("orders")
+	spec.Tags = map[string]string{globaltable.AcknowledgeTag: "peers:2"}
+	table, err := Create(spec, 1000<<16|globaltable.TableID(owner.Origin), owner, 1)
+	if err != nil || table.AcknowledgePeers != 2 {
+		t.Fatalf("%+v, %v", table, err)
+	}
+	yes := true
+	for _, c := range []struct {
+		change Change
+		want   int
+	}{
+		{Change{DeletionProtection: &yes}, 2},
+		{Change{Tag: map[string]string{globaltable.AcknowledgeTag: "peers:1"}}, 1},
+		{Change{Untag: []string{globaltable.AcknowledgeTag}}, 0},
+		{Change{Tag: map[string]string{globaltable.AcknowledgeTag: "peers:3"}}, 3},
+		{Change{Tag: map[string]string{globaltable.AcknowledgeTag: "local"}}, 0},
+	} {
+		if table, err = Update(table, &c.change, 1, w.region); err != nil || table.AcknowledgePeers != c.want {
+			t.Fatalf("%+v: %+v, %v", c.change, table, err)
+		}
+	}
+	const says = `One or more parameter values were invalid: Tag concordat:acknowledge: "peers:9" is not known; it can be local, or peers:1 to peers:3`
+	spec.Tags[globaltable.AcknowledgeTag] = "peers:9"
+	_, created := Create(spec, 2000<<16|globaltable.TableID(owner.Origin), owner, 1)
+	_, updated := Update(table, &Change{Tag: spec.Tags}, 1, w.region)
+	for _, err := range []error{created, updated} {
+		if g, ok := err.(*globaltable.Error); !ok || g.Kind != globaltable.Invalid || g.Message != says {
+			t.Errorf("%v", err)
+		}
+	}
+}
+
+// TestJoinRateEndsWithTheJoin: the bound that a request gives to a replica's join is in the document only while it joins.
+func TestJoinRateEndsWithTheJoin(t *testing.T) {
+	w := newWorld(t, "eu", "us")
+	v1 := exampleOf(t, w, "eu", "orders", 1000)
+	v2, err := Update(v1, &Change{Create: []string{"us"}, JoinBytesPerSecond: 1 << 20}, 1, w.region)
+	if err != nil || v2.ReplicaNamed("us").JoinBytesPerSecond != 1<<20 || v2.ReplicaNamed("eu").JoinBytesPerSecond != 0 {
+		t.Fatalf("%+v, %v", v2, err)
+	}
+	joined := Answers{1: {Outcome: Adopted}, 2: {Outcome: Adopted, Joined: true}}
+	v3, ok := Advance(v2, joined, 1)
+	if !ok || v3.ReplicaNamed("us").JoinBytesPerSecond != 0 || v3.Validate() != nil {
+		t.Errorf("%+v, %v", v3, v3.Validate())
+	}
+	if off, err := Update(v2, &Change{Delete: []string{"us"}}, 1, w.region); err != nil || off.ReplicaNamed("us").JoinBytesPerSecond != 0 {
+		t.Errorf("%+v, %v", off, err)
+	}
+	fenced := v2.Clone()
+	closeReplica(fenced.ReplicaNamed("us"), false, v2.Version)
+	if err := fenced.Validate(); err != nil || fenced.ReplicaNamed("us").JoinBytesPerSecond != 0 {
+		t.Errorf("%+v, %v", fenced, err)
+	}
+	if _, err := Update(v1, &Change{Create: []string{"us"}, JoinBytesPerSecond: -1}, 1, w.region); globaltable.KindOf(err) != globaltable.Invalid {
+		t.Errorf("a bound below zero: %v", err)
+	}
+}

@@ -29,10 +29,11 @@ type Change struct {
 	Throughput         *globaltable.Throughput  `json:"throughput,omitempty"`
 	DeletionProtection *bool                    `json:"deletionProtection,omitempty"`
 	Class              *globaltable.TableClass  `json:"class,omitempty"`
-	Tag                map[string]string        `json:"tag,omitempty"`    // set
-	Untag              []string                 `json:"untag,omitempty"`  // removed before Tag is set
-	Create             []string                 `json:"create,omitempty"` // regions that get a replica
-	Delete             []string                 `json:"delete,omitempty"` // regions whose replica is to go
+	Tag                map[string]string        `json:"tag,omitempty"`                // set
+	Untag              []string                 `json:"untag,omitempty"`              // removed before Tag is set
+	Create             []string                 `json:"create,omitempty"`             // regions that get a replica
+	JoinBytesPerSecond int64                    `json:"joinBytesPerSecond,omitempty"` // bound of those replicas' joins; 0: none but that of their nodes
+	Delete             []string                 `json:"delete,omitempty"`             // regions whose replica is to go
 }
 
 // Answers is what the regions said about a version: by region number.
@@ -60,6 +61,9 @@ func Create(spec *Spec, id globaltable.TableID, owner globaltable.Descriptor, ep
 		t.Tags = nil
 	}
 	t.Replicas = []globaltable.Replica{{Region: owner.Name, Origin: owner.Origin, Status: globaltable.Active, Since: t.Version}}
+	if err := acknowledge(t); err != nil {
+		return nil, err
+	}
 	if err := t.Validate(); err != nil {
 		return nil, faulty("create table", spec.Name, err)
 	}
@@ -85,7 +89,7 @@ func Update(t *globaltable.Table, change *Change, epoch uint32, regions func(str
 		}
 	}
 	for _, name := range change.Create {
-		if err := createReplica(t, next, name, regions); err != nil {
+		if err := createReplica(t, next, name, change.JoinBytesPerSecond, regions); err != nil {
 			return nil, err
 		}
 	}
@@ -119,7 +123,7 @@ func Advance(t *globaltable.Table, answers Answers, epoch uint32) (next *globalt
 		switch r.Status {
 		case globaltable.Creating:
 			if status, why := creation(t, &r, answers); status != globaltable.Creating {
-				r.Status, r.StatusDescription, r.Since, ok = status, why, next.Version, true
+				r.Status, r.StatusDescription, r.Since, r.JoinBytesPerSecond, ok = status, why, next.Version, 0, true
 			}
 		case globaltable.Deleting:
 			// While another one is being closed the others ask it, and get what it still has.
@@ -335,10 +339,20 @@ func updateSettings(next *globaltable.Table, change *Change) error {
 	if len(next.Tags) > globaltable.MaxTags {
 		return invalid(next, fmt.Sprintf("One or more parameter values were invalid: Too many tags: the limit is %d", globaltable.MaxTags))
 	}
+	return acknowledge(next)
+}
+
+// acknowledge makes t's setting follow its tag. A release that does not know the setting refuses the document; one that did not know the tag would answer too early.
+func acknowledge(t *globaltable.Table) (err error) {
+	if t.AcknowledgePeers, err = globaltable.AcknowledgeOf(t.Tags); err != nil {
+		var g *globaltable.Error
+		errors.As(err, &g)
+		return invalid(t, "One or more parameter values were invalid: Tag "+globaltable.AcknowledgeTag+": "+g.Message)
+	}
 	return nil
 }
 
-func createReplica(t, next *globaltable.Table, region string, regions func(string) (globaltable.Descriptor, bool)) error {
+func createReplica(t, next *globaltable.Table, region string, bytesPerSecond int64, regions func(string) (globaltable.Descriptor, bool)) error {
 	if old := t.ReplicaNamed(region); old != nil {
 		why := "already has a replica in region: " + region
 		switch old.Status {
@@ -364,7 +378,7 @@ func createReplica(t, next *globaltable.Table, region string, regions func(strin
 		return invalid(t, "Only one replica update can be made for a region at a time: "+region)
 	}
 	next.Replicas = append(next.Replicas, globaltable.Replica{Region: d.Name, Origin: d.Origin, Status: globaltable.Creating,
-		Since: next.Version, Born: next.Version})
+		Since: next.Version, Born: next.Version, JoinBytesPerSecond: bytesPerSecond})
 	slices.SortFunc(next.Replicas, func(a, b globaltable.Replica) int { return strings.Compare(a.Region, b.Region) })
 	return nil
 }
@@ -390,7 +404,7 @@ func removeReplica(t, next *globaltable.Table, region string) error {
 		return invalid(t, "The replica cannot be deleted: the others are in regions that are fenced, and this one alone has the table's data. "+
 			"Let those regions come back, or delete their replicas first.")
 	}
-	r.Status, r.StatusDescription, r.Since = globaltable.Deleting, "", next.Version
+	r.Status, r.StatusDescription, r.Since, r.JoinBytesPerSecond = globaltable.Deleting, "", next.Version, 0
 	return nil
 }
 

@@ -18,6 +18,7 @@ type View struct {
 	all     globaltable.Placement    // active members
 	tables  map[globaltable.TableID]*entry
 	names   map[string]*entry
+	prompt  map[globaltable.LaneID]bool // lanes of tables whose writes wait for peers
 	changed chan struct{}
 }
 
@@ -63,7 +64,7 @@ func outcomeSince(txn *memdb.Txn, id globaltable.TableID, since globaltable.Vers
 
 // compile makes the view of db, which does not change any more.
 func compile(self globaltable.Descriptor, db *memdb.MemDB) *View {
-	v := &View{self: self, db: db, tables: map[globaltable.TableID]*entry{}, names: map[string]*entry{}, changed: make(chan struct{})}
+	v := &View{self: self, db: db, tables: map[globaltable.TableID]*entry{}, names: map[string]*entry{}, prompt: map[globaltable.LaneID]bool{}, changed: make(chan struct{})}
 	txn := db.Txn(false)
 	v.world, v.members = membersOf(txn)
 	origins := make([]hlc.Origin, 0, len(v.members))
@@ -76,6 +77,9 @@ func compile(self globaltable.Descriptor, db *memdb.MemDB) *View {
 	v.all = globaltable.NewPlacement(origins...)
 	from(txn, inTables, byID, nil, func(e *entry) bool {
 		v.tables[e.table.ID] = e
+		if e.table.AcknowledgePeers > 0 {
+			v.prompt[e.lane] = true
+		}
 		if e.bound {
 			v.names[e.table.Name] = e
 		}
@@ -134,6 +138,9 @@ func (v *View) Serves(id globaltable.TableID) bool {
 	return e != nil && v.serves(e)
 }
 
+// Prompt reports whether a table's writes in the lane wait for peers to confirm them.
+func (v *View) Prompt(lane globaltable.LaneID) bool { return v.prompt[lane] }
+
 func (v *View) worldSettled() bool { return v.world == nil || v.world.Settled() }
 
 func (v *View) serves(e *entry) bool { return !e.refused && e.placement.Has(v.self.Origin) }
@@ -172,6 +179,8 @@ type Join struct {
 	Table   globaltable.TableID
 	Since   globaltable.Version // the document's version that demands it
 	Sources []globaltable.Descriptor
+
+	BytesPerSecond int64 // that it may take from them together, about; 0: no bound but the node's
 }
 
 // Joins returns the joins of replicas here that are not refused, in the order of tables' ids.
@@ -182,7 +191,7 @@ func (v *View) Joins() []Join {
 		if !ok || e.refused {
 			return true
 		}
-		j := Join{Table: e.table.ID, Since: since}
+		j := Join{Table: e.table.ID, Since: since, BytesPerSecond: e.table.Replica(v.self.Origin).JoinBytesPerSecond}
 		for _, o := range Sources(e.table, v.self.Origin) {
 			d, known := v.RegionOf(o)
 			if !known { // it waits for a descriptor of the region

@@ -188,7 +188,7 @@ func closeReplica(r *globaltable.Replica, removed bool, v globaltable.Version) (
 		return changed, false
 	}
 	r.Leaving = removed || r.Status == globaltable.Deleting
-	r.Status, r.StatusDescription, r.Since = globaltable.StatusFencing, "", v
+	r.Status, r.StatusDescription, r.Since, r.JoinBytesPerSecond = globaltable.StatusFencing, "", v, 0
 	return true, false
 }
 

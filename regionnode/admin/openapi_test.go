@@ -28,10 +28,10 @@ func fullStatus() admin.Status {
 			{From: "us-east-1", To: "eu-central-1", State: admin.StateGossip},
 		},
 		Tables: []admin.Table{{Name: "orders", ID: "0000000000000001", Owner: "us-east-1", Version: "1.2", Status: "ACTIVE", Items: 2, Bytes: 100,
-			Digest: "00", Replicas: []admin.Replica{{Region: "us-east-1", Status: "CREATION_FAILED", Detail: "why", Percent: &percent}}, Comparisons: []repair.Compared{
+			Digest: "00", Acknowledge: "peers:1", Replicas: []admin.Replica{{Region: "us-east-1", Status: "CREATION_FAILED", Detail: "why", Percent: &percent}}, Comparisons: []repair.Compared{
 				{Region: "eu-central-1", Diverged: &at, Percent: 7, Bytes: 10, Share: 0.5, Paused: "why", Last: &repair.Pass{Began: at, Ended: at, State: repair.NotCompared,
 					Detail: "why", Keys: 1, Buckets: 1, InFlight: 1, Bytes: 5, Share: 0.25}},
-				{Region: "ap-south-1"}}}},
+				{Region: "ap-south-1"}}, Collection: admin.Collection{Waiting: 7, PurgeAgeMillis: &age, HeldBack: "why"}}},
 		Lanes: []admin.Lane{{ID: "0000000000000002", Regions: []string{"us-east-1"}, Head: 5, Entries: 1, Bytes: 10, Live: true,
 			Confirmed: map[string]uint64{"eu-central-1": 4}}},
 	}
@@ -134,6 +134,19 @@ func (d *document) check(s *schema, v any, at string) (faults []string) {
 	return faults
 }
 
+// checkAnswer checks a body against the schema of a documented answer, if it has one.
+func (d *document) checkAnswer(content json.RawMessage, body string) []string {
+	var of struct{ Schema *schema }
+	if len(content) == 0 || json.Unmarshal(content, &of) != nil || of.Schema == nil {
+		return nil
+	}
+	var v any
+	if err := json.Unmarshal([]byte(body), &v); err != nil {
+		return []string{err.Error()}
+	}
+	return d.check(of.Schema, v, "answer")
+}
+
 func (d *document) typed(s *schema, v any) bool {
 	var names []string
 	switch t := s.Type.(type) {
@@ -232,14 +245,18 @@ func TestDocumentNamesAllStatesAndPaths(t *testing.T) {
 	if got := d.Components.Schemas["Pair"].Properties["state"].Enum; !slices.Equal(got, states) {
 		t.Errorf("states %v, want %v", got, states)
 	}
-	bodies := map[string]string{"POST /v1/regions": `{"descriptor":"new"}`}
+	bodies := map[string]string{"POST /v1/regions": `{"descriptor":"new"}`, "PATCH /v1/tables/{name}": `{"acknowledge":"peers:1"}`, "POST /v1/tables/{name}/replicas": `{"regions":["eu-central-1"]}`}
 	for path, methods := range d.Paths {
 		for method, op := range methods {
 			method = strings.ToUpper(method)
-			r := ask(t, config(), method, strings.ReplaceAll(path, "{name}", "ap-south-1"), bodies[method+" "+path])
+			at := strings.NewReplacer("{name}", "orders", "{region}", "eu-central-1").Replace(path)
+			r := ask(t, config(), method, at, bodies[method+" "+path])
 			content := op.Responses["200"].Content
 			if kind, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";"); r.StatusCode != http.StatusOK || kind != "" && content[kind] == nil {
-				t.Errorf("%s %s: %d %s; the document has %v", method, path, r.StatusCode, kind, content)
+				t.Errorf("%s %s: %d %s; the document has %v", method, at, r.StatusCode, kind, content)
+			}
+			if faults := d.checkAnswer(content["application/json"], body(t, r)); len(faults) > 0 {
+				t.Errorf("%s %s: %v", method, at, faults)
 			}
 		}
 	}
@@ -252,7 +269,7 @@ func TestDocumentNamesAllStatesAndPaths(t *testing.T) {
 	if got := d.Components.Schemas["Comparison"].Enum; !slices.Equal(got, compared) {
 		t.Errorf("states %v, want %v", got, compared)
 	}
-	if len(d.Paths) != 11 {
+	if len(d.Paths) != 15 {
 		t.Errorf("%d paths are documented", len(d.Paths))
 	}
 }

@@ -102,6 +102,10 @@ func failWith(w http.ResponseWriter, err error) {
 		status = http.StatusNotFound
 	case globaltable.InUse, globaltable.Exists:
 		status = http.StatusConflict
+	case globaltable.LimitExceeded:
+		status = http.StatusTooManyRequests
+	case globaltable.Unknown:
+		status = http.StatusInternalServerError // 503 would say that nothing was done
 	}
 	message := err.Error()
 	var known *globaltable.Error

@@ -32,6 +32,7 @@ type Config struct {
 	Fence     func(ctx context.Context, region string) error
 	Remove    func(ctx context.Context, region string, force bool) error
 	AddRegion func(ctx context.Context, descriptor string, valid time.Duration) (Invitation, error)
+	Tables    Tables
 	Ready     func() error // nil: serves reads and writes
 	Metrics   http.Handler
 }
@@ -55,6 +56,7 @@ func New(cfg Config) *Server {
 	s.mux.HandleFunc("POST /v1/regions", s.addRegion)
 	s.mux.HandleFunc("POST /v1/regions/{name}/fence", s.fence)
 	s.mux.HandleFunc("POST /v1/regions/{name}/remove", s.remove)
+	s.handleTables()
 	s.mux.HandleFunc("GET /v1/openapi.json", static("application/json", openAPI))
 	s.mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, http.StatusOK, map[string]string{"status": "ok"})
@@ -76,7 +78,7 @@ const elsewhere = "/"
 
 func (s *Server) nothing(w http.ResponseWriter, r *http.Request) {
 	var allowed []string
-	for _, method := range []string{http.MethodGet, http.MethodHead, http.MethodPost} {
+	for _, method := range []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPatch, http.MethodDelete} {
 		other := &http.Request{Method: method, URL: r.URL, Host: r.Host}
 		if _, pattern := s.mux.Handler(other); pattern != elsewhere {
 			allowed = append(allowed, method)
@@ -133,11 +135,7 @@ func (s *Server) status(w http.ResponseWriter, r *http.Request) {
 func compare(f func(ctx context.Context, table string) (Verification, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		v, err := f(r.Context(), r.URL.Query().Get("table"))
-		if err == nil {
-			answer(w, http.StatusOK, v)
-			return
-		}
-		failWith(w, err)
+		reply(w, v, err)
 	}
 }
 

@@ -32,6 +32,7 @@ func config() admin.Config {
 		Regions: func(context.Context) (admin.Regions, error) { return fullRegions(), nil },
 		Fence:   func(context.Context, string) error { return nil },
 		Remove:  func(context.Context, string, bool) error { return nil },
+		Tables:  new(tables),
 		AddRegion: func(_ context.Context, descriptor string, valid time.Duration) (admin.Invitation, error) {
 			switch descriptor {
 			case "known":
@@ -46,12 +47,13 @@ func config() admin.Config {
 	}
 }
 
-// get asks the server and checks what holds for every answer.
+// get is ask without a body.
 func get(t *testing.T, cfg admin.Config, method, path string) *http.Response {
 	t.Helper()
 	return ask(t, cfg, method, path, "")
 }
 
+// ask asks the server and checks what holds for every answer.
 func ask(t *testing.T, cfg admin.Config, method, path, body string) *http.Response {
 	t.Helper()
 	w := httptest.NewRecorder()

@@ -60,17 +60,28 @@ type Pair struct {
 
 // Table is a table as this region sees it.
 type Table struct {
-	Name     string    `json:"name"`
-	ID       string    `json:"id"`
-	Owner    string    `json:"owner"`
-	Version  string    `json:"version"`
-	Status   string    `json:"status"`
-	Items    int64     `json:"items"`
-	Bytes    int64     `json:"bytes"`
-	Digest   string    `json:"digest"` // of all live items: equal in converged regions
-	Replicas []Replica `json:"replicas"`
+	Name    string `json:"name"`
+	ID      string `json:"id"`
+	Owner   string `json:"owner"`
+	Version string `json:"version"`
+	Status  string `json:"status"`
+	Items   int64  `json:"items"`
+	Bytes   int64  `json:"bytes"`
+	Digest  string `json:"digest"` // of all live items: equal in converged regions
+	// Acknowledge is what an answer to a write waits for: "local", or "peers:N".
+	Acknowledge string    `json:"acknowledge"`
+	Replicas    []Replica `json:"replicas"`
 	// Comparisons are those in the background, with each other region that has an active replica.
 	Comparisons []repair.Compared `json:"comparisons,omitempty"`
+	Collection  Collection        `json:"collection"`
+}
+
+// Collection says how far this region is with erasing what is left of deleted items and removed attributes. Of each something is kept until every replica is known to have the deletion.
+type Collection struct {
+	Waiting uint64 `json:"waiting"` // records with something to erase, now or later
+	// PurgeAgeMillis is the age of the moment up to which every replica is known to have everything; null if never.
+	PurgeAgeMillis *float64 `json:"purgeAgeMillis"`
+	HeldBack       string   `json:"heldBack,omitempty"` // by what, if by anything: a region that is behind, or a replica on its way
 }
 
 // Replica is a region of a table.

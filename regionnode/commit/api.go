@@ -25,7 +25,7 @@ type Catalog interface {
 	// Version returns the version of the table's document in force; zero if the table is not known. The system table's is zero.
 	Version(table globaltable.TableID) globaltable.Version
 	// Settled reports whether this region has a replica of the table, and no replica is on its way in or out: only then its purge frontier moves, and something of it is collected.
-	// The system table is settled always.
+	// The system table is settled while no region is being fenced or removed.
 	Settled(table globaltable.TableID) bool
 	// Prepare is called with the items that a group is about to give the system table, before the group is applied; nothing has
 	// happened yet when it returns an error, which the group's submitter gets. extra is stored in the same batch. adopt (nil: nothing) makes the documents the ones in force; it is
@@ -55,6 +55,16 @@ type Write struct {
 	Plan func(current []Current) ([][]conflict.Op, error)
 	// Transaction marks all changes of this write as parts of one transaction.
 	Transaction bool
+	// Logged is filled in when Write returns nil: where what was written stands in the log, one for each table and lane; empty when nothing was written. Its
+	// memory is used again by the next Write with this struct.
+	Logged []Logged
+}
+
+// Logged is an entry of one of the shard's own lanes with a write to a table.
+type Logged struct {
+	Table globaltable.TableID
+	Lane  globaltable.LaneID
+	Seq   uint64
 }
 
 // Remote is a run of consecutive entries of one lane of another region's shard, decoded and checked against their hashes.

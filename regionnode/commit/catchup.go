@@ -124,13 +124,17 @@ func (s *Shard) CatchUps() []*CatchUp {
 
 // SetCaught keeps, durably, how far the exchange of the id given has got with a table. state is opaque. The error is of kind InUse when that exchange is no longer the one under way.
 func (s *Shard) SetCaught(ctx context.Context, origin hlc.Origin, id uint64, table globaltable.TableID, state []byte) error {
-	return s.do(ctx, false, func(c *core, g *group) error {
+	return s.do(ctx, false, setCaught(origin, id, table, state))
+}
+
+func setCaught(origin hlc.Origin, id uint64, table globaltable.TableID, state []byte) func(*core, *group) error {
+	return func(c *core, g *group) error {
 		if err := c.underWay(origin, id); err != nil {
 			return err
 		}
 		g.batch.Set(store.AppendCaughtKey(nil, origin, table), state)
 		return nil
-	})
+	}
 }
 
 // Caught returns what SetCaught kept for the exchange under way; nil if there is nothing.
@@ -147,13 +151,17 @@ func (s *Shard) Caught(origin hlc.Origin, table globaltable.TableID) (state []by
 
 // EndCatchUp records, durably, that the exchange of the id given is complete. The error is of kind InUse when it is no longer the one under way.
 func (s *Shard) EndCatchUp(ctx context.Context, origin hlc.Origin, id uint64) error {
-	return s.do(ctx, false, func(c *core, g *group) error {
+	return s.do(ctx, false, endCatchUp(origin, id))
+}
+
+func endCatchUp(origin hlc.Origin, id uint64) func(*core, *group) error {
+	return func(c *core, g *group) error {
 		if err := c.underWay(origin, id); err != nil {
 			return err
 		}
 		c.dropCatchUp(g, origin)
 		return nil
-	})
+	}
 }
 
 func (c *core) underWay(origin hlc.Origin, id uint64) error {

@@ -22,10 +22,11 @@ type Collected struct {
 	Gone    int           // records of deleted items that are no more
 	Reduced int           // records that have lost removed attributes
 	Next    []byte        // where the next call goes on; nil: nothing more can be collected at Purge
+	Last    []byte        // where a call at a later frontier may go on: all before was looked at, and only what came in late, from another region, can be there
 }
 
 // Collect erases what of the table's records nobody can need any more at its purge frontier (conflict.Collect), of at most limit records that have something to collect, in the order in which
-// that became so. after is nil, or what the call before has returned as Next. It goes by the same door as a write: the keys are latched, and it is in a group with others. It makes no
+// that became so. after is nil, or what a call before has returned as Next or Last. It goes by the same door as a write: the keys are latched, and it is in a group with others. It makes no
 // change that a peer or a client could see, so it has no stamp and no log entry. It returns when all is durable. The error is of kind InUse while a replica of the table is on
 // its way in or out; nothing was done then.
 func (s *Shard) Collect(ctx context.Context, table globaltable.TableID, after []byte, limit int) (Collected, error) {
@@ -51,13 +52,13 @@ func (s *Shard) Collect(ctx context.Context, table globaltable.TableID, after []
 func (s *Shard) prepareCollect(table globaltable.TableID, after []byte, limit int) (sub *submission, out Collected, err error) {
 	out.Purge = s.Purge(table)
 	if out.Purge == 0 || table == globaltable.SystemTable {
+		out.Last = after
 		return nil, out, nil
 	}
-	keys, next, err := s.garbage(table, out.Purge, after, max(1, min(limit, maxCollect)))
+	keys, err := s.garbage(table, after, max(1, min(limit, maxCollect)), &out)
 	if err != nil || len(keys) == 0 {
 		return nil, out, err
 	}
-	out.Next = next
 	sub = s.newSubmission(kindCollect)
 	sub.purge = out.Purge
 	for _, k := range keys {
@@ -67,39 +68,37 @@ func (s *Shard) prepareCollect(table globaltable.TableID, after []byte, limit in
 	return sub, out, nil
 }
 
-// garbage returns the first keys after the one given of which something goes at or below purge. next is nil when there are no more.
-func (s *Shard) garbage(table globaltable.TableID, purge hlc.Timestamp, after []byte, limit int) (keys []item.Key, next []byte, err error) {
-	lower, upper := store.GarbageRange(table)
+// garbage returns the first keys after the one given of which something goes at or below out.Purge, and says in out where they end.
+func (s *Shard) garbage(table globaltable.TableID, after []byte, limit int, out *Collected) (keys []item.Key, err error) {
+	lower, _ := store.GarbageRange(table)
 	if after != nil {
 		lower = append(slices.Clip(after), 0)
 	}
-	if purge+1 != 0 {
-		upper = store.AppendGarbageKey(nil, table, purge+1, nil)
-	}
+	upper := store.AppendGarbageKey(nil, table, out.Purge+1, nil)
+	out.Last = after
 	if string(lower) >= string(upper) {
-		return nil, nil, nil
+		return nil, nil
 	}
 	it, err := s.cfg.Engine.NewIter(lower, upper)
 	if err != nil {
-		return nil, nil, fault(globaltable.Internal, opCollect, "", err)
+		return nil, fault(globaltable.Internal, opCollect, "", err)
 	}
-	var last []byte
-	for ok := it.First(); ok && next == nil && err == nil; ok = it.Next() {
+	for ok := it.First(); ok && out.Next == nil && err == nil; ok = it.Next() {
 		_, _, key, known := store.DecodeGarbageKey(it.Key())
 		switch {
 		case !known:
 			err = errCorruptStore("key of garbage", nil)
 		case len(keys) >= limit:
-			next = last
+			out.Next = out.Last
 		default:
-			last = slices.Clone(it.Key())
-			keys = append(keys, item.Key(last[len(last)-len(key):]))
+			out.Last = slices.Clone(it.Key())
+			keys = append(keys, item.Key(out.Last[len(out.Last)-len(key):]))
 		}
 	}
 	if cerr := it.Close(); err == nil && cerr != nil {
 		err = fault(globaltable.Internal, opCollect, "", cerr)
 	}
-	return keys, next, err
+	return keys, err
 }
 
 // readAndCollect decides what becomes of the latched keys. One that was written since it was found may have nothing to collect any more.

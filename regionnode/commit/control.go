@@ -99,6 +99,17 @@ func (s *Shard) durableHead(id globaltable.LaneID) (seq, trimmed uint64) {
 	return l.Seq, l.Trimmed
 }
 
+// Head returns the durable head of one of the shard's own lanes. ok is false when there is no such lane.
+func (s *Shard) Head(id globaltable.LaneID) (head LaneHead, ok bool) {
+	s.view.mu.RLock()
+	defer s.view.mu.RUnlock()
+	l := s.view.lanes[id]
+	if l == nil {
+		return LaneHead{}, false
+	}
+	return l.LaneHead, true
+}
+
 // Trim drops a lane's entries up to and with upTo, but never the newest one: head and chain live on in it. Each call costs the store a range
 // deletion, so call it about once a second, not for each acknowledgement.
 func (s *Shard) Trim(ctx context.Context, id globaltable.LaneID, upTo uint64) error {
@@ -213,13 +224,17 @@ func (s *Shard) Digests(ctx context.Context, table globaltable.TableID) (*[Diges
 // SetJoin keeps, durably, how far a new replica of the table here has got with what source holds. state is opaque, and gone with the table's data. The error is of
 // kind InUse when the table may not be here any more.
 func (s *Shard) SetJoin(ctx context.Context, table globaltable.TableID, source hlc.Origin, state []byte) error {
-	return s.do(ctx, false, func(c *core, g *group) error {
+	return s.do(ctx, false, setJoin(table, source, state))
+}
+
+func setJoin(table globaltable.TableID, source hlc.Origin, state []byte) func(*core, *group) error {
+	return func(c *core, g *group) error {
 		if !c.catalog.Admits(table, nil, 0) {
 			return fault(globaltable.InUse, "keep join", "the table is not in the catalog", nil)
 		}
 		g.batch.Set(store.AppendJoinKey(nil, table, source), state)
 		return nil
-	})
+	}
 }
 
 // Join returns what SetJoin kept; nil if there is nothing.

@@ -181,6 +181,8 @@ func (c *core) commitWrite(g *group, sub *submission) error {
 		gl.changes++
 		gl.last = k.change.Dot.Time
 		g.changes++
+		// The group's entry is the lane's next one: see seal.
+		sub.note(Logged{Table: k.table, Lane: gl.lane.ID, Seq: gl.lane.seq + 1})
 	}
 	g.useClock = true
 	return nil

@@ -63,6 +63,17 @@ func (m *Manual) MergeRecords(records []RecordAt, done func(error)) {
 	m.merge(sub, func(_ RemoteResult, err error) { done(err) })
 }
 
+// MergeFrom queues what Shard.MergeFrom does.
+func (m *Manual) MergeFrom(origin hlc.Origin, incarnation globaltable.Incarnation, records []RecordAt, done func(error)) {
+	sub, err := m.s.prepareRecords(records)
+	if err != nil {
+		done(err)
+		return
+	}
+	sub.giver = giver{origin, incarnation}
+	m.merge(sub, func(_ RemoteResult, err error) { done(err) })
+}
+
 // Heads queues a sample of the heads.
 func (m *Manual) Heads(done func(Heads, error)) {
 	out := new(Heads)
@@ -80,6 +91,27 @@ func (m *Manual) Trim(id globaltable.LaneID, upTo uint64, done func(error)) {
 // Revoke queues what Shard.Revoke does.
 func (m *Manual) Revoke(origin hlc.Origin, inc globaltable.Incarnation, done func(error)) {
 	m.control(false, revoke(origin, inc), done)
+}
+
+// SetJoin queues what Shard.SetJoin does.
+func (m *Manual) SetJoin(table globaltable.TableID, source hlc.Origin, state []byte, done func(error)) {
+	m.control(false, setJoin(table, source, state), done)
+}
+
+// StartLanes queues what Shard.StartLanes does.
+func (m *Manual) StartLanes(origin hlc.Origin, shard uint16, inc globaltable.Incarnation, heads []LaneStart, done func(id uint64, err error)) {
+	id := new(uint64)
+	m.control(false, startLanes(origin, shard, inc, heads, id), func(err error) { done(*id, err) })
+}
+
+// SetCaught queues what Shard.SetCaught does.
+func (m *Manual) SetCaught(origin hlc.Origin, id uint64, table globaltable.TableID, state []byte, done func(error)) {
+	m.control(false, setCaught(origin, id, table, state), done)
+}
+
+// EndCatchUp queues what Shard.EndCatchUp does.
+func (m *Manual) EndCatchUp(origin hlc.Origin, id uint64, done func(error)) {
+	m.control(false, endCatchUp(origin, id), done)
 }
 
 // DropTable queues what Shard.DropTable does.

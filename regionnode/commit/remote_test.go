@@ -241,6 +241,33 @@ func TestWrongRemotes(t *testing.T) {
 	f.must(f.Write(background, put(tableA, "k", "v")))
 }
 
+// TestDistrusted: what an origin that the catalog does not trust wrote, or gave, is refused, and nothing of it is kept; another life of its store may be trusted.
+func TestDistrusted(t *testing.T) {
+	f := start(t, store.NewMemory())
+	o := newOrigin(peer, withPeer.Lane())
+	entry := func(o *origin, k string) *Remote { return o.remote([]conflict.Change{o.changeOf(tableA, k, "1")}) }
+	_, err := f.ApplyRemote(background, entry(o, "before"))
+	f.must(err)
+	late, record := entry(o, "after"), []RecordAt{{keyOf(tableA, "given"), recordOf(t, o.changeOf(tableA, "given", "1"))}}
+	f.must(f.MergeFrom(background, peer, o.source.Incarnation, nil))
+	f.catalog.distrusted = map[hlc.Origin]globaltable.Incarnation{peer: o.source.Incarnation}
+	_, err = f.ApplyRemote(background, late)
+	expectPositionError(t, err, Revoked)
+	expectKind(t, f.MergeFrom(background, peer, o.source.Incarnation, record), globaltable.Fenced)
+	f.expectValue(tableA, "before", "1")
+	f.expectValue(tableA, "after", "")
+	f.expectValue(tableA, "given", "")
+	f.must(f.MergeFrom(background, third, 1, record))
+	f.expectValue(tableA, "given", "1")
+
+	anew := newOrigin(peer, withPeer.Lane())
+	anew.source.Incarnation++
+	f.must(f.Revoke(background, peer, o.source.Incarnation))
+	_, err = f.ApplyRemote(background, entry(anew, "anew"))
+	f.must(err)
+	f.expectValue(tableA, "anew", "1")
+}
+
 func TestIncarnations(t *testing.T) {
 	f := start(t, store.NewMemory())
 	older, newer := newOrigin(peer, withPeer.Lane()), newOrigin(peer, withPeer.Lane())

@@ -135,6 +135,7 @@ func (s *Shard) Incarnation() globaltable.Incarnation { return s.incarnation }
 // Write does w. It returns nil when the write is durable; for an error of any kind but Unknown, nothing was written. An error of the plan is
 // returned when what the plan has seen is durable. When ctx ends early the kind is Unavailable if nothing was done, else Unknown.
 func (s *Shard) Write(ctx context.Context, w *Write) error {
+	w.Logged = w.Logged[:0]
 	if err := s.gate.err(); err != nil {
 		return err
 	}
@@ -188,7 +189,7 @@ func (sub *submission) addWriteKeys(w *Write) error {
 		}
 	}
 	sub.hashes = sortHashes(sub.hashes)
-	sub.transaction = w.Transaction
+	sub.transaction, sub.write = w.Transaction, w
 	return nil
 }
 
@@ -275,6 +276,9 @@ func (s *Shard) submit(ctx context.Context, sub *submission) (result RemoteResul
 		err = <-sub.done
 	}
 	result = sub.result
+	if sub.write != nil && err == nil {
+		sub.write.Logged = append(sub.write.Logged, sub.logged...)
+	}
 	s.recycle(sub)
 	return result, err
 }

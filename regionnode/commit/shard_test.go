@@ -409,3 +409,65 @@ func TestClockNeverRunsBack(t *testing.T) {
 	}
 	checkStore(t, f.engine, allRecords)
 }
+
+// TestWriteTellsWhereItIsLogged: what Write says of the log holds for every write of a busy shard: the entry at that place, durable by then, has the write's key.
+func TestWriteTellsWhereItIsLogged(t *testing.T) {
+	f := start(t, store.NewMemory())
+	var writers sync.WaitGroup
+	for n := range 8 {
+		writers.Go(func() {
+			for i := range 40 {
+				pk := string(rune('a'+n)) + string(rune('a'+i%5))
+				w := put(tableA, pk, "1")
+				if i%4 == 0 { // in two lanes at once
+					w = always(putOps(value(pk, "2")), keyOf(tableA, pk), keyOf(tableB, pk), keyOf(tableB, pk+"b"))
+				}
+				if err := f.Write(background, w); err != nil {
+					t.Error(err)
+					return
+				}
+				if len(w.Logged) != len(w.Keys)/3+1 {
+					t.Errorf("%d keys: %v", len(w.Keys), w.Logged)
+				}
+				for _, l := range w.Logged {
+					entries, err := f.ReadLog(l.Lane, l.Seq, 1)
+					if err != nil || len(entries) == 0 || !holds(t, entries[0], keyOf(l.Table, pk)) {
+						t.Errorf("%v: %v, %d entries", l, err, len(entries))
+					}
+				}
+			}
+		})
+	}
+	writers.Wait()
+	w := put(tableA, "k", "1")
+	f.must(f.Write(background, w))
+	if len(w.Logged) != 1 || w.Logged[0].Lane != withPeer.Lane() || w.Logged[0].Table != tableA {
+		t.Fatalf("%v", w.Logged)
+	}
+	// Nothing written, nothing told: the place of the write before is not left there.
+	plan := w.Plan
+	w.Plan = func(c []Current) ([][]conflict.Op, error) { return make([][]conflict.Op, len(c)), nil }
+	if err := f.Write(background, w); err != nil || len(w.Logged) != 0 {
+		t.Errorf("without effect: %v, %v", err, w.Logged)
+	}
+	w.Plan = plan
+	f.must(f.Write(background, w))
+	w.Plan = func([]Current) ([][]conflict.Op, error) { return nil, errors.New("refused") }
+	if err := f.Write(background, w); err == nil || len(w.Logged) != 0 {
+		t.Errorf("refused: %v, %v", err, w.Logged)
+	}
+}
+
+// holds reports whether an entry has a change of the key.
+func holds(t *testing.T, e change.Entry, k Key) bool {
+	t.Helper()
+	found := false
+	err := change.EachChange(e.Body, func(c *conflict.Change) error {
+		found = found || c.Table == uint64(k.Table) && string(c.Key) == string(k.Bytes)
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	return found
+}

@@ -46,6 +46,8 @@ type submission struct {
 	current     []Current       // kindWrite: what the plan is given
 	ops         [][]conflict.Op // kindWrite: for each key; the caller's memory
 	transaction bool
+	write       *Write   // the caller's: touched by its goroutine only
+	logged      []Logged // for write.Logged
 
 	remote *Remote // kindMerge: nil for records without a position
 	giver  giver   // kindMerge: whose records they are; zero: this region's own
@@ -115,6 +117,7 @@ func (s *Shard) recycle(sub *submission) {
 	clear(sub.current)
 	sub.hashes, sub.keys, sub.arena, sub.parts, sub.current = sub.hashes[:0], sub.keys[:0], sub.arena[:0], sub.parts[:0], sub.current[:0]
 	sub.kind, sub.notify, sub.exclusive, sub.bytes, sub.err = 0, nil, false, 0, nil
+	sub.write, sub.logged = nil, sub.logged[:0]
 	sub.ops, sub.transaction, sub.remote, sub.giver, sub.result, sub.purge, sub.control = nil, false, nil, giver{}, RemoteResult{}, 0, nil
 	sub.replays = nil
 	sub.state.Store(stateQueued)
@@ -145,6 +148,17 @@ func (sub *submission) addKey(table globaltable.TableID, key item.Key) {
 	if table == globaltable.SystemTable {
 		sub.exclusive = true
 	}
+}
+
+// note adds l to what the caller is told, once.
+func (sub *submission) note(l Logged) {
+	// A write of several keys has them in one table mostly, and a table is in one lane.
+	for _, known := range sub.logged {
+		if known == l {
+			return
+		}
+	}
+	sub.logged = append(sub.logged, l)
 }
 
 // read gets the newest state of all keys. They are latched, so it stays the newest.

@@ -131,10 +131,15 @@ func New(cfg Config) (*Plane, error) {
 	return p, nil
 }
 
+// Looks returns what Run repeats: each brings what is unfinished one step on and returns. They are for the simulation, which owns time, in place of Run.
+func (p *Plane) Looks() []func(context.Context) {
+	return []func(context.Context){p.hear, p.lead, p.leadWorld, p.leave}
+}
+
 // Run brings what is unfinished to its end, until ctx is done; it returns nil then.
 func (p *Plane) Run(ctx context.Context) error {
 	var g errgroup.Group
-	for _, look := range []func(context.Context){p.hear, p.lead, p.leadWorld, p.leave} {
+	for _, look := range p.Looks() {
 		g.Go(func() error {
 			p.repeat(ctx, look)
 			return nil

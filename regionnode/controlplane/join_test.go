@@ -231,10 +231,16 @@ func (s *joinStory) equal() string {
 	return fmt.Sprintf("%s: %d items\n", strings.Join(names, " "), items)
 }
 
-// TestJoinThrottled: what is joined is spread over time, and the progress is told in the owner's region and the replica's own.
+// TestJoinThrottled: what is joined is spread over time, as the node or the request has it, and the progress is told in the owner's region and the replica's own, and everywhere
+// to who inspects the table.
 func TestJoinThrottled(t *testing.T) {
+	t.Run("by the node", func(t *testing.T) { testJoinThrottled(t, 5000, 0) })
+	t.Run("by the request", func(t *testing.T) { testJoinThrottled(t, 0, 5000) })
+}
+
+func testJoinThrottled(t *testing.T, byNode, byRequest int64) {
 	inWorld(t, func(t *testing.T, w *world) {
-		w.pageBytes, w.bytesPerSecond = 2000, 5000
+		w.pageBytes, w.bytesPerSecond = 2000, byNode
 		w.restart("ap")
 		ap, eu, us := w.nodes["ap"], w.nodes["eu"], w.nodes["us"]
 		table := w.make("orders", "eu", "us")
@@ -244,11 +250,11 @@ func TestJoinThrottled(t *testing.T) {
 			}
 		}
 		w.carry()
-		if _, err := eu.plane.UpdateTable(t.Context(), "orders", catalog.Change{Create: []string{"ap"}}); err != nil {
+		if _, err := eu.plane.UpdateTable(t.Context(), "orders", catalog.Change{Create: []string{"ap"}, JoinBytesPerSecond: byRequest}); err != nil {
 			t.Fatal(err)
 		}
 		begun := time.Now()
-		seen := map[int]bool{}
+		seen, inspected := map[int]bool{}, map[int]bool{}
 		w.until("active", func() bool {
 			here, ok := ap.plane.ReplicaProgress(table.ID, ap.self.Origin)
 			if there, known := eu.plane.ReplicaProgress(table.ID, ap.self.Origin); known && there > here && ok {
@@ -260,16 +266,57 @@ func TestJoinThrottled(t *testing.T) {
 			if _, known := us.plane.ReplicaProgress(table.ID, ap.self.Origin); known {
 				t.Error("a bystander says how far it is")
 			}
+			if i, err := us.plane.Inspect(t.Context(), "orders"); err != nil {
+				t.Error(err)
+			} else if percent, known := i.Percent["ap"]; known {
+				inspected[percent] = true
+			}
 			return w.all("orders", globaltable.Active)()
 		})
-		if took := time.Since(begun); took < 3*time.Second || len(seen) < 4 {
-			t.Errorf("joined in %v, seen at %v percent", took, seen)
+		if took := time.Since(begun); took < 3*time.Second || len(seen) < 4 || len(inspected) < 4 {
+			t.Errorf("joined in %v, seen at %v percent, inspected at %v", took, seen, inspected)
 		}
 		if n := ap.count(table.ID); n != 200 {
 			t.Errorf("%d items", n)
 		}
 		if _, ok := ap.plane.ReplicaProgress(table.ID, ap.self.Origin); ok {
 			t.Error("an active replica has progress")
+		}
+	}, "ap", "eu", "us")
+}
+
+// TestInspect: whoever has a replica learns what an unfinished one waits for, from the owner while it can be reached.
+func TestInspect(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		eu, us := w.nodes["eu"], w.nodes["us"]
+		w.make("orders", "eu", "us")
+		expect := func(n *node, want string) {
+			t.Helper()
+			w.until(n.self.Name+" says: "+want, func() bool {
+				i, err := n.plane.Inspect(t.Context(), "orders")
+				if err != nil {
+					t.Fatal(err)
+				}
+				r := i.Table.ReplicaNamed("ap")
+				return r != nil && r.StatusDescription == want
+			})
+		}
+		w.setCut("ap", true)
+		if _, err := us.plane.UpdateTable(t.Context(), "orders", catalog.Change{Create: []string{"ap"}}); err != nil {
+			t.Fatal(err)
+		}
+		expect(eu, "Cannot reach ap.")
+		expect(us, "Cannot reach ap.")
+		w.setCut("eu", true)
+		expect(us, "Cannot reach eu, which owns the table.")
+		w.setCut("eu", false)
+		w.setCut("ap", false)
+		w.until("active", w.all("orders", globaltable.Active))
+		if i, err := us.plane.Inspect(t.Context(), "orders"); err != nil || !i.Table.Settled() || len(i.Percent) != 0 {
+			t.Errorf("%+v, %v", i, err)
+		}
+		if _, err := us.plane.Inspect(t.Context(), "others"); globaltable.KindOf(err) != globaltable.NotFound {
+			t.Error(err)
 		}
 	}, "ap", "eu", "us")
 }

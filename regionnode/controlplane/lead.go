@@ -3,6 +3,8 @@ package controlplane
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
@@ -45,8 +47,8 @@ func (p *Plane) lead(ctx context.Context) {
 		return
 	}
 	progress := p.gather(ctx, questions)
-	for id, t := range tables {
-		got := progress[id]
+	for _, id := range slices.Sorted(maps.Keys(tables)) {
+		t, got := tables[id], progress[id]
 		p.mu.Lock()
 		p.progress[id] = got
 		p.mu.Unlock()

@@ -29,6 +29,7 @@ type request struct {
 	Versions  *versionsRequest `json:"versions,omitempty"`
 	Documents []string         `json:"documents,omitempty"` // tables
 	World     *worldRequest    `json:"world,omitempty"`
+	Inspect   *inspectRequest  `json:"inspect,omitempty"`
 }
 
 type updateRequest struct {
@@ -58,6 +59,7 @@ type answer struct {
 	Table     string           `json:"table,omitempty"` // a document
 	World     string           `json:"world,omitempty"` // a document
 	Pending   []string         `json:"pending,omitempty"`
+	Percent   map[string]int   `json:"percent,omitempty"`
 	Progress  []reply          `json:"progress,omitempty"`
 	Versions  []versionAnswer  `json:"versions,omitempty"`
 	More      bool             `json:"more,omitempty"` // of versions
@@ -153,6 +155,8 @@ func (p *Plane) handle(ctx context.Context, peer string, raw []byte) (*answer, e
 	switch {
 	case r.World != nil:
 		return p.answerWorld(ctx, r.World, from)
+	case r.Inspect != nil:
+		return p.answerInspect(r.Inspect, from)
 	case r.Update != nil:
 		id, err := p.asked(r.Update.Table, from)
 		if err != nil {

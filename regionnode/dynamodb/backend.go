@@ -8,6 +8,7 @@ import (
 	"github.com/concordat-db/concordat/globaltable/catalog"
 	"github.com/concordat-db/concordat/globaltable/item"
 	"github.com/concordat-db/concordat/regionnode/commit"
+	"github.com/concordat-db/concordat/streams/confirm"
 )
 
 // Shard is the store's door as the API uses it. *commit.Shard is one.
@@ -16,6 +17,14 @@ type Shard interface {
 	Get(ctx context.Context, key commit.Key, f func(commit.Current) error) error
 	Scan(ctx context.Context, table globaltable.TableID, from, to item.Key, f func(key item.Key, current commit.Current) (more bool)) error
 	Count(table globaltable.TableID) (items, bytes int64, err error)
+}
+
+// Confirmer waits for other regions, for the writes to tables that ask for it. A *confirm.Tracker is one.
+type Confirmer interface {
+	// Ready returns an error when no further write may begin to wait.
+	Ready() error
+	// Wait returns nil when all needs are met, and else an error of kind Unknown: what was written stays written.
+	Wait(ctx context.Context, needs []confirm.Need) error
 }
 
 // View is the tables of this region at one moment, in memory. *catalog.View is one.

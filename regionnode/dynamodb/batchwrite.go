@@ -65,10 +65,15 @@ func (c *call) batchWriteItem(p *fastjson.Object) error {
 	c.begin(len(r.writes))
 	for i := range r.writes {
 		w := &r.writes[i]
-		c.add(tables[w.table].ID, w.key, w.write)
+		if err := c.add(tables[w.table], w.key, w.write); err != nil {
+			return err
+		}
 	}
 	done, err := c.commitBatch(r.writes)
 	if err != nil {
+		return err
+	}
+	if err := c.acknowledged(); err != nil {
 		return err
 	}
 	c.answerBatchWrite(&r, done, units)

@@ -12,6 +12,7 @@ import (
 	"github.com/concordat-db/concordat/globaltable/plan"
 	"github.com/concordat-db/concordat/regionnode/auth"
 	"github.com/concordat-db/concordat/regionnode/commit"
+	"github.com/concordat-db/concordat/streams/confirm"
 )
 
 // maxKept bounds the buffers of a pooled call in bytes: a call whose request or answer was larger is left to the collector, with
@@ -49,6 +50,9 @@ type call struct {
 	opsOf    [][]conflict.Op
 	ops      []conflict.Op
 	from     int // writes before it belong to earlier commits of the request
+	// asking are the tables, of those written to, whose writes wait for peers; needs is what for.
+	asking []*globaltable.Table
+	needs  []confirm.Need
 
 	// got is c.appendGot as a value, made once: a closure for each request would be an allocation for each.
 	got func(commit.Current) error
@@ -74,6 +78,8 @@ func (c *call) release() {
 // begin prepares c for writing n keys.
 func (c *call) begin(n int) {
 	c.keys, c.writes = c.keys[:0], c.writes[:0]
+	clear(c.asking) // documents go when the catalog has newer ones
+	c.asking, c.needs = c.asking[:0], c.needs[:0]
 	c.keepOld = false
 	c.old = c.old[:0]
 	if cap(c.ops) < n {
@@ -83,17 +89,27 @@ func (c *call) begin(n int) {
 	}
 }
 
-// add adds a write. Its key and item must stay unchanged until commit returns.
-func (c *call) add(table globaltable.TableID, key item.Key, w plan.Write) {
-	c.keys = append(c.keys, commit.Key{Table: table, Bytes: key})
+// add adds a write. Its key and item must stay unchanged until commit returns. An error means that the table takes no write now.
+func (c *call) add(table *globaltable.Table, key item.Key, w plan.Write) error {
+	if table.AcknowledgePeers > 0 {
+		if err := c.ask(table); err != nil {
+			return err
+		}
+	}
+	c.keys = append(c.keys, commit.Key{Table: table.ID, Bytes: key})
 	c.writes = append(c.writes, w)
+	return nil
 }
 
-// commit does the writes from and up to, without to, in one commit.
+// commit does the writes from and up to, without to, in one commit. They are durable here then; before the answer comes acknowledged.
 func (c *call) commit(from, to int) error {
 	c.from = from
 	c.write.Keys = c.keys[from:to]
-	return c.server.config.Shard.Write(c.server.base, &c.write)
+	err := c.server.config.Shard.Write(c.server.base, &c.write)
+	if err == nil && len(c.asking) > 0 {
+		c.need()
+	}
+	return err
 }
 
 // plan is the commit's plan: see commit.Write. It runs in this goroutine.

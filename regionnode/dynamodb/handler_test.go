@@ -27,6 +27,7 @@ import (
 	"github.com/concordat-db/concordat/regionnode/auth"
 	"github.com/concordat-db/concordat/regionnode/commit"
 	"github.com/concordat-db/concordat/regionnode/store"
+	"github.com/concordat-db/concordat/streams/confirm"
 )
 
 // one is a view with one table.
@@ -110,7 +111,11 @@ func newDirect(t testing.TB, signed bool) *direct {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := New(Config{Region: "eu", Origin: 1, Verifier: verifier, Shard: shard, View: func() View { return one{table} }, Control: fixed{table: table}})
+	tracker, err := confirm.New(confirm.Config{Region: "eu"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := New(Config{Region: "eu", Origin: 1, Verifier: verifier, Shard: shard, View: func() View { return one{table} }, Control: fixed{table: table}, Confirm: tracker})
 	if err != nil {
 		t.Fatal(err)
 	}

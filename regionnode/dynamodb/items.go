@@ -188,8 +188,13 @@ func (r *itemRequest) checkWrite(check *constraints) (old bool, err error) {
 func (c *call) writeOne(table *globaltable.Table, w plan.Write, size int, units capacity, old bool) error {
 	c.begin(1)
 	c.keepOld = old
-	c.add(table.ID, c.key, w)
+	if err := c.add(table, c.key, w); err != nil {
+		return err
+	}
 	if err := c.commit(0, 1); err != nil {
+		return err
+	}
+	if err := c.acknowledged(); err != nil {
 		return err
 	}
 	c.out = append(c.out, '{')

@@ -24,6 +24,7 @@ import (
 	"github.com/concordat-db/concordat/regionnode/controlplane"
 	"github.com/concordat-db/concordat/regionnode/dynamodb"
 	"github.com/concordat-db/concordat/regionnode/store"
+	"github.com/concordat-db/concordat/streams/confirm"
 	"github.com/concordat-db/concordat/streams/repair"
 )
 
@@ -110,7 +111,11 @@ func startRegion(t testing.TB, engine store.Engine, change func(*dynamodb.Config
 	if err != nil {
 		t.Fatal(err)
 	}
-	config := dynamodb.Config{Region: testRegion, Origin: self.Origin, Verifier: verifier, Shard: shard, Control: plane,
+	tracker, err := confirm.New(confirm.Config{Region: testRegion})
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := dynamodb.Config{Region: testRegion, Origin: self.Origin, Verifier: verifier, Shard: shard, Control: plane, Confirm: tracker,
 		View: func() dynamodb.View { return tables.View() }}
 	if change != nil {
 		change(&config)

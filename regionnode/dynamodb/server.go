@@ -26,6 +26,7 @@ type Config struct {
 	Shard    Shard
 	View     func() View // the tables in force now
 	Control  Control
+	Confirm  Confirmer
 	Refused  func() error     // why no items are read or written now; nil, or an answer of nil: they are
 	Now      func() time.Time // clock for the answers' times; time.Now if nil
 	Events   Events
@@ -62,6 +63,7 @@ func (c *Config) Validate() error {
 	missing("Shard", c.Shard == nil)
 	missing("View", c.View == nil)
 	missing("Control", c.Control == nil)
+	missing("Confirm", c.Confirm == nil)
 	for _, n := range []struct {
 		name  string
 		value int64

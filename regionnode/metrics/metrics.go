@@ -23,6 +23,8 @@ type Set struct {
 	groupSize  prometheus.Histogram
 	batchBytes prometheus.Counter
 
+	acknowledged *prometheus.HistogramVec
+
 	applied      *prometheus.CounterVec
 	lag          *prometheus.HistogramVec
 	logReads     *prometheus.CounterVec
@@ -32,6 +34,9 @@ type Set struct {
 	catchingUp   *prometheus.GaugeVec
 	replayed     *prometheus.CounterVec
 	lagging      *prometheus.GaugeVec
+	collected    *prometheus.CounterVec
+	waiting      *prometheus.GaugeVec
+	purgeAge     *prometheus.GaugeVec
 	comparedB    *prometheus.CounterVec
 	comparedSecs *prometheus.CounterVec
 	diverged     *prometheus.GaugeVec
@@ -54,6 +59,8 @@ func New(region string) *Set {
 	s.groups = f.counter("concordat_commit_groups_total", "Groups committed, each with one disk sync.")
 	s.groupSize = f.histogram("concordat_commit_group_changes", "Changes in a group.", prometheus.ExponentialBuckets(1, 2, 14))
 	s.batchBytes = f.counter("concordat_commit_batch_bytes_total", "Bytes of the store's batches.")
+	s.acknowledged = f.histograms("concordat_acknowledge_seconds", "Time that writes waited for peers, in tables that ask for it, by whether the peers confirmed in time.",
+		latency, "confirmed")
 	s.applied = f.counters("concordat_inbox_changes_applied_total", "Changes of another region applied here.", "origin")
 	s.lag = f.histograms("concordat_inbox_lag_seconds", "From the stamp of a batch's newest change to its durability here.", latency, "origin")
 	s.logReads = f.counters("concordat_inbox_log_entries_read_total", "Entries read from an origin's log instead of its stream.", "origin")
@@ -63,6 +70,9 @@ func New(region string) *Set {
 	s.replayed = f.counters("concordat_rebuild_writes_total", "Saved writes of a region that was rebuilt, by what became of them.", "outcome")
 	s.catchingUp = f.gauges("concordat_exchange_catching_up", "1 while what an origin's log has not kept for this region is brought by exchange.", "origin")
 	s.lagging = f.gauges("concordat_outbox_peer_lagging_lanes", "Lanes whose log has not kept all that the peer has not confirmed.", "peer")
+	s.collected = f.counters("concordat_tombstones_collected_total", "Records that were collected: of a deleted item, or with removed attributes in a live one.", "of")
+	s.waiting = f.gauges("concordat_tombstones_waiting", "Records of the table with something to collect: deleted items, and live ones with removed attributes.", "table")
+	s.purgeAge = f.gauges("concordat_purge_frontier_age_seconds", "Age of the moment up to which every replica of the table is known to have everything; missing until it is known.", "table")
 	s.comparedB = f.counters("concordat_compare_bytes_total", "Bytes read for comparisons in the background, on the side that read more.", "peer")
 	s.comparedSecs = f.counters("concordat_compare_seconds_total", "Time in which they were read.", "peer")
 	s.diverged = f.gauges("concordat_compare_diverged_tables", "Tables that are known to have diverged from the peer's: run concordat verify, and concordat repair.", "peer")
@@ -93,6 +103,11 @@ func (s *Set) Group(changes, batchBytes int) {
 	s.groups.Inc()
 	s.groupSize.Observe(float64(changes))
 	s.batchBytes.Add(float64(batchBytes))
+}
+
+// Acknowledged observes a write that waited for peers.
+func (s *Set) Acknowledged(took time.Duration, confirmed bool) {
+	s.acknowledged.WithLabelValues(strconv.FormatBool(confirmed)).Observe(took.Seconds())
 }
 
 // Applied counts applied changes of an origin.
@@ -126,6 +141,28 @@ func (s *Set) CatchingUp(origin string, is bool) {
 
 // Lagging notes that a lane's log has, or no longer has, left a peer behind.
 func (s *Set) Lagging(peer string, is bool) { s.lagging.WithLabelValues(peer).Add(2*number(is) - 1) }
+
+// Collected counts records that were collected.
+func (s *Set) Collected(deleted, reduced int) {
+	s.collected.WithLabelValues("deleted items").Add(float64(deleted))
+	s.collected.WithLabelValues("live items").Add(float64(reduced))
+}
+
+// Collection sets what waits to be collected of a table, and how old its purge frontier is: negative if it has none yet.
+func (s *Set) Collection(table string, waiting uint64, age time.Duration) {
+	s.waiting.WithLabelValues(table).Set(float64(waiting))
+	if age < 0 {
+		s.purgeAge.DeleteLabelValues(table)
+		return
+	}
+	s.purgeAge.WithLabelValues(table).Set(age.Seconds())
+}
+
+// CollectionEnds forgets a table.
+func (s *Set) CollectionEnds(table string) {
+	s.waiting.DeleteLabelValues(table)
+	s.purgeAge.DeleteLabelValues(table)
+}
 
 // Compared counts what was read for a comparison in the background.
 func (s *Set) Compared(peer string, bytes int64, took time.Duration) {

@@ -24,6 +24,9 @@ func useAll(s *metrics.Set) {
 	s.ClockAhead("eu", -2*time.Second)
 	s.StreamReset()
 	s.BusFailed()
+	s.Collected(2, 1)
+	s.Collection("orders", 7, 3*time.Second)
+	s.Collection("new", 0, -1)
 	s.Refused("disk", true)
 	s.DiskFree(1 << 40)
 }
@@ -47,6 +50,11 @@ func TestEveryMetricHasTheRegion(t *testing.T) {
 		`concordat_dynamodb_requests_total{operation="unknown",region="us-east-1",status="400"} 1`,
 		`concordat_dynamodb_request_seconds_count{operation="PutItem",region="us-east-1"} 1`,
 		`concordat_commit_groups_total{region="us-east-1"} 1`,
+		`concordat_tombstones_collected_total{of="deleted items",region="us-east-1"} 2`,
+		`concordat_tombstones_collected_total{of="live items",region="us-east-1"} 1`,
+		`concordat_tombstones_waiting{region="us-east-1",table="orders"} 7`,
+		`concordat_tombstones_waiting{region="us-east-1",table="new"} 0`,
+		`concordat_purge_frontier_age_seconds{region="us-east-1",table="orders"} 3`,
 		`concordat_commit_group_changes_sum{region="us-east-1"} 3`,
 		`concordat_commit_batch_bytes_total{region="us-east-1"} 1000`,
 		`concordat_inbox_changes_applied_total{origin="eu",region="us-east-1"} 2`,
@@ -68,8 +76,8 @@ func TestEveryMetricHasTheRegion(t *testing.T) {
 	for _, m := range regexp.MustCompile(`(?m)^# TYPE (concordat_\w+) `).FindAllStringSubmatch(text, -1) {
 		names[m[1]] = true
 	}
-	if len(names) != 15 {
-		t.Errorf("%d metrics are exported, this test knows 15: %v", len(names), names)
+	if len(names) != 18 {
+		t.Errorf("%d metrics are exported, this test knows 18: %v", len(names), names)
 	}
 	for line := range strings.Lines(text) {
 		if strings.HasPrefix(line, "concordat_") && !strings.Contains(line, `region="us-east-1"`) {
@@ -88,7 +96,11 @@ func TestGaugesFall(t *testing.T) {
 	useAll(s)
 	s.Connected("eu", false)
 	s.Refused("disk", false)
+	s.CollectionEnds("orders")
 	text := scrape(t, s)
+	if strings.Contains(text, `table="orders"`) {
+		t.Error("a table that is gone still has metrics")
+	}
 	for _, line := range []string{`concordat_inbox_connected{origin="eu",region="eu"} 0`, `concordat_writes_refused{reason="disk",region="eu"} 0`} {
 		if !strings.Contains(text, line) {
 			t.Errorf("no line %s", line)

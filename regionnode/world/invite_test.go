@@ -242,7 +242,12 @@ func TestWrongInvitations(t *testing.T) {
 	}
 
 	n.config.Invitation = good
-	r.start(n)()
+	stop := r.start(n)
+	r.until("the new region has made its lanes", func() bool {
+		st := r.status(r.ready.Regions[1])
+		return len(st.Lanes) > 0 && st.Lanes[0].Live && st.Pairs[0].State == admin.StateIdle
+	})
+	stop()
 	n.config.Invitation = &expired // it has a store
 	node, err := regionnode.Open(n.config)
 	if err != nil {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nkeys"
 
 	"github.com/concordat-db/concordat/globaltable"
@@ -348,7 +349,7 @@ func TestRollbackSignalsReset(t *testing.T) {
 		t.Fatal(err)
 	}
 	spec := LaneSpec{ID: 7, MaxBytes: 1 << 20}
-	other, err := newJetHome("eu", a.home.nc, 1, testLog(t), make(chan struct{}, 1)) // somebody else makes an empty stream of the same name
+	other, err := newJetHome("eu", a.home.nc, jetstream.FileStorage, 1, testLog(t), make(chan struct{}, 1)) // somebody else makes an empty stream of the same name
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -81,6 +81,10 @@ func dial(ctx context.Context, cfg DialConfig) (*natsLink, error) {
 			cfg.Log.Warn().Str("peer", cfg.Peer).Err(err).Msg("bus: link")
 		}),
 	})
+	if errors.Is(err, nats.ErrAuthorization) {
+		return nil, &globaltable.Error{Op: "dial", Resource: cfg.Peer, Kind: globaltable.Denied, Err: err,
+			Message: "the NATS of " + cfg.Peer + " does not let region " + cfg.Region + " in: it has not heard of it yet, or has removed it; where it is a cluster of its own, its accounts have to be installed anew"}
+	}
 	if err != nil {
 		return nil, &globaltable.Error{Op: "dial", Resource: cfg.Peer, Kind: globaltable.Unavailable, Err: err}
 	}

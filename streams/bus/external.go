@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nkeys"
 	"github.com/rs/zerolog"
 
@@ -94,7 +95,7 @@ func ConnectExternal(ctx context.Context, cfg ExternalConfig) (*External, error)
 			replicas = clusteredReplicas
 		}
 	}
-	home, err := newJetHome(cfg.Region, nc, replicas, cfg.Log, reset)
+	home, err := newJetHome(cfg.Region, nc, jetstream.FileStorage, replicas, cfg.Log, reset)
 	if err != nil {
 		nc.Close()
 		return nil, fault(globaltable.Unavailable, err)

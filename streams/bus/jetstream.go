@@ -30,6 +30,7 @@ type jetHome struct {
 	region   string
 	nc       *nats.Conn
 	js       jetstream.JetStream
+	storage  jetstream.StorageType // of lanes' streams
 	replicas int
 	log      zerolog.Logger
 	out      *publisher
@@ -43,12 +44,12 @@ type jetHome struct {
 }
 
 // newJetHome takes the connection over. It starts the publisher and the answerer; close stops them and closes the connection.
-func newJetHome(region string, nc *nats.Conn, replicas int, log zerolog.Logger, reset chan struct{}) (*jetHome, error) {
+func newJetHome(region string, nc *nats.Conn, storage jetstream.StorageType, replicas int, log zerolog.Logger, reset chan struct{}) (*jetHome, error) {
 	js, err := jetstream.New(nc, jetstream.WithPublishAsyncMaxPending(2*maxPendingMessages), jetstream.WithPublishAsyncTimeout(publishTimeout))
 	if err != nil {
 		return nil, err
 	}
-	h := &jetHome{region: region, nc: nc, js: js, replicas: replicas, log: log, reset: reset, open: map[globaltable.LaneID]map[string]uint64{}}
+	h := &jetHome{region: region, nc: nc, js: js, storage: storage, replicas: replicas, log: log, reset: reset, open: map[globaltable.LaneID]map[string]uint64{}}
 	if h.desk, err = newAnswerer(nc, log, h.rewindLane); err != nil {
 		return nil, err
 	}
@@ -103,7 +104,7 @@ func (h *jetHome) createStream(ctx context.Context, lane LaneSpec) error {
 	for tries := 1; ; tries++ {
 		_, err := h.js.CreateStream(ctx, jetstream.StreamConfig{
 			Name: streamName(lane.ID), Subjects: []string{laneSubject(lane.ID)},
-			Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardOld, Storage: jetstream.FileStorage,
+			Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardOld, Storage: h.storage,
 			MaxBytes: lane.MaxBytes, Replicas: h.replicas,
 		})
 		var api *jetstream.APIError

@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/nats-io/nats-server/v2/server"
+
 	"github.com/concordat-db/concordat/globaltable"
 )
 
@@ -63,8 +65,8 @@ func TestPeersComeAndGo(t *testing.T) {
 			link, err := dial(ctx, DialConfig{Region: p.Name, Peer: "eu", URLs: []string{home.URL()}, Key: keys[p.Name], Log: testLog(t)})
 			listed := slices.Contains(peers, p)
 			switch {
-			case err == nil && !listed:
-				t.Errorf("round %d: %s may dial, and is no peer", i, p.Name)
+			case !listed && globaltable.KindOf(err) != globaltable.Denied:
+				t.Errorf("round %d: %s is no peer, and dials: %v", i, p.Name, err)
 			case err != nil && listed:
 				t.Errorf("round %d: %s may not dial: %v", i, p.Name, err)
 			case err == nil:
@@ -86,5 +88,45 @@ func TestPeersComeAndGo(t *testing.T) {
 	}
 	if asked.Load() == 0 {
 		t.Error("nothing was asked")
+	}
+}
+
+// TestOperatorReloads installs the accounts of one more peer on a server that runs, as `nats-server --signal reload` does. What the deployment's comments say holds: a server takes the
+// imports of a new account at the second reload.
+func TestOperatorReloads(t *testing.T) {
+	keys, peers := newPeerKeys(t, "us", "in")
+	opts := func(peers []Peer) *server.Options {
+		text, err := ServerConfig(AccountsConfig{Region: "eu", Peers: peers, User: "region", Password: "secret"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return serverOptions(t, text)
+	}
+	first := opts(peers[:1])
+	srv := runServer(t, first)
+	if !srv.ReadyForConnections(patience) {
+		t.Fatal("server not ready")
+	}
+	home := connectExternal(t, ExternalConfig{Region: "eu", URLs: []string{srv.ClientURL()}, User: "region", Password: "secret", Log: testLog(t)})
+	w := &world{home: home, dial: func(t testing.TB, region string) Link {
+		return dialLink(t, DialConfig{Region: region, URLs: []string{srv.ClientURL()}, Key: keys[region]})
+	}}
+	w.serve(t, func(context.Context, string, []byte, func([]byte) error) error { return nil })
+	ctx := testContext(t)
+	if err := home.SetPeers(ctx, peers); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Dial(ctx, DialConfig{Region: "in", Peer: "eu", URLs: []string{srv.ClientURL()}, Key: keys["in"], Log: testLog(t)}); globaltable.KindOf(err) != globaltable.Denied {
+		t.Fatalf("a peer whose account is not installed: %v", err)
+	}
+	for range 2 {
+		next := opts(peers)
+		next.StoreDir = first.StoreDir
+		if err := srv.ReloadOptions(next); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.dial(t, "in").Request(ctx, nil, nil); err != nil {
+		t.Errorf("the new peer is not answered: %v", err)
 	}
 }

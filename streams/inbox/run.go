@@ -37,6 +37,9 @@ type Store interface {
 type Session interface {
 	// Heartbeat exchanges heartbeats: it tells the origin the durable positions, but of lanes that are held, and returns what the origin says of itself.
 	Heartbeat(ctx context.Context, own []LanePosition) (Heartbeat, error)
+	// Confirm tells the origin durable positions, at once and without asking anything: writers there wait for them. What is lost on the way the next
+	// heartbeat tells again.
+	Confirm(ctx context.Context, own []LanePosition) error
 	// ReadLog returns a page of a lane's log from a sequence on; done when it reached the head. trimmed when the log no longer has that sequence.
 	ReadLog(ctx context.Context, lane globaltable.LaneID, inc globaltable.Incarnation, from uint64, maxBytes int) (entries []change.Entry, done, trimmed bool, err error)
 	// FetchCatalog brings this region's catalog up to the origin's.
@@ -48,11 +51,14 @@ type Session interface {
 
 // RunnerConfig configures a Runner. Connect and Store are needed.
 type RunnerConfig struct {
-	Origin      hlc.Origin
-	Shard       uint16
-	Connect     func(ctx context.Context) (Session, error)
-	Store       Store
-	Mark        func(origin hlc.Origin, t hlc.Timestamp) // everything of the origin up to t is durably applied here
+	Origin  hlc.Origin
+	Shard   uint16
+	Connect func(ctx context.Context) (Session, error)
+	Store   Store
+	Mark    func(origin hlc.Origin, t hlc.Timestamp) // everything of the origin up to t is durably applied here
+	// Prompt reports whether somebody may wait for the confirmation of a lane's entries. Those are confirmed as soon as they are durable here, the others with the
+	// next heartbeat. Nil: none. It is called often.
+	Prompt      func(lane globaltable.LaneID) bool
 	Events      Events
 	Limits      Limits
 	Incarnation globaltable.Incarnation // newest known of the origin; zero: none
@@ -192,7 +198,8 @@ type session struct {
 	events  chan func() []Effect
 	pulls   map[globaltable.LaneID]*puller
 	acks    map[globaltable.LaneID][]pendingAck
-	resumed time.Time // when lanes went on after a catalog fetch; the loop's
+	resumed time.Time     // when lanes went on after a catalog fetch; the loop's
+	prompt  chan struct{} // capacity 1: something to be confirmed at once was applied
 }
 
 type pendingAck struct {
@@ -212,13 +219,16 @@ func (r *Runner) session(ctx context.Context) error {
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	s := &session{Runner: r, Session: conn, group: group, ctx: ctx, events: make(chan func() []Effect),
-		pulls: map[globaltable.LaneID]*puller{}, acks: map[globaltable.LaneID][]pendingAck{}}
+		pulls: map[globaltable.LaneID]*puller{}, acks: map[globaltable.LaneID][]pendingAck{}, prompt: make(chan struct{}, 1)}
 	if f := r.cfg.Events.Connected; f != nil {
 		f(r.cfg.Origin)
 	}
 	r.update(func(s *Status) { s.Connected, s.Error, s.Progress = true, "", time.Now() })
 	group.Go(s.loop)
 	group.Go(s.heartbeats)
+	if r.cfg.Prompt != nil {
+		group.Go(s.confirmations)
+	}
 	err = group.Wait()
 	s.settle()
 	if closeErr := conn.Close(); err == nil {
@@ -364,6 +374,9 @@ func (s *session) apply(e Effect) error {
 	}
 	select {
 	case s.events <- event:
+		if reason == Running && s.cfg.Prompt != nil && s.cfg.Prompt(e.Lane) {
+			s.askPrompt()
+		}
 		return nil
 	case <-s.ctx.Done():
 		s.mu.Lock()
@@ -446,6 +459,36 @@ func (s *session) heartbeats() error {
 		case <-s.ctx.Done():
 			return s.ctx.Err()
 		}
+	}
+}
+
+func (s *session) askPrompt() {
+	select {
+	case s.prompt <- struct{}{}:
+	default: // it is going to look anyway
+	}
+}
+
+// confirmations tells the origin at once how far the lanes are for which somebody waits there. One is under way at a time, so what is applied meanwhile goes
+// together: the farther the origin, the more of it. That it cannot be told ends no session: if the link is broken, the heartbeat finds out.
+func (s *session) confirmations() error {
+	for {
+		select {
+		case <-s.prompt:
+		case <-s.ctx.Done():
+			return s.ctx.Err()
+		}
+		var own []LanePosition
+		err := s.report(func() []Effect {
+			own = slices.DeleteFunc(s.core.Positions(), func(p LanePosition) bool { return !s.cfg.Prompt(p.Lane) })
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		ctx, cancel := context.WithTimeout(s.ctx, s.cfg.Timeout)
+		_ = s.Session.Confirm(ctx, own)
+		cancel()
 	}
 }
 

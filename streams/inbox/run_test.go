@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/concordat-db/concordat/regionnode/store"
@@ -46,6 +47,43 @@ func TestEntriesFlowByTheStream(t *testing.T) {
 			return row.Marks[1].Time().After(time.Now().Add(-time.Second)) && w.us.position().Seq == newest.Seq
 		})
 	})
+}
+
+// TestPromptLanesAreConfirmedAtOnce: no time passes between the application here and the origin's knowledge of it; without anybody who waits, a heartbeat tells.
+func TestPromptLanesAreConfirmedAtOnce(t *testing.T) {
+	for _, prompt := range []bool{true, false} {
+		inWorld(t, setup{prompt: prompt}, func(t *testing.T, w *world) {
+			w.connected()
+			w.eu.write(1, 10) // the first one makes the lane
+			w.converge()
+			w.pass(time.Second)
+			confirmed := func() uint64 {
+				all := w.eu.shard.Confirmations()
+				if len(all) != 1 || all[0].Peer != 2 || all[0].Lane != lane {
+					t.Fatalf("confirmed: %+v", all)
+				}
+				return all[0].Seq
+			}
+			began, atOnce := time.Now(), 0
+			for range 20 {
+				w.eu.write(1, 100)
+				synctest.Wait()
+				if confirmed() == w.eu.head().Seq {
+					atOnce++
+				}
+			}
+			if want := map[bool]int{true: 20, false: 0}[prompt]; atOnce != want || time.Since(began) != 0 {
+				t.Errorf("%d of 20 writes were confirmed at once, want %d; it took %v", atOnce, want, time.Since(began))
+			}
+			w.until("the heartbeat confirms the rest", func() bool { return confirmed() == w.eu.head().Seq })
+			// A link that breaks costs nothing but time.
+			w.network.Cut("eu", "us")
+			w.eu.write(5, 100)
+			w.pass(20 * time.Second)
+			w.network.Heal("eu", "us")
+			w.until("all is confirmed after healing", func() bool { return confirmed() == w.eu.head().Seq })
+		})
+	}
 }
 
 func TestCutLinkGoesOnFromTheDurablePosition(t *testing.T) {

@@ -53,6 +53,7 @@ type setup struct {
 	streamBytes int64
 	outbox      outbox.Limits
 	inbox       inbox.Limits
+	prompt      bool // somebody waits for the lane's confirmations
 }
 
 // region is one side: what lives on over restarts, and what runs now.
@@ -248,6 +249,7 @@ func (r *region) newInbox(clock *hlc.Clock) *inbox.Runner {
 	}
 	return inbox.NewRunner(inbox.RunnerConfig{
 		Origin: origin, Store: applier{r}, Incarnation: r.known(origin), Positions: positions, Limits: r.setup.inbox, PageBytes: 64 << 10,
+		Prompt: func(globaltable.LaneID) bool { return r.setup.prompt },
 		Connect: func(ctx context.Context) (inbox.Session, error) {
 			s, err := peer.Connect(ctx, session)
 			if err != nil {
@@ -302,8 +304,9 @@ func (l log) Heads(ctx context.Context) (hlc.Timestamp, []peer.LaneHead, error) 
 	return heads.HLC, out, err
 }
 
-func (l log) Lane(id globaltable.LaneID) (globaltable.Lane, bool) {
-	return globaltable.Lane{ID: lane, Placement: both}, id == lane
+func (l log) Head(id globaltable.LaneID) (peer.LaneHead, bool) {
+	h, ok := l.Shard.Head(id)
+	return peer.LaneHead{Lane: h.Lane, Seq: h.Seq, Chain: h.Chain, Trimmed: h.Trimmed}, ok
 }
 
 // applier is a shard as an inbox applies to it.

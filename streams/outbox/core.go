@@ -128,6 +128,9 @@ func (c *Core) Exclude(f func(globaltable.Lane) []hlc.Origin) []Effect {
 	for _, l := range c.sorted() {
 		if excluded := f(l.lane); !slices.Equal(excluded, l.excluded) {
 			l.excluded = excluded
+			for _, o := range excluded {
+				delete(l.lagging, o)
+			}
 			c.restart(l)
 		}
 	}

@@ -65,6 +65,18 @@ func TestScenarios(t *testing.T) {
 				effects = c.Tick()
 			case "exceeded":
 				effects = c.Exceeded(lane.ID, number("to"), time.Unix(int64(number("at")), 0))
+			case "exclude":
+				var excluded []hlc.Origin
+				for _, a := range d.CmdArgs {
+					for _, v := range a.Vals {
+						n, err := strconv.Atoi(v)
+						if err != nil {
+							t.Fatal(err)
+						}
+						excluded = append(excluded, hlc.Origin(n))
+					}
+				}
+				effects = c.Exclude(func(globaltable.Lane) []hlc.Origin { return excluded })
 			case "lagging":
 				var b strings.Builder
 				for _, backlog := range c.Status() {
@@ -98,12 +110,20 @@ func entries(from, to uint64) (out []change.Entry) {
 	return out
 }
 
+// exceptFor tells the peers of a stream if one is missing.
+func exceptFor(e Effect) string {
+	if len(e.Peers) == len(e.Lane.Placement)-1 {
+		return ""
+	}
+	return fmt.Sprint(" for peers ", e.Peers)
+}
+
 func describe(e Effect) string {
 	switch e.Kind {
 	case ResetStream:
-		return "reset stream"
+		return "reset stream" + exceptFor(e)
 	case OpenStream:
-		return "open stream"
+		return "open stream" + exceptFor(e)
 	case Publish:
 		return fmt.Sprintf("publish %d", e.Entry.Seq)
 	case Load:

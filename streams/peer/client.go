@@ -31,6 +31,12 @@ func (c Client) Positions(ctx context.Context, p Positions) (pulse Pulse, err er
 	return pulse, err
 }
 
+// Confirm tells how far this region has durably applied some of the origin's lanes.
+func (c Client) Confirm(ctx context.Context, r Confirm) error {
+	var done struct{}
+	return c.document(ctx, request{Confirm: &r}, &done)
+}
+
 // Control asks the origin's control plane.
 func (c Client) Control(ctx context.Context, body []byte) ([]byte, error) {
 	var answer json.RawMessage

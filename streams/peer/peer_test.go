@@ -17,6 +17,7 @@ import (
 	"github.com/concordat-db/concordat/streams/change"
 	"github.com/concordat-db/concordat/streams/inbox"
 	"github.com/concordat-db/concordat/streams/peer"
+	"github.com/concordat-db/concordat/streams/repair"
 	"github.com/concordat-db/concordat/streams/watermark"
 )
 
@@ -129,24 +130,34 @@ func TestPositionsAreConfirmedOnceChecked(t *testing.T) {
 		{name: "a lane without the asker", applied: peer.Applied{Lane: other, Incarnation: own, Seq: 1, Chain: kept.Chain}},
 		{name: "no lane at all", applied: peer.Applied{Lane: 99, Incarnation: own, Seq: 1}},
 	} {
-		t.Run(c.name, func(t *testing.T) {
-			s.eu.confirmed, s.eu.regressed = nil, nil
-			s.eu.log.find(lane).trimmed = c.trimmed
-			network := bus.NewMemoryNetwork() // a service that has verified nothing yet
-			fresh := &story{t: t, eu: s.eu, us: s.us, dial: func() (bus.Link, error) { return network.Dial("us", "eu"), nil }}
-			fresh.serve(network.Home("eu"))
-			if _, err := fresh.client().Positions(t.Context(), peer.Positions{Incarnation: 100, Applied: []peer.Applied{c.applied}}); err != nil {
-				t.Fatal(err)
-			}
-			var want []confirmation
-			if c.confirmed > 0 {
-				want = []confirmation{{us, lane, c.confirmed}}
-			}
-			expectEqual(t, "confirmed", s.eu.confirmed, want)
-			if told := strings.Join(s.eu.regressed, ","); (c.regressed == "") != (told == "") || !strings.Contains(told, c.regressed) {
-				t.Errorf("regressed: %q, want %q", told, c.regressed)
-			}
-		})
+		for way, tell := range map[string]func(peer.Client) error{
+			"by heartbeat": func(client peer.Client) error {
+				_, err := client.Positions(t.Context(), peer.Positions{Incarnation: 100, Applied: []peer.Applied{c.applied}})
+				return err
+			},
+			"between heartbeats": func(client peer.Client) error {
+				return client.Confirm(t.Context(), peer.Confirm{Applied: []peer.Applied{c.applied}})
+			},
+		} {
+			t.Run(c.name+" "+way, func(t *testing.T) {
+				s.eu.confirmed, s.eu.regressed = nil, nil
+				s.eu.log.find(lane).trimmed = c.trimmed
+				network := bus.NewMemoryNetwork() // a service that has verified nothing yet
+				fresh := &story{t: t, eu: s.eu, us: s.us, dial: func() (bus.Link, error) { return network.Dial("us", "eu"), nil }}
+				fresh.serve(network.Home("eu"))
+				if err := tell(fresh.client()); err != nil {
+					t.Fatal(err)
+				}
+				var want []confirmation
+				if c.confirmed > 0 {
+					want = []confirmation{{us, lane, c.confirmed}}
+				}
+				expectEqual(t, "confirmed", s.eu.confirmed, want)
+				if told := strings.Join(s.eu.regressed, ","); (c.regressed == "") != (told == "") || !strings.Contains(told, c.regressed) {
+					t.Errorf("regressed: %q, want %q", told, c.regressed)
+				}
+			})
+		}
 	}
 }
 
@@ -242,6 +253,44 @@ func TestOriginTooFarAheadIsHeardWithoutItsMarks(t *testing.T) {
 		t.Error("rows and frontiers of an origin too far ahead are used")
 	}
 	expectEqual(t, "confirmed", s.eu.confirmed, []confirmation{{us, shared.Lane(), 1}})
+}
+
+// TestFenced: a peer that is not trusted may say hello and ask the control plane, and nothing else. Its session lives on.
+func TestFenced(t *testing.T) {
+	onEachBus(t, func(t *testing.T, s *story) {
+		s.eu.mu.Lock()
+		s.eu.trusts = func(o hlc.Origin, incarnation globaltable.Incarnation) bool { return o != us || incarnation == 101 }
+		s.eu.mu.Unlock()
+		var told []bool
+		s.us.fenced = func(origin string, is bool) {
+			if origin != s.eu.descriptor.Name {
+				t.Errorf("told of %s", origin)
+			}
+			told = append(told, is)
+		}
+		session := s.connect()
+		h, err := session.Heartbeat(t.Context(), nil)
+		if err != nil || h.Incarnation != 0 || len(s.eu.confirmed) > 0 {
+			t.Errorf("%+v %v", h, err)
+		}
+		if _, err := s.client().Control(t.Context(), []byte("{}")); err != nil {
+			t.Error(err)
+		}
+		_, _, err = s.client().ReadLog(t.Context(), peer.ReadLog{Lane: shared.Lane(), From: 1})
+		expectKind(t, err, globaltable.Fenced, "does not follow")
+		_, err = s.client().Exchange(t.Context(), &repair.Request{Table: 5})
+		expectKind(t, err, globaltable.Fenced, "does not follow")
+		_, err = s.client().Digests(t.Context(), &repair.DigestsRequest{Table: 5})
+		expectKind(t, err, globaltable.Fenced, "does not follow")
+		expectKind(t, s.client().Repair(t.Context(), &repair.RepairRequest{Table: 5}), globaltable.Fenced, "does not follow")
+		s.us.log.incarnation = 101
+		if h, err = session.Heartbeat(t.Context(), nil); err != nil || h.Incarnation == 0 {
+			t.Errorf("%+v %v", h, err)
+		}
+		if !slices.Equal(told, []bool{true, false}) {
+			t.Error(told)
+		}
+	})
 }
 
 func TestReadLogPages(t *testing.T) {

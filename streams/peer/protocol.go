@@ -1,4 +1,4 @@
-// Package peer is the one request/reply service that a region offers to each of its peers: hello, positions (the heartbeat), read-log, exchange
+// Package peer is the one request/reply service that a region offers to each of its peers: hello, positions (the heartbeat), confirm, read-log, exchange
 // (whole records, package repair) and control (the catalog's own requests). Requests are JSON; an answer is a series of parts, each beginning with one byte
 // that says what follows: a JSON document, a change log message, a piece of encoded records, or an error.
 //
@@ -35,6 +35,7 @@ type request struct {
 	Version   int                    `json:"v"`
 	Hello     *Hello                 `json:"hello,omitempty"`
 	Positions *Positions             `json:"positions,omitempty"`
+	Confirm   *Confirm               `json:"confirm,omitempty"`
 	ReadLog   *ReadLog               `json:"readLog,omitempty"`
 	Exchange  *repair.Request        `json:"exchange,omitempty"`
 	Digests   *repair.DigestsRequest `json:"digests,omitempty"`
@@ -63,6 +64,11 @@ type Applied struct {
 	Incarnation globaltable.Incarnation `json:"incarnation"`
 	Seq         uint64                  `json:"seq"`
 	Chain       globaltable.Chain       `json:"chain"`
+}
+
+// Confirm tells positions between heartbeats, of lanes whose origin has writers that wait for them. The answer is empty.
+type Confirm struct {
+	Applied []Applied `json:"applied"`
 }
 
 // Pulse is the origin's half: every write that it stamped at or below HLC is durable, in its lanes at or below Heads.

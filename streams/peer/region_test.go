@@ -65,13 +65,17 @@ func (l *log) Heads(context.Context) (hlc.Timestamp, []peer.LaneHead, error) {
 	defer l.mu.Unlock()
 	var out []peer.LaneHead
 	for _, ln := range l.lanes {
-		h := peer.LaneHead{Lane: ln.Lane, Trimmed: ln.trimmed}
-		if n := len(ln.entries); n > 0 {
-			h.Seq, h.Chain = ln.entries[n-1].Seq, ln.entries[n-1].Chain
-		}
-		out = append(out, h)
+		out = append(out, ln.head())
 	}
 	return l.clock.Now(), out, nil
+}
+
+func (ln *lane) head() peer.LaneHead {
+	h := peer.LaneHead{Lane: ln.Lane, Trimmed: ln.trimmed}
+	if n := len(ln.entries); n > 0 {
+		h.Seq, h.Chain = ln.entries[n-1].Seq, ln.entries[n-1].Chain
+	}
+	return h
 }
 
 func (l *log) find(id globaltable.LaneID) *lane {
@@ -83,13 +87,13 @@ func (l *log) find(id globaltable.LaneID) *lane {
 	return nil
 }
 
-func (l *log) Lane(id globaltable.LaneID) (globaltable.Lane, bool) {
+func (l *log) Head(id globaltable.LaneID) (peer.LaneHead, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if ln := l.find(id); ln != nil {
-		return ln.Lane, true
+		return ln.head(), true
 	}
-	return globaltable.Lane{}, false
+	return peer.LaneHead{}, false
 }
 
 func (l *log) ReadLog(id globaltable.LaneID, from uint64, maxBytes int) (out []change.Entry, err error) {
@@ -149,6 +153,8 @@ type region struct {
 	regressed []string
 	asked     []string // of the control plane
 	offset    time.Duration
+	trusts    func(hlc.Origin, globaltable.Incarnation) bool // nil: everybody
+	fenced    func(origin string, is bool)
 }
 
 type confirmation struct {
@@ -195,6 +201,12 @@ func (r *region) now() time.Time {
 	return r.physical
 }
 
+func (r *region) trusted(o hlc.Origin, incarnation globaltable.Incarnation) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.trusts == nil || r.trusts(o, incarnation)
+}
+
 func (r *region) incarnationOf(o hlc.Origin) globaltable.Incarnation {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -214,7 +226,7 @@ func (r *region) service() *peer.Service {
 			d, ok := r.peers[name]
 			return d, ok
 		},
-		Physical: func() int64 { return r.now().UnixMilli() }, Known: r.incarnationOf, Regressed: r.tellRegressed,
+		Physical: func() int64 { return r.now().UnixMilli() }, Known: r.incarnationOf, Regressed: r.tellRegressed, Trusts: r.trusted,
 		Confirmed: func(p hlc.Origin, lane globaltable.LaneID, seq uint64) {
 			r.mu.Lock()
 			defer r.mu.Unlock()
@@ -239,7 +251,7 @@ func (r *region) session(origin *region, dial func() (bus.Link, error)) *peer.Se
 	return &peer.SessionConfig{
 		Self: r.descriptor, Descriptor: r.token, Origin: origin.descriptor, Log: r.log, Matrix: r.matrix, Observe: r.clock.Observe,
 		Dial: func(context.Context) (bus.Link, error) { return dial() }, Known: r.incarnationOf,
-		Physical: func() int64 { return r.now().UnixMilli() }, Regressed: r.tellRegressed,
+		Physical: func() int64 { return r.now().UnixMilli() }, Regressed: r.tellRegressed, Fenced: r.fenced,
 		Offset: func(_ hlc.Origin, ahead, _ time.Duration) {
 			r.mu.Lock()
 			defer r.mu.Unlock()

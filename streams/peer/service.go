@@ -29,8 +29,8 @@ type Log interface {
 	Incarnation() globaltable.Incarnation
 	// Heads samples the clock and all lanes' heads at once, and returns when both are durable.
 	Heads(ctx context.Context) (hlc.Timestamp, []LaneHead, error)
-	// Lane returns one of the region's own lanes.
-	Lane(id globaltable.LaneID) (globaltable.Lane, bool)
+	// Head returns the durable head of one of the region's own lanes.
+	Head(id globaltable.LaneID) (LaneHead, bool)
 	// ReadLog returns consecutive entries from the sequence on, at least one unless from is beyond the head; change.ErrTrimmed below the log's beginning.
 	ReadLog(lane globaltable.LaneID, from uint64, maxBytes int) ([]change.Entry, error)
 }
@@ -114,6 +114,8 @@ func (s *Service) handle(ctx context.Context, peer string, raw []byte, reply fun
 		return s.hello(asker, r.Hello, reply)
 	case r.Positions != nil:
 		return s.positions(ctx, asker, r.Positions, reply)
+	case r.Confirm != nil:
+		return s.confirmations(asker, r.Confirm, reply)
 	case r.ReadLog != nil:
 		return s.readLog(asker, r.ReadLog, reply)
 	case r.Exchange != nil:
@@ -211,6 +213,19 @@ func UseRows(m *watermark.Matrix, observe func(hlc.Timestamp) error, self hlc.Or
 	}
 }
 
+// confirmations takes positions told between heartbeats. Nothing can be applied there that was not durable here before, so the durable heads are enough: no sample of
+// the clock, no sync.
+func (s *Service) confirmations(asker globaltable.Descriptor, r *Confirm, reply func([]byte) error) error {
+	for _, a := range r.Applied {
+		if h, ok := s.cfg.Log.Head(a.Lane); ok && h.Lane.Placement.Has(asker.Origin) {
+			if err := s.confirm(asker, a, h); err != nil {
+				return err
+			}
+		}
+	}
+	return sendDocument(struct{}{}, reply)
+}
+
 // confirm checks an acknowledged position against the log before anything relies on it.
 func (s *Service) confirm(asker globaltable.Descriptor, a Applied, h LaneHead) error {
 	own := s.cfg.Log.Incarnation()
@@ -259,7 +274,7 @@ func (s *Service) readLog(asker globaltable.Descriptor, r *ReadLog, reply func([
 	if r.Incarnation != 0 && r.Incarnation != own {
 		return &globaltable.Error{Op: "read log", Kind: globaltable.InUse, Message: "the region has another incarnation"}
 	}
-	if lane, ok := s.cfg.Log.Lane(r.Lane); !ok || !lane.Placement.Has(asker.Origin) {
+	if h, ok := s.cfg.Log.Head(r.Lane); !ok || !h.Lane.Placement.Has(asker.Origin) {
 		return &globaltable.Error{Op: "read log", Resource: r.Lane.String(), Kind: globaltable.Denied, Message: "the peer is not in that lane's placement"}
 	}
 	limit := min(max(r.MaxBytes, 1), maxPage)

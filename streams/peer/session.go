@@ -99,12 +99,7 @@ func (s *Session) Heartbeat(ctx context.Context, own []inbox.LanePosition) (inbo
 	}
 	s.cfg.Matrix.Beat(s.cfg.Self.Origin, at)
 	p := Positions{Incarnation: s.cfg.Log.Incarnation(), Rows: s.cfg.Matrix.Rows(), Physical: s.cfg.Physical()}
-	for _, l := range own {
-		if l.Held {
-			continue // not all below it is here
-		}
-		p.Applied = append(p.Applied, Applied{Lane: l.Lane, Incarnation: l.Position.Incarnation, Seq: l.Position.Seq, Chain: l.Position.Chain})
-	}
+	p.Applied = appliedOf(own)
 	pulse, err := s.client.Positions(ctx, p)
 	fenced := err != nil && globaltable.KindOf(err) == globaltable.Fenced
 	if s.cfg.Fenced != nil && (fenced || err == nil) {
@@ -131,6 +126,22 @@ func (s *Session) Heartbeat(ctx context.Context, own []inbox.LanePosition) (inbo
 		}
 	}
 	return h, nil
+}
+
+// appliedOf is what may be told of positions.
+func appliedOf(own []inbox.LanePosition) (out []Applied) {
+	for _, l := range own {
+		if l.Held {
+			continue // not all below it is here
+		}
+		out = append(out, Applied{Lane: l.Lane, Incarnation: l.Position.Incarnation, Seq: l.Position.Seq, Chain: l.Position.Chain})
+	}
+	return out
+}
+
+// Confirm implements inbox.Session.
+func (s *Session) Confirm(ctx context.Context, own []inbox.LanePosition) error {
+	return s.client.Confirm(ctx, Confirm{Applied: appliedOf(own)})
 }
 
 // ReadLog implements inbox.Session.

@@ -46,6 +46,8 @@ type work struct {
 	sources []globaltable.Descriptor
 	kept    func(source hlc.Origin) ([]byte, error)
 	keep    func(ctx context.Context, source hlc.Origin, state []byte) error
+	// throttle is what the document gives this join alone, beside that of the Joiner.
+	throttle throttle
 }
 
 func (w *work) newCore(pageBytes int) (*core, error) {
@@ -56,7 +58,8 @@ func (w *work) newCore(pageBytes int) (*core, error) {
 func (j *Joiner) works(view *catalog.View) (works []*work, catchUps []CatchUp) {
 	for _, join := range view.Joins() {
 		works = append(works, &work{key: workKey{table: join.Table}, since: uint64(join.Since), version: join.Since, sources: join.Sources,
-			kept: func(source hlc.Origin) ([]byte, error) { return j.cfg.Store.Join(join.Table, source) },
+			throttle: throttle{perSecond: join.BytesPerSecond},
+			kept:     func(source hlc.Origin) ([]byte, error) { return j.cfg.Store.Join(join.Table, source) },
 			keep: func(ctx context.Context, source hlc.Origin, state []byte) error {
 				return j.cfg.Store.SetJoin(ctx, join.Table, source, state)
 			}})

@@ -19,37 +19,45 @@ const (
 // marks says up to where a replica has certainly applied what each origin wrote.
 type marks map[hlc.Origin]hlc.Timestamp
 
-// classify compares the records of one key in two replicas (nil: none). marksOf was taken before the record was read. Expiry and removals aside, which the canonical
+// side is one replica's record of a key (nil: none), and what is known of the replica.
+type side struct {
+	record []byte
+	marks  marks         // taken before the record was read
+	purge  hlc.Timestamp // the replica's purge frontier, taken after: what it has collected went at or below it
+}
+
+// classify compares the records of one key in two replicas. Expiry and removals aside, which the canonical
 // bytes leave out, what two replicas show of a key differs for one of three reasons: one has not got a write yet; one has lost a write; or equal writes have left
-// other bytes. The first is no fault. A watermark tells it from the second: what is at or below it has been applied.
-func classify(a []byte, marksOfA marks, b []byte, marksOfB marks) (verdict, error) {
-	canonicalA, err := conflict.AppendCanonical(nil, a)
+// other bytes. The first is no fault. A watermark tells it from the second: what is at or below it has been applied. A deletion or the removal of an attribute that a side lacks is no
+// fault either when it was to be collected there.
+func classify(a, b side) (verdict, error) {
+	canonicalA, err := conflict.AppendCanonical(nil, a.record)
 	if err != nil {
 		return 0, err
 	}
-	canonicalB, err := conflict.AppendCanonical(nil, b)
+	canonicalB, err := conflict.AppendCanonical(nil, b.record)
 	if err != nil {
 		return 0, err
 	}
 	if bytes.Equal(canonicalA, canonicalB) {
 		return equal, nil
 	}
-	recordA, err := decode(a)
+	recordA, err := decode(a.record)
 	if err != nil {
 		return 0, err
 	}
-	recordB, err := decode(b)
+	recordB, err := decode(b.record)
 	if err != nil {
 		return 0, err
 	}
 	both := conflict.Join(recordA, recordB)
 	late := false
-	for _, side := range []struct {
+	for _, s := range []struct {
+		side
 		record conflict.Record
-		marks  marks
-	}{{recordA, marksOfA}, {recordB, marksOfB}} {
-		for _, dot := range missing(&side.record, &both) {
-			if dot.Time <= side.marks[dot.Origin] {
+	}{{a, recordA}, {b, recordB}} {
+		for _, dot := range missing(&s.record, &both, s.purge) {
+			if dot.Time <= s.marks[dot.Origin] {
 				return diverged, nil
 			}
 			late = true
@@ -68,15 +76,19 @@ func decode(encoded []byte) (conflict.Record, error) {
 	return conflict.DecodeRecord(encoded)
 }
 
-// missing returns the dots that both has and r has not.
-func missing(r, both *conflict.Record) (dots []hlc.Stamp) {
-	if r.Reset.Stamp.Compare(both.Reset.Stamp) < 0 {
+// missing returns the dots that both has and r has not, but for those of deletions and removals that may have been collected from r at the purge frontier given. A put that is missing shows
+// by its attributes.
+func missing(r, both *conflict.Record, purge hlc.Timestamp) (dots []hlc.Stamp) {
+	if r.Reset.Stamp.Compare(both.Reset.Stamp) < 0 && both.Reset.Stamp.Time > purge {
 		dots = append(dots, both.Reset.Stamp)
 	}
 	i := 0
 	for _, c := range both.Cells { // both are sorted by name
 		for i < len(r.Cells) && bytes.Compare(r.Cells[i].Name, c.Name) < 0 {
 			i++
+		}
+		if c.Removed && c.Stamp.Time <= purge {
+			continue
 		}
 		if i == len(r.Cells) || !bytes.Equal(r.Cells[i].Name, c.Name) || r.Cells[i].Stamp.Compare(c.Stamp) < 0 {
 			dots = append(dots, c.Stamp)

@@ -168,6 +168,8 @@ type nothing struct{}
 func (nothing) Merge(context.Context, globaltable.TableID, Giver, []Record) error {
 	return errors.ErrUnsupported
 }
+func (nothing) TakePurge(context.Context, globaltable.TableID, hlc.Timestamp) error { return nil }
+
 func (nothing) SetJoin(context.Context, globaltable.TableID, hlc.Origin, []byte) error {
 	return errors.ErrUnsupported
 }

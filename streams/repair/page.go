@@ -56,6 +56,7 @@ type End struct {
 	Items       int64                   `json:"items"`       // live items that the source has of the table
 	Done        bool                    `json:"done"`        // the page reached Before
 	Sum         uint64                  `json:"sum"`         // xxhash64 of the records' encoding
+	Purge       hlc.Timestamp           `json:"purge"`       // the source's purge frontier of the table after it read the records: what went at or below it may not be among them
 }
 
 // Record is one key's record. Its bytes are shared with the page.

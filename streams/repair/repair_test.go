@@ -66,9 +66,12 @@ type records struct {
 	incarnation globaltable.Incarnation
 	list        []Record // sorted
 	live        int64
+	purge       hlc.Timestamp
 }
 
 func (s *records) Incarnation() globaltable.Incarnation { return s.incarnation }
+
+func (s *records) Purge(globaltable.TableID) hlc.Timestamp { return s.purge }
 
 func (s *records) Count(globaltable.TableID) (int64, int64, error) { return s.live, 0, nil }
 
@@ -181,6 +184,25 @@ func TestPagesAreTheWhole(t *testing.T) {
 	}
 	if p := page(t, s, ap, &Request{Table: theTable, Since: version}); len(p.Records) > 0 || p.Done {
 		t.Error("a question whether it is ready got records")
+	}
+}
+
+// TestCollectableIsLeftOut: a deletion at or below the source's purge frontier is not sent, and the frontier is told.
+func TestCollectableIsLeftOut(t *testing.T) {
+	source := filled(t, 20) // the items 4, 9, 14 and 19 are deleted, the last at 20
+	source.purge = 15 << 16
+	p := page(t, NewServer(tableIn(t, eu), source, nil), ap, &Request{Table: theTable, Since: version, MaxBytes: 1 << 20})
+	if len(p.Records) != 17 || p.Purge != source.purge || !p.Done {
+		t.Fatalf("%d records, %+v", len(p.Records), p.End)
+	}
+	for _, r := range p.Records {
+		if gone, err := conflict.Collectable(r.Bytes, source.purge); gone || err != nil {
+			t.Errorf("%x came, which can be collected; %v", r.Key, err)
+		}
+	}
+	source.list[3].Bytes = []byte{0xff}
+	if _, _, err := NewServer(tableIn(t, eu), source, nil).Answer(t.Context(), ap, &Request{Table: theTable, Since: version, MaxBytes: 1 << 20}); err == nil {
+		t.Error("what is no record was sent")
 	}
 }
 

@@ -20,6 +20,8 @@ type Store interface {
 	// Merge merges records by the one merge, drops those that may not be here, and returns when all is durable. The error is of kind Fenced when the region that gave them
 	// is not trusted any more.
 	Merge(ctx context.Context, table globaltable.TableID, from Giver, records []Record) error
+	// TakePurge takes over, durably, the purge frontier of a table whose records are about to be merged: what is at or below it was dealt with by all replicas.
+	TakePurge(ctx context.Context, table globaltable.TableID, purge hlc.Timestamp) error
 	// SetJoin keeps the state of a join, durably; Join returns what was kept, nil if nothing was.
 	SetJoin(ctx context.Context, table globaltable.TableID, source hlc.Origin, state []byte) error
 	Join(table globaltable.TableID, source hlc.Origin) (state []byte, err error)
@@ -141,7 +143,7 @@ func (j *Joiner) Run(ctx context.Context) error {
 	defer tick.Stop()
 	for {
 		view := j.cfg.Catalog.View()
-		j.look(ctx, view, &running)
+		j.Look(ctx, view, &running)
 		select {
 		case <-ctx.Done():
 			return nil
@@ -151,9 +153,10 @@ func (j *Joiner) Run(ctx context.Context) error {
 	}
 }
 
-// look starts what is to be joined under view and has no goroutine, and stops what is not to be joined any more. There are at most as many
-// goroutines as tables that are being created, and tables shared with each region whose lanes were begun anew.
-func (j *Joiner) look(ctx context.Context, view *catalog.View, running *sync.WaitGroup) {
+// Look starts what is to be joined under view and has no goroutine, and stops what is not to be joined any more. There are at most as many
+// goroutines, in running, as tables that are being created, and tables shared with each region whose lanes were begun anew. Run repeats it; it is for the simulation, which owns time, in
+// place of Run.
+func (j *Joiner) Look(ctx context.Context, view *catalog.View, running *sync.WaitGroup) {
 	works, catchUps := j.works(view)
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -254,7 +257,12 @@ func (j *Joiner) exchange(ctx context.Context, w *work, c *core, i int) {
 		if !ok {
 			return
 		}
-		if err := j.page(ctx, w, c, i, name, r); err != nil {
+		size, err := j.page(ctx, w, c, i, name, r)
+		if err == nil {
+			// Not with a page's token: a join that was told to be slow holds up no other one.
+			err = w.throttle.wait(ctx, size)
+		}
+		if err != nil {
 			if ctx.Err() == nil {
 				j.mu.Lock()
 				c.failed(i, err)
@@ -266,38 +274,41 @@ func (j *Joiner) exchange(ctx context.Context, w *work, c *core, i int) {
 	}
 }
 
-// page asks source i once. Records become durable before the state that speaks of them.
-func (j *Joiner) page(ctx context.Context, w *work, c *core, i int, name string, r *Request) error {
+// page asks source i once, and returns how many bytes of records came. Records become durable before the state that speaks of them.
+func (j *Joiner) page(ctx context.Context, w *work, c *core, i int, name string, r *Request) (size int, err error) {
 	select {
 	case j.pages <- struct{}{}:
 	case <-ctx.Done():
-		return ctx.Err()
+		return 0, ctx.Err()
 	}
 	defer func() { <-j.pages }()
 	p, err := j.cfg.Peers.Exchange(ctx, name, r)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	j.mu.Lock()
 	next, merge, err := c.took(i, r, p)
 	j.mu.Unlock()
 	if err != nil || !merge {
-		return err
+		return 0, err
+	}
+	if err := j.cfg.Store.TakePurge(ctx, c.table, p.Purge); err != nil {
+		return 0, err
 	}
 	if err := j.cfg.Store.Merge(ctx, c.table, Giver{c.sources[i].region.Origin, p.Incarnation}, p.Records); err != nil {
-		return err
+		return 0, err
 	}
 	if err := w.keep(ctx, c.sources[i].region.Origin, next.append(nil)); err != nil {
-		return err
+		return 0, err
 	}
 	j.mu.Lock()
 	c.kept(i, next)
 	j.mu.Unlock()
-	size := p.Size()
+	size = p.Size()
 	if f := j.cfg.Events.Took; f != nil {
 		f(c.table, name, len(p.Records), size)
 	}
-	return j.throttle.wait(ctx, size)
+	return size, j.throttle.wait(ctx, size)
 }
 
 func (j *Joiner) failed(ctx context.Context, table globaltable.TableID, source string, err error) {

@@ -1,11 +1,13 @@
 package repair
 
 import (
+	"cmp"
 	"context"
 	"slices"
 
 	"github.com/cespare/xxhash/v2"
 
+	"github.com/concordat-db/concordat/conflict"
 	"github.com/concordat-db/concordat/conflict/hlc"
 	"github.com/concordat-db/concordat/globaltable"
 	"github.com/concordat-db/concordat/globaltable/catalog"
@@ -20,6 +22,8 @@ type Source interface {
 	// key, a nil to after the last; what f gets is valid during the call. It returns when all that f has seen is durable.
 	Records(ctx context.Context, table globaltable.TableID, from, to item.Key, f func(key item.Key, record []byte) (more bool)) error
 	Count(table globaltable.TableID) (items, bytes int64, err error)
+	// Purge returns the purge frontier of the table.
+	Purge(table globaltable.TableID) hlc.Timestamp
 }
 
 // Server answers requests of peers. It keeps nothing between two of them.
@@ -42,6 +46,8 @@ func (s *Server) LimitBackground(bytesPerSecond int64) { s.background.perSecond 
 
 // Answer returns the records that r asks for, encoded, for the region asker: only those that it may hold. The error is of kind Unavailable while this region has not
 // adopted r.Since, and Denied when the asker may not have the table.
+//
+// Deleted items at or below the purge frontier are left out: every replica has had the deletion, and one that is on its way in gets nothing older from anybody.
 func (s *Server) Answer(ctx context.Context, asker globaltable.Descriptor, r *Request) (records []byte, end End, err error) {
 	if r.Table == globaltable.SystemTable || len(r.After) > maxKey || len(r.Before) > maxKey || r.MaxBytes < 0 {
 		return nil, End{}, &globaltable.Error{Op: "answer exchange", Kind: globaltable.Invalid, Message: "the request is for what cannot be exchanged"}
@@ -67,22 +73,28 @@ func (s *Server) Answer(ctx context.Context, asker globaltable.Descriptor, r *Re
 		end.Sum = xxhash.Sum64(nil)
 		return nil, end, nil
 	}
-	limit, count := min(r.MaxBytes, maxPage), 0
+	limit, count, purge := min(r.MaxBytes, maxPage), 0, s.source.Purge(r.Table)
+	var failed error
 	end.Done = true
 	err = s.source.Records(ctx, r.Table, bound(r.After), bound(r.Before), func(key item.Key, record []byte) bool {
 		if len(records) >= limit || count == maxCount {
 			end.Done = false
 			return false
 		}
-		if locality.Decide(table, key, asker.Origin, locality.Receive) == locality.Permit {
+		if locality.Decide(table, key, asker.Origin, locality.Receive) != locality.Permit {
+			return true
+		}
+		var gone bool
+		if gone, failed = conflict.Collectable(record, purge); failed == nil && !gone {
 			records = appendRecord(records, key, record)
 			count++
 		}
-		return true
+		return failed == nil
 	})
-	if err != nil {
+	if err := cmp.Or(failed, err); err != nil {
 		return nil, End{}, err
 	}
+	end.Purge = s.source.Purge(r.Table)
 	end.Sum = xxhash.Sum64(records)
 	return records, end, nil
 }

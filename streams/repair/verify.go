@@ -284,8 +284,9 @@ func (c *comparison) bucket(ctx context.Context, b int) (waits int, err error) {
 		return 0, err
 	}
 	bad := 0
-	err = c.records(ctx, b, func(key item.Key, ours, theirs []byte) error {
-		found, err := classify(ours, here.Marks, theirs, there.Marks)
+	err = c.records(ctx, b, func(key item.Key, ours, theirs side) error {
+		ours.marks, theirs.marks = here.Marks, there.Marks
+		found, err := classify(ours, theirs)
 		switch found {
 		case inFlight:
 			waits++
@@ -312,8 +313,8 @@ func HashOf(table globaltable.TableID, key item.Key) string {
 	return hex.EncodeToString(sum[:8])
 }
 
-// records calls f with every key of a bucket that either side has, and its records, nil for none. Both sides are read in pages, side by side.
-func (c *comparison) records(ctx context.Context, b int, f func(key item.Key, ours, theirs []byte) error) error {
+// records calls f with every key of a bucket that either side has, and both sides without their marks. Both sides are read in pages, side by side.
+func (c *comparison) records(ctx context.Context, b int, f func(key item.Key, ours, theirs side) error) error {
 	r := &Request{Table: c.table.ID, Since: c.table.Version, After: bucketBound(b), Before: bucketBound(b + 1), MaxBytes: 1 << 20}
 	for {
 		ours, theirs, err := c.pages(ctx, r)
@@ -321,7 +322,10 @@ func (c *comparison) records(ctx context.Context, b int, f func(key item.Key, ou
 			return err
 		}
 		upTo, done := common(ours, theirs)
-		if err := merged(ours.Records, theirs.Records, upTo, f); err != nil || done {
+		err = merged(ours.Records, theirs.Records, upTo, func(key item.Key, a, b []byte) error {
+			return f(key, side{record: a, purge: ours.Purge}, side{record: b, purge: theirs.Purge})
+		})
+		if err != nil || done {
 			return err
 		}
 		r.After = upTo

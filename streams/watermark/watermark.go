@@ -126,16 +126,35 @@ func (m *Matrix) Applied(p globaltable.Placement) hlc.Timestamp {
 }
 
 func (m *Matrix) applied(p globaltable.Placement) hlc.Timestamp {
-	least := ^hlc.Timestamp(0)
-	for _, i := range p {
-		for _, j := range p {
-			least = min(least, m.rows[i].Marks[j])
-		}
-	}
 	if len(p) == 0 {
 		return 0
 	}
+	least, foremost := ^hlc.Timestamp(0), hlc.Timestamp(0)
+	for _, i := range p {
+		own := ^hlc.Timestamp(0)
+		for _, j := range p {
+			own = min(own, m.rows[i].Marks[j])
+		}
+		least, foremost = min(least, own), max(foremost, own)
+	}
+	if plantedForemost {
+		return foremost
+	}
 	return least
+}
+
+// Least returns the ordered pair of different members with the least mark: who holds the placement's purge frontier back most. ok is false for fewer than two members.
+func (m *Matrix) Least(p globaltable.Placement) (region, origin hlc.Origin, mark hlc.Timestamp, ok bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, i := range p {
+		for _, j := range p {
+			if t := m.rows[i].Marks[j]; i != j && (!ok || t < mark) {
+				region, origin, mark, ok = i, j, t, true
+			}
+		}
+	}
+	return region, origin, mark, ok
 }
 
 // Advance moves the purge frontier of the placement as far as the rows allow at the local HLC now, and returns it.
@@ -147,6 +166,10 @@ func (m *Matrix) Advance(p globaltable.Placement, now hlc.Timestamp) hlc.Timesta
 		return 0
 	}
 	applied := m.applied(p)
+	if plantedOnePhase {
+		f.purge = max(f.purge, applied)
+		return f.purge
+	}
 	if f.candidate != 0 && applied >= f.at {
 		f.purge = max(f.purge, f.candidate)
 		f.candidate = 0

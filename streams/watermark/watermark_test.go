@@ -47,6 +47,19 @@ func (r *reference) applied(p globaltable.Placement) hlc.Timestamp {
 	return slices.Min(all)
 }
 
+// leastBetween is applied without what members have of themselves.
+func (r *reference) leastBetween(p globaltable.Placement) hlc.Timestamp {
+	var all []hlc.Timestamp
+	for _, i := range p {
+		for _, j := range p {
+			if i != j {
+				all = append(all, r.marks[pair{i, j}])
+			}
+		}
+	}
+	return slices.Min(all)
+}
+
 // allowed reports whether P may be purge: F had that value at a local HLC which F has reached since, or another member said so.
 func (h *history) allowed(purge hlc.Timestamp) bool {
 	if purge == 0 || slices.Contains(h.raised, purge) {
@@ -135,6 +148,11 @@ func TestMatrixIsItsReference(t *testing.T) {
 				p := placement.Draw(t, "placement")
 				if got, want := m.Applied(p), ref.applied(p); got != want {
 					t.Fatalf("F of %v is %d, want %d", p, got, want)
+				}
+				if i, j, mark, ok := m.Least(p); ok != (len(p) > 1) || ok && (i == j || !p.Has(i) || !p.Has(j) || mark != ref.marks[pair{i, j}]) {
+					t.Fatalf("the least mark of %v is %d of %d in %d, %v", p, mark, j, i, ok)
+				} else if ok && ref.leastBetween(p) != mark {
+					t.Fatalf("the least mark of %v is %d, not %d", p, ref.leastBetween(p), mark)
 				}
 				if h := ref.lanes[p.Lane()]; h != nil && m.Purge(p.Lane()) < max(h.last, slices.Max(append(h.raised, 0))) {
 					t.Fatalf("P of %v is %d, and was %d, and raised to %v", p, m.Purge(p.Lane()), h.last, h.raised)

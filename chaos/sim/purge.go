@@ -1,0 +1,106 @@
+package sim
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"github.com/concordat-db/concordat/chaos/check"
+	"github.com/concordat-db/concordat/conflict/hlc"
+	"github.com/concordat-db/concordat/globaltable"
+	"github.com/concordat-db/concordat/globaltable/catalog"
+	"github.com/concordat-db/concordat/regionnode/commit"
+)
+
+// held is the tables that this region has or is to have, sorted by id.
+func (r *region) held() (out []catalog.Held) {
+	r.catalog.View().Held(func(h catalog.Held) { out = append(out, h) })
+	slices.SortFunc(out, func(a, b catalog.Held) int { return cmp.Compare(a.Table, b.Table) })
+	return out
+}
+
+// advanceFrontiers is regionnode's: it moves the purge frontiers of placements, and with them those of their tables. What it raises is checked.
+func (r *region) advanceFrontiers() {
+	now := r.clock.Last()
+	frontiers := map[globaltable.LaneID]hlc.Timestamp{}
+	for _, h := range r.held() {
+		purge, done := frontiers[h.Lane]
+		if !done {
+			purge = r.matrix.Advance(h.Placement, now)
+			frontiers[h.Lane] = purge
+		}
+		if !h.Settled {
+			continue
+		}
+		r.shard.RaisePurge(h.Table, h.Version, purge)
+		r.checkFrontier(h)
+	}
+}
+
+// checkFrontier checks I8 when a table's purge frontier has moved further than in any region before: everybody who has a replica has applied all that was written at or below it.
+func (r *region) checkFrontier(h catalog.Held) {
+	purge := uint64(r.shard.Purge(h.Table))
+	if purge <= r.purged[uint64(h.Table)] {
+		return
+	}
+	r.cover("a purge frontier moved")
+	r.purged[uint64(h.Table)] = purge
+	applied := func(l check.Logged) bool {
+		for _, m := range h.Placement {
+			lane := check.Lane{Region: uint16(m), Origin: l.Stamp.Origin, Lane: l.Lane}
+			if uint16(m) != l.Stamp.Origin && r.placements[globaltable.LaneID(l.Lane)].Has(m) && r.region(m).solid(lane) < l.Seq {
+				return false
+			}
+		}
+		return true
+	}
+	r.evidence.found = append(r.evidence.found, check.Frontier(uint16(r.origin), uint64(h.Table), purge, r.ledger, applied)...)
+}
+
+// collect erases what can go of a table's records, page by page.
+func (r *region) collect(table globaltable.TableID, after []byte) {
+	r.manual.Collect(table, after, 1+r.rng.IntN(8), func(c commit.Collected, err error) {
+		switch {
+		case !r.up:
+			return
+		case err != nil:
+			r.cover("collection was refused")
+			return
+		}
+		if c.Gone > 0 {
+			r.note("%d collects %d items of table %s at %s", r.origin, c.Gone, table, c.Purge)
+			r.cover("a deleted item was collected")
+			if t := r.document(table); t != nil && !t.Settled() {
+				r.cover("collection raced a join")
+			}
+		}
+		if c.Reduced > 0 {
+			r.cover("a removed attribute was collected")
+		}
+		if c.Next != nil {
+			r.after(0, func() { r.collect(table, c.Next) })
+		}
+	})
+	r.work()
+}
+
+// collectSome is one visit of the collector.
+func (w *world) collectSome() {
+	if r := w.anyRegion(); r.up {
+		for _, h := range r.held() {
+			if h.Table != globaltable.SystemTable {
+				r.collect(h.Table, nil)
+			}
+		}
+	}
+}
+
+// uncollected says which table's purge frontier has not passed its newest write; "" when all have.
+func (r *region) uncollected() string {
+	for _, h := range r.held() {
+		if newest := r.ledger.Newest(uint64(h.Table)); uint64(r.shard.Purge(h.Table)) < newest {
+			return fmt.Sprintf("region %d has purge frontier %s of table %s, whose newest write is %s", r.origin, r.shard.Purge(h.Table), h.Table, hlc.Timestamp(newest))
+		}
+	}
+	return ""
+}

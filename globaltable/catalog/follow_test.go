@@ -1,0 +1,145 @@
+package catalog
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/concordat-db/concordat/conflict/hlc"
+	"github.com/concordat-db/concordat/globaltable"
+	"github.com/concordat-db/concordat/globaltable/item"
+)
+
+// TestFollow: what becomes of replicas in eu (1), us (2) and ap (3), as "status@number of since", "!" for one that leaves, when members have changed. The document is of version 1.5.
+func TestFollow(t *testing.T) {
+	w, regions := founded(t)
+	states := func(s ...globaltable.MemberState) *globaltable.World {
+		c := w.Clone()
+		for i := range c.Members {
+			c.Members[i].State = s[c.Members[i].Descriptor.Origin-1]
+		}
+		return c
+	}
+	const active, fencing, fenced, removing, removed = globaltable.MemberActive, globaltable.MemberFencing, globaltable.MemberFenced, globaltable.MemberRemoving, globaltable.MemberRemoved
+	for name, c := range map[string]struct {
+		replicas string
+		world    *globaltable.World
+		want     string // empty: nothing to do
+	}{
+		"all active":                   {"ACTIVE@1 ACTIVE@1 ACTIVE@1", states(active, active, active), ""},
+		"on its way out":               {"ACTIVE@1 ACTIVE@1 ACTIVE@1", states(active, active, fencing), ""},
+		"removing":                     {"ACTIVE@1 ACTIVE@1 ACTIVE@1", states(active, active, removing), ""},
+		"closed":                       {"ACTIVE@1 ACTIVE@1 ACTIVE@1", states(active, active, fenced), "ACTIVE@1 ACTIVE@1 FENCING@6"},
+		"closed, no replica":           {"ACTIVE@1 ACTIVE@1", states(active, active, fenced), ""},
+		"removed":                      {"ACTIVE@1 ACTIVE@1 ACTIVE@1", states(active, active, removed), "ACTIVE@1 ACTIVE@1 FENCING@6!"},
+		"again":                        {"ACTIVE@1 ACTIVE@1 FENCING@4", states(active, active, fenced), ""},
+		"removed while closing":        {"ACTIVE@1 ACTIVE@1 FENCING@4", states(active, active, removed), "ACTIVE@1 ACTIVE@1 FENCING@4!"},
+		"removed when closed":          {"ACTIVE@1 ACTIVE@1 FENCED@4", states(active, active, removed), "ACTIVE@1 ACTIVE@1"},
+		"a join begins anew":           {"ACTIVE@1 CREATING@4 ACTIVE@1", states(active, active, fenced), "ACTIVE@1 CREATING@6 FENCING@6"},
+		"a second one":                 {"ACTIVE@1 FENCING@4 ACTIVE@1", states(active, fenced, fenced), "ACTIVE@1 FENCING@6 FENCING@6"},
+		"one that was being deleted":   {"ACTIVE@1 ACTIVE@1 DELETING@3", states(active, active, fenced), "ACTIVE@1 ACTIVE@1 FENCING@6!"},
+		"one that was being created":   {"ACTIVE@1 ACTIVE@1 CREATING@3", states(active, active, fenced), "ACTIVE@1 ACTIVE@1 FENCING@6"},
+		"one that had failed":          {"ACTIVE@1 ACTIVE@1 CREATION_FAILED@3", states(active, active, fenced), "ACTIVE@1 ACTIVE@1"},
+		"back":                         {"ACTIVE@1 ACTIVE@1 FENCED@4", states(active, active, active), "ACTIVE@1 ACTIVE@1 CREATING@6"},
+		"back, still closing":          {"ACTIVE@1 ACTIVE@1 FENCING@4", states(active, active, active), ""},
+		"back, one is on its way in":   {"ACTIVE@1 CREATING@4 FENCED@4", states(active, active, active), ""},
+		"back, one is on its way out":  {"ACTIVE@1 DELETING@4 FENCED@4", states(active, active, active), ""},
+		"back, and nobody else has it": {"DELETING@4 FENCED@4 FENCED@4", states(active, active, fenced), "DELETING@4 CREATING@6 FENCED@4"},
+		"the only one is removed":      {"FENCED@4", states(removed, active, active), "dead"},
+	} {
+		table, err := Create(&Spec{Name: "orders", KeySchema: globaltable.KeySchema{Partition: globaltable.KeyAttribute{Name: "id", Type: item.S}}}, 99<<16|2, regions[1], 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		table.Version, table.Predecessor, table.Replicas = globaltable.MakeVersion(1, 5), globaltable.Hash{1}, nil
+		for i, part := range strings.Fields(c.replicas) {
+			status, since, _ := strings.Cut(part, "@")
+			var number uint64
+			if _, err := fmt.Sscan(since, &number); err != nil {
+				t.Fatal(err)
+			}
+			table.Replicas = append(table.Replicas, globaltable.Replica{Region: regions[i].Name, Origin: regions[i].Origin, Status: globaltable.Status(status),
+				Since: globaltable.MakeVersion(1, number)})
+		}
+		next, ok := Follow(table, c.world, 1)
+		got := ""
+		if ok {
+			got = showReplicas(next)
+			if next.Version != globaltable.MakeVersion(1, 6) || next.Predecessor != globaltable.HashTable(table) {
+				t.Errorf("%s: version %v", name, next.Version)
+			}
+			if again, more := Follow(next, c.world, 1); more {
+				t.Errorf("%s: and then %s", name, showReplicas(again))
+			}
+		}
+		if got != c.want {
+			t.Errorf("%s: %q, want %q", name, got, c.want)
+		}
+	}
+}
+
+func showReplicas(t *globaltable.Table) string {
+	if t.Deleted {
+		return "dead"
+	}
+	var out []string
+	for _, r := range t.Replicas {
+		part := fmt.Sprintf("%s@%d", r.Status, r.Since.Number())
+		if r.Leaving {
+			part += "!"
+		}
+		out = append(out, part)
+	}
+	return strings.Join(out, " ")
+}
+
+// TestClosing: a replica is closed when all others that are fed have exchanged everything with all others, those on their way out included.
+func TestClosing(t *testing.T) {
+	since := globaltable.MakeVersion(1, 5)
+	table := &globaltable.Table{ID: 99 << 16, Name: "orders", Owner: 1, Version: since, Predecessor: globaltable.Hash{1}}
+	for i, s := range []globaltable.Status{globaltable.Active, globaltable.Creating, globaltable.Deleting, globaltable.StatusFencing, globaltable.StatusFenced, globaltable.CreationFailed} {
+		r := globaltable.Replica{Region: fmt.Sprint("r", i+1), Origin: hlc.Origin(i + 1), Status: s, Since: since}
+		if s == globaltable.Active || s == globaltable.Deleting {
+			r.Since = globaltable.MakeVersion(1, 1)
+		}
+		table.Replicas = append(table.Replicas, r)
+	}
+	for self, want := range map[hlc.Origin]string{1: "2 3", 2: "1 3", 3: "no", 4: "no", 5: "no", 6: "no", 7: "no"} {
+		got := "no"
+		if v, ok := JoinIn(table, self); ok && v == since {
+			got = strings.Trim(fmt.Sprint(Sources(table, self)), "[]")
+		}
+		if got != want {
+			t.Errorf("region %d: joins from %s, want %s", self, got, want)
+		}
+	}
+	joined := Answer{Outcome: Adopted, Joined: true}
+	for name, c := range map[string]struct {
+		answers Answers
+		want    string // of the statuses of regions 2, 3 and 4; empty: nothing happens
+	}{
+		"nobody":           {Answers{}, ""},
+		"one":              {Answers{1: joined}, ""},
+		"the closed one":   {Answers{1: joined, 4: joined}, ""},
+		"all":              {Answers{1: joined, 2: joined}, "ACTIVE DELETING FENCED"},
+		"one cannot be":    {Answers{1: joined, 2: {Outcome: NameTaken}}, "CREATION_FAILED DELETING FENCED"},
+		"one has gone too": {Answers{1: joined, 2: joined, 3: {Dropped: true}}, "ACTIVE DELETING FENCED"},
+		"gone early":       {Answers{3: {Dropped: true}}, ""},
+	} {
+		got := ""
+		if next, ok := Advance(table, c.answers, 1); ok {
+			got = fmt.Sprint(next.Replicas[1].Status, " ", next.Replicas[2].Status, " ", next.Replicas[3].Status)
+		}
+		if got != c.want {
+			t.Errorf("%s: %q, want %q", name, got, c.want)
+		}
+	}
+	table.Replicas[3].Leaving = true
+	if next, ok := Advance(table, Answers{1: joined, 2: joined}, 1); !ok || next.Replica(4) != nil {
+		t.Error("one that leaves is still there")
+	}
+	text := Describe(table, Progress{Answers: Answers{1: {Outcome: Adopted}}, Unreachable: map[hlc.Origin]bool{2: true}}).Replica(4).StatusDescription
+	if !strings.Contains(text, "Cannot reach r2.") || !strings.Contains(text, "r1 to exchange with the others what r4 may have left") {
+		t.Error(text)
+	}
+}

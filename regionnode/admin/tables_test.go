@@ -1,0 +1,83 @@
+package admin_test
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/concordat-db/concordat/globaltable"
+	"github.com/concordat-db/concordat/globaltable/catalog"
+	"github.com/concordat-db/concordat/regionnode/admin"
+)
+
+// tables is a region with one table, orders. It keeps what it was asked to change.
+type tables struct {
+	changed []string
+	fault   error
+}
+
+func (s *tables) Tables(context.Context) (admin.TableList, error) {
+	return admin.TableList{Region: "us-east-1", Tables: fullStatus().Tables}, s.fault
+}
+
+func (s *tables) Table(_ context.Context, name string) (admin.Table, error) {
+	if name != "orders" {
+		return admin.Table{}, catalog.NotFound("inspect table", name)
+	}
+	return fullStatus().Tables[0], s.fault
+}
+
+func (s *tables) ChangeTable(ctx context.Context, name string, change catalog.Change) (admin.Table, error) {
+	b, err := json.Marshal(change)
+	if err != nil {
+		return admin.Table{}, err
+	}
+	s.changed = append(s.changed, name+" "+string(b))
+	return s.Table(ctx, name)
+}
+
+func TestTables(t *testing.T) {
+	const orders = "/v1/tables/orders"
+	for _, c := range []struct {
+		method, path, body string
+		status             int
+		changed, says      string
+	}{
+		{"GET", "/v1/tables", "", 200, "", `"us-east-1"`},
+		{"GET", orders, "", 200, "", `"peers:1"`},
+		{"GET", "/v1/tables/nothing", "", 404, "", "Table: nothing not found"},
+		{"PATCH", orders, `{"acknowledge":"peers:2"}`, 200, `orders {"tag":{"concordat:acknowledge":"peers:2"}}`, ""},
+		{"PATCH", orders, `{"acknowledge":"peers:4"}`, 400, "", `"peers:4\" is not known; it can be local, or peers:1 to peers:3`},
+		{"PATCH", orders, `{}`, 400, "", "changes nothing"},
+		{"PATCH", orders, `{"acknowledged":"local"}`, 400, "", "acknowledged"},
+		{"PATCH", orders, `{"acknowledge":"local"} {}`, 400, "", "goes on after its end"},
+		{"PATCH", orders, ``, 400, "", "cannot be read"},
+		{"PATCH", orders, `{"acknowledge":"` + strings.Repeat("x", 1<<17) + `"}`, 400, "", "too large"},
+		{"POST", orders + "/replicas", `{"regions":["eu","ap"],"joinBytesPerSecond":5}`, 200, `orders {"create":["eu","ap"],"joinBytesPerSecond":5}`, ""},
+		{"POST", orders + "/replicas", `{"regions":[]}`, 400, "", "no regions"},
+		{"POST", orders + "/replicas", `{"regions":["eu"],"joinBytesPerSecond":-1}`, 400, "", "negative"},
+		{"DELETE", orders + "/replicas/eu", "", 200, `orders {"delete":["eu"]}`, ""},
+		{"PUT", orders, "", 405, "", "PUT is not allowed"},
+		{"GET", orders + "/replicas", "", 405, "", "these are: POST"},
+	} {
+		cfg, s := config(), new(tables)
+		cfg.Tables = s
+		r := ask(t, cfg, c.method, c.path, c.body)
+		if got := body(t, r); r.StatusCode != c.status || !strings.Contains(got, c.says) || strings.Join(s.changed, ",") != c.changed {
+			t.Errorf("%s %s %.80s: %d, changed %v: %s", c.method, c.path, c.body, r.StatusCode, s.changed, got)
+		}
+	}
+	if r := get(t, config(), http.MethodPut, orders); r.Header.Get("Allow") != "GET, HEAD, PATCH" {
+		t.Errorf("allowed: %s", r.Header.Get("Allow"))
+	}
+	for kind, status := range map[globaltable.Kind]int{globaltable.Invalid: 400, globaltable.NotFound: 404, globaltable.InUse: 409, globaltable.Denied: 403,
+		globaltable.LimitExceeded: 429, globaltable.Unavailable: 503, globaltable.Unknown: 500} {
+		cfg := config()
+		cfg.Tables = &tables{fault: &globaltable.Error{Op: "update table", Kind: kind, Message: "why"}}
+		if r := get(t, cfg, http.MethodDelete, orders+"/replicas/eu"); r.StatusCode != status || message(t, r) != "why" {
+			t.Errorf("%v: %d", kind, r.StatusCode)
+		}
+	}
+}

@@ -1,0 +1,74 @@
+package world
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/concordat-db/concordat/regionnode/admin"
+	"github.com/concordat-db/concordat/streams/repair"
+)
+
+// TestDeletedItemsAreCollected: what is left of deleted items goes in every region when all have the deletion, not while one is out of reach. What was deleted stays deleted, over a restart and for a
+// region that was away, and can be put again.
+func TestDeletedItemsAreCollected(t *testing.T) {
+	cfg := config(t)
+	r := runWorld(t, cfg)
+	const us, eu, ap = "us-east-1", "eu-central-1", "ap-south-1"
+	r.makeTable(us, eu, ap)
+	for i := range 60 {
+		r.put(us, fmt.Sprint("item ", i), "here")
+	}
+	r.converge(60)
+	r.until("the frontier moves everywhere", func() bool {
+		return r.everywhere(func(c admin.Collection) bool { return c.PurgeAgeMillis != nil && *c.PurgeAgeMillis < 5000 })
+	})
+	r.Cut(ap)
+	for i := range 40 {
+		r.remove([]string{us, eu}[i%2], fmt.Sprint("item ", i))
+	}
+	r.put(ap, "item 0", "written by one that has not heard of the deletion")
+	r.until("both regions have the deletions", func() bool {
+		a, b := r.collection(r.ready.Regions[0]), r.collection(r.ready.Regions[1])
+		return a.Waiting == 40 && b.Waiting == 40
+	})
+	r.Heal(ap)
+	r.converge(21)
+	r.until("all is collected", func() bool { return r.everywhere(func(c admin.Collection) bool { return c.Waiting == 0 }) })
+	r.stop()
+	r = runWorld(t, cfg)
+	r.converge(21)
+	if !r.everywhere(func(c admin.Collection) bool { return c.Waiting == 0 }) {
+		t.Error("after a restart something waits to be collected")
+	}
+	r.put(eu, "item 7", "again")
+	r.converge(22)
+	for _, v := range r.verify("/v1/verify") {
+		if v.State != repair.Converged || v.Tables[0].Items != 22 {
+			t.Errorf("%s: %+v", v.Region, v)
+		}
+	}
+	if got := r.get(us, "item 0"); got != "written by one that has not heard of the deletion" {
+		t.Errorf("item 0 is %q", got)
+	}
+	if got := r.get(ap, "item 1"); got != "" {
+		t.Errorf("item 1 rose again: %q", got)
+	}
+}
+
+func (r *running) collection(region ReadyRegion) admin.Collection {
+	r.t.Helper()
+	st := r.status(region)
+	if len(st.Tables) != 1 {
+		r.t.Fatalf("%s has %d tables", region.Name, len(st.Tables))
+	}
+	return st.Tables[0].Collection
+}
+
+func (r *running) everywhere(is func(admin.Collection) bool) bool {
+	for _, region := range r.ready.Regions {
+		if !is(r.collection(region)) {
+			return false
+		}
+	}
+	return true
+}
