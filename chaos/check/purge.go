@@ -1,5 +1,7 @@
 package check
 
+import "slices"
+
 // Frontiers are purge frontiers: table → the greatest time at or below which any replica has collected something, or might have. Whatever is at or below it was applied
 // everywhere before (Frontier checks just that), so each replica may have, or not have any more, what Collected drops.
 type Frontiers map[uint64]uint64
@@ -19,19 +21,31 @@ func Collected(r Record, purge uint64) Record {
 	return out
 }
 
-// gone reports whether a write may be missing since it was collected: what all writes at or below the frontier come to, collected, does not have it either.
-func (f Frontiers) gone(w Write, writes []Write) bool {
-	purge := f[w.Key.Table]
-	if w.Stamp.Time > purge {
-		return false
-	}
-	var r Record
-	for _, o := range writes {
-		if o.Key == w.Key && o.Stamp.Time <= purge {
-			r = Fold(r, o)
+// sameBelow reports whether two records are the same but for what can be collected at purge. A whole-item write at or below it whose item is gone may have been forgotten before attributes
+// were written anew, so the stamp of it says nothing any more.
+func (r Record) sameBelow(o Record, purge uint64) bool {
+	a, b := Collected(r, purge), Collected(o, purge)
+	for _, c := range []*Record{&a, &b} {
+		if c.Reset.Time <= purge {
+			c.Reset = Stamp{}
 		}
 	}
-	return lostPart(Collected(r, purge), w) != ""
+	return a.Equal(b)
+}
+
+// gone reports whether a write may be missing since it was collected: at some time on the way of the frontier what all writes below came to, collected, did not have it any more.
+func (f Frontiers) gone(w Write, writes []Write) bool {
+	purge := f[w.Key.Table]
+	below := slices.DeleteFunc(slices.Clone(writes), func(o Write) bool { return o.Key != w.Key || o.Stamp.Time > purge })
+	slices.SortFunc(below, func(a, b Write) int { return a.Stamp.Compare(b.Stamp) })
+	var r Record
+	for _, o := range below {
+		r = Fold(r, o)
+		if o.Stamp.Compare(w.Stamp) >= 0 && lostPart(Collected(r, o.Stamp.Time), w) != "" {
+			return true
+		}
+	}
+	return false
 }
 
 // Frontier checks I8 when a replica's purge frontier has moved: applied reports whether a logged write is durably applied by every replica, those that are being made, and those out of reach, included.

@@ -47,6 +47,9 @@ func (r *region) openPlane() {
 	})
 	var err error
 	r.joiner, err = repair.New(repair.Config{Catalog: r.catalog, Store: d, CatchUps: catchUps{d}, Peers: neighbours{r}, PageBytes: r.plan.joinBytes, Pages: 64, Events: repair.Events{
+		Failed: func(table globaltable.TableID, source string, err error) {
+			r.note("%d failed to get %s from %s: %v", r.origin, table, source, err)
+		},
 		Took: func(globaltable.TableID, string, int, int) { r.cover("a page was exchanged") },
 	}})
 	if err != nil {
@@ -118,6 +121,7 @@ func (w *world) found() {
 	}
 	for _, r := range w.regions {
 		r.noticeCatalog()
+		clear(r.joined) // there was nothing to come
 		r.offset = w.plan.skew[r.origin]
 	}
 	clear(w.coverage)

@@ -229,6 +229,9 @@ func (r *region) recordChange(lane globaltable.LaneID, seq uint64, c *conflict.C
 				continue
 			}
 			w.Stamp = stamp
+			if r.seeing != nil {
+				r.saw[stamp] = r.seeing
+			}
 			r.evidence.found = append(r.evidence.found, r.ledger.Add(check.Logged{Write: *w, Lane: uint64(lane), Seq: seq, Catalog: c.CatalogVersion})...)
 			return
 		}

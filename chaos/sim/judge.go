@@ -13,6 +13,7 @@ import (
 	"github.com/concordat-db/concordat/conflict"
 	"github.com/concordat-db/concordat/conflict/hlc"
 	"github.com/concordat-db/concordat/globaltable"
+	"github.com/concordat-db/concordat/globaltable/catalog"
 	"github.com/concordat-db/concordat/globaltable/item"
 	"github.com/concordat-db/concordat/regionnode/commit"
 	"github.com/concordat-db/concordat/regionnode/store"
@@ -68,7 +69,8 @@ func (w *world) unrest() string {
 			}
 		}
 		if under := r.shard.CatchUps(); len(under) > 0 {
-			return fmt.Sprintf("region %d is catching up with region %d", r.origin, under[0].Origin)
+			progress, _ := r.joiner.CatchingUp(under[0].Origin)
+			return fmt.Sprintf("region %d is catching up with region %d: %+v", r.origin, under[0].Origin, progress)
 		}
 		for _, s := range r.sessions {
 			if why := s.unrest(); why != "" {
@@ -161,6 +163,7 @@ func (w *world) judge() []check.Violation {
 		}
 	}
 	members := func(id uint64) []uint16 { return w.members(globaltable.TableID(id)) }
+	replicas = withoutEpochs(replicas)
 	rng := rand.New(rand.NewPCG(w.rng.Uint64(), 1))
 	return slices.Concat(w.evidence.found, w.laws(),
 		check.NoLostWrite(history, replicas, members, w.purged),
@@ -172,6 +175,22 @@ func (w *world) judge() []check.Violation {
 		check.Marks(w.evidence.marks, w.ledger, func(o uint16, lane uint64) bool {
 			return w.region(hlc.Origin(o)).follows(globaltable.LaneID(lane))
 		}))
+}
+
+// withoutEpochs drops the items of the system table that say how often an owner has started: whoever had to fetch documents, since the catalog's lane no longer had them, has not got
+// these, and nobody needs another region's.
+func withoutEpochs(replicas []check.Replica) []check.Replica {
+	table := uint64(globaltable.SystemTable)
+	for i := range replicas {
+		rep := &replicas[i]
+		for o := range identities() {
+			k := check.Key{Table: table, Bytes: string(catalog.EpochKey(o))}
+			delete(rep.Records, k)
+			delete(rep.Canonical, k)
+		}
+		delete(rep.Digests, table)
+	}
+	return replicas
 }
 
 // withoutCatalog is the replicas without the system table, whose documents no client wrote.
@@ -191,7 +210,7 @@ func (r *region) inspect(heads []commit.LaneHead) {
 
 // snapshot reads the region's engine, in the checkers' terms.
 func (r *region) snapshot(heads []commit.LaneHead) check.Snapshot {
-	s := check.Snapshot{Replica: withoutCatalog([]check.Replica{r.replica()})[0], Trimmed: map[uint64]uint64{}, Positions: map[check.Lane]uint64{},
+	s := check.Snapshot{Replica: withoutCatalog([]check.Replica{r.replica()})[0], Trimmed: map[uint64]uint64{}, Positions: r.positions(),
 		Holds: func(id uint64) []uint16 {
 			if r.holds(globaltable.TableID(id)) {
 				return []uint16{uint16(r.origin)}
@@ -222,13 +241,6 @@ func (r *region) snapshot(heads []commit.LaneHead) check.Snapshot {
 				r.found("I20", "%v", err)
 			}
 		})
-	}
-	for _, p := range r.shard.Positions() {
-		l := check.Lane{Region: uint16(r.origin), Origin: uint16(p.Origin), Lane: uint64(p.Lane)}
-		s.Positions[l] = p.Seq
-		if at, missing := r.missing[l]; missing {
-			s.Positions[l] = at
-		}
 	}
 	return s
 }

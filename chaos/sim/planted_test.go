@@ -16,6 +16,8 @@ import (
 	"github.com/concordat-db/concordat/regionnode/commit"
 	"github.com/concordat-db/concordat/streams/inbox"
 	"github.com/concordat-db/concordat/streams/outbox"
+	"github.com/concordat-db/concordat/streams/repair"
+	"github.com/concordat-db/concordat/streams/watermark"
 )
 
 // faults is what is planted, and which checkers may be the ones to find it.
@@ -35,6 +37,9 @@ var faults = []struct {
 	{"early", "I2 I20"},
 	{"placement", "I3 I4"},
 	{"digest", "I3 I20"},
+	{"sources", "I9 I2 I4"},
+	{"one phase", "I8"},
+	{"foremost", "I8"},
 }
 
 // plantedBound is how many seeds may pass before a fault is found.
@@ -61,7 +66,7 @@ func TestPlanted(t *testing.T) {
 // plant switches a fault, in all packages that have a part in it.
 func plant(name string, on bool) bool {
 	some := false
-	for _, p := range []func(string, bool) bool{conflict.Plant, hlc.Plant, inbox.Plant, outbox.Plant, commit.Plant} {
+	for _, p := range []func(string, bool) bool{conflict.Plant, hlc.Plant, inbox.Plant, outbox.Plant, commit.Plant, repair.Plant, watermark.Plant} {
 		some = p(name, on) || some
 	}
 	return some

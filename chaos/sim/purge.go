@@ -54,7 +54,15 @@ func (r *region) checkFrontier(h catalog.Held) {
 		}
 		return true
 	}
+	saw := func(w, d check.Logged) bool {
+		seen, known := r.saw[w.Stamp]
+		if !known || r.region(hlc.Origin(w.Stamp.Origin)).joined[h.Table] {
+			return true
+		}
+		return !r.placements[globaltable.LaneID(d.Lane)].Has(hlc.Origin(w.Stamp.Origin)) || seen[check.Lane{Region: w.Stamp.Origin, Origin: d.Stamp.Origin, Lane: d.Lane}] >= d.Seq
+	}
 	r.evidence.found = append(r.evidence.found, check.Frontier(uint16(r.origin), uint64(h.Table), purge, r.ledger, applied)...)
+	r.evidence.found = append(r.evidence.found, check.InFlight(uint16(r.origin), uint64(h.Table), purge, r.ledger, applied, saw)...)
 }
 
 // collect erases what can go of a table's records, page by page.

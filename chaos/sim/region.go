@@ -57,9 +57,10 @@ type region struct {
 	joiner   *repair.Joiner
 	plane    *controlplane.Plane
 	loops    []*loop
-	viewed   *catalog.View // the newest that noticeCatalog has seen
-	served   int           // requests of tasks
-	pending  []*operation  // built into a group or queued, oldest first; kept over a crash until the log has told
+	viewed   *catalog.View         // the newest that noticeCatalog has seen
+	served   int                   // requests of tasks
+	seeing   map[check.Lane]uint64 // what was applied here when the entries that are being recorded became durable; nil: not known
+	pending  []*operation          // built into a group or queued, oldest first; kept over a crash until the log has told
 }
 
 func newRegion(w *world, o hlc.Origin) *region {
@@ -260,6 +261,19 @@ func (r *region) sync() {
 	}
 }
 
+// positions is how far this region has applied the lanes of others.
+func (r *region) positions() map[check.Lane]uint64 {
+	out := map[check.Lane]uint64{}
+	for _, p := range r.shard.Positions() {
+		l := check.Lane{Region: uint16(r.origin), Origin: uint16(p.Origin), Lane: uint64(p.Lane)}
+		out[l] = p.Seq
+		if at, missing := r.missing[l]; missing {
+			out[l] = at
+		}
+	}
+	return out
+}
+
 // flush makes durable what is applied.
 func (r *region) flush() {
 	for r.up && r.manual.Sync() {
@@ -276,9 +290,11 @@ func (r *region) durable(l globaltable.Lane, entries []change.Entry) {
 		return // the next life finds them in the log
 	}
 	r.placements[l.ID] = l.Placement
+	r.seeing = r.positions()
 	for i := range entries {
 		r.record(l.ID, &entries[i])
 	}
+	r.seeing = nil
 	if r.dies() {
 		return
 	}

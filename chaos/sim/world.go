@@ -54,6 +54,7 @@ type world struct {
 	placements map[globaltable.LaneID]globaltable.Placement // of every lane that was ever written
 	changes    int                                          // of tables that were asked for
 	purged     check.Frontiers                              // greatest purge frontier of each table that any region had
+	saw        map[check.Stamp]map[check.Lane]uint64        // write → what its region had applied of the others when it became durable
 	moments    map[moment]struct{}
 	states     map[string][][]byte // by store key: some of the records it had
 	quiet      bool                // no faults any more
@@ -74,7 +75,7 @@ type evidence struct {
 func Run(seed uint64) (result Result) {
 	rng := rand.New(rand.NewPCG(seed, 0x636f6e636f726461))
 	w := &world{plan: newPlan(rng), rng: rng, links: map[[2]hlc.Origin]*link{}, ledger: check.NewLedger(), coverage: map[string]int{},
-		placements: map[globaltable.LaneID]globaltable.Placement{}, purged: check.Frontiers{}, moments: map[moment]struct{}{}, states: map[string][][]byte{}}
+		placements: map[globaltable.LaneID]globaltable.Placement{}, purged: check.Frontiers{}, saw: map[check.Stamp]map[check.Lane]uint64{}, moments: map[moment]struct{}{}, states: map[string][][]byte{}}
 	result = Result{Seed: seed, Coverage: w.coverage}
 	defer func() {
 		if p := recover(); p != nil {

@@ -57,6 +57,9 @@ func (w *work) newCore(pageBytes int) (*core, error) {
 // works returns what is to be got under view, and the catch-ups that are under way.
 func (j *Joiner) works(view *catalog.View) (works []*work, catchUps []CatchUp) {
 	for _, join := range view.Joins() {
+		if plantedSources {
+			join.Sources = join.Sources[:min(1, len(join.Sources))]
+		}
 		works = append(works, &work{key: workKey{table: join.Table}, since: uint64(join.Since), version: join.Since, sources: join.Sources,
 			throttle: throttle{perSecond: join.BytesPerSecond},
 			kept:     func(source hlc.Origin) ([]byte, error) { return j.cfg.Store.Join(join.Table, source) },

@@ -4,7 +4,7 @@ package repair
 
 // Faults that the simulation's own test plants, to see that they are caught (chaos/sim, TestPlanted). Nothing else sets this build tag.
 var (
-	plantedSources bool // a new replica has what it needs when it has read one source
+	plantedSources bool // a new replica reads one source only
 )
 
 // Plant switches a fault of this package on or off, before anything runs; it reports whether the package has one of that name.

@@ -216,7 +216,7 @@ func TestServerRefuses(t *testing.T) {
 		"a later version":     {eu, ap, Request{Table: theTable, Since: version + 1}, globaltable.Unavailable, "has not adopted"},
 		"an unknown table":    {eu, ap, Request{Table: theTable + 1<<16}, globaltable.Unavailable, "has not adopted"},
 		"who has no replica":  {eu, in, Request{Table: theTable}, globaltable.Denied, "in has no replica"},
-		"in a joining region": {ap, us, Request{Table: theTable}, globaltable.Denied, "ap has no active replica"},
+		"in a joining region": {ap, us, Request{Table: theTable, Since: 1}, globaltable.Denied, "ap has no active replica"},
 		"in a foreign region": {in, us, Request{Table: theTable}, globaltable.Denied, "in has no active replica"},
 		"the system table":    {eu, ap, Request{Table: globaltable.SystemTable}, globaltable.Invalid, "cannot be exchanged"},
 		"a key too long":      {eu, ap, Request{Table: theTable, After: make([]byte, maxKey+1)}, globaltable.Invalid, "cannot be exchanged"},

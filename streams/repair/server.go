@@ -61,8 +61,7 @@ func (s *Server) Answer(ctx context.Context, asker globaltable.Descriptor, r *Re
 			Message: "region " + view.Self().Name + " has not adopted that version of the table yet"}
 	case locality.Decide(table, nil, asker.Origin, locality.Send) != locality.Permit:
 		return nil, End{}, denied(r, "region "+asker.Name+" has no replica of the table")
-	case locality.Decide(table, nil, view.Self().Origin, locality.Admit) != locality.Permit &&
-		!slices.Contains(catalog.Sources(table, asker.Origin), view.Self().Origin):
+	case !gives(table, view.Self().Origin, asker.Origin, r.Since):
 		return nil, End{}, denied(r, "region "+view.Self().Name+" has no active replica of the table")
 	}
 	end.Incarnation = s.source.Incarnation()
@@ -97,6 +96,20 @@ func (s *Server) Answer(ctx context.Context, asker globaltable.Descriptor, r *Re
 	end.Purge = s.source.Purge(r.Table)
 	end.Sum = xxhash.Sum64(records)
 	return records, end, nil
+}
+
+// gives reports whether region o gives what it holds of a table to the asker. For a join and for a comparison it has to serve the table itself, or the asker's join counts it as a source. A region
+// that catches up, which asks for no version, gets what is there also where the replica is on its way in or out: it confirms nothing before it has that, and whoever leaves waits for just
+// that confirmation.
+func gives(t *globaltable.Table, o, asker hlc.Origin, since globaltable.Version) bool {
+	r := t.Replica(o)
+	if r == nil {
+		return false
+	}
+	if since == 0 && (r.Status == globaltable.Deleting || r.Status == globaltable.Creating) {
+		return true
+	}
+	return locality.Decide(t, nil, o, locality.Admit) == locality.Permit || slices.Contains(catalog.Sources(t, asker), o)
 }
 
 func bound(key []byte) item.Key {
