@@ -108,7 +108,7 @@ func (c catchUps) End(ctx context.Context, u repair.CatchUp) error {
 	}
 	c.n.mu.Lock()
 	defer c.n.mu.Unlock()
-	if in := c.n.inbox(u.Origin); in != nil {
+	if in := c.n.inboxes[u.Origin]; in != nil {
 		in.Release(u.ID)
 	}
 	return nil
