@@ -39,3 +39,5 @@ var identities = sync.OnceValue(func() map[hlc.Origin]identity {
 	}
 	return out
 })
+
+func nameOf(o hlc.Origin) string { return identities()[o].descriptor.Name }

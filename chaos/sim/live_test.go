@@ -98,8 +98,6 @@ func userKey(o hlc.Origin) nkeys.KeyPair {
 	return key
 }
 
-func nameOf(o hlc.Origin) string { return identities()[o].descriptor.Name }
-
 // liveCatalog has one table, everywhere.
 type liveCatalog struct{ globaltable.Placement }
 
