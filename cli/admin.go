@@ -12,6 +12,17 @@ import (
 	"github.com/concordat-db/concordat/regionnode/admin"
 )
 
+// adminFault is an error that an admin API answered with.
+type adminFault struct {
+	base    string
+	status  int
+	message string
+}
+
+func (e *adminFault) Error() string {
+	return fmt.Sprintf("%s answers %d %s: %s", e.base, e.status, http.StatusText(e.status), e.message)
+}
+
 // askAdmin asks the admin API at base, and decodes its answer. body is sent as JSON unless it is nil. what says in errors what was tried, like "ask for status".
 func askAdmin[T any](ctx context.Context, what string, patience time.Duration, method, base, path string, body any) (out T, err error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
@@ -42,7 +53,7 @@ func askAdmin[T any](ctx context.Context, what string, patience time.Duration, m
 		if json.Unmarshal(answer, &fault) != nil || fault.Message == "" {
 			fault.Message = "is this an admin API?"
 		}
-		return out, fmt.Errorf("%s: %s answers %s: %s", what, base, resp.Status, fault.Message)
+		return out, fmt.Errorf("%s: %w", what, &adminFault{base, resp.StatusCode, fault.Message})
 	}
 	if err := json.Unmarshal(answer, &out); err != nil {
 		return out, fmt.Errorf("%s: %s gave no such answer: %w", what, base, err)

@@ -92,6 +92,7 @@ func newApp(s Streams, version string) *ucli.App {
 			statusCommand(s),
 			verifyCommand(s),
 			repairCommand(s),
+			tableCommand(s),
 			regionCommand(s),
 			natsCommand(s),
 			benchCommand(s),
@@ -136,6 +137,9 @@ func finish(cmd *ucli.Command) {
 		if err := arguments(c); err != nil {
 			return err
 		}
+		if c.Bool("help") { // after a word, where the library does not see it
+			return ucli.ShowSubcommandHelp(c)
+		}
 		if _, err := formatOf(c); err != nil {
 			return err
 		}
@@ -143,27 +147,46 @@ func finish(cmd *ucli.Command) {
 	}
 }
 
-// arguments checks what is not a flag: nothing, or one word where the command has an ArgsUsage. Flags may follow the word, where the library stops to read them.
+// arguments checks what is not a flag: nothing, or the words that the command's ArgsUsage names.
 func arguments(c *ucli.Context) error {
-	if c.Command.ArgsUsage == "" {
+	usage := c.Command.ArgsUsage
+	if usage == "" {
 		if c.NArg() > 0 {
 			return wrongUsage(c, "%s takes flags only, not %q", c.Command.Name, c.Args().First())
 		}
 		return nil
 	}
-	if c.NArg() == 0 {
-		return wrongUsage(c, "%s needs a %s", c.Command.Name, c.Command.ArgsUsage)
+	got, err := words(c)
+	if err != nil {
+		return err
 	}
-	rest := c.Args().Tail()
+	switch want := len(strings.Fields(usage)); {
+	case len(got) < want && want == 1:
+		return wrongUsage(c, "%s needs a %s", c.Command.Name, usage)
+	case len(got) < want:
+		return wrongUsage(c, "%s needs %s", c.Command.Name, usage)
+	case len(got) > want && want == 1:
+		return wrongUsage(c, "%s takes one %s, not also %q", c.Command.Name, usage, got[1])
+	case len(got) > want && !strings.HasSuffix(usage, "..."):
+		return wrongUsage(c, "%s takes %s, not also %q", c.Command.Name, usage, got[want])
+	}
+	return nil
+}
+
+// words returns what was given beside flags. Flags may stand between and after words, where the library stops to read them: they are set here.
+func words(c *ucli.Context) (out []string, err error) {
+	rest := c.Args().Slice()
 	for len(rest) > 0 {
-		name, value, has := strings.Cut(strings.TrimLeft(rest[0], "-"), "=")
-		if !strings.HasPrefix(rest[0], "-") || name == "" {
-			return wrongUsage(c, "%s takes one %s, not also %q", c.Command.Name, c.Command.ArgsUsage, rest[0])
-		}
+		word := rest[0]
 		rest = rest[1:]
+		name, value, has := strings.Cut(strings.TrimLeft(word, "-"), "=")
+		if !strings.HasPrefix(word, "-") || name == "" {
+			out = append(out, word)
+			continue
+		}
 		i := slices.IndexFunc(c.Command.Flags, func(f ucli.Flag) bool { return slices.Contains(f.Names(), name) })
 		if i < 0 {
-			return flagError(c, errors.New(unknownFlag+name), true)
+			return nil, flagError(c, errors.New(unknownFlag+name), true)
 		}
 		_, isBool := c.Command.Flags[i].(*ucli.BoolFlag)
 		switch {
@@ -171,15 +194,15 @@ func arguments(c *ucli.Context) error {
 		case isBool:
 			value = "true"
 		case len(rest) == 0:
-			return wrongUsage(c, "flag needs an argument: --%s", name)
+			return nil, wrongUsage(c, "flag needs an argument: --%s", name)
 		default:
 			value, rest = rest[0], rest[1:]
 		}
 		if err := c.Set(name, value); err != nil {
-			return wrongUsage(c, "invalid value %q for --%s", value, name)
+			return nil, wrongUsage(c, "invalid value %q for --%s", value, name)
 		}
 	}
-	return nil
+	return out, nil
 }
 
 func names(cmds []*ucli.Command) []string {

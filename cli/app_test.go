@@ -54,6 +54,21 @@ func TestWrongUsage(t *testing.T) {
 		{"region descriptor --key k --name a --jurisdiction B --id 0", "--id is 0; it can be 1 to 65535"},
 		{"region descriptor --key k --name a --jurisdiction B --id 65536", "--id is 65536"},
 		{"region descriptor --key k --name a --jurisdiction B --id -1", "invalid value"},
+		{"table", `after "table" one of these must follow: list, show, set, replica`},
+		{"table list orders", `list takes flags only, not "orders"`},
+		{"table show", "show needs a NAME"},
+		{"table show orders places", `show takes one NAME, not also "places"`},
+		{"table show orders --bogus", "there is no flag --bogus"},
+		{"table show orders --output", "flag needs an argument: --output"},
+		{"table show orders --output xml", `--output is "xml"`},
+		{"table set orders", "set needs --acknowledge"},
+		{"table set orders --acknowledge peers:4", `--acknowledge is "peers:4"; it can be local, or peers:1 to peers:3`},
+		{"table replica", `after "replica" one of these must follow: add, remove`},
+		{"table replica add orders", "add needs NAME REGION..."},
+		{"table replica add --throttle=fast orders eu", `--throttle: "fast" is no size above zero`},
+		{"table replica add orders eu --wait=perhaps", `invalid value "perhaps" for --wait`},
+		{"table replica remove orders", "remove needs NAME REGION"},
+		{"table replica remove orders eu us", `remove takes NAME REGION, not also "us"`},
 		{"nats", `after "nats" one of these must follow: accounts`},
 		{"nats accounts", "accounts needs --config"},
 		{"node", "node needs --config"},
@@ -100,7 +115,7 @@ func TestHelpNamesEveryCommand(t *testing.T) {
 		if got.status != 0 || got.err != "" {
 			t.Errorf("concordat %v: status %d, %q", args, got.status, got.err)
 		}
-		for _, name := range []string{"demo", "dev", "node", "status", "verify", "repair", "region", "nats", "version"} {
+		for _, name := range []string{"demo", "dev", "node", "status", "verify", "repair", "table", "region", "nats", "version"} {
 			if !strings.Contains(got.out, "\n   "+name+" ") {
 				t.Errorf("concordat %v does not name %s", args, name)
 			}

@@ -70,9 +70,9 @@ func runNode(c *ucli.Context, s Streams, version string) error {
 		return err
 	}
 	log.Info().Str("version", version).Str("region", cfg.Region.Name).Msg("starting")
-	return stopped(c.Context, node.Run(c.Context, func(e regionnode.Endpoints) {
+	return stopped(c.Context, regionnode.RunOn(c.Context, node, func(e regionnode.Endpoints) {
 		log.Info().Str("dynamodb", e.DynamoDB).Str("admin", e.Admin).Str("nats", e.NATS).Msg("serving")
-	}))
+	}, func(*regionnode.Node) {}))
 }
 
 // stopped turns the error that comes of being asked to stop into none.

@@ -54,7 +54,7 @@ func (n *Node) ownMarks() map[hlc.Origin]hlc.Timestamp {
 
 func (n *Node) newJoiner() (*repair.Joiner, error) {
 	return repair.New(repair.Config{Catalog: n.catalog, Store: controlplane.ForRepair(n.shard), Peers: n, BytesPerSecond: n.cfg.Limits.JoinBytesPerSecond,
-		CatchUps: catchUps{n},
+		CatchUps: catchUps{n}, Complete: n.completeJoin,
 		Events: repair.Events{
 			Took: func(_ globaltable.TableID, source string, records, bytes int) {
 				n.metrics.Exchanged(source, records, bytes)

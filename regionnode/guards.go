@@ -6,17 +6,17 @@ import (
 
 	"github.com/concordat-db/concordat/conflict/hlc"
 	"github.com/concordat-db/concordat/globaltable"
+	"github.com/concordat-db/concordat/regionnode/commit"
 	"github.com/concordat-db/concordat/regionnode/store"
 )
 
 // The reasons for which a node refuses client writes. Reads and the changes of peers go on; reads do not for the last two, see members.go.
 const (
-	refusedDisk      = "disk"
-	refusedClock     = "clock"
-	refusedStart     = "clock at start"
-	refusedRegressed = "regressed"
-	refusedMember    = "member"
-	refusedFenced    = "fenced"
+	refusedDisk   = "disk"
+	refusedClock  = "clock"
+	refusedStart  = "clock at start"
+	refusedMember = "member"
+	refusedFenced = "fenced"
 )
 
 // refuse makes client writes fail with a message until allow is called for the same reason. The lock is held throughout: several inboxes measure the
@@ -105,8 +105,8 @@ func (n *Node) clockMeasured(p hlc.Origin, ahead, uncertain time.Duration) {
 	}
 }
 
-// regressed stops client writes for good: a peer has more of this region's log than the region itself, so the store was rolled back or
+// regressed stops serving clients for good: a peer has more of this region's log than the region itself, so the store was rolled back or
 // restored, and sequences would be used twice. The region needs a new incarnation (PROTOCOL.md section 3 rule 2).
 func (n *Node) regressed(peer, reason string) {
-	n.refuse(refusedRegressed, "this region's store is older than what its peers have from it ("+reason+", reported by "+peer+"); it must be rebuilt")
+	n.needRebuild(commit.Regressed, reason+", reported by "+peer)
 }

@@ -30,6 +30,9 @@ func (n *Node) watchMembers(ctx context.Context) error {
 // excludeClosed has the log not wait for regions that nobody hears any more. As long as a table's document still places changes for such a region, that table's lane does wait: what goes into it until the
 // document changes is wanted if the region is let in again.
 func (n *Node) excludeClosed(v *catalog.View) {
+	if _, ok := v.World(); !ok {
+		return // a peer that was left out of a configuration by mistake is waited for
+	}
 	placed := map[globaltable.LaneID]bool{}
 	v.Tables(func(t *globaltable.Table) bool {
 		placed[locality.Place(t).Lane()] = true
@@ -55,10 +58,12 @@ func (n *Node) checkStanding(v *catalog.View) {
 	switch {
 	case !known:
 		n.exclude(refusedMember, "it is not a member of the world")
+	case m.State.Leaves():
+		n.exclude(refusedMember, "it was removed, for ever; make a new region")
 	case m.State != globaltable.MemberActive:
-		n.exclude(refusedMember, "it is "+string(m.State))
+		n.exclude(refusedMember, "it is "+string(m.State)+". "+comeBack)
 	case m.Incarnation != 0 && m.Incarnation != own:
-		n.exclude(refusedMember, "the others follow another store of it")
+		n.exclude(refusedMember, "the others follow another store of it. "+comeBack)
 	default:
 		n.allowAll(refusedMember)
 	}
@@ -91,6 +96,9 @@ func (n *Node) fenced(name string, is bool) {
 	n.checkFencedBy()
 }
 
+// comeBack is what an operator can do about it.
+const comeBack = "`concordat region rebuild`, in this region, brings it back with what the others have, and what only it has"
+
 func (n *Node) checkFencedBy() {
 	n.mu.Lock()
 	names := slices.Sorted(maps.Keys(n.fencedBy))
@@ -99,12 +107,16 @@ func (n *Node) checkFencedBy() {
 		n.allowAll(refusedFenced)
 		return
 	}
-	n.exclude(refusedFenced, fmt.Sprintf("its peers do not follow it (%s)", strings.Join(names, ", ")))
+	n.exclude(refusedFenced, fmt.Sprintf("its peers do not follow it (%s). %s", strings.Join(names, ", "), comeBack))
 }
 
 // exclude refuses reads and writes of clients.
 func (n *Node) exclude(reason, why string) {
-	message := "Region " + n.cfg.Region.Name + " serves nobody: " + why + ". `concordat region rebuild`, in this region, brings it back with what the others have, and what only it has."
+	n.excludeWith(reason, "Region "+n.cfg.Region.Name+" serves nobody: "+why)
+}
+
+// excludeWith is exclude with the message as it is told.
+func (n *Node) excludeWith(reason, message string) {
 	n.refuse(reason, message)
 	n.mu.Lock()
 	defer n.mu.Unlock()

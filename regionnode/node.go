@@ -82,6 +82,8 @@ type Node struct {
 	serving  bool
 
 	closed atomic.Pointer[error] // the first of excluded
+
+	rebuild rebuilding
 }
 
 // Open opens the node's store and checks everything that can be checked without the network. It starts nothing, but Pebble's own background
@@ -116,9 +118,16 @@ func Open(cfg Config) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := n.openRebuild(); err != nil {
+		return nil, errors.Join(err, n.engine.Close())
+	}
+	if n.rebuild.state.Step == commit.RebuildSaving {
+		return n, nil // the store is not a shard's until it was emptied
+	}
 	if err := n.openShard(); err != nil {
 		return nil, errors.Join(err, n.engine.Close())
 	}
+	n.resumeRebuild()
 	return n, nil
 }
 
@@ -136,6 +145,7 @@ func (n *Node) openShard() error {
 	}
 	n.shard, err = commit.Open(commit.Config{
 		Origin: n.cfg.Region.Origin, Shard: theShard, Engine: n.engine, Clock: n.clock, Catalog: controlplane.ForShard(n.catalog),
+		Relog:  n.catalog.Feeds,
 		Events: commit.Events{Durable: n.durable, Group: func(s commit.GroupStats) { n.metrics.Group(s.Changes, s.Bytes) }, Fatal: n.die},
 	})
 	if err != nil {
@@ -197,7 +207,7 @@ func (n *Node) die(err error) {
 // ErrStoreFailed ends a node whose disk failed. The process must end: the store may never answer again.
 var ErrStoreFailed = errors.New("the store has failed")
 
-// Run starts the node, calls ready when it serves, and stops it when ctx is done. It returns nil after a clean stop. After ErrStoreFailed goroutines may be left
+// Run starts the node, calls ready when it serves, and stops it when ctx is done. It returns nil after a clean stop, and ErrReopen when the node is to be opened again. After ErrStoreFailed goroutines may be left
 // hanging in the store.
 func (n *Node) Run(ctx context.Context, ready func(Endpoints)) error {
 	ended := make(chan error, 1)
@@ -212,6 +222,9 @@ func (n *Node) Run(ctx context.Context, ready func(Endpoints)) error {
 }
 
 func (n *Node) run(ctx context.Context, ready func(Endpoints)) (err error) {
+	if n.shard == nil {
+		return n.runSaving(ctx)
+	}
 	defer func() { err = errors.Join(err, n.engine.Close()) }()
 	// The shard outlives those who use it.
 	shardCtx, stopShard := context.WithCancel(context.WithoutCancel(ctx))
@@ -233,6 +246,7 @@ func (n *Node) run(ctx context.Context, ready func(Endpoints)) (err error) {
 	if err != nil {
 		return err
 	}
+	n.pin(listeners[0].Addr().String(), listeners[1].Addr())
 	api, err := n.newAPI()
 	if err != nil {
 		return errors.Join(err, closeAll(listeners))
@@ -247,6 +261,8 @@ func (n *Node) run(ctx context.Context, ready func(Endpoints)) (err error) {
 	group.Go(func() error { return n.plane.Run(ctx) })
 	group.Go(func() error { return n.joiner.Run(ctx) })
 	group.Go(func() error { return n.watchMembers(ctx) })
+	group.Go(func() error { return n.waitForReopen(ctx) })
+	group.Go(func() error { return n.comeBack(ctx) })
 	if !n.cfg.Limits.NoCompare {
 		group.Go(func() error { return n.compare.Run(ctx) })
 	}
@@ -383,6 +399,7 @@ func (n *Node) newService() *peer.Service {
 			n.confirm.Confirmed(p, lane, seq)
 		},
 		Regressed: n.regressed,
+		Met:       n.met,
 		Control:   n.plane.HandlePeer,
 		Exchange:  n.server.Answer,
 		Digests:   n.server.Digests,
@@ -411,7 +428,7 @@ func (n *Node) newInbox(m catalog.Member, hold inbox.Hold) *inbox.Runner {
 	p, name, origin := n.peerConfig(m.Descriptor), m.Descriptor.Name, m.Descriptor.Origin
 	session := &peer.SessionConfig{
 		Self: n.cfg.Region, Descriptor: n.token, Origin: m.Descriptor, Log: n.streams, Matrix: n.matrix, Observe: n.clock.Observe, Known: n.knownIncarnation,
-		Physical: wallMillis, Offset: n.clockMeasured, Regressed: n.regressed, Fenced: n.fenced,
+		Physical: wallMillis, Offset: n.clockMeasured, Regressed: n.regressed, Met: n.met, Fenced: n.fenced,
 		Dial:    func(ctx context.Context) (bus.Link, error) { return n.dial(ctx, p) },
 		Catalog: func(ctx context.Context, _ peer.Client) error { return n.plane.Fetch(ctx, name) },
 	}
@@ -527,6 +544,7 @@ func (n *Node) newAPI() (*dynamodb.Server, error) {
 func (n *Node) newAdmin() *admin.Server {
 	return admin.New(admin.Config{Status: n.Status, Verify: n.Verify, Repair: n.repairTables,
 		Tables: n, Regions: n.Regions, Fence: n.fenceRegion, Remove: n.plane.RemoveRegion, AddRegion: n.AddRegion,
+		Rebuild: n.Rebuild, RebuildState: n.rebuildStatus, Saved: savedRecords{n},
 		Ready: func() error { return cmp.Or(n.ready(), n.serves()) }, Metrics: n.metrics.Handler()})
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/concordat-db/concordat/conflict/hlc"
 	"github.com/concordat-db/concordat/globaltable"
 	"github.com/concordat-db/concordat/regionnode/admin"
+	"github.com/concordat-db/concordat/regionnode/commit"
 	"github.com/concordat-db/concordat/regionnode/controlplane"
 	"github.com/concordat-db/concordat/streams/inbox"
 	"github.com/concordat-db/concordat/streams/outbox"
@@ -43,6 +44,9 @@ func (n *Node) Status(ctx context.Context) (admin.Status, error) {
 	backlog := n.outbox.Status()
 	n.mu.Unlock()
 	slices.Sort(st.Refused)
+	if state := n.rebuildStatus(); state.Step != commit.RebuildNone.String() {
+		st.Rebuild = &state
+	}
 	for _, b := range backlog {
 		st.Lanes = append(st.Lanes, n.laneStatus(b))
 	}

@@ -7,10 +7,18 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/concordat-db/concordat/regionnode/admin"
 )
 
-// What happens to a stopped region's JetStream directory costs lag, never data: the store has the log.
+// What happens to a stopped region's JetStream directory costs lag, never data: the store has the log. Streams are in memory, so what can lie in the directory is of another time: streams in
+// files, of the region's own lanes, with messages that peers must not get.
 func TestJetStreamDamaged(t *testing.T) {
 	c := newCluster(t)
 	c.launch()
@@ -18,30 +26,41 @@ func TestJetStreamDamaged(t *testing.T) {
 	h := newHistory()
 	victim := c.nodes[0]
 	streams := filepath.Join(victim.data, "jetstream")
-	older := filepath.Join(t.TempDir(), "older")
-
 	c.writeWhileAway(h, "before", victim, 100)
-	victim.proc.stop()
-	if err := os.CopyFS(older, os.DirFS(streams)); err != nil {
-		t.Fatal(err)
+	st, err := victim.status()
+	if err != nil || len(st.Lanes) == 0 {
+		t.Fatal(len(st.Lanes), err)
 	}
+	victim.proc.stop()
+	older := filepath.Join(t.TempDir(), "older")
+	fileStreams(t, older, st)
 	victim.launch()
 	c.catchUp(h)
 
+	replace := func(t *testing.T) {
+		removeAll(t, streams)
+		if err := os.CopyFS(streams, os.DirFS(older)); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for _, damage := range []struct {
 		name string
 		do   func(t *testing.T)
 	}{
 		{"deleted", func(t *testing.T) { removeAll(t, streams) }},
-		{"rolled back", func(t *testing.T) {
-			removeAll(t, streams)
-			if err := os.CopyFS(streams, os.DirFS(older)); err != nil {
-				t.Fatal(err)
-			}
+		{"replaced", replace},
+		{"replaced, files truncated", func(t *testing.T) {
+			replace(t)
+			eachBlock(t, streams, func(b []byte) []byte { return b[:len(b)/2] })
 		}},
-		{"files truncated", func(t *testing.T) { eachBlock(t, streams, func(b []byte) []byte { return b[:len(b)/2] }) }},
-		{"bits flipped", func(t *testing.T) { eachBlock(t, streams, func(b []byte) []byte { b[len(b)/2] ^= 0x10; return b }) }},
-		{"emptied", func(t *testing.T) { eachBlock(t, streams, func([]byte) []byte { return nil }) }},
+		{"replaced, bits flipped", func(t *testing.T) {
+			replace(t)
+			eachBlock(t, streams, func(b []byte) []byte { b[len(b)/2] ^= 0x10; return b })
+		}},
+		{"replaced, files emptied", func(t *testing.T) {
+			replace(t)
+			eachBlock(t, streams, func([]byte) []byte { return nil })
+		}},
 	} {
 		// The peers are away: what is written now is in the victim's store and streams only.
 		c.writeWhileAway(h, damage.name, victim, 100)
@@ -56,6 +75,43 @@ func TestJetStreamDamaged(t *testing.T) {
 		c.catchUp(h)
 		if t.Failed() {
 			t.Fatalf("JetStream's directory %s: see above", damage.name)
+		}
+	}
+}
+
+// fileStreams makes a JetStream directory with a stream in files for each of the region's lanes, as the region's server would name them.
+func fileStreams(t *testing.T, dir string, st admin.Status) {
+	t.Helper()
+	options := &server.Options{}
+	if err := options.ProcessConfigString(`accounts { CONCORDAT { jetstream: enabled, users: [ { user: u, password: p } ] } }`); err != nil {
+		t.Fatal(err)
+	}
+	options.DontListen, options.NoSigs, options.JetStream, options.StoreDir, options.JetStreamDomain = true, true, true, dir, st.Region.Name
+	s, err := server.NewServer(options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.WaitForShutdown()
+	defer s.Shutdown()
+	s.Start()
+	nc, err := nats.Connect("", nats.InProcessServer(s), nats.UserInfo("u", "p"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, lane := range st.Lanes {
+		subject := "concordat.lane." + lane.ID
+		if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "LANE_" + lane.ID, Subjects: []string{subject}, Storage: jetstream.FileStorage}); err != nil {
+			t.Fatal(err)
+		}
+		for i := range 50 {
+			if _, err := js.Publish(t.Context(), subject, []byte(fmt.Sprintf("of another time %d %s", i, strings.Repeat("x", 1000)))); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
 }

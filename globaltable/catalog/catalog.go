@@ -127,6 +127,16 @@ func (c *Catalog) Place(table globaltable.TableID, key []byte) (p globaltable.Pl
 	return e.placement, e.lane, e.table.Version, true
 }
 
+// Feeds is Place for a write of an earlier time that this region logs anew: ok is true also while its own replica is being created.
+func (c *Catalog) Feeds(table globaltable.TableID, _ []byte) (p globaltable.Placement, lane globaltable.LaneID, version globaltable.Version, ok bool) {
+	v := c.view.Load()
+	e := v.tables[table]
+	if table == globaltable.SystemTable || e == nil || e.refused || !e.placement.Has(v.self.Origin) {
+		return nil, 0, 0, false
+	}
+	return e.placement, e.lane, e.table.Version, true
+}
+
 // Admits reports whether a change of the table that came from another region may be stored here. made is the version under which it was made; zero for a whole record,
 // which is of no single one. A change from before the replica's time is refused: see globaltable.Replica.Born.
 func (c *Catalog) Admits(table globaltable.TableID, key []byte, made globaltable.Version) bool {

@@ -206,11 +206,11 @@ func (v *View) Joins() []Join {
 }
 
 // Shared returns the tables that this region and another one hold, or are to hold, replicas of, in the order of ids. A replica there that is on its way out counts: what it wrote may not
-// have come yet.
+// have come yet. One whose region is fenced does not: the others give what it wrote.
 func (v *View) Shared(other hlc.Origin) (out []globaltable.TableID) {
 	from(v.db.Txn(false), inTables, byID, nil, func(e *entry) bool {
 		r := e.table.Replica(other)
-		if r != nil && r.Status != globaltable.CreationFailed && !e.refused && e.placement.Has(v.self.Origin) {
+		if r != nil && (r.Status == globaltable.Deleting || e.table.StatusIn(other) != "") && !e.refused && e.placement.Has(v.self.Origin) {
 			out = append(out, e.table.ID)
 		}
 		return true

@@ -137,6 +137,12 @@ func AdvanceWorld(w *globaltable.World, heard func(o hlc.Origin, since globaltab
 	return next, ok
 }
 
+// ReissueWorld returns the same world as its next version. An owner that took over does so when a region does not adopt what it issued: that may have a document of the old owner's, not known when the
+// new one took over, whose stamp is greater.
+func ReissueWorld(w *globaltable.World, epoch uint32) *globaltable.World {
+	return successorWorld(w, w.Owner, epoch)
+}
+
 // Follow returns the document of a table after what has become of the members: replicas of closed regions are fenced, and what is being created begins anew, since it must not wait for them; the fenced replica of a
 // region that has come back is created. ok is false when there is nothing to do. It runs in the table's owner's region.
 func Follow(t *globaltable.Table, w *globaltable.World, epoch uint32) (next *globaltable.Table, ok bool) {

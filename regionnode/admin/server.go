@@ -23,6 +23,10 @@ type Config struct {
 	// Verify compares the table named, or all, with the other regions; Repair exchanges what has diverged first.
 	Verify func(ctx context.Context, table string) (Verification, error)
 	Repair func(ctx context.Context, table string) (Verification, error)
+	// Rebuild begins to rebuild the region; RebuildState tells how far that is.
+	Rebuild      func(ctx context.Context) (Rebuild, error)
+	RebuildState func() Rebuild
+	Saved        Saved
 	// Regions returns the members; Fence and Remove change them, and return before all of it is done. AddRegion makes the region of a signed descriptor a member, and invites it.
 	Regions   func(ctx context.Context) (Regions, error)
 	Fence     func(ctx context.Context, region string) error
@@ -47,6 +51,7 @@ func New(cfg Config) *Server {
 	s.mux.HandleFunc("GET /v1/status", s.status)
 	s.mux.HandleFunc("GET /v1/verify", compare(cfg.Verify))
 	s.mux.HandleFunc("POST /v1/repair", compare(cfg.Repair))
+	s.rebuildRoutes()
 	s.mux.HandleFunc("GET /v1/regions", s.regions)
 	s.mux.HandleFunc("POST /v1/regions", s.addRegion)
 	s.mux.HandleFunc("POST /v1/regions/{name}/fence", s.fence)

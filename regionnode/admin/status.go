@@ -16,7 +16,8 @@ type Status struct {
 	Refused []string `json:"refused,omitempty"` // why client writes are refused now, if they are
 	Pairs   []Pair   `json:"pairs"`             // replication, for each ordered pair of regions
 	Tables  []Table  `json:"tables"`
-	Lanes   []Lane   `json:"lanes"` // this region's own change log
+	Lanes   []Lane   `json:"lanes"`             // this region's own change log
+	Rebuild *Rebuild `json:"rebuild,omitempty"` // of a region that has to be rebuilt, or is being
 }
 
 // State is what a region is to the others: active, fencing, fenced, removing or removed.

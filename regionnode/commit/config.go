@@ -7,6 +7,7 @@ import (
 	"io"
 
 	"github.com/concordat-db/concordat/conflict/hlc"
+	"github.com/concordat-db/concordat/globaltable"
 	"github.com/concordat-db/concordat/regionnode/store"
 	"github.com/concordat-db/concordat/streams/change"
 )
@@ -18,8 +19,10 @@ type Config struct {
 	Engine  store.Engine // the shard does not close it
 	Clock   *hlc.Clock   // of this shard alone: Open restores it
 	Catalog Catalog
-	Events  Events
-	Random  io.Reader // salts; nil: crypto/rand
+	// Relog is Catalog.Place for a write of an earlier time that this region logs anew: also where its own replica is being created. nil: there is no such write.
+	Relog  func(table globaltable.TableID, key []byte) (p globaltable.Placement, lane globaltable.LaneID, version globaltable.Version, ok bool)
+	Events Events
+	Random io.Reader // salts; nil: crypto/rand
 
 	MaxGroupBytes int // changes in one group, about; one larger write has a group of its own. 512 KB
 	MaxGroups     int // groups applied and not yet durable; 4
@@ -88,6 +91,11 @@ func (c Config) withDefaults() Config {
 	for _, l := range c.limits() {
 		if *l.value == 0 {
 			*l.value = l.def
+		}
+	}
+	if c.Relog == nil {
+		c.Relog = func(globaltable.TableID, []byte) (globaltable.Placement, globaltable.LaneID, globaltable.Version, bool) {
+			return nil, 0, 0, false
 		}
 	}
 	if c.Random == nil {

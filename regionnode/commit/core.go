@@ -21,6 +21,7 @@ type core struct {
 	engine  store.Engine
 	clock   *hlc.Clock
 	catalog Catalog
+	relog   func(globaltable.TableID, []byte) (globaltable.Placement, globaltable.LaneID, globaltable.Version, bool)
 	random  io.Reader
 	ahead   time.Duration // of the clock's bound
 
@@ -99,6 +100,10 @@ func (c *core) add(g *group, sub *submission) (fatal error) {
 	case kindMerge:
 		if sub.err = c.decideMerge(sub); sub.err == nil {
 			return c.commitMerge(g, sub)
+		}
+	case kindReplay:
+		if sub.err = c.decideReplay(sub); sub.err == nil {
+			return c.commitReplay(g, sub)
 		}
 	case kindCollect:
 		if sub.err = c.decideCollect(sub); sub.err == nil {

@@ -25,6 +25,7 @@ type kind uint8
 const (
 	kindWrite kind = iota
 	kindMerge
+	kindReplay
 	kindCollect
 	kindControl
 )
@@ -53,6 +54,8 @@ type submission struct {
 	parts  []part
 	result RemoteResult
 	purge  hlc.Timestamp // kindCollect: the frontier at which the keys were collected
+
+	replays []replay // kindReplay: parallel to keys
 
 	control func(c *core, g *group) error // kindControl
 }
@@ -116,6 +119,7 @@ func (s *Shard) recycle(sub *submission) {
 	sub.kind, sub.notify, sub.exclusive, sub.bytes, sub.err = 0, nil, false, 0, nil
 	sub.write, sub.logged = nil, sub.logged[:0]
 	sub.ops, sub.transaction, sub.remote, sub.giver, sub.result, sub.purge, sub.control = nil, false, nil, giver{}, RemoteResult{}, 0, nil
+	sub.replays = nil
 	sub.state.Store(stateQueued)
 	s.pool.Put(sub)
 }

@@ -17,11 +17,18 @@ import (
 // maxAsks bounds the peers that are asked at once.
 const maxAsks = 8
 
-// hear fetches the catalog of each region that was not heard yet.
+// hear fetches the catalog of each region that was not heard yet. To a region that is not an active member no lane brings anything: it asks the owner of the world again and again.
 func (p *Plane) hear(ctx context.Context) {
+	regions := p.Unheard()
+	v := p.cfg.Catalog.View()
+	if w, ok := v.World(); ok && !v.Active(p.self.Origin) {
+		if owner, known := v.RegionOf(w.Owner); known && !slices.Contains(regions, owner.Name) {
+			regions = append(regions, owner.Name)
+		}
+	}
 	var g errgroup.Group
 	g.SetLimit(maxAsks)
-	for _, region := range p.Unheard() {
+	for _, region := range regions {
 		g.Go(func() error {
 			if err := p.Fetch(ctx, region); err != nil {
 				p.failed(ctx, "hear catalog", region, err)

@@ -5,10 +5,12 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/datadriven"
 
 	"github.com/concordat-db/concordat/globaltable"
+	"github.com/concordat-db/concordat/globaltable/catalog"
 	"github.com/concordat-db/concordat/regionnode/store"
 )
 
@@ -159,4 +161,76 @@ func (s *joinStory) showTable(n *node) string {
 		out = append(out, "writes go to "+strings.Join(names, " "))
 	}
 	return strings.Join(out, "\n") + "\n"
+}
+
+// TestTakeoverVoidsWhatOthersGotMeanwhile: a region takes over from one that is fenced, and a third gets, after it was heard, a document that the fenced one issued, with a greater stamp: it
+// is void, and everybody ends with the new owner's.
+func TestTakeoverVoidsWhatOthersGotMeanwhile(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		eu, us, ap := w.nodes["eu"], w.nodes["us"], w.nodes["ap"]
+		w.until("all have heard each other", func() bool { return len(eu.plane.Unheard())+len(us.plane.Unheard())+len(ap.plane.Unheard()) == 0 })
+		w.setCut(linkName("eu", "us"), true)
+		if err := us.plane.FenceRegion(t.Context(), "eu"); err != nil {
+			t.Fatal(err)
+		}
+		w.setCut(linkName("us", "ap"), true)
+		w.pass(time.Second)
+		w.add("sa")
+		if err := eu.plane.AddRegion(t.Context(), w.tokens[3]); err != nil {
+			t.Fatal(err)
+		}
+		w.until("the third has it", func() bool { return ap.catalog.View().Active(4) })
+		w.setCut(linkName("us", "ap"), false)
+		w.until("the new owner's is in force", func() bool {
+			a, ok := us.catalog.View().World()
+			b, _ := ap.catalog.View().World()
+			return ok && a.Version == b.Version && a.Settled() && !ap.catalog.View().Active(1) && len(a.Members) == 3
+		})
+		// And the region that was added so is added again.
+		if err := ap.plane.AddRegion(t.Context(), w.tokens[3]); err != nil {
+			t.Fatal(err)
+		}
+		w.until("it is a member", func() bool { return us.catalog.View().Active(4) && ap.catalog.View().Active(4) })
+		// What has been asked for is not asked for twice; the number of another is refused, wherever one asks.
+		before := us.catalog.Version(globaltable.WorldTable)
+		if err := us.plane.AddRegion(t.Context(), w.tokens[3]); err != nil || us.catalog.Version(globaltable.WorldTable) != before {
+			t.Error(err)
+		}
+		wantError(t, ap.plane.AddRegion(t.Context(), w.tokens[0]), globaltable.Exists, "cannot be used again")
+	}, "eu", "us", "ap")
+}
+
+// TestFencedMayOnlyAskToComeBack: what a fenced region asks of others.
+func TestFencedMayOnlyAskToComeBack(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		eu, ap := w.nodes["eu"], w.nodes["ap"]
+		w.make("orders", "eu", "ap")
+		if err := eu.plane.FenceRegion(t.Context(), "ap"); err != nil {
+			t.Fatal(err)
+		}
+		_, err := ap.plane.UpdateTable(t.Context(), "orders", catalog.Change{Tag: map[string]string{"a": "b"}})
+		wantError(t, err, globaltable.Fenced, "fenced or removed")
+		wantError(t, ap.plane.FenceRegion(t.Context(), "us"), globaltable.Fenced, "fenced or removed")
+		ap.plane.Refused("eu")
+		w.until("it knows", func() bool {
+			state, _ := ap.plane.Standing()
+			return state == globaltable.MemberFenced
+		})
+		wantError(t, ap.plane.FenceRegion(t.Context(), "us"), globaltable.Fenced, "is fenced or removed itself")
+		if n := ap.count(w.tableID("orders")); n != 0 {
+			t.Error(n)
+		}
+		// An older store than the one that is followed is not let in; one of no life never.
+		wantError(t, ap.plane.Admit(t.Context(), 0), globaltable.Denied, "later store")
+		w.until("it is let in again", func() bool { return ap.plane.Admit(t.Context(), ap.shard.Incarnation()) == nil })
+		wantError(t, ap.plane.Admit(t.Context(), ap.shard.Incarnation()-1), globaltable.Denied, "later store")
+	}, "eu", "us", "ap")
+}
+
+func (w *world) tableID(name string) globaltable.TableID {
+	t, ok := w.nodes["eu"].catalog.View().Lookup(name)
+	if !ok {
+		w.t.Fatal("no table", name)
+	}
+	return t.ID
 }

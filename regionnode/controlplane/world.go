@@ -222,10 +222,11 @@ func (p *Plane) issueWorld(ctx context.Context, r *worldRequest) (*answer, error
 	}
 	defer p.unlock()
 	w, err := p.nextWorld(ctx, r.op(), r.out(), func(w *globaltable.World, epoch uint32) (*globaltable.World, error) {
-		if err := p.allowed(r, w); err != nil {
-			return nil, err
+		made, err := r.apply(w, p.self.Origin, epoch)
+		if err == nil {
+			err = p.allowed(r, w)
 		}
-		return r.apply(w, p.self.Origin, epoch)
+		return made, err
 	})
 	if err != nil {
 		return nil, err
@@ -245,17 +246,13 @@ func (p *Plane) allowed(r *worldRequest, w *globaltable.World) error {
 	v := p.cfg.Catalog.View()
 	switch {
 	case r.Remove != "" && !r.Force:
-		m := w.MemberNamed(r.Remove)
-		if m == nil {
-			return nil // the transition says so
-		}
-		if only := onlyCopies(v, m.Descriptor.Origin); len(only) > 0 {
+		if only := onlyCopies(v, w.MemberNamed(r.Remove).Descriptor.Origin); len(only) > 0 {
 			return &globaltable.Error{Op: r.op(), Resource: r.Remove, Kind: globaltable.InUse,
 				Message: "These tables have their only copy in " + r.Remove + " and would be lost: " + strings.Join(only, ", ") + "."}
 		}
 	case r.Admit != nil:
 		m := w.MemberNamed(r.Admit.Region)
-		if m == nil || m.State != globaltable.MemberFenced {
+		if m.State != globaltable.MemberFenced {
 			return nil
 		}
 		if open := openTables(v, m.Descriptor.Origin); len(open) > 0 {
@@ -314,16 +311,19 @@ func (p *Plane) nextWorld(ctx context.Context, op string, out []string, next fun
 	if err := p.hearAll(ctx, op, out, takesOver); err != nil {
 		return nil, err
 	}
+	least, was := uint32(1), globaltable.Version(0)
 	w, ok := p.cfg.Catalog.View().World()
-	if !ok {
+	if ok {
+		least, was = w.Version.Epoch(), w.Version
+	} else {
+		// It is never issued as it is: what comes of it is the first that others see.
 		var err error
-		if w, err = p.found(ctx, op); err != nil {
+		if w, err = p.found(op); err != nil {
 			return nil, err
 		}
 	}
-	least := w.Version.Epoch()
-	if w.Owner != p.self.Origin {
-		least++ // what the owner before has issued meanwhile is of its epoch, and void
+	if takesOver {
+		least += takeoverEpochs
 	}
 	// A request that is wrong is told so before anything is written.
 	if made, err := next(w, least); err != nil || made == w {
@@ -337,8 +337,12 @@ func (p *Plane) nextWorld(ctx context.Context, op string, out []string, next fun
 	if err != nil {
 		return nil, err
 	}
-	return made, p.putWorld(ctx, w.Version, made)
+	return made, p.putWorld(ctx, was, made)
 }
+
+// takeoverEpochs is how far the epoch of a region that takes over is above the newest one of the owner before that it knows: more than that one can have started again meanwhile, unheard. What it has issued since
+// is void.
+const takeoverEpochs = 1 << 10
 
 // takesOver reports whether this region would not be the one to issue the world's next document, were nobody put out.
 func (p *Plane) takesOver() bool {
@@ -347,23 +351,18 @@ func (p *Plane) takesOver() bool {
 }
 
 // found makes the first document of the world, of what is configured.
-func (p *Plane) found(ctx context.Context, op string) (*globaltable.World, error) {
-	v := p.cfg.Catalog.View()
-	epoch, err := p.raise(ctx, 1)
+func (p *Plane) found(op string) (*globaltable.World, error) {
+	w, err := catalog.FoundWorld(p.cfg.Tokens, p.self.Origin, 1)
 	if err != nil {
 		return nil, err
 	}
-	w, err := catalog.FoundWorld(p.cfg.Tokens, p.self.Origin, epoch)
-	if err != nil {
-		return nil, err
-	}
-	for _, m := range v.Members() {
+	for _, m := range p.cfg.Catalog.View().Members() {
 		if w.Member(m.Descriptor.Origin) == nil {
 			return nil, &globaltable.Error{Op: op, Resource: m.Descriptor.Name, Kind: globaltable.Invalid,
 				Message: "The signed descriptor of region " + m.Descriptor.Name + " is not configured here."}
 		}
 	}
-	return w, p.putWorld(ctx, 0, w)
+	return w, nil
 }
 
 // hearAll makes sure that this region knows the newest document of the world. Its owner knows what it issued since its start, or has heard since then; who takes over asks all that are left, now.

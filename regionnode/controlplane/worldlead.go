@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -19,8 +20,14 @@ type worldProgress struct {
 	// heard has, by region, the version that it had adopted when its catalog was fetched: from then on it takes nothing more from those that the version puts out,
 	// so what they issued and this region does not know is known to nobody.
 	heard   map[hlc.Origin]globaltable.Version
-	waiting []string // in words, sorted
+	waiting []string            // in words, sorted
+	refuses bool                // a region that can be reached has not adopted the newest document
+	version globaltable.Version // the newest, and since when it is
+	since   time.Time
 }
+
+// reissueAfter is how long regions that can be reached may take to adopt a document of the world.
+const reissueAfter = 10 * time.Second
 
 // leadWorld brings the world one step on, if this region owns it: members on their way out are closed when all active members know, and their tables get this region for owner.
 func (p *Plane) leadWorld(ctx context.Context) {
@@ -49,23 +56,40 @@ func (p *Plane) closeMembers(ctx context.Context, w *globaltable.World) {
 		defer p.mu.Unlock()
 		return o == p.self.Origin || p.world.heard[o] >= since
 	}
-	if _, ok := catalog.AdvanceWorld(w, heard, w.Version.Epoch()); !ok {
-		return
+	next := catalog.AdvanceWorld
+	if _, ok := next(w, heard, w.Version.Epoch()); !ok {
+		if !p.stale(w) {
+			return
+		}
+		next = func(w *globaltable.World, _ func(hlc.Origin, globaltable.Version) bool, epoch uint32) (*globaltable.World, bool) {
+			return catalog.ReissueWorld(w, epoch), true
+		}
 	}
 	if err := p.lock(ctx, "close region", "world"); err != nil {
 		return
 	}
 	defer p.unlock()
 	_, err := p.nextWorld(ctx, "close region", nil, func(now *globaltable.World, epoch uint32) (*globaltable.World, error) {
-		next, ok := catalog.AdvanceWorld(now, heard, epoch)
+		made, ok := next(now, heard, epoch)
 		if now.Version != w.Version || !ok {
 			return nil, errChanged
 		}
-		return next, nil
+		return made, nil
 	})
 	if err != nil && !errors.Is(err, errChanged) {
 		p.failed(ctx, "close region", "", err)
 	}
+}
+
+// stale reports whether w has been the newest document for so long that those who can be reached should have adopted it.
+func (p *Plane) stale(w *globaltable.World) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := p.cfg.Now()
+	if p.world.version != w.Version {
+		p.world.version, p.world.since = w.Version, now
+	}
+	return p.world.refuses && now.Sub(p.world.since) >= reissueAfter
 }
 
 // newestOut returns the newest version that puts a member out that is not closed yet. Whoever has adopted it knows of all.
@@ -80,47 +104,56 @@ func newestOut(w *globaltable.World) (since globaltable.Version) {
 
 // gatherWorld asks each active member that was not heard since the version given.
 func (p *Plane) gatherWorld(ctx context.Context, w *globaltable.World, since globaltable.Version) {
-	var waiting []string
+	var ask []globaltable.Descriptor
+	var asking, waiting []string
+	p.mu.Lock()
+	for i := range w.Members {
+		d := w.Members[i].Descriptor
+		if w.Members[i].State == globaltable.MemberActive && d.Origin != p.self.Origin && p.world.heard[d.Origin] < since {
+			ask = append(ask, d)
+			asking = append(asking, toAdopt(d))
+		}
+	}
+	if len(p.world.waiting) == 0 {
+		p.world.waiting = asking // until they have answered, or not
+	}
+	p.mu.Unlock()
+	refuses := false
 	var mu sync.Mutex
 	var g errgroup.Group
 	g.SetLimit(maxAsks)
-	for i := range w.Members {
-		d := w.Members[i].Descriptor
-		if w.Members[i].State != globaltable.MemberActive || d.Origin == p.self.Origin {
-			continue
-		}
-		p.mu.Lock()
-		known := p.world.heard[d.Origin] >= since
-		p.mu.Unlock()
-		if known {
-			continue
-		}
+	for _, d := range ask {
 		g.Go(func() error {
-			if why := p.hearSince(ctx, d, since); why != "" {
+			if why, reached := p.hearSince(ctx, d, since); why != "" {
 				mu.Lock()
 				defer mu.Unlock()
 				waiting = append(waiting, why)
+				refuses = refuses || reached
 			}
 			return nil
 		})
 	}
 	_ = g.Wait() // its functions return nil
 	slices.Sort(waiting)
-	p.setWaiting(waiting)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.world.waiting, p.world.refuses = waiting, refuses
 }
 
-// hearSince fetches a region's catalog if it has adopted the version given of the world; if not, it says why, in words.
-func (p *Plane) hearSince(ctx context.Context, d globaltable.Descriptor, since globaltable.Version) (why string) {
+func toAdopt(d globaltable.Descriptor) string { return d.Name + " to adopt the change" }
+
+// hearSince fetches a region's catalog if it has adopted the version given of the world; if not, it says why, in words, and whether the region answers at all.
+func (p *Plane) hearSince(ctx context.Context, d globaltable.Descriptor, since globaltable.Version) (why string, reached bool) {
 	replies, err := p.askProgress(ctx, d.Origin, []question{{globaltable.WorldTable.String(), uint64(since)}})
 	switch {
 	case err != nil:
-		return d.Name + ", which cannot be reached"
+		return d.Name + ", which cannot be reached", false
 	case replies[0].Outcome == 0:
-		return d.Name + " to adopt the change"
+		return toAdopt(d), true
 	}
 	if err := p.Fetch(ctx, d.Name); err != nil {
 		p.failed(ctx, "hear catalog", d.Name, err)
-		return d.Name + " to give its catalog"
+		return d.Name + " to give its catalog", false
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -128,7 +161,7 @@ func (p *Plane) hearSince(ctx context.Context, d globaltable.Descriptor, since g
 		p.world.heard = map[hlc.Origin]globaltable.Version{}
 	}
 	p.world.heard[d.Origin] = since
-	return ""
+	return "", true
 }
 
 func (p *Plane) setWaiting(waiting []string) {

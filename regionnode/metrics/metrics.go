@@ -32,6 +32,7 @@ type Set struct {
 	exchanged    *prometheus.CounterVec
 	exchangedB   *prometheus.CounterVec
 	catchingUp   *prometheus.GaugeVec
+	replayed     *prometheus.CounterVec
 	lagging      *prometheus.GaugeVec
 	collected    *prometheus.CounterVec
 	waiting      *prometheus.GaugeVec
@@ -66,6 +67,7 @@ func New(region string) *Set {
 	s.stops = f.counters("concordat_inbox_lane_stops_total", "Lanes that stopped, by reason.", "origin", "reason")
 	s.exchanged = f.counters("concordat_exchange_records_total", "Whole records that came from another region's store.", "source")
 	s.exchangedB = f.counters("concordat_exchange_bytes_total", "Bytes of them.", "source")
+	s.replayed = f.counters("concordat_rebuild_writes_total", "Saved writes of a region that was rebuilt, by what became of them.", "outcome")
 	s.catchingUp = f.gauges("concordat_exchange_catching_up", "1 while what an origin's log has not kept for this region is brought by exchange.", "origin")
 	s.lagging = f.gauges("concordat_outbox_peer_lagging_lanes", "Lanes whose log has not kept all that the peer has not confirmed.", "peer")
 	s.collected = f.counters("concordat_tombstones_collected_total", "Records that were collected: of a deleted item, or with removed attributes in a live one.", "of")
@@ -123,6 +125,13 @@ func (s *Set) LogRead(origin string, entries int) {
 func (s *Set) Exchanged(source string, records, bytes int) {
 	s.exchanged.WithLabelValues(source).Add(float64(records))
 	s.exchangedB.WithLabelValues(source).Add(float64(bytes))
+}
+
+// Replayed counts saved writes that were replayed.
+func (s *Set) Replayed(known, logged, kept int) {
+	for outcome, n := range map[string]int{"known": known, "logged": logged, "kept": kept} {
+		s.replayed.WithLabelValues(outcome).Add(float64(n))
+	}
 }
 
 // CatchingUp sets whether what an origin's log has not kept is brought by exchange.

@@ -54,6 +54,11 @@ func AppendRecordKey(dst []byte, table globaltable.TableID, key []byte) []byte {
 // RecordKeySuffix returns the item.Key in a record's store key: a view.
 func RecordKeySuffix(storeKey []byte) []byte { return storeKey[tablePrefixLen:] }
 
+// RecordKeyTable returns the table in a record's store key.
+func RecordKeyTable(storeKey []byte) globaltable.TableID {
+	return globaltable.TableID(binary.BigEndian.Uint64(storeKey[1:tablePrefixLen]))
+}
+
 // RecordRange returns the range of all records of table.
 func RecordRange(table globaltable.TableID) (lower, upper []byte) {
 	return tableRange(SpaceRecord, table)

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -108,7 +110,7 @@ func (r *running) addReplica(owner, region string) {
 
 // TestFourthRegionByInvitation adds a region to a running world while all others write, gives it a replica, and starts everything again without the invitation.
 func TestFourthRegionByInvitation(t *testing.T) {
-	const us, eu, ap, sa = "us-east-1", "eu-central-1", "ap-south-1", "sa-east-1"
+	const sa = "sa-east-1"
 	cfg := config(t)
 	var err error
 	if cfg.NATSPort, err = choosePort(0, 0, map[int]bool{}); err != nil { // addresses are the same after the restart
@@ -189,11 +191,11 @@ func TestRegionIsAddedOnce(t *testing.T) {
 	cfg := config(t)
 	cfg.Regions = cfg.Regions[:2]
 	r := runWorld(t, cfg)
-	us, eu := r.World.regions[0], r.World.regions[1]
+	first, second := r.World.regions[0], r.World.regions[1]
 	n := newcomer(t, "sa-east-1", 9, t.TempDir())
-	first := r.invite(us.Name, n)
-	if again := r.invite(eu.Name, n); again.World != first.World || again.Issuer != eu.Name {
-		t.Errorf("asked again: version %v by %s, it was %v", again.World, again.Issuer, first.World)
+	invitation := r.invite(first.Name, n)
+	if again := r.invite(second.Name, n); again.World != invitation.World || again.Issuer != second.Name {
+		t.Errorf("asked again: version %v by %s, it was %v", again.World, again.Issuer, invitation.World)
 	}
 	sign := func(change func(*region)) string {
 		other := newcomer(t, "other", 10, t.TempDir())
@@ -207,15 +209,15 @@ func TestRegionIsAddedOnce(t *testing.T) {
 		token string
 		kind  globaltable.Kind
 	}{
-		"name of a member":   {sign(func(o *region) { o.descriptor.Name = eu.Name }), globaltable.Exists},
-		"number of a member": {sign(func(o *region) { o.descriptor.Origin = eu.descriptor.Origin }), globaltable.Exists},
+		"name of a member":   {sign(func(o *region) { o.descriptor.Name = second.Name }), globaltable.Exists},
+		"number of a member": {sign(func(o *region) { o.descriptor.Origin = second.descriptor.Origin }), globaltable.Exists},
 		"number of the new":  {sign(func(o *region) { o.descriptor.Origin = 9 }), globaltable.Exists},
 		"key of the new":     {sign(func(o *region) { o.key, o.descriptor.PublicKey = n.key, n.descriptor.PublicKey }), globaltable.Exists},
 		"without an address": {sign(func(o *region) { o.descriptor.NATS = nil }), globaltable.Invalid},
 		"damaged":            {n.token[:len(n.token)-4], globaltable.Invalid},
-		"this region's own":  {us.token, globaltable.Invalid},
+		"this region's own":  {first.token, globaltable.Invalid},
 	} {
-		if _, err := r.Node(us.Name).AddRegion(t.Context(), c.token, time.Hour); globaltable.KindOf(err) != c.kind {
+		if _, err := r.Node(first.Name).AddRegion(t.Context(), c.token, time.Hour); globaltable.KindOf(err) != c.kind {
 			t.Errorf("%s: %v, want kind %v", name, err, c.kind)
 		}
 	}
@@ -243,9 +245,9 @@ func TestWrongInvitations(t *testing.T) {
 
 	n.config.Invitation = good
 	stop := r.start(n)
-	r.until("the new region has made its lanes", func() bool {
-		st := r.status(r.ready.Regions[1])
-		return len(st.Lanes) > 0 && st.Lanes[0].Live && st.Pairs[0].State == admin.StateIdle
+	r.until("the new region follows the first one, whose lane has its stream", func() bool {
+		lanes, pairs := r.status(r.ready.Regions[0]).Lanes, r.status(r.ready.Regions[1]).Pairs
+		return len(lanes) == 1 && lanes[0].Live && len(pairs) == 2 && pairs[0].State == admin.StateIdle
 	})
 	stop()
 	n.config.Invitation = &expired // it has a store
@@ -259,5 +261,68 @@ func TestWrongInvitations(t *testing.T) {
 	if response, err := r.http.Post(r.ready.Regions[0].Admin+"/v1/regions", "application/json", strings.NewReader(`{"descriptor":"x"}`)); err != nil || errors.Join(response.Body.Close()) != nil ||
 		response.StatusCode != http.StatusBadRequest {
 		t.Errorf("a descriptor that is none: %v %v", response, err)
+	}
+}
+
+// connected returns the gauge of a region's connection to another, empty if there is none.
+func (r *running) connected(region, to string) string {
+	r.t.Helper()
+	at := r.ready.Regions[slices.IndexFunc(r.ready.Regions, func(g ReadyRegion) bool { return g.Name == region })]
+	answer, err := r.http.Get(at.Admin + "/metrics")
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	text, err := io.ReadAll(answer.Body)
+	if err := errors.Join(err, answer.Body.Close()); err != nil {
+		r.t.Fatal(err)
+	}
+	_, value, found := strings.Cut(string(text), fmt.Sprintf("concordat_inbox_connected{origin=%q,region=%q} ", to, region))
+	if !found {
+		return ""
+	}
+	value, _, _ = strings.Cut(value, "\n")
+	return value
+}
+
+// TestConnectionsFollowTheMembers fences a region, which may still knock, and then removes it: it is forgotten by the others, and let in no more.
+func TestConnectionsFollowTheMembers(t *testing.T) {
+	r := runWorld(t, config(t))
+	for _, region := range []string{us, eu, ap} {
+		r.until("all are connected", func() bool {
+			for _, other := range []string{us, eu, ap} {
+				if other != region && r.connected(region, other) != "1" {
+					return false
+				}
+			}
+			return true
+		})
+	}
+	r.until("the region can be fenced", func() bool { // the members have heard each other
+		_, fault := r.regions(http.MethodPost, us, "/"+ap+"/fence")
+		return fault == ""
+	})
+	for _, region := range []string{us, eu} {
+		r.until("the fenced region is forgotten", func() bool { return r.connected(region, ap) == "" })
+		for _, p := range r.status(r.ready.Regions[slices.IndexFunc(r.ready.Regions, func(g ReadyRegion) bool { return g.Name == region })]).Pairs {
+			if p.From == ap || p.To == ap {
+				t.Errorf("%s shows the pair %s to %s", region, p.From, p.To)
+			}
+		}
+		if _, err := r.Node(region).Ask(t.Context(), ap, nil); globaltable.KindOf(err) != globaltable.Unavailable {
+			t.Errorf("%s asks the fenced region: %v", region, err)
+		}
+	}
+	r.until("the fenced region still hears the others, and why", func() bool {
+		world, _ := r.regions(http.MethodGet, ap, "")
+		m := world.Member(ap)
+		return m != nil && m.State != "active" && r.connected(ap, us) == "1" && r.connected(ap, eu) == "1"
+	})
+	r.until("the region can be removed", func() bool { // what else changes the members is done
+		_, fault := r.regions(http.MethodPost, us, "/"+ap+"/remove")
+		return fault == ""
+	})
+	r.until("the removed region is let in no more", func() bool { return r.connected(ap, us) == "0" && r.connected(ap, eu) == "0" })
+	if r.connected(us, eu) != "1" || r.connected(eu, us) != "1" {
+		t.Error("the others have lost each other")
 	}
 }

@@ -114,6 +114,8 @@ type World struct {
 	cfg     Config
 	regions []*region
 	links   []*link
+
+	mu sync.Mutex // guards the regions' nodes while the world runs
 }
 
 type region struct {
@@ -339,12 +341,23 @@ func (w *World) each(name string, f func(*Link)) {
 
 // Node returns a region's node, nil if there is none of that name.
 func (w *World) Node(name string) *regionnode.Node {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	for _, r := range w.regions {
 		if r.Name == name {
 			return r.node
 		}
 	}
 	return nil
+}
+
+// replace returns what notes that a region's node was opened again.
+func (w *World) replace(r *region) func(*regionnode.Node) {
+	return func(n *regionnode.Node) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		r.node = n
+	}
 }
 
 // Run runs the regions until ctx is done, or one of them fails. ready is called when all serve.
@@ -358,14 +371,14 @@ func (w *World) Run(ctx context.Context, ready func(Ready)) error {
 	all := Ready{Regions: make([]ReadyRegion, len(w.regions))}
 	for i, r := range w.regions {
 		group.Go(func() error {
-			err := r.node.Run(ctx, func(e regionnode.Endpoints) {
+			err := regionnode.RunOn(ctx, r.node, func(e regionnode.Endpoints) {
 				mu.Lock()
 				defer mu.Unlock()
 				all.Regions[i] = ReadyRegion{Name: r.Name, Jurisdiction: r.Jurisdiction, DynamoDB: e.DynamoDB, Admin: e.Admin, NATS: e.NATS}
 				if missing--; missing == 0 {
 					ready(all)
 				}
-			})
+			}, w.replace(r))
 			if err != nil {
 				return fmt.Errorf("region %s: %w", r.Name, err)
 			}

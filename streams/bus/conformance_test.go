@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"testing"
 
@@ -613,75 +612,6 @@ func testProbe(t *testing.T, w *world, _ globaltable.LaneID) {
 		if err := w.dial(t, peer).Probe(testContext(t)); err != nil {
 			t.Fatal(err)
 		}
-	}
-}
-
-// testPeers takes a peer away and lets it in again, while another follows its lane and asks: that one notices nothing.
-func testPeers(t *testing.T, w *world, id globaltable.LaneID) {
-	w.serve(t, func(ctx context.Context, _ string, request []byte, reply func([]byte) error) error {
-		if string(request) != "wait" {
-			return nil
-		}
-		if err := reply([]byte("inside")); err != nil {
-			return err
-		}
-		<-ctx.Done()
-		return ctx.Err()
-	})
-	w.openLane(t, id, 64<<20)
-	us, in := w.dial(t, "us"), w.dial(t, "in")
-	ctx, cancel := context.WithCancel(testContext(t))
-	defer cancel()
-	followed := make(chan []int, 1)
-	go func() { followed <- pullTo(t, us, id, 299, func(i int) bool { return i%10 == 0 }) }()
-	inside, waited := make(chan struct{}), make(chan error, 1)
-	go func() {
-		waited <- in.Request(ctx, []byte("wait"), func([]byte) error {
-			close(inside)
-			return nil
-		})
-	}()
-	<-inside
-	w.publish(t, id, 0, 100, 1000)
-	wantRange(t, pullTo(t, in, id, 99, never), 0, 100)
-
-	if err := w.home.SetPeers(ctx, []Peer{{Name: "us", PublicKey: "not a key"}}); globaltable.KindOf(err) != globaltable.Invalid {
-		t.Fatalf("a peer without a key: %v", err)
-	}
-	if err := w.home.SetPeers(ctx, slices.DeleteFunc(slices.Clone(w.peers), func(p Peer) bool { return p.Name == "in" })); err != nil {
-		t.Fatal(err)
-	}
-	if err := <-waited; err == nil || ctx.Err() != nil {
-		t.Fatalf("the request of a peer that was taken away ended with %v", err)
-	}
-	w.publish(t, id, 100, 200, 1000)
-	if err := us.Request(ctx, nil, nil); err != nil {
-		t.Fatalf("a peer that stayed is not answered: %v", err)
-	}
-	for range 2 {
-		if err := in.Request(ctx, nil, nil); !errors.Is(err, ErrNoService) && !errors.Is(err, ErrLinkLost) {
-			t.Fatalf("a request of a peer that was taken away: %v", err)
-		}
-		if err := in.Pull(ctx, id, 1<<20, func(Message) { t.Error("a message reached a peer that was taken away") }); !errors.Is(err, ErrNoConsumer) && !errors.Is(err, ErrLinkLost) {
-			t.Fatalf("a pull of a peer that was taken away: %v", err)
-		}
-	}
-	for range 2 { // the second changes nothing
-		if err := w.home.SetPeers(ctx, w.peers); err != nil {
-			t.Fatal(err)
-		}
-	}
-	in = w.dial(t, "in") // the one before is closed for good where the server refused its key
-	if err := in.Request(ctx, nil, nil); err != nil {
-		t.Fatalf("a peer that was let in again is not answered: %v", err)
-	}
-	w.publish(t, id, 200, 300, 1000)
-	wantRange(t, pullTo(t, in, id, 299, always), 0, 300)
-	wantRange(t, <-followed, 0, 300)
-	select {
-	case <-w.home.Reset():
-		t.Error("a change of peers is no reason to fill the lanes anew")
-	default:
 	}
 }
 

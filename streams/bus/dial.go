@@ -82,7 +82,7 @@ func dial(ctx context.Context, cfg DialConfig) (*natsLink, error) {
 		}),
 	})
 	if errors.Is(err, nats.ErrAuthorization) {
-		return nil, &globaltable.Error{Op: "dial", Resource: cfg.Peer, Kind: globaltable.Denied, Err: err,
+		return nil, &globaltable.Error{Op: "dial", Resource: cfg.Peer, Kind: globaltable.Unavailable, Err: err,
 			Message: "the NATS of " + cfg.Peer + " does not let region " + cfg.Region + " in: it has not heard of it yet, or has removed it; where it is a cluster of its own, its accounts have to be installed anew"}
 	}
 	if err != nil {

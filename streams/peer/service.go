@@ -50,7 +50,8 @@ type ServiceConfig struct {
 	Physical  func() int64                             // Unix milliseconds
 	Known     func(hlc.Origin) globaltable.Incarnation // newest incarnation known of a peer
 	Confirmed func(peer hlc.Origin, lane globaltable.LaneID, seq uint64)
-	Regressed func(peer string, reason string) // a peer knows more of this region than this region does
+	Regressed func(peer string, reason string)                 // a peer knows more of this region than this region does
+	Met       func(peer string, known globaltable.Incarnation) // this region's incarnation as a peer knows it, before Regressed. nil: nobody is told
 	Control   func(ctx context.Context, peer string, request []byte) ([]byte, error)
 	Exchange  func(ctx context.Context, asker globaltable.Descriptor, r *repair.Request) (records []byte, end repair.End, err error)
 	Repair    func(ctx context.Context, asker globaltable.Descriptor, r *repair.RepairRequest) error
@@ -151,6 +152,9 @@ func sendDocument(v any, reply func([]byte) error) error {
 func (s *Service) hello(asker globaltable.Descriptor, h *Hello, reply func([]byte) error) error {
 	if err := CheckHello(asker, h); err != nil {
 		return err
+	}
+	if s.cfg.Met != nil {
+		s.cfg.Met(asker.Name, h.KnownOfYou)
 	}
 	if h.KnownOfYou > s.cfg.Log.Incarnation() {
 		s.cfg.Regressed(asker.Name, "a peer knows a later incarnation of this region")

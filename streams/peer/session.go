@@ -27,8 +27,9 @@ type SessionConfig struct {
 	Physical   func() int64                                            // Unix milliseconds
 	Offset     func(origin hlc.Origin, ahead, uncertain time.Duration) // how far this region's wall clock is ahead of the origin's
 	Regressed  func(peer string, reason string)
-	Fenced     func(peer string, is bool)                // with each heartbeat: whether the origin refuses to replicate with this region. nil: nobody is told
-	Catalog    func(ctx context.Context, c Client) error // fetches the origin's catalog
+	Met        func(peer string, known globaltable.Incarnation) // this region's incarnation as the origin knows it, before Regressed. nil: nobody is told
+	Fenced     func(peer string, is bool)                       // with each heartbeat: whether the origin refuses to replicate with this region. nil: nobody is told
+	Catalog    func(ctx context.Context, c Client) error        // fetches the origin's catalog
 }
 
 // Session is an inbox.Session over a link.
@@ -60,6 +61,9 @@ func (s *Session) introduce(ctx context.Context) error {
 	}
 	if err := CheckHello(s.cfg.Origin, &answer); err != nil {
 		return err
+	}
+	if s.cfg.Met != nil {
+		s.cfg.Met(s.cfg.Origin.Name, answer.KnownOfYou)
 	}
 	if answer.KnownOfYou > own {
 		s.cfg.Regressed(s.cfg.Origin.Name, "a peer knows a later incarnation of this region")

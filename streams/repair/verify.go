@@ -293,7 +293,7 @@ func (c *comparison) bucket(ctx context.Context, b int) (waits int, err error) {
 		case diverged:
 			bad++
 			if len(c.report.Hashes) < maxReportedKeys {
-				c.report.Hashes = append(c.report.Hashes, hashOf(c.table.ID, key))
+				c.report.Hashes = append(c.report.Hashes, HashOf(c.table.ID, key))
 			}
 		}
 		return err
@@ -307,8 +307,8 @@ func (c *comparison) bucket(ctx context.Context, b int) (waits int, err error) {
 	return 0, nil
 }
 
-// hashOf names a key in a report. Keys themselves are not shown to those who operate.
-func hashOf(table globaltable.TableID, key item.Key) string {
+// HashOf names a key in a report. Keys themselves are not shown to those who operate.
+func HashOf(table globaltable.TableID, key item.Key) string {
 	sum := sha256.Sum256(append(binary.BigEndian.AppendUint64(nil, uint64(table)), key...))
 	return hex.EncodeToString(sum[:8])
 }

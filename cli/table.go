@@ -1,0 +1,309 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+	ucli "github.com/urfave/cli/v2"
+
+	"github.com/concordat-db/concordat/globaltable"
+	"github.com/concordat-db/concordat/regionnode/admin"
+)
+
+func tableCommand(s Streams) *ucli.Command {
+	return &ucli.Command{
+		Name:  "table",
+		Usage: "show tables and change them: their replicas, what their writes wait for",
+		Subcommands: []*ucli.Command{
+			{
+				Name:   "list",
+				Usage:  "list the tables that a region has a replica of",
+				Action: func(c *ucli.Context) error { return listTables(c, s) },
+			},
+			{
+				Name:      "show",
+				Usage:     "show a table and its replicas",
+				ArgsUsage: "NAME",
+				Action:    func(c *ucli.Context) error { return showTable(c, s) },
+			},
+			{
+				Name:      "set",
+				Usage:     "change what a table's writes wait for",
+				ArgsUsage: "NAME",
+				Description: "A write is answered when it is on the disk of the region that takes it, and with peers:N on those of N other regions, too. If they do not confirm it in time\n" +
+					"the client gets an error that says that the outcome is unknown. It is the tag " + globaltable.AcknowledgeTag + " of the table.",
+				Flags: []ucli.Flag{
+					&ucli.StringFlag{Name: "acknowledge", Usage: fmt.Sprintf("`WHAT` writes wait for: local, or peers:1 to peers:%d", globaltable.MaxAcknowledgePeers)},
+				},
+				Action: func(c *ucli.Context) error { return setTable(c, s) },
+			},
+			replicaCommand(s),
+		},
+	}
+}
+
+func replicaCommand(s Streams) *ucli.Command {
+	return &ucli.Command{
+		Name:  "replica",
+		Usage: "add and remove regions of a table",
+		Subcommands: []*ucli.Command{
+			{
+				Name:      "add",
+				Usage:     "put a table into more regions",
+				ArgsUsage: "NAME REGION...",
+				Description: "The table may hold items, and is read and written all the time. A new replica gets what each of the others holds; a region that is out of reach holds it up and is named.\n" +
+					"Ctrl-C ends the command and not the join; the same command again shows how far it is.",
+				Flags: []ucli.Flag{
+					waitFlag("wait until the replicas serve"),
+					&ucli.StringFlag{Name: "throttle", Usage: "most `BYTES` of records a second, about, for each new replica: 20MiB; default: what its node allows"},
+				},
+				Action: func(c *ucli.Context) error { return addReplicas(c, s) },
+			},
+			{
+				Name:      "remove",
+				Usage:     "take a table out of a region, with its data there",
+				ArgsUsage: "NAME REGION",
+				Description: "The replica goes when the others have confirmed all that was written there; until then the region that keeps it from going is named. What was counted on it\n" +
+					"when writes were acknowledged by peers goes with it.",
+				Flags:  []ucli.Flag{&ucli.BoolFlag{Name: "yes", Usage: "do it"}, waitFlag("wait until the data is gone")},
+				Action: func(c *ucli.Context) error { return removeReplica(c, s) },
+			},
+		},
+	}
+}
+
+func waitFlag(usage string) ucli.Flag { return &ucli.BoolFlag{Name: "wait", Usage: usage, Value: true} }
+
+func listTables(c *ucli.Context, s Streams) error {
+	base, err := adminURL(c)
+	if err != nil {
+		return err
+	}
+	list, err := askAdmin[admin.TableList](c.Context, "ask for tables", 3*adminPatience, http.MethodGet, base, "/v1/tables", nil)
+	if err != nil {
+		return err
+	}
+	return emit(c, s.Out, list, func(w io.Writer) error {
+		if len(list.Tables) == 0 {
+			_, err := fmt.Fprintf(w, "Region %s has no tables.\n", list.Region)
+			return err
+		}
+		t := newTable("table", "status", "owner", "acknowledge", "items", "bytes", "replicas")
+		alignRight(t, 5, 6)
+		for _, b := range list.Tables {
+			t.AppendRow(table.Row{b.Name, b.Status, b.Owner, b.Acknowledge, b.Items, humanBytes(b.Bytes), strings.Join(replicaLines(b.Replicas), "\n")})
+		}
+		return render(w, t)
+	})
+}
+
+// replicaLines has a line for each replica.
+func replicaLines(replicas []admin.Replica) (out []string) {
+	for _, r := range replicas {
+		line := r.Region + " " + r.Status
+		if r.Percent != nil {
+			line += fmt.Sprintf(" %d%%", *r.Percent)
+		}
+		if r.Detail != "" {
+			line += ": " + r.Detail
+		}
+		out = append(out, line)
+	}
+	return out
+}
+
+// tableAt is a table of the region that the flags name.
+type tableAt struct{ base, name string }
+
+func tableOf(c *ucli.Context) (at tableAt, rest []string, err error) {
+	if at.base, err = adminURL(c); err != nil {
+		return at, nil, err
+	}
+	given, err := words(c)
+	if err != nil {
+		return at, nil, err
+	}
+	at.name = given[0]
+	return at, given[1:], nil
+}
+
+// ask sends a request about the table; path is what follows its name.
+func (at tableAt) ask(ctx context.Context, what, method, path string, body any) (admin.Table, error) {
+	return askAdmin[admin.Table](ctx, what, 3*adminPatience, method, at.base, "/v1/tables/"+url.PathEscape(at.name)+path, body)
+}
+
+func (at tableAt) get(ctx context.Context) (admin.Table, error) {
+	return at.ask(ctx, "ask for table "+at.name, http.MethodGet, "", nil)
+}
+
+func showTable(c *ucli.Context, s Streams) error {
+	at, _, err := tableOf(c)
+	if err != nil {
+		return err
+	}
+	t, err := at.get(c.Context)
+	if err != nil {
+		return err
+	}
+	return emitTable(c, s, t)
+}
+
+// emitTable writes a table, and says what is strange about it.
+func emitTable(c *ucli.Context, s Streams, t admin.Table) error {
+	if err := emit(c, s.Out, t, func(w io.Writer) error { return writeTable(w, t) }); err != nil {
+		return err
+	}
+	return warnTooFew(s.Err, t)
+}
+
+// warnTooFew tells when the table takes no writes because it wants more peers than it has.
+func warnTooFew(w io.Writer, t admin.Table) error {
+	want, err := globaltable.ParseAcknowledge(t.Acknowledge)
+	if err != nil {
+		return nil // of a newer region
+	}
+	active := 0
+	for _, r := range t.Replicas {
+		if r.Status == string(globaltable.Active) {
+			active++
+		}
+	}
+	if active > want {
+		return nil
+	}
+	if _, err := fmt.Fprintf(w, "Writes are refused until the table has %d active replicas; it has %d.\n", want+1, active); err != nil {
+		return err
+	}
+	return nil
+}
+
+func writeTable(w io.Writer, t admin.Table) error {
+	if t.Status == "" {
+		_, err := fmt.Fprintf(w, "Table %s is not in this region any more; it is in %s.\n", t.Name, strings.Join(replicaRegions(&t), ", "))
+		return err
+	}
+	wait := "are answered when they are durable in their region"
+	if t.Acknowledge != globaltable.AcknowledgeLocal {
+		wait = "wait for " + t.Acknowledge
+	}
+	fmt.Fprintf(w, "Table %s (%s): %s, %d items, %s. Owner %s, version %s. Writes %s.\n", t.Name, t.ID, t.Status, t.Items, humanBytes(t.Bytes), t.Owner, t.Version, wait)
+	rows := newTable("replica", "status", "joined", "detail")
+	alignRight(rows, 3)
+	for _, r := range t.Replicas {
+		percent := ""
+		if r.Percent != nil {
+			percent = fmt.Sprintf("%d%%", *r.Percent)
+		}
+		rows.AppendRow(table.Row{r.Region, r.Status, percent, r.Detail})
+	}
+	return render(w, rows)
+}
+
+func setTable(c *ucli.Context, s Streams) error {
+	at, _, err := tableOf(c)
+	if err != nil {
+		return err
+	}
+	if err := required(c, "acknowledge"); err != nil {
+		return err
+	}
+	acknowledge := c.String("acknowledge")
+	if _, err := globaltable.ParseAcknowledge(acknowledge); err != nil {
+		return wrongUsage(c, "--acknowledge is %q; it can be local, or peers:1 to peers:%d", acknowledge, globaltable.MaxAcknowledgePeers)
+	}
+	t, err := at.ask(c.Context, "change table "+at.name, http.MethodPatch, "", admin.TablePatch{Acknowledge: &acknowledge})
+	if err != nil {
+		return err
+	}
+	return emitTable(c, s, t)
+}
+
+func addReplicas(c *ucli.Context, s Streams) error {
+	at, regions, err := tableOf(c)
+	if err != nil {
+		return err
+	}
+	var rate int64
+	if text := c.String("throttle"); text != "" {
+		if rate, err = parseByteSize(text); err != nil {
+			return wrongUsage(c, "--throttle: %v", err)
+		}
+	}
+	slices.Sort(regions)
+	if regions = slices.Compact(regions); len(regions) > globaltable.MaxReplicas {
+		return wrongUsage(c, "%d regions, at most %d", len(regions), globaltable.MaxReplicas)
+	}
+	t, err := at.get(c.Context)
+	if err != nil {
+		return err
+	}
+	missing := slices.DeleteFunc(slices.Clone(regions), func(region string) bool {
+		r := replicaOf(&t, region)
+		return r != nil && (r.Status == string(globaltable.Active) || r.Status == string(globaltable.Creating))
+	})
+	switch {
+	case len(missing) > 0:
+		if t, err = at.ask(c.Context, "add replicas", http.MethodPost, "/replicas", admin.NewReplicas{Regions: missing, JoinBytesPerSecond: rate}); err != nil {
+			return err
+		}
+	case rate > 0:
+		fmt.Fprintln(s.Err, "The replicas are there, or on their way: --throttle changes nothing.")
+	}
+	if c.Bool("wait") {
+		if t, err = watchJoins(c.Context, s.Err, at, t, regions); err != nil {
+			return err
+		}
+	}
+	return emitTable(c, s, t)
+}
+
+func replicaOf(t *admin.Table, region string) *admin.Replica {
+	if i := slices.IndexFunc(t.Replicas, func(r admin.Replica) bool { return r.Region == region }); i >= 0 {
+		return &t.Replicas[i]
+	}
+	return nil
+}
+
+func removeReplica(c *ucli.Context, s Streams) error {
+	at, regions, err := tableOf(c)
+	if err != nil {
+		return err
+	}
+	region := regions[0]
+	t, err := at.get(c.Context)
+	if err != nil {
+		return err
+	}
+	r := replicaOf(&t, region)
+	if r == nil {
+		return fmt.Errorf("table %s has no replica in %s; it has some in %s", at.name, region, strings.Join(replicaRegions(&t), ", "))
+	}
+	if !c.Bool("yes") {
+		fmt.Fprintf(s.Err, "The replica of table %s in %s (%s) would be removed with all its data there. %d replicas stay.\n", at.name, region, r.Status, len(t.Replicas)-1)
+		return wrongUsage(c, "give --yes to remove it")
+	}
+	if r.Status != string(globaltable.Deleting) { // else the command was interrupted
+		if t, err = at.ask(c.Context, "remove the replica", http.MethodDelete, "/replicas/"+url.PathEscape(region), nil); err != nil {
+			return err
+		}
+	}
+	if c.Bool("wait") {
+		if t, err = watchLeave(c.Context, s.Err, at, t, region); err != nil {
+			return err
+		}
+	}
+	return emitTable(c, s, t)
+}
+
+func replicaRegions(t *admin.Table) (out []string) {
+	for _, r := range t.Replicas {
+		out = append(out, r.Region)
+	}
+	return out
+}

@@ -1,0 +1,238 @@
+package commit
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/concordat-db/concordat/conflict"
+	"github.com/concordat-db/concordat/conflict/hlc"
+	"github.com/concordat-db/concordat/globaltable"
+	"github.com/concordat-db/concordat/regionnode/store"
+	"github.com/concordat-db/concordat/streams/change"
+)
+
+// SavedRecord is a record that was saved before the store was emptied. It leaves the saved space when all of its writes are known or logged anew; what is in doubt stays until somebody decides.
+type SavedRecord struct {
+	Key
+	At     time.Time // when it was saved, to the millisecond
+	Record []byte    // encoded conflict record
+}
+
+const (
+	savedVersion = 1
+	savedHead    = 1 + 8
+)
+
+func (e *SavedRecord) append(dst []byte) []byte {
+	return append(binary.BigEndian.AppendUint64(append(dst, savedVersion), uint64(e.At.UnixMilli())), e.Record...)
+}
+
+// decodeSaved returns what a value says. The record is a view.
+func decodeSaved(b []byte) (SavedRecord, error) {
+	if len(b) <= savedHead || b[0] != savedVersion {
+		return SavedRecord{}, errCorruptStore("saved record", nil)
+	}
+	return SavedRecord{At: time.UnixMilli(int64(binary.BigEndian.Uint64(b[1:]))), Record: b[savedHead:]}, nil
+}
+
+// Saved calls f with the saved records of the table given, or with table zero of all, in order and after the key given, until f returns false. What f gets is a view, valid during the call.
+func (s *Shard) Saved(table globaltable.TableID, after Key, f func(SavedRecord) (more bool)) error {
+	lower, upper := store.SpaceRange(store.SpaceSaved)
+	if table != 0 {
+		lower, upper = store.SavedRange(table)
+	}
+	if after.Table != 0 {
+		if from := append(store.AppendSavedKey(nil, after.Table, after.Bytes), 0); bytes.Compare(from, lower) > 0 {
+			lower = from
+		}
+	}
+	if bytes.Compare(lower, upper) >= 0 {
+		return nil
+	}
+	err := store.Each(s.cfg.Engine, lower, upper, func(key, value []byte) error {
+		e, err := decodeSaved(value)
+		if err != nil {
+			return err
+		}
+		table, itemKey, ok := store.DecodeSavedKey(key)
+		if !ok {
+			return errCorruptStore("key of a saved record", nil)
+		}
+		if e.Key = (Key{table, itemKey}); !f(e) {
+			return errStop
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, errStop) {
+		return fault(globaltable.Internal, "read saved records", "", err)
+	}
+	return nil
+}
+
+// errStop ends a walk early.
+var errStop = errors.New("enough")
+
+func savedKey(storeKey []byte) (globaltable.TableID, []byte, bool) {
+	return store.DecodeSavedKey(storeKey)
+}
+
+// DropSaved drops a saved record, durably. It is no error if there is none.
+func (s *Shard) DropSaved(ctx context.Context, key Key) error {
+	return s.do(ctx, false, func(_ *core, g *group) error {
+		g.batch.Delete(store.AppendSavedKey(nil, key.Table, key.Bytes))
+		return nil
+	})
+}
+
+// ReplayResult counts what became of the writes of saved records.
+type ReplayResult struct {
+	Known  int // here already, or overwritten by what is
+	Logged int // merged, and logged anew with their own dots
+	Kept   int // in doubt: they stay saved
+}
+
+// MaxReplay bounds the records of one Replay.
+const MaxReplay = 128
+
+// Replay takes saved records into the table. It is for a replica that has got what the others hold and is not active yet. A write that adds nothing is known. One above purge, the greatest
+// purge frontier of the others, cannot be older than a deletion that they have forgotten: it is merged, and logged with its own dot in the lane of the table's placement. The rest stays saved. All of that, and what
+// leaves the saved space, is one batch. It returns when that is durable.
+func (s *Shard) Replay(ctx context.Context, records []SavedRecord, purge hlc.Timestamp) (ReplayResult, error) {
+	if len(records) == 0 || len(records) > MaxReplay {
+		return ReplayResult{}, fault(globaltable.Invalid, opReplay, fmt.Sprintf("1 to %d records are replayed at once", MaxReplay), nil)
+	}
+	sub := s.newSubmission(kindReplay)
+	for i := range records {
+		if err := checkKey(records[i].Key); err != nil {
+			s.recycle(sub)
+			return ReplayResult{}, err
+		}
+		sub.addKey(records[i].Table, records[i].Bytes)
+		sub.bytes += len(records[i].Record) + 256
+	}
+	sub.hashes = sortHashes(sub.hashes)
+	if !s.latches.acquire(ctx, sub.hashes) {
+		s.recycle(sub)
+		return ReplayResult{}, errInterrupted(ctx, globaltable.Unavailable)
+	}
+	result, err := s.planReplay(sub, records, purge)
+	if err != nil {
+		s.release(sub)
+		return ReplayResult{}, err
+	}
+	if _, err := s.submit(ctx, sub); err != nil {
+		return ReplayResult{}, err
+	}
+	return result, nil
+}
+
+const opReplay = "replay saved records"
+
+// planReplay decides what becomes of each write.
+func (s *Shard) planReplay(sub *submission, records []SavedRecord, purge hlc.Timestamp) (result ReplayResult, err error) {
+	if err := sub.read(s.cfg.Engine); err != nil {
+		return result, err
+	}
+	sub.replays = make([]replay, len(records))
+	for i := range records {
+		k, r := &sub.keys[i], &sub.replays[i]
+		changes, err := conflict.ChangesOf(records[i].Record)
+		if err != nil {
+			r.keep = true // what this version cannot split stays as it is
+			result.Kept++
+			continue
+		}
+		current := k.current
+		for j := range changes {
+			c := &changes[j]
+			c.Table, c.Key = uint64(k.table), k.key
+			adds, err := conflict.Adds(current, c)
+			switch {
+			case err != nil:
+				return result, fault(globaltable.Corrupt, opReplay, "", err)
+			case !adds:
+				result.Known++
+			case c.Dot.Time <= purge || c.Dot.Origin == 0:
+				result.Kept++
+				r.keep = true
+			default:
+				if current, _, err = conflict.Apply(nil, current, c); err != nil {
+					return result, fault(globaltable.Corrupt, opReplay, "", err)
+				}
+				k.next = current
+				r.changes = append(r.changes, *c)
+				result.Logged++
+				if err := s.cfg.Clock.Observe(c.Dot.Time); err != nil {
+					return result, fault(globaltable.Unavailable, opReplay, "", err)
+				}
+			}
+		}
+		if k.next == nil {
+			continue
+		}
+		if k.after, k.live, err = digestOf(k.key, k.next); err != nil {
+			return result, fault(globaltable.Corrupt, opReplay, "", err)
+		}
+	}
+	return result, nil
+}
+
+// replay is what becomes of one saved record.
+type replay struct {
+	changes []conflict.Change // to be logged
+	keep    bool              // something of it stays saved
+}
+
+// decideReplay asks the catalog in force where the writes go. Nothing has changed when it returns an error.
+func (c *core) decideReplay(sub *submission) error {
+	for i := range sub.keys {
+		k, r := &sub.keys[i], &sub.replays[i]
+		if len(r.changes) == 0 {
+			continue
+		}
+		var ok bool
+		if k.place.placement, k.place.lane, k.place.version, ok = c.relog(k.table, k.key); !ok {
+			return errNoTable(k.table)
+		}
+		for j := range r.changes {
+			r.changes[j].CatalogVersion = uint64(k.place.version)
+		}
+		var err error
+		if k.digests, err = c.digests.table(k.table); err != nil {
+			return fault(globaltable.Internal, opReplay, "", err)
+		}
+	}
+	return nil
+}
+
+// commitReplay fills the batch.
+func (c *core) commitReplay(g *group, sub *submission) error {
+	for i := range sub.keys {
+		k, r := &sub.keys[i], &sub.replays[i]
+		if !r.keep {
+			g.batch.Delete(store.AppendSavedKey(nil, k.table, k.key))
+		}
+		if len(r.changes) == 0 {
+			continue
+		}
+		if err := c.commitKey(g, k); err != nil {
+			return err
+		}
+		gl, err := c.groupLane(g, k.place)
+		if err != nil {
+			return err
+		}
+		for j := range r.changes {
+			gl.buf = change.AppendBodyChange(gl.buf, &r.changes[j])
+			gl.changes++
+			gl.last = max(gl.last, r.changes[j].Dot.Time)
+			g.changes++
+		}
+	}
+	g.useClock = true
+	return nil
+}
