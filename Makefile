@@ -22,7 +22,7 @@ build: ## build bin/concordat, static, with its version
 
 test: ## run the tests
 	$(GO) test -p $(P) -timeout 6m ./...
-	$(GO) test -tags planted -timeout 2m -run '^TestPlanted$$' ./chaos/sim
+	$(GO) test -tags planted -timeout 6m -run '^TestPlanted$$' ./chaos/sim ./chaos/scenarios
 
 race: ## run the tests under the race detector (needs a C compiler)
 	CGO_ENABLED=1 $(GO) test -race -p $(P) -timeout 20m ./...

@@ -95,6 +95,9 @@ func (r *region) noticeTable(t *globaltable.Table) {
 	}
 	r.replicas[t.ID] = now
 	r.note("%d takes %s of table %s: its replica is %q", r.origin, t.Version, t.Name, now.Status)
+	if now.Status != "" {
+		r.tell("%s: replica of %s is %s", r.name(), t.Name, now.Status)
+	}
 	switch {
 	case now.Status == globaltable.Creating:
 		r.cover("a replica was created")
@@ -112,7 +115,8 @@ func (r *region) noticeTable(t *globaltable.Table) {
 func (w *world) found() {
 	w.quiet = true
 	for i := range w.plan.tables {
-		w.make(&w.plan.tables[i])
+		t := &w.plan.tables[i]
+		w.make(t, w.region(t.members[w.rng.IntN(len(t.members))]))
 	}
 	for !w.founded() {
 		if !w.advance() {
@@ -129,8 +133,7 @@ func (w *world) found() {
 }
 
 // make has a region make a table, and give replicas to the others that are to have it.
-func (w *world) make(t *table) {
-	owner := w.region(t.members[w.rng.IntN(len(t.members))])
+func (w *world) make(t *table, owner *region) {
 	plane := owner.plane
 	owner.spawn("make "+t.name, func(ctx context.Context) {
 		made, err := plane.CreateTable(ctx, catalog.Spec{Name: t.name, KeySchema: globaltable.KeySchema{Partition: globaltable.KeyAttribute{Name: "pk", Type: item.S}}})

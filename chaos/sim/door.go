@@ -120,7 +120,7 @@ func (d *door) DropTable(ctx context.Context, table globaltable.TableID) error {
 		}
 		d.manual.DropTable(table, func(err error) {
 			if err == nil {
-				d.note("%d drops table %s", d.origin, table)
+				d.tell("%s drops its data of table %s", d.name(), d.tableName(table))
 				d.cover("a table was dropped")
 			}
 			done(err)

@@ -280,6 +280,9 @@ func (s *session) applyRemote(r *commit.Remote, done func(inbox.Stop)) {
 		}
 		s.evidence.arrivals = append(s.evidence.arrivals, arrivals(err == nil)...)
 		s.count(result)
+		if s.watched != 0 && err == nil {
+			s.tell("%s has applied entry %d of %s: %s", s.name(), r.Position.Seq, s.from.name(), s.watch())
+		}
 		// In production this comes from another goroutine: never while the core is being asked.
 		s.region.after(0, func() { done(stopReason(err, r.Position)) })
 	})

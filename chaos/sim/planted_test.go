@@ -11,13 +11,6 @@ import (
 	"testing"
 
 	"github.com/concordat-db/concordat/chaos/check"
-	"github.com/concordat-db/concordat/conflict"
-	"github.com/concordat-db/concordat/conflict/hlc"
-	"github.com/concordat-db/concordat/regionnode/commit"
-	"github.com/concordat-db/concordat/streams/inbox"
-	"github.com/concordat-db/concordat/streams/outbox"
-	"github.com/concordat-db/concordat/streams/repair"
-	"github.com/concordat-db/concordat/streams/watermark"
 )
 
 // faults is what is planted, and which checkers may be the ones to find it.
@@ -50,10 +43,10 @@ const plantedBound = 300
 func TestPlanted(t *testing.T) {
 	for _, f := range faults {
 		t.Run(f.name, func(t *testing.T) {
-			if !plant(f.name, true) {
+			if !Plant(f.name, true) {
 				t.Fatal("no package has such a fault")
 			}
-			defer plant(f.name, false)
+			defer Plant(f.name, false)
 			caught := firstCaught(t, func(v check.Violation) bool { return slices.Contains(strings.Fields(f.found), v.Invariant) })
 			if caught == nil {
 				t.Fatalf("not found in %d seeds", plantedBound)
@@ -61,15 +54,6 @@ func TestPlanted(t *testing.T) {
 			t.Logf("found by seed %d: %s", caught.Seed, caught.Violations[0])
 		})
 	}
-}
-
-// plant switches a fault, in all packages that have a part in it.
-func plant(name string, on bool) bool {
-	some := false
-	for _, p := range []func(string, bool) bool{conflict.Plant, hlc.Plant, inbox.Plant, outbox.Plant, commit.Plant, repair.Plant, watermark.Plant} {
-		some = p(name, on) || some
-	}
-	return some
 }
 
 // firstCaught plays seeds over all cores until one of them is found out; it returns that with the least seed of those tried.

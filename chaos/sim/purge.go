@@ -77,6 +77,7 @@ func (r *region) collect(table globaltable.TableID, after []byte) {
 		}
 		if c.Gone > 0 {
 			r.note("%d collects %d items of table %s at %s", r.origin, c.Gone, table, c.Purge)
+			r.tell("%s collects %d deleted items of %s", r.name(), c.Gone, r.tableName(table))
 			r.cover("a deleted item was collected")
 			if t := r.document(table); t != nil && !t.Settled() {
 				r.cover("collection raced a join")

@@ -31,6 +31,8 @@ type region struct {
 	seen   map[globaltable.LaneID]uint64 // newest sequence of each own lane that is in the ledger
 	took   map[check.Lane]uint64         // newest sequence of each followed lane that is in evidence.applied
 
+	refused  bool                                        // writes, since it was found to be restored
+	restored bool                                        // its store was replaced by a copy
 	missing  map[check.Lane]uint64                       // lanes begun anew → up to where all of them is here
 	replicas map[globaltable.TableID]globaltable.Replica // this region's, as last noticed
 	joined   map[globaltable.TableID]bool                // tables of which something may have come by exchange
@@ -146,15 +148,24 @@ func (r *region) waitForClock() {
 	r.after(min(ahead, time.Second), r.waitForClock)
 }
 
-// crash ends a life: what was not synced may be gone, and the streams may be damaged.
+// crash ends a life, and damages streams now and then. The next one begins after a while.
 func (r *region) crash() {
+	r.die(func(unsynced int) int { return r.rng.IntN(unsynced + 1) })
+	if r.rng.IntN(2) == 0 {
+		r.damageStreams()
+	}
+	r.world.after(between(r.rng, 0, 2*time.Second), r.start)
+}
+
+// die ends a life. survive says how many of the groups that were not synced are there in the next one.
+func (r *region) die(survive func(unsynced int) int) {
 	r.up = false
 	r.cancel()
 	r.due = append(r.due, func() {}) // its tasks end
 	unsynced := 0
 	r.disk = r.disk.Crash(func(n int) int {
 		unsynced = n
-		return r.rng.IntN(n + 1)
+		return survive(n)
 	})
 	r.note("%d crashes with %d groups unsynced", r.origin, unsynced)
 	r.cover("crash")
@@ -164,10 +175,6 @@ func (r *region) crash() {
 	for _, op := range r.pending {
 		op.Outcome = check.Unknown
 	}
-	if r.rng.IntN(2) == 0 {
-		r.damageStreams()
-	}
-	r.world.after(between(r.rng, 0, 2*time.Second), r.start)
 }
 
 // dies reports whether the region is dead, and lets it die now and then: it is asked between any two effects.
@@ -321,8 +328,16 @@ func (r *region) serviceConfig() peer.ServiceConfig {
 	}
 }
 
-// regressed is called when a peer has more of this region's log, or another one, than the region itself: here no store is ever restored.
+// regressed is called when a peer has more of this region's log, or another one, than the region itself.
 func (r *region) regressed(name, reason string) {
+	if r.restored {
+		if !r.refused {
+			r.refused = true
+			r.tell("%s refuses writes: %s says that %s", r.name(), letter(name), reason)
+		}
+		r.shard.Refuse("regressed", &globaltable.Error{Op: "write", Kind: globaltable.Unavailable, Message: "this region's store is older than what its peers have from it"})
+		return
+	}
 	r.found("I17", "regressed, says %s: %s", name, reason)
 }
 

@@ -168,6 +168,9 @@ func (s *session) act(e inbox.Effect) {
 		s.fetchCatalog()
 	case inbox.Stopped:
 		s.note("%d stops %d/%s: %s", s.origin, s.from.origin, e.Lane, e.Reason)
+		if e.Reason != inbox.Running {
+			s.tell("%s does not go on with a lane of %s: %s", s.name(), s.from.name(), e.Reason)
+		}
 		s.stopped(e)
 	case inbox.Mark:
 		s.mark(e.HLC)
@@ -192,6 +195,9 @@ func (s *session) stopped(e inbox.Effect) {
 			s.found("I17", "lane %s of region %d stopped: trimmed", e.Lane, s.from.origin)
 		}
 	case inbox.Diverged, inbox.Superseded, inbox.Refused:
+		if s.from.restored {
+			return
+		}
 		s.evidence.found = append(s.evidence.found, check.Violation{Invariant: "I17", Region: uint16(s.origin),
 			Detail: "lane " + e.Lane.String() + " stopped: " + e.Reason.String()})
 	default:

@@ -57,7 +57,10 @@ type world struct {
 	saw        map[check.Stamp]map[check.Lane]uint64        // write → what its region had applied of the others when it became durable
 	moments    map[moment]struct{}
 	states     map[string][][]byte // by store key: some of the records it had
-	quiet      bool                // no faults any more
+	story      bool
+	watched    globaltable.TableID
+	told       []string // what there is to tell, if this is a story
+	quiet      bool     // no faults any more
 	steps      int
 }
 
@@ -74,8 +77,7 @@ type evidence struct {
 // Run plays one seed. It is called in a bubble of testing/synctest of its own.
 func Run(seed uint64) (result Result) {
 	rng := rand.New(rand.NewPCG(seed, 0x636f6e636f726461))
-	w := &world{plan: newPlan(rng), rng: rng, links: map[[2]hlc.Origin]*link{}, ledger: check.NewLedger(), coverage: map[string]int{},
-		placements: map[globaltable.LaneID]globaltable.Placement{}, purged: check.Frontiers{}, saw: map[check.Stamp]map[check.Lane]uint64{}, moments: map[moment]struct{}{}, states: map[string][][]byte{}}
+	w := newWorld(newPlan(rng), rng)
 	result = Result{Seed: seed, Coverage: w.coverage}
 	defer func() {
 		if p := recover(); p != nil {
@@ -93,6 +95,12 @@ func Run(seed uint64) (result Result) {
 	}
 	result.Violations = w.judge()
 	return result
+}
+
+func newWorld(p *plan, rng *rand.Rand) *world {
+	return &world{plan: p, rng: rng, links: map[[2]hlc.Origin]*link{}, ledger: check.NewLedger(), coverage: map[string]int{},
+		placements: map[globaltable.LaneID]globaltable.Placement{}, purged: check.Frontiers{}, saw: map[check.Stamp]map[check.Lane]uint64{},
+		moments: map[moment]struct{}{}, states: map[string][][]byte{}}
 }
 
 func (w *world) build() {
@@ -172,6 +180,15 @@ func (w *world) advance() bool {
 
 func (w *world) note(format string, args ...any) { w.trace.add(w.now, format, args...) }
 
+// tell notes what people should know who read a story.
+func (w *world) tell(format string, args ...any) {
+	w.note(format, args...)
+	line := fmt.Sprintf(format, args...)
+	if n := len(w.told); w.story && n == 0 || w.story && w.told[n-1] != line {
+		w.told = append(w.told, line)
+	}
+}
+
 func (w *world) cover(what string) { w.coverage[what]++ }
 
 // chance is true with probability p while faults are on.
@@ -197,6 +214,13 @@ func (w *world) arrive(mean time.Duration, strike func()) {
 func (w *world) region(o hlc.Origin) *region { return w.regions[o-1] }
 
 func (w *world) anyRegion() *region { return w.regions[w.rng.IntN(len(w.regions))] }
+
+func (w *world) tableName(id globaltable.TableID) string {
+	if t := w.table(id); t != nil {
+		return t.name
+	}
+	return id.String()
+}
 
 // table returns the table's definition.
 func (w *world) table(id globaltable.TableID) *table {

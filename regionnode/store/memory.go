@@ -50,6 +50,13 @@ func (m *Memory) Crash(survive func(unsynced int) int) *Memory {
 	return &Memory{tree: t, durable: t}
 }
 
+// Copy returns an engine with what is durable in m now: a copy of the disk.
+func (m *Memory) Copy() *Memory {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return &Memory{tree: m.durable, durable: m.durable}
+}
+
 func (m *Memory) view() treeView {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
