@@ -97,7 +97,7 @@ func (n *Node) excludeNeeded(reason commit.RebuildReason, detail string) {
 	n.rebuild.mu.Lock()
 	n.rebuild.why = why
 	n.rebuild.mu.Unlock()
-	n.exclude(refusedNeeded, why)
+	n.exclude(refusedNeeded, why+". "+comeBack)
 }
 
 func (n *Node) excludeRebuilding() {
@@ -158,6 +158,10 @@ func (n *Node) Rebuild(ctx context.Context) (admin.Rebuild, error) {
 	r.mu.Unlock()
 	if step == commit.RebuildSaving || step == commit.RebuildJoining {
 		return n.rebuildStatus(), nil
+	}
+	if standing, _ := n.plane.Standing(); standing.Leaves() {
+		return n.rebuildStatus(), &globaltable.Error{Op: "rebuild region", Resource: n.cfg.Region.Name, Kind: globaltable.Denied,
+			Message: "region " + n.cfg.Region.Name + " was removed, for ever: make a new region"}
 	}
 	if n.serves() == nil {
 		return n.rebuildStatus(), &globaltable.Error{Op: "rebuild region", Resource: n.cfg.Region.Name, Kind: globaltable.InUse,
