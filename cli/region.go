@@ -19,13 +19,15 @@ const maxKeyFile = 16 << 10
 func regionCommand(s Streams) *ucli.Command {
 	return &ucli.Command{
 		Name:  "region",
-		Usage: "make what identifies a region; list, add, fence and remove regions",
+		Usage: "make what identifies a region; list, add, fence, remove and rebuild regions",
 		Subcommands: []*ucli.Command{
 			regionListCommand(s),
 			regionShowCommand(s),
 			regionAddCommand(s),
 			regionFenceCommand(s),
 			regionRemoveCommand(s),
+			regionRebuildCommand(s),
+			regionSavedCommand(s),
 			{
 				Name:        "keygen",
 				Usage:       "make a region's key",

@@ -159,6 +159,10 @@ func (n *Node) Rebuild(ctx context.Context) (admin.Rebuild, error) {
 	if step == commit.RebuildSaving || step == commit.RebuildJoining {
 		return n.rebuildStatus(), nil
 	}
+	if standing, _ := n.plane.Standing(); standing.Leaves() {
+		return n.rebuildStatus(), &globaltable.Error{Op: "rebuild region", Resource: n.cfg.Region.Name, Kind: globaltable.Denied,
+			Message: "region " + n.cfg.Region.Name + " was removed, for ever: make a new region"}
+	}
 	if n.serves() == nil {
 		return n.rebuildStatus(), &globaltable.Error{Op: "rebuild region", Resource: n.cfg.Region.Name, Kind: globaltable.InUse,
 			Message: "region " + n.cfg.Region.Name + " serves its clients: there is nothing to rebuild"}

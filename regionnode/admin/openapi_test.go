@@ -1,6 +1,7 @@
 package admin_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -33,7 +34,75 @@ func fullStatus() admin.Status {
 					Detail: "why", Keys: 1, Buckets: 1, InFlight: 1, Bytes: 5, Share: 0.25}},
 				{Region: "ap-south-1"}}, Collection: admin.Collection{Waiting: 7, PurgeAgeMillis: &age, HeldBack: "why"}}},
 		Lanes: []admin.Lane{{ID: "0000000000000002", Regions: []string{"us-east-1"}, Head: 5, Entries: 1, Bytes: 10, Live: true,
-			Confirmed: map[string]uint64{"eu-central-1": 4}}},
+			Confirmed: map[string]uint64{"eu-central-1": 4}, Lagging: map[string]admin.Lag{"ap-south-1": {Since: &at, Entries: 3}}}},
+		Rebuild: new(fullRebuild()),
+	}
+}
+
+// fullRebuild has something in every field.
+func fullRebuild() admin.Rebuild {
+	return admin.Rebuild{Step: "joining", Reason: "fenced", Why: "why", Saved: 5, Percent: 99, Waiting: []string{"table orders: 5 %"}}
+}
+
+// saved is a saved space with one record; there is none of the id "unknown".
+type saved struct{ done *[]string }
+
+func (s saved) record(id string) admin.SavedRecord {
+	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	return admin.SavedRecord{ID: id, TableID: "0000000000000001", Table: "orders", Written: at, By: "us-east-1", Saved: at, Deleted: true, Bytes: 7}
+}
+
+func (s saved) List(_ context.Context, table string, limit int) (admin.SavedList, error) {
+	return admin.SavedList{Records: []admin.SavedRecord{s.record(fmt.Sprint(table, " ", limit))}, More: true}, nil
+}
+
+func (s saved) Show(_ context.Context, id string) (admin.SavedItem, error) {
+	return admin.SavedItem{SavedRecord: s.record(id), Item: json.RawMessage(`{"id":{"S":"x"},"n":{"NULL":true}}`)}, nil
+}
+
+func (s saved) Restore(_ context.Context, id string) error { return s.do("restore", id) }
+
+func (s saved) Drop(_ context.Context, id string) error { return s.do("drop", id) }
+
+func (s saved) do(what, id string) error {
+	if id == "unknown" {
+		return &globaltable.Error{Kind: globaltable.NotFound, Message: "no record is saved under unknown"}
+	}
+	if s.done != nil {
+		*s.done = append(*s.done, what+" "+id)
+	}
+	return nil
+}
+
+// TestSavedRecords: what is asked reaches the saved space, and what it says the asker.
+func TestSavedRecords(t *testing.T) {
+	var done []string
+	cfg := config()
+	cfg.Saved = saved{&done}
+	for _, c := range []struct {
+		method, path string
+		status       int
+		text         string
+	}{
+		{http.MethodGet, "/v1/saved?table=orders&limit=3", http.StatusOK, `"orders 3"`},
+		{http.MethodGet, "/v1/saved", http.StatusOK, `" 100"`},
+		{http.MethodGet, "/v1/saved?limit=1001", http.StatusBadRequest, "1 to 1000"},
+		{http.MethodPost, "/v1/saved/a/restore", http.StatusOK, `"a"`},
+		{http.MethodPost, "/v1/saved/b/drop", http.StatusOK, `"b"`},
+		{http.MethodPost, "/v1/saved/unknown/drop", http.StatusNotFound, "no record"},
+	} {
+		if r := get(t, cfg, c.method, c.path); r.StatusCode != c.status || !strings.Contains(body(t, r), c.text) {
+			t.Errorf("%s %s: %d", c.method, c.path, r.StatusCode)
+		}
+	}
+	if want := []string{"restore a", "drop b"}; !slices.Equal(done, want) {
+		t.Errorf("%v, want %v", done, want)
+	}
+	cfg.Saved = admin.NoSaved{Err: &globaltable.Error{Kind: globaltable.Unavailable, Message: "not now"}}
+	for _, path := range []string{"/v1/saved", "/v1/saved/a"} {
+		if r := get(t, cfg, http.MethodGet, path); r.StatusCode != http.StatusServiceUnavailable || !strings.Contains(body(t, r), "not now") {
+			t.Errorf("%s: %d", path, r.StatusCode)
+		}
 	}
 }
 
@@ -249,7 +318,7 @@ func TestDocumentNamesAllStatesAndPaths(t *testing.T) {
 	for path, methods := range d.Paths {
 		for method, op := range methods {
 			method = strings.ToUpper(method)
-			at := strings.NewReplacer("{name}", "orders", "{region}", "eu-central-1").Replace(path)
+			at := strings.NewReplacer("{name}", "orders", "{region}", "eu-central-1", "{id}", "00aa").Replace(path)
 			r := ask(t, config(), method, at, bodies[method+" "+path])
 			content := op.Responses["200"].Content
 			if kind, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";"); r.StatusCode != http.StatusOK || kind != "" && content[kind] == nil {
@@ -269,7 +338,7 @@ func TestDocumentNamesAllStatesAndPaths(t *testing.T) {
 	if got := d.Components.Schemas["Comparison"].Enum; !slices.Equal(got, compared) {
 		t.Errorf("states %v, want %v", got, compared)
 	}
-	if len(d.Paths) != 15 {
+	if len(d.Paths) != 20 {
 		t.Errorf("%d paths are documented", len(d.Paths))
 	}
 }

@@ -74,7 +74,7 @@ func (s *Server) rebuildRoutes() {
 	s.mux.HandleFunc("GET /v1/rebuild", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, s.cfg.RebuildState()) })
 	s.mux.HandleFunc("POST /v1/rebuild", func(w http.ResponseWriter, r *http.Request) {
 		state, err := s.cfg.Rebuild(r.Context())
-		respond(w, http.StatusAccepted, state, err)
+		respond(w, http.StatusOK, state, err)
 	})
 	s.mux.HandleFunc("GET /v1/saved", func(w http.ResponseWriter, r *http.Request) {
 		limit := 100
@@ -93,10 +93,10 @@ func (s *Server) rebuildRoutes() {
 		shown, err := s.cfg.Saved.Show(r.Context(), r.PathValue("id"))
 		respond(w, http.StatusOK, shown, err)
 	})
-	for path, act := range map[string]func(context.Context, string) error{"restore": s.cfg.Saved.Restore, "drop": s.cfg.Saved.Drop} {
+	for path, act := range map[string]func(Saved, context.Context, string) error{"restore": Saved.Restore, "drop": Saved.Drop} {
 		s.mux.HandleFunc("POST /v1/saved/{id}/"+path, func(w http.ResponseWriter, r *http.Request) {
 			id := r.PathValue("id")
-			respond(w, http.StatusOK, map[string]string{"id": id}, act(r.Context(), id))
+			respond(w, http.StatusOK, map[string]string{"id": id}, act(s.cfg.Saved, r.Context(), id))
 		})
 	}
 }

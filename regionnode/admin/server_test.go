@@ -42,8 +42,11 @@ func config() admin.Config {
 			}
 			return admin.Invitation{Region: "sa-east-1", Origin: 9, World: "1.2", Expires: "2026-01-02T03:04:05Z", Invitation: descriptor + " for " + valid.String()}, nil
 		},
-		Ready:   func() error { return nil },
-		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "concordat_up 1\n") }),
+		Rebuild:      func(context.Context) (admin.Rebuild, error) { return fullRebuild(), nil },
+		RebuildState: fullRebuild,
+		Saved:        saved{},
+		Ready:        func() error { return nil },
+		Metrics:      http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "concordat_up 1\n") }),
 	}
 }
 

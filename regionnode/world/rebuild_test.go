@@ -54,7 +54,7 @@ func (r *running) rebuild(region, reason string) (saved uint64) {
 			r.t.Errorf("a %s in %s before it was rebuilt: %v", what, region, err)
 		}
 	}
-	if code := r.admin(http.MethodPost, region, "/v1/rebuild", &state); code != http.StatusAccepted {
+	if code := r.admin(http.MethodPost, region, "/v1/rebuild", &state); code != http.StatusOK {
 		r.t.Fatalf("%d %+v", code, state)
 	}
 	r.until(region+" is rebuilt", func() bool {
