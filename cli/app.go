@@ -160,6 +160,12 @@ func arguments(c *ucli.Context) error {
 	if err != nil {
 		return err
 	}
+	if strings.HasPrefix(usage, "[") { // a word that may be missing: the command knows when
+		if len(got) > 1 {
+			return wrongUsage(c, "%s takes one %s, not also %q", c.Command.Name, strings.Trim(usage, "[]"), got[1])
+		}
+		return nil
+	}
 	switch want := len(strings.Fields(usage)); {
 	case len(got) < want && want == 1:
 		return wrongUsage(c, "%s needs a %s", c.Command.Name, usage)

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -160,11 +161,14 @@ func regionSavedCommand(s Streams) *ucli.Command {
 
 func changeSavedCommand(s Streams, verb, usage, description string) *ucli.Command {
 	return &ucli.Command{
-		Name: verb, Usage: usage, ArgsUsage: "ID", Description: description,
-		Flags: []ucli.Flag{&ucli.BoolFlag{Name: "yes", Usage: "do it"}},
+		Name: verb, Usage: usage, ArgsUsage: "[ID]", Description: description,
+		Flags: []ucli.Flag{&ucli.BoolFlag{Name: "yes", Usage: "do it"}, &ucli.BoolFlag{Name: "all", Usage: "do it with all records, instead of one ID"}},
 		Action: func(c *ucli.Context) error {
 			if !c.Bool("yes") {
 				return wrongUsage(c, "give --yes to %s it; show tells what it is", verb)
+			}
+			if c.Bool("all") {
+				return changeAllSaved(c, s, verb)
 			}
 			return oneSaved(c, s, func(base, id string) (map[string]string, error) {
 				return askAdmin[map[string]string](c.Context, verb+" saved record", adminPatience, http.MethodPost, base, "/v1/saved/"+id+"/"+verb, nil)
@@ -173,16 +177,57 @@ func changeSavedCommand(s Streams, verb, usage, description string) *ucli.Comman
 	}
 }
 
+// savedChanged is what changeAllSaved tells.
+type savedChanged struct {
+	Records int `json:"records"`
+}
+
+// changeAllSaved restores or drops all saved records, page by page.
+func changeAllSaved(c *ucli.Context, s Streams, verb string) error {
+	base, err := adminURL(c)
+	if err != nil {
+		return err
+	}
+	if ids, err := words(c); err != nil || len(ids) > 0 {
+		return cmp.Or(err, wrongUsage(c, "give --all or an ID, not both"))
+	}
+	var done savedChanged
+	for {
+		list, err := askAdmin[admin.SavedList](c.Context, "list saved records", adminPatience, http.MethodGet, base, "/v1/saved?limit=1000", nil)
+		if err != nil {
+			return err
+		}
+		if len(list.Records) == 0 {
+			break
+		}
+		for _, r := range list.Records {
+			path := "/v1/saved/" + url.PathEscape(r.ID) + "/" + verb
+			if _, err := askAdmin[map[string]string](c.Context, verb+" saved record", adminPatience, http.MethodPost, base, path, nil); err != nil {
+				return fmt.Errorf("after %d records: %w", done.Records, err)
+			}
+			done.Records++
+		}
+	}
+	return emit(c, s.Out, done, func(w io.Writer) error {
+		_, err := fmt.Fprintf(w, "Done with %d records.\n", done.Records)
+		return err
+	})
+}
+
 // oneSaved does with the record that the argument names what f does, and shows the answer.
 func oneSaved[T any](c *ucli.Context, s Streams, f func(base, id string) (T, error)) error {
 	base, err := adminURL(c)
 	if err != nil {
 		return err
 	}
-	if c.Args().Len() != 1 {
+	ids, err := words(c)
+	if err != nil {
+		return err
+	}
+	if len(ids) != 1 {
 		return wrongUsage(c, "give the ID of one saved record; `concordat region saved list` shows them")
 	}
-	answer, err := f(base, url.PathEscape(c.Args().First()))
+	answer, err := f(base, url.PathEscape(ids[0]))
 	if err != nil {
 		return err
 	}
