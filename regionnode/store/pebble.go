@@ -243,12 +243,27 @@ func (b *pebbleBatch) close() error {
 // Apply implements Engine.
 func (p *Pebble) Apply(b Batch) (wait func() error, err error) {
 	pb := b.(*pebbleBatch)
-	if err := p.db.ApplyNoSyncWait(pb.Batch, pebble.Sync); err != nil {
+	if err := p.apply(pb.Batch); err != nil {
 		err = fmt.Errorf("store: apply: %w", err)
 		p.fatal(err)
 		return nil, err
 	}
 	return pb.wait, nil
+}
+
+// apply gives a batch to Pebble, which panics where its log cannot be written: on a full disk, for one. It is stopped by that as by any other failure of the disk, and may
+// never answer again.
+func (p *Pebble) apply(b *pebble.Batch) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			cause, ok := r.(error)
+			if _, bug := r.(runtime.Error); bug || !ok {
+				panic(r)
+			}
+			err = cause
+		}
+	}()
+	return p.db.ApplyNoSyncWait(b, pebble.Sync)
 }
 
 func (b *pebbleBatch) wait() error {
