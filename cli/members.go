@@ -192,7 +192,7 @@ func pendingFor(regions *admin.Regions, m *admin.Member) string {
 		}
 		part := "table " + r.Table + " to be closed"
 		if r.Detail != "" {
-			part = "table " + r.Table + ": " + strings.TrimSuffix(r.Detail, ".")
+			part = "table " + r.Table + ": " + strings.TrimPrefix(strings.TrimSuffix(r.Detail, "."), "Waiting for ")
 		}
 		parts = append(parts, part)
 	}

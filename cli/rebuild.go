@@ -61,13 +61,18 @@ func rebuildRegion(c *ucli.Context, s Streams) error {
 	if err != nil {
 		return err
 	}
+	begun := state.Step != stepNone
 	if c.Bool("wait") {
 		if state, err = waitRebuilt(c, s, base, state); err != nil {
 			return err
 		}
 	}
 	return emit(c, s.Out, state, func(w io.Writer) error {
-		_, err := fmt.Fprintln(w, rebuildLine(state))
+		line := rebuildLine(state)
+		if begun && state.Step == stepNone && state.Saved == 0 {
+			line = "The region is rebuilt; it had nothing that the others did not have."
+		}
+		_, err := fmt.Fprintln(w, line)
 		return err
 	})
 }
