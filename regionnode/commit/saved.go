@@ -76,10 +76,6 @@ func (s *Shard) Saved(table globaltable.TableID, after Key, f func(SavedRecord) 
 // errStop ends a walk early.
 var errStop = errors.New("enough")
 
-func savedKey(storeKey []byte) (globaltable.TableID, []byte, bool) {
-	return store.DecodeSavedKey(storeKey)
-}
-
 // DropSaved drops a saved record, durably. It is no error if there is none.
 func (s *Shard) DropSaved(ctx context.Context, key Key) error {
 	return s.do(ctx, false, func(_ *core, g *group) error {
