@@ -124,7 +124,7 @@ func (r *region) uncollected() string {
 		if newest := r.ledger.Newest(uint64(h.Table)); uint64(r.shard.Purge(h.Table)) < newest {
 			return fmt.Sprintf("region %d has purge frontier %s of table %s, whose newest write is %s", r.origin, r.shard.Purge(h.Table), h.Table, hlc.Timestamp(newest))
 		}
-		if n := r.shard.Waiting(h.Table); n > 0 {
+		if n := r.shard.Waiting(h.Table); n > 0 && !r.story { // a story tells when it collects
 			return fmt.Sprintf("region %d has %d records of table %s to collect", r.origin, n, h.Table)
 		}
 	}

@@ -153,8 +153,16 @@ func (s *Shard) planReplay(sub *submission, records []SavedRecord, purge hlc.Tim
 			case !adds:
 				result.Known++
 			case c.Dot.Time <= purge || c.Dot.Origin == 0:
-				result.Kept++
-				r.keep = true
+				shows, err := showsIn(current, c)
+				switch {
+				case err != nil:
+					return result, fault(globaltable.Corrupt, opReplay, "", err)
+				case !shows:
+					result.Known++
+				default:
+					result.Kept++
+					r.keep = true
+				}
 			default:
 				if current, _, err = conflict.Apply(nil, current, c); err != nil {
 					return result, fault(globaltable.Corrupt, opReplay, "", err)
@@ -175,6 +183,20 @@ func (s *Shard) planReplay(sub *submission, records []SavedRecord, purge hlc.Tim
 		}
 	}
 	return result, nil
+}
+
+// showsIn reports whether anybody would see that c is in the record. A deletion of what is not there does not show; below the purge frontier it can hide nothing any more either.
+func showsIn(current []byte, c *conflict.Change) (bool, error) {
+	next, _, err := conflict.Apply(nil, current, c)
+	if err != nil {
+		return false, err
+	}
+	before, err := conflict.AppendCanonical(nil, current)
+	if err != nil {
+		return false, err
+	}
+	after, err := conflict.AppendCanonical(nil, next)
+	return !bytes.Equal(before, after), err
 }
 
 // replay is what becomes of one saved record.
