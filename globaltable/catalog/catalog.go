@@ -40,6 +40,7 @@ type Adoption struct {
 	Table   globaltable.TableID
 	Version globaltable.Version
 	Outcome Outcome
+	Anew    bool // the version brings this region a replica, or another one: nothing that the region holds of the table is of it. Not stored
 }
 
 // Catalog holds the documents. It is safe for concurrent use, except that Load, Prepare and the functions that Prepare returns are called by one
@@ -229,6 +230,16 @@ func decodeAll(docs []item.Item) (tables []*globaltable.Table, world *globaltabl
 	return tables, world, nil
 }
 
+// anew reports whether region self has a later replica under t than under old, which is nil when the table was not known.
+func anew(old *entry, t *globaltable.Table, self hlc.Origin) bool {
+	held := globaltable.Version(0)
+	if old != nil {
+		held = old.born
+	}
+	now := t.Replica(self)
+	return now != nil && now.Born > held
+}
+
 // adoptTable puts t into txn, if it is newer than what is there; nil if it is not.
 func adoptTable(txn *memdb.Txn, t *globaltable.Table, world *globaltable.World, self hlc.Origin) (*Adoption, error) {
 	old, known := first[*entry](txn, inTables, byID, tableKey(t.ID))
@@ -237,7 +248,7 @@ func adoptTable(txn *memdb.Txn, t *globaltable.Table, world *globaltable.World, 
 			return nil, err
 		}
 	}
-	a := &Adoption{Table: t.ID, Version: t.Version}
+	a := &Adoption{Table: t.ID, Version: t.Version, Anew: anew(old, t, self)}
 	var err error
 	if a.Outcome, err = outcome(txn, old, t, self); err != nil {
 		return nil, err

@@ -96,7 +96,7 @@ func TestPrepareOfOneGroup(t *testing.T) {
 	}
 	changed := eu.View().Changed()
 	adoptions, adopt, err := eu.Prepare([]item.Item{EncodeEpoch(1, 7), EncodeDocument(b)})
-	if err != nil || len(adoptions) != 1 || adoptions[0] != (Adoption{b.ID, b.Version, Adopted}) {
+	if err != nil || len(adoptions) != 1 || adoptions[0] != (Adoption{Table: b.ID, Version: b.Version, Outcome: Adopted}) {
 		t.Fatal(adoptions, err)
 	}
 	select {
@@ -212,12 +212,56 @@ func TestRegions(t *testing.T) {
 	}
 }
 
+// TestAnotherReplicaIsAnew: a region learns that the replica which a version gives it is not the one that it held, although it has not seen any version between.
+func TestAnotherReplicaIsAnew(t *testing.T) {
+	w := newWorld(t, "eu", "us")
+	v1 := exampleOf(t, w, "eu", "orders", 1000)
+	with := func(from *globaltable.Table, status globaltable.Status, born, since int) *globaltable.Table {
+		next := successor(from, 1)
+		if next.ReplicaNamed("us") == nil {
+			next.Replicas = append(next.Replicas, globaltable.Replica{Region: "us", Origin: 2})
+		}
+		r := next.ReplicaNamed("us")
+		r.Status, r.Born, r.Since = status, globaltable.MakeVersion(1, uint64(born)), globaltable.MakeVersion(1, uint64(since))
+		return next
+	}
+	v2 := with(v1, globaltable.Creating, 2, 2)
+	v3 := with(v2, globaltable.Active, 2, 3)
+	v4 := with(v3, globaltable.StatusFenced, 2, 4)
+	v5 := with(v4, globaltable.Creating, 5, 5)
+	for _, c := range []struct {
+		held, got *globaltable.Table
+		us, eu    bool
+	}{
+		{nil, v1, false, false},
+		{v1, v2, true, false},
+		{nil, v3, true, false},
+		{v2, v3, false, false},
+		{v3, v4, false, false},
+		{v4, v5, true, false},
+		{v3, v5, true, false},
+	} {
+		for region, want := range map[string]bool{"us": c.us, "eu": c.eu} {
+			w := newWorld(t, "eu", "us")
+			if c.held != nil {
+				if _, err := w.adopt(region, c.held); err != nil {
+					t.Fatal(err)
+				}
+			}
+			adoptions, _, err := w.places[region].Prepare([]item.Item{EncodeDocument(c.got)})
+			if err != nil || len(adoptions) != 1 || adoptions[0].Anew != want {
+				t.Errorf("%s, version %v: %+v, %v", region, c.got.Version, adoptions, err)
+			}
+		}
+	}
+}
+
 func TestLoadRefuses(t *testing.T) {
 	w := newWorld(t, "eu", "us")
 	a, b := exampleOf(t, w, "eu", "orders", 1000), exampleOf(t, w, "eu", "orders", 1001)
 	for name, load := range map[string]func(*Catalog) error{
 		"two of one name": func(c *Catalog) error { return c.Load([]item.Item{EncodeDocument(a), EncodeDocument(b)}, nil) },
-		"unknown outcome": func(c *Catalog) error { return c.Load(nil, []Adoption{{a.ID, a.Version, 9}}) },
+		"unknown outcome": func(c *Catalog) error { return c.Load(nil, []Adoption{{Table: a.ID, Version: a.Version, Outcome: 9}}) },
 		"not a document": func(c *Catalog) error {
 			return c.Load([]item.Item{systemItem("table/1", "doc", item.AppendBool(nil, true))}, nil)
 		},

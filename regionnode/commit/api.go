@@ -29,8 +29,9 @@ type Catalog interface {
 	Settled(table globaltable.TableID) bool
 	// Prepare is called with the items that a group is about to give the system table, before the group is applied; nothing has
 	// happened yet when it returns an error, which the group's submitter gets. extra is stored in the same batch. adopt (nil: nothing) makes the documents the ones in force; it is
-	// called after the group is durable and before the next group is built. docs are views, valid until Prepare returns; adopt keeps none.
-	Prepare(docs []item.Item) (extra []store.KV, adopt func(), err error)
+	// called after the group is durable and before the next group is built. anew are the tables of which this region gets a replica, or another one, with the documents: whatever is held of
+	// them is dropped in the same batch. docs are views, valid until Prepare returns; adopt keeps none.
+	Prepare(docs []item.Item) (extra []store.KV, anew []globaltable.TableID, adopt func(), err error)
 }
 
 // Key names an item.

@@ -103,7 +103,7 @@ func (s *Shard) garbage(table globaltable.TableID, after []byte, limit int, out 
 
 // readAndCollect decides what becomes of the latched keys. One that was written since it was found may have nothing to collect any more.
 func (s *Shard) readAndCollect(sub *submission, out *Collected) error {
-	if err := sub.read(s.cfg.Engine); err != nil {
+	if err := sub.read(s.cfg.Engine, s.progress.durable.Load()); err != nil {
 		return err
 	}
 	for i := range sub.keys {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"maps"
 	"slices"
 
 	"github.com/concordat-db/concordat/conflict/hlc"
@@ -296,18 +297,36 @@ func dropTable(table globaltable.TableID) func(*core, *group) error {
 		if _, _, _, ok := c.catalog.Place(table, nil); ok || c.catalog.Admits(table, nil, 0) {
 			return fault(globaltable.InUse, "drop table", "the table is still in the catalog", nil)
 		}
-		from, to := store.RecordRange(table)
-		g.batch.DeleteRange(from, to)
-		from, to = store.DigestRange(table)
-		g.batch.DeleteRange(from, to)
-		from, to = store.JoinRange(table)
-		g.batch.DeleteRange(from, to)
-		from, to = store.GarbageRange(table)
-		g.batch.DeleteRange(from, to)
-		c.purges.drop(g.batch, table)
-		c.digests.drop(table)
+		c.clearTable(g, table)
 		return nil
 	}
+}
+
+// clearTable drops all that there is of a table but its log. The group has nothing else of it.
+func (c *core) clearTable(g *group, table globaltable.TableID) {
+	for _, of := range []func(globaltable.TableID) (from, to []byte){store.RecordRange, store.DigestRange, store.JoinRange, store.GarbageRange} {
+		g.batch.DeleteRange(of(table))
+	}
+	c.purges.drop(g.batch, table)
+	c.digests.drop(table)
+	maps.DeleteFunc(c.cleared, func(_ globaltable.TableID, in uint64) bool { return g.number-in > rememberCleared })
+	c.cleared[table] = g.number
+}
+
+// rememberCleared is for how many groups a submission may be on its way at most that was read before a table's data was dropped.
+const rememberCleared = 1 << 16
+
+// readTooEarly refuses what was read before the data of one of its tables was dropped: it would bring some of that back.
+func (c *core) readTooEarly(sub *submission) error {
+	if len(c.cleared) == 0 {
+		return nil
+	}
+	for i := range sub.keys {
+		if c.cleared[sub.keys[i].table] > sub.seen {
+			return fault(globaltable.Unavailable, "commit", "the table's data was dropped meanwhile; try again", nil)
+		}
+	}
+	return nil
 }
 
 // LogBytes returns about how many bytes a lane's entries have.

@@ -129,6 +129,49 @@ func TestDropTable(t *testing.T) {
 	checkStore(t, f.engine, someRecords)
 }
 
+// TestAnotherReplicaBeginsWithNothing: a version that brings this region another replica than it held drops what it held, in one batch, and what was read before cannot bring any of
+// it back.
+func TestAnotherReplicaBeginsWithNothing(t *testing.T) {
+	f := open(t, store.NewMemory())
+	m := NewManual(f.Shard)
+	ok := func(err error) { f.must(err) }
+	m.Write(put(tableA, "k", "old"), ok)
+	m.Write(put(tableA, "gone", "old"), ok)
+	m.Settle()
+	m.Write(remove(tableA, "gone"), ok)
+	m.Write(put(tableB, "k", "other"), ok)
+	m.Settle()
+	f.RaisePurge(tableA, 7, f.cfg.Clock.Now())
+	b := item.Builder{}
+	document(tableA, withPeer).Each(func(name []byte, v item.Value) bool {
+		b.Add(name, v)
+		return true
+	})
+	b.Add([]byte("anew"), item.AppendBool(nil, true))
+	doc, err := b.AppendItem(nil)
+	f.must(err)
+	o := newOrigin(peer, withPeer.Lane())
+	var late, fresh error
+	m.Write(always(putOps(doc), keyOf(globaltable.SystemTable, "table/a")), ok)
+	update := always(updateOps(conflict.OpSetCell, "x"), keyOf(tableA, "k")) // it was read before, and has the old item
+	m.Write(update, func(err error) { late = err })
+	m.Settle()
+	expectKind(t, late, globaltable.Unavailable)
+	f.expectValue(tableA, "k", "")
+	f.expectValue(tableB, "k", "other")
+	if f.Purge(tableA) != 0 || f.Waiting(tableA) != 0 {
+		t.Errorf("frontier %s, %d waiting", f.Purge(tableA), f.Waiting(tableA))
+	}
+	m.ApplyRemote(o.remote([]conflict.Change{o.changeOf(tableA, "k", "new")}), func(_ RemoteResult, err error) { fresh = err })
+	m.Settle()
+	f.must(fresh)
+	f.expectValue(tableA, "k", "new")
+	if n, _, err := f.Count(tableA); n != 1 || err != nil {
+		t.Errorf("%d items, %v", n, err)
+	}
+	checkStore(t, f.engine, someRecords)
+}
+
 func TestDigestsAreBounded(t *testing.T) {
 	all := map[globaltable.TableID]globaltable.Placement{}
 	for id := globaltable.TableID(100); id < 120; id++ {

@@ -39,6 +39,9 @@ type core struct {
 	revoked      map[hlc.Origin]globaltable.Incarnation
 	catchUps     map[hlc.Origin]*CatchUp
 
+	// cleared has the group in which a table's data was dropped last.
+	cleared map[globaltable.TableID]uint64
+
 	merged  []byte // records of the write that is being decided
 	scratch []byte
 	docs    []item.Item
@@ -92,6 +95,9 @@ func (c *core) begin(g *group) {
 
 // add puts sub into g, wholly or, with an error in sub.err, not at all. The error returned is not sub's: the shard cannot go on.
 func (c *core) add(g *group, sub *submission) (fatal error) {
+	if sub.err = c.readTooEarly(sub); sub.err != nil {
+		return nil
+	}
 	switch sub.kind {
 	case kindWrite:
 		if sub.err = c.decideWrite(sub); sub.err == nil {
@@ -351,13 +357,16 @@ func (c *core) prepare(g *group, sub *submission) (done bool, fatal error) {
 	if len(c.docs) == 0 {
 		return true, nil
 	}
-	extra, adopt, err := c.catalog.Prepare(c.docs)
+	extra, anew, adopt, err := c.catalog.Prepare(c.docs)
 	if err != nil {
 		sub.err = err
 		return false, nil
 	}
 	for _, kv := range extra {
 		g.batch.Set(kv.Key, kv.Value)
+	}
+	for _, table := range anew {
+		c.clearTable(g, table)
 	}
 	g.adopt = adopt
 	return true, nil

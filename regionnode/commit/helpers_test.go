@@ -79,17 +79,19 @@ func (c *tables) Settled(id globaltable.TableID) bool {
 	return ok && !c.moving.Load()
 }
 
-func (c *tables) Prepare(docs []item.Item) ([]store.KV, func(), error) {
+func (c *tables) Prepare(docs []item.Item) (extra []store.KV, anew []globaltable.TableID, adopt func(), err error) {
 	if c.refuse != nil {
-		return nil, nil, c.refuse
+		return nil, nil, nil, c.refuse
 	}
 	next := maps.Clone(*c.inForce.Load())
-	var extra []store.KV
 	for _, doc := range docs {
 		v, _ := doc.GetString("table")
 		n, _ := v.Number().Int64()
 		id := globaltable.TableID(n)
 		regions, _ := doc.GetString("regions")
+		if _, is := doc.GetString("anew"); is {
+			anew = append(anew, id)
+		}
 		delete(next, id)
 		var p globaltable.Placement
 		for _, o := range regions.Bytes() {
@@ -100,7 +102,7 @@ func (c *tables) Prepare(docs []item.Item) ([]store.KV, func(), error) {
 		}
 		extra = append(extra, store.KV{Key: store.AppendAdoptionKey(nil, id, 1), Value: []byte{1}})
 	}
-	return extra, func() { c.inForce.Store(&next) }, nil
+	return extra, anew, func() { c.inForce.Store(&next) }, nil
 }
 
 func document(id globaltable.TableID, p globaltable.Placement) item.Item {

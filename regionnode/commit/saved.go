@@ -130,7 +130,7 @@ const opReplay = "replay saved records"
 
 // planReplay decides what becomes of each write.
 func (s *Shard) planReplay(sub *submission, records []SavedRecord, purge hlc.Timestamp) (result ReplayResult, err error) {
-	if err := sub.read(s.cfg.Engine); err != nil {
+	if err := sub.read(s.cfg.Engine, s.progress.durable.Load()); err != nil {
 		return result, err
 	}
 	sub.replays = make([]replay, len(records))

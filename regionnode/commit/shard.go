@@ -101,7 +101,7 @@ func newShard(cfg Config, l *loaded) (*Shard, error) {
 	s.core = core{
 		origin: cfg.Origin, engine: cfg.Engine, clock: cfg.Clock, catalog: cfg.Catalog, relog: cfg.Relog, random: cfg.Random,
 		ahead: cfg.Clock.MaxOffset() / 2, pending: &s.pending, digests: newDigests(cfg.Engine, cfg.MaxTables), confirmed: &s.confirmed, purges: &s.purges, view: &s.view,
-		lanes: l.lanes, positions: l.positions, revoked: l.revoked, catchUps: l.catchUps, incarnations: make(map[originShard]globaltable.Incarnation),
+		lanes: l.lanes, cleared: make(map[globaltable.TableID]uint64), positions: l.positions, revoked: l.revoked, catchUps: l.catchUps, incarnations: make(map[originShard]globaltable.Incarnation),
 	}
 	s.view.lanes = make(map[globaltable.LaneID]*laneView)
 	s.view.positions = make(map[positionKey]globaltable.Position)
@@ -202,7 +202,7 @@ func checkKey(k Key) error {
 
 // plan reads and plans a latched write. writes is false when there is nothing to write.
 func (s *Shard) plan(sub *submission, w *Write) (writes bool, err error) {
-	if err := sub.read(s.cfg.Engine); err != nil {
+	if err := sub.read(s.cfg.Engine, s.progress.durable.Load()); err != nil {
 		return false, err
 	}
 	for i := range sub.keys {

@@ -33,6 +33,7 @@ const (
 // submission is one thing for the sequencer to put into a group. They are pooled: a warm one makes a single-key write without allocating.
 type submission struct {
 	kind      kind
+	seen      uint64 // the newest group known to be durable before the keys were read
 	state     atomic.Uint32
 	done      chan error                       // capacity 1; the answer
 	notify    func(sub *submission, err error) // instead of done, when driven without goroutines
@@ -161,8 +162,9 @@ func (sub *submission) note(l Logged) {
 	sub.logged = append(sub.logged, l)
 }
 
-// read gets the newest state of all keys. They are latched, so it stays the newest.
-func (sub *submission) read(r store.Reader) error {
+// read gets the newest state of all keys. They are latched, so it stays the newest, unless the whole table is dropped. durable is the newest group that is durable now.
+func (sub *submission) read(r store.Reader, durable uint64) error {
+	sub.seen = durable
 	for i := range sub.keys {
 		k := &sub.keys[i]
 		value, release, ok, err := r.Get(k.storeKey)

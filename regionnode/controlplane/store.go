@@ -18,16 +18,18 @@ func ForShard(c *catalog.Catalog) commit.Catalog { return shardCatalog{c} }
 type shardCatalog struct{ *catalog.Catalog }
 
 // Prepare implements commit.Catalog.
-func (c shardCatalog) Prepare(docs []item.Item) ([]store.KV, func(), error) {
+func (c shardCatalog) Prepare(docs []item.Item) (extra []store.KV, anew []globaltable.TableID, adopt func(), err error) {
 	adoptions, adopt, err := c.Catalog.Prepare(docs)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
-	var extra []store.KV
 	for _, a := range adoptions {
 		extra = append(extra, store.KV{Key: store.AppendAdoptionKey(nil, a.Table, a.Version), Value: []byte{byte(a.Outcome)}})
+		if a.Anew {
+			anew = append(anew, a.Table)
+		}
 	}
-	return extra, adopt, nil
+	return extra, anew, adopt, nil
 }
 
 // ForRepair returns s as the place where records of other regions go.

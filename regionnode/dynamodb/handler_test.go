@@ -85,8 +85,8 @@ func (p placed) Admits(globaltable.TableID, []byte, globaltable.Version) bool { 
 func (p placed) Trusts(hlc.Origin, globaltable.Incarnation) bool              { return true }
 func (p placed) Version(globaltable.TableID) globaltable.Version              { return p.table.Version }
 func (p placed) Settled(globaltable.TableID) bool                             { return true }
-func (p placed) Prepare([]item.Item) ([]store.KV, func(), error) {
-	return nil, nil, nil
+func (p placed) Prepare([]item.Item) ([]store.KV, []globaltable.TableID, func(), error) {
+	return nil, nil, nil, nil
 }
 
 // direct is a server whose handler is called without a connection.

@@ -54,13 +54,13 @@ type region struct {
 // inForce is the catalog as a shard asks it.
 type inForce struct{ *catalog.Catalog }
 
-func (c inForce) Prepare(docs []item.Item) ([]store.KV, func(), error) {
+func (c inForce) Prepare(docs []item.Item) ([]store.KV, []globaltable.TableID, func(), error) {
 	adoptions, adopt, err := c.Catalog.Prepare(docs)
 	var extra []store.KV
 	for _, a := range adoptions {
 		extra = append(extra, store.KV{Key: store.AppendAdoptionKey(nil, a.Table, a.Version), Value: []byte{byte(a.Outcome)}})
 	}
-	return extra, adopt, err
+	return extra, nil, adopt, err
 }
 
 // nobody has no peers to ask.

@@ -108,8 +108,8 @@ func (c *catalog) Version(globaltable.TableID) globaltable.Version {
 
 func (c *catalog) Settled(globaltable.TableID) bool { return true }
 
-func (c *catalog) Prepare([]item.Item) ([]store.KV, func(), error) {
-	return nil, func() {}, nil
+func (c *catalog) Prepare([]item.Item) ([]store.KV, []globaltable.TableID, func(), error) {
+	return nil, nil, func() {}, nil
 }
 
 // inWorld runs a story with both regions up.

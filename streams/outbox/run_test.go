@@ -53,8 +53,8 @@ func (tables) Version(globaltable.TableID) globaltable.Version { return 1 }
 
 func (tables) Settled(globaltable.TableID) bool { return true }
 
-func (tables) Prepare([]item.Item) ([]store.KV, func(), error) {
-	return nil, func() {}, nil
+func (tables) Prepare([]item.Item) ([]store.KV, []globaltable.TableID, func(), error) {
+	return nil, nil, func() {}, nil
 }
 
 // faultyHome is a home that refuses what it is told to.
