@@ -67,7 +67,7 @@ func TestWrongUsage(t *testing.T) {
 		{[]string{"node", "--config", config("unknown.yaml", "  data:", "  dat:")}, 1, "spec.dat: there is no such field"},
 		{[]string{"node", "--config", config("kind.yaml", "kind: Node", "kind: Nod")}, 1, "kind"},
 		{[]string{"node", "--config", config("id.yaml", "id: 2 ", "id: 70000 ")}, 1, "id"},
-		{[]string{"node", "--config", config("size.yaml", "64GiB", "64 parsecs")}, 1, "64 parsecs"},
+		{[]string{"node", "--config", config("size.yaml", "logBytes: 4GiB", "logBytes: 64 parsecs")}, 1, "64 parsecs"},
 		{[]string{"node", "--config", config("key.yaml", "keyFile: region.key", "keyFile: other.key")}, 1, "other.key"},
 		{[]string{"node", "--config", config("peer.yaml", "/var/lib/concordat", "data")}, 1, "spec.peers[0].descriptorFile"},
 		{[]string{"nats", "accounts", "--config", config("embedded.yaml", "/var/lib/concordat", "data")}, 1, "embedded"},
