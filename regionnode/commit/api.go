@@ -54,8 +54,13 @@ type Write struct {
 	// is given stays the newest until the write is in. current, and all it points to, is valid only during the call. What it returns
 	// must stay unchanged until Write returns. An error is the write's error, and nothing is written.
 	Plan func(current []Current) ([][]conflict.Op, error)
-	// Transaction marks all changes of this write as parts of one transaction.
+	// Transaction marks all changes of this write as parts of one transaction. It waits for the keys no longer than Config.TransactionWait, and fails with a *ConflictError then.
 	Transaction bool
+	// Token, if not nil, makes this a write that is done once: see Token. It is not changed while Write runs. Of a write with one it is known that it was done, even where the plan
+	// has no operations.
+	Token *Token
+	// Repeated is set by Write when it returns nil: the write of the token had been done before. Plan was not called, and nothing was written, then.
+	Repeated bool
 	// Logged is filled in when Write returns nil: where what was written stands in the log, one for each table and lane; empty when nothing was written. Its
 	// memory is used again by the next Write with this struct.
 	Logged []Logged

@@ -34,7 +34,7 @@ func (s *Shard) Collect(ctx context.Context, table globaltable.TableID, after []
 	if err != nil || sub == nil {
 		return out, err
 	}
-	if !s.latches.acquire(ctx, sub.hashes) {
+	if _, ok := s.latches.acquire(ctx, sub.hashes); !ok {
 		s.recycle(sub)
 		return Collected{}, errInterrupted(ctx, globaltable.Unavailable)
 	}

@@ -30,6 +30,7 @@ type core struct {
 	confirmed *confirmed
 	purges    *purges
 	view      *view
+	tokens    tokens
 
 	number    uint64 // of the newest group
 	lanes     map[globaltable.LaneID]*lane
@@ -137,6 +138,11 @@ func (c *core) decideWrite(sub *submission) error {
 			return fault(globaltable.Internal, opWrite, "", err)
 		}
 	}
+	if sub.token != nil {
+		if err := c.tokens.admit(c.clock.Last()); err != nil {
+			return err
+		}
+	}
 	c.merged = c.merged[:0]
 	var transaction hlc.Timestamp
 	for i := range sub.keys {
@@ -189,6 +195,10 @@ func (c *core) commitWrite(g *group, sub *submission) error {
 		g.changes++
 		// The group's entry is the lane's next one: see seal.
 		sub.note(Logged{Table: k.table, Lane: gl.lane.ID, Seq: gl.lane.seq + 1})
+	}
+	if sub.token != nil {
+		c.pending.mark(sub.token.hash(), g.number)
+		c.tokens.commit(g.batch, sub.token, c.clock.Now())
 	}
 	g.useClock = true
 	return nil

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -101,7 +102,8 @@ func newShard(cfg Config, l *loaded) (*Shard, error) {
 	s.core = core{
 		origin: cfg.Origin, engine: cfg.Engine, clock: cfg.Clock, catalog: cfg.Catalog, relog: cfg.Relog, random: cfg.Random,
 		ahead: cfg.Clock.MaxOffset() / 2, pending: &s.pending, digests: newDigests(cfg.Engine, cfg.MaxTables), confirmed: &s.confirmed, purges: &s.purges, view: &s.view,
-		lanes: l.lanes, cleared: make(map[globaltable.TableID]uint64), positions: l.positions, revoked: l.revoked, catchUps: l.catchUps, incarnations: make(map[originShard]globaltable.Incarnation),
+		tokens: tokens{max: cfg.MaxTokens, counts: l.tokens},
+		lanes:  l.lanes, cleared: make(map[globaltable.TableID]uint64), positions: l.positions, revoked: l.revoked, catchUps: l.catchUps, incarnations: make(map[originShard]globaltable.Incarnation),
 	}
 	s.view.lanes = make(map[globaltable.LaneID]*laneView)
 	s.view.positions = make(map[positionKey]globaltable.Position)
@@ -135,7 +137,7 @@ func (s *Shard) Incarnation() globaltable.Incarnation { return s.incarnation }
 // Write does w. It returns nil when the write is durable; for an error of any kind but Unknown, nothing was written. An error of the plan is
 // returned when what the plan has seen is durable. When ctx ends early the kind is Unavailable if nothing was done, else Unknown.
 func (s *Shard) Write(ctx context.Context, w *Write) error {
-	w.Logged = w.Logged[:0]
+	w.Logged, w.Repeated = w.Logged[:0], false
 	if err := s.gate.err(); err != nil {
 		return err
 	}
@@ -144,9 +146,9 @@ func (s *Shard) Write(ctx context.Context, w *Write) error {
 		s.recycle(sub)
 		return err
 	}
-	if !s.latches.acquire(ctx, sub.hashes) {
+	if err := s.latch(ctx, sub); err != nil {
 		s.recycle(sub)
-		return errInterrupted(ctx, globaltable.Unavailable)
+		return err
 	}
 	writes, err := s.plan(sub, w)
 	if err != nil || !writes {
@@ -158,6 +160,27 @@ func (s *Shard) Write(ctx context.Context, w *Write) error {
 	}
 	_, err = s.submit(ctx, sub)
 	return err
+}
+
+// latch takes the latches of a write, or none.
+func (s *Shard) latch(ctx context.Context, sub *submission) error {
+	if s.latches.tryAcquire(sub.hashes) {
+		return nil
+	}
+	waiting := ctx
+	if sub.transaction {
+		var cancel context.CancelFunc
+		waiting, cancel = context.WithTimeout(ctx, s.cfg.TransactionWait)
+		defer cancel()
+	}
+	missed, ok := s.latches.acquire(waiting, sub.hashes)
+	switch {
+	case ok:
+		return nil
+	case ctx.Err() != nil:
+		return errInterrupted(ctx, globaltable.Unavailable)
+	}
+	return &ConflictError{Key: slices.IndexFunc(sub.keys, func(k keyState) bool { return k.hash == missed })}
 }
 
 // release gives a submission up that was read but not queued. It returns the newest group that it may have seen.
@@ -188,8 +211,11 @@ func (sub *submission) addWriteKeys(w *Write) error {
 			}
 		}
 	}
+	if w.Token != nil {
+		sub.hashes = append(sub.hashes, w.Token.hash())
+	}
 	sub.hashes = sortHashes(sub.hashes)
-	sub.transaction, sub.write = w.Transaction, w
+	sub.transaction, sub.token, sub.write = w.Transaction, w.Token, w
 	return nil
 }
 
@@ -202,6 +228,12 @@ func checkKey(k Key) error {
 
 // plan reads and plans a latched write. writes is false when there is nothing to write.
 func (s *Shard) plan(sub *submission, w *Write) (writes bool, err error) {
+	if w.Token != nil {
+		if w.Repeated, err = w.Token.done(s.cfg.Engine, s.cfg.Clock.Now()); err != nil || w.Repeated {
+			return false, err
+		}
+		writes = true
+	}
 	if err := sub.read(s.cfg.Engine, s.progress.durable.Load()); err != nil {
 		return false, err
 	}

@@ -47,6 +47,7 @@ type submission struct {
 	current     []Current       // kindWrite: what the plan is given
 	ops         [][]conflict.Op // kindWrite: for each key; the caller's memory
 	transaction bool
+	token       *Token   // kindWrite: to be written down as done; nil: none
 	write       *Write   // the caller's: touched by its goroutine only
 	logged      []Logged // for write.Logged
 
@@ -118,7 +119,7 @@ func (s *Shard) recycle(sub *submission) {
 	clear(sub.current)
 	sub.hashes, sub.keys, sub.arena, sub.parts, sub.current = sub.hashes[:0], sub.keys[:0], sub.arena[:0], sub.parts[:0], sub.current[:0]
 	sub.kind, sub.notify, sub.exclusive, sub.bytes, sub.err = 0, nil, false, 0, nil
-	sub.write, sub.logged = nil, sub.logged[:0]
+	sub.token, sub.write, sub.logged = nil, nil, sub.logged[:0]
 	sub.ops, sub.transaction, sub.remote, sub.giver, sub.result, sub.purge, sub.control = nil, false, nil, giver{}, RemoteResult{}, 0, nil
 	sub.replays = nil
 	sub.state.Store(stateQueued)

@@ -21,6 +21,7 @@ const (
 	SpaceMeta     Space = 0x07 // see the Meta constants
 	SpaceGarbage  Space = 0x08 // table(8) ‖ P(8) ‖ item.Key → empty: something of the record goes when the table's purge frontier has reached P
 	SpaceSaved    Space = 0x09 // table(8) ‖ item.Key → what a region keeps of a record over its rebuilding; see package commit
+	SpaceToken    Space = 0x0b // window(8) ‖ token(16) → when(8) and what(32) was done; see package commit
 )
 
 // Meta is the second byte of a key in SpaceMeta.
@@ -274,6 +275,26 @@ func DecodeSavedKey(storeKey []byte) (table globaltable.TableID, key []byte, ok 
 // SavedRange returns the range of what is saved of table.
 func SavedRange(table globaltable.TableID) (lower, upper []byte) {
 	return tableRange(SpaceSaved, table)
+}
+
+// AppendTokenKey appends the key of what was done with a token in a window of time.
+func AppendTokenKey(dst []byte, window uint64, token []byte) []byte {
+	dst = append(dst, byte(SpaceToken))
+	dst = binary.BigEndian.AppendUint64(dst, window)
+	return append(dst, token...)
+}
+
+// DecodeTokenWindow returns the window in a token's key.
+func DecodeTokenWindow(storeKey []byte) (window uint64, ok bool) {
+	if len(storeKey) <= 9 || Space(storeKey[0]) != SpaceToken {
+		return 0, false
+	}
+	return binary.BigEndian.Uint64(storeKey[1:]), true
+}
+
+// TokenRange returns the range of the tokens of all windows before the one given.
+func TokenRange(before uint64) (lower, upper []byte) {
+	return []byte{byte(SpaceToken)}, AppendTokenKey(nil, before, nil)
 }
 
 // SpaceRange returns the range of a whole key space.
