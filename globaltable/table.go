@@ -116,6 +116,8 @@ type Table struct {
 	Tags               map[string]string // nil: none
 	// AcknowledgePeers is how many peers must have a write durably before it is answered, 0 to MaxAcknowledgePeers. See AcknowledgeTag.
 	AcknowledgePeers int
+	Indexes          []Index // sorted by ID
+	LastIndex        IndexID // the greatest ID that was ever given; 0: none
 
 	Replicas []Replica // sorted by region name
 	Deleted  bool      // dead for ever: no replicas, and the id is not used again
@@ -129,6 +131,10 @@ func (t *Table) Clone() *Table {
 		c.KeySchema.Sort = &attribute
 	}
 	c.Tags = maps.Clone(t.Tags)
+	c.Indexes = slices.Clone(t.Indexes)
+	for i := range c.Indexes {
+		c.Indexes[i] = t.Indexes[i].Clone()
+	}
 	c.Replicas = slices.Clone(t.Replicas)
 	return &c
 }
@@ -207,6 +213,7 @@ func (t *Table) Validate() error {
 	fault(err == nil, "merge mode is not known")
 	faults = append(faults, tagFaults(t.Tags)...)
 	fault(t.AcknowledgePeers >= 0 && t.AcknowledgePeers <= MaxAcknowledgePeers, "writes wait for %d peers, at most %d", t.AcknowledgePeers, MaxAcknowledgePeers)
+	faults = append(faults, t.indexFaults()...)
 	faults = append(faults, t.replicaFaults()...)
 	if len(faults) == 0 {
 		return nil

@@ -12,7 +12,6 @@ import (
 	"github.com/concordat-db/concordat/conflict"
 	"github.com/concordat-db/concordat/conflict/hlc"
 	"github.com/concordat-db/concordat/globaltable"
-	"github.com/concordat-db/concordat/globaltable/item"
 	"github.com/concordat-db/concordat/regionnode/store"
 )
 
@@ -337,62 +336,6 @@ func (s *Shard) Get(ctx context.Context, key Key, f func(Current) error) error {
 		return werr
 	}
 	return err
-}
-
-// Scan calls f with the live items of table with keys in (from, to), in key order and as of one moment, until f returns false. A nil from is before the first
-// key, a nil to after the last. What f gets is a view, valid during the call. Scan returns when everything f has seen is durable: the caller answers nobody before.
-func (s *Shard) Scan(ctx context.Context, table globaltable.TableID, from, to item.Key, f func(key item.Key, current Current) (more bool)) error {
-	return s.walk(ctx, table, from, to, func(key item.Key, record []byte) (bool, error) {
-		c, err := currentOf(record)
-		return err == nil && (c.Item == nil || f(key, c)), err
-	})
-}
-
-// Records is Scan for the records as they are, those of deleted items included.
-func (s *Shard) Records(ctx context.Context, table globaltable.TableID, from, to item.Key, f func(key item.Key, record []byte) (more bool)) error {
-	return s.walk(ctx, table, from, to, func(key item.Key, record []byte) (bool, error) { return f(key, record), nil })
-}
-
-func (s *Shard) walk(ctx context.Context, table globaltable.TableID, from, to item.Key, f func(key item.Key, record []byte) (more bool, err error)) (err error) {
-	lower, upper := store.RecordRange(table)
-	if from != nil {
-		lower = append(store.AppendRecordKey(nil, table, from), 0)
-	}
-	if to != nil {
-		upper = store.AppendRecordKey(nil, table, to)
-	}
-	if string(lower) >= string(upper) {
-		return nil
-	}
-	it, err := s.cfg.Engine.NewIter(lower, upper)
-	if err != nil {
-		return fault(globaltable.Internal, "scan", "", err)
-	}
-	seen := s.started.Load()
-	err = walkRecords(ctx, it, f)
-	if cerr := it.Close(); err == nil && cerr != nil {
-		err = fault(globaltable.Internal, "scan", "", cerr)
-	}
-	if werr := s.progress.wait(ctx, seen); werr != nil {
-		return werr
-	}
-	return err
-}
-
-func walkRecords(ctx context.Context, it store.Iterator, f func(key item.Key, record []byte) (more bool, err error)) error {
-	for ok := it.First(); ok; ok = it.Next() {
-		if ctx.Err() != nil {
-			return errInterrupted(ctx, globaltable.Unavailable)
-		}
-		record, err := it.Value()
-		if err != nil {
-			return fault(globaltable.Internal, "scan", "", err)
-		}
-		if more, err := f(item.Key(store.RecordKeySuffix(it.Key())), record); !more {
-			return err
-		}
-	}
-	return nil
 }
 
 // Refuse makes client writes fail with err until Allow is called with the same reason. Remote changes and reads go on.

@@ -122,13 +122,12 @@ func (r *scanRequest) check() (units capacity, err error) {
 	return units, nil
 }
 
-// bounds returns the range of keys of the segment asked for, both ends exclusive. Segments divide the hashes of partition keys evenly, so
+// bounds returns the range of keys of the segment asked for: from its first key to before the next segment's. Segments divide the hashes of partition keys evenly, so
 // together they cover every item once.
 func (r *scanRequest) bounds() (from, to item.Key) {
 	if !r.segments.given {
 		return nil, nil
 	}
-	// No key is as short as a hash alone, so the hash as a bound includes all keys that begin with it, or none.
 	if r.segment.value > 0 {
 		from = binary.BigEndian.AppendUint64(nil, firstHash(uint64(r.segment.value), uint64(r.segments.value)))
 	}
@@ -144,7 +143,7 @@ func firstHash(i, n uint64) uint64 {
 	return quotient
 }
 
-// startKey returns the key after which the scan goes on.
+// startKey returns where the scan goes on: after the key given.
 func (r *scanRequest) startKey(c *call, t *globaltable.Table, from, to item.Key) (item.Key, error) {
 	k, err := plan.Key(nil, &t.KeySchema, c.keyItem)
 	if err != nil {
@@ -154,7 +153,7 @@ func (r *scanRequest) startKey(c *call, t *globaltable.Table, from, to item.Key)
 		return nil, invalid("The provided starting key is invalid: Invalid ExclusiveStartKey. Please use ExclusiveStartKey with correct Segment. " +
 			"TotalSegments: " + strconv.FormatInt(r.segments.value, 10) + " Segment: " + strconv.FormatInt(r.segment.value, 10))
 	}
-	return k, nil
+	return k.Next(), nil
 }
 
 // page is a page of a scan as it grows.
@@ -172,7 +171,7 @@ func (c *call) answerScan(r *scanRequest, t *globaltable.Table, from, to item.Ke
 		c.out = append(c.out, `"Items":[`...)
 	}
 	var p page
-	err := c.server.config.Shard.Scan(c.server.base, t.ID, from, to, func(key item.Key, current commit.Current) bool {
+	err := c.server.config.Shard.Walk(c.server.base, commit.Range{Table: t.ID, Lower: from, Upper: to}, func(key item.Key, current commit.Current) bool {
 		size := current.Item.Size()
 		if p.items > 0 && (p.bytes+size > maxPageBytes || list && !c.reserve(int64(size))) {
 			p.last = c.key

@@ -21,6 +21,7 @@ const (
 	SpaceMeta     Space = 0x07 // see the Meta constants
 	SpaceGarbage  Space = 0x08 // table(8) ‖ P(8) ‖ item.Key → empty: something of the record goes when the table's purge frontier has reached P
 	SpaceSaved    Space = 0x09 // table(8) ‖ item.Key → what a region keeps of a record over its rebuilding; see package commit
+	SpaceEntry    Space = 0x0a // table(8) ‖ index(4) ‖ item.AppendIndexKey's key → length(2) of what is before the table's key in it
 	SpaceToken    Space = 0x0b // window(8) ‖ token(16) → when(8) and what(32) was done; see package commit
 )
 
@@ -295,6 +296,47 @@ func DecodeTokenWindow(storeKey []byte) (window uint64, ok bool) {
 // TokenRange returns the range of the tokens of all windows before the one given.
 func TokenRange(before uint64) (lower, upper []byte) {
 	return []byte{byte(SpaceToken)}, AppendTokenKey(nil, before, nil)
+}
+
+// AppendEntryKey appends the key of an entry of an index of table.
+func AppendEntryKey(dst []byte, table globaltable.TableID, index globaltable.IndexID, key []byte) []byte {
+	return append(appendEntryPrefix(dst, table, index), key...)
+}
+
+func appendEntryPrefix(dst []byte, table globaltable.TableID, index globaltable.IndexID) []byte {
+	dst = append(dst, byte(SpaceEntry))
+	dst = binary.BigEndian.AppendUint64(dst, uint64(table))
+	return binary.BigEndian.AppendUint32(dst, uint32(index))
+}
+
+// EntryKeySuffix returns the key in an entry's store key: a view.
+func EntryKeySuffix(storeKey []byte) []byte { return storeKey[tablePrefixLen+4:] }
+
+// EntryKeyIndex returns the table and the index in an entry's store key.
+func EntryKeyIndex(storeKey []byte) (globaltable.TableID, globaltable.IndexID) {
+	return globaltable.TableID(binary.BigEndian.Uint64(storeKey[1:])), globaltable.IndexID(binary.BigEndian.Uint32(storeKey[tablePrefixLen:]))
+}
+
+// EntryRange returns the range of the entries of one index.
+func EntryRange(table globaltable.TableID, index globaltable.IndexID) (lower, upper []byte) {
+	lower = appendEntryPrefix(nil, table, index)
+	return lower, successor(lower)
+}
+
+// EntriesRange returns the range of the entries of all indexes of table.
+func EntriesRange(table globaltable.TableID) (lower, upper []byte) {
+	return tableRange(SpaceEntry, table)
+}
+
+// AppendEntry appends the value of an entry in whose key the table's key begins at byte at.
+func AppendEntry(dst []byte, at int) []byte { return binary.BigEndian.AppendUint16(dst, uint16(at)) }
+
+// DecodeEntry is the inverse of AppendEntry.
+func DecodeEntry(value []byte) (at int, ok bool) {
+	if len(value) != 2 {
+		return 0, false
+	}
+	return int(binary.BigEndian.Uint16(value)), true
 }
 
 // SpaceRange returns the range of a whole key space.
