@@ -1,6 +1,7 @@
 package globaltable
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -34,6 +35,8 @@ type tableDocument struct {
 	Mode               string            `json:"mode"`
 	Tags               map[string]string `json:"tags,omitempty"`
 	AcknowledgePeers   int               `json:"acknowledgePeers,omitempty"`
+	Indexes            []indexDocument   `json:"indexes,omitempty"`
+	LastIndex          IndexID           `json:"lastIndex,omitempty"`
 	Replicas           []replicaDocument `json:"replicas,omitempty"`
 	Deleted            bool              `json:"deleted,omitempty"`
 }
@@ -56,6 +59,18 @@ type replicaDocument struct {
 	JoinRate    int64      `json:"joinBytesPerSecond,omitempty"`
 }
 
+type indexDocument struct {
+	ID            IndexID       `json:"id"`
+	Name          string        `json:"name"`
+	Local         bool          `json:"local,omitempty"`
+	Partition     []keyDocument `json:"partitionKey"`
+	Sort          []keyDocument `json:"sortKey,omitempty"`
+	Projection    Projection    `json:"projection"`
+	NonKey        []string      `json:"nonKey,omitempty"`
+	ReadCapacity  int64         `json:"readCapacity,omitempty"`
+	WriteCapacity int64         `json:"writeCapacity,omitempty"`
+}
+
 // EncodeTable returns the document of t, JSON. Equal tables have equal documents. t must be valid.
 func EncodeTable(t *Table) []byte {
 	d := tableDocument{
@@ -64,13 +79,16 @@ func EncodeTable(t *Table) []byte {
 		PartitionKey: keyDocument{t.KeySchema.Partition.Name, t.KeySchema.Partition.Type.String()},
 		Billing:      t.Billing, ReadCapacity: t.Throughput.Read, WriteCapacity: t.Throughput.Write,
 		DeletionProtection: t.DeletionProtection, Class: t.Class, Mode: t.Mode.String(), Tags: t.Tags,
-		AcknowledgePeers: t.AcknowledgePeers, Deleted: t.Deleted,
+		AcknowledgePeers: t.AcknowledgePeers, LastIndex: t.LastIndex, Deleted: t.Deleted,
 	}
 	if t.Predecessor != (Hash{}) {
 		d.Predecessor = hex.EncodeToString(t.Predecessor[:])
 	}
 	if s := t.KeySchema.Sort; s != nil {
 		d.SortKey = &keyDocument{s.Name, s.Type.String()}
+	}
+	for i := range t.Indexes {
+		d.Indexes = append(d.Indexes, t.Indexes[i].document())
 	}
 	for _, r := range t.Replicas {
 		d.Replicas = append(d.Replicas, replicaDocument{Region: r.Region, Origin: r.Origin, Status: r.Status, Description: r.StatusDescription,
@@ -121,7 +139,7 @@ func (d *tableDocument) table() (*Table, error) {
 		ID: id, Name: d.Name, Owner: d.Owner, CreatedAt: d.CreatedAt,
 		Billing: d.Billing, Throughput: Throughput{Read: d.ReadCapacity, Write: d.WriteCapacity},
 		DeletionProtection: d.DeletionProtection, Class: d.Class, Mode: mode, Tags: d.Tags,
-		AcknowledgePeers: d.AcknowledgePeers, Deleted: d.Deleted,
+		AcknowledgePeers: d.AcknowledgePeers, LastIndex: d.LastIndex, Deleted: d.Deleted,
 	}
 	if t.Version, err = parseVersion(d.Epoch, d.Number); err != nil {
 		return nil, err
@@ -134,11 +152,51 @@ func (d *tableDocument) table() (*Table, error) {
 		sort := d.SortKey.attribute()
 		t.KeySchema.Sort = &sort
 	}
+	for i := range d.Indexes {
+		t.Indexes = append(t.Indexes, d.Indexes[i].index())
+	}
 	for _, r := range d.Replicas {
 		t.Replicas = append(t.Replicas, Replica{Region: r.Region, Origin: r.Origin, Status: r.Status, StatusDescription: r.Description,
 			Since: MakeVersion(r.SinceEpoch, r.SinceNumber), Born: MakeVersion(r.BornEpoch, r.BornNumber), Leaving: r.Leaving, JoinBytesPerSecond: r.JoinRate})
 	}
 	return t, nil
+}
+
+func (x *Index) document() indexDocument {
+	d := indexDocument{ID: x.ID, Name: x.Name, Local: x.Local, Projection: x.Projection, NonKey: x.NonKey, ReadCapacity: x.Throughput.Read, WriteCapacity: x.Throughput.Write}
+	for _, a := range x.Partition {
+		d.Partition = append(d.Partition, keyDocument{a.Name, a.Type.String()})
+	}
+	for _, a := range x.Sort {
+		d.Sort = append(d.Sort, keyDocument{a.Name, a.Type.String()})
+	}
+	return d
+}
+
+func (d *indexDocument) index() Index {
+	x := Index{ID: d.ID, Name: d.Name, Local: d.Local, Projection: d.Projection, NonKey: d.NonKey, Throughput: Throughput{Read: d.ReadCapacity, Write: d.WriteCapacity}}
+	for _, k := range d.Partition {
+		x.Partition = append(x.Partition, k.attribute())
+	}
+	for _, k := range d.Sort {
+		x.Sort = append(x.Sort, k.attribute())
+	}
+	return x
+}
+
+// MarshalJSON returns the form that x has in a table's document.
+func (x Index) MarshalJSON() ([]byte, error) { return json.Marshal(x.document()) }
+
+// UnmarshalJSON is the inverse of MarshalJSON. Fields that are not known are refused.
+func (x *Index) UnmarshalJSON(b []byte) error {
+	var d indexDocument
+	dec := json.NewDecoder(bytes.NewReader(b))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&d); err != nil {
+		return err
+	}
+	*x = d.index()
+	return nil
 }
 
 func (k keyDocument) attribute() KeyAttribute {

@@ -21,6 +21,7 @@ type Spec struct {
 	DeletionProtection bool
 	Class              globaltable.TableClass // empty: ClassStandard
 	Tags               map[string]string
+	Indexes            []globaltable.Index // without ids
 }
 
 // Change is what a table is to become. Nil and empty fields stay as they are.
@@ -29,11 +30,15 @@ type Change struct {
 	Throughput         *globaltable.Throughput  `json:"throughput,omitempty"`
 	DeletionProtection *bool                    `json:"deletionProtection,omitempty"`
 	Class              *globaltable.TableClass  `json:"class,omitempty"`
-	Tag                map[string]string        `json:"tag,omitempty"`                // set
-	Untag              []string                 `json:"untag,omitempty"`              // removed before Tag is set
-	Create             []string                 `json:"create,omitempty"`             // regions that get a replica
-	JoinBytesPerSecond int64                    `json:"joinBytesPerSecond,omitempty"` // bound of those replicas' joins; 0: none but that of their nodes
-	Delete             []string                 `json:"delete,omitempty"`             // regions whose replica is to go
+	Tag                map[string]string        `json:"tag,omitempty"`   // set
+	Untag              []string                 `json:"untag,omitempty"` // removed before Tag is set
+	// One of CreateIndex, without an id, and DeleteIndex at most.
+	CreateIndex        *globaltable.Index                `json:"createIndex,omitempty"`
+	DeleteIndex        string                            `json:"deleteIndex,omitempty"`
+	IndexThroughput    map[string]globaltable.Throughput `json:"indexThroughput,omitempty"`    // of global indexes, by name
+	Create             []string                          `json:"create,omitempty"`             // regions that get a replica
+	JoinBytesPerSecond int64                             `json:"joinBytesPerSecond,omitempty"` // bound of those replicas' joins; 0: none but that of their nodes
+	Delete             []string                          `json:"delete,omitempty"`             // regions whose replica is to go
 }
 
 // Answers is what the regions said about a version: by region number.
@@ -60,6 +65,9 @@ func Create(spec *Spec, id globaltable.TableID, owner globaltable.Descriptor, ep
 	if len(t.Tags) == 0 {
 		t.Tags = nil
 	}
+	for i := range spec.Indexes {
+		giveIndex(t, &spec.Indexes[i])
+	}
 	t.Replicas = []globaltable.Replica{{Region: owner.Name, Origin: owner.Origin, Status: globaltable.Active, Since: t.Version}}
 	if err := acknowledge(t); err != nil {
 		return nil, err
@@ -77,6 +85,9 @@ func Update(t *globaltable.Table, change *Change, epoch uint32, regions func(str
 	}
 	next := successor(t, epoch)
 	if err := updateSettings(next, change); err != nil {
+		return nil, err
+	}
+	if err := updateIndexes(next, change); err != nil {
 		return nil, err
 	}
 	// Removal first: what it refuses, it refuses about replicas as they are.
@@ -302,7 +313,7 @@ func finish(t, next *globaltable.Table) (*globaltable.Table, error) {
 // bury declares a table dead that has no replicas, or only ones that failed.
 func bury(t *globaltable.Table) {
 	if !slices.ContainsFunc(t.Replicas, func(r globaltable.Replica) bool { return r.Status != globaltable.CreationFailed }) {
-		t.Replicas, t.Deleted = nil, true
+		t.Replicas, t.Indexes, t.Deleted = nil, nil, true
 	}
 }
 
@@ -311,6 +322,9 @@ func updateSettings(next *globaltable.Table, change *Change) error {
 		next.Billing = *change.Billing
 		if next.Billing == globaltable.PayPerRequest {
 			next.Throughput = globaltable.Throughput{}
+			for i := range next.Indexes {
+				next.Indexes[i].Throughput = globaltable.Throughput{}
+			}
 		}
 	}
 	if change.Throughput != nil {

@@ -122,6 +122,7 @@ type loaded struct {
 	revoked   map[hlc.Origin]globaltable.Incarnation
 	confirmed map[confirmedKey]uint64
 	purges    map[globaltable.TableID]*tablePurge
+	indexes   map[indexKey]*indexState
 	catchUps  map[hlc.Origin]*CatchUp
 	tokens    map[uint64]int // number of them by window
 }
@@ -134,6 +135,7 @@ func load(r store.Reader) (l *loaded, isNew bool, err error) {
 		revoked:   make(map[hlc.Origin]globaltable.Incarnation),
 		confirmed: make(map[confirmedKey]uint64),
 		purges:    make(map[globaltable.TableID]*tablePurge),
+		indexes:   make(map[indexKey]*indexState),
 		catchUps:  make(map[hlc.Origin]*CatchUp),
 		tokens:    make(map[uint64]int),
 	}
@@ -151,7 +153,7 @@ func load(r store.Reader) (l *loaded, isNew bool, err error) {
 		l.bound = hlc.Timestamp(n)
 		return err
 	})
-	return l, false, errors.Join(err, l.loadLanes(r), l.loadPositions(r), l.loadPeers(r), l.loadPurges(r), l.loadCatchUps(r), l.loadTokens(r))
+	return l, false, errors.Join(err, l.loadLanes(r), l.loadPositions(r), l.loadPeers(r), l.loadPurges(r), l.loadIndexes(r), l.loadCatchUps(r), l.loadTokens(r))
 }
 
 func (l *loaded) loadLanes(r store.Reader) error {

@@ -37,6 +37,7 @@ type submission struct {
 	state     atomic.Uint32
 	done      chan error                       // capacity 1; the answer
 	notify    func(sub *submission, err error) // instead of done, when driven without goroutines
+	first     bool                             // goes before all others in its group: it reads the engine
 	exclusive bool                             // has a group of its own: system table, or a range deletion
 	bytes     int                              // about what it adds to a group
 	hashes    []uint64                         // the latches it holds, sorted
@@ -118,7 +119,7 @@ func (s *Shard) recycle(sub *submission) {
 	clear(sub.parts)
 	clear(sub.current)
 	sub.hashes, sub.keys, sub.arena, sub.parts, sub.current = sub.hashes[:0], sub.keys[:0], sub.arena[:0], sub.parts[:0], sub.current[:0]
-	sub.kind, sub.notify, sub.exclusive, sub.bytes, sub.err = 0, nil, false, 0, nil
+	sub.kind, sub.notify, sub.first, sub.exclusive, sub.bytes, sub.err = 0, nil, false, false, 0, nil
 	sub.token, sub.write, sub.logged = nil, nil, sub.logged[:0]
 	sub.ops, sub.transaction, sub.remote, sub.giver, sub.result, sub.purge, sub.control = nil, false, nil, giver{}, RemoteResult{}, 0, nil
 	sub.replays = nil

@@ -85,9 +85,8 @@ func (p placed) Admits(globaltable.TableID, []byte, globaltable.Version) bool { 
 func (p placed) Trusts(hlc.Origin, globaltable.Incarnation) bool              { return true }
 func (p placed) Version(globaltable.TableID) globaltable.Version              { return p.table.Version }
 func (p placed) Settled(globaltable.TableID) bool                             { return true }
-func (p placed) Prepare([]item.Item) ([]store.KV, []globaltable.TableID, func(), error) {
-	return nil, nil, nil, nil
-}
+func (placed) Indexed(globaltable.TableID) *globaltable.Table                 { return nil }
+func (placed) Prepare([]item.Item) (commit.Adoption, error)                   { return commit.Adoption{}, nil }
 
 // direct is a server whose handler is called without a connection.
 type direct struct {

@@ -39,6 +39,7 @@ const (
 	MetaCatchUp   Meta = 0x08 // origin(2) → the exchange that brings what lanes begun anew have missed
 	MetaCaught    Meta = 0x09 // origin(2) ‖ table(8) → how far that exchange has got
 	MetaRebuild   Meta = 0x0a // → how far this region is with being rebuilt
+	MetaIndex     Meta = 0x0b // table(8) ‖ index(4) → how far an index is built, and what it has
 )
 
 const (
@@ -231,6 +232,20 @@ func DecodeGarbageKey(storeKey []byte) (table globaltable.TableID, at hlc.Timest
 // GarbageRange returns the range of the keys of table in SpaceGarbage.
 func GarbageRange(table globaltable.TableID) (lower, upper []byte) {
 	return tableRange(SpaceGarbage, table)
+}
+
+// AppendIndexKey appends the meta key of how far an index of table is built.
+func AppendIndexKey(dst []byte, table globaltable.TableID, index globaltable.IndexID) []byte {
+	dst = binary.BigEndian.AppendUint64(AppendMetaKey(dst, MetaIndex), uint64(table))
+	return binary.BigEndian.AppendUint32(dst, uint32(index))
+}
+
+// DecodeIndexKey is the inverse of AppendIndexKey.
+func DecodeIndexKey(storeKey []byte) (table globaltable.TableID, index globaltable.IndexID, ok bool) {
+	if len(storeKey) != 2+8+4 || Space(storeKey[0]) != SpaceMeta || Meta(storeKey[1]) != MetaIndex {
+		return 0, 0, false
+	}
+	return globaltable.TableID(binary.BigEndian.Uint64(storeKey[2:])), globaltable.IndexID(binary.BigEndian.Uint32(storeKey[10:])), true
 }
 
 // AppendCatchUpKey appends the meta key of the exchange that brings what lanes of origin have missed.
