@@ -35,6 +35,10 @@ func DecodeValueJSON(dst []byte, v *fastjson.Value) (Value, error) {
 	return out, nil
 }
 
+// DecodeStringJSON returns the content of v, a JSON string: a view of the parser's memory. The error is an *Error of class
+// Serialization.
+func DecodeStringJSON(v *fastjson.Value) ([]byte, error) { return stringOf(v, stringKinds) }
+
 // decoder holds what decoding needs beside its result, so that it allocates nothing.
 type decoder struct {
 	members []member // a stack: of each open object its members, of each set its elements
