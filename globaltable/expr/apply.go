@@ -71,7 +71,7 @@ func (u *Update) appendAdded(dst []byte, old, operand item.Value) ([]byte, error
 	case old.Type() != operand.Type():
 		return dst, u.mismatch()
 	case operand.Type() == item.N:
-		return appendArithmetic(dst, opPlus, old, operand)
+		return appendArithmetic(dst, OpPlus, old, operand)
 	case operand.Type() == item.L:
 		return appendJoined(dst, old, operand)
 	}
@@ -81,7 +81,7 @@ func (u *Update) appendAdded(dst []byte, old, operand item.Value) ([]byte, error
 // appendValue appends the value of an operand. It reads the item as it was.
 func (u *Update) appendValue(dst []byte, n *node) ([]byte, error) {
 	switch n.op {
-	case opPlus, opMinus, opListAppend:
+	case OpPlus, OpMinus, OpListAppend:
 		x, err := u.value(n.args[0])
 		if err != nil {
 			return dst, err
@@ -90,7 +90,7 @@ func (u *Update) appendValue(dst []byte, n *node) ([]byte, error) {
 		if err != nil {
 			return dst, err
 		}
-		if n.op == opListAppend {
+		if n.op == OpListAppend {
 			return appendJoined(dst, x, y)
 		}
 		return appendArithmetic(dst, n.op, x, y)
@@ -113,7 +113,7 @@ func (u *Update) value(n *node) (item.Value, error) {
 			return nil, errNoSuchAttribute
 		}
 		return v, nil
-	case opIfNotExists:
+	case OpIfNotExists:
 		if v, ok := u.bound.get(u.it, n.args[0].path); ok {
 			return v, nil
 		}
@@ -122,7 +122,7 @@ func (u *Update) value(n *node) (item.Value, error) {
 	return u.appendValue(nil, n)
 }
 
-func appendArithmetic(dst []byte, o op, x, y item.Value) ([]byte, error) {
+func appendArithmetic(dst []byte, o Op, x, y item.Value) ([]byte, error) {
 	if x.Type() != item.N || y.Type() != item.N {
 		return dst, errOperandType
 	}
@@ -131,7 +131,7 @@ func appendArithmetic(dst []byte, o op, x, y item.Value) ([]byte, error) {
 		n   item.Number
 		err error
 	)
-	if o == opMinus {
+	if o == OpMinus {
 		n, err = item.AppendDifference(buf[:0], x.Number(), y.Number())
 	} else {
 		n, err = item.AppendSum(buf[:0], x.Number(), y.Number())

@@ -107,7 +107,7 @@ func (b *Bindings) add(parameter string, mark byte, o *fastjson.Object) error {
 	slices.SortFunc(added, compareBindings)
 	for i := 1; i < len(added); i++ {
 		if bytes.Equal(added[i-1].placeholder, added[i].placeholder) {
-			return &item.Error{Class: item.Serialization, Message: "A member name appears twice in an object"}
+			return duplicateMember()
 		}
 	}
 	return nil

@@ -41,45 +41,45 @@ func (b bound) eachName(n *node, f func(name []byte) bool) bool {
 
 func (c *Condition) holds(n *node, it item.Item) bool {
 	switch n.op {
-	case opAnd:
+	case OpAnd:
 		for _, a := range n.args {
 			if !c.holds(a, it) {
 				return false
 			}
 		}
 		return true
-	case opOr:
+	case OpOr:
 		for _, a := range n.args {
 			if c.holds(a, it) {
 				return true
 			}
 		}
 		return false
-	case opNot:
+	case OpNot:
 		return !c.holds(n.args[0], it)
-	case opAttributeExists, opAttributeNotExists:
+	case OpAttributeExists, OpAttributeNotExists:
 		_, exists := c.bound.get(it, n.args[0].path)
-		return exists == (n.op == opAttributeExists)
-	case opIn:
+		return exists == (n.op == OpAttributeExists)
+	case OpIn:
 		return c.in(n, it)
 	}
 	var first, second sizeBuffer
 	x, y := c.operand(n.args[0], it, &first), c.operand(n.args[1], it, &second)
 	switch n.op {
-	case opEQ:
+	case OpEQ:
 		return x != nil && bytes.Equal(x, y)
-	case opNE:
+	case OpNE:
 		return x == nil || !bytes.Equal(x, y)
-	case opAttributeType:
+	case OpAttributeType:
 		return x != nil && x.Type().String() == string(y.Bytes())
-	case opBeginsWith:
+	case OpBeginsWith:
 		t := x.Type()
 		return t == y.Type() && (t == item.S || t == item.B) && bytes.HasPrefix(x.Bytes(), y.Bytes())
-	case opContains:
+	case OpContains:
 		return contains(x, y)
-	case opBetween:
+	case OpBetween:
 		var third sizeBuffer
-		return inOrder(opGE, x, y) && inOrder(opLE, x, c.operand(n.args[2], it, &third))
+		return inOrder(OpGE, x, y) && inOrder(OpLE, x, c.operand(n.args[2], it, &third))
 	}
 	return inOrder(n.op, x, y)
 }
@@ -101,17 +101,17 @@ func (c *Condition) in(n *node, it item.Item) bool {
 }
 
 // inOrder reports whether x and y are of one type that has an order, and in that of o.
-func inOrder(o op, x, y item.Value) bool {
+func inOrder(o Op, x, y item.Value) bool {
 	c, ok := x.Compare(y)
 	if !ok {
 		return false
 	}
 	switch o {
-	case opLT:
+	case OpLT:
 		return c < 0
-	case opLE:
+	case OpLE:
 		return c <= 0
-	case opGT:
+	case OpGT:
 		return c > 0
 	}
 	return c >= 0
@@ -140,7 +140,7 @@ func (c *Condition) operand(n *node, it item.Item, buf *sizeBuffer) item.Value {
 	switch n.op {
 	case opValue:
 		return c.bound.value(n)
-	case opSize:
+	case OpSize:
 		size, ok := sizeOf(c.operand(n.args[0], it, buf))
 		if !ok {
 			return nil
@@ -167,9 +167,9 @@ type checker struct {
 }
 
 // operandCounts are how many operands functions have.
-var operandCounts = map[op]int{
-	opSize: 1, opIfNotExists: 2, opListAppend: 2,
-	opAttributeExists: 1, opAttributeNotExists: 1, opAttributeType: 2, opBeginsWith: 2, opContains: 2,
+var operandCounts = map[Op]int{
+	OpSize: 1, OpIfNotExists: 2, OpListAppend: 2,
+	OpAttributeExists: 1, OpAttributeNotExists: 1, OpAttributeType: 2, OpBeginsWith: 2, OpContains: 2,
 }
 
 // check checks n and what is below it, in the order of the text.
@@ -183,33 +183,33 @@ func (c checker) check(n *node) error {
 		return operandCount(c.parameter, n.op.String(), len(n.args))
 	}
 	switch n.op {
-	case opEQ, opNE, opIn:
+	case OpEQ, OpNE, OpIn:
 		return c.distinct(n)
-	case opLT, opLE, opGT, opGE:
+	case OpLT, OpLE, OpGT, OpGE:
 		return c.ordered(n)
-	case opBetween:
+	case OpBetween:
 		return c.between(n)
-	case opAttributeExists, opAttributeNotExists, opIfNotExists:
+	case OpAttributeExists, OpAttributeNotExists, OpIfNotExists:
 		if n.args[0].op != opPath {
 			return needsPath(c.parameter, n.op.String())
 		}
-	case opAttributeType:
+	case OpAttributeType:
 		return c.attributeType(n)
-	case opBeginsWith:
+	case OpBeginsWith:
 		if err := c.types(n, n.args, item.S, item.B); err != nil {
 			return err
 		}
 		return c.distinct(n)
-	case opContains:
+	case OpContains:
 		if err := c.types(n, n.args[:1], item.S, item.B, item.SS, item.NS, item.BS, item.L); err != nil {
 			return err
 		}
 		return c.distinct(n)
-	case opSize:
+	case OpSize:
 		return c.types(n, n.args, item.S, item.B, item.SS, item.NS, item.BS, item.L, item.M)
-	case opPlus, opMinus:
+	case OpPlus, OpMinus:
 		return c.types(n, n.args, item.N)
-	case opListAppend:
+	case OpListAppend:
 		return c.types(n, n.args, item.L)
 	}
 	return nil
@@ -220,9 +220,9 @@ func (c checker) typeOf(n *node) item.Type {
 	switch n.op {
 	case opValue:
 		return c.bound.value(n).Type()
-	case opSize, opPlus, opMinus:
+	case OpSize, OpPlus, OpMinus:
 		return item.N
-	case opListAppend:
+	case OpListAppend:
 		return item.L
 	}
 	return 0

@@ -35,13 +35,13 @@ const (
 const keyConditionParameter = "KeyConditionExpression"
 
 // keyOps are the operators that a key condition may have, by those of conditions.
-var keyOps = map[op]KeyOp{
-	opEQ: KeyEqual, opLT: KeyLess, opLE: KeyLessOrEqual, opGT: KeyGreater, opGE: KeyGreaterOrEqual,
-	opBetween: KeyBetween, opBeginsWith: KeyBeginsWith,
+var keyOps = map[Op]KeyOp{
+	OpEQ: KeyEqual, OpLT: KeyLess, OpLE: KeyLessOrEqual, OpGT: KeyGreater, OpGE: KeyGreaterOrEqual,
+	OpBetween: KeyBetween, OpBeginsWith: KeyBeginsWith,
 }
 
 // mirrored says what an operator becomes when its operands change places.
-var mirrored = map[op]op{opEQ: opEQ, opLT: opGT, opLE: opGE, opGT: opLT, opGE: opLE}
+var mirrored = map[Op]Op{OpEQ: OpEQ, OpLT: OpGT, OpLE: OpGE, OpGT: OpLT, OpGE: OpLE}
 
 // Faults of key conditions that quote nothing.
 var (
@@ -65,7 +65,7 @@ func newKeyCondition(root *node, b bound) (*KeyCondition, error) {
 
 // add adds the terms of a condition.
 func (k *KeyCondition) add(n *node, b bound) error {
-	if n.op == opAnd {
+	if n.op == OpAnd {
 		for _, a := range n.args {
 			if err := k.add(a, b); err != nil {
 				return err
@@ -124,6 +124,6 @@ func newKeyTerm(n *node, b bound) (KeyTerm, error) {
 	return t, nil
 }
 
-func badKeyOperator(o op) error {
+func badKeyOperator(o Op) error {
 	return fault("Invalid operator used in KeyConditionExpression: "+o.String(), "")
 }

@@ -234,12 +234,12 @@ func (p *parser) closing(n *node) (*node, error) {
 
 // functions are all functions by their names, which have a case.
 var functions = map[string]struct {
-	op     op
+	op     Op
 	update bool // it is for updates, else for conditions
 }{
-	"size": {op: opSize}, "attribute_exists": {op: opAttributeExists}, "attribute_not_exists": {op: opAttributeNotExists},
-	"attribute_type": {op: opAttributeType}, "begins_with": {op: opBeginsWith}, "contains": {op: opContains},
-	"if_not_exists": {op: opIfNotExists, update: true}, "list_append": {op: opListAppend, update: true},
+	"size": {op: OpSize}, "attribute_exists": {op: OpAttributeExists}, "attribute_not_exists": {op: OpAttributeNotExists},
+	"attribute_type": {op: OpAttributeType}, "begins_with": {op: OpBeginsWith}, "contains": {op: OpContains},
+	"if_not_exists": {op: OpIfNotExists, update: true}, "list_append": {op: OpListAppend, update: true},
 }
 
 // function parses a call: name ( operand { , operand } ). How many operands there are is checked once their names are known.
@@ -272,7 +272,7 @@ func (p *parser) function() (*node, error) {
 }
 
 // misplaced notes that a function stands where its result cannot be used.
-func (p *parser) misplaced(o op) {
+func (p *parser) misplaced(o Op) {
 	if o == opNone {
 		return // there is no such function, which is noted
 	}

@@ -27,12 +27,12 @@ func parseCondition(p *parser) error {
 
 var conditionKeywords = []string{"AND", "OR", "NOT", "BETWEEN", "IN"}
 
-func (p *parser) or() (*node, error) { return p.chain(opOr, (*parser).and) }
+func (p *parser) or() (*node, error) { return p.chain(OpOr, (*parser).and) }
 
-func (p *parser) and() (*node, error) { return p.chain(opAnd, (*parser).not) }
+func (p *parser) and() (*node, error) { return p.chain(OpAnd, (*parser).not) }
 
 // chain parses conditions joined by AND or OR. A single one is itself.
-func (p *parser) chain(o op, each func(*parser) (*node, error)) (*node, error) {
+func (p *parser) chain(o Op, each func(*parser) (*node, error)) (*node, error) {
 	n, err := each(p)
 	if err != nil || !p.cur.is(o.String()) {
 		return n, err
@@ -72,10 +72,10 @@ func (p *parser) not() (*node, error) {
 	if !n.op.condition() {
 		return nil, p.syntax()
 	}
-	return &node{op: opNot, args: []*node{n}}, nil
+	return &node{op: OpNot, args: []*node{n}}, nil
 }
 
-var comparators = map[string]op{"=": opEQ, "<>": opNE, "<": opLT, "<=": opLE, ">": opGT, ">=": opGE}
+var comparators = map[string]Op{"=": OpEQ, "<>": OpNE, "<": OpLT, "<=": OpLE, ">": OpGT, ">=": OpGE}
 
 func (p *parser) comparison() (*node, error) {
 	first := p.cur
@@ -87,9 +87,9 @@ func (p *parser) comparison() (*node, error) {
 	switch {
 	case compared && p.cur.kind == tokenSymbol:
 	case p.cur.is("BETWEEN"):
-		o = opBetween
+		o = OpBetween
 	case p.cur.is("IN"):
-		o = opIn
+		o = OpIn
 	default:
 		return p.uncompared(n)
 	}
@@ -117,11 +117,11 @@ func (p *parser) uncompared(n *node) (*node, error) {
 		return nil, p.syntax()
 	}
 	p.misplaced(n.op)
-	return &node{op: opNot, args: []*node{n}}, nil // some condition: the fault is noted
+	return &node{op: OpNot, args: []*node{n}}, nil // some condition: the fault is noted
 }
 
 // compared parses what follows the operator o.
-func (p *parser) compared(o op, first *node) ([]*node, error) {
+func (p *parser) compared(o Op, first *node) ([]*node, error) {
 	args := []*node{first}
 	one := func() error {
 		n, err := p.operand()
@@ -129,7 +129,7 @@ func (p *parser) compared(o op, first *node) ([]*node, error) {
 		return err
 	}
 	switch o {
-	case opBetween:
+	case OpBetween:
 		if err := one(); err != nil {
 			return nil, err
 		}
@@ -137,7 +137,7 @@ func (p *parser) compared(o op, first *node) ([]*node, error) {
 			return nil, p.syntax()
 		}
 		return args, one()
-	case opIn:
+	case OpIn:
 		if err := p.expect("("); err != nil {
 			return nil, err
 		}

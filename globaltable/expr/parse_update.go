@@ -95,14 +95,14 @@ func (p *parser) assigned() (*node, error) {
 	if err != nil {
 		return nil, err
 	}
-	o := opPlus
+	o := OpPlus
 	switch {
 	case p.cur.symbol("-"):
-		o = opMinus
+		o = OpMinus
 	case !p.cur.symbol("+"):
 		return n, nil
 	}
-	if n.op == opPlus || n.op == opMinus {
+	if n.op == OpPlus || n.op == OpMinus {
 		return nil, p.syntax()
 	}
 	p.operators++

@@ -2,56 +2,58 @@ package expr
 
 import "github.com/concordat-db/concordat/globaltable/item"
 
-// op is what a node of a parsed expression is.
-type op uint8
+// Op is an operator or a function.
+type Op uint8
 
+// The operators and functions.
 const (
-	opNone op = iota // a function that does not exist, while the fault is noted
+	opNone  Op = iota // a function that does not exist, while the fault is noted
+	opPath            // a document path
+	opValue           // a :value
 
-	// operands: they have a value, or none
-	opPath        // a document path
-	opValue       // a :value
-	opSize        // size(x)
-	opIfNotExists // if_not_exists(path, x)
-	opListAppend  // list_append(x, y)
-	opPlus        // x + y
-	opMinus       // x - y
+	// They have a value, or none.
+	OpSize        // size(x)
+	OpIfNotExists // if_not_exists(path, x)
+	OpListAppend  // list_append(x, y)
+	OpPlus        // x + y
+	OpMinus       // x - y
 
-	// conditions: they hold or not
-	opAnd
-	opOr
-	opNot
-	opEQ
-	opNE
-	opLT
-	opLE
-	opGT
-	opGE
-	opBetween // x BETWEEN y AND z
-	opIn      // x IN (y, …)
-	opAttributeExists
-	opAttributeNotExists
-	opAttributeType
-	opBeginsWith
-	opContains
+	// They hold or not.
+	OpAnd // of any number
+	OpOr  // of any number
+	OpNot
+	OpEQ
+	OpNE
+	OpLT
+	OpLE
+	OpGT
+	OpGE
+	OpBetween // x BETWEEN y AND z
+	OpIn      // x IN (y, …)
+	OpAttributeExists
+	OpAttributeNotExists
+	OpAttributeType
+	OpBeginsWith
+	OpContains
 )
 
 // names are the operators as expressions write them.
 var names = [...]string{
-	opSize: "size", opIfNotExists: "if_not_exists", opListAppend: "list_append", opPlus: "+", opMinus: "-",
-	opAnd: "AND", opOr: "OR", opNot: "NOT", opEQ: "=", opNE: "<>", opLT: "<", opLE: "<=", opGT: ">", opGE: ">=", opBetween: "BETWEEN", opIn: "IN",
-	opAttributeExists: "attribute_exists", opAttributeNotExists: "attribute_not_exists", opAttributeType: "attribute_type",
-	opBeginsWith: "begins_with", opContains: "contains",
+	OpSize: "size", OpIfNotExists: "if_not_exists", OpListAppend: "list_append", OpPlus: "+", OpMinus: "-",
+	OpAnd: "AND", OpOr: "OR", OpNot: "NOT", OpEQ: "=", OpNE: "<>", OpLT: "<", OpLE: "<=", OpGT: ">", OpGE: ">=", OpBetween: "BETWEEN", OpIn: "IN",
+	OpAttributeExists: "attribute_exists", OpAttributeNotExists: "attribute_not_exists", OpAttributeType: "attribute_type",
+	OpBeginsWith: "begins_with", OpContains: "contains",
 }
 
-func (o op) String() string { return names[o] }
+// String returns the operator as expressions write it.
+func (o Op) String() string { return names[o] }
 
 // condition reports whether o holds or not, rather than having a value.
-func (o op) condition() bool { return o >= opAnd }
+func (o Op) condition() bool { return o >= OpAnd }
 
 // node is an operand or a condition. It is never changed once parsed.
 type node struct {
-	op     op
+	op     Op
 	args   []*node
 	path   []step // of an opPath
 	symbol int    // of an opValue: its index in the symbols of the expression
