@@ -136,32 +136,47 @@ func keySizeFault(limit int) error {
 // DecodeKey is the inverse of AppendKey, and checks k fully. The error is an *Error of class Corrupt. sort is nil without one.
 // The values have memory of their own.
 func DecodeKey(k []byte, hasSort bool) (partition, sort Value, err error) {
+	sorts := 0
+	if hasSort {
+		sorts = 1
+	}
+	values, base, err := DecodeIndexKey(k, 1, sorts)
+	switch {
+	case err != nil:
+		return nil, nil, err
+	case len(base) > 0:
+		return nil, nil, corrupt("key is too long")
+	case hasSort:
+		sort = values[1]
+	}
+	return values[0], sort, nil
+}
+
+// DecodeIndexKey is the inverse of AppendIndexKey for an index with so many attributes in its partition key and its sort key: their values, which have memory of their own, and the
+// item's key in the table, a view of k that is not checked. The error is an *Error of class Corrupt.
+func DecodeIndexKey(k []byte, partition, sort int) (values []Value, base Key, err error) {
 	if len(k) < hashLen {
 		return nil, nil, corrupt("key is too short")
 	}
 	rest := k[hashLen:]
-	buf := make([]byte, 0, len(k)) // enough for both: a value is at most one byte longer than its part
-	buf, n, err := decodePart(buf, rest, MaxPartitionKeySize)
-	if err != nil {
-		return nil, nil, err
-	}
-	if xxhash.Sum64(rest[:n]) != binary.BigEndian.Uint64(k) {
-		return nil, nil, corrupt("key has a wrong hash")
-	}
-	rest = rest[n:]
-	end := len(buf)
-	partition = buf[:end:end]
-	if hasSort {
-		if buf, n, err = decodePart(buf, rest, MaxSortKeySize); err != nil {
+	buf := make([]byte, 0, len(k)) // enough for all: a value is at most one byte longer than its part
+	values = make([]Value, 0, partition+sort)
+	for i := range partition + sort {
+		limit := MaxPartitionKeySize
+		if i >= partition {
+			limit = MaxSortKeySize
+		}
+		start := len(buf)
+		var n int
+		if buf, n, err = decodePart(buf, rest, limit); err != nil {
 			return nil, nil, err
 		}
-		rest = rest[n:]
-		sort = buf[end:]
+		values, rest = append(values, buf[start:len(buf):len(buf)]), rest[n:]
+		if i+1 == partition && xxhash.Sum64(k[hashLen:len(k)-len(rest)]) != binary.BigEndian.Uint64(k) {
+			return nil, nil, corrupt("key has a wrong hash")
+		}
 	}
-	if len(rest) > 0 {
-		return nil, nil, corrupt("key is too long")
-	}
-	return partition, sort, nil
+	return values, rest, nil
 }
 
 // decodePart appends the value of the part at the start of b and returns the part's length.

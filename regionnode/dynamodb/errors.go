@@ -8,6 +8,7 @@ import (
 
 	"github.com/concordat-db/concordat/globaltable"
 	"github.com/concordat-db/concordat/globaltable/item"
+	"github.com/concordat-db/concordat/globaltable/plan"
 	"github.com/concordat-db/concordat/regionnode/auth"
 )
 
@@ -28,6 +29,8 @@ type exception struct {
 	capital bool
 	// bare says that there is no message at all, as for JSON that cannot be read.
 	bare bool
+	// fields are further fields of the answer, as JSON: "Name":value,…
+	fields []byte
 	// cause is what the operator should see; the client does not.
 	cause error
 }
@@ -67,6 +70,13 @@ func unknownOperation(message string) *exception {
 
 func resourceNotFound(message string) *exception {
 	return &exception{status: http.StatusBadRequest, name: prefixDynamoDB + "ResourceNotFoundException", message: message}
+}
+
+// conditionFailed is what a write says whose condition does not hold for the item that was there, if that is asked for.
+func conditionFailed(before item.Item) *exception {
+	x := translate(plan.ErrCondition, false)
+	x.fields = before.AppendJSON([]byte(`"Item":`))
+	return x
 }
 
 // tableNotFound is what the operations on items say; those on tables name the table.
@@ -166,6 +176,9 @@ func translateKind(e *globaltable.Error, control bool) *exception {
 func (x *exception) appendBody(dst []byte) []byte {
 	dst = append(dst, `{"__type":`...)
 	dst = item.AppendJSONString(dst, x.name)
+	if x.fields != nil {
+		dst = append(append(dst, ','), x.fields...)
+	}
 	switch {
 	case x.bare:
 	case x.capital:

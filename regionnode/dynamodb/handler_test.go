@@ -292,19 +292,6 @@ func TestServeEndsWhateverHappensFirst(t *testing.T) {
 	}
 }
 
-func TestSegmentsDivideAllHashes(t *testing.T) {
-	for _, n := range []uint64{1, 2, 3, 7, 1000, maxSegments} {
-		last := uint64(0)
-		for i := uint64(0); i < n; i++ {
-			h := firstHash(i, n)
-			if i == 0 && h != 0 || i > 0 && h <= last {
-				t.Fatalf("segment %d of %d begins at %x, the one before at %x", i, n, h, last)
-			}
-			last = h
-		}
-	}
-}
-
 const benchSize = 1000
 
 func putBody(key string) string {

@@ -18,8 +18,10 @@ func operations() map[string]*operation {
 		{"PutItem", false, (*call).putItem},
 		{"GetItem", false, (*call).getItem},
 		{"DeleteItem", false, (*call).deleteItem},
+		{"UpdateItem", false, (*call).updateItem},
 		{"BatchWriteItem", false, (*call).batchWriteItem},
 		{"BatchGetItem", false, (*call).batchGetItem},
+		{"Query", false, (*call).query},
 		{"Scan", false, (*call).scan},
 		{"CreateTable", true, (*call).createTable},
 		{"DescribeTable", true, (*call).describeTable},
@@ -43,9 +45,9 @@ var later = func() map[string]string {
 		"DescribeImport", "DescribeKinesisStreamingDestination", "DescribeTableReplicaAutoScaling", "DescribeTimeToLive",
 		"DisableKinesisStreamingDestination", "EnableKinesisStreamingDestination", "ExecuteStatement", "ExecuteTransaction",
 		"ExportTableToPointInTime", "GetResourcePolicy", "ImportTable", "ListBackups", "ListContributorInsights", "ListExports",
-		"ListGlobalTables", "ListImports", "ListTagsOfResource", "PutResourcePolicy", "Query", "RestoreTableFromBackup",
+		"ListGlobalTables", "ListImports", "ListTagsOfResource", "PutResourcePolicy", "RestoreTableFromBackup",
 		"RestoreTableToPointInTime", "TagResource", "TransactGetItems", "TransactWriteItems", "UntagResource",
-		"UpdateContinuousBackups", "UpdateContributorInsights", "UpdateGlobalTable", "UpdateGlobalTableSettings", "UpdateItem",
+		"UpdateContinuousBackups", "UpdateContributorInsights", "UpdateGlobalTable", "UpdateGlobalTableSettings",
 		"UpdateKinesisStreamingDestination", "UpdateTableReplicaAutoScaling", "UpdateTimeToLive",
 	} {
 		messages[name] = name + " is not offered by this version of Concordat"
