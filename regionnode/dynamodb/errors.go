@@ -10,6 +10,7 @@ import (
 	"github.com/concordat-db/concordat/globaltable/item"
 	"github.com/concordat-db/concordat/globaltable/plan"
 	"github.com/concordat-db/concordat/regionnode/auth"
+	"github.com/concordat-db/concordat/regionnode/commit"
 )
 
 // The prefixes of DynamoDB's exception names, by the layer of AWS that throws them.
@@ -105,6 +106,10 @@ func translate(err error, control bool) *exception {
 	var i *item.Error
 	if errors.As(err, &i) {
 		return translateItem(i)
+	}
+	if errors.Is(err, commit.ErrTokenReused) {
+		return &exception{status: http.StatusBadRequest, name: prefixDynamoDB + "IdempotentParameterMismatchException", capital: true,
+			message: "DynamoDB rejected the request because you retried a request with a different payload but with an idempotent token that was already used."}
 	}
 	var g *globaltable.Error
 	if errors.As(err, &g) {

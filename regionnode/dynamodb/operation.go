@@ -21,6 +21,8 @@ func operations() map[string]*operation {
 		{"UpdateItem", false, (*call).updateItem},
 		{"BatchWriteItem", false, (*call).batchWriteItem},
 		{"BatchGetItem", false, (*call).batchGetItem},
+		{"TransactWriteItems", false, (*call).transactWriteItems},
+		{"TransactGetItems", false, (*call).transactGetItems},
 		{"Query", false, (*call).query},
 		{"Scan", false, (*call).scan},
 		{"CreateTable", true, (*call).createTable},
@@ -46,7 +48,7 @@ var later = func() map[string]string {
 		"DisableKinesisStreamingDestination", "EnableKinesisStreamingDestination", "ExecuteStatement", "ExecuteTransaction",
 		"ExportTableToPointInTime", "GetResourcePolicy", "ImportTable", "ListBackups", "ListContributorInsights", "ListExports",
 		"ListGlobalTables", "ListImports", "ListTagsOfResource", "PutResourcePolicy", "RestoreTableFromBackup",
-		"RestoreTableToPointInTime", "TagResource", "TransactGetItems", "TransactWriteItems", "UntagResource",
+		"RestoreTableToPointInTime", "TagResource", "UntagResource",
 		"UpdateContinuousBackups", "UpdateContributorInsights", "UpdateGlobalTable", "UpdateGlobalTableSettings",
 		"UpdateKinesisStreamingDestination", "UpdateTableReplicaAutoScaling", "UpdateTimeToLive",
 	} {

@@ -66,6 +66,9 @@ const (
 	queryParameters  = withTable | withProjection | withPages | pKeyConditionExpression | pKeyConditions | pQueryFilter | pScanIndexForward
 	scanParameters   = withTable | withProjection | withPages | pScanFilter | pSegment | pTotalSegments
 
+	transactParameters    = pTableName | withCondition
+	transactGetParameters = pTableName | pKey | pProjectionExpression | pExpressionAttributeNames
+
 	batchGetParameters    = withProjection | pKeys
 	batchPutParameters    = pItem
 	batchDeleteParameters = pKey

@@ -83,6 +83,7 @@ func (w *writes) commit(from, to int) error {
 
 // plan is the commit's plan: see commit.Write. It runs in this goroutine.
 func (w *writes) plan(current []commit.Current) ([][]conflict.Op, error) {
+	size := 0
 	for i := range current {
 		p := &w.list[w.from+i]
 		before := current[i].Item
@@ -94,6 +95,9 @@ func (w *writes) plan(current []commit.Current) ([][]conflict.Op, error) {
 			continue
 		}
 		w.opsOf[i] = out.Ops
+		if w.write.Transaction {
+			size += max(before.Size(), out.After.Size())
+		}
 		if w.measured {
 			p.units = plan.WriteUnits(p.Table, before, out.After)
 		}
@@ -101,8 +105,11 @@ func (w *writes) plan(current []commit.Current) ([][]conflict.Op, error) {
 			w.image = append(w.image, out.Image...)
 		}
 	}
-	if w.reasons != nil {
+	switch {
+	case w.reasons != nil:
 		return nil, cancelled(w.reasons)
+	case size > maxTransactBytes:
+		return nil, errTransactSize
 	}
 	return w.opsOf[:len(current)], nil
 }
@@ -115,7 +122,7 @@ func (w *writes) refused(i, n int, before item.Item, err error) error {
 			w.reasons = make([]reason, n)
 		}
 		w.reasons[i] = reasonOf(err)
-		if errors.Is(err, plan.ErrCondition) && p.onFailure {
+		if errors.Is(err, plan.ErrCondition) && p.onFailure && before != nil {
 			w.reasons[i].item = before.AppendJSON(nil)
 		}
 		return nil
