@@ -85,8 +85,8 @@ func (r *batchWriteRequest) check() error {
 			if err := parseList(&list, v); err != nil {
 				return err
 			}
-			if len(list) == 0 {
-				check.fail("'{"+string(table)+"=[]}'", "requestItems",
+			if len(list) == 0 || len(list) > maxBatchWrites {
+				check.fail("'{"+string(table)+"="+countText(len(list))+"}'", "requestItems",
 					"Map value must satisfy constraint: [Member must have length less than or equal to 25, Member must have length greater than or equal to 1]")
 			}
 			return r.parseTable(&check, table, list)

@@ -219,12 +219,17 @@ func (c *constraints) attributeName(v text, path string) {
 	}
 }
 
+// countText stands for a list of n members in a message.
+func countText(n int) string {
+	if n == 0 {
+		return "[]"
+	}
+	return fmt.Sprintf("[%d members]", n)
+}
+
 // count demands a length of a list.
 func (c *constraints) count(n, least, most int, path string) {
-	value := fmt.Sprintf("'[%d members]'", n)
-	if n == 0 {
-		value = "'[]'"
-	}
+	value := "'" + countText(n) + "'"
 	if n < least {
 		c.fail(value, path, "Member must have length greater than or equal to "+strconv.Itoa(least))
 	}
