@@ -144,8 +144,10 @@ func (u *Update) cell(t *target) Cell {
 	case clauseRemove:
 		c.Kind = RemoveCell
 	case clauseAdd, clauseDelete:
-		c.Operand = u.bound.value(a.value)
-		c.Kind = contribution(a.clause, c.Operand.Type())
+		operand := u.bound.value(a.value)
+		if c.Kind = contribution(a.clause, operand.Type()); c.Kind != SetCell {
+			c.Operand = operand
+		}
 	}
 	return c
 }
