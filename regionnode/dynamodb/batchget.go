@@ -122,7 +122,9 @@ func (r *batchGetRequest) parseTable(check *constraints, table []byte, v *fastjs
 				r.refused = string(name)
 			}
 		case "ExpressionAttributeNames":
+			var o *fastjson.Object
 			r.names = r.names || given(v)
+			return parseObject(&o, v, "java.util.Map<java.lang.String, java.lang.String>")
 		}
 		return nil
 	})

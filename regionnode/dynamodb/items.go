@@ -41,7 +41,9 @@ func (r *itemRequest) set(name []byte, v *fastjson.Value) error {
 	case "ReturnValuesOnConditionCheckFailure":
 		return parseText(&r.onConditionFailure, v)
 	case "ExpressionAttributeNames", "ExpressionAttributeValues":
+		var o *fastjson.Object
 		r.names = r.names || given(v)
+		return parseObject(&o, v, "java.util.Map<java.lang.String, java.lang.String>")
 	default:
 		if given(v) && r.refused == "" {
 			r.refused = conditional[string(name)]

@@ -50,7 +50,9 @@ func (r *scanRequest) set(name []byte, v *fastjson.Value) error {
 	case "ReturnConsumedCapacity":
 		return parseText(&r.capacity, v)
 	case "ExpressionAttributeNames", "ExpressionAttributeValues":
+		var o *fastjson.Object
 		r.names = r.names || given(v)
+		return parseObject(&o, v, "java.util.Map<java.lang.String, java.lang.String>")
 	case "IndexName", "FilterExpression", "ScanFilter", "ConditionalOperator", "ProjectionExpression", "AttributesToGet":
 		if given(v) && r.refused == "" {
 			r.refused = string(name)
