@@ -35,10 +35,6 @@ type tableDocument struct {
 	Mode               string            `json:"mode"`
 	Tags               map[string]string `json:"tags,omitempty"`
 	AcknowledgePeers   int               `json:"acknowledgePeers,omitempty"`
-<<<<<<< HEAD
-	Indexes            []indexDocument   `json:"indexes,omitempty"`
-	LastIndex          IndexID           `json:"lastIndex,omitempty"`
-=======
 	OnDemandMaxRead    int64             `json:"onDemandMaxRead,omitempty"`
 	OnDemandMaxWrite   int64             `json:"onDemandMaxWrite,omitempty"`
 	WarmRead           int64             `json:"warmRead,omitempty"`
@@ -47,7 +43,8 @@ type tableDocument struct {
 	StreamView         StreamView        `json:"streamView,omitempty"`
 	StreamSince        int64             `json:"streamSince,omitempty"`
 	Legacy             bool              `json:"legacyGlobalTable,omitempty"`
->>>>>>> wire
+	Indexes            []indexDocument   `json:"indexes,omitempty"`
+	LastIndex          IndexID           `json:"lastIndex,omitempty"`
 	Replicas           []replicaDocument `json:"replicas,omitempty"`
 	Deleted            bool              `json:"deleted,omitempty"`
 }
@@ -91,6 +88,11 @@ type indexDocument struct {
 	NonKey        []string      `json:"nonKey,omitempty"`
 	ReadCapacity  int64         `json:"readCapacity,omitempty"`
 	WriteCapacity int64         `json:"writeCapacity,omitempty"`
+
+	OnDemandMaxRead  int64 `json:"onDemandMaxRead,omitempty"`
+	OnDemandMaxWrite int64 `json:"onDemandMaxWrite,omitempty"`
+	WarmRead         int64 `json:"warmRead,omitempty"`
+	WarmWrite        int64 `json:"warmWrite,omitempty"`
 }
 
 // EncodeTable returns the document of t, JSON. Equal tables have equal documents. t must be valid.
@@ -101,13 +103,9 @@ func EncodeTable(t *Table) []byte {
 		PartitionKey: keyDocument{t.KeySchema.Partition.Name, t.KeySchema.Partition.Type.String()},
 		Billing:      t.Billing, ReadCapacity: t.Throughput.Read, WriteCapacity: t.Throughput.Write,
 		DeletionProtection: t.DeletionProtection, Class: t.Class, Mode: t.Mode.String(), Tags: t.Tags,
-<<<<<<< HEAD
 		AcknowledgePeers: t.AcknowledgePeers, LastIndex: t.LastIndex, Deleted: t.Deleted,
-=======
-		AcknowledgePeers: t.AcknowledgePeers, Deleted: t.Deleted,
 		OnDemandMaxRead: t.OnDemandMax.Read, OnDemandMaxWrite: t.OnDemandMax.Write, WarmRead: t.Warm.Read, WarmWrite: t.Warm.Write,
 		OnDemandSince: t.OnDemandSince, StreamView: t.Stream.View, StreamSince: t.Stream.Since, Legacy: t.Legacy,
->>>>>>> wire
 	}
 	if t.Predecessor != (Hash{}) {
 		d.Predecessor = hex.EncodeToString(t.Predecessor[:])
@@ -168,13 +166,9 @@ func (d *tableDocument) table() (*Table, error) {
 		ID: id, Name: d.Name, Owner: d.Owner, CreatedAt: d.CreatedAt,
 		Billing: d.Billing, Throughput: Throughput{Read: d.ReadCapacity, Write: d.WriteCapacity},
 		DeletionProtection: d.DeletionProtection, Class: d.Class, Mode: mode, Tags: d.Tags,
-<<<<<<< HEAD
 		AcknowledgePeers: d.AcknowledgePeers, LastIndex: d.LastIndex, Deleted: d.Deleted,
-=======
-		AcknowledgePeers: d.AcknowledgePeers, Deleted: d.Deleted,
 		OnDemandMax: Throughput{Read: d.OnDemandMaxRead, Write: d.OnDemandMaxWrite}, Warm: Throughput{Read: d.WarmRead, Write: d.WarmWrite},
 		OnDemandSince: d.OnDemandSince, Stream: Stream{View: d.StreamView, Since: d.StreamSince}, Legacy: d.Legacy,
->>>>>>> wire
 	}
 	if t.Version, err = parseVersion(d.Epoch, d.Number); err != nil {
 		return nil, err
@@ -199,7 +193,8 @@ func (d *tableDocument) table() (*Table, error) {
 }
 
 func (x *Index) document() indexDocument {
-	d := indexDocument{ID: x.ID, Name: x.Name, Local: x.Local, Projection: x.Projection, NonKey: x.NonKey, ReadCapacity: x.Throughput.Read, WriteCapacity: x.Throughput.Write}
+	d := indexDocument{ID: x.ID, Name: x.Name, Local: x.Local, Projection: x.Projection, NonKey: x.NonKey, ReadCapacity: x.Throughput.Read, WriteCapacity: x.Throughput.Write,
+		OnDemandMaxRead: x.OnDemandMax.Read, OnDemandMaxWrite: x.OnDemandMax.Write, WarmRead: x.Warm.Read, WarmWrite: x.Warm.Write}
 	for _, a := range x.Partition {
 		d.Partition = append(d.Partition, keyDocument{a.Name, a.Type.String()})
 	}
@@ -210,7 +205,8 @@ func (x *Index) document() indexDocument {
 }
 
 func (d *indexDocument) index() Index {
-	x := Index{ID: d.ID, Name: d.Name, Local: d.Local, Projection: d.Projection, NonKey: d.NonKey, Throughput: Throughput{Read: d.ReadCapacity, Write: d.WriteCapacity}}
+	x := Index{ID: d.ID, Name: d.Name, Local: d.Local, Projection: d.Projection, NonKey: d.NonKey, Throughput: Throughput{Read: d.ReadCapacity, Write: d.WriteCapacity},
+		OnDemandMax: Throughput{Read: d.OnDemandMaxRead, Write: d.OnDemandMaxWrite}, Warm: Throughput{Read: d.WarmRead, Write: d.WarmWrite}}
 	for _, k := range d.Partition {
 		x.Partition = append(x.Partition, k.attribute())
 	}

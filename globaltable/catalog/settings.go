@@ -35,8 +35,14 @@ func updateBilling(next *globaltable.Table, change *Change) error {
 		switch was := next.Billing; {
 		case *change.Billing == globaltable.Provisioned:
 			next.OnDemandMax = globaltable.Throughput{}
+			for i := range next.Indexes {
+				next.Indexes[i].OnDemandMax = globaltable.Throughput{}
+			}
 		case was != globaltable.PayPerRequest:
 			next.Throughput, next.OnDemandSince = globaltable.Throughput{}, max(change.At, next.CreatedAt)
+			for i := range next.Indexes {
+				next.Indexes[i].Throughput = globaltable.Throughput{}
+			}
 		}
 		next.Billing = *change.Billing
 	}

@@ -31,23 +31,16 @@ type Change struct {
 	Throughput         *globaltable.Throughput  `json:"throughput,omitempty"`
 	DeletionProtection *bool                    `json:"deletionProtection,omitempty"`
 	Class              *globaltable.TableClass  `json:"class,omitempty"`
-<<<<<<< HEAD
 	Tag                map[string]string        `json:"tag,omitempty"`   // set
 	Untag              []string                 `json:"untag,omitempty"` // removed before Tag is set
 	// One of CreateIndex, without an id, and DeleteIndex at most.
-	CreateIndex        *globaltable.Index                `json:"createIndex,omitempty"`
-	DeleteIndex        string                            `json:"deleteIndex,omitempty"`
-	IndexThroughput    map[string]globaltable.Throughput `json:"indexThroughput,omitempty"`    // of global indexes, by name
-	Create             []string                          `json:"create,omitempty"`             // regions that get a replica
-	JoinBytesPerSecond int64                             `json:"joinBytesPerSecond,omitempty"` // bound of those replicas' joins; 0: none but that of their nodes
-	Delete             []string                          `json:"delete,omitempty"`             // regions whose replica is to go
-=======
-	Tag                map[string]string        `json:"tag,omitempty"`                // set
-	Untag              []string                 `json:"untag,omitempty"`              // removed before Tag is set
-	Create             []string                 `json:"create,omitempty"`             // regions that get a replica
-	JoinBytesPerSecond int64                    `json:"joinBytesPerSecond,omitempty"` // bound of those replicas' joins; 0: none but that of their nodes
-	Delete             []string                 `json:"delete,omitempty"`             // regions whose replica is to go
-	Overrides          map[string]Override      `json:"overrides,omitempty"`          // by region, of replicas that there are, or that Create names
+	CreateIndex        *globaltable.Index    `json:"createIndex,omitempty"`
+	DeleteIndex        string                `json:"deleteIndex,omitempty"`
+	IndexUnits         map[string]IndexUnits `json:"indexUnits,omitempty"`         // of global indexes, by name
+	Create             []string              `json:"create,omitempty"`             // regions that get a replica
+	JoinBytesPerSecond int64                 `json:"joinBytesPerSecond,omitempty"` // bound of those replicas' joins; 0: none but that of their nodes
+	Delete             []string              `json:"delete,omitempty"`             // regions whose replica is to go
+	Overrides          map[string]Override   `json:"overrides,omitempty"`          // by region, of replicas that there are, or that Create names
 
 	OnDemandMaxRead  *int64                  `json:"onDemandMaxRead,omitempty"` // 0: no maximum
 	OnDemandMaxWrite *int64                  `json:"onDemandMaxWrite,omitempty"`
@@ -60,7 +53,6 @@ type Change struct {
 	Region string `json:"region,omitempty"`
 	At     int64  `json:"at,omitempty"`
 	Legacy bool   `json:"legacy,omitempty"` // it comes by the interface of 2017; a change of replicas by another makes the table one of 2019
->>>>>>> wire
 }
 
 // Answers is what the regions said about a version: by region number.
@@ -87,13 +79,11 @@ func Create(spec *Spec, id globaltable.TableID, owner globaltable.Descriptor, ep
 	if len(t.Tags) == 0 {
 		t.Tags = nil
 	}
-<<<<<<< HEAD
 	for i := range spec.Indexes {
 		giveIndex(t, &spec.Indexes[i])
-=======
+	}
 	if spec.Stream != "" {
 		streamOn(t, spec.Stream, t.CreatedAt)
->>>>>>> wire
 	}
 	t.Replicas = []globaltable.Replica{{Region: owner.Name, Origin: owner.Origin, Status: globaltable.Active, Since: t.Version}}
 	if err := acknowledge(t); err != nil {
@@ -347,48 +337,6 @@ func bury(t *globaltable.Table) {
 	}
 }
 
-<<<<<<< HEAD
-func updateSettings(next *globaltable.Table, change *Change) error {
-	if change.Billing != nil {
-		next.Billing = *change.Billing
-		if next.Billing == globaltable.PayPerRequest {
-			next.Throughput = globaltable.Throughput{}
-			for i := range next.Indexes {
-				next.Indexes[i].Throughput = globaltable.Throughput{}
-			}
-		}
-	}
-	if change.Throughput != nil {
-		next.Throughput = *change.Throughput
-	}
-	if next.Billing == globaltable.PayPerRequest && next.Throughput != (globaltable.Throughput{}) {
-		return invalid(next, "One or more parameter values were invalid: Neither ReadCapacityUnits nor WriteCapacityUnits can be "+
-			"specified when BillingMode is PAY_PER_REQUEST")
-	}
-	if change.DeletionProtection != nil {
-		next.DeletionProtection = *change.DeletionProtection
-	}
-	if change.Class != nil {
-		next.Class = *change.Class
-	}
-	for _, k := range change.Untag {
-		delete(next.Tags, k)
-	}
-	if len(change.Tag) > 0 && next.Tags == nil {
-		next.Tags = map[string]string{}
-	}
-	maps.Copy(next.Tags, change.Tag)
-	if len(next.Tags) == 0 {
-		next.Tags = nil
-	}
-	if len(next.Tags) > globaltable.MaxTags {
-		return invalid(next, fmt.Sprintf("One or more parameter values were invalid: Too many tags: the limit is %d", globaltable.MaxTags))
-	}
-	return acknowledge(next)
-}
-
-=======
->>>>>>> wire
 // acknowledge makes t's setting follow its tag. A release that does not know the setting refuses the document; one that did not know the tag would answer too early.
 func acknowledge(t *globaltable.Table) (err error) {
 	if t.AcknowledgePeers, err = globaltable.AcknowledgeOf(t.Tags); err != nil {

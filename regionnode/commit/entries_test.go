@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -483,18 +484,20 @@ func TestIndexWalkWaits(t *testing.T) {
 	put := async(func() error {
 		return f.Write(background, always(putOps(buildItem(map[string]item.Value{"pk": item.AppendString(nil, "k"), "a": item.AppendString(nil, "x")})), keyOf(tableA, "k")))
 	})
+	record := keyOf(tableA, "k")
+	for visible := false; !visible; runtime.Gosched() {
+		_, release, ok, err := g.Get(store.AppendRecordKey(nil, record.Table, record.Bytes))
+		f.must(err)
+		if visible = ok; ok {
+			f.must(release.Close())
+		}
+	}
 	seen := make(chan struct{})
 	walked := async(func() error {
-		for {
-			n := 0
-			if err := f.Walk(background, Range{Table: tableA, Index: 3}, func(item.Key, Current) bool {
-				n++
-				close(seen)
-				return true
-			}); err != nil || n > 0 {
-				return err
-			}
-		}
+		return f.Walk(background, Range{Table: tableA, Index: 3}, func(item.Key, Current) bool {
+			close(seen)
+			return true
+		})
 	})
 	<-seen
 	select {
