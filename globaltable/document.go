@@ -35,6 +35,14 @@ type tableDocument struct {
 	Mode               string            `json:"mode"`
 	Tags               map[string]string `json:"tags,omitempty"`
 	AcknowledgePeers   int               `json:"acknowledgePeers,omitempty"`
+	OnDemandMaxRead    int64             `json:"onDemandMaxRead,omitempty"`
+	OnDemandMaxWrite   int64             `json:"onDemandMaxWrite,omitempty"`
+	WarmRead           int64             `json:"warmRead,omitempty"`
+	WarmWrite          int64             `json:"warmWrite,omitempty"`
+	OnDemandSince      int64             `json:"onDemandSince,omitempty"`
+	StreamView         StreamView        `json:"streamView,omitempty"`
+	StreamSince        int64             `json:"streamSince,omitempty"`
+	Legacy             bool              `json:"legacyGlobalTable,omitempty"`
 	Indexes            []indexDocument   `json:"indexes,omitempty"`
 	LastIndex          IndexID           `json:"lastIndex,omitempty"`
 	Replicas           []replicaDocument `json:"replicas,omitempty"`
@@ -47,16 +55,27 @@ type keyDocument struct {
 }
 
 type replicaDocument struct {
-	Region      string     `json:"region"`
-	Origin      hlc.Origin `json:"origin"`
-	Status      Status     `json:"status"`
-	Description string     `json:"description,omitempty"`
-	SinceEpoch  uint32     `json:"sinceEpoch"`
-	SinceNumber uint64     `json:"sinceNumber"`
-	BornEpoch   uint32     `json:"bornEpoch,omitempty"`
-	BornNumber  uint64     `json:"bornNumber,omitempty"`
-	Leaving     bool       `json:"leaving,omitempty"`
-	JoinRate    int64      `json:"joinBytesPerSecond,omitempty"`
+	Region      string       `json:"region"`
+	Origin      hlc.Origin   `json:"origin"`
+	Status      Status       `json:"status"`
+	Description string       `json:"description,omitempty"`
+	SinceEpoch  uint32       `json:"sinceEpoch"`
+	SinceNumber uint64       `json:"sinceNumber"`
+	BornEpoch   uint32       `json:"bornEpoch,omitempty"`
+	BornNumber  uint64       `json:"bornNumber,omitempty"`
+	Leaving     bool         `json:"leaving,omitempty"`
+	JoinRate    int64        `json:"joinBytesPerSecond,omitempty"`
+	CreatedAt   int64        `json:"createdAt,omitempty"`
+	GoneSince   int64        `json:"inaccessibleSince,omitempty"`
+	Own         *ownDocument `json:"own,omitempty"`
+}
+
+type ownDocument struct {
+	DeletionProtection bool              `json:"deletionProtection,omitempty"`
+	Class              TableClass        `json:"class,omitempty"`
+	ReadCapacity       int64             `json:"readCapacity,omitempty"`
+	OnDemandMaxRead    int64             `json:"onDemandMaxRead,omitempty"`
+	Tags               map[string]string `json:"tags,omitempty"`
 }
 
 type indexDocument struct {
@@ -69,6 +88,11 @@ type indexDocument struct {
 	NonKey        []string      `json:"nonKey,omitempty"`
 	ReadCapacity  int64         `json:"readCapacity,omitempty"`
 	WriteCapacity int64         `json:"writeCapacity,omitempty"`
+
+	OnDemandMaxRead  int64 `json:"onDemandMaxRead,omitempty"`
+	OnDemandMaxWrite int64 `json:"onDemandMaxWrite,omitempty"`
+	WarmRead         int64 `json:"warmRead,omitempty"`
+	WarmWrite        int64 `json:"warmWrite,omitempty"`
 }
 
 // EncodeTable returns the document of t, JSON. Equal tables have equal documents. t must be valid.
@@ -80,6 +104,8 @@ func EncodeTable(t *Table) []byte {
 		Billing:      t.Billing, ReadCapacity: t.Throughput.Read, WriteCapacity: t.Throughput.Write,
 		DeletionProtection: t.DeletionProtection, Class: t.Class, Mode: t.Mode.String(), Tags: t.Tags,
 		AcknowledgePeers: t.AcknowledgePeers, LastIndex: t.LastIndex, Deleted: t.Deleted,
+		OnDemandMaxRead: t.OnDemandMax.Read, OnDemandMaxWrite: t.OnDemandMax.Write, WarmRead: t.Warm.Read, WarmWrite: t.Warm.Write,
+		OnDemandSince: t.OnDemandSince, StreamView: t.Stream.View, StreamSince: t.Stream.Since, Legacy: t.Legacy,
 	}
 	if t.Predecessor != (Hash{}) {
 		d.Predecessor = hex.EncodeToString(t.Predecessor[:])
@@ -92,7 +118,8 @@ func EncodeTable(t *Table) []byte {
 	}
 	for _, r := range t.Replicas {
 		d.Replicas = append(d.Replicas, replicaDocument{Region: r.Region, Origin: r.Origin, Status: r.Status, Description: r.StatusDescription,
-			SinceEpoch: r.Since.Epoch(), SinceNumber: r.Since.Number(), BornEpoch: r.Born.Epoch(), BornNumber: r.Born.Number(), Leaving: r.Leaving, JoinRate: r.JoinBytesPerSecond})
+			SinceEpoch: r.Since.Epoch(), SinceNumber: r.Since.Number(), BornEpoch: r.Born.Epoch(), BornNumber: r.Born.Number(), Leaving: r.Leaving, JoinRate: r.JoinBytesPerSecond,
+			CreatedAt: r.CreatedAt, GoneSince: r.InaccessibleSince, Own: r.Own.document()})
 	}
 	b, err := json.Marshal(&d)
 	if err != nil {
@@ -140,6 +167,8 @@ func (d *tableDocument) table() (*Table, error) {
 		Billing: d.Billing, Throughput: Throughput{Read: d.ReadCapacity, Write: d.WriteCapacity},
 		DeletionProtection: d.DeletionProtection, Class: d.Class, Mode: mode, Tags: d.Tags,
 		AcknowledgePeers: d.AcknowledgePeers, LastIndex: d.LastIndex, Deleted: d.Deleted,
+		OnDemandMax: Throughput{Read: d.OnDemandMaxRead, Write: d.OnDemandMaxWrite}, Warm: Throughput{Read: d.WarmRead, Write: d.WarmWrite},
+		OnDemandSince: d.OnDemandSince, Stream: Stream{View: d.StreamView, Since: d.StreamSince}, Legacy: d.Legacy,
 	}
 	if t.Version, err = parseVersion(d.Epoch, d.Number); err != nil {
 		return nil, err
@@ -157,13 +186,15 @@ func (d *tableDocument) table() (*Table, error) {
 	}
 	for _, r := range d.Replicas {
 		t.Replicas = append(t.Replicas, Replica{Region: r.Region, Origin: r.Origin, Status: r.Status, StatusDescription: r.Description,
-			Since: MakeVersion(r.SinceEpoch, r.SinceNumber), Born: MakeVersion(r.BornEpoch, r.BornNumber), Leaving: r.Leaving, JoinBytesPerSecond: r.JoinRate})
+			Since: MakeVersion(r.SinceEpoch, r.SinceNumber), Born: MakeVersion(r.BornEpoch, r.BornNumber), Leaving: r.Leaving, JoinBytesPerSecond: r.JoinRate,
+			CreatedAt: r.CreatedAt, InaccessibleSince: r.GoneSince, Own: r.Own.own()})
 	}
 	return t, nil
 }
 
 func (x *Index) document() indexDocument {
-	d := indexDocument{ID: x.ID, Name: x.Name, Local: x.Local, Projection: x.Projection, NonKey: x.NonKey, ReadCapacity: x.Throughput.Read, WriteCapacity: x.Throughput.Write}
+	d := indexDocument{ID: x.ID, Name: x.Name, Local: x.Local, Projection: x.Projection, NonKey: x.NonKey, ReadCapacity: x.Throughput.Read, WriteCapacity: x.Throughput.Write,
+		OnDemandMaxRead: x.OnDemandMax.Read, OnDemandMaxWrite: x.OnDemandMax.Write, WarmRead: x.Warm.Read, WarmWrite: x.Warm.Write}
 	for _, a := range x.Partition {
 		d.Partition = append(d.Partition, keyDocument{a.Name, a.Type.String()})
 	}
@@ -174,7 +205,8 @@ func (x *Index) document() indexDocument {
 }
 
 func (d *indexDocument) index() Index {
-	x := Index{ID: d.ID, Name: d.Name, Local: d.Local, Projection: d.Projection, NonKey: d.NonKey, Throughput: Throughput{Read: d.ReadCapacity, Write: d.WriteCapacity}}
+	x := Index{ID: d.ID, Name: d.Name, Local: d.Local, Projection: d.Projection, NonKey: d.NonKey, Throughput: Throughput{Read: d.ReadCapacity, Write: d.WriteCapacity},
+		OnDemandMax: Throughput{Read: d.OnDemandMaxRead, Write: d.OnDemandMaxWrite}, Warm: Throughput{Read: d.WarmRead, Write: d.WarmWrite}}
 	for _, k := range d.Partition {
 		x.Partition = append(x.Partition, k.attribute())
 	}
@@ -202,4 +234,18 @@ func (x *Index) UnmarshalJSON(b []byte) error {
 func (k keyDocument) attribute() KeyAttribute {
 	typ, _ := item.ParseType(k.Type) // zero is refused by Validate
 	return KeyAttribute{Name: k.Name, Type: typ}
+}
+
+func (o *Own) document() *ownDocument {
+	if o == nil {
+		return nil
+	}
+	return &ownDocument{DeletionProtection: o.DeletionProtection, Class: o.Class, ReadCapacity: o.ReadCapacity, OnDemandMaxRead: o.OnDemandRead, Tags: o.Tags}
+}
+
+func (d *ownDocument) own() *Own {
+	if d == nil {
+		return nil
+	}
+	return &Own{DeletionProtection: d.DeletionProtection, Class: d.Class, ReadCapacity: d.ReadCapacity, OnDemandRead: d.OnDemandMaxRead, Tags: d.Tags}
 }

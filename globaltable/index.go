@@ -39,8 +39,11 @@ type Index struct {
 	Partition  []KeyAttribute // 1 to 4
 	Sort       []KeyAttribute // 0 to 4; 1 of a local one
 	Projection Projection
-	NonKey     []string   // of ProjectInclude: what it shows beside keys, in the order given
-	Throughput Throughput // of a global one in PROVISIONED mode; else zero
+	NonKey     []string // of ProjectInclude: what it shows beside keys, in the order given
+	// What follows is of global ones only, and means what it does of a table.
+	Throughput  Throughput
+	OnDemandMax Throughput
+	Warm        Throughput
 }
 
 // Keys calls f with the attributes of the index's key, those of the partition key first, until f returns false. It can be ranged over.
@@ -94,10 +97,12 @@ func (t *Table) indexFaults() []error {
 		nonKeys += len(x.NonKey)
 		if x.Local {
 			local++
-			fault(x.Throughput == Throughput{}, "index %d: a local index has no throughput of its own", i)
+			fault(x.Throughput == Throughput{} && x.OnDemandMax == Throughput{} && x.Warm == Throughput{}, "index %d: a local index has no throughput of its own", i)
 			continue
 		}
 		global++
+		fault(min(x.OnDemandMax.Read, x.OnDemandMax.Write, x.Warm.Read, x.Warm.Write) >= 0 && (t.Billing == PayPerRequest || x.OnDemandMax == Throughput{}),
+			"index %d: its throughput on demand is wrong, or does not fit the table's billing mode", i)
 		fault(t.Billing == PayPerRequest && x.Throughput == Throughput{} || t.Billing == Provisioned && x.Throughput.Read > 0 && x.Throughput.Write > 0,
 			"index %d: its throughput does not fit the table's billing mode", i)
 	}

@@ -16,17 +16,37 @@ func giveIndex(t *globaltable.Table, x *globaltable.Index) {
 	t.Indexes = append(t.Indexes, given)
 }
 
+// IndexUnits is what becomes of a global index's throughput. Nil fields stay as they are.
+type IndexUnits struct {
+	Throughput       *globaltable.Throughput `json:"throughput,omitempty"`
+	OnDemandMaxRead  *int64                  `json:"onDemandMaxRead,omitempty"` // 0: no maximum
+	OnDemandMaxWrite *int64                  `json:"onDemandMaxWrite,omitempty"`
+	WarmRead         *int64                  `json:"warmRead,omitempty"`
+	WarmWrite        *int64                  `json:"warmWrite,omitempty"`
+}
+
+func (u *IndexUnits) apply(x *globaltable.Index) {
+	if u.Throughput != nil {
+		x.Throughput = *u.Throughput
+	}
+	for _, set := range [...]struct{ units, to *int64 }{
+		{&x.OnDemandMax.Read, u.OnDemandMaxRead}, {&x.OnDemandMax.Write, u.OnDemandMaxWrite}, {&x.Warm.Read, u.WarmRead}, {&x.Warm.Write, u.WarmWrite},
+	} {
+		if set.to != nil {
+			*set.units = *set.to
+		}
+	}
+}
+
 // updateIndexes makes the indexes of next what change asks for. Settings are changed already.
 func updateIndexes(next *globaltable.Table, change *Change) error {
-	for _, name := range slices.Sorted(maps.Keys(change.IndexThroughput)) {
+	for _, name := range slices.Sorted(maps.Keys(change.IndexUnits)) {
 		x := next.IndexNamed(name)
-		switch {
-		case x == nil || x.Local:
+		if x == nil || x.Local {
 			return indexNotFound(next, name)
-		case next.Billing == globaltable.PayPerRequest:
-			return invalid(next, fmt.Sprintf(textNoUnits, name))
 		}
-		x.Throughput = change.IndexThroughput[name]
+		units := change.IndexUnits[name]
+		units.apply(x)
 	}
 	if name := change.DeleteIndex; name != "" {
 		if x := next.IndexNamed(name); x == nil || x.Local {
@@ -39,18 +59,24 @@ func updateIndexes(next *globaltable.Table, change *Change) error {
 			return err
 		}
 	}
-	for i := range next.Indexes {
-		if x := &next.Indexes[i]; !x.Local && next.Billing == globaltable.Provisioned && x.Throughput == (globaltable.Throughput{}) {
-			return invalid(next, fmt.Sprintf(textNeedsUnits, x.Name))
+	return billedIndexes(next)
+}
+
+// billedIndexes checks what indexes declare against the table's billing mode.
+func billedIndexes(t *globaltable.Table) error {
+	for i := range t.Indexes {
+		switch x := &t.Indexes[i]; {
+		case x.Local:
+		case t.Billing == globaltable.PayPerRequest && x.Throughput != (globaltable.Throughput{}):
+			return invalid(t, "One or more parameter values were invalid: ProvisionedThroughput should not be specified for index: "+x.Name+" when BillingMode is PAY_PER_REQUEST")
+		case t.Billing == globaltable.Provisioned && x.Throughput == (globaltable.Throughput{}):
+			return invalid(t, "One or more parameter values were invalid: ProvisionedThroughput must be specified for index: "+x.Name)
+		case t.Billing == globaltable.Provisioned && x.OnDemandMax != (globaltable.Throughput{}):
+			return invalid(t, "One or more parameter values were invalid: OnDemandThroughput should not be specified for index: "+x.Name+" when BillingMode is PROVISIONED")
 		}
 	}
 	return nil
 }
-
-const (
-	textNoUnits    = "One or more parameter values were invalid: ProvisionedThroughput should not be specified for index: %s when BillingMode is PAY_PER_REQUEST"
-	textNeedsUnits = "One or more parameter values were invalid: ProvisionedThroughput must be specified for index: %s"
-)
 
 func createIndex(next *globaltable.Table, x *globaltable.Index) error {
 	switch {
@@ -58,8 +84,6 @@ func createIndex(next *globaltable.Table, x *globaltable.Index) error {
 		return invalid(next, "One or more parameter values were invalid: A local secondary index can only be created with its table")
 	case next.IndexNamed(x.Name) != nil:
 		return invalid(next, "Attempting to create an index which already exists")
-	case next.Billing == globaltable.PayPerRequest && x.Throughput != (globaltable.Throughput{}):
-		return invalid(next, fmt.Sprintf(textNoUnits, x.Name))
 	}
 	giveIndex(next, x)
 	global, nonKeys := 0, 0

@@ -92,13 +92,25 @@ func (c *tables) Prepare(docs []item.Item) (a Adoption, err error) {
 		return Adoption{}, c.refuse
 	}
 	next := maps.Clone(*c.inForce.Load())
+	indexed := map[globaltable.TableID]*globaltable.Table{}
+	if m := c.indexed.Load(); m != nil {
+		maps.Copy(indexed, *m)
+	}
 	for _, doc := range docs {
 		v, _ := doc.GetString("table")
 		n, _ := v.Number().Int64()
 		id := globaltable.TableID(n)
 		regions, _ := doc.GetString("regions")
 		_, anew := doc.GetString("anew")
-		a.Tables = append(a.Tables, AdoptedTable{ID: id, Anew: anew})
+		adopted := AdoptedTable{ID: id, Anew: anew}
+		delete(indexed, id)
+		if t := indexedBy(id, doc); t != nil {
+			indexed[id] = t
+			for i := range t.Indexes {
+				adopted.Indexes = append(adopted.Indexes, t.Indexes[i].ID)
+			}
+		}
+		a.Tables = append(a.Tables, adopted)
 		delete(next, id)
 		var p globaltable.Placement
 		for _, o := range regions.Bytes() {
@@ -109,7 +121,10 @@ func (c *tables) Prepare(docs []item.Item) (a Adoption, err error) {
 		}
 		a.Extra = append(a.Extra, store.KV{Key: store.AppendAdoptionKey(nil, id, 1), Value: []byte{1}})
 	}
-	a.Adopt = func() { c.inForce.Store(&next) }
+	a.Adopt = func() {
+		c.inForce.Store(&next)
+		c.indexed.Store(&indexed)
+	}
 	return a, nil
 }
 
@@ -339,6 +354,9 @@ func auditStore(e store.Engine, log coverage) error {
 		return err
 	}
 	if err := auditGarbage(e, l); err != nil {
+		return err
+	}
+	if err := auditEntries(e, l); err != nil {
 		return err
 	}
 	fromLog := map[string][]byte{}

@@ -38,7 +38,7 @@ func (r *Range) bounds() (lower, upper []byte) {
 }
 
 // Walk calls f with the live items in r, in order and as of one moment, until f returns false. For an index, key is the entry's: item.AppendIndexKey's, the table's key at its end; what f gets
-// beside it is the item itself, as of the same moment. What f gets is a view, valid during the call. Walk returns when everything f has seen is durable: the caller answers nobody before.
+// beside it is the item itself, as of the same moment. An index that is not built yet is refused, in DynamoDB's words, with kind Invalid. What f gets is a view, valid during the call. Walk returns when everything f has seen is durable: the caller answers nobody before.
 func (s *Shard) Walk(ctx context.Context, r Range, f func(key item.Key, current Current) (more bool)) error {
 	live := func(key item.Key, record []byte) (bool, error) {
 		c, err := currentOf(record)
@@ -52,6 +52,9 @@ func (s *Shard) Walk(ctx context.Context, r Range, f func(key item.Key, current 
 			}
 			return live(item.Key(store.RecordKeySuffix(it.Key())), record)
 		})
+	}
+	if err := s.readable(&r); err != nil {
+		return err
 	}
 	moment := s.cfg.Engine.NewSnapshot()
 	var base []byte
@@ -79,6 +82,25 @@ func (s *Shard) Walk(ctx context.Context, r Range, f func(key item.Key, current 
 }
 
 const opWalk = "walk"
+
+// readable refuses an index that is not built. One that is stays so.
+func (s *Shard) readable(r *Range) error {
+	name := ""
+	if t := s.cfg.Catalog.Indexed(r.Table); t != nil {
+		for i := range t.Indexes {
+			if t.Indexes[i].ID == r.Index {
+				name = t.Indexes[i].Name
+			}
+		}
+	}
+	switch status, ok := s.Index(r.Table, r.Index); {
+	case name == "" || !ok:
+		return fault(globaltable.Invalid, opWalk, "The table does not have the specified index", nil)
+	case !status.Ready:
+		return fault(globaltable.Invalid, opWalk, "Cannot read from backfilling global secondary index: "+name, nil)
+	}
+	return nil
+}
 
 // baseKey returns the table's key in an entry's: a view.
 func baseKey(it store.Iterator, entry item.Key) (item.Key, error) {

@@ -69,10 +69,10 @@ func (c *consumed) append(dst []byte, what capacity, kind string) []byte {
 	dst = append(dst, `{"TableName":`...)
 	dst = item.AppendJSONString(dst, c.table.Name)
 	dst = append(dst, ',')
-	dst = appendUnitsOf(dst, c.Sum(), kind)
+	dst = appendSpent(dst, c.Sum(), kind)
 	if what == capacityIndexes {
 		dst = append(dst, `,"Table":{`...)
-		dst = appendUnitsOf(dst, c.Units.Table, kind)
+		dst = appendSpent(dst, c.Units.Table, kind)
 		dst = append(dst, '}')
 		dst = c.appendIndexes(dst, "LocalSecondaryIndexes", true, kind)
 		dst = c.appendIndexes(dst, "GlobalSecondaryIndexes", false, kind)
@@ -96,7 +96,7 @@ func (c *consumed) appendIndexes(dst []byte, field string, local bool, kind stri
 		first = false
 		dst = item.AppendJSONString(dst, x.Name)
 		dst = append(dst, `:{`...)
-		dst = append(appendUnitsOf(dst, u, kind), '}')
+		dst = append(appendSpent(dst, u, kind), '}')
 	}
 	if first {
 		return dst
@@ -104,7 +104,7 @@ func (c *consumed) appendIndexes(dst []byte, field string, local bool, kind stri
 	return append(dst, '}')
 }
 
-func appendUnitsOf(dst []byte, units float64, kind string) []byte {
+func appendSpent(dst []byte, units float64, kind string) []byte {
 	dst = append(dst, `"CapacityUnits":`...)
 	dst = appendUnits(dst, units)
 	if kind != "" {

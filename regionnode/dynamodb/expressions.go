@@ -25,7 +25,7 @@ func (e *expressions) reset() {
 
 // named are parameters with their names, in the order in which DynamoDB lists them.
 type named []struct {
-	parameter parameters
+	parameter parameterSet
 	name      string
 }
 
@@ -41,7 +41,7 @@ var (
 )
 
 // in returns the names of those in the set.
-func (n named) in(set parameters) (names []string) {
+func (n named) in(set parameterSet) (names []string) {
 	for _, p := range n {
 		if set&p.parameter != 0 {
 			names = append(names, p.name)
@@ -50,7 +50,7 @@ func (n named) in(set parameters) (names []string) {
 	return names
 }
 
-func (n named) all() (set parameters) {
+func (n named) all() (set parameterSet) {
 	for _, p := range n {
 		set |= p.parameter
 	}

@@ -191,8 +191,11 @@ func TestDescriptionIsComplete(t *testing.T) {
 		`"CreationDateTime":1700000000.123,"TableArn":"arn:aws:dynamodb:eu:000000000000:table/people","TableId":"01234567-89ab-cdef-0000-000000000000",` +
 		`"ItemCount":0,"TableSizeBytes":0,"ProvisionedThroughput":{"NumberOfDecreasesToday":0,"ReadCapacityUnits":0,"WriteCapacityUnits":0},` +
 		`"BillingModeSummary":{"BillingMode":"PAY_PER_REQUEST","LastUpdateToPayPerRequestDateTime":1700000000.123},"TableClassSummary":{"TableClass":"STANDARD"},` +
-		`"DeletionProtectionEnabled":true,"GlobalTableVersion":"2019.11.21","Replicas":[{"RegionName":"in","ReplicaStatus":"CREATION_FAILED",` +
-		`"ReplicaStatusDescription":"the name is taken"},{"RegionName":"us","ReplicaStatus":"CREATING","ReplicaStatusPercentProgress":"42"}]}}`
+		`"DeletionProtectionEnabled":true,"GlobalTableVersion":"2019.11.21","MultiRegionConsistency":"EVENTUAL",` +
+		`"GlobalTableSettingsReplicationMode":"ENABLED_WITH_OVERRIDES","DisassociationProtectionEnabled":true,"Replicas":[{"RegionName":"in","ReplicaStatus":"CREATION_FAILED",` +
+		`"ReplicaStatusDescription":"the name is taken","ReplicaTableClassSummary":{"TableClass":"STANDARD"},"GlobalTableSettingsReplicationMode":"ENABLED_WITH_OVERRIDES"},` +
+		`{"RegionName":"us","ReplicaStatus":"CREATING","ReplicaStatusPercentProgress":"42","ReplicaTableClassSummary":{"TableClass":"STANDARD"},` +
+		`"GlobalTableSettingsReplicationMode":"ENABLED_WITH_OVERRIDES"}]}}`
 	if got := string(ctx.Response.Body()); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}

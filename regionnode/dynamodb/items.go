@@ -17,7 +17,7 @@ func (c *call) updateItem(p *fastjson.Object) error {
 }
 
 // read reads a request of the kind given and checks what can be checked without its table.
-func (c *call) read(r *itemRequest, may parameters, p *fastjson.Object) error {
+func (c *call) read(r *itemRequest, may parameterSet, p *fastjson.Object) error {
 	r.reset(may)
 	if err := r.parse(p); err != nil {
 		return err
@@ -31,7 +31,7 @@ func (c *call) read(r *itemRequest, may parameters, p *fastjson.Object) error {
 }
 
 // writeItem writes one item.
-func (c *call) writeItem(action plan.Action, may parameters, p *fastjson.Object) error {
+func (c *call) writeItem(action plan.Action, may parameterSet, p *fastjson.Object) error {
 	r := &c.request
 	if err := c.read(r, may, p); err != nil {
 		return err

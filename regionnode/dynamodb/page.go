@@ -24,7 +24,7 @@ func (c *call) query(p *fastjson.Object) error { return c.readPage(queryParamete
 func (c *call) scan(p *fastjson.Object) error  { return c.readPage(scanParameters, p) }
 
 // readPage answers a Query or a Scan.
-func (c *call) readPage(may parameters, p *fastjson.Object) error {
+func (c *call) readPage(may parameterSet, p *fastjson.Object) error {
 	r := &c.request
 	if err := c.read(r, may, p); err != nil {
 		return err

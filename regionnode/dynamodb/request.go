@@ -9,11 +9,11 @@ import (
 	"github.com/concordat-db/concordat/globaltable/item"
 )
 
-// parameters is a set of parameters of requests on items.
-type parameters uint64
+// parameterSet is a set of parameters of requests on items.
+type parameterSet uint64
 
 const (
-	pTableName parameters = 1 << iota
+	pTableName parameterSet = 1 << iota
 	pIndexName
 	pItem
 	pKey
@@ -74,7 +74,7 @@ const (
 	batchDeleteParameters = pKey
 )
 
-func parameterNamed(name []byte) parameters {
+func parameterNamed(name []byte) parameterSet {
 	switch string(name) {
 	case "TableName":
 		return pTableName
@@ -149,8 +149,8 @@ func parameterNamed(name []byte) parameters {
 //
 // and then the table, and what the table's schema makes of it. Its texts and objects are views of the parsed request, its memory is used again by the next one.
 type itemRequest struct {
-	may   parameters // what it may have; others are ignored, as DynamoDB ignores them
-	given parameters // what it has
+	may   parameterSet // what it may have; others are ignored, as DynamoDB ignores them
+	given parameterSet // what it has
 
 	table, index, capacity, metrics, returnValues, onConditionFailure, selects, operator text
 	condition, update, projection, filter, keyCondition                                  text
@@ -170,13 +170,13 @@ type itemRequest struct {
 }
 
 // reset makes r an empty request that may have the parameters given.
-func (r *itemRequest) reset(may parameters) {
+func (r *itemRequest) reset(may parameterSet) {
 	r.expressions.reset()
 	*r = itemRequest{may: may, expressions: r.expressions, attributes: r.attributes[:0], itemKey: r.itemKey[:0]}
 }
 
 // has reports whether one of the parameters was given.
-func (r *itemRequest) has(p parameters) bool { return r.given&p != 0 }
+func (r *itemRequest) has(p parameterSet) bool { return r.given&p != 0 }
 
 // parse reads the parameters.
 func (r *itemRequest) parse(p *fastjson.Object) error {
@@ -237,7 +237,7 @@ func (r *itemRequest) set(name []byte, v *fastjson.Value) error {
 }
 
 // text returns where a parameter that is a text belongs.
-func (r *itemRequest) text(p parameters) *text {
+func (r *itemRequest) text(p parameterSet) *text {
 	switch p {
 	case pTableName:
 		return &r.table
@@ -268,7 +268,7 @@ func (r *itemRequest) text(p parameters) *text {
 }
 
 // object returns where a parameter that is a map belongs, and its Java class; nil if it is none.
-func (r *itemRequest) object(p parameters) (dst **fastjson.Object, class string) {
+func (r *itemRequest) object(p parameterSet) (dst **fastjson.Object, class string) {
 	switch p {
 	case pExpressionAttributeNames:
 		return &r.names, "java.util.Map<java.lang.String, java.lang.String>"

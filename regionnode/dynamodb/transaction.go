@@ -117,7 +117,7 @@ func (r *transactWriteRequest) check() error {
 var actionKinds = []struct {
 	name, path string
 	action     plan.Action
-	may        parameters
+	may        parameterSet
 }{
 	{"ConditionCheck", "conditionCheck.", plan.Check, transactParameters | pKey},
 	{"Put", "put.", plan.Put, transactParameters | pItem},
