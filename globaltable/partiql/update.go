@@ -117,7 +117,7 @@ func (p *parser) setOf(b *expr.Builder, path []expr.Step, function string) error
 func (p *parser) data(b *expr.Builder) (expr.Node, error) {
 	left, err := p.assigned(b)
 	if err != nil {
-		return nil, err
+		return expr.Node{}, err
 	}
 	o := expr.OpPlus
 	switch {
@@ -129,7 +129,7 @@ func (p *parser) data(b *expr.Builder) (expr.Node, error) {
 	p.advance()
 	right, err := p.assigned(b)
 	if err != nil {
-		return nil, err
+		return expr.Node{}, err
 	}
 	return b.Node(o, left, right), nil
 }
@@ -137,14 +137,14 @@ func (p *parser) data(b *expr.Builder) (expr.Node, error) {
 // assigned parses an operand of a SET: a path, a value, list_append or a parenthesis.
 func (p *parser) assigned(b *expr.Builder) (expr.Node, error) {
 	if err := p.enter(); err != nil {
-		return nil, err
+		return expr.Node{}, err
 	}
 	defer p.leave()
 	switch {
 	case p.accept("("):
 		n, err := p.data(b)
 		if err != nil {
-			return nil, err
+			return expr.Node{}, err
 		}
 		return n, p.expect(")")
 	case p.cur.is("LIST_APPEND") && p.next.symbol("("):
@@ -152,26 +152,26 @@ func (p *parser) assigned(b *expr.Builder) (expr.Node, error) {
 		p.advance()
 		x, err := p.assigned(b)
 		if err != nil {
-			return nil, err
+			return expr.Node{}, err
 		}
 		if err := p.expect(","); err != nil {
-			return nil, err
+			return expr.Node{}, err
 		}
 		y, err := p.assigned(b)
 		if err != nil {
-			return nil, err
+			return expr.Node{}, err
 		}
 		return b.Node(expr.OpListAppend, x, y), p.expect(")")
 	case p.startsPath():
 		path, err := p.path()
 		if err != nil {
-			return nil, err
+			return expr.Node{}, err
 		}
 		return b.Path(path...), nil
 	}
 	v, err := p.value(1)
 	if err != nil {
-		return nil, err
+		return expr.Node{}, err
 	}
 	return b.Value(v), nil
 }
