@@ -219,7 +219,9 @@ func (c *call) resolve(writes []batchWrite) (map[string]*globaltable.Table, erro
 		}
 		var err error
 		if w.write.Action == plan.Put {
-			w.key, err = plan.ItemKey(nil, &t.KeySchema, w.write.Item)
+			if w.key, err = plan.ItemKey(nil, &t.KeySchema, w.write.Item); err == nil {
+				err = plan.CheckIndexKeys(t, w.write.Item)
+			}
 		} else {
 			w.key, err = plan.Key(nil, &t.KeySchema, w.names)
 		}

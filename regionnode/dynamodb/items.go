@@ -131,6 +131,9 @@ func (c *call) putItem(p *fastjson.Object) error {
 	if c.key, err = plan.ItemKey(c.key[:0], &table.KeySchema, c.item); err != nil {
 		return err
 	}
+	if err := plan.CheckIndexKeys(table, c.item); err != nil {
+		return err
+	}
 	return c.writeOne(table, plan.Write{Action: plan.Put, Item: c.item}, c.item.Size(), units, old)
 }
 
