@@ -156,6 +156,9 @@ func (w *Write) update(current item.Item, m *Memory) (item.Item, error) {
 		if err != nil {
 			return nil, err
 		}
+		if err := checkUpdated(w.Table, u.Cells); err != nil {
+			return nil, err
+		}
 		m.take(u.After)
 		after, cells = u.After, u.Cells
 	}

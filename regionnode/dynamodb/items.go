@@ -62,7 +62,9 @@ func (c *call) writeItem(action plan.Action, may parameterSet, p *fastjson.Objec
 func (r *itemRequest) write(action plan.Action, table *globaltable.Table) (planned, error) {
 	var err error
 	if action == plan.Put {
-		r.itemKey, err = plan.ItemKey(r.itemKey[:0], &table.KeySchema, r.attributes)
+		if r.itemKey, err = plan.ItemKey(r.itemKey[:0], &table.KeySchema, r.attributes); err == nil {
+			err = plan.CheckIndexKeys(table, r.attributes)
+		}
 	} else {
 		r.itemKey, err = plan.Key(r.itemKey[:0], &table.KeySchema, r.attributes)
 	}
