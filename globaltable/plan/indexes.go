@@ -36,7 +36,7 @@ func checkUpdated(t *globaltable.Table, cells []expr.Cell) error {
 			limit := item.MaxPartitionKeySize
 			for _, list := range [...][]globaltable.KeyAttribute{x.Partition, x.Sort} {
 				for _, a := range list {
-					if err := checkUpdatedKey(&a, c, limit); err != nil {
+					if err := checkUpdatedKey(x, &a, c, limit); err != nil {
 						return err
 					}
 				}
@@ -47,14 +47,15 @@ func checkUpdated(t *globaltable.Table, cells []expr.Cell) error {
 	return nil
 }
 
-func checkUpdatedKey(a *globaltable.KeyAttribute, c *expr.Cell, limit int) error {
+func checkUpdatedKey(x *globaltable.Index, a *globaltable.KeyAttribute, c *expr.Cell, limit int) error {
 	switch {
 	case c.Value == nil || a.Name != string(c.Name):
 		return nil
 	case c.Value.Type() != a.Type:
 		return invalid("The update expression attempted to update the secondary index key to unsupported type")
 	case a.Type != item.N && c.Value.Len() == 0:
-		return invalid("The update expression attempted to update a secondary index key to an empty value")
+		return invalid("One or more parameter values are not valid. The update expression attempted to update a secondary index key to a value that is not supported. " +
+			"The AttributeValue for a key attribute cannot contain an empty " + kindOf(a.Type) + " value. IndexName: " + x.Name + ", IndexKey: " + a.Name)
 	case a.Type != item.N && c.Value.Len() > limit:
 		return invalid("The update expression attempted to update the secondary index key beyond allowed size limits.")
 	}
@@ -71,15 +72,19 @@ func checkIndexKey(x *globaltable.Index, a *globaltable.KeyAttribute, it item.It
 	case a.Type == item.N:
 		return nil
 	case v.Len() == 0:
-		kind := "string"
-		if a.Type == item.B {
-			kind = "binary"
-		}
 		return invalid("One or more parameter values are not valid. A value specified for a secondary index key is not supported. " +
-			"The AttributeValue for a key attribute cannot contain an empty " + kind + " value. IndexName: " + x.Name + ", IndexKey: " + a.Name)
+			"The AttributeValue for a key attribute cannot contain an empty " + kindOf(a.Type) + " value. IndexName: " + x.Name + ", IndexKey: " + a.Name)
 	case v.Len() > limit:
 		return invalid("One or more parameter values were invalid: Size limit exceeded for Index Key " + a.Name + " Actual Size: " + strconv.Itoa(v.Len()) +
 			" bytes Max Size: " + strconv.Itoa(limit) + " bytes IndexName: " + x.Name)
 	}
 	return nil
+}
+
+// kindOf is what messages about empty values call an S or a B.
+func kindOf(t item.Type) string {
+	if t == item.B {
+		return "binary"
+	}
+	return "string"
 }

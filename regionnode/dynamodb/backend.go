@@ -17,6 +17,7 @@ type Shard interface {
 	Get(ctx context.Context, key commit.Key, f func(commit.Current) error) error
 	GetAll(ctx context.Context, keys []commit.Key, f func([]commit.Current) error) error
 	Walk(ctx context.Context, r commit.Range, f func(key item.Key, current commit.Current) (more bool)) error
+	Size(r commit.Range) (bytes uint64, err error)
 	Count(table globaltable.TableID) (items, bytes int64, err error)
 	Index(table globaltable.TableID, index globaltable.IndexID) (status commit.IndexStatus, ok bool)
 }

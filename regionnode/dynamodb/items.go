@@ -100,6 +100,12 @@ func (c *call) answerWrite(table *globaltable.Table) error {
 		spent := consumed{table, c.writes.list[0].units}
 		c.out = spent.append(append(c.field(), `"ConsumedCapacity":`...), what, "")
 	}
+	if w := &c.writes.list[0]; string(c.request.metrics) == "SIZE" && hasCollections(table) {
+		var err error
+		if c.out, err = c.appendCollection(append(c.field(), `"ItemCollectionMetrics":`...), w); err != nil {
+			return err
+		}
+	}
 	c.out = append(c.out, '}')
 	return nil
 }

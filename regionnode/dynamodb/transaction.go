@@ -258,6 +258,9 @@ func (c *call) answerTransactWrite(r *transactWriteRequest) error {
 		}
 		c.out = all.append(c.out, what, "Write")
 	}
+	if err := c.appendCollections(r.metrics, len(r.actions)); err != nil {
+		return err
+	}
 	c.out = append(c.out, '}')
 	return nil
 }
