@@ -93,7 +93,7 @@ func imageOf(v text) plan.Image {
 // answerWrite answers a request that wrote one item.
 func (c *call) answerWrite(table *globaltable.Table) error {
 	c.out = append(c.out, '{')
-	if image := c.writes.image; len(image) > 0 {
+	if image := c.writes.list[0].image; image != nil {
 		c.out = image.AppendJSON(append(c.field(), `"Attributes":`...))
 	}
 	if what := capacityOf(c.request.capacity); what != capacityNone {

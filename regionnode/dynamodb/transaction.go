@@ -68,7 +68,7 @@ func (c *call) transactWriteItems(p *fastjson.Object) error {
 	}
 	w := &c.writes
 	w.begin(len(r.actions))
-	w.write.Transaction, w.measured = true, r.capacity != nil
+	w.write.Transaction, w.onRefusal, w.measured = true, gatherAll, r.capacity != nil
 	if err := c.addActions(r.actions); err != nil {
 		return err
 	}
@@ -274,10 +274,14 @@ type reason struct {
 // reasonOf returns the reason that an error is.
 func reasonOf(err error) reason {
 	x := translate(err, false)
-	if errors.Is(err, plan.ErrCondition) {
-		return reason{code: "ConditionalCheckFailed", message: x.message}
+	code := "ValidationError"
+	switch {
+	case errors.Is(err, plan.ErrCondition):
+		code = "ConditionalCheckFailed"
+	case errors.Is(err, plan.ErrDuplicate):
+		code = "DuplicateItem"
 	}
-	return reason{code: "ValidationError", message: x.message}
+	return reason{code: code, message: x.message}
 }
 
 // conflicting turns an error of a transaction of n actions that could not be done for another write into DynamoDB's.
