@@ -315,6 +315,11 @@ func decodeItem(dst *item.Item, v *fastjson.Value) (held, now error) {
 		*dst = it
 		return nil, nil
 	}
+	return holdValue(err)
+}
+
+// holdValue says when an error of decoding a value is told.
+func holdValue(err error) (held, now error) {
 	var e *item.Error
 	if errors.As(err, &e) && e.Class == item.Serialization {
 		return nil, err
