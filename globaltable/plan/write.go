@@ -48,7 +48,7 @@ const (
 type Write struct {
 	Action    Action
 	Table     *globaltable.Table
-	Item      item.Item       // of a Put: the whole new item; of the others: the key's attributes
+	Item      item.Item // of a Put: the whole new item; of the others: the key's attributes
 	Presence  Presence
 	Condition *expr.Condition // what must hold of the item before; nil: nothing
 	Update    *expr.Update    // of an Update; nil: it changes nothing, but the item exists afterwards
