@@ -162,7 +162,7 @@ func (c *call) executeRead(s *batchStatement, all *consumption) error {
 		return err
 	}
 	c.out = append(c.out, '}')
-	all.add(table, plan.Units{Table: plan.ReadUnits(size, s.consistent)}, 1)
+	all.add(text(s.Table), table, plan.Units{Table: plan.ReadUnits(size, s.consistent)}, 1)
 	return nil
 }
 
@@ -201,7 +201,7 @@ func (c *call) executeWrites(r *batchExecuteRequest) error {
 			c.out = p.image.AppendJSON(append(c.out, `,"Item":`...))
 		}
 		c.out = append(c.out, '}')
-		all.add(p.Table, p.units, 1)
+		all.add(p.named, p.Table, p.units, 1)
 	}
 	c.endStatements(all, r.capacity)
 	return nil

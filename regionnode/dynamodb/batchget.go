@@ -55,10 +55,8 @@ func (c *call) batchGetItem(p *fastjson.Object) error {
 	if err := r.check(c.server.expressions); err != nil {
 		return err
 	}
-	for _, t := range r.tables {
-		if err := c.resolveGet(t); err != nil {
-			return err
-		}
+	if err := c.resolveBatch(r.tables); err != nil {
+		return err
 	}
 	return c.answerBatchGet(&r)
 }
@@ -100,7 +98,7 @@ func (r *batchGetRequest) parseTable(check *constraints, table []byte, v *fastjs
 			return serialization("A table is named twice in RequestItems")
 		}
 	}
-	check.name(table, "requestItems.key")
+	check.tableName(table, "requestItems.key")
 	if err := parseObject(&t.raw, v, className("KeysAndAttributes")); err != nil {
 		return err
 	}
@@ -147,22 +145,25 @@ func (r *batchGetRequest) parseKey(check *constraints, t *batchGet, i int, k *fa
 	return nil
 }
 
-// resolveGet finds the table and makes the keys.
-func (c *call) resolveGet(t *batchGet) (err error) {
-	if t.of, err = c.table(t.table); err != nil {
-		return err
-	}
-	sorted := make([]item.Key, 0, len(t.names))
-	for _, names := range t.names {
-		k, err := plan.Key(nil, &t.of.KeySchema, names)
-		if err != nil {
+// resolveBatch finds the tables and makes the keys.
+func (c *call) resolveBatch(tables []*batchGet) error {
+	var all []commit.Key
+	for _, t := range tables {
+		var err error
+		if t.of, err = c.table(t.table); err != nil {
 			return err
 		}
-		t.read = append(t.read, commit.Key{Table: t.of.ID, Bytes: k})
-		sorted = append(sorted, k)
+		for _, names := range t.names {
+			k, err := plan.Key(nil, &t.of.KeySchema, names)
+			if err != nil {
+				return err
+			}
+			t.read = append(t.read, commit.Key{Table: t.of.ID, Bytes: k})
+		}
+		all = append(all, t.read...)
 	}
-	if !plan.Distinct(sorted) {
-		return invalid("Provided list of item keys contains duplicates")
+	if repeats(all) {
+		return errRepeated
 	}
 	return nil
 }
@@ -208,7 +209,7 @@ read:
 		var all consumption
 		for _, t := range r.tables {
 			if t.units.Table > 0 {
-				all.add(t.of, t.units, 1)
+				all.add(t.table, t.of, t.units, 1)
 			}
 		}
 		c.out = all.append(c.field(), what, "")

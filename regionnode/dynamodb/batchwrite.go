@@ -1,6 +1,7 @@
 package dynamodb
 
 import (
+	"encoding/binary"
 	"errors"
 	"slices"
 	"strconv"
@@ -10,6 +11,7 @@ import (
 	"github.com/concordat-db/concordat/globaltable"
 	"github.com/concordat-db/concordat/globaltable/item"
 	"github.com/concordat-db/concordat/globaltable/plan"
+	"github.com/concordat-db/concordat/regionnode/commit"
 )
 
 const (
@@ -79,7 +81,7 @@ func (r *batchWriteRequest) check() error {
 			check.fail("'{}'", "requestItems", "Member must have length greater than or equal to 1")
 		}
 		err := each(r.items, func(table []byte, v *fastjson.Value) error {
-			check.name(table, "requestItems.key")
+			check.tableName(table, "requestItems.key")
 			var list []*fastjson.Value
 			if err := parseList(&list, v); err != nil {
 				return err
@@ -181,7 +183,6 @@ func (r *batchWriteRequest) hold(err error) {
 // resolve finds the tables of the writes, makes their keys and adds them to c's.
 func (c *call) resolve(writes []batchWrite) error {
 	var table *globaltable.Table
-	var keys []item.Key // of one table
 	for i := range writes {
 		w := &writes[i]
 		if i == 0 || string(w.table) != string(writes[i-1].table) {
@@ -189,22 +190,31 @@ func (c *call) resolve(writes []batchWrite) error {
 			if table, err = c.table(w.table); err != nil {
 				return err
 			}
-			keys = keys[:0]
 		}
 		p, err := w.write(w.action, table)
 		if err != nil {
 			return err
 		}
-		if keys = append(keys, w.itemKey); i+1 == len(writes) || string(w.table) != string(writes[i+1].table) {
-			if !plan.Distinct(keys) {
-				return invalid("Provided list of item keys contains duplicates")
-			}
-		}
 		if err := c.writes.add(w.itemKey, p); err != nil {
 			return err
 		}
 	}
+	if repeats(c.writes.keys) {
+		return errRepeated
+	}
 	return nil
+}
+
+// errRepeated refuses a batch with an item twice.
+var errRepeated = invalid("Provided list of item keys contains duplicates")
+
+// repeats reports whether an item is named twice.
+func repeats(keys []commit.Key) bool {
+	seen := make(map[string]struct{}, len(keys))
+	for _, k := range keys {
+		seen[string(binary.BigEndian.AppendUint64(nil, uint64(k.Table)))+string(k.Bytes)] = struct{}{}
+	}
+	return len(seen) < len(keys)
 }
 
 // commitBatch does the writes in commits of limited size and returns how many are done. When the region is overloaded or
@@ -253,7 +263,7 @@ func (c *call) answerBatchWrite(r *batchWriteRequest, done int) error {
 		var all consumption
 		for i := range c.writes.list[:done] {
 			p := &c.writes.list[i]
-			all.add(p.Table, p.units, 1)
+			all.add(p.named, p.Table, p.units, 1)
 		}
 		c.out = all.append(c.field(), what, "")
 	}

@@ -77,6 +77,13 @@ func (c *call) table(name []byte) (*globaltable.Table, error) {
 			return nil, err
 		}
 	}
+	if isARN(name) {
+		own, ok := tableOfARN(string(name), c.server.config.Region)
+		if !ok {
+			return nil, tableNotFound()
+		}
+		name = []byte(own)
+	}
 	// A copy as a string would be an allocation in every request, and Lookup keeps nothing of it.
 	t, ok := c.server.config.View().Lookup(unsafe.String(unsafe.SliceData(name), len(name)))
 	if !ok {

@@ -87,7 +87,7 @@ func (c *call) executeWrite(r *executeRequest, table *globaltable.Table) error {
 	}
 	c.out = append(c.out, ']')
 	if what := capacityOf(r.capacity); what != capacityNone {
-		spent := consumed{table, w.list[0].units}
+		spent := consumed{text(r.Table), table, w.list[0].units}
 		c.out = spent.append(append(c.field(), `"ConsumedCapacity":`...), what, "")
 	}
 	c.out = append(c.out, '}')
@@ -107,7 +107,7 @@ func (c *call) executeSelect(r *executeRequest, table *globaltable.Table) error 
 	if err := checkProjected(spans[0], r.Select.Projection); err != nil {
 		return err
 	}
-	pg := page{where: filter, shown: r.Select.Projection, consistent: r.consistent, limit: math.MaxInt32, list: true, fetch: needsMore(spans[0], r.Select.Projection, filter)}
+	pg := page{named: text(r.Table), where: filter, shown: r.Select.Projection, consistent: r.consistent, limit: math.MaxInt32, list: true, fetch: needsMore(spans[0], r.Select.Projection, filter)}
 	if r.limit.given {
 		pg.limit = int(min(r.limit.value, math.MaxInt32))
 	}

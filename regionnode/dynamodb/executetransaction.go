@@ -93,7 +93,7 @@ func (c *call) transactReads(r *executeTransactionRequest) error {
 		if err != nil {
 			return invalid(wrong)
 		}
-		reads = append(reads, momentRead{table: table, shown: s.Select.Projection, where: where})
+		reads = append(reads, momentRead{named: text(s.Table), table: table, shown: s.Select.Projection, where: where})
 		keys = append(keys, commit.Key{Table: table.ID, Bytes: key})
 	}
 	return c.answerMoment(reads, keys, capacityOf(r.capacity))

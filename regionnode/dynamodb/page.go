@@ -38,7 +38,7 @@ func (c *call) readPage(may parameterSet, p *fastjson.Object) error {
 	if err != nil {
 		return err
 	}
-	pg := page{span: span, where: r.where, shown: r.shown, consistent: r.consistent, limit: math.MaxInt32, list: string(r.selects) != "COUNT", fetch: r.fetches(span)}
+	pg := page{named: r.table, span: span, where: r.where, shown: r.shown, consistent: r.consistent, limit: math.MaxInt32, list: string(r.selects) != "COUNT", fetch: r.fetches(span)}
 	if r.limit.given {
 		pg.limit = int(min(r.limit.value, math.MaxInt32))
 	}
@@ -190,6 +190,7 @@ func (r *itemRequest) startFault(f plan.StartFault) error {
 
 // page is a page of a Query or a Scan as it grows.
 type page struct {
+	named      text // the table, as the request names it
 	span       *plan.Span
 	where      *expr.Condition  // nil: all items
 	shown      *expr.Projection // nil: whole items
@@ -234,7 +235,7 @@ func (c *call) endPage(pg *page, what capacity) error {
 		c.out = at.AppendJSON(append(c.field(), `"LastEvaluatedKey":`...))
 	}
 	if what != capacityNone {
-		spent := consumed{pg.span.Table, pg.units()}
+		spent := consumed{pg.named, pg.span.Table, pg.units()}
 		c.out = spent.append(append(c.field(), `"ConsumedCapacity":`...), what, "")
 	}
 	c.out = append(c.out, '}')

@@ -1,6 +1,7 @@
 package dynamodb
 
 import (
+	"bytes"
 	"strconv"
 
 	"github.com/valyala/fastjson"
@@ -216,6 +217,17 @@ func (c *constraints) name(v text, path string) {
 		c.fail(quote(v), path, "Member must have length less than or equal to 255")
 	}
 }
+
+// tableName demands a name of a table, or what may be its ARN.
+func (c *constraints) tableName(v text, path string) {
+	if !isARN(v) {
+		c.name(v, path)
+		return
+	}
+	c.length(v, 1, maxArnLen, path)
+}
+
+func isARN(v text) bool { return bytes.HasPrefix(v, []byte("arn:")) }
 
 func (c *constraints) pattern(v text, path string) {
 	ok := len(v) > 0

@@ -28,7 +28,9 @@ func TestExceptionsAsTheSDKReadsThem(t *testing.T) {
 	if _, err := c.PutItem(ctx, &sdk.PutItemInput{TableName: aws.String("people"), Item: old}); err != nil {
 		t.Fatal(err)
 	}
-	same := func(got attributes) bool { return len(got) == 3 && got["v"].(*types.AttributeValueMemberS).Value == "old" }
+	same := func(got attributes) bool {
+		return len(got) == 3 && got["v"].(*types.AttributeValueMemberS).Value == "old"
+	}
 
 	_, err := c.UpdateItem(ctx, &sdk.UpdateItemInput{TableName: aws.String("people"), Key: at("a", "1"), UpdateExpression: aws.String("SET v = :v"),
 		ConditionExpression: aws.String("v = :v"), ExpressionAttributeValues: attributes{":v": s("new")}, ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld})

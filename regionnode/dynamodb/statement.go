@@ -88,7 +88,7 @@ func (s *statement) settle() (err error) {
 
 // write returns a statement that writes as a write to the table, and its key.
 func (s *statement) write(t *globaltable.Table) (p planned, key item.Key, err error) {
-	p.Table = t
+	p.Table, p.named = t, text(s.Table)
 	p.onFailure = string(s.onConditionFailure) == "ALL_OLD"
 	var where *partiql.Where
 	switch {

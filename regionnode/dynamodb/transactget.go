@@ -86,6 +86,7 @@ func (r *transactGetRequest) check() error {
 
 // momentRead is one of several reads of one moment.
 type momentRead struct {
+	named text // the table, as the request names it
 	table *globaltable.Table
 	shown *expr.Projection
 	where *expr.Condition // an item for which it does not hold is not shown
@@ -107,7 +108,7 @@ func (c *call) resolveGets(gets []itemRequest) (reads []momentRead, keys []commi
 			}
 			reasons[i] = reasonOf(err)
 		}
-		reads = append(reads, momentRead{table: table, shown: g.shown})
+		reads = append(reads, momentRead{named: g.table, table: table, shown: g.shown})
 		keys = append(keys, commit.Key{Table: table.ID, Bytes: key})
 	}
 	if reasons != nil {
@@ -128,7 +129,7 @@ func (c *call) answerMoment(reads []momentRead, keys []commit.Key, what capacity
 		for i := range current {
 			size := current[i].Item.Size()
 			bytes += size
-			all.add(reads[i].table, plan.Units{Table: plan.ReadUnits(size, true)}, transactional)
+			all.add(reads[i].named, reads[i].table, plan.Units{Table: plan.ReadUnits(size, true)}, transactional)
 		}
 		switch {
 		case bytes > maxTransactBytes:

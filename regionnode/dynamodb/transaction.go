@@ -187,11 +187,7 @@ func (c *call) addActions(actions []action) error {
 
 // distinct refuses a transaction with an item in two of its actions.
 func distinct(keys []commit.Key) error {
-	seen := make(map[string]struct{}, len(keys))
-	for _, k := range keys {
-		seen[string(binary.BigEndian.AppendUint64(nil, uint64(k.Table)))+string(k.Bytes)] = struct{}{}
-	}
-	if len(seen) < len(keys) {
+	if repeats(keys) {
 		return invalid("Transaction request cannot include multiple operations on one item")
 	}
 	return nil
@@ -256,7 +252,7 @@ func (c *call) appendTransactCapacity(what capacity) error {
 		// Nothing was written now; DynamoDB counts that the items are looked at.
 		err := c.server.config.Shard.GetAll(c.server.base, w.keys, func(current []commit.Current) error {
 			for i := range current {
-				all.add(w.list[i].Table, plan.Units{Table: plan.ReadUnits(current[i].Item.Size(), true)}, transactional)
+				all.add(w.list[i].named, w.list[i].Table, plan.Units{Table: plan.ReadUnits(current[i].Item.Size(), true)}, transactional)
 			}
 			return nil
 		})
@@ -264,7 +260,7 @@ func (c *call) appendTransactCapacity(what capacity) error {
 		return err
 	}
 	for i := range w.list {
-		all.add(w.list[i].Table, w.list[i].units, transactional)
+		all.add(w.list[i].named, w.list[i].Table, w.list[i].units, transactional)
 	}
 	c.out = all.append(c.field(), what, "Write")
 	return nil

@@ -44,6 +44,7 @@ const (
 // planned is one write on its way.
 type planned struct {
 	plan.Write
+	named text // the table, as the request names it
 	// onFailure says that the item is to be shown if the condition does not hold.
 	onFailure bool
 	units     plan.Units
