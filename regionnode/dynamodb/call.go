@@ -55,6 +55,7 @@ func newCall(s *Server) *call {
 func (c *call) release() {
 	c.server.memory.Add(-c.reserved)
 	c.reserved = 0
+	c.writes.forget()
 	if c.broken || c.heavy || max(cap(c.body), cap(c.out), cap(c.scratch), cap(c.projected), cap(c.request.attributes), cap(c.writes.image)) > maxKept {
 		return
 	}

@@ -51,9 +51,6 @@ type planned struct {
 	image     item.Item // what it returns; nil: nothing
 }
 
-// maxKeptWrites is how many writes a pooled call keeps memory for.
-const maxKeptWrites = 128
-
 // begin prepares w for writing n items.
 func (w *writes) begin(n int) {
 	clear(w.list)
@@ -67,6 +64,13 @@ func (w *writes) begin(n int) {
 	if cap(w.opsOf) < n {
 		w.opsOf = make([][]conflict.Op, n)
 	}
+}
+
+// forget drops what is held of a request that is answered: a transaction's items are large.
+func (w *writes) forget() {
+	clear(w.list)
+	clear(w.keys)
+	w.write.Keys, w.write.Token, w.reasons = nil, nil, nil
 }
 
 // add adds a write. Its key and item must stay unchanged until commit returns. An error means that the table takes no write now.
