@@ -1,0 +1,212 @@
+package naive
+
+import (
+	"maps"
+	"slices"
+)
+
+var (
+	putRequest    = structure("PutRequest", required("Item", attributes))
+	deleteRequest = structure("DeleteRequest", required("Key", attributes))
+	writeRequest  = structure("WriteRequest", optional("PutRequest", putRequest), optional("DeleteRequest", deleteRequest))
+
+	keysAndAttributes = structure("KeysAndAttributes", required("Keys", within(1, 100, listOf(attributes))),
+		optional("AttributesToGet", within(1, -1, listOf(attribute_))), optional("ConsistentRead", boolean),
+		optional("ProjectionExpression", text), optional("ExpressionAttributeNames", names))
+)
+
+// byTable is a map by tables' names.
+func byTable(most int64, class string, of *shape) *shape {
+	s := within(1, most, mapOf(of))
+	s.keys = tableName
+	s.class = "java.util.Map<java.lang.String, " + class + ">"
+	return s
+}
+
+var (
+	batchWriteItemInput = structure("BatchWriteItemInput",
+		required("RequestItems", byTable(25, "java.util.List<com.amazonaws.dynamodb.v20120810.WriteRequest>", within(1, 25, listOf(writeRequest)))),
+		optional("ReturnConsumedCapacity", capacity), optional("ReturnItemCollectionMetrics", metrics))
+	batchGetItemInput = structure("BatchGetItemInput",
+		required("RequestItems", byTable(100, "com.amazonaws.dynamodb.v20120810.KeysAndAttributes", keysAndAttributes)),
+		optional("ReturnConsumedCapacity", capacity))
+)
+
+// distinct demands that no two writes or reads of a request have one key.
+func distinct(keys []string) bool {
+	slices.Sort(keys)
+	return len(slices.Compact(slices.Clone(keys))) == len(keys)
+}
+
+// identity is the same for the same key of the same table only.
+func (t *table) identity(key item) string {
+	return t.name + "\n" + canonical(pick(t.keys.all(), key))
+}
+
+var errDuplicateKeys = invalid("Provided list of item keys contains duplicates")
+
+func (db *DB) batchWriteItem(p object) (object, error) {
+	var writes []*write
+	requests := p["RequestItems"].(object)
+	for _, name := range slices.Sorted(maps.Keys(requests)) {
+		for _, r := range requests[name].([]any) {
+			w, err := batchWrite(name, r.(object))
+			if err != nil {
+				return nil, err
+			}
+			writes = append(writes, w)
+		}
+	}
+	if len(writes) > 25 {
+		return nil, invalid("Too many items requested for the BatchWriteItem call")
+	}
+	for _, w := range writes {
+		if w.put.size() > maxItemSize {
+			return nil, invalid("Item size has exceeded the maximum allowed size")
+		}
+	}
+	var keys []string
+	for _, w := range writes {
+		t, err := db.lookUpTable(w.table)
+		if err != nil {
+			return nil, err
+		}
+		if err := w.checkKey(t); err != nil {
+			return nil, err
+		}
+		keys = append(keys, t.identity(w.key))
+	}
+	if !distinct(keys) {
+		return nil, errDuplicateKeys
+	}
+	units := map[string]consumed{}
+	metrics := object{}
+	for _, w := range writes {
+		t := db.tables[w.table]
+		old := db.get(t, w.key)
+		db.set(t, w.key, w.put)
+		c := units[w.table]
+		c.add(t.writeUnits(old, w.put))
+		units[w.table] = c
+		if m := t.collection(p, w.key); m != nil {
+			list, _ := metrics[w.table].([]any)
+			metrics[w.table] = append(list, m)
+		}
+	}
+	out := object{"UnprocessedItems": object{}}
+	db.reportAll(p, out, units, "")
+	if len(metrics) > 0 {
+		out["ItemCollectionMetrics"] = metrics
+	}
+	return out, nil
+}
+
+// reportAll adds ConsumedCapacity of several tables.
+func (db *DB) reportAll(p, out object, units map[string]consumed, kind string) {
+	list := []any{}
+	for _, name := range slices.Sorted(maps.Keys(units)) {
+		if r := units[name].report(p, db.tables[name], kind); r != nil {
+			list = append(list, r)
+		}
+	}
+	if what, _ := p["ReturnConsumedCapacity"].(string); what == "TOTAL" || what == "INDEXES" {
+		out["ConsumedCapacity"] = list
+	}
+}
+
+// batchWrite decodes one request of a batch: a put or a delete.
+func batchWrite(table string, r object) (*write, error) {
+	put, hasPut := r["PutRequest"].(object)
+	del, hasDelete := r["DeleteRequest"].(object)
+	w := &write{table: table}
+	var err error
+	switch {
+	case hasPut && hasDelete:
+		return nil, invalid("Supplied AttributeValue has more than one datatypes set, must contain exactly one of the supported datatypes")
+	case hasPut:
+		w.put, err = decodeItem(put["Item"])
+	case hasDelete:
+		w.key, err = decodeItem(del["Key"])
+	default:
+		return nil, invalid("Supplied AttributeValue is empty, must contain exactly one of the supported datatypes")
+	}
+	return w, err
+}
+
+// batchRead has the reads of one table.
+type batchRead struct {
+	table      string
+	keys       []item
+	projection [][]step
+	consistent bool
+}
+
+func (db *DB) batchGetItem(p object) (object, error) {
+	var reads []batchRead
+	requests := p["RequestItems"].(object)
+	total := 0
+	for _, name := range slices.Sorted(maps.Keys(requests)) {
+		r, err := decodeBatchRead(name, requests[name].(object))
+		if err != nil {
+			return nil, err
+		}
+		reads = append(reads, r)
+		total += len(r.keys)
+	}
+	if total > 100 {
+		return nil, invalid("Too many items requested for the BatchGetItem call")
+	}
+	for _, r := range reads {
+		t, err := db.lookUpTable(r.table)
+		if err != nil {
+			return nil, err
+		}
+		var keys []string
+		for _, key := range r.keys {
+			if err := t.namedKey(key); err != nil {
+				return nil, err
+			}
+			keys = append(keys, t.identity(key))
+		}
+		if !distinct(keys) {
+			return nil, errDuplicateKeys
+		}
+	}
+	responses := object{}
+	units := map[string]consumed{}
+	for _, r := range reads {
+		t := db.tables[r.table]
+		list := []any{}
+		c := consumed{}
+		for _, key := range r.keys {
+			it := db.get(t, key)
+			c.table += readUnits(it.size(), r.consistent)
+			if it != nil {
+				list = append(list, selected(it, r.projection).encode())
+			}
+		}
+		responses[r.table] = list
+		units[r.table] = c
+	}
+	out := object{"Responses": responses, "UnprocessedKeys": object{}}
+	db.reportAll(p, out, units, "")
+	return out, nil
+}
+
+func decodeBatchRead(table string, r object) (batchRead, error) {
+	out := batchRead{table: table}
+	out.consistent, _ = r["ConsistentRead"].(bool)
+	if err := mixed(r, []string{"ProjectionExpression"}, []string{"AttributesToGet"}); err != nil {
+		return out, err
+	}
+	for _, k := range r["Keys"].([]any) {
+		key, err := decodeItem(k)
+		if err != nil {
+			return out, err
+		}
+		out.keys = append(out.keys, key)
+	}
+	var err error
+	out.projection, err = projectionOf(r)
+	return out, err
+}

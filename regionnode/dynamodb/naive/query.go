@@ -1,0 +1,368 @@
+package naive
+
+import (
+	"maps"
+	"slices"
+)
+
+var (
+	selects = enum("SPECIFIC_ATTRIBUTES, COUNT, ALL_ATTRIBUTES, ALL_PROJECTED_ATTRIBUTES")
+
+	condition_ = structure("Condition", optional("AttributeValueList", listOf(&shape{kind: "value"})),
+		required("ComparisonOperator", enum(comparisonOperators)))
+
+	// walking has the parameters that Query and Scan share.
+	walking = []field{
+		required("TableName", tableName), optional("IndexName", tableName),
+		optional("Select", selects), optional("Limit", within(1, -1, &shape{kind: "integer"})), optional("ConsistentRead", boolean),
+		optional("AttributesToGet", within(1, -1, listOf(attribute_))), optional("ConditionalOperator", conditionOperator),
+		optional("ExclusiveStartKey", attributes), optional("ReturnConsumedCapacity", capacity),
+		optional("ProjectionExpression", text), optional("FilterExpression", text),
+		optional("ExpressionAttributeNames", names), optional("ExpressionAttributeValues", attributes),
+	}
+	queryInput = structure("QueryInput", append([]field{optional("KeyConditions", mapOf(condition_)), optional("QueryFilter", mapOf(condition_)),
+		optional("KeyConditionExpression", text), optional("ScanIndexForward", boolean)}, walking...)...)
+	scanInput = structure("ScanInput", append([]field{optional("ScanFilter", mapOf(condition_)),
+		optional("Segment", within(0, 999999, &shape{kind: "integer"})), optional("TotalSegments", within(1, 1000000, &shape{kind: "integer"}))}, walking...)...)
+)
+
+// walk is a Query or a Scan, checked as far as it can be without the table.
+type walk struct {
+	parameters object
+	isQuery    bool
+	terms      []term // of a query: conditions on the key
+	filter     *node
+	filterName string // the parameter that has the filter
+	projection [][]step
+	start      item // nil: from the beginning
+
+	table *table
+	index *index // nil: the table itself
+}
+
+// keys returns the schema that the walk goes by.
+func (w *walk) keys() schema {
+	if w.index != nil {
+		return w.index.keys
+	}
+	return w.table.keys
+}
+
+func (w *walk) says(parameter, value string) bool { return w.parameters[parameter] == value }
+
+func (db *DB) query(p object) (object, error) {
+	w := &walk{parameters: p, isQuery: true, filterName: "QueryFilter"}
+	others := []string{"AttributesToGet", "QueryFilter", "ConditionalOperator"}
+	if p["KeyConditionExpression"] != nil {
+		others = append(others, "KeyConditions")
+	}
+	err := first(mixed(p, []string{"ProjectionExpression", "FilterExpression", "KeyConditionExpression"}, others),
+		noValues(p, "FilterExpression", "KeyConditionExpression"))
+	if err != nil {
+		return nil, err
+	}
+	if w.filter, err = filter(p, "QueryFilter"); err != nil {
+		return nil, err
+	}
+	if err := w.startKey(); err != nil {
+		return nil, err
+	}
+	if p["KeyConditions"] == nil && p["KeyConditionExpression"] == nil {
+		return nil, invalid("Either the KeyConditions or KeyConditionExpression parameter must be specified in the request.")
+	}
+	if w.terms, err = keyConditions(p); err != nil {
+		return nil, err
+	}
+	if err := w.expressions(); err != nil {
+		return nil, err
+	}
+	return db.walk(w)
+}
+
+func (db *DB) scan(p object) (object, error) {
+	w := &walk{parameters: p, filterName: "ScanFilter"}
+	err := first(segments(p),
+		mixed(p, []string{"ProjectionExpression", "FilterExpression"}, []string{"AttributesToGet", "ScanFilter", "ConditionalOperator"}),
+		noValues(p, "FilterExpression"))
+	if err != nil {
+		return nil, err
+	}
+	if w.filter, err = filter(p, "ScanFilter"); err != nil {
+		return nil, err
+	}
+	if err := first(w.startKey(), w.expressions()); err != nil {
+		return nil, err
+	}
+	return db.walk(w)
+}
+
+func segments(p object) error {
+	segment, hasSegment := p["Segment"].(int64)
+	total, hasTotal := p["TotalSegments"].(int64)
+	switch {
+	case hasSegment && !hasTotal:
+		return invalid("The TotalSegments parameter is required but was not present in the request when Segment parameter is present")
+	case !hasSegment && hasTotal:
+		return invalid("The Segment parameter is required but was not present in the request when parameter TotalSegments is present")
+	case hasSegment && segment >= total:
+		return invalid("The Segment parameter is zero-based and must be less than parameter TotalSegments: Segment: %d is not less than TotalSegments: %d",
+			segment, total)
+	}
+	return nil
+}
+
+func (w *walk) startKey() error {
+	if w.parameters["ExclusiveStartKey"] == nil {
+		return nil
+	}
+	var err error
+	if w.start, err = decodeItem(w.parameters["ExclusiveStartKey"]); err != nil {
+		return prefixed("The provided starting key is invalid: ", err)
+	}
+	return nil
+}
+
+// expressions checks the legacy projection, binds the expressions and checks Select.
+func (w *walk) expressions() error {
+	p := w.parameters
+	if err := needsOperands(p, w.filterName); err != nil {
+		return err
+	}
+	old, err := attributesToGet(p)
+	if err != nil {
+		return err
+	}
+	b, err := newBindings(p)
+	if err != nil {
+		return err
+	}
+	condition, err := b.condition(p, "FilterExpression")
+	if err != nil {
+		return err
+	}
+	if condition != nil {
+		w.filter, w.filterName = condition, "Filter Expression"
+	}
+	if w.projection, err = b.projection(p); err != nil {
+		return err
+	}
+	if old != nil {
+		w.projection = old
+	}
+	if w.isQuery && p["KeyConditionExpression"] != nil {
+		if w.terms, err = b.keyCondition(p["KeyConditionExpression"].(string)); err != nil {
+			return err
+		}
+	}
+	return first(b.checkUsed(), w.checkSelect())
+}
+
+func (w *walk) checkSelect() error {
+	what, _ := w.parameters["Select"].(string)
+	projected := w.parameters["ProjectionExpression"] != nil || w.parameters["AttributesToGet"] != nil
+	switch {
+	case what == "SPECIFIC_ATTRIBUTES" && !projected:
+		return invalid("Must specify the AttributesToGet or ProjectionExpression when choosing to get SPECIFIC_ATTRIBUTES")
+	case what == "ALL_PROJECTED_ATTRIBUTES" && w.parameters["IndexName"] == nil:
+		return invalid("ALL_PROJECTED_ATTRIBUTES can be used only when Querying using an IndexName")
+	case what != "" && what != "SPECIFIC_ATTRIBUTES" && projected:
+		parameter := "ProjectionExpression"
+		if w.parameters["AttributesToGet"] != nil {
+			parameter = "AttributesToGet"
+		}
+		return invalid("Cannot specify the %s when choosing to get %s", parameter, what)
+	}
+	return nil
+}
+
+// find finds the table and the index, and checks what needs them.
+func (db *DB) find(w *walk) error {
+	var err error
+	if w.table, err = db.lookUpTable(w.parameters["TableName"].(string)); err != nil {
+		return err
+	}
+	if name, ok := w.parameters["IndexName"].(string); ok {
+		if w.index = w.table.index(name); w.index == nil {
+			return invalid("The table does not have the specified index: %s", name)
+		}
+	}
+	if err := w.checkIndex(); err != nil {
+		return err
+	}
+	if w.isQuery {
+		if err := first(w.checkTerms(), w.checkFilter()); err != nil {
+			return err
+		}
+	}
+	return w.checkStart(db)
+}
+
+func (w *walk) checkIndex() error {
+	x := w.index
+	if x == nil || x.local {
+		return nil
+	}
+	if w.parameters["ConsistentRead"] == true {
+		return invalid("Consistent reads are not supported on global secondary indexes")
+	}
+	if x.projection.kind == "ALL" {
+		return nil
+	}
+	if w.says("Select", "ALL_ATTRIBUTES") {
+		return wrongValue("Select type ALL_ATTRIBUTES is not supported for global secondary index %s because its projection type is not ALL", x.name)
+	}
+	var missing []string
+	for _, path := range w.projection {
+		if !w.projects(path[0].name) && !slices.Contains(missing, path[0].name) {
+			missing = append(missing, path[0].name)
+		}
+	}
+	if len(missing) > 0 {
+		return wrongValue("Global secondary index %s does not project [%s]", x.name, commas(missing))
+	}
+	return nil
+}
+
+// projects reports whether the index has the attribute in its entries.
+func (w *walk) projects(name string) bool {
+	x := w.index
+	return x.projection.kind == "ALL" || w.table.keys.has(name) || x.keys.has(name) || slices.Contains(x.projection.names, name)
+}
+
+// checkFilter refuses a query's filter on attributes of the key, which the key condition is for.
+func (w *walk) checkFilter() error {
+	if w.filter == nil {
+		return nil
+	}
+	for _, name := range pathsIn(w.filter) {
+		if w.keys().has(name) {
+			return invalid("%s can only contain non-primary key attributes: Primary key attribute: %s", w.filterName, name)
+		}
+	}
+	return nil
+}
+
+// pathsIn returns the top-level attributes that a condition is about.
+func pathsIn(n *node) []string {
+	if n.op == "path" {
+		return []string{n.steps[0].name}
+	}
+	var out []string
+	for _, a := range n.args {
+		out = append(out, pathsIn(a)...)
+	}
+	return out
+}
+
+const maxPage = 1 << 20
+
+// page is what a walk has read.
+type page struct {
+	rows   []row // read, before the filter
+	last   *row  // after which it goes on; nil: it is at the end
+	bytes  int
+	lookup float64 // units for items looked up in the table, as a local index does for what it does not have
+}
+
+func (db *DB) walk(w *walk) (object, error) {
+	if err := db.find(w); err != nil {
+		return nil, err
+	}
+	pg := db.read(w)
+	items := []any{}
+	count := 0
+	for _, r := range pg.rows {
+		it, looked := w.visible(r)
+		if looked {
+			pg.lookup += readUnits(r.whole.size(), w.parameters["ConsistentRead"] == true)
+		}
+		if w.filter != nil && !holds(w.filter, it) {
+			continue
+		}
+		count++
+		items = append(items, selected(it, w.projection).encode())
+	}
+	out := object{"Count": count, "ScannedCount": len(pg.rows)}
+	if !w.says("Select", "COUNT") {
+		out["Items"] = items
+	}
+	if pg.last != nil {
+		key := w.table.keys.keyOf(pg.last.whole)
+		maps.Copy(key, w.keys().keyOf(pg.last.whole))
+		out["LastEvaluatedKey"] = key.encode()
+	}
+	if report := w.consumed(pg).report(w.parameters, w.table, ""); report != nil {
+		out["ConsumedCapacity"] = report
+	}
+	return out, nil
+}
+
+// visible returns what a filter and a projection see of a row. A local index looks the whole item up where more is asked than it has.
+func (w *walk) visible(r row) (it item, looked bool) {
+	if w.index == nil || !w.index.local || w.index.projection.kind == "ALL" {
+		return r.item, false
+	}
+	if w.says("Select", "ALL_ATTRIBUTES") {
+		return r.whole, true
+	}
+	wanted := []string{}
+	for _, path := range w.projection {
+		wanted = append(wanted, path[0].name)
+	}
+	if w.filter != nil && w.projection != nil {
+		wanted = append(wanted, pathsIn(w.filter)...)
+	}
+	for _, name := range wanted {
+		if !w.projects(name) {
+			return r.whole, true
+		}
+	}
+	return r.item, false
+}
+
+func (w *walk) consumed(pg page) consumed {
+	units := readUnits(pg.bytes, w.parameters["ConsistentRead"] == true)
+	if w.index == nil {
+		return consumed{table: units}
+	}
+	c := consumed{table: pg.lookup}
+	c.addIndex(w.index.name, units)
+	return c
+}
+
+// read reads a page: as many rows as the limit says, or one megabyte.
+func (db *DB) read(w *walk) page {
+	var pg page
+	rows := db.rows(w.table, w.index)
+	rows = slices.DeleteFunc(rows, func(r row) bool { return !w.inRange(r) })
+	if w.isQuery && w.parameters["ScanIndexForward"] == false {
+		slices.Reverse(rows)
+	}
+	if w.start != nil {
+		rows = w.after(db, rows)
+	}
+	limit, limited := w.parameters["Limit"].(int64)
+	for i, r := range rows {
+		size := r.item.size()
+		if i > 0 && pg.bytes+size > maxPage {
+			pg.last = &rows[i-1]
+			break
+		}
+		pg.rows = append(pg.rows, r)
+		pg.bytes += size
+		if limited && int64(len(pg.rows)) >= limit {
+			pg.last = &rows[i]
+			break
+		}
+	}
+	return pg
+}
+
+// inRange reports whether a row belongs to the walk: it satisfies the query's terms, or is in the scan's segment.
+func (w *walk) inRange(r row) bool {
+	if w.isQuery {
+		return !slices.ContainsFunc(w.terms, func(t term) bool { return !t.holds(r.whole) })
+	}
+	total, ok := w.parameters["TotalSegments"].(int64)
+	return !ok || segmentOf(r.hash, total) == w.parameters["Segment"].(int64)
+}
