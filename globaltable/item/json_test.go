@@ -68,6 +68,12 @@ func TestDecodeFaults(t *testing.T) {
 		{`{"M":"a"}`, Serialization, "Unexpected field type"},
 		{`{"M":[]}`, Serialization, mapKinds.list},
 		{`"a"`, Serialization, "Unexpected value type in payload"},
+		// JSON of a wrong shape comes before a wrong value, wherever it stands.
+		{`{"L":[{"N":"b"},{"S":1}]}`, Serialization, "NUMBER_VALUE cannot be converted to String"},
+		{`{"M":{"a":{"L":[{}]},"b":{"S":1}}}`, Serialization, "NUMBER_VALUE cannot be converted to String"},
+		{`{"NS":["b",1]}`, Serialization, "NUMBER_VALUE cannot be converted to String"},
+		{`{"N":"b"},"b":{"S":1}`, Serialization, "NUMBER_VALUE cannot be converted to String"},
+		{`{"L":[{"N":"b"},{"SS":[]},{"S":"a"}]}`, Validation, "The parameter cannot be converted to a numeric value: b"},
 		{`[]`, Serialization, valueKinds.list},
 		{nest(MaxNesting+1, `{"M":{"a":`, `{"S":"x"}`, `}}`), Validation, errNesting.Message},
 		{nest(100, `{"L":[`, `{"S":"x"}`, `]}`), Validation, errNesting.Message},
