@@ -221,22 +221,55 @@ func (c *checker) entries(s *shape, v any, path string) (any, error) {
 	}
 	c.length(s, o, len(o), path)
 	out := object{}
+	c.mapKeys(s, o, path)
+	c.mapValues(s, o, path)
 	for _, name := range slices.Sorted(maps.Keys(o)) {
-		if s.keys != nil {
-			c.text(s.keys, name, path+".key")
-		}
 		at := path + "." + name + ".member"
 		if o[name] == nil {
 			c.violated(nil, at, "Member must not be null")
 			continue
 		}
-		checked, err := c.check(s.of, o[name], at)
+		of := *s.of
+		if of.kind == "list" {
+			of.min, of.max = nil, nil // looked at by mapValues
+		}
+		checked, err := c.check(&of, o[name], at)
 		if err != nil {
 			return nil, err
 		}
 		out[name] = checked
 	}
 	return out, nil
+}
+
+// mapKeys checks the constraints of a map's keys, which are reported together, once for the map.
+func (c *checker) mapKeys(s *shape, o object, path string) {
+	if s.keys == nil {
+		return
+	}
+	for name := range o {
+		var one checker
+		one.text(s.keys, name, "")
+		if len(one.list) > 0 {
+			c.violated(o, path, fmt.Sprintf("Map keys must satisfy constraint: [Member must have length less than or equal to %d, "+
+				"Member must have length greater than or equal to %d, Member must satisfy regular expression pattern: %s]", *s.keys.max, *s.keys.min, s.keys.pattern))
+			return
+		}
+	}
+}
+
+// mapValues checks the lengths of lists that are a map's values in the same way.
+func (c *checker) mapValues(s *shape, o object, path string) {
+	if s.of.kind != "list" || s.of.max == nil {
+		return
+	}
+	for _, v := range o {
+		if list, ok := v.([]any); ok && (int64(len(list)) > *s.of.max || int64(len(list)) < *s.of.min) {
+			c.violated(o, path, fmt.Sprintf("Map value must satisfy constraint: [Member must have length less than or equal to %d, "+
+				"Member must have length greater than or equal to %d]", *s.of.max, *s.of.min))
+			return
+		}
+	}
 }
 
 // scalarFault is what DynamoDB says to JSON that is no scalar of the Java type given.

@@ -44,7 +44,7 @@ func (db *DB) createTable(p object) (object, error) {
 		return nil, inUse("Table already exists: %s", t.name)
 	}
 	db.tables[t.name] = t
-	return object{"TableDescription": db.description(t, "CREATING")}, nil
+	return object{"TableDescription": db.description(t, Anything)}, nil
 }
 
 func (t *table) bill(p object) error {
@@ -121,8 +121,8 @@ func (db *DB) arn(t *table) string {
 	return "arn:aws:dynamodb:" + db.config.Region + ":" + db.config.Account + ":table/" + t.name
 }
 
-// description is a TableDescription. Times, ids and sizes are left open.
-func (db *DB) description(t *table, status string) object {
+// description is a TableDescription. Times, ids and how long a table is on its way in or out are left open.
+func (db *DB) description(t *table, status any) object {
 	keys := func(s schema) []any {
 		list := []any{}
 		for _, a := range s.partition {
@@ -210,7 +210,7 @@ func (db *DB) deleteTable(p object) (object, error) {
 	if t.protected {
 		return nil, invalid("Resource cannot be deleted as it is currently protected against deletion. Disable deletion protection first.")
 	}
-	out := object{"TableDescription": db.description(t, "DELETING")}
+	out := object{"TableDescription": db.description(t, Anything)}
 	delete(db.tables, t.name)
 	return out, nil
 }
