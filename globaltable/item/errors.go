@@ -45,6 +45,12 @@ func (e *Error) Error() string {
 	return e.Message
 }
 
+// NewError returns a fault that quotes: message is complete, bare is the text for logs, which quotes nothing. Other packages make
+// theirs with it.
+func NewError(class Class, message, bare string) *Error {
+	return &Error{Class: class, Message: message, bare: bare}
+}
+
 // invalidPrefix starts many of DynamoDB's texts.
 const invalidPrefix = "One or more parameter values were invalid: "
 

@@ -36,6 +36,26 @@ func DecodeValueJSON(dst []byte, v *fastjson.Value) (Value, error) {
 	return out, nil
 }
 
+// DecodeStringJSON returns the content of v, a JSON string: a view of the parser's memory. The error is an *Error of class
+// Serialization.
+func DecodeStringJSON(v *fastjson.Value) ([]byte, error) { return stringOf(v, stringKinds) }
+
+// DecodeBoolJSON is DecodeStringJSON for a truth value.
+func DecodeBoolJSON(v *fastjson.Value) (bool, error) {
+	if t := v.Type(); t != fastjson.TypeTrue && t != fastjson.TypeFalse {
+		return false, kindFault(v, boolKinds)
+	}
+	return v.Type() == fastjson.TypeTrue, nil
+}
+
+// DecodeListJSON is DecodeStringJSON for an array.
+func DecodeListJSON(v *fastjson.Value) ([]*fastjson.Value, error) {
+	if v.Type() != fastjson.TypeArray {
+		return nil, kindFault(v, listKinds)
+	}
+	return v.GetArray(), nil
+}
+
 // decoder holds what decoding needs beside its result, so that it allocates nothing.
 type decoder struct {
 	members []member // a stack: of each open object its members, of each set its elements
@@ -183,13 +203,11 @@ func (d *decoder) value(dst []byte, v *fastjson.Value, level int) ([]byte, error
 		}
 		return appendBase64(dst, text)
 	case BOOL:
-		switch content.Type() {
-		case fastjson.TypeTrue:
-			return AppendBool(dst, true), nil
-		case fastjson.TypeFalse:
-			return AppendBool(dst, false), nil
+		truth, err := DecodeBoolJSON(content)
+		if err != nil {
+			return dst, err
 		}
-		return dst, kindFault(content, boolKinds)
+		return AppendBool(dst, truth), nil
 	case NULL:
 		if content.Type() != fastjson.TypeTrue {
 			return dst, errNullNotTrue
@@ -241,10 +259,10 @@ func (d *decoder) choose(v *fastjson.Value) (t Type, content *fastjson.Value, er
 }
 
 func (d *decoder) list(dst []byte, v *fastjson.Value, level int) ([]byte, error) {
-	if v.Type() != fastjson.TypeArray {
-		return dst, kindFault(v, listKinds)
+	elems, err := DecodeListJSON(v)
+	if err != nil {
+		return dst, err
 	}
-	elems := v.GetArray()
 	dst, start := beginBody(dst, L)
 	dst = binary.AppendUvarint(dst, uint64(len(elems)))
 	for _, e := range elems {
@@ -260,10 +278,10 @@ func (d *decoder) list(dst []byte, v *fastjson.Value, level int) ([]byte, error)
 
 // set appends a set. It sorts payloads: the elements need their order before they can be appended.
 func (d *decoder) set(dst []byte, t Type, v *fastjson.Value) ([]byte, error) {
-	if v.Type() != fastjson.TypeArray {
-		return dst, kindFault(v, listKinds)
+	elems, err := DecodeListJSON(v)
+	if err != nil {
+		return dst, err
 	}
-	elems := v.GetArray()
 	if len(elems) == 0 {
 		return dst, errEmptySet(t)
 	}
