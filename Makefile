@@ -12,7 +12,7 @@ ITEMS    ?= 1000000
 BENCH    ?= .
 
 .DEFAULT_GOAL := help
-.PHONY: help build test race lint fuzz sim load join bench bench-world demo clean
+.PHONY: help build test race lint compat fuzz sim load join bench bench-world demo clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ lint: ## gofmt, go vet, staticcheck, go mod tidy, direction of imports
 	$(GO) tool staticcheck ./...
 	$(GO) mod tidy -diff
 	$(GO) test -count=1 -run '^TestImport' ./cli/imports
+
+compat: ## write the list of operations and parameters in COMPATIBILITY.md
+	$(GO) test -count=1 -run '^TestCompatibilityIsGenerated$$' ./regionnode/dynamodb -args -rewrite
 
 fuzz: ## run every fuzz target for FUZZTIME (default 10s) each
 	@set -e; for file in $$(grep -rlE '^func Fuzz[A-Z]' --include='*_test.go' . | sort); do \

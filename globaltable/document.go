@@ -1,6 +1,7 @@
 package globaltable
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -34,6 +35,16 @@ type tableDocument struct {
 	Mode               string            `json:"mode"`
 	Tags               map[string]string `json:"tags,omitempty"`
 	AcknowledgePeers   int               `json:"acknowledgePeers,omitempty"`
+	OnDemandMaxRead    int64             `json:"onDemandMaxRead,omitempty"`
+	OnDemandMaxWrite   int64             `json:"onDemandMaxWrite,omitempty"`
+	WarmRead           int64             `json:"warmRead,omitempty"`
+	WarmWrite          int64             `json:"warmWrite,omitempty"`
+	OnDemandSince      int64             `json:"onDemandSince,omitempty"`
+	StreamView         StreamView        `json:"streamView,omitempty"`
+	StreamSince        int64             `json:"streamSince,omitempty"`
+	Legacy             bool              `json:"legacyGlobalTable,omitempty"`
+	Indexes            []indexDocument   `json:"indexes,omitempty"`
+	LastIndex          IndexID           `json:"lastIndex,omitempty"`
 	Replicas           []replicaDocument `json:"replicas,omitempty"`
 	Deleted            bool              `json:"deleted,omitempty"`
 }
@@ -44,16 +55,44 @@ type keyDocument struct {
 }
 
 type replicaDocument struct {
-	Region      string     `json:"region"`
-	Origin      hlc.Origin `json:"origin"`
-	Status      Status     `json:"status"`
-	Description string     `json:"description,omitempty"`
-	SinceEpoch  uint32     `json:"sinceEpoch"`
-	SinceNumber uint64     `json:"sinceNumber"`
-	BornEpoch   uint32     `json:"bornEpoch,omitempty"`
-	BornNumber  uint64     `json:"bornNumber,omitempty"`
-	Leaving     bool       `json:"leaving,omitempty"`
-	JoinRate    int64      `json:"joinBytesPerSecond,omitempty"`
+	Region      string       `json:"region"`
+	Origin      hlc.Origin   `json:"origin"`
+	Status      Status       `json:"status"`
+	Description string       `json:"description,omitempty"`
+	SinceEpoch  uint32       `json:"sinceEpoch"`
+	SinceNumber uint64       `json:"sinceNumber"`
+	BornEpoch   uint32       `json:"bornEpoch,omitempty"`
+	BornNumber  uint64       `json:"bornNumber,omitempty"`
+	Leaving     bool         `json:"leaving,omitempty"`
+	JoinRate    int64        `json:"joinBytesPerSecond,omitempty"`
+	CreatedAt   int64        `json:"createdAt,omitempty"`
+	GoneSince   int64        `json:"inaccessibleSince,omitempty"`
+	Own         *ownDocument `json:"own,omitempty"`
+}
+
+type ownDocument struct {
+	DeletionProtection bool              `json:"deletionProtection,omitempty"`
+	Class              TableClass        `json:"class,omitempty"`
+	ReadCapacity       int64             `json:"readCapacity,omitempty"`
+	OnDemandMaxRead    int64             `json:"onDemandMaxRead,omitempty"`
+	Tags               map[string]string `json:"tags,omitempty"`
+}
+
+type indexDocument struct {
+	ID            IndexID       `json:"id"`
+	Name          string        `json:"name"`
+	Local         bool          `json:"local,omitempty"`
+	Partition     []keyDocument `json:"partitionKey"`
+	Sort          []keyDocument `json:"sortKey,omitempty"`
+	Projection    Projection    `json:"projection"`
+	NonKey        []string      `json:"nonKey,omitempty"`
+	ReadCapacity  int64         `json:"readCapacity,omitempty"`
+	WriteCapacity int64         `json:"writeCapacity,omitempty"`
+
+	OnDemandMaxRead  int64 `json:"onDemandMaxRead,omitempty"`
+	OnDemandMaxWrite int64 `json:"onDemandMaxWrite,omitempty"`
+	WarmRead         int64 `json:"warmRead,omitempty"`
+	WarmWrite        int64 `json:"warmWrite,omitempty"`
 }
 
 // EncodeTable returns the document of t, JSON. Equal tables have equal documents. t must be valid.
@@ -64,7 +103,9 @@ func EncodeTable(t *Table) []byte {
 		PartitionKey: keyDocument{t.KeySchema.Partition.Name, t.KeySchema.Partition.Type.String()},
 		Billing:      t.Billing, ReadCapacity: t.Throughput.Read, WriteCapacity: t.Throughput.Write,
 		DeletionProtection: t.DeletionProtection, Class: t.Class, Mode: t.Mode.String(), Tags: t.Tags,
-		AcknowledgePeers: t.AcknowledgePeers, Deleted: t.Deleted,
+		AcknowledgePeers: t.AcknowledgePeers, LastIndex: t.LastIndex, Deleted: t.Deleted,
+		OnDemandMaxRead: t.OnDemandMax.Read, OnDemandMaxWrite: t.OnDemandMax.Write, WarmRead: t.Warm.Read, WarmWrite: t.Warm.Write,
+		OnDemandSince: t.OnDemandSince, StreamView: t.Stream.View, StreamSince: t.Stream.Since, Legacy: t.Legacy,
 	}
 	if t.Predecessor != (Hash{}) {
 		d.Predecessor = hex.EncodeToString(t.Predecessor[:])
@@ -72,9 +113,13 @@ func EncodeTable(t *Table) []byte {
 	if s := t.KeySchema.Sort; s != nil {
 		d.SortKey = &keyDocument{s.Name, s.Type.String()}
 	}
+	for i := range t.Indexes {
+		d.Indexes = append(d.Indexes, t.Indexes[i].document())
+	}
 	for _, r := range t.Replicas {
 		d.Replicas = append(d.Replicas, replicaDocument{Region: r.Region, Origin: r.Origin, Status: r.Status, Description: r.StatusDescription,
-			SinceEpoch: r.Since.Epoch(), SinceNumber: r.Since.Number(), BornEpoch: r.Born.Epoch(), BornNumber: r.Born.Number(), Leaving: r.Leaving, JoinRate: r.JoinBytesPerSecond})
+			SinceEpoch: r.Since.Epoch(), SinceNumber: r.Since.Number(), BornEpoch: r.Born.Epoch(), BornNumber: r.Born.Number(), Leaving: r.Leaving, JoinRate: r.JoinBytesPerSecond,
+			CreatedAt: r.CreatedAt, GoneSince: r.InaccessibleSince, Own: r.Own.document()})
 	}
 	b, err := json.Marshal(&d)
 	if err != nil {
@@ -121,7 +166,9 @@ func (d *tableDocument) table() (*Table, error) {
 		ID: id, Name: d.Name, Owner: d.Owner, CreatedAt: d.CreatedAt,
 		Billing: d.Billing, Throughput: Throughput{Read: d.ReadCapacity, Write: d.WriteCapacity},
 		DeletionProtection: d.DeletionProtection, Class: d.Class, Mode: mode, Tags: d.Tags,
-		AcknowledgePeers: d.AcknowledgePeers, Deleted: d.Deleted,
+		AcknowledgePeers: d.AcknowledgePeers, LastIndex: d.LastIndex, Deleted: d.Deleted,
+		OnDemandMax: Throughput{Read: d.OnDemandMaxRead, Write: d.OnDemandMaxWrite}, Warm: Throughput{Read: d.WarmRead, Write: d.WarmWrite},
+		OnDemandSince: d.OnDemandSince, Stream: Stream{View: d.StreamView, Since: d.StreamSince}, Legacy: d.Legacy,
 	}
 	if t.Version, err = parseVersion(d.Epoch, d.Number); err != nil {
 		return nil, err
@@ -134,14 +181,71 @@ func (d *tableDocument) table() (*Table, error) {
 		sort := d.SortKey.attribute()
 		t.KeySchema.Sort = &sort
 	}
+	for i := range d.Indexes {
+		t.Indexes = append(t.Indexes, d.Indexes[i].index())
+	}
 	for _, r := range d.Replicas {
 		t.Replicas = append(t.Replicas, Replica{Region: r.Region, Origin: r.Origin, Status: r.Status, StatusDescription: r.Description,
-			Since: MakeVersion(r.SinceEpoch, r.SinceNumber), Born: MakeVersion(r.BornEpoch, r.BornNumber), Leaving: r.Leaving, JoinBytesPerSecond: r.JoinRate})
+			Since: MakeVersion(r.SinceEpoch, r.SinceNumber), Born: MakeVersion(r.BornEpoch, r.BornNumber), Leaving: r.Leaving, JoinBytesPerSecond: r.JoinRate,
+			CreatedAt: r.CreatedAt, InaccessibleSince: r.GoneSince, Own: r.Own.own()})
 	}
 	return t, nil
+}
+
+func (x *Index) document() indexDocument {
+	d := indexDocument{ID: x.ID, Name: x.Name, Local: x.Local, Projection: x.Projection, NonKey: x.NonKey, ReadCapacity: x.Throughput.Read, WriteCapacity: x.Throughput.Write,
+		OnDemandMaxRead: x.OnDemandMax.Read, OnDemandMaxWrite: x.OnDemandMax.Write, WarmRead: x.Warm.Read, WarmWrite: x.Warm.Write}
+	for _, a := range x.Partition {
+		d.Partition = append(d.Partition, keyDocument{a.Name, a.Type.String()})
+	}
+	for _, a := range x.Sort {
+		d.Sort = append(d.Sort, keyDocument{a.Name, a.Type.String()})
+	}
+	return d
+}
+
+func (d *indexDocument) index() Index {
+	x := Index{ID: d.ID, Name: d.Name, Local: d.Local, Projection: d.Projection, NonKey: d.NonKey, Throughput: Throughput{Read: d.ReadCapacity, Write: d.WriteCapacity},
+		OnDemandMax: Throughput{Read: d.OnDemandMaxRead, Write: d.OnDemandMaxWrite}, Warm: Throughput{Read: d.WarmRead, Write: d.WarmWrite}}
+	for _, k := range d.Partition {
+		x.Partition = append(x.Partition, k.attribute())
+	}
+	for _, k := range d.Sort {
+		x.Sort = append(x.Sort, k.attribute())
+	}
+	return x
+}
+
+// MarshalJSON returns the form that x has in a table's document.
+func (x Index) MarshalJSON() ([]byte, error) { return json.Marshal(x.document()) }
+
+// UnmarshalJSON is the inverse of MarshalJSON. Fields that are not known are refused.
+func (x *Index) UnmarshalJSON(b []byte) error {
+	var d indexDocument
+	dec := json.NewDecoder(bytes.NewReader(b))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&d); err != nil {
+		return err
+	}
+	*x = d.index()
+	return nil
 }
 
 func (k keyDocument) attribute() KeyAttribute {
 	typ, _ := item.ParseType(k.Type) // zero is refused by Validate
 	return KeyAttribute{Name: k.Name, Type: typ}
+}
+
+func (o *Own) document() *ownDocument {
+	if o == nil {
+		return nil
+	}
+	return &ownDocument{DeletionProtection: o.DeletionProtection, Class: o.Class, ReadCapacity: o.ReadCapacity, OnDemandMaxRead: o.OnDemandRead, Tags: o.Tags}
+}
+
+func (d *ownDocument) own() *Own {
+	if d == nil {
+		return nil
+	}
+	return &Own{DeletionProtection: d.DeletionProtection, Class: d.Class, ReadCapacity: d.ReadCapacity, OnDemandRead: d.OnDemandMaxRead, Tags: d.Tags}
 }

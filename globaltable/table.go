@@ -92,6 +92,9 @@ type Replica struct {
 	// JoinBytesPerSecond bounds the records that the replica takes from the others while it is being created, about, beside what its region's node is bounded to;
 	// 0: no bound of its own. It is zero in every other state.
 	JoinBytesPerSecond int64
+	CreatedAt          int64 // Unix milliseconds; 0: with the table, or before documents told
+	InaccessibleSince  int64 // when its region was fenced, Unix milliseconds; 0: it is not, or it was before documents told
+	Own                *Own  // nil: those of the table; see OwnOf
 }
 
 // Hash is the SHA-256 of a document's encoding.
@@ -107,15 +110,24 @@ type Table struct {
 	Predecessor Hash  // of the version before; zero for the first
 	CreatedAt   int64 // Unix milliseconds
 
-	KeySchema          KeySchema
-	Billing            BillingMode
-	Throughput         Throughput
+	KeySchema     KeySchema
+	Billing       BillingMode
+	Throughput    Throughput
+	OnDemandMax   Throughput // that PAY_PER_REQUEST mode declares; zero, each: none
+	Warm          Throughput // declared to be wanted at once; zero: none declared
+	OnDemandSince int64      // when the billing mode last became PAY_PER_REQUEST, Unix milliseconds; 0: when the table was made, or never
+	Stream        Stream
+	// Legacy is true of a global table that was made by the interface of 2017, version 2017.11.29.
+	Legacy bool
+	// DeletionProtection, Class and the tags that are not shared are those of replicas without settings of their own.
 	DeletionProtection bool
 	Class              TableClass
 	Mode               conflict.Mode
 	Tags               map[string]string // nil: none
 	// AcknowledgePeers is how many peers must have a write durably before it is answered, 0 to MaxAcknowledgePeers. See AcknowledgeTag.
 	AcknowledgePeers int
+	Indexes          []Index // sorted by ID
+	LastIndex        IndexID // the greatest ID that was ever given; 0: none
 
 	Replicas []Replica // sorted by region name
 	Deleted  bool      // dead for ever: no replicas, and the id is not used again
@@ -129,7 +141,14 @@ func (t *Table) Clone() *Table {
 		c.KeySchema.Sort = &attribute
 	}
 	c.Tags = maps.Clone(t.Tags)
+	c.Indexes = slices.Clone(t.Indexes)
+	for i := range c.Indexes {
+		c.Indexes[i] = t.Indexes[i].Clone()
+	}
 	c.Replicas = slices.Clone(t.Replicas)
+	for i := range c.Replicas {
+		c.Replicas[i].Own = c.Replicas[i].Own.clone()
+	}
 	return &c
 }
 
@@ -206,7 +225,9 @@ func (t *Table) Validate() error {
 	_, err := conflict.ParseMode(t.Mode.String())
 	fault(err == nil, "merge mode is not known")
 	faults = append(faults, tagFaults(t.Tags)...)
+	faults = append(faults, t.settingsFaults()...)
 	fault(t.AcknowledgePeers >= 0 && t.AcknowledgePeers <= MaxAcknowledgePeers, "writes wait for %d peers, at most %d", t.AcknowledgePeers, MaxAcknowledgePeers)
+	faults = append(faults, t.indexFaults()...)
 	faults = append(faults, t.replicaFaults()...)
 	if len(faults) == 0 {
 		return nil
@@ -237,21 +258,6 @@ func (s KeySchema) faults() []error {
 	}
 	if s.Sort != nil && s.Sort.Name == s.Partition.Name {
 		faults = append(faults, errors.New("partition key and sort key are the same attribute"))
-	}
-	return faults
-}
-
-func tagFaults(tags map[string]string) []error {
-	var faults []error
-	if len(tags) > MaxTags {
-		faults = append(faults, fmt.Errorf("%d tags, at most %d", len(tags), MaxTags))
-	}
-	for k, v := range tags {
-		n := utf8.RuneCountInString(k)
-		if n == 0 || n > MaxTagKeyLen || utf8.RuneCountInString(v) > MaxTagValueLen || !utf8.ValidString(k) || !utf8.ValidString(v) {
-			faults = append(faults, fmt.Errorf("a tag has a key of 1 to %d and a value of at most %d characters", MaxTagKeyLen, MaxTagValueLen))
-			break
-		}
 	}
 	return faults
 }

@@ -21,8 +21,10 @@ func exampleTable() *Table {
 		Billing:   Provisioned, Throughput: Throughput{5, 10}, DeletionProtection: true, Class: ClassInfrequentAccess, Mode: conflict.Attribute,
 		Tags: map[string]string{"team": "maps", "a": ""},
 		Replicas: []Replica{
-			{"ap-south-1", 9, CreationFailed, "because", v2, v2, false, 0}, {"eu-central-1", 7, Active, "", v1, 0, false, 0},
-			{"sa-east-1", 4, StatusFencing, "", v2, v1, true, 0}, {"us-east-1", 3, Creating, "", v2, v2, false, 0},
+			{Region: "ap-south-1", Origin: 9, Status: CreationFailed, StatusDescription: "because", Since: v2, Born: v2},
+			{Region: "eu-central-1", Origin: 7, Status: Active, Since: v1},
+			{Region: "sa-east-1", Origin: 4, Status: StatusFencing, Since: v2, Born: v1, Leaving: true},
+			{Region: "us-east-1", Origin: 3, Status: Creating, Since: v2, Born: v2},
 		},
 	}
 }
@@ -37,7 +39,7 @@ func laterTable() *Table {
 
 // TestTableDocumentGolden pins the document's bytes: regions of different releases must agree on their hash. What came later changes no document without it.
 func TestTableDocumentGolden(t *testing.T) {
-	for file, table := range map[string]*Table{"table.json": exampleTable(), "table-later.json": laterTable()} {
+	for file, table := range map[string]*Table{"table.json": exampleTable(), "table-later.json": laterTable(), "table-settings.json": settingsTable()} {
 		want, err := os.ReadFile("testdata/" + file)
 		if err != nil {
 			t.Fatal(err)
@@ -184,11 +186,12 @@ func TestStatusIn(t *testing.T) {
 }
 
 func TestCloneSharesNothing(t *testing.T) {
-	a := exampleTable()
+	a := settingsTable()
 	before := EncodeTable(a)
 	b := a.Clone()
 	b.Tags["team"] = "other"
 	b.Replicas[0].Status = Active
+	b.Replicas[3].Own.Tags["team"] = "maps"
 	b.KeySchema.Sort.Name = "other"
 	if !bytes.Equal(before, EncodeTable(a)) {
 		t.Error("a change of the clone shows in the original")
@@ -223,6 +226,7 @@ func TestTableDocumentRoundTrip(t *testing.T) {
 // FuzzDecodeTable: no panic, and whatever is accepted is valid and encodes to something that is accepted and equal.
 func FuzzDecodeTable(f *testing.F) {
 	f.Add(EncodeTable(exampleTable()))
+	f.Add(EncodeTable(settingsTable()))
 	f.Add([]byte(`{"format":1}`))
 	f.Add([]byte(`{"format":2}`))
 	f.Fuzz(func(t *testing.T, b []byte) {

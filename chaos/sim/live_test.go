@@ -108,9 +108,8 @@ func (c liveCatalog) Admits(globaltable.TableID, []byte, globaltable.Version) bo
 func (c liveCatalog) Trusts(hlc.Origin, globaltable.Incarnation) bool              { return true }
 func (c liveCatalog) Version(globaltable.TableID) globaltable.Version              { return 1 }
 func (c liveCatalog) Settled(globaltable.TableID) bool                             { return true }
-func (c liveCatalog) Prepare([]item.Item) ([]store.KV, []globaltable.TableID, func(), error) {
-	return nil, nil, nil, nil
-}
+func (liveCatalog) Indexed(globaltable.TableID) *globaltable.Table                 { return nil }
+func (liveCatalog) Prepare([]item.Item) (commit.Adoption, error)                   { return commit.Adoption{}, nil }
 
 // start begins a life.
 func (r *liveRegion) start() {

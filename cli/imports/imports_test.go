@@ -33,7 +33,7 @@ var layers = []layer{
 	{"conflict/hlc", 1},
 	{"conflict/vector", 2}, {"conflict/crdt", 2},
 	{"conflict", 3}, {"globaltable/expr", 3},
-	{"globaltable", 4},
+	{"globaltable", 4}, {"globaltable/partiql", 4},
 	{"globaltable/locality", 5},
 	{"globaltable/catalog", 6}, {"globaltable/plan", 6},
 	{"streams", 7},

@@ -40,7 +40,8 @@ type Adoption struct {
 	Table   globaltable.TableID
 	Version globaltable.Version
 	Outcome Outcome
-	Anew    bool // the version brings this region a replica, or another one: nothing that the region holds of the table is of it. Not stored
+	Anew    bool                  // the version brings this region a replica, or another one: nothing that the region holds of the table is of it. Not stored
+	Indexes []globaltable.IndexID // of the table under the version. Not stored
 }
 
 // Catalog holds the documents. It is safe for concurrent use, except that Load, Prepare and the functions that Prepare returns are called by one
@@ -149,6 +150,14 @@ func (c *Catalog) Admits(table globaltable.TableID, key []byte, made globaltable
 	return e != nil && !e.refused && (made == 0 || made >= e.born) && locality.Decide(e.table, key, v.self.Origin, locality.Receive) == locality.Permit
 }
 
+// Indexed returns the table's document in force if the table has indexes, else nil.
+func (c *Catalog) Indexed(table globaltable.TableID) *globaltable.Table {
+	if e := c.view.Load().tables[table]; e != nil && len(e.table.Indexes) > 0 {
+		return e.table
+	}
+	return nil
+}
+
 // Settled is View.Settled under the catalog in force.
 func (c *Catalog) Settled(table globaltable.TableID) bool { return c.view.Load().Settled(table) }
 
@@ -203,9 +212,14 @@ func (c *Catalog) Prepare(docs []item.Item) (adoptions []Adoption, adopt func(),
 		if err != nil {
 			return nil, nil, err
 		}
-		if a != nil {
-			adoptions = append(adoptions, *a)
+		if a == nil {
+			continue
 		}
+		adopted := *a
+		for i := range t.Indexes {
+			adopted.Indexes = append(adopted.Indexes, t.Indexes[i].ID)
+		}
+		adoptions = append(adoptions, adopted)
 	}
 	if adoptions == nil {
 		return nil, nil, nil

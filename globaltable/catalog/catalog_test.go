@@ -2,6 +2,7 @@ package catalog
 
 import (
 	"fmt"
+	"reflect"
 	"slices"
 	"testing"
 
@@ -25,7 +26,7 @@ func TestPrepareRefusesForks(t *testing.T) {
 	v1 := exampleOf(t, w, "eu", "orders", 1000)
 	yes := true
 	change := func(from *globaltable.Table, epoch uint32) *globaltable.Table {
-		next, err := Update(from, &Change{DeletionProtection: &yes}, epoch, w.region)
+		next, err := Update(from, &Change{DeletionProtection: &yes, Region: "eu"}, epoch, w.region)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -96,7 +97,7 @@ func TestPrepareOfOneGroup(t *testing.T) {
 	}
 	changed := eu.View().Changed()
 	adoptions, adopt, err := eu.Prepare([]item.Item{EncodeEpoch(1, 7), EncodeDocument(b)})
-	if err != nil || len(adoptions) != 1 || adoptions[0] != (Adoption{Table: b.ID, Version: b.Version, Outcome: Adopted}) {
+	if err != nil || len(adoptions) != 1 || !reflect.DeepEqual(adoptions[0], Adoption{Table: b.ID, Version: b.Version, Outcome: Adopted}) {
 		t.Fatal(adoptions, err)
 	}
 	select {
@@ -331,7 +332,7 @@ func BenchmarkAdopt(b *testing.B) {
 	b.ReportAllocs()
 	yes, no := true, false
 	for i := 0; b.Loop(); i++ {
-		change := &Change{DeletionProtection: &yes}
+		change := &Change{DeletionProtection: &yes, Region: "eu"}
 		if i%2 == 1 {
 			change.DeletionProtection = &no
 		}
@@ -363,7 +364,7 @@ func TestAcknowledgeFollowsItsTag(t *testing.T) {
 		change Change
 		want   int
 	}{
-		{Change{DeletionProtection: &yes}, 2},
+		{Change{DeletionProtection: &yes, Region: "eu"}, 2},
 		{Change{Tag: map[string]string{globaltable.AcknowledgeTag: "peers:1"}}, 1},
 		{Change{Untag: []string{globaltable.AcknowledgeTag}}, 0},
 		{Change{Tag: map[string]string{globaltable.AcknowledgeTag: "peers:3"}}, 3},
@@ -401,7 +402,7 @@ func TestJoinRateEndsWithTheJoin(t *testing.T) {
 		t.Errorf("%+v, %v", off, err)
 	}
 	fenced := v2.Clone()
-	closeReplica(fenced.ReplicaNamed("us"), false, v2.Version)
+	closeReplica(fenced.ReplicaNamed("us"), false, v2.Version, 5)
 	if err := fenced.Validate(); err != nil || fenced.ReplicaNamed("us").JoinBytesPerSecond != 0 {
 		t.Errorf("%+v, %v", fenced, err)
 	}

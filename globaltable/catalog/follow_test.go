@@ -61,14 +61,14 @@ func TestFollow(t *testing.T) {
 			table.Replicas = append(table.Replicas, globaltable.Replica{Region: regions[i].Name, Origin: regions[i].Origin, Status: globaltable.Status(status),
 				Since: globaltable.MakeVersion(1, number)})
 		}
-		next, ok := Follow(table, c.world, 1)
+		next, ok := Follow(table, c.world, 1, 5)
 		got := ""
 		if ok {
 			got = showReplicas(next)
 			if next.Version != globaltable.MakeVersion(1, 6) || next.Predecessor != globaltable.HashTable(table) {
 				t.Errorf("%s: version %v", name, next.Version)
 			}
-			if again, more := Follow(next, c.world, 1); more {
+			if again, more := Follow(next, c.world, 1, 5); more {
 				t.Errorf("%s: and then %s", name, showReplicas(again))
 			}
 		}

@@ -3,8 +3,6 @@ package catalog
 import (
 	"cmp"
 	"errors"
-	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
@@ -18,9 +16,13 @@ type Spec struct {
 	KeySchema          globaltable.KeySchema
 	Billing            globaltable.BillingMode // empty: PayPerRequest
 	Throughput         globaltable.Throughput
+	OnDemandMax        globaltable.Throughput
+	Warm               globaltable.Throughput
+	Stream             globaltable.StreamView // empty: off
 	DeletionProtection bool
 	Class              globaltable.TableClass // empty: ClassStandard
 	Tags               map[string]string
+	Indexes            []globaltable.Index // without ids
 }
 
 // Change is what a table is to become. Nil and empty fields stay as they are.
@@ -29,11 +31,28 @@ type Change struct {
 	Throughput         *globaltable.Throughput  `json:"throughput,omitempty"`
 	DeletionProtection *bool                    `json:"deletionProtection,omitempty"`
 	Class              *globaltable.TableClass  `json:"class,omitempty"`
-	Tag                map[string]string        `json:"tag,omitempty"`                // set
-	Untag              []string                 `json:"untag,omitempty"`              // removed before Tag is set
-	Create             []string                 `json:"create,omitempty"`             // regions that get a replica
-	JoinBytesPerSecond int64                    `json:"joinBytesPerSecond,omitempty"` // bound of those replicas' joins; 0: none but that of their nodes
-	Delete             []string                 `json:"delete,omitempty"`             // regions whose replica is to go
+	Tag                map[string]string        `json:"tag,omitempty"`   // set
+	Untag              []string                 `json:"untag,omitempty"` // removed before Tag is set
+	// One of CreateIndex, without an id, and DeleteIndex at most.
+	CreateIndex        *globaltable.Index    `json:"createIndex,omitempty"`
+	DeleteIndex        string                `json:"deleteIndex,omitempty"`
+	IndexUnits         map[string]IndexUnits `json:"indexUnits,omitempty"`         // of global indexes, by name
+	Create             []string              `json:"create,omitempty"`             // regions that get a replica
+	JoinBytesPerSecond int64                 `json:"joinBytesPerSecond,omitempty"` // bound of those replicas' joins; 0: none but that of their nodes
+	Delete             []string              `json:"delete,omitempty"`             // regions whose replica is to go
+	Overrides          map[string]Override   `json:"overrides,omitempty"`          // by region, of replicas that there are, or that Create names
+
+	OnDemandMaxRead  *int64                  `json:"onDemandMaxRead,omitempty"` // 0: no maximum
+	OnDemandMaxWrite *int64                  `json:"onDemandMaxWrite,omitempty"`
+	WarmRead         *int64                  `json:"warmRead,omitempty"`
+	WarmWrite        *int64                  `json:"warmWrite,omitempty"`
+	Stream           *globaltable.StreamView `json:"stream,omitempty"` // empty: switched off
+
+	// Region is where the change was asked for: DeletionProtection, Class and the tags that are not shared are of the replica there. The control plane sets it, and At, when the
+	// owner was asked, in Unix milliseconds.
+	Region string `json:"region,omitempty"`
+	At     int64  `json:"at,omitempty"`
+	Legacy bool   `json:"legacy,omitempty"` // it comes by the interface of 2017; a change of replicas by another makes the table one of 2019
 }
 
 // Answers is what the regions said about a version: by region number.
@@ -55,10 +74,16 @@ func Create(spec *Spec, id globaltable.TableID, owner globaltable.Descriptor, ep
 	t := (&globaltable.Table{
 		ID: id, Name: spec.Name, Owner: owner.Origin, Version: globaltable.MakeVersion(epoch, 1), CreatedAt: int64(id >> 16),
 		KeySchema: spec.KeySchema, Billing: cmp.Or(spec.Billing, globaltable.PayPerRequest), Throughput: spec.Throughput,
-		DeletionProtection: spec.DeletionProtection, Class: cmp.Or(spec.Class, globaltable.ClassStandard), Tags: spec.Tags,
+		OnDemandMax: spec.OnDemandMax, Warm: spec.Warm, DeletionProtection: spec.DeletionProtection, Class: cmp.Or(spec.Class, globaltable.ClassStandard), Tags: spec.Tags,
 	}).Clone()
 	if len(t.Tags) == 0 {
 		t.Tags = nil
+	}
+	for i := range spec.Indexes {
+		giveIndex(t, &spec.Indexes[i])
+	}
+	if spec.Stream != "" {
+		streamOn(t, spec.Stream, t.CreatedAt)
 	}
 	t.Replicas = []globaltable.Replica{{Region: owner.Name, Origin: owner.Origin, Status: globaltable.Active, Since: t.Version}}
 	if err := acknowledge(t); err != nil {
@@ -79,6 +104,9 @@ func Update(t *globaltable.Table, change *Change, epoch uint32, regions func(str
 	if err := updateSettings(next, change); err != nil {
 		return nil, err
 	}
+	if err := updateIndexes(next, change); err != nil {
+		return nil, err
+	}
 	// Removal first: what it refuses, it refuses about replicas as they are.
 	for _, name := range change.Delete {
 		if slices.Contains(change.Create, name) {
@@ -89,9 +117,15 @@ func Update(t *globaltable.Table, change *Change, epoch uint32, regions func(str
 		}
 	}
 	for _, name := range change.Create {
-		if err := createReplica(t, next, name, change.JoinBytesPerSecond, regions); err != nil {
+		if err := createReplica(t, next, name, change, regions); err != nil {
 			return nil, err
 		}
+	}
+	if err := overrideReplicas(t, next, change); err != nil {
+		return nil, err
+	}
+	if change.Legacy || len(change.Create)+len(change.Delete)+len(change.Overrides) > 0 {
+		next.Legacy = change.Legacy
 	}
 	if len(change.Delete) > 0 && !slices.ContainsFunc(next.Replicas, staying) {
 		return nil, invalid(t, "The last replica of a table cannot be removed by ReplicaUpdates. Use DeleteTable instead.")
@@ -104,9 +138,6 @@ func Remove(t *globaltable.Table, region string, epoch uint32) (*globaltable.Tab
 	r := t.ReplicaNamed(region)
 	if t.Deleted || r == nil || t.StatusIn(r.Origin) == "" {
 		return nil, NotFound("delete table", t.Name)
-	}
-	if t.DeletionProtection {
-		return nil, invalid(t, "Resource cannot be deleted as it is currently protected against deletion. Disable deletion protection first.")
 	}
 	next := successor(t, epoch)
 	if err := removeReplica(t, next, region); err != nil {
@@ -302,44 +333,8 @@ func finish(t, next *globaltable.Table) (*globaltable.Table, error) {
 // bury declares a table dead that has no replicas, or only ones that failed.
 func bury(t *globaltable.Table) {
 	if !slices.ContainsFunc(t.Replicas, func(r globaltable.Replica) bool { return r.Status != globaltable.CreationFailed }) {
-		t.Replicas, t.Deleted = nil, true
+		t.Replicas, t.Indexes, t.Deleted = nil, nil, true
 	}
-}
-
-func updateSettings(next *globaltable.Table, change *Change) error {
-	if change.Billing != nil {
-		next.Billing = *change.Billing
-		if next.Billing == globaltable.PayPerRequest {
-			next.Throughput = globaltable.Throughput{}
-		}
-	}
-	if change.Throughput != nil {
-		next.Throughput = *change.Throughput
-	}
-	if next.Billing == globaltable.PayPerRequest && next.Throughput != (globaltable.Throughput{}) {
-		return invalid(next, "One or more parameter values were invalid: Neither ReadCapacityUnits nor WriteCapacityUnits can be "+
-			"specified when BillingMode is PAY_PER_REQUEST")
-	}
-	if change.DeletionProtection != nil {
-		next.DeletionProtection = *change.DeletionProtection
-	}
-	if change.Class != nil {
-		next.Class = *change.Class
-	}
-	for _, k := range change.Untag {
-		delete(next.Tags, k)
-	}
-	if len(change.Tag) > 0 && next.Tags == nil {
-		next.Tags = map[string]string{}
-	}
-	maps.Copy(next.Tags, change.Tag)
-	if len(next.Tags) == 0 {
-		next.Tags = nil
-	}
-	if len(next.Tags) > globaltable.MaxTags {
-		return invalid(next, fmt.Sprintf("One or more parameter values were invalid: Too many tags: the limit is %d", globaltable.MaxTags))
-	}
-	return acknowledge(next)
 }
 
 // acknowledge makes t's setting follow its tag. A release that does not know the setting refuses the document; one that did not know the tag would answer too early.
@@ -352,7 +347,7 @@ func acknowledge(t *globaltable.Table) (err error) {
 	return nil
 }
 
-func createReplica(t, next *globaltable.Table, region string, bytesPerSecond int64, regions func(string) (globaltable.Descriptor, bool)) error {
+func createReplica(t, next *globaltable.Table, region string, change *Change, regions func(string) (globaltable.Descriptor, bool)) error {
 	if old := t.ReplicaNamed(region); old != nil {
 		why := "already has a replica in region: " + region
 		switch old.Status {
@@ -377,8 +372,15 @@ func createReplica(t, next *globaltable.Table, region string, bytesPerSecond int
 	if slices.ContainsFunc(next.Replicas, func(r globaltable.Replica) bool { return r.Origin == d.Origin }) {
 		return invalid(t, "Only one replica update can be made for a region at a time: "+region)
 	}
+	if err := streamForReplicas(next, change.At); err != nil {
+		return err
+	}
+	own := &globaltable.Own{} // without tags and protection; its class is that of the replica that it is made from
+	if from := t.ReplicaNamed(change.Region); from != nil && from.Own != nil {
+		own.Class = from.Own.Class
+	}
 	next.Replicas = append(next.Replicas, globaltable.Replica{Region: d.Name, Origin: d.Origin, Status: globaltable.Creating,
-		Since: next.Version, Born: next.Version, JoinBytesPerSecond: bytesPerSecond})
+		Since: next.Version, Born: next.Version, JoinBytesPerSecond: change.JoinBytesPerSecond, CreatedAt: change.At, Own: own})
 	slices.SortFunc(next.Replicas, func(a, b globaltable.Replica) int { return strings.Compare(a.Region, b.Region) })
 	return nil
 }
@@ -395,6 +397,8 @@ func removeReplica(t, next *globaltable.Table, region string) error {
 	case r.Status == globaltable.CreationFailed, r.Status == globaltable.StatusFenced: // nothing was ever served from it; or nobody waits for it any more
 		next.Replicas = slices.DeleteFunc(next.Replicas, func(r globaltable.Replica) bool { return r.Region == region })
 		return nil
+	case next.OwnOf(r).DeletionProtection:
+		return invalid(t, "Resource cannot be deleted as it is currently protected against deletion. Disable deletion protection first.")
 	case r.Status == globaltable.Creating: // called off; it has served nobody either, but may hold data
 	case slices.ContainsFunc(t.Replicas, func(r globaltable.Replica) bool {
 		return r.Status == globaltable.Creating || r.Status == globaltable.StatusFencing

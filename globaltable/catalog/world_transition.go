@@ -144,8 +144,8 @@ func ReissueWorld(w *globaltable.World, epoch uint32) *globaltable.World {
 }
 
 // Follow returns the document of a table after what has become of the members: replicas of closed regions are fenced, and what is being created begins anew, since it must not wait for them; the fenced replica of a
-// region that has come back is created. ok is false when there is nothing to do. It runs in the table's owner's region.
-func Follow(t *globaltable.Table, w *globaltable.World, epoch uint32) (next *globaltable.Table, ok bool) {
+// region that has come back is created. ok is false when there is nothing to do. It runs in the table's owner's region, now in Unix milliseconds.
+func Follow(t *globaltable.Table, w *globaltable.World, epoch uint32, now int64) (next *globaltable.Table, ok bool) {
 	if t.Deleted {
 		return nil, false
 	}
@@ -156,7 +156,7 @@ func Follow(t *globaltable.Table, w *globaltable.World, epoch uint32) (next *glo
 		switch {
 		case m == nil:
 		case m.State.Closed():
-			changed, goes := closeReplica(&r, m.State == globaltable.MemberRemoved, next.Version)
+			changed, goes := closeReplica(&r, m.State == globaltable.MemberRemoved, next.Version, now)
 			ok = ok || changed || goes
 			closing = closing || changed && r.Since == next.Version
 			if goes {
@@ -164,6 +164,7 @@ func Follow(t *globaltable.Table, w *globaltable.World, epoch uint32) (next *glo
 			}
 		case m.State == globaltable.MemberActive && r.Status == globaltable.StatusFenced && mayReturn(t):
 			r.Status, r.StatusDescription, r.Since, r.Born, ok = globaltable.Creating, "", next.Version, next.Version, true
+			r.InaccessibleSince = 0
 		}
 		kept = append(kept, r)
 	}
@@ -182,7 +183,7 @@ func Follow(t *globaltable.Table, w *globaltable.World, epoch uint32) (next *glo
 }
 
 // closeReplica makes r what a closed region's replica has to become. goes is true when nothing of it is left.
-func closeReplica(r *globaltable.Replica, removed bool, v globaltable.Version) (changed, goes bool) {
+func closeReplica(r *globaltable.Replica, removed bool, v globaltable.Version, now int64) (changed, goes bool) {
 	switch r.Status {
 	case globaltable.CreationFailed:
 		return false, true
@@ -195,6 +196,7 @@ func closeReplica(r *globaltable.Replica, removed bool, v globaltable.Version) (
 	}
 	r.Leaving = removed || r.Status == globaltable.Deleting
 	r.Status, r.StatusDescription, r.Since, r.JoinBytesPerSecond = globaltable.StatusFencing, "", v, 0
+	r.InaccessibleSince = now
 	return true, false
 }
 

@@ -160,6 +160,13 @@ func contentFault(parameter string, placeholder []byte, err error) error {
 	return item.NewError(e.Class, prefix+e.Message+" for key "+string(placeholder), prefix+e.Error())
 }
 
+// Each calls f with each placeholder and what it stands for, an attribute's name or an encoded value: names first, both in the order of placeholders. So equal bindings are the same calls.
+func (b *Bindings) Each(f func(placeholder, content []byte)) {
+	for i := range b.entries {
+		f(b.entries[i].placeholder, b.entries[i].content)
+	}
+}
+
 // CheckUsed returns DynamoDB's error if a name or a value was used by no expression. It is called once all expressions of the request
 // are bound.
 func (b *Bindings) CheckUsed() error {

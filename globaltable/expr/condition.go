@@ -119,17 +119,10 @@ func inOrder(o Op, x, y item.Value) bool {
 
 // contains reports whether y is a part of x: of a string or binary, or an element of a set or list.
 func contains(x, y item.Value) bool {
-	switch t := x.Type(); {
-	case t == item.S || t == item.B:
+	if t := x.Type(); t == item.S || t == item.B {
 		return y.Type() == t && bytes.Contains(x.Bytes(), y.Bytes())
-	case t == item.L || t.IsSet():
-		for e := range x.Elements {
-			if bytes.Equal(e, y) {
-				return true
-			}
-		}
 	}
-	return false
+	return x.Has(y)
 }
 
 // sizeBuffer holds the encoded result of size, which is in no item.

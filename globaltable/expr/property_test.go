@@ -69,7 +69,6 @@ func genPath(t *rapid.T) []string {
 // drawn collects the values that an expression has.
 type drawn struct {
 	members []string
-	values  map[string]*refValue
 }
 
 func (d *drawn) value(t *rapid.T) *refNode {

@@ -1,5 +1,7 @@
 package item
 
+import "bytes"
+
 // Type is the type of an attribute value. Its numbers are the tag bytes of the encoding; zero is no type.
 type Type byte
 
@@ -133,12 +135,7 @@ func (v Value) Each(f func(name []byte, v Value) bool) {
 // Elements calls f for each element of an L, in its order, or of a set, ascending, until f returns false. It gives views of v,
 // and can be ranged over: for e := range v.Elements. On another type it does nothing.
 func (v Value) Elements(f func(v Value) bool) {
-	if t := v.Type(); t != L && !t.IsSet() {
-		return
-	}
-	body := v.body()
-	count, w := uvarint(body)
-	rest := body[w:]
+	count, rest := v.elements()
 	for ; count > 0; count-- {
 		var e Value
 		e, rest = split(rest)
@@ -148,18 +145,38 @@ func (v Value) Elements(f func(v Value) bool) {
 	}
 }
 
+// elements returns how many elements an L or a set has, and their bytes one after the other; none for another type.
+func (v Value) elements() (count int, rest []byte) {
+	if t := v.Type(); t != L && !t.IsSet() {
+		return 0, nil
+	}
+	body := v.body()
+	count, w := uvarint(body)
+	return count, body[w:]
+}
+
 // At returns element i of an L or a set: a view of v. ok is false when there is none. It takes time proportional to i.
 func (v Value) At(i int) (e Value, ok bool) {
-	if i < 0 {
+	count, rest := v.elements()
+	if i < 0 || i >= count {
 		return nil, false
 	}
-	for x := range v.Elements {
-		if i == 0 {
-			return x, true
-		}
-		i--
+	for ; i >= 0; i-- {
+		e, rest = split(rest)
 	}
-	return nil, false
+	return e, true
+}
+
+// Has reports whether an L or a set has an element equal to e. It is false for any other type.
+func (v Value) Has(e Value) bool {
+	count, rest := v.elements()
+	for ; count > 0; count-- {
+		var x Value
+		if x, rest = split(rest); bytes.Equal(x, e) {
+			return true
+		}
+	}
+	return false
 }
 
 // Item is one encoded item. Equal items are equal bytes. A nil Item has no attributes.

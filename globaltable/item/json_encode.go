@@ -89,7 +89,7 @@ func (it Item) AppendJSON(dst []byte) []byte {
 
 // AppendJSONString appends s, UTF-8, as a JSON string with its quotes. Quotes, backslashes and control characters are
 // escaped, nothing else.
-func AppendJSONString[T string | []byte](dst []byte, s T) []byte {
+func AppendJSONString[T string | ~[]byte](dst []byte, s T) []byte {
 	return appendQuoted(dst, []byte(s)) // no copy: the compiler sees that it is only read
 }
 

@@ -43,6 +43,56 @@ func AppendKey(dst []byte, partition, sort Value) (Key, error) {
 	return out, nil
 }
 
+// AppendIndexKey appends the key of an entry of an index: 8 bytes of hash, as of a Key, over all encoded parts of partition; these parts; those of sort; base, the item's key in the table.
+// So entries of equal index keys are distinct, adjacent, and in the order of base. With base nil it is the common prefix of the entries that have these values; with fewer values of sort
+// than the index has, of those that begin with them. The error is an *Error: a value that is not S, N or B, empty, or too large; dst is returned as it was.
+func AppendIndexKey(dst []byte, partition, sort []Value, base Key) (Key, error) {
+	start := len(dst)
+	out := append(dst, 0, 0, 0, 0, 0, 0, 0, 0)
+	var err error
+	for _, v := range partition {
+		if out, err = appendPart(out, v, MaxPartitionKeySize); err != nil {
+			return dst, err
+		}
+	}
+	binary.BigEndian.PutUint64(out[start:], xxhash.Sum64(out[start+hashLen:]))
+	for _, v := range sort {
+		if out, err = appendPart(out, v, MaxSortKeySize); err != nil {
+			return dst, err
+		}
+	}
+	return append(out, base...), nil
+}
+
+// AppendPrefix appends the beginning of the part of v to k, a prefix of keys: the common prefix of the keys that go on with a value that begins with v, an S or B of at most
+// MaxSortKeySize bytes, which may be empty. It may write into k's memory behind k. The error is AppendKey's.
+func (k Key) AppendPrefix(v Value) (Key, error) {
+	if t := v.Type(); t != S && t != B {
+		return k, errKeyType
+	}
+	if v.Len() > MaxSortKeySize {
+		return k, errRangeKeySize
+	}
+	return appendEscaped(append(k, v[0]), v.Bytes()), nil
+}
+
+// Next returns the least key above k.
+func (k Key) Next() Key { return append(append(make(Key, 0, len(k)+1), k...), 0) }
+
+// PrefixEnd returns the least key above all that begin with k; nil if there is none.
+func (k Key) PrefixEnd() Key {
+	n := len(k)
+	for n > 0 && k[n-1] == 0xff {
+		n--
+	}
+	if n == 0 {
+		return nil
+	}
+	end := bytes.Clone(k[:n])
+	end[n-1]++
+	return end
+}
+
 // appendPart appends one value of a key.
 func appendPart(dst []byte, v Value, limit int) ([]byte, error) {
 	switch v.Type() {
@@ -60,18 +110,20 @@ func appendPart(dst []byte, v Value, limit int) ([]byte, error) {
 	if len(payload) > limit {
 		return dst, keySizeFault(limit)
 	}
-	dst = append(dst, v[0])
+	return append(appendEscaped(append(dst, v[0]), payload), 0, partEnd), nil
+}
+
+// appendEscaped appends the bytes of an S or B as a part has them, without its end.
+func appendEscaped(dst, payload []byte) []byte {
 	for {
 		i := bytes.IndexByte(payload, 0)
 		if i < 0 {
-			break
+			return append(dst, payload...)
 		}
 		dst = append(dst, payload[:i]...)
 		dst = append(dst, 0, partEscape)
 		payload = payload[i+1:]
 	}
-	dst = append(dst, payload...)
-	return append(dst, 0, partEnd), nil
 }
 
 func keySizeFault(limit int) error {
@@ -84,32 +136,47 @@ func keySizeFault(limit int) error {
 // DecodeKey is the inverse of AppendKey, and checks k fully. The error is an *Error of class Corrupt. sort is nil without one.
 // The values have memory of their own.
 func DecodeKey(k []byte, hasSort bool) (partition, sort Value, err error) {
+	sorts := 0
+	if hasSort {
+		sorts = 1
+	}
+	values, base, err := DecodeIndexKey(k, 1, sorts)
+	switch {
+	case err != nil:
+		return nil, nil, err
+	case len(base) > 0:
+		return nil, nil, corrupt("key is too long")
+	case hasSort:
+		sort = values[1]
+	}
+	return values[0], sort, nil
+}
+
+// DecodeIndexKey is the inverse of AppendIndexKey for an index with so many attributes in its partition key and its sort key: their values, which have memory of their own, and the
+// item's key in the table, a view of k that is not checked. The error is an *Error of class Corrupt.
+func DecodeIndexKey(k []byte, partition, sort int) (values []Value, base Key, err error) {
 	if len(k) < hashLen {
 		return nil, nil, corrupt("key is too short")
 	}
 	rest := k[hashLen:]
-	buf := make([]byte, 0, len(k)) // enough for both: a value is at most one byte longer than its part
-	buf, n, err := decodePart(buf, rest, MaxPartitionKeySize)
-	if err != nil {
-		return nil, nil, err
-	}
-	if xxhash.Sum64(rest[:n]) != binary.BigEndian.Uint64(k) {
-		return nil, nil, corrupt("key has a wrong hash")
-	}
-	rest = rest[n:]
-	end := len(buf)
-	partition = buf[:end:end]
-	if hasSort {
-		if buf, n, err = decodePart(buf, rest, MaxSortKeySize); err != nil {
+	buf := make([]byte, 0, len(k)) // enough for all: a value is at most one byte longer than its part
+	values = make([]Value, 0, partition+sort)
+	for i := range partition + sort {
+		limit := MaxPartitionKeySize
+		if i >= partition {
+			limit = MaxSortKeySize
+		}
+		start := len(buf)
+		var n int
+		if buf, n, err = decodePart(buf, rest, limit); err != nil {
 			return nil, nil, err
 		}
-		rest = rest[n:]
-		sort = buf[end:]
+		values, rest = append(values, buf[start:len(buf):len(buf)]), rest[n:]
+		if i+1 == partition && xxhash.Sum64(k[hashLen:len(k)-len(rest)]) != binary.BigEndian.Uint64(k) {
+			return nil, nil, corrupt("key has a wrong hash")
+		}
 	}
-	if len(rest) > 0 {
-		return nil, nil, corrupt("key is too long")
-	}
-	return partition, sort, nil
+	return values, rest, nil
 }
 
 // decodePart appends the value of the part at the start of b and returns the part's length.

@@ -33,7 +33,8 @@ func AppendWithout(dst []byte, a, b Value) (out []byte, ok bool) {
 // mergeSets walks two sets in order. It appends the elements that only a has and, where asked, those that both or only b have, and
 // returns how many.
 func mergeSets(dst []byte, a, b Value, both, onlyB bool) (out []byte, n int) {
-	x, y := setElements(a), setElements(b)
+	_, x := a.elements()
+	_, y := b.elements()
 	for len(x) > 0 || len(y) > 0 {
 		var e, f, restX, restY []byte
 		order := -1
@@ -64,11 +65,4 @@ func mergeSets(dst []byte, a, b Value, both, onlyB bool) (out []byte, n int) {
 		}
 	}
 	return dst, n
-}
-
-// setElements returns the elements of a set, one after the other.
-func setElements(v Value) []byte {
-	body := v.body()
-	_, w := uvarint(body)
-	return body[w:]
 }

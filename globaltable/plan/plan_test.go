@@ -2,6 +2,7 @@ package plan_test
 
 import (
 	"errors"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -9,6 +10,7 @@ import (
 
 	"github.com/concordat-db/concordat/conflict"
 	"github.com/concordat-db/concordat/globaltable"
+	"github.com/concordat-db/concordat/globaltable/expr"
 	"github.com/concordat-db/concordat/globaltable/item"
 	"github.com/concordat-db/concordat/globaltable/plan"
 )
@@ -87,34 +89,125 @@ func TestKeys(t *testing.T) {
 }
 
 func TestPlans(t *testing.T) {
+	key := parse(t, `{"pk":{"S":"a"}}`)
 	old := parse(t, `{"pk":{"S":"a"},"v":{"N":"1"}}`)
 	next := parse(t, `{"pk":{"S":"a"},"v":{"N":"2"}}`)
 	large := parse(t, `{"pk":{"S":"a"},"v":{"S":"`+strings.Repeat("x", item.MaxItemSize)+`"}}`)
+	reset := func(it item.Item) []conflict.Op { return []conflict.Op{{Kind: conflict.OpReset, Value: it}} }
+	exists, absent := condition(t, "attribute_exists(pk)"), condition(t, "attribute_not_exists(pk)")
+	lww, attribute := &globaltable.Table{KeySchema: hash}, &globaltable.Table{KeySchema: hash, Mode: conflict.Attribute}
+	add, remove := update(t, "ADD v :n"), update(t, "REMOVE v")
+	v := func(it item.Item) []byte { x, _ := it.GetString("v"); return x }
+	keyCell := conflict.Op{Kind: conflict.OpSetCell, Name: []byte("pk"), Value: item.AppendString(nil, "a")}
 	for _, c := range []struct {
 		name    string
 		write   plan.Write
 		current item.Item
-		want    plan.Outcome
+		ops     []conflict.Op
+		image   item.Item
 		err     string
 	}{
-		{"put", plan.Write{Action: plan.Put, Item: next}, nil, plan.Outcome{Ops: []conflict.Op{{Kind: conflict.OpReset, Value: next}}}, ""},
-		{"put over", plan.Write{Action: plan.Put, Item: next}, old, plan.Outcome{Ops: []conflict.Op{{Kind: conflict.OpReset, Value: next}}, OldSize: old.Size()}, ""},
-		{"put too large", plan.Write{Action: plan.Put, Item: large}, old, plan.Outcome{}, "Item size has exceeded the maximum allowed size"},
-		{"delete", plan.Write{Action: plan.Delete}, old, plan.Outcome{Ops: []conflict.Op{{Kind: conflict.OpReset}}, OldSize: old.Size()}, ""},
-		{"delete nothing", plan.Write{Action: plan.Delete}, nil, plan.Outcome{Ops: []conflict.Op{{Kind: conflict.OpReset}}}, ""},
-		{"nothing", plan.Write{}, nil, plan.Outcome{}, "no such action"},
+		{"put", plan.Write{Action: plan.Put, Item: next}, nil, reset(next), nil, ""},
+		{"put over", plan.Write{Action: plan.Put, Item: next, Returns: plan.AllOld}, old, reset(next), old, ""},
+		{"put too large", plan.Write{Action: plan.Put, Item: large}, old, nil, nil, "Item size has exceeded the maximum allowed size"},
+		{"put if there", plan.Write{Action: plan.Put, Item: next, Condition: exists}, old, reset(next), nil, ""},
+		{"put if there, not there", plan.Write{Action: plan.Put, Item: next, Condition: exists}, nil, nil, nil, "The conditional request failed"},
+		{"put if not there", plan.Write{Action: plan.Put, Item: next, Condition: absent}, nil, reset(next), nil, ""},
+		{"the condition comes first", plan.Write{Action: plan.Put, Item: large, Condition: exists}, nil, nil, nil, "The conditional request failed"},
+		{"delete", plan.Write{Action: plan.Delete, Item: key, Returns: plan.AllOld}, old, reset(nil), old, ""},
+		{"delete nothing", plan.Write{Action: plan.Delete, Item: key, Returns: plan.AllOld}, nil, reset(nil), nil, ""},
+		{"check", plan.Write{Action: plan.Check, Item: key, Condition: exists}, old, nil, nil, ""},
+		{"check fails", plan.Write{Action: plan.Check, Item: key, Condition: absent}, old, nil, nil, "The conditional request failed"},
+		{"nothing", plan.Write{}, nil, nil, nil, "no such action"},
+
+		{"update", plan.Write{Action: plan.Update, Table: lww, Item: key, Update: add, Returns: plan.AllNew}, old, reset(next), next, ""},
+		{"update makes", plan.Write{Action: plan.Update, Table: lww, Item: key, Update: add, Returns: plan.UpdatedNew}, nil, reset(old), parse(t, `{"v":{"N":"1"}}`), ""},
+		{"update shows what was", plan.Write{Action: plan.Update, Table: lww, Item: key, Update: add, Returns: plan.UpdatedOld}, old, reset(next), parse(t, `{"v":{"N":"1"}}`), ""},
+		{"update shows that nothing was", plan.Write{Action: plan.Update, Table: lww, Item: key, Update: add, Returns: plan.UpdatedOld}, nil, reset(old), nil, ""},
+		{"update of nothing", plan.Write{Action: plan.Update, Table: lww, Item: key, Returns: plan.AllNew}, nil, reset(key), key, ""},
+		{"update that only removes makes nothing", plan.Write{Action: plan.Update, Table: lww, Item: key, Update: remove, Returns: plan.AllNew}, nil, nil, nil, ""},
+		{"update that removes", plan.Write{Action: plan.Update, Table: lww, Item: key, Update: remove, Returns: plan.UpdatedNew}, old, reset(key), nil, ""},
+		{"update with a wrong operand", plan.Write{Action: plan.Update, Table: lww, Item: key, Update: add}, parse(t, `{"pk":{"S":"a"},"v":{"S":"x"}}`), nil, nil,
+			"An operand in the update expression has an incorrect data type"},
+
+		{"update of attributes", plan.Write{Action: plan.Update, Table: attribute, Item: key, Update: add, Returns: plan.AllNew}, old,
+			[]conflict.Op{keyCell, {Kind: conflict.OpSetCell, Name: []byte("v"), Value: v(next)}}, next, ""},
+		{"update removes an attribute", plan.Write{Action: plan.Update, Table: attribute, Item: key, Update: remove}, old,
+			[]conflict.Op{keyCell, {Kind: conflict.OpRemoveCell, Name: []byte("v")}}, nil, ""},
+		{"update of no attribute", plan.Write{Action: plan.Update, Table: attribute, Item: key}, nil, []conflict.Op{keyCell}, nil, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			got, err := c.write.Plan(c.current, make([]conflict.Op, 3))
-			if text(err) != c.err || got.OldSize != c.want.OldSize || len(got.Ops) != len(c.want.Ops) {
+			var m plan.Memory
+			got, err := c.write.Plan(c.current, &m)
+			if text(err) != c.err || len(got.Ops) != len(c.ops) || string(got.Image) != string(c.image) {
 				t.Fatalf("got %+v, %v", got, err)
 			}
 			for i, op := range got.Ops {
-				if w := c.want.Ops[i]; op.Kind != w.Kind || string(op.Value) != string(w.Value) || len(op.Name) != 0 {
+				if w := c.ops[i]; op.Kind != w.Kind || string(op.Value) != string(w.Value) || string(op.Name) != string(w.Name) {
 					t.Errorf("operation %d: %+v", i, op)
 				}
 			}
 		})
+	}
+}
+
+// TestMemoryIsShared plans several writes in one Memory, as a transaction does: none touches what another has made.
+func TestMemoryIsShared(t *testing.T) {
+	key := parse(t, `{"pk":{"S":"a"}}`)
+	table := &globaltable.Table{KeySchema: hash}
+	var m plan.Memory
+	for round := range 3 {
+		var made []plan.Outcome
+		for i := range 40 {
+			w := plan.Write{Action: plan.Update, Table: table, Item: key, Update: update(t, "ADD v :n"), Returns: plan.UpdatedNew}
+			out, err := w.Plan(parse(t, `{"pk":{"S":"a"},"v":{"N":"`+strconv.Itoa(i)+`"}}`), &m)
+			if err != nil {
+				t.Fatal(err)
+			}
+			made = append(made, out)
+		}
+		for i, out := range made {
+			want := strconv.Itoa(i + 1)
+			if string(out.Ops[0].Value) != string(parse(t, `{"pk":{"S":"a"},"v":{"N":"`+want+`"}}`)) || string(out.Image) != string(parse(t, `{"v":{"N":"`+want+`"}}`)) {
+				t.Fatalf("round %d: write %d has become %+v", round, i, out)
+			}
+		}
+		m.Reset(1 << 10)
+	}
+}
+
+func condition(t *testing.T, text string) *expr.Condition {
+	t.Helper()
+	c, err := expr.NewParser(0).Condition(expr.ConditionParameter, []byte(text), new(expr.Bindings))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// update parses an update in which :n is 1.
+func update(t *testing.T, text string) *expr.Update {
+	t.Helper()
+	var b expr.Bindings
+	if err := b.SetValues(fastjson.MustParse(`{":n":{"N":"1"}}`).GetObject()); err != nil {
+		t.Fatal(err)
+	}
+	u, err := expr.NewParser(0).Update([]byte(text), &b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u
+}
+
+func TestKeysAreNotUpdated(t *testing.T) {
+	for text_, want := range map[string]string{
+		"SET v = :n":     "",
+		"SET pk = :n":    "One or more parameter values were invalid: Cannot update attribute pk. This attribute is part of the key",
+		"REMOVE v, sk.a": "One or more parameter values were invalid: Cannot update attribute sk. This attribute is part of the key",
+	} {
+		if got := text(plan.CheckUpdate(&sorted, update(t, text_))); got != want {
+			t.Errorf("%s: got %q", text_, got)
+		}
 	}
 }
 

@@ -11,6 +11,7 @@ package plan
 
 import (
 	"github.com/concordat-db/concordat/globaltable"
+	"github.com/concordat-db/concordat/globaltable/expr"
 	"github.com/concordat-db/concordat/globaltable/item"
 )
 
@@ -84,4 +85,15 @@ func mismatch() error { return invalid("The provided key element does not match 
 
 func invalid(message string) error {
 	return &globaltable.Error{Op: "plan", Kind: globaltable.Invalid, Message: message}
+}
+
+// CheckUpdate returns an error if u names an attribute of the key: that never changes.
+func CheckUpdate(s *globaltable.KeySchema, u *expr.Update) (err error) {
+	u.Names(func(name []byte) bool {
+		if string(name) == s.Partition.Name || s.Sort != nil && string(name) == s.Sort.Name {
+			err = invalid("One or more parameter values were invalid: Cannot update attribute " + string(name) + ". This attribute is part of the key")
+		}
+		return err == nil
+	})
+	return err
 }

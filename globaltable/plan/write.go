@@ -5,6 +5,8 @@ import (
 	"slices"
 
 	"github.com/concordat-db/concordat/conflict"
+	"github.com/concordat-db/concordat/globaltable"
+	"github.com/concordat-db/concordat/globaltable/expr"
 	"github.com/concordat-db/concordat/globaltable/item"
 )
 
@@ -15,41 +17,179 @@ type Action uint8
 const (
 	Put    Action = iota + 1 // the item becomes Write.Item
 	Delete                   // the item goes
+	Update                   // the item becomes what Write.Update makes of it
+	Check                    // nothing: the condition is all
+)
+
+// Image says which image of its item a write returns, as ReturnValues does.
+type Image uint8
+
+// The images.
+const (
+	NoImage Image = iota
+	AllOld
+	AllNew
+	UpdatedOld // what the update names, as it was
+	UpdatedNew // what the update names, as it is now
 )
 
 // Write is one key's request.
 type Write struct {
-	Action Action
-	Item   item.Item // the whole new item of a Put; nil for a Delete
+	Action    Action
+	Table     *globaltable.Table
+	Item      item.Item       // of a Put: the whole new item; of the others: the key's attributes
+	Condition *expr.Condition // what must hold of the item before; nil: nothing
+	Update    *expr.Update    // of an Update; nil: it changes nothing, but the item exists afterwards
+	Returns   Image
 }
 
-// Outcome is what a Write comes to.
+// Outcome is what a Write comes to. Its bytes are views of the Write, of the item before, or of the Memory.
 type Outcome struct {
-	Ops     []conflict.Op // in order; their bytes are views of the Write
-	OldSize int           // DynamoDB's size of the item replaced or deleted; 0 if there was none
+	Ops   []conflict.Op // in order; none if the write leaves the item as it is
+	After item.Item     // nil if there is none
+	Image item.Item     // what Write.Returns asks for; nil if there is nothing of it
 }
 
-// Plan returns what w does to current, nil when the item does not exist. The operations are appended to ops[:0].
+// Memory holds what plans make, until its Reset. The zero value is ready.
+type Memory struct {
+	ops   []conflict.Op
+	cells []conflict.Op
+	bytes []byte
+}
+
+// Reset ends what was made with m; its memory is kept, up to keep bytes.
+func (m *Memory) Reset(keep int) {
+	clear(m.ops)
+	clear(m.cells)
+	m.ops, m.cells, m.bytes = m.ops[:0], m.cells[:0], m.bytes[:0]
+	if cap(m.bytes) > keep {
+		m.bytes = nil
+	}
+}
+
+// Grow makes room for n operations: those of a request are made without an allocation each.
+func (m *Memory) Grow(n int) { m.ops = slices.Grow(m.ops, n) }
+
+// ErrCondition says that the condition of a Write does not hold.
+var ErrCondition error = &globaltable.Error{Op: "plan", Kind: globaltable.ConditionFailed, Message: "The conditional request failed"}
+
+// Plan returns what w does to current, nil when the item does not exist. The condition is looked at first: the error is ErrCondition if it does not hold. Other errors are *item.Error,
+// or *globaltable.Error of kind Invalid, in DynamoDB's words.
 //
 // A Delete makes an operation even when the item does not exist: a write to it may be on its way from another region, and this
 // delete, made later, must win over it.
-func (w *Write) Plan(current item.Item, ops []conflict.Op) (Outcome, error) {
-	var out Outcome
-	if current != nil {
-		out.OldSize = current.Size()
+func (w *Write) Plan(current item.Item, m *Memory) (Outcome, error) {
+	if w.Condition != nil && !w.Condition.Holds(current) {
+		return Outcome{After: current}, ErrCondition
 	}
+	start := len(m.ops)
+	out := Outcome{After: current}
 	switch w.Action {
 	case Put:
 		if err := item.CheckSize(w.Item); err != nil {
-			return Outcome{}, err
+			return out, err
 		}
-		out.Ops = append(ops[:0], conflict.Op{Kind: conflict.OpReset, Value: w.Item})
+		m.ops = conflict.RecordPut(m.ops, w.Item)
+		out.After = w.Item
 	case Delete:
-		out.Ops = append(ops[:0], conflict.Op{Kind: conflict.OpReset})
+		m.ops = conflict.RecordDelete(m.ops)
+		out.After = nil
+	case Update:
+		after, err := w.update(current, m)
+		if err != nil {
+			return out, err
+		}
+		out.After = after
+	case Check:
 	default:
-		return Outcome{}, invalid("no such action")
+		return out, invalid("no such action")
 	}
+	out.Ops = m.ops[start:len(m.ops):len(m.ops)]
+	out.Image = w.image(current, out.After, m)
 	return out, nil
+}
+
+// image returns what w.Returns asks for.
+func (w *Write) image(before, after item.Item, m *Memory) item.Item {
+	var made item.Item
+	switch w.Returns {
+	case AllOld:
+		return before
+	case AllNew:
+		return after
+	case UpdatedOld:
+		if w.Update == nil || before == nil {
+			return nil
+		}
+		made = w.Update.AppendOld(m.free(), before)
+	case UpdatedNew:
+		if w.Update == nil || after == nil {
+			return nil
+		}
+		if before == nil {
+			before = w.Item
+		}
+		made, _ = w.Update.AppendNew(m.free(), before) // it has worked once
+	}
+	if made.Len() == 0 {
+		return nil
+	}
+	m.take(made)
+	return made
+}
+
+// update appends the operations of an update to m and returns what it makes of current.
+//
+// Under every mode but LWW, an update names the key's attributes too. A deletion in another region that is older than the update and not yet here takes them from the record, and the
+// item that the update leaves must not be without its key. They are the same in every write, so it does not matter which of them wins.
+func (w *Write) update(current item.Item, m *Memory) (item.Item, error) {
+	if current == nil {
+		if w.Update != nil && w.Update.OnlyRemoves() {
+			return nil, nil
+		}
+		current = w.Item
+	}
+	after := current
+	var cells []expr.Cell
+	if w.Update != nil {
+		u, err := w.Update.Apply(m.free(), current)
+		if err != nil {
+			return nil, err
+		}
+		m.take(u.After)
+		after, cells = u.After, u.Cells
+	}
+	m.cells = m.cells[:0]
+	if w.Table.Mode != conflict.LWW {
+		for name, v := range w.Item.Each {
+			m.cells = append(m.cells, conflict.Op{Kind: conflict.OpSetCell, Name: name, Value: v})
+		}
+		for i := range cells {
+			m.cells = append(m.cells, operation(&cells[i]))
+		}
+	}
+	m.ops = w.Table.Mode.RecordUpdate(m.ops, after, m.cells)
+	return after, nil
+}
+
+// operation is what an update does to one attribute, as an operation of the record. A contribution (ADD, DELETE) is recorded by the value that it leaves.
+func operation(c *expr.Cell) conflict.Op {
+	if c.Value == nil {
+		return conflict.Op{Kind: conflict.OpRemoveCell, Name: c.Name}
+	}
+	return conflict.Op{Kind: conflict.OpSetCell, Name: c.Name, Value: c.Value}
+}
+
+// free is where something can be made: behind the bytes of m.
+func (m *Memory) free() []byte { return m.bytes[len(m.bytes):] }
+
+// take keeps what was made behind the bytes of m. If it did not fit there it has memory of its own, which is gone on with.
+func (m *Memory) take(made []byte) {
+	if len(made) <= cap(m.bytes)-len(m.bytes) {
+		m.bytes = m.bytes[:len(m.bytes)+len(made)]
+		return
+	}
+	m.bytes = made
 }
 
 // Distinct reports whether no two of the keys are equal, as the requests of one batch must be. It sorts keys in place.

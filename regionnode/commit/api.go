@@ -27,11 +27,25 @@ type Catalog interface {
 	// Settled reports whether this region has a replica of the table, and no replica is on its way in or out: only then its purge frontier moves, and something of it is collected.
 	// The system table is settled while no region is being fenced or removed.
 	Settled(table globaltable.TableID) bool
+	// Indexed returns the table's document in force if the table has indexes, else nil. The caller must not change it.
+	Indexed(table globaltable.TableID) *globaltable.Table
 	// Prepare is called with the items that a group is about to give the system table, before the group is applied; nothing has
-	// happened yet when it returns an error, which the group's submitter gets. extra is stored in the same batch. adopt (nil: nothing) makes the documents the ones in force; it is
-	// called after the group is durable and before the next group is built. anew are the tables of which this region gets a replica, or another one, with the documents: whatever is held of
-	// them is dropped in the same batch. docs are views, valid until Prepare returns; adopt keeps none.
-	Prepare(docs []item.Item) (extra []store.KV, anew []globaltable.TableID, adopt func(), err error)
+	// happened yet when it returns an error, which the group's submitter gets. docs are views, valid until Prepare returns.
+	Prepare(docs []item.Item) (Adoption, error)
+}
+
+// Adoption is what comes with documents that are about to come into force. The zero value: none does.
+type Adoption struct {
+	Extra  []store.KV // stored in the same batch
+	Tables []AdoptedTable
+	Adopt  func() // makes the documents the ones in force: called after the group is durable and before the next group is built. It keeps no view. nil: nothing
+}
+
+// AdoptedTable is what a table's new document demands of a shard.
+type AdoptedTable struct {
+	ID      globaltable.TableID
+	Anew    bool                  // it brings this region a replica, or another one: whatever is held of the table is dropped in the same batch
+	Indexes []globaltable.IndexID // that the table has; entries of others are dropped in the same batch
 }
 
 // Key names an item.
@@ -54,8 +68,13 @@ type Write struct {
 	// is given stays the newest until the write is in. current, and all it points to, is valid only during the call. What it returns
 	// must stay unchanged until Write returns. An error is the write's error, and nothing is written.
 	Plan func(current []Current) ([][]conflict.Op, error)
-	// Transaction marks all changes of this write as parts of one transaction.
+	// Transaction marks all changes of this write as parts of one transaction. It waits for the keys no longer than Config.TransactionWait, and fails with a *ConflictError then.
 	Transaction bool
+	// Token, if not nil, makes this a write that is done once: see Token. It is not changed while Write runs. Of a write with one it is known that it was done, even where the plan
+	// has no operations.
+	Token *Token
+	// Repeated is set by Write when it returns nil: the write of the token had been done before. Plan was not called, and nothing was written, then.
+	Repeated bool
 	// Logged is filled in when Write returns nil: where what was written stands in the log, one for each table and lane; empty when nothing was written. Its
 	// memory is used again by the next Write with this struct.
 	Logged []Logged

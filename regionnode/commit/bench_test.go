@@ -254,7 +254,7 @@ func BenchmarkScan(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		n := 0
-		if err := f.Scan(background, tableA, nil, nil, func(item.Key, Current) bool { n++; return true }); err != nil || n != present {
+		if err := f.Walk(background, Range{Table: tableA}, func(item.Key, Current) bool { n++; return true }); err != nil || n != present {
 			b.Fatal(n, err)
 		}
 	}

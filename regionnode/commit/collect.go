@@ -34,7 +34,7 @@ func (s *Shard) Collect(ctx context.Context, table globaltable.TableID, after []
 	if err != nil || sub == nil {
 		return out, err
 	}
-	if !s.latches.acquire(ctx, sub.hashes) {
+	if _, ok := s.latches.acquire(ctx, sub.hashes); !ok {
 		s.recycle(sub)
 		return Collected{}, errInterrupted(ctx, globaltable.Unavailable)
 	}
@@ -142,16 +142,10 @@ func (c *core) commitCollect(g *group, sub *submission) error {
 	c.purges.keep(sub.keys[0].table)
 	for i := range sub.keys {
 		k := &sub.keys[i]
-		switch {
-		case k.gone:
-			g.batch.Delete(k.storeKey)
-		case k.next != nil:
-			g.batch.Set(k.storeKey, k.next)
-		default:
+		if !k.gone && k.next == nil {
 			continue
 		}
-		c.pending.mark(k.hash, g.number)
-		if err := c.indexGarbage(g, k); err != nil {
+		if err := c.putRecord(g, k); err != nil {
 			return err
 		}
 	}

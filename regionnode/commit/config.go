@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/concordat-db/concordat/conflict/hlc"
 	"github.com/concordat-db/concordat/globaltable"
@@ -29,6 +30,9 @@ type Config struct {
 	MaxQueue      int // submissions waiting for the sequencer; 4096
 	MaxQueueBytes int // bytes of them; 64 MB
 	MaxTables     int // tables whose digests are held in memory, 24 KB each; 256
+	MaxTokens     int // tokens that are known at once, about 60 bytes each on disk; 4,194,304
+
+	TransactionWait time.Duration // that a transaction waits for keys which another write has; 2 s
 }
 
 const (
@@ -64,6 +68,9 @@ func (c *Config) Validate() error {
 			errs = append(errs, fmt.Errorf("commit: %s is negative", l.name))
 		}
 	}
+	if c.TransactionWait < 0 {
+		errs = append(errs, errors.New("commit: TransactionWait is negative"))
+	}
 	if c.MaxGroupBytes > change.MaxBody/2 {
 		errs = append(errs, fmt.Errorf("commit: MaxGroupBytes is above %d", change.MaxBody/2))
 	}
@@ -83,6 +90,7 @@ func (c *Config) limits() []limit {
 		{"MaxQueue", &c.MaxQueue, 4096},
 		{"MaxQueueBytes", &c.MaxQueueBytes, 64 << 20},
 		{"MaxTables", &c.MaxTables, 256},
+		{"MaxTokens", &c.MaxTokens, 4 << 20},
 	}
 }
 
@@ -92,6 +100,9 @@ func (c Config) withDefaults() Config {
 		if *l.value == 0 {
 			*l.value = l.def
 		}
+	}
+	if c.TransactionWait == 0 {
+		c.TransactionWait = 2 * time.Second
 	}
 	if c.Relog == nil {
 		c.Relog = func(globaltable.TableID, []byte) (globaltable.Placement, globaltable.LaneID, globaltable.Version, bool) {

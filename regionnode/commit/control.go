@@ -307,6 +307,9 @@ func (c *core) clearTable(g *group, table globaltable.TableID) {
 	for _, of := range []func(globaltable.TableID) (from, to []byte){store.RecordRange, store.DigestRange, store.JoinRange, store.GarbageRange} {
 		g.batch.DeleteRange(of(table))
 	}
+	for _, index := range c.indexes.of(table) {
+		c.indexes.drop(g.batch, indexKey{table, index})
+	}
 	c.purges.drop(g.batch, table)
 	c.digests.drop(table)
 	maps.DeleteFunc(c.cleared, func(_ globaltable.TableID, in uint64) bool { return g.number-in > rememberCleared })

@@ -29,7 +29,9 @@ type core struct {
 	digests   *digests
 	confirmed *confirmed
 	purges    *purges
+	indexes   *indexes
 	view      *view
+	tokens    tokens
 
 	number    uint64 // of the newest group
 	lanes     map[globaltable.LaneID]*lane
@@ -137,6 +139,11 @@ func (c *core) decideWrite(sub *submission) error {
 			return fault(globaltable.Internal, opWrite, "", err)
 		}
 	}
+	if sub.token != nil {
+		if err := c.tokens.admit(c.clock.Last()); err != nil {
+			return err
+		}
+	}
 	c.merged = c.merged[:0]
 	var transaction hlc.Timestamp
 	for i := range sub.keys {
@@ -190,15 +197,17 @@ func (c *core) commitWrite(g *group, sub *submission) error {
 		// The group's entry is the lane's next one: see seal.
 		sub.note(Logged{Table: k.table, Lane: gl.lane.ID, Seq: gl.lane.seq + 1})
 	}
+	if sub.token != nil {
+		c.pending.mark(sub.token.hash(), g.number)
+		c.tokens.commit(g.batch, sub.token, c.clock.Now())
+	}
 	g.useClock = true
 	return nil
 }
 
-// commitKey puts one key's new record into the batch. An error is fatal: the records are the shard's own.
+// commitKey puts one key's new record into the batch, and into its digest. An error is fatal: the records are the shard's own.
 func (c *core) commitKey(g *group, k *keyState) error {
-	c.pending.mark(k.hash, g.number)
-	g.batch.Set(k.storeKey, k.next)
-	if err := c.indexGarbage(g, k); err != nil {
+	if err := c.putRecord(g, k); err != nil {
 		return err
 	}
 	if plantedDigest && k.change.Ops == nil {
@@ -206,6 +215,20 @@ func (c *core) commitKey(g *group, k *keyState) error {
 	}
 	c.digests.change(k.table, k.digests, k.key.Bucket(digestBits), k.before, k.after)
 	return nil
+}
+
+// putRecord writes a record, or erases it, with all that is a function of it but the digests. Every record goes this way.
+func (c *core) putRecord(g *group, k *keyState) error {
+	c.pending.mark(k.hash, g.number)
+	if k.gone {
+		g.batch.Delete(k.storeKey)
+	} else {
+		g.batch.Set(k.storeKey, k.next)
+	}
+	if err := c.keepGarbage(g, k); err != nil {
+		return err
+	}
+	return c.keepEntries(g, k)
 }
 
 // groupLane returns the place in g where the changes of a placement gather. The first change of a lane begins its body with a salt.
@@ -357,18 +380,24 @@ func (c *core) prepare(g *group, sub *submission) (done bool, fatal error) {
 	if len(c.docs) == 0 {
 		return true, nil
 	}
-	extra, anew, adopt, err := c.catalog.Prepare(c.docs)
+	a, err := c.catalog.Prepare(c.docs)
 	if err != nil {
 		sub.err = err
 		return false, nil
 	}
-	for _, kv := range extra {
+	for _, kv := range a.Extra {
 		g.batch.Set(kv.Key, kv.Value)
 	}
-	for _, table := range anew {
-		c.clearTable(g, table)
+	for i := range a.Tables {
+		t := &a.Tables[i]
+		if t.Anew {
+			c.clearTable(g, t.ID)
+		}
+		if err := c.adoptIndexes(g, t); err != nil {
+			return false, err
+		}
 	}
-	g.adopt = adopt
+	g.adopt = a.Adopt
 	return true, nil
 }
 
@@ -409,6 +438,7 @@ func (c *core) seal(g *group) {
 	if !g.batch.Empty() {
 		c.confirmed.flush(g.batch)
 		c.purges.flush(g.batch)
+		c.indexes.flush(g.batch)
 	}
 }
 

@@ -49,6 +49,18 @@ func (e *PositionError) Error() string {
 	return fmt.Sprintf("commit: entry %d of lane %s of origin %d %s (stored: %d)", e.Got, e.Source.Lane, e.Source.Origin, e.Reason, e.Stored.Seq)
 }
 
+// ConflictError refuses a transaction: another write had one of its keys for too long. Nothing was done.
+type ConflictError struct {
+	Key int // which one, an index of Write.Keys
+}
+
+func (e *ConflictError) Error() string { return "commit: another write has a key of the transaction" }
+
+// Unwrap says what kind of error it is.
+func (e *ConflictError) Unwrap() error {
+	return &globaltable.Error{Op: opWrite, Kind: globaltable.Unavailable, Message: "another write is in the way; nothing was done"}
+}
+
 const opWrite = "write"
 
 func fault(kind globaltable.Kind, op, message string, cause error) error {

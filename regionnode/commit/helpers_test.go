@@ -44,6 +44,7 @@ var (
 type tables struct {
 	inForce atomic.Pointer[map[globaltable.TableID]globaltable.Placement]
 	refuse  error // of the next Prepare
+	indexed atomic.Pointer[map[globaltable.TableID]*globaltable.Table]
 
 	distrusted map[hlc.Origin]globaltable.Incarnation // the greatest that is not trusted
 	moving     atomic.Bool                            // a replica is on its way
@@ -79,19 +80,37 @@ func (c *tables) Settled(id globaltable.TableID) bool {
 	return ok && !c.moving.Load()
 }
 
-func (c *tables) Prepare(docs []item.Item) (extra []store.KV, anew []globaltable.TableID, adopt func(), err error) {
+func (c *tables) Indexed(id globaltable.TableID) *globaltable.Table {
+	if m := c.indexed.Load(); m != nil {
+		return (*m)[id]
+	}
+	return nil
+}
+
+func (c *tables) Prepare(docs []item.Item) (a Adoption, err error) {
 	if c.refuse != nil {
-		return nil, nil, nil, c.refuse
+		return Adoption{}, c.refuse
 	}
 	next := maps.Clone(*c.inForce.Load())
+	indexed := map[globaltable.TableID]*globaltable.Table{}
+	if m := c.indexed.Load(); m != nil {
+		maps.Copy(indexed, *m)
+	}
 	for _, doc := range docs {
 		v, _ := doc.GetString("table")
 		n, _ := v.Number().Int64()
 		id := globaltable.TableID(n)
 		regions, _ := doc.GetString("regions")
-		if _, is := doc.GetString("anew"); is {
-			anew = append(anew, id)
+		_, anew := doc.GetString("anew")
+		adopted := AdoptedTable{ID: id, Anew: anew}
+		delete(indexed, id)
+		if t := indexedBy(id, doc); t != nil {
+			indexed[id] = t
+			for i := range t.Indexes {
+				adopted.Indexes = append(adopted.Indexes, t.Indexes[i].ID)
+			}
 		}
+		a.Tables = append(a.Tables, adopted)
 		delete(next, id)
 		var p globaltable.Placement
 		for _, o := range regions.Bytes() {
@@ -100,9 +119,13 @@ func (c *tables) Prepare(docs []item.Item) (extra []store.KV, anew []globaltable
 		if len(p) > 1 { // a region of zero makes the value storable
 			next[id] = globaltable.NewPlacement(p[1:]...)
 		}
-		extra = append(extra, store.KV{Key: store.AppendAdoptionKey(nil, id, 1), Value: []byte{1}})
+		a.Extra = append(a.Extra, store.KV{Key: store.AppendAdoptionKey(nil, id, 1), Value: []byte{1}})
 	}
-	return extra, anew, func() { c.inForce.Store(&next) }, nil
+	a.Adopt = func() {
+		c.inForce.Store(&next)
+		c.indexed.Store(&indexed)
+	}
+	return a, nil
 }
 
 func document(id globaltable.TableID, p globaltable.Placement) item.Item {
@@ -331,6 +354,9 @@ func auditStore(e store.Engine, log coverage) error {
 		return err
 	}
 	if err := auditGarbage(e, l); err != nil {
+		return err
+	}
+	if err := auditEntries(e, l); err != nil {
 		return err
 	}
 	fromLog := map[string][]byte{}

@@ -49,15 +49,15 @@ func sortHashes(hashes []uint64) []uint64 {
 	return hashes
 }
 
-// acquire takes all latches, or none and returns false when ctx ends.
-func (l *latches) acquire(ctx context.Context, hashes []uint64) bool {
+// acquire takes all latches, or none when ctx ends: then missed is the one that it waited for.
+func (l *latches) acquire(ctx context.Context, hashes []uint64) (missed uint64, ok bool) {
 	for i, h := range hashes {
 		if !l.shard(h).acquire(ctx, h) {
 			l.release(hashes[:i])
-			return false
+			return h, false
 		}
 	}
-	return true
+	return 0, true
 }
 
 // tryAcquire takes all latches or none, without waiting.

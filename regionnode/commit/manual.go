@@ -135,6 +135,14 @@ func (m *Manual) Collect(table globaltable.TableID, after []byte, limit int, don
 	m.push(sub, func(_ RemoteResult, err error) { done(out, err) })
 }
 
+// BuildIndex queues what Shard.BuildIndex does.
+func (m *Manual) BuildIndex(table globaltable.TableID, index globaltable.IndexID, limit int, done func(Built, error)) {
+	out := new(Built)
+	sub := m.s.newSubmission(kindControl)
+	sub.first, sub.control = !plantedBuild, buildIndex(indexKey{table, index}, limit, out)
+	m.push(sub, func(_ RemoteResult, err error) { done(*out, err) })
+}
+
 // TakePurge queues what Shard.TakePurge does.
 func (m *Manual) TakePurge(table globaltable.TableID, purge hlc.Timestamp, done func(error)) {
 	m.control(false, takePurge(table, purge), done)

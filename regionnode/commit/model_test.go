@@ -225,7 +225,7 @@ func (w *world) check() {
 		w.t.Fatalf("%d items counted, want %d, %v", items, live, err)
 	}
 	seen := 0
-	err := w.f.Scan(background, tableA, nil, nil, func(item.Key, Current) bool { seen++; return true })
+	err := w.f.Walk(background, Range{Table: tableA}, func(item.Key, Current) bool { seen++; return true })
 	if err != nil || seen != live {
 		w.t.Fatalf("%d items scanned, want %d, %v", seen, live, err)
 	}

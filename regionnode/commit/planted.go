@@ -11,6 +11,9 @@ var (
 	plantedClock     bool // after a start the clock begins at physical time
 	plantedPlacement bool // a peer's changes are stored wherever they may be
 	plantedDigest    bool // merged records do not change the digests
+	plantedEntry     bool // an entry stays when its record changes
+	plantedMerge     bool // merges do not keep entries in step
+	plantedBuild     bool // a step of building an index comes anywhere in its group
 )
 
 // Plant switches a fault of this package on or off, before anything runs; it reports whether the package has one of that name.
@@ -30,6 +33,12 @@ func Plant(fault string, on bool) bool {
 		plantedPlacement = on
 	case "digest":
 		plantedDigest = on
+	case "entry":
+		plantedEntry = on
+	case "merge":
+		plantedMerge = on
+	case "build":
+		plantedBuild = on
 	default:
 		return false
 	}

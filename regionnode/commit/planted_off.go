@@ -11,4 +11,7 @@ const (
 	plantedClock     = false
 	plantedPlacement = false
 	plantedDigest    = false
+	plantedEntry     = false
+	plantedMerge     = false
+	plantedBuild     = false
 )

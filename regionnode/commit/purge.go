@@ -181,9 +181,9 @@ func (s *Shard) Waiting(table globaltable.TableID) uint64 {
 	return waiting
 }
 
-// indexGarbage keeps store.SpaceGarbage in step with a record that is about to be written: for each record that has something to collect there is exactly one key, at the least
+// keepGarbage keeps store.SpaceGarbage in step with a record that is about to be written: for each record that has something to collect there is exactly one key, at the least
 // frontier at which something of it goes. Most writes leave a live item where there was one, and find that out from a few bytes.
-func (c *core) indexGarbage(g *group, k *keyState) error {
+func (c *core) keepGarbage(g *group, k *keyState) error {
 	was, had, err := conflict.Garbage(k.current)
 	if err != nil {
 		return err

@@ -226,12 +226,13 @@ func (r *Rebuilder) copyRecord(b store.Batch, table globaltable.TableID, key ite
 // outlives are the kinds of meta keys that outlive the emptying, ascending: whose store it is, what time it may be, which stores of others are dead, and the rebuilding itself.
 var outlives = []store.Meta{store.MetaIdentity, store.MetaClock, store.MetaRevoked, store.MetaRebuild}
 
-// Empty drops everything but what was saved and gives the store a new incarnation, greater than every one known: in one batch. The step is joining afterwards, and a shard can be opened.
+// Empty drops everything but what was saved and the tokens of transactions, which are done still, and gives the store a new incarnation, greater than every one known: in one batch. The step is joining afterwards, and a shard can be opened.
 func (r *Rebuilder) Empty() error {
 	b := r.engine.NewBatch()
 	b.DeleteRange([]byte{0}, []byte{byte(store.SpaceMeta)})
 	b.DeleteRange([]byte{byte(store.SpaceMeta) + 1}, []byte{byte(store.SpaceSaved)})
-	b.DeleteRange([]byte{byte(store.SpaceSaved) + 1}, []byte{0xff})
+	b.DeleteRange([]byte{byte(store.SpaceSaved) + 1}, []byte{byte(store.SpaceToken)})
+	b.DeleteRange([]byte{byte(store.SpaceToken) + 1}, []byte{0xff})
 	from := []byte{byte(store.SpaceMeta)}
 	for _, m := range outlives {
 		lower, upper := store.MetaRange(m)

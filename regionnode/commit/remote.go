@@ -51,7 +51,7 @@ func (s *Shard) MergeFrom(ctx context.Context, origin hlc.Origin, incarnation gl
 }
 
 func (s *Shard) mergeAndSubmit(ctx context.Context, sub *submission) (RemoteResult, error) {
-	if !s.latches.acquire(ctx, sub.hashes) {
+	if _, ok := s.latches.acquire(ctx, sub.hashes); !ok {
 		s.recycle(sub)
 		return RemoteResult{}, errInterrupted(ctx, globaltable.Unavailable)
 	}

@@ -108,10 +108,15 @@ func (s *Shard) build() (g *group, closed bool) {
 // buildGroup fills the group's batch and applies it. An error is the end of the shard.
 func (s *Shard) buildGroup(g *group) error {
 	s.core.begin(g)
-	for _, sub := range g.subs {
-		if err := s.core.add(g, sub); err != nil {
-			s.core.abort(g)
-			return err
+	for _, first := range [...]bool{true, false} {
+		for _, sub := range g.subs {
+			if sub.first != first {
+				continue
+			}
+			if err := s.core.add(g, sub); err != nil {
+				s.core.abort(g)
+				return err
+			}
 		}
 	}
 	s.core.seal(g)

@@ -111,7 +111,7 @@ func (s *Shard) Replay(ctx context.Context, records []SavedRecord, purge hlc.Tim
 		sub.bytes += len(records[i].Record) + 256
 	}
 	sub.hashes = sortHashes(sub.hashes)
-	if !s.latches.acquire(ctx, sub.hashes) {
+	if _, ok := s.latches.acquire(ctx, sub.hashes); !ok {
 		s.recycle(sub)
 		return ReplayResult{}, errInterrupted(ctx, globaltable.Unavailable)
 	}

@@ -5,13 +5,13 @@ import (
 	"encoding/binary"
 	"fmt"
 	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 
 	"github.com/concordat-db/concordat/conflict"
 	"github.com/concordat-db/concordat/conflict/hlc"
 	"github.com/concordat-db/concordat/globaltable"
-	"github.com/concordat-db/concordat/globaltable/item"
 	"github.com/concordat-db/concordat/regionnode/store"
 )
 
@@ -30,6 +30,7 @@ type Shard struct {
 	gate      gate
 	confirmed confirmed
 	purges    purges
+	indexes   indexes
 	view      view
 	pool      sync.Pool // of *submission
 	failure   atomic.Pointer[error]
@@ -98,10 +99,12 @@ func newShard(cfg Config, l *loaded) (*Shard, error) {
 	s.gate.reasons = make(map[string]error)
 	s.confirmed.seqs, s.confirmed.dirty = l.confirmed, make(map[confirmedKey]struct{})
 	s.purges.catalog, s.purges.tables, s.purges.dirty = cfg.Catalog, l.purges, make(map[globaltable.TableID]struct{})
+	s.indexes.states, s.indexes.dirty = l.indexes, make(map[indexKey]struct{})
 	s.core = core{
 		origin: cfg.Origin, engine: cfg.Engine, clock: cfg.Clock, catalog: cfg.Catalog, relog: cfg.Relog, random: cfg.Random,
-		ahead: cfg.Clock.MaxOffset() / 2, pending: &s.pending, digests: newDigests(cfg.Engine, cfg.MaxTables), confirmed: &s.confirmed, purges: &s.purges, view: &s.view,
-		lanes: l.lanes, cleared: make(map[globaltable.TableID]uint64), positions: l.positions, revoked: l.revoked, catchUps: l.catchUps, incarnations: make(map[originShard]globaltable.Incarnation),
+		ahead: cfg.Clock.MaxOffset() / 2, pending: &s.pending, digests: newDigests(cfg.Engine, cfg.MaxTables), confirmed: &s.confirmed, purges: &s.purges, indexes: &s.indexes, view: &s.view,
+		tokens: tokens{max: cfg.MaxTokens, counts: l.tokens},
+		lanes:  l.lanes, cleared: make(map[globaltable.TableID]uint64), positions: l.positions, revoked: l.revoked, catchUps: l.catchUps, incarnations: make(map[originShard]globaltable.Incarnation),
 	}
 	s.view.lanes = make(map[globaltable.LaneID]*laneView)
 	s.view.positions = make(map[positionKey]globaltable.Position)
@@ -135,7 +138,7 @@ func (s *Shard) Incarnation() globaltable.Incarnation { return s.incarnation }
 // Write does w. It returns nil when the write is durable; for an error of any kind but Unknown, nothing was written. An error of the plan is
 // returned when what the plan has seen is durable. When ctx ends early the kind is Unavailable if nothing was done, else Unknown.
 func (s *Shard) Write(ctx context.Context, w *Write) error {
-	w.Logged = w.Logged[:0]
+	w.Logged, w.Repeated = w.Logged[:0], false
 	if err := s.gate.err(); err != nil {
 		return err
 	}
@@ -144,9 +147,9 @@ func (s *Shard) Write(ctx context.Context, w *Write) error {
 		s.recycle(sub)
 		return err
 	}
-	if !s.latches.acquire(ctx, sub.hashes) {
+	if err := s.latch(ctx, sub); err != nil {
 		s.recycle(sub)
-		return errInterrupted(ctx, globaltable.Unavailable)
+		return err
 	}
 	writes, err := s.plan(sub, w)
 	if err != nil || !writes {
@@ -158,6 +161,27 @@ func (s *Shard) Write(ctx context.Context, w *Write) error {
 	}
 	_, err = s.submit(ctx, sub)
 	return err
+}
+
+// latch takes the latches of a write, or none.
+func (s *Shard) latch(ctx context.Context, sub *submission) error {
+	if s.latches.tryAcquire(sub.hashes) {
+		return nil
+	}
+	waiting := ctx
+	if sub.transaction {
+		var cancel context.CancelFunc
+		waiting, cancel = context.WithTimeout(ctx, s.cfg.TransactionWait)
+		defer cancel()
+	}
+	missed, ok := s.latches.acquire(waiting, sub.hashes)
+	switch {
+	case ok:
+		return nil
+	case ctx.Err() != nil:
+		return errInterrupted(ctx, globaltable.Unavailable)
+	}
+	return &ConflictError{Key: slices.IndexFunc(sub.keys, func(k keyState) bool { return k.hash == missed })}
 }
 
 // release gives a submission up that was read but not queued. It returns the newest group that it may have seen.
@@ -188,8 +212,11 @@ func (sub *submission) addWriteKeys(w *Write) error {
 			}
 		}
 	}
+	if w.Token != nil {
+		sub.hashes = append(sub.hashes, w.Token.hash())
+	}
 	sub.hashes = sortHashes(sub.hashes)
-	sub.transaction, sub.write = w.Transaction, w
+	sub.transaction, sub.token, sub.write = w.Transaction, w.Token, w
 	return nil
 }
 
@@ -202,6 +229,12 @@ func checkKey(k Key) error {
 
 // plan reads and plans a latched write. writes is false when there is nothing to write.
 func (s *Shard) plan(sub *submission, w *Write) (writes bool, err error) {
+	if w.Token != nil {
+		if w.Repeated, err = w.Token.done(s.cfg.Engine, s.cfg.Clock.Now()); err != nil || w.Repeated {
+			return false, err
+		}
+		writes = true
+	}
 	if err := sub.read(s.cfg.Engine, s.progress.durable.Load()); err != nil {
 		return false, err
 	}
@@ -305,62 +338,6 @@ func (s *Shard) Get(ctx context.Context, key Key, f func(Current) error) error {
 		return werr
 	}
 	return err
-}
-
-// Scan calls f with the live items of table with keys in (from, to), in key order and as of one moment, until f returns false. A nil from is before the first
-// key, a nil to after the last. What f gets is a view, valid during the call. Scan returns when everything f has seen is durable: the caller answers nobody before.
-func (s *Shard) Scan(ctx context.Context, table globaltable.TableID, from, to item.Key, f func(key item.Key, current Current) (more bool)) error {
-	return s.walk(ctx, table, from, to, func(key item.Key, record []byte) (bool, error) {
-		c, err := currentOf(record)
-		return err == nil && (c.Item == nil || f(key, c)), err
-	})
-}
-
-// Records is Scan for the records as they are, those of deleted items included.
-func (s *Shard) Records(ctx context.Context, table globaltable.TableID, from, to item.Key, f func(key item.Key, record []byte) (more bool)) error {
-	return s.walk(ctx, table, from, to, func(key item.Key, record []byte) (bool, error) { return f(key, record), nil })
-}
-
-func (s *Shard) walk(ctx context.Context, table globaltable.TableID, from, to item.Key, f func(key item.Key, record []byte) (more bool, err error)) (err error) {
-	lower, upper := store.RecordRange(table)
-	if from != nil {
-		lower = append(store.AppendRecordKey(nil, table, from), 0)
-	}
-	if to != nil {
-		upper = store.AppendRecordKey(nil, table, to)
-	}
-	if string(lower) >= string(upper) {
-		return nil
-	}
-	it, err := s.cfg.Engine.NewIter(lower, upper)
-	if err != nil {
-		return fault(globaltable.Internal, "scan", "", err)
-	}
-	seen := s.started.Load()
-	err = walkRecords(ctx, it, f)
-	if cerr := it.Close(); err == nil && cerr != nil {
-		err = fault(globaltable.Internal, "scan", "", cerr)
-	}
-	if werr := s.progress.wait(ctx, seen); werr != nil {
-		return werr
-	}
-	return err
-}
-
-func walkRecords(ctx context.Context, it store.Iterator, f func(key item.Key, record []byte) (more bool, err error)) error {
-	for ok := it.First(); ok; ok = it.Next() {
-		if ctx.Err() != nil {
-			return errInterrupted(ctx, globaltable.Unavailable)
-		}
-		record, err := it.Value()
-		if err != nil {
-			return fault(globaltable.Internal, "scan", "", err)
-		}
-		if more, err := f(item.Key(store.RecordKeySuffix(it.Key())), record); !more {
-			return err
-		}
-	}
-	return nil
 }
 
 // Refuse makes client writes fail with err until Allow is called with the same reason. Remote changes and reads go on.

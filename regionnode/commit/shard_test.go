@@ -1,8 +1,10 @@
 package commit
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -112,41 +114,58 @@ func TestWrongWrites(t *testing.T) {
 	checkStore(t, f.engine, allRecords)
 }
 
-func TestScan(t *testing.T) {
+func TestWalk(t *testing.T) {
 	f := start(t, store.NewMemory())
 	for _, pk := range []string{"a", "b", "c", "d", "e"} {
 		f.must(f.Write(background, put(tableA, pk, pk)))
 	}
 	f.must(f.Write(background, remove(tableA, "c")))
 	f.must(f.Write(background, put(tableB, "z", "z")))
-	var keys []item.Key
-	scan := func(from, to item.Key, limit int) (n int) {
-		keys = nil
-		f.must(f.Scan(background, tableA, from, to, func(k item.Key, c Current) bool {
+	walk := func(r Range, limit int) (keys []item.Key) {
+		r.Table = tableA
+		f.must(f.Walk(background, r, func(k item.Key, c Current) bool {
 			keys = append(keys, append(item.Key(nil), k...))
 			return len(keys) < limit
 		}))
-		return len(keys)
+		return keys
 	}
-	if n := scan(nil, nil, 100); n != 4 {
-		t.Fatalf("%d items, want 4", n)
+	all := walk(Range{}, 100)
+	if len(all) != 4 || !slices.IsSortedFunc(all, func(a, b item.Key) int { return bytes.Compare(a, b) }) {
+		t.Fatalf("%x, want 4 keys in order", all)
 	}
-	all := keys
-	if n := scan(all[0], nil, 100); n != 3 || string(keys[0]) != string(all[1]) {
-		t.Fatalf("after the first: %d items", n)
+	for _, c := range []struct {
+		name  string
+		r     Range
+		limit int
+		want  []item.Key
+	}{
+		{"from a key", Range{Lower: all[1]}, 100, all[1:]},
+		{"after a key", Range{Lower: all[0].Next()}, 100, all[1:]},
+		{"before a key", Range{Upper: all[2]}, 100, all[:2]},
+		{"between", Range{Lower: all[0].Next(), Upper: all[2]}, 100, all[1:2]},
+		{"a prefix", Range{Lower: all[1][:8], Upper: all[1][:8].PrefixEnd()}, 100, all[1:2]},
+		{"stopped", Range{}, 2, all[:2]},
+		{"bounds in the wrong order", Range{Lower: all[2], Upper: all[1]}, 100, nil},
+	} {
+		if got := walk(c.r, c.limit); !slices.EqualFunc(got, c.want, func(a, b item.Key) bool { return string(a) == string(b) }) {
+			t.Errorf("%s: %x, want %x", c.name, got, c.want)
+		}
+		if c.limit < 100 {
+			continue
+		}
+		c.r.Backward = true
+		got := walk(c.r, c.limit)
+		slices.Reverse(got)
+		if !slices.EqualFunc(got, c.want, func(a, b item.Key) bool { return string(a) == string(b) }) {
+			t.Errorf("%s, backward: %x, want %x", c.name, got, c.want)
+		}
 	}
-	if n := scan(all[0], all[2], 100); n != 1 {
-		t.Fatalf("between: %d items", n)
-	}
-	if n := scan(nil, nil, 2); n != 2 {
-		t.Fatalf("stopped: %d items", n)
-	}
-	if n := scan(all[2], all[1], 2); n != 0 {
-		t.Fatalf("backwards: %d items", n)
+	if got := walk(Range{Backward: true}, 1); len(got) != 1 || string(got[0]) != string(all[3]) {
+		t.Errorf("the last: %x", got)
 	}
 	ctx, cancel := context.WithCancel(background)
 	cancel()
-	expectKind(t, f.Scan(ctx, tableA, nil, nil, func(item.Key, Current) bool { return true }), globaltable.Unavailable)
+	expectKind(t, f.Walk(ctx, Range{Table: tableA}, func(item.Key, Current) bool { return true }), globaltable.Unavailable)
 }
 
 func TestRefuseGatesClientsOnly(t *testing.T) {
@@ -225,7 +244,7 @@ func answersWaitForTheSync(t *testing.T) {
 			return errors.Join(f.Get(background, keyOf(tableA, "k"), func(Current) error { return nil }), checkSynced())
 		}),
 		async(func() error {
-			return errors.Join(f.Scan(background, tableA, nil, nil, func(item.Key, Current) bool { return true }), checkSynced())
+			return errors.Join(f.Walk(background, Range{Table: tableA}, func(item.Key, Current) bool { return true }), checkSynced())
 		}),
 		async(func() error {
 			err := f.Write(background, &Write{Keys: []Key{keyOf(tableA, "k")}, Plan: func([]Current) ([][]conflict.Op, error) { return nil, refusal }})

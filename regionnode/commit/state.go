@@ -122,7 +122,9 @@ type loaded struct {
 	revoked   map[hlc.Origin]globaltable.Incarnation
 	confirmed map[confirmedKey]uint64
 	purges    map[globaltable.TableID]*tablePurge
+	indexes   map[indexKey]*indexState
 	catchUps  map[hlc.Origin]*CatchUp
+	tokens    map[uint64]int // number of them by window
 }
 
 // load reads the store. isNew is true for one without an identity.
@@ -133,7 +135,9 @@ func load(r store.Reader) (l *loaded, isNew bool, err error) {
 		revoked:   make(map[hlc.Origin]globaltable.Incarnation),
 		confirmed: make(map[confirmedKey]uint64),
 		purges:    make(map[globaltable.TableID]*tablePurge),
+		indexes:   make(map[indexKey]*indexState),
 		catchUps:  make(map[hlc.Origin]*CatchUp),
+		tokens:    make(map[uint64]int),
 	}
 	isNew = true
 	err = getValue(r, store.AppendMetaKey(nil, store.MetaIdentity), func(b []byte) error {
@@ -149,7 +153,7 @@ func load(r store.Reader) (l *loaded, isNew bool, err error) {
 		l.bound = hlc.Timestamp(n)
 		return err
 	})
-	return l, false, errors.Join(err, l.loadLanes(r), l.loadPositions(r), l.loadPeers(r), l.loadPurges(r), l.loadCatchUps(r))
+	return l, false, errors.Join(err, l.loadLanes(r), l.loadPositions(r), l.loadPeers(r), l.loadPurges(r), l.loadIndexes(r), l.loadCatchUps(r), l.loadTokens(r))
 }
 
 func (l *loaded) loadLanes(r store.Reader) error {

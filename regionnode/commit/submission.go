@@ -37,6 +37,7 @@ type submission struct {
 	state     atomic.Uint32
 	done      chan error                       // capacity 1; the answer
 	notify    func(sub *submission, err error) // instead of done, when driven without goroutines
+	first     bool                             // goes before all others in its group: it reads the engine
 	exclusive bool                             // has a group of its own: system table, or a range deletion
 	bytes     int                              // about what it adds to a group
 	hashes    []uint64                         // the latches it holds, sorted
@@ -47,6 +48,7 @@ type submission struct {
 	current     []Current       // kindWrite: what the plan is given
 	ops         [][]conflict.Op // kindWrite: for each key; the caller's memory
 	transaction bool
+	token       *Token   // kindWrite: to be written down as done; nil: none
 	write       *Write   // the caller's: touched by its goroutine only
 	logged      []Logged // for write.Logged
 
@@ -117,8 +119,8 @@ func (s *Shard) recycle(sub *submission) {
 	clear(sub.parts)
 	clear(sub.current)
 	sub.hashes, sub.keys, sub.arena, sub.parts, sub.current = sub.hashes[:0], sub.keys[:0], sub.arena[:0], sub.parts[:0], sub.current[:0]
-	sub.kind, sub.notify, sub.exclusive, sub.bytes, sub.err = 0, nil, false, 0, nil
-	sub.write, sub.logged = nil, sub.logged[:0]
+	sub.kind, sub.notify, sub.first, sub.exclusive, sub.bytes, sub.err = 0, nil, false, false, 0, nil
+	sub.token, sub.write, sub.logged = nil, nil, sub.logged[:0]
 	sub.ops, sub.transaction, sub.remote, sub.giver, sub.result, sub.purge, sub.control = nil, false, nil, giver{}, RemoteResult{}, 0, nil
 	sub.replays = nil
 	sub.state.Store(stateQueued)

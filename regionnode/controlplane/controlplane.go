@@ -227,6 +227,7 @@ func (p *Plane) UpdateTable(ctx context.Context, name string, change catalog.Cha
 	if err != nil {
 		return nil, err
 	}
+	change.Region = p.self.Name
 	if t.Owner != p.self.Origin {
 		return p.forward(ctx, op, t, &request{Update: &updateRequest{t.ID.String(), change}})
 	}
@@ -248,8 +249,9 @@ func (p *Plane) changeable(op, name string) (*globaltable.Table, error) {
 	return t, nil
 }
 
-// update is UpdateTable in the owner's region.
+// update is UpdateTable in the owner's region, asked for in the region that the change names.
 func (p *Plane) update(ctx context.Context, id globaltable.TableID, change *catalog.Change) (*globaltable.Table, error) {
+	change.At = p.cfg.Now().UnixMilli()
 	return p.issue(ctx, "update table", id, func(t *globaltable.Table, epoch uint32) (*globaltable.Table, error) {
 		return catalog.Update(t, change, epoch, p.cfg.Catalog.View().ActiveRegion)
 	})

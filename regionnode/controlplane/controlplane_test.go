@@ -113,7 +113,7 @@ func TestOwnerOutOfReach(t *testing.T) {
 		}
 		w.setCut("eu", false)
 		got, err := us.plane.UpdateTable(t.Context(), "orders", catalog.Change{DeletionProtection: &yes, Tag: map[string]string{"a": "b"}})
-		if err != nil || !got.DeletionProtection || got.Tags["a"] != "b" {
+		if err != nil || !got.OwnOf(got.ReplicaNamed("us")).DeletionProtection || got.OwnOf(got.ReplicaNamed("us")).Tags["a"] != "b" || got.OwnOf(got.ReplicaNamed("eu")).DeletionProtection {
 			t.Fatal(got, err)
 		}
 		// The owner's refusal comes in the owner's words.

@@ -85,15 +85,16 @@ func (p *Plane) follow(ctx context.Context) {
 	if !ok {
 		return
 	}
+	at := p.cfg.Now().UnixMilli()
 	v.Tables(func(t *globaltable.Table) bool {
 		if t.Owner != p.self.Origin {
 			return true
 		}
-		if _, ok := catalog.Follow(t, w, t.Version.Epoch()); !ok {
+		if _, ok := catalog.Follow(t, w, t.Version.Epoch(), at); !ok {
 			return true
 		}
 		_, err := p.issue(ctx, "follow members", t.ID, func(now *globaltable.Table, epoch uint32) (*globaltable.Table, error) {
-			next, ok := catalog.Follow(now, w, epoch)
+			next, ok := catalog.Follow(now, w, epoch, at)
 			if !ok {
 				return nil, errChanged
 			}

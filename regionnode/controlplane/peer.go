@@ -162,6 +162,7 @@ func (p *Plane) handle(ctx context.Context, peer string, raw []byte) (*answer, e
 		if err != nil {
 			return nil, err
 		}
+		r.Update.Change.Region = from.Name
 		return tableAnswer(p.update(ctx, id, &r.Update.Change))
 	case r.Delete != nil:
 		id, err := p.asked(r.Delete.Table, from)

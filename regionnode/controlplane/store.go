@@ -18,18 +18,17 @@ func ForShard(c *catalog.Catalog) commit.Catalog { return shardCatalog{c} }
 type shardCatalog struct{ *catalog.Catalog }
 
 // Prepare implements commit.Catalog.
-func (c shardCatalog) Prepare(docs []item.Item) (extra []store.KV, anew []globaltable.TableID, adopt func(), err error) {
+func (c shardCatalog) Prepare(docs []item.Item) (commit.Adoption, error) {
 	adoptions, adopt, err := c.Catalog.Prepare(docs)
 	if err != nil {
-		return nil, nil, nil, err
+		return commit.Adoption{}, err
 	}
+	out := commit.Adoption{Adopt: adopt}
 	for _, a := range adoptions {
-		extra = append(extra, store.KV{Key: store.AppendAdoptionKey(nil, a.Table, a.Version), Value: []byte{byte(a.Outcome)}})
-		if a.Anew {
-			anew = append(anew, a.Table)
-		}
+		out.Extra = append(out.Extra, store.KV{Key: store.AppendAdoptionKey(nil, a.Table, a.Version), Value: []byte{byte(a.Outcome)}})
+		out.Tables = append(out.Tables, commit.AdoptedTable{ID: a.Table, Anew: a.Anew, Indexes: a.Indexes})
 	}
-	return extra, anew, adopt, nil
+	return out, nil
 }
 
 // ForRepair returns s as the place where records of other regions go.

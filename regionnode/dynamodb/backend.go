@@ -15,7 +15,9 @@ import (
 type Shard interface {
 	Write(ctx context.Context, w *commit.Write) error
 	Get(ctx context.Context, key commit.Key, f func(commit.Current) error) error
-	Scan(ctx context.Context, table globaltable.TableID, from, to item.Key, f func(key item.Key, current commit.Current) (more bool)) error
+	GetAll(ctx context.Context, keys []commit.Key, f func([]commit.Current) error) error
+	Index(table globaltable.TableID, index globaltable.IndexID) (status commit.IndexStatus, ok bool)
+	Walk(ctx context.Context, r commit.Range, f func(key item.Key, current commit.Current) (more bool)) error
 	Count(table globaltable.TableID) (items, bytes int64, err error)
 }
 

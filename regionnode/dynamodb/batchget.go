@@ -5,6 +5,8 @@ import (
 
 	"github.com/valyala/fastjson"
 
+	"github.com/concordat-db/concordat/globaltable"
+	"github.com/concordat-db/concordat/globaltable/expr"
 	"github.com/concordat-db/concordat/globaltable/item"
 	"github.com/concordat-db/concordat/globaltable/plan"
 	"github.com/concordat-db/concordat/regionnode/commit"
@@ -16,16 +18,14 @@ const (
 	maxBatchGetBytes = 16 << 20
 )
 
-// batchGet has the keys of one table of a BatchGetItem.
+// batchGet is what a BatchGetItem reads of one table.
 type batchGet struct {
-	table      string
-	raw        *fastjson.Object // KeysAndAttributes, for UnprocessedKeys
-	keyList    []*fastjson.Value
-	names      []item.Item // the keys as items
-	keys       []item.Key
-	id         commit.Key // the table's part
-	consistent bool
-	units      float64
+	itemRequest
+	raw   *fastjson.Object // KeysAndAttributes, for UnprocessedKeys
+	of    *globaltable.Table
+	names []item.Item // the keys as items
+	read  []commit.Key
+	units plan.Units
 }
 
 // batchGetRequest has the parameters of BatchGetItem.
@@ -34,8 +34,6 @@ type batchGetRequest struct {
 	capacity text
 	tables   []*batchGet
 	keys     int
-	names    bool
-	refused  string
 	held     error
 }
 
@@ -54,8 +52,7 @@ func (c *call) batchGetItem(p *fastjson.Object) error {
 	if err := each(p, r.set); err != nil {
 		return err
 	}
-	units, err := r.check()
-	if err != nil {
+	if err := r.check(c.server.expressions); err != nil {
 		return err
 	}
 	for _, t := range r.tables {
@@ -63,42 +60,43 @@ func (c *call) batchGetItem(p *fastjson.Object) error {
 			return err
 		}
 	}
-	return c.answerBatchGet(&r, units)
+	return c.answerBatchGet(&r)
 }
 
 // check parses the keys and checks the request's parameters.
-func (r *batchGetRequest) check() (units capacity, err error) {
+func (r *batchGetRequest) check(parser *expr.Parser) error {
 	var check constraints
-	units = check.capacity(r.capacity)
+	check.capacity(r.capacity)
 	if check.present(r.items != nil, "requestItems") {
 		if r.items.Len() == 0 {
 			check.fail("'{}'", "requestItems", "Member must have length greater than or equal to 1")
 		}
 		if r.items.Len() > maxBatchGets {
 			check.fail("'{...}'", "requestItems", "Member must have length less than or equal to 100")
-			return units, check.err()
+			return check.err()
 		}
-		if err = each(r.items, func(table []byte, v *fastjson.Value) error { return r.parseTable(&check, table, v) }); err != nil {
-			return units, err
+		if err := each(r.items, func(table []byte, v *fastjson.Value) error { return r.parseTable(&check, table, v) }); err != nil {
+			return err
 		}
 	}
-	switch err := check.err(); {
-	case err != nil:
-		return units, err
-	case r.refused != "":
-		return units, notOffered(r.refused)
-	case r.names:
-		return units, invalid("ExpressionAttributeNames can only be specified when using expressions")
-	case r.keys > maxBatchGets:
-		return units, invalid("Too many items requested for the BatchGetItem call")
+	if err := check.err(); err != nil {
+		return err
 	}
-	return units, r.held
+	if r.keys > maxBatchGets {
+		return invalid("Too many items requested for the BatchGetItem call")
+	}
+	for _, t := range r.tables {
+		if err := t.settle(parser); err != nil {
+			return err
+		}
+	}
+	return r.held
 }
 
 func (r *batchGetRequest) parseTable(check *constraints, table []byte, v *fastjson.Value) error {
-	t := &batchGet{table: string(table)}
+	t := new(batchGet)
 	for _, other := range r.tables {
-		if other.table == t.table {
+		if string(other.table) == string(table) {
 			return serialization("A table is named twice in RequestItems")
 		}
 	}
@@ -106,58 +104,41 @@ func (r *batchGetRequest) parseTable(check *constraints, table []byte, v *fastjs
 	if err := parseObject(&t.raw, v, className("KeysAndAttributes")); err != nil {
 		return err
 	}
-	path := "requestItems." + t.table + ".member.keys"
 	if t.raw == nil {
-		check.present(false, "requestItems."+t.table+".member")
+		check.present(false, "requestItems."+string(table)+".member")
 		return nil
 	}
-	err := each(t.raw, func(name []byte, v *fastjson.Value) error {
-		switch string(name) {
-		case "Keys":
-			return parseList(&t.keyList, v)
-		case "ConsistentRead":
-			return parseBool(&t.consistent, v)
-		case "AttributesToGet", "ProjectionExpression":
-			if given(v) && r.refused == "" {
-				r.refused = string(name)
-			}
-		case "ExpressionAttributeNames":
-			r.names = r.names || given(v)
-		}
-		return nil
-	})
-	if err != nil {
+	t.reset(batchGetParameters)
+	if err := t.parse(t.raw); err != nil {
 		return err
 	}
-	if check.present(t.keyList != nil, path) {
-		check.count(len(t.keyList), 1, maxBatchGets, path)
-	}
-	r.keys += len(t.keyList)
+	check.at = "requestItems." + string(table) + ".member."
+	t.check(check)
+	r.keys += len(t.keys)
+	t.table = table
 	r.tables = append(r.tables, t)
-	if r.keys > maxBatchGets {
-		return nil // refused whatever they are
-	}
-	for _, k := range t.keyList {
-		if err := r.parseKey(t, k); err != nil {
+	for i, k := range t.keys {
+		if r.keys > maxBatchGets {
+			break // refused whatever they are
+		}
+		if err := r.parseKey(check, t, i, k); err != nil {
 			return err
 		}
 	}
+	check.at = ""
 	return nil
 }
 
-func (r *batchGetRequest) parseKey(t *batchGet, k *fastjson.Value) error {
+func (r *batchGetRequest) parseKey(check *constraints, t *batchGet, i int, k *fastjson.Value) error {
 	var attributes *fastjson.Value
 	if err := parseAttributes(&attributes, k); err != nil {
 		return err
 	}
+	check.present(attributes != nil, "keys."+strconv.Itoa(i+1)+".member")
 	var names item.Item
 	held, err := decodeItem(&names, attributes)
 	if err != nil {
 		return err
-	}
-	if attributes == nil {
-		held = invalid("1 validation error detected: Value null at 'requestItems." + t.table + ".member.keys." + strconv.Itoa(len(t.names)+1) +
-			".member' failed to satisfy constraint: Member must not be null")
 	}
 	if r.held == nil {
 		r.held = held
@@ -167,19 +148,17 @@ func (r *batchGetRequest) parseKey(t *batchGet, k *fastjson.Value) error {
 }
 
 // resolveGet finds the table and makes the keys.
-func (c *call) resolveGet(t *batchGet) error {
-	table, err := c.table([]byte(t.table))
-	if err != nil {
+func (c *call) resolveGet(t *batchGet) (err error) {
+	if t.of, err = c.table(t.table); err != nil {
 		return err
 	}
-	t.id.Table = table.ID
 	sorted := make([]item.Key, 0, len(t.names))
 	for _, names := range t.names {
-		k, err := plan.Key(nil, &table.KeySchema, names)
+		k, err := plan.Key(nil, &t.of.KeySchema, names)
 		if err != nil {
 			return err
 		}
-		t.keys = append(t.keys, k)
+		t.read = append(t.read, commit.Key{Table: t.of.ID, Bytes: k})
 		sorted = append(sorted, k)
 	}
 	if !plan.Distinct(sorted) {
@@ -189,7 +168,7 @@ func (c *call) resolveGet(t *batchGet) error {
 }
 
 // answerBatchGet reads the keys one after the other and appends the answer. It ends at maxBatchGetBytes, after at least one item.
-func (c *call) answerBatchGet(r *batchGetRequest, units capacity) error {
+func (c *call) answerBatchGet(r *batchGetRequest) error {
 	c.out = append(c.out, `{"Responses":{`...)
 	bytes, lastTable, lastKey := 0, len(r.tables), 0
 read:
@@ -200,8 +179,8 @@ read:
 		c.out = item.AppendJSONString(c.out, t.table)
 		c.out = append(c.out, ":["...)
 		first := true
-		for k, key := range t.keys {
-			size, full, err := c.appendOne(commit.Key{Table: t.id.Table, Bytes: key}, first, bytes)
+		for k, key := range t.read {
+			full, err := c.appendOne(t, key, first, bytes)
 			if err != nil {
 				return err
 			}
@@ -210,9 +189,9 @@ read:
 				c.out = append(c.out, ']')
 				break read
 			}
-			first = first && !c.read.found
-			bytes += size
-			t.units += readUnits(size, t.consistent)
+			first = first && !c.found.found
+			bytes += c.found.bytes
+			t.units.Table += plan.ReadUnits(c.found.bytes, t.consistent)
 		}
 		c.out = append(c.out, ']')
 	}
@@ -225,52 +204,55 @@ read:
 		c.appendUnprocessed(r.tables[i], lastKey)
 	}
 	c.out = append(c.out, '}')
-	if units != capacityNone {
-		var consumed consumedUnits
+	if what := capacityOf(r.capacity); what != capacityNone {
+		var all consumption
 		for _, t := range r.tables {
-			if t.units > 0 {
-				consumed.add(t.table, t.units)
+			if t.units.Table > 0 {
+				all.add(t.of, t.units, 1)
 			}
 		}
-		c.out = consumed.append(c.out, units)
+		c.out = all.append(c.field(), what, "")
 	}
 	c.out = append(c.out, '}')
 	return nil
 }
 
 // appendOne reads one key and appends its item. full says that it would make the answer too large, or memory too short; nothing is appended then.
-func (c *call) appendOne(key commit.Key, first bool, bytes int) (size int, full bool, err error) {
-	c.read = readSize{}
+func (c *call) appendOne(t *batchGet, key commit.Key, first bool, bytes int) (full bool, err error) {
+	c.found = readSize{}
 	err = c.server.config.Shard.Get(c.server.base, key, func(current commit.Current) error {
 		if current.Item == nil {
 			return nil
 		}
-		c.read = readSize{true, current.Item.Size()}
-		if full = bytes > 0 && (bytes+c.read.bytes > maxBatchGetBytes || !c.reserve(int64(c.read.bytes))); full {
+		c.found = readSize{true, current.Item.Size()}
+		if full = bytes > 0 && (bytes+c.found.bytes > maxBatchGetBytes || !c.reserve(int64(c.found.bytes))); full {
 			return nil
 		}
 		if !first {
 			c.out = append(c.out, ',')
 		}
-		c.out = current.Item.AppendJSON(c.out)
+		c.out = c.show(c.out, current.Item, t.shown)
 		return nil
 	})
-	return c.read.bytes, full, err
+	return full, err
 }
 
-// appendUnprocessed appends the table's entry of UnprocessedKeys with the keys from the one given on.
+// appendUnprocessed appends the table's entry of UnprocessedKeys: what was asked for, with the keys from the one given on.
 func (c *call) appendUnprocessed(t *batchGet, from int) {
 	c.out = item.AppendJSONString(c.out, t.table)
 	c.out = append(c.out, `:{"Keys":[`...)
-	for i, k := range t.keyList[from:] {
+	for i, k := range t.keys[from:] {
 		if i > 0 {
 			c.out = append(c.out, ',')
 		}
 		c.out = k.MarshalTo(c.out)
 	}
 	c.out = append(c.out, ']')
-	if t.consistent {
-		c.out = append(c.out, `,"ConsistentRead":true`...)
-	}
+	t.raw.Visit(func(name []byte, v *fastjson.Value) {
+		if p := parameterNamed(name); t.given&p&^pKeys != 0 {
+			c.out = item.AppendJSONString(append(c.out, ','), name)
+			c.out = v.MarshalTo(append(c.out, ':'))
+		}
+	})
 	c.out = append(c.out, '}')
 }

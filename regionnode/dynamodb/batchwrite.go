@@ -21,12 +21,10 @@ const (
 
 // batchWrite is one request of a BatchWriteItem.
 type batchWrite struct {
-	table string
-	raw   *fastjson.Value // the request, for UnprocessedItems
-	write plan.Write
-	key   item.Key
-	names item.Item // of a delete: the key
-	size  int       // of the item put, in bytes
+	itemRequest
+	action plan.Action
+	raw    *fastjson.Value // the request, for UnprocessedItems
+	size   int             // of the item put, in bytes
 }
 
 // batchWriteRequest has the parameters of BatchWriteItem.
@@ -34,7 +32,7 @@ type batchWriteRequest struct {
 	items             *fastjson.Object
 	capacity, metrics text
 	writes            []batchWrite
-	held              error // wrong value, reported after violated constraints
+	held              error // the first wrong value, reported after violated constraints
 }
 
 func (r *batchWriteRequest) set(name []byte, v *fastjson.Value) error {
@@ -54,146 +52,124 @@ func (c *call) batchWriteItem(p *fastjson.Object) error {
 	if err := each(p, r.set); err != nil {
 		return err
 	}
-	units, err := r.check()
-	if err != nil {
+	if err := r.check(); err != nil {
 		return err
 	}
-	tables, err := c.resolve(r.writes)
-	if err != nil {
+	c.writes.begin(len(r.writes))
+	c.writes.measured = r.capacity != nil
+	if err := c.resolve(r.writes); err != nil {
 		return err
-	}
-	c.begin(len(r.writes))
-	for i := range r.writes {
-		w := &r.writes[i]
-		if err := c.add(tables[w.table], w.key, w.write); err != nil {
-			return err
-		}
 	}
 	done, err := c.commitBatch(r.writes)
 	if err != nil {
 		return err
 	}
-	if err := c.acknowledged(); err != nil {
+	if err := c.writes.acknowledged(); err != nil {
 		return err
 	}
-	c.answerBatchWrite(&r, done, units)
+	c.answerBatchWrite(&r, done)
 	return nil
 }
 
 // check parses the writes and checks the request's parameters.
-func (r *batchWriteRequest) check() (units capacity, err error) {
+func (r *batchWriteRequest) check() error {
 	var check constraints
-	units = check.capacity(r.capacity)
+	check.capacity(r.capacity)
 	if check.present(r.items != nil, "requestItems") {
 		if r.items.Len() == 0 {
 			check.fail("'{}'", "requestItems", "Member must have length greater than or equal to 1")
 		}
-		err = each(r.items, func(table []byte, v *fastjson.Value) error {
+		err := each(r.items, func(table []byte, v *fastjson.Value) error {
 			check.name(table, "requestItems.key")
 			var list []*fastjson.Value
 			if err := parseList(&list, v); err != nil {
 				return err
 			}
-			if len(list) == 0 {
-				check.fail("'{"+string(table)+"=[]}'", "requestItems",
+			if len(list) == 0 || len(list) > maxBatchWrites {
+				check.fail("'{"+string(table)+"="+countText(len(list))+"}'", "requestItems",
 					"Map value must satisfy constraint: [Member must have length less than or equal to 25, Member must have length greater than or equal to 1]")
 			}
-			return r.parseTable(string(table), list)
+			return r.parseTable(&check, table, list)
 		})
 		if err != nil {
-			return units, err
+			return err
 		}
 	}
-	check.oneOf(r.metrics, "returnItemCollectionMetrics", "SIZE, NONE", "SIZE", "NONE")
+	check.metrics(r.metrics)
 	switch err := check.err(); {
 	case err != nil:
-		return units, err
+		return err
 	case len(r.writes) > maxBatchWrites:
-		return units, invalid("Too many items requested for the BatchWriteItem call")
+		return invalid("Too many items requested for the BatchWriteItem call")
 	}
-	return units, r.held
+	return r.held
 }
 
 // parseTable parses the requests for one table. No more are decoded than make the error certain.
-func (r *batchWriteRequest) parseTable(table string, list []*fastjson.Value) error {
-	if slices.ContainsFunc(r.writes, func(w batchWrite) bool { return w.table == table }) {
+func (r *batchWriteRequest) parseTable(check *constraints, table []byte, list []*fastjson.Value) error {
+	if slices.ContainsFunc(r.writes, func(w batchWrite) bool { return string(w.table) == string(table) }) {
 		return serialization("A table is named twice in RequestItems")
 	}
-	for _, v := range list {
-		w := batchWrite{table: table, raw: v}
-		if len(r.writes) <= maxBatchWrites {
-			if err := r.parseWrite(&w, v); err != nil {
-				return err
-			}
+	for i, v := range list {
+		r.writes = append(r.writes, batchWrite{raw: v})
+		if len(r.writes) > maxBatchWrites {
+			continue
 		}
-		r.writes = append(r.writes, w)
+		check.at = "requestItems." + string(table) + ".member." + strconv.Itoa(i+1) + ".member."
+		w := &r.writes[len(r.writes)-1]
+		if err := r.parseWrite(check, w, v); err != nil {
+			return err
+		}
+		w.table = table
 	}
+	check.at = ""
 	return nil
 }
 
-func (r *batchWriteRequest) parseWrite(w *batchWrite, v *fastjson.Value) error {
+func (r *batchWriteRequest) parseWrite(check *constraints, w *batchWrite, v *fastjson.Value) error {
 	var o *fastjson.Object
 	if err := parseObject(&o, v, className("WriteRequest")); err != nil {
 		return err
 	}
 	actions := 0
-	if o == nil {
-		r.hold(invalid("Supplied AttributeValue is empty, must contain exactly one of the supported datatypes"))
-		return nil
-	}
-	err := each(o, func(name []byte, v *fastjson.Value) error {
-		var body *fastjson.Object
-		field, action := "", plan.Action(0)
-		switch string(name) {
-		case "PutRequest":
-			field, action = "Item", plan.Put
-		case "DeleteRequest":
-			field, action = "Key", plan.Delete
-		default:
+	if o != nil {
+		at := check.at
+		err := each(o, func(name []byte, v *fastjson.Value) error {
+			var body *fastjson.Object
+			switch string(name) {
+			case "PutRequest":
+				w.action, check.at = plan.Put, at+"putRequest."
+				w.reset(batchPutParameters)
+			case "DeleteRequest":
+				w.action, check.at = plan.Delete, at+"deleteRequest."
+				w.reset(batchDeleteParameters)
+			default:
+				return nil
+			}
+			if err := parseObject(&body, v, className(string(name))); err != nil || body == nil {
+				return err
+			}
+			actions++
+			if err := w.parse(body); err != nil {
+				return err
+			}
+			w.check(check)
+			if w.item != nil && w.held == nil {
+				w.size = w.attributes.Size()
+			}
+			r.hold(w.settle(nil)) // it has no expressions
 			return nil
-		}
-		if err := parseObject(&body, v, className(string(name))); err != nil || body == nil {
+		})
+		if err != nil {
 			return err
 		}
-		actions++
-		w.write.Action = action
-		return r.parseBody(w, body.Get(field), field)
-	})
+	}
 	switch {
-	case err != nil:
-		return err
 	case actions == 0:
 		r.hold(invalid("Supplied AttributeValue is empty, must contain exactly one of the supported datatypes"))
 	case actions > 1:
 		r.hold(invalid("Supplied AttributeValue has more than one datatypes set, must contain exactly one of the supported datatypes"))
 	}
-	return nil
-}
-
-// parseBody decodes the item of a put, or the key of a delete.
-func (r *batchWriteRequest) parseBody(w *batchWrite, v *fastjson.Value, field string) error {
-	var attributes *fastjson.Value
-	if err := parseAttributes(&attributes, v); err != nil {
-		return err
-	}
-	if attributes == nil {
-		r.hold(invalid("1 validation error detected: Value null at 'requestItems." + w.table + ".member." + strconv.Itoa(len(r.writes)+1) + ".member." +
-			map[string]string{"Item": "putRequest.item", "Key": "deleteRequest.key"}[field] + "' failed to satisfy constraint: Member must not be null"))
-		return nil
-	}
-	dst := &w.write.Item
-	if field == "Key" {
-		dst = &w.names
-	}
-	held, err := decodeItem(dst, attributes)
-	if err != nil {
-		return err
-	}
-	if held == nil && field == "Item" {
-		w.size = w.write.Item.Size()
-		held = item.CheckSize(w.write.Item)
-	}
-	r.hold(held)
 	return nil
 }
 
@@ -203,37 +179,33 @@ func (r *batchWriteRequest) hold(err error) {
 	}
 }
 
-// resolve finds the tables of the writes and makes their keys.
-func (c *call) resolve(writes []batchWrite) (map[string]*globaltable.Table, error) {
-	tables := map[string]*globaltable.Table{}
-	perTable := map[string][]item.Key{}
+// resolve finds the tables of the writes, makes their keys and adds them to c's.
+func (c *call) resolve(writes []batchWrite) error {
+	var table *globaltable.Table
+	var keys []item.Key // of one table
 	for i := range writes {
 		w := &writes[i]
-		t, ok := tables[w.table]
-		if !ok {
+		if i == 0 || string(w.table) != string(writes[i-1].table) {
 			var err error
-			if t, err = c.table([]byte(w.table)); err != nil {
-				return nil, err
+			if table, err = c.table(w.table); err != nil {
+				return err
 			}
-			tables[w.table] = t
+			keys = keys[:0]
 		}
-		var err error
-		if w.write.Action == plan.Put {
-			w.key, err = plan.ItemKey(nil, &t.KeySchema, w.write.Item)
-		} else {
-			w.key, err = plan.Key(nil, &t.KeySchema, w.names)
-		}
+		p, err := w.write(w.action, table)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		perTable[w.table] = append(perTable[w.table], w.key)
-	}
-	for _, keys := range perTable {
-		if !plan.Distinct(keys) {
-			return nil, invalid("Provided list of item keys contains duplicates")
+		if keys = append(keys, w.itemKey); i+1 == len(writes) || string(w.table) != string(writes[i+1].table) {
+			if !plan.Distinct(keys) {
+				return invalid("Provided list of item keys contains duplicates")
+			}
+		}
+		if err := c.writes.add(w.itemKey, p); err != nil {
+			return err
 		}
 	}
-	return tables, nil
+	return nil
 }
 
 // commitBatch does the writes in commits of limited size and returns how many are done. When the region is overloaded or
@@ -245,7 +217,7 @@ func (c *call) commitBatch(writes []batchWrite) (done int, err error) {
 			bytes += writes[to].size
 			to++
 		}
-		if err := c.commit(done, to); err != nil {
+		if err := c.writes.commit(done, to); err != nil {
 			var g *globaltable.Error
 			if done > 0 && errors.As(err, &g) && (g.Kind == globaltable.LimitExceeded || g.Kind == globaltable.Unavailable) {
 				return done, nil
@@ -258,12 +230,12 @@ func (c *call) commitBatch(writes []batchWrite) (done int, err error) {
 }
 
 // answerBatchWrite appends the answer; writes from done on are unprocessed.
-func (c *call) answerBatchWrite(r *batchWriteRequest, done int, units capacity) {
+func (c *call) answerBatchWrite(r *batchWriteRequest, done int) {
 	c.out = append(c.out, `{"UnprocessedItems":{`...)
 	for i := done; i < len(r.writes); i++ {
 		w := &r.writes[i]
 		switch {
-		case i == done || r.writes[i-1].table != w.table:
+		case i == done || string(r.writes[i-1].table) != string(w.table):
 			if i > done {
 				c.out = append(c.out, "],"...)
 			}
@@ -278,42 +250,13 @@ func (c *call) answerBatchWrite(r *batchWriteRequest, done int, units capacity) 
 		c.out = append(c.out, ']')
 	}
 	c.out = append(c.out, '}')
-	if units != capacityNone {
-		var consumed consumedUnits
-		for i := range done {
-			consumed.add(r.writes[i].table, writeUnits(max(r.writes[i].size, c.outcomes[i].OldSize)))
+	if what := capacityOf(r.capacity); what != capacityNone {
+		var all consumption
+		for i := range c.writes.list[:done] {
+			p := &c.writes.list[i]
+			all.add(p.Table, p.units, 1)
 		}
-		c.out = consumed.append(c.out, units)
+		c.out = all.append(c.field(), what, "")
 	}
 	c.out = append(c.out, '}')
-}
-
-// consumedUnits sums up capacity by table, in the order of the request.
-type consumedUnits []struct {
-	table string
-	units float64
-}
-
-func (u *consumedUnits) add(table string, units float64) {
-	for i := range *u {
-		if (*u)[i].table == table {
-			(*u)[i].units += units
-			return
-		}
-	}
-	*u = append(*u, struct {
-		table string
-		units float64
-	}{table, units})
-}
-
-func (u consumedUnits) append(dst []byte, what capacity) []byte {
-	dst = append(dst, `,"ConsumedCapacity":[`...)
-	for i, t := range u {
-		if i > 0 {
-			dst = append(dst, ',')
-		}
-		dst = appendCapacity(dst, []byte(t.table), t.units, what)
-	}
-	return append(dst, ']')
 }

@@ -6,13 +6,11 @@ import (
 
 	"github.com/valyala/fastjson"
 
-	"github.com/concordat-db/concordat/conflict"
 	"github.com/concordat-db/concordat/globaltable"
+	"github.com/concordat-db/concordat/globaltable/expr"
 	"github.com/concordat-db/concordat/globaltable/item"
-	"github.com/concordat-db/concordat/globaltable/plan"
 	"github.com/concordat-db/concordat/regionnode/auth"
 	"github.com/concordat-db/concordat/regionnode/commit"
-	"github.com/concordat-db/concordat/streams/confirm"
 )
 
 // maxKept bounds the buffers of a pooled call in bytes: a call whose request or answer was larger is left to the collector, with
@@ -35,24 +33,11 @@ type call struct {
 	out    []byte // the answer
 
 	request itemRequest
-	item    item.Item // of a put
-	keyItem item.Item // of a get or delete
-	key     item.Key
-	old     item.Item // what a write replaced, if it is asked for
-	keepOld bool
-	read    readSize
+	writes  writes
+	found   readSize // by the last read
+	scratch []byte   // what a projection leaves of an item
 
-	// write is lent to the shard together with what the slices below hold: writes[i] is planned for write.Keys[i].
-	write    commit.Write
-	keys     []commit.Key
-	writes   []plan.Write
-	outcomes []plan.Outcome
-	opsOf    [][]conflict.Op
-	ops      []conflict.Op
-	from     int // writes before it belong to earlier commits of the request
-	// asking are the tables, of those written to, whose writes wait for peers; needs is what for.
-	asking []*globaltable.Table
-	needs  []confirm.Need
+	projected item.Item // what an index shows of one
 
 	// got is c.appendGot as a value, made once: a closure for each request would be an allocation for each.
 	got func(commit.Current) error
@@ -60,7 +45,8 @@ type call struct {
 
 func newCall(s *Server) *call {
 	c := &call{server: s}
-	c.write.Plan = c.plan
+	c.writes.server = s
+	c.writes.write.Plan = c.writes.plan
 	c.got = c.appendGot
 	return c
 }
@@ -69,64 +55,19 @@ func newCall(s *Server) *call {
 func (c *call) release() {
 	c.server.memory.Add(-c.reserved)
 	c.reserved = 0
-	if c.broken || c.heavy || cap(c.body) > maxKept || cap(c.out) > maxKept || cap(c.item) > maxKept || cap(c.old) > maxKept {
+	if c.broken || c.heavy || max(cap(c.body), cap(c.out), cap(c.scratch), cap(c.projected), cap(c.request.attributes), cap(c.writes.image)) > maxKept {
 		return
 	}
 	c.server.calls.Put(c)
 }
 
-// begin prepares c for writing n keys.
-func (c *call) begin(n int) {
-	c.keys, c.writes = c.keys[:0], c.writes[:0]
-	clear(c.asking) // documents go when the catalog has newer ones
-	c.asking, c.needs = c.asking[:0], c.needs[:0]
-	c.keepOld = false
-	c.old = c.old[:0]
-	if cap(c.ops) < n {
-		c.ops = make([]conflict.Op, n)
-		c.opsOf = make([][]conflict.Op, n)
-		c.outcomes = make([]plan.Outcome, n)
+// show appends the item as JSON, or what the projection leaves of it.
+func (c *call) show(dst []byte, it item.Item, p *expr.Projection) []byte {
+	if p == nil {
+		return it.AppendJSON(dst)
 	}
-}
-
-// add adds a write. Its key and item must stay unchanged until commit returns. An error means that the table takes no write now.
-func (c *call) add(table *globaltable.Table, key item.Key, w plan.Write) error {
-	if table.AcknowledgePeers > 0 {
-		if err := c.ask(table); err != nil {
-			return err
-		}
-	}
-	c.keys = append(c.keys, commit.Key{Table: table.ID, Bytes: key})
-	c.writes = append(c.writes, w)
-	return nil
-}
-
-// commit does the writes from and up to, without to, in one commit. They are durable here then; before the answer comes acknowledged.
-func (c *call) commit(from, to int) error {
-	c.from = from
-	c.write.Keys = c.keys[from:to]
-	err := c.server.config.Shard.Write(c.server.base, &c.write)
-	if err == nil && len(c.asking) > 0 {
-		c.need()
-	}
-	return err
-}
-
-// plan is the commit's plan: see commit.Write. It runs in this goroutine.
-func (c *call) plan(current []commit.Current) ([][]conflict.Op, error) {
-	for i := range current {
-		at := c.from + i
-		out, err := c.writes[at].Plan(current[i].Item, c.ops[i:i:i+1])
-		if err != nil {
-			return nil, err
-		}
-		c.outcomes[at] = out
-		c.opsOf[i] = out.Ops
-	}
-	if c.keepOld {
-		c.old = append(c.old[:0], current[0].Item...)
-	}
-	return c.opsOf[:len(current)], nil
+	c.scratch = p.Append(c.scratch[:0], it)
+	return item.Item(c.scratch).AppendJSON(dst)
 }
 
 // table finds the table of a request on items. Only a table that is complete here takes them.

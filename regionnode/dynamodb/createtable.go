@@ -20,12 +20,8 @@ type createRequest struct {
 	table       text
 	definitions []pair // name and type; nil: not given
 	keys        []pair // name and key type; nil: not given
-	billing     text
-	class       text
-	throughput  *throughput
 	tags        []pair
-	protected   bool
-	refused     string
+	tableSettings
 }
 
 // pair is a structure of two strings.
@@ -41,41 +37,8 @@ func (r *createRequest) set(name []byte, v *fastjson.Value) error {
 		return parsePairs(&r.keys, v, "AttributeName", "KeyType", "KeySchemaElement")
 	case "Tags":
 		return parsePairs(&r.tags, v, "Key", "Value", "Tag")
-	case "BillingMode":
-		return parseText(&r.billing, v)
-	case "TableClass":
-		return parseText(&r.class, v)
-	case "DeletionProtectionEnabled":
-		return parseBool(&r.protected, v)
-	case "ProvisionedThroughput":
-		return parseThroughput(&r.throughput, v)
-	case "StreamSpecification":
-		return r.setSwitch(v, "StreamSpecification", "StreamEnabled")
-	case "SSESpecification":
-		return r.setSwitch(v, "SSESpecification", "Enabled")
-	case "LocalSecondaryIndexes", "GlobalSecondaryIndexes", "ResourcePolicy", "OnDemandThroughput", "WarmThroughput",
-		"GlobalTableSourceArn", "GlobalTableSettingsReplicationMode":
-		if given(v) && r.refused == "" {
-			r.refused = string(name)
-		}
 	}
-	return nil
-}
-
-// setSwitch takes a specification of something that is not offered: what switches it off is honoured.
-func (r *createRequest) setSwitch(v *fastjson.Value, parameter, field string) error {
-	var o *fastjson.Object
-	if err := parseObject(&o, v, className(parameter)); err != nil || o == nil {
-		return err
-	}
-	var on bool
-	if err := parseBool(&on, o.Get(field)); err != nil {
-		return err
-	}
-	if on && r.refused == "" {
-		r.refused = parameter
-	}
-	return nil
+	return r.tableSettings.set(name, v)
 }
 
 // throughput is a ProvisionedThroughput.
@@ -171,7 +134,7 @@ func (c *call) createTable(p *fastjson.Object) error {
 	if err != nil {
 		return err
 	}
-	return c.describe("TableDescription", t)
+	return c.describeAs("TableDescription", t, globaltable.Creating)
 }
 
 // check checks constraints of single parameters, in the order of DynamoDB's model.
@@ -187,8 +150,7 @@ func (r *createRequest) check() error {
 		}
 	}
 	check.name(r.table, "tableName")
-	check.billing(r.billing, r.class)
-	r.throughput.check(&check)
+	r.tableSettings.check(&check)
 	if check.present(r.keys != nil, "keySchema") {
 		check.count(len(r.keys), 1, 2, "keySchema")
 		for i, k := range r.keys {
@@ -199,13 +161,7 @@ func (r *createRequest) check() error {
 			}
 		}
 	}
-	for i, t := range r.tags {
-		path := "tags." + strconv.Itoa(i+1) + ".member."
-		if check.present(t.first != nil, path+"key") && len(t.first) == 0 {
-			check.fail("''", path+"key", "Member must have length greater than or equal to 1")
-		}
-		check.present(t.second != nil, path+"value")
-	}
+	check.tags(r.tags)
 	return check.err()
 }
 
@@ -219,12 +175,17 @@ func (c *constraints) attributeName(v text, path string) {
 	}
 }
 
+// countText stands for a list of n members in a message.
+func countText(n int) string {
+	if n == 0 {
+		return "[]"
+	}
+	return fmt.Sprintf("[%d members]", n)
+}
+
 // count demands a length of a list.
 func (c *constraints) count(n, least, most int, path string) {
-	value := fmt.Sprintf("'[%d members]'", n)
-	if n == 0 {
-		value = "'[]'"
-	}
+	value := "'" + countText(n) + "'"
 	if n < least {
 		c.fail(value, path, "Member must have length greater than or equal to "+strconv.Itoa(least))
 	}
@@ -235,38 +196,15 @@ func (c *constraints) count(n, least, most int, path string) {
 
 // spec checks what the parameters mean together and returns the table that they ask for.
 func (r *createRequest) spec() (spec catalog.Spec, err error) {
-	if r.refused != "" {
-		return spec, notOffered(r.refused)
-	}
-	spec = catalog.Spec{
-		Name: string(r.table), Billing: globaltable.Provisioned, Class: globaltable.ClassStandard, DeletionProtection: r.protected,
-	}
-	if r.class != nil {
-		spec.Class = globaltable.TableClass(r.class)
-	}
-	if err := r.bill(&spec); err != nil {
+	spec.Name = string(r.table)
+	if err := r.create(&spec); err != nil {
 		return spec, err
 	}
 	if err := r.keySchema(&spec.KeySchema); err != nil {
 		return spec, err
 	}
-	return spec, r.tag(&spec)
-}
-
-func (r *createRequest) bill(spec *catalog.Spec) error {
-	if string(r.billing) == string(globaltable.PayPerRequest) {
-		if r.throughput != nil {
-			return invalid(errNoUnitsAllowed)
-		}
-		spec.Billing = globaltable.PayPerRequest
-		return nil
-	}
-	if r.throughput == nil {
-		return invalid(errUnitsNeeded)
-	}
-	var err error
-	spec.Throughput, err = r.throughput.declared()
-	return err
+	spec.Tags, err = tagMap(r.tags)
+	return spec, err
 }
 
 func (r *createRequest) keySchema(s *globaltable.KeySchema) error {
@@ -304,27 +242,6 @@ func (r *createRequest) keySchema(s *globaltable.KeySchema) error {
 	s.Partition = globaltable.KeyAttribute{Name: keys[0], Type: types[keys[0]]}
 	if len(keys) == 2 {
 		s.Sort = &globaltable.KeyAttribute{Name: keys[1], Type: types[keys[1]]}
-	}
-	return nil
-}
-
-func (r *createRequest) tag(spec *catalog.Spec) error {
-	if len(r.tags) == 0 {
-		return nil
-	}
-	if len(r.tags) > globaltable.MaxTags {
-		return invalidf("One or more parameter values were invalid: Too many tags: %d, at most %d", len(r.tags), globaltable.MaxTags)
-	}
-	spec.Tags = make(map[string]string, len(r.tags))
-	for _, t := range r.tags {
-		if _, ok := spec.Tags[string(t.first)]; ok {
-			return invalidf("One or more parameter values were invalid: Duplicate tag key: %s", t.first)
-		}
-		if len([]rune(string(t.first))) > globaltable.MaxTagKeyLen || len([]rune(string(t.second))) > globaltable.MaxTagValueLen {
-			return invalidf("One or more parameter values were invalid: A tag's key has at most %d characters, its value at most %d",
-				globaltable.MaxTagKeyLen, globaltable.MaxTagValueLen)
-		}
-		spec.Tags[string(t.first)] = string(t.second)
 	}
 	return nil
 }

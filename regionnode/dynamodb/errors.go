@@ -8,7 +8,9 @@ import (
 
 	"github.com/concordat-db/concordat/globaltable"
 	"github.com/concordat-db/concordat/globaltable/item"
+	"github.com/concordat-db/concordat/globaltable/plan"
 	"github.com/concordat-db/concordat/regionnode/auth"
+	"github.com/concordat-db/concordat/regionnode/commit"
 )
 
 // The prefixes of DynamoDB's exception names, by the layer of AWS that throws them.
@@ -28,6 +30,8 @@ type exception struct {
 	capital bool
 	// bare says that there is no message at all, as for JSON that cannot be read.
 	bare bool
+	// fields are further fields of the answer, as JSON: "Name":value,…
+	fields []byte
 	// cause is what the operator should see; the client does not.
 	cause error
 }
@@ -69,6 +73,13 @@ func resourceNotFound(message string) *exception {
 	return &exception{status: http.StatusBadRequest, name: prefixDynamoDB + "ResourceNotFoundException", message: message}
 }
 
+// conditionFailed is what a write says whose condition does not hold for the item that was there, if that is asked for.
+func conditionFailed(before item.Item) *exception {
+	x := translate(plan.ErrCondition, false)
+	x.fields = before.AppendJSON([]byte(`"Item":`))
+	return x
+}
+
 // tableNotFound is what the operations on items say; those on tables name the table.
 func tableNotFound() *exception { return resourceNotFound("Requested resource not found") }
 
@@ -95,6 +106,10 @@ func translate(err error, control bool) *exception {
 	var i *item.Error
 	if errors.As(err, &i) {
 		return translateItem(i)
+	}
+	if errors.Is(err, commit.ErrTokenReused) {
+		return &exception{status: http.StatusBadRequest, name: prefixDynamoDB + "IdempotentParameterMismatchException", capital: true,
+			message: "DynamoDB rejected the request because you retried a request with a different payload but with an idempotent token that was already used."}
 	}
 	var g *globaltable.Error
 	if errors.As(err, &g) {
@@ -166,6 +181,9 @@ func translateKind(e *globaltable.Error, control bool) *exception {
 func (x *exception) appendBody(dst []byte) []byte {
 	dst = append(dst, `{"__type":`...)
 	dst = item.AppendJSONString(dst, x.name)
+	if x.fields != nil {
+		dst = append(append(dst, ','), x.fields...)
+	}
 	switch {
 	case x.bare:
 	case x.capital:

@@ -97,6 +97,9 @@ func (s *Server) perform(ctx *fasthttp.RequestCtx, c *call) error {
 	if err != nil {
 		return unreadable()
 	}
+	if err := c.operation.refuse(root); err != nil {
+		return err
+	}
 	return c.operation.run(c, parameters)
 }
 

@@ -85,9 +85,8 @@ func (p placed) Admits(globaltable.TableID, []byte, globaltable.Version) bool { 
 func (p placed) Trusts(hlc.Origin, globaltable.Incarnation) bool              { return true }
 func (p placed) Version(globaltable.TableID) globaltable.Version              { return p.table.Version }
 func (p placed) Settled(globaltable.TableID) bool                             { return true }
-func (p placed) Prepare([]item.Item) ([]store.KV, []globaltable.TableID, func(), error) {
-	return nil, nil, nil, nil
-}
+func (placed) Indexed(globaltable.TableID) *globaltable.Table                 { return nil }
+func (placed) Prepare([]item.Item) (commit.Adoption, error)                   { return commit.Adoption{}, nil }
 
 // direct is a server whose handler is called without a connection.
 type direct struct {
@@ -192,8 +191,11 @@ func TestDescriptionIsComplete(t *testing.T) {
 		`"CreationDateTime":1700000000.123,"TableArn":"arn:aws:dynamodb:eu:000000000000:table/people","TableId":"01234567-89ab-cdef-0000-000000000000",` +
 		`"ItemCount":0,"TableSizeBytes":0,"ProvisionedThroughput":{"NumberOfDecreasesToday":0,"ReadCapacityUnits":0,"WriteCapacityUnits":0},` +
 		`"BillingModeSummary":{"BillingMode":"PAY_PER_REQUEST","LastUpdateToPayPerRequestDateTime":1700000000.123},"TableClassSummary":{"TableClass":"STANDARD"},` +
-		`"DeletionProtectionEnabled":true,"GlobalTableVersion":"2019.11.21","Replicas":[{"RegionName":"in","ReplicaStatus":"CREATION_FAILED",` +
-		`"ReplicaStatusDescription":"the name is taken"},{"RegionName":"us","ReplicaStatus":"CREATING","ReplicaStatusPercentProgress":"42"}]}}`
+		`"DeletionProtectionEnabled":true,"GlobalTableVersion":"2019.11.21","MultiRegionConsistency":"EVENTUAL",` +
+		`"GlobalTableSettingsReplicationMode":"ENABLED_WITH_OVERRIDES","DisassociationProtectionEnabled":true,"Replicas":[{"RegionName":"in","ReplicaStatus":"CREATION_FAILED",` +
+		`"ReplicaStatusDescription":"the name is taken","ReplicaTableClassSummary":{"TableClass":"STANDARD"},"GlobalTableSettingsReplicationMode":"ENABLED_WITH_OVERRIDES"},` +
+		`{"RegionName":"us","ReplicaStatus":"CREATING","ReplicaStatusPercentProgress":"42","ReplicaTableClassSummary":{"TableClass":"STANDARD"},` +
+		`"GlobalTableSettingsReplicationMode":"ENABLED_WITH_OVERRIDES"}]}}`
 	if got := string(ctx.Response.Body()); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
@@ -290,19 +292,6 @@ func TestServeEndsWhateverHappensFirst(t *testing.T) {
 	// ln is closed now.
 	if err := newDirect(t, false).Serve(t.Context(), ln); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("on a closed listener: %v", err)
-	}
-}
-
-func TestSegmentsDivideAllHashes(t *testing.T) {
-	for _, n := range []uint64{1, 2, 3, 7, 1000, maxSegments} {
-		last := uint64(0)
-		for i := uint64(0); i < n; i++ {
-			h := firstHash(i, n)
-			if i == 0 && h != 0 || i > 0 && h <= last {
-				t.Fatalf("segment %d of %d begins at %x, the one before at %x", i, n, h, last)
-			}
-			last = h
-		}
 	}
 }
 

@@ -1,216 +1,113 @@
 package dynamodb
 
 import (
-	"errors"
-
 	"github.com/valyala/fastjson"
 
 	"github.com/concordat-db/concordat/globaltable"
-	"github.com/concordat-db/concordat/globaltable/item"
 	"github.com/concordat-db/concordat/globaltable/plan"
 	"github.com/concordat-db/concordat/regionnode/commit"
 )
 
-// itemRequest has the parameters of PutItem, GetItem and DeleteItem. Its texts are views of the parsed request.
-type itemRequest struct {
-	table                            text
-	item, key                        *fastjson.Value
-	capacity, metrics                text
-	returnValues, onConditionFailure text
-	consistent                       bool
-	names                            bool   // ExpressionAttributeNames or -Values were given
-	refused                          string // the first parameter given that is not offered
-}
-
-func (r *itemRequest) set(name []byte, v *fastjson.Value) error {
-	switch string(name) {
-	case "TableName":
-		return parseText(&r.table, v)
-	case "Item":
-		return parseAttributes(&r.item, v)
-	case "Key":
-		return parseAttributes(&r.key, v)
-	case "ConsistentRead":
-		return parseBool(&r.consistent, v)
-	case "ReturnConsumedCapacity":
-		return parseText(&r.capacity, v)
-	case "ReturnItemCollectionMetrics":
-		return parseText(&r.metrics, v)
-	case "ReturnValues":
-		return parseText(&r.returnValues, v)
-	case "ReturnValuesOnConditionCheckFailure":
-		return parseText(&r.onConditionFailure, v)
-	case "ExpressionAttributeNames", "ExpressionAttributeValues":
-		r.names = r.names || given(v)
-	default:
-		if given(v) && r.refused == "" {
-			r.refused = conditional[string(name)]
-		}
-	}
-	return nil
-}
-
-// conditional has the parameters of operations on one item that are not offered yet, by their names.
-var conditional = map[string]string{
-	"ConditionExpression":  "ConditionExpression",
-	"Expected":             "Expected",
-	"ConditionalOperator":  "ConditionalOperator",
-	"ProjectionExpression": "ProjectionExpression",
-	"AttributesToGet":      "AttributesToGet",
-}
-
-// parseAttributes notes a map of attribute values. Its content is decoded later.
-func parseAttributes(dst **fastjson.Value, v *fastjson.Value) error {
-	var o *fastjson.Object
-	err := parseObject(&o, v, "java.util.Map<java.lang.String, com.amazonaws.dynamodb.v20120810.AttributeValue>")
-	if err == nil && o != nil {
-		*dst = v
-	}
-	return err
-}
-
-// expressions answers what has to do with expressions.
-func (r *itemRequest) expressions() error {
-	switch {
-	case r.refused != "":
-		return notOffered(r.refused)
-	case r.names:
-		return invalid("ExpressionAttributeNames can only be specified when using expressions")
-	}
-	return nil
-}
-
-// decodeItem decodes attributes over *dst. JSON of a wrong shape is an error at once; a wrong value is held back, for DynamoDB
-// reports the violated constraints of other parameters first.
-func decodeItem(dst *item.Item, v *fastjson.Value) (held, now error) {
-	if v == nil {
-		return nil, nil
-	}
-	it, err := item.DecodeItemJSON((*dst)[:0], v)
-	if err == nil {
-		*dst = it
-		return nil, nil
-	}
-	var e *item.Error
-	if errors.As(err, &e) && e.Class == item.Serialization {
-		return nil, err
-	}
-	return err, nil
-}
-
-func (c *call) putItem(p *fastjson.Object) error {
-	r := &c.request
-	*r = itemRequest{}
-	if err := each(p, r.set); err != nil {
-		return err
-	}
-	held, err := decodeItem(&c.item, r.item)
-	if err != nil {
-		return err
-	}
-	var check constraints
-	units := check.capacity(r.capacity)
-	check.name(r.table, "tableName")
-	check.present(r.item != nil, "item")
-	old, err := r.checkWrite(&check)
-	if err != nil {
-		return err
-	}
-	if held != nil {
-		return held
-	}
-	if err := item.CheckSize(c.item); err != nil {
-		return err
-	}
-	table, err := c.table(r.table)
-	if err != nil {
-		return err
-	}
-	if c.key, err = plan.ItemKey(c.key[:0], &table.KeySchema, c.item); err != nil {
-		return err
-	}
-	return c.writeOne(table, plan.Write{Action: plan.Put, Item: c.item}, c.item.Size(), units, old)
-}
-
+func (c *call) putItem(p *fastjson.Object) error { return c.writeItem(plan.Put, putParameters, p) }
 func (c *call) deleteItem(p *fastjson.Object) error {
-	r := &c.request
-	*r = itemRequest{}
-	if err := each(p, r.set); err != nil {
-		return err
-	}
-	held, err := decodeItem(&c.keyItem, r.key)
-	if err != nil {
+	return c.writeItem(plan.Delete, deleteParameters, p)
+}
+func (c *call) updateItem(p *fastjson.Object) error {
+	return c.writeItem(plan.Update, updateParameters, p)
+}
+
+// read reads a request of the kind given and checks what can be checked without its table.
+func (c *call) read(r *itemRequest, may parameterSet, p *fastjson.Object) error {
+	r.reset(may)
+	if err := r.parse(p); err != nil {
 		return err
 	}
 	var check constraints
-	units := check.capacity(r.capacity)
-	check.name(r.table, "tableName")
-	check.present(r.key != nil, "key")
-	old, err := r.checkWrite(&check)
-	if err != nil {
+	r.check(&check)
+	if err := check.err(); err != nil {
 		return err
 	}
-	if held != nil {
-		return held
+	return r.settle(c.server.expressions)
+}
+
+// writeItem writes one item.
+func (c *call) writeItem(action plan.Action, may parameterSet, p *fastjson.Object) error {
+	r := &c.request
+	if err := c.read(r, may, p); err != nil {
+		return err
 	}
 	table, err := c.table(r.table)
 	if err != nil {
 		return err
 	}
-	if c.key, err = plan.Key(c.key[:0], &table.KeySchema, c.keyItem); err != nil {
+	w, err := r.write(action, table)
+	if err != nil {
 		return err
 	}
-	return c.writeOne(table, plan.Write{Action: plan.Delete}, 0, units, old)
+	c.writes.begin(1)
+	c.writes.measured = r.capacity != nil
+	if err := c.writes.add(r.itemKey, w); err != nil {
+		return err
+	}
+	if err := c.writes.commit(0, 1); err != nil {
+		return err
+	}
+	if err := c.writes.acknowledged(); err != nil {
+		return err
+	}
+	return c.answerWrite(table)
 }
 
-// checkWrite checks what PutItem and DeleteItem have in common. old says that the item replaced is asked for.
-func (r *itemRequest) checkWrite(check *constraints) (old bool, err error) {
-	check.oneOf(r.metrics, "returnItemCollectionMetrics", "SIZE, NONE", "SIZE", "NONE")
-	check.oneOf(r.returnValues, "returnValues", "ALL_NEW, UPDATED_OLD, ALL_OLD, NONE, UPDATED_NEW",
-		"ALL_NEW", "UPDATED_OLD", "ALL_OLD", "NONE", "UPDATED_NEW")
-	check.oneOf(r.onConditionFailure, "returnValuesOnConditionCheckFailure", "ALL_OLD, NONE", "ALL_OLD", "NONE")
-	if err := check.err(); err != nil {
-		return false, err
+// write returns r as a write to the table, and leaves its key in r.itemKey.
+func (r *itemRequest) write(action plan.Action, table *globaltable.Table) (planned, error) {
+	var err error
+	if action == plan.Put {
+		r.itemKey, err = plan.ItemKey(r.itemKey[:0], &table.KeySchema, r.attributes)
+	} else {
+		r.itemKey, err = plan.Key(r.itemKey[:0], &table.KeySchema, r.attributes)
 	}
-	if err := r.expressions(); err != nil {
-		return false, err
+	if err == nil && r.change != nil {
+		err = plan.CheckUpdate(&table.KeySchema, r.change)
 	}
-	switch string(r.returnValues) {
-	case "", "NONE":
-		return false, nil
+	w := plan.Write{Action: action, Table: table, Item: r.attributes, Condition: r.where, Update: r.change, Returns: imageOf(r.returnValues)}
+	return planned{Write: w, onFailure: string(r.onConditionFailure) == "ALL_OLD"}, err
+}
+
+// imageOf reads a ReturnValues that has been checked.
+func imageOf(v text) plan.Image {
+	switch string(v) {
 	case "ALL_OLD":
-		return true, nil
+		return plan.AllOld
+	case "ALL_NEW":
+		return plan.AllNew
+	case "UPDATED_OLD":
+		return plan.UpdatedOld
+	case "UPDATED_NEW":
+		return plan.UpdatedNew
 	}
-	return false, invalid("ReturnValues can only be ALL_OLD or NONE")
+	return plan.NoImage
 }
 
-// writeOne does one write of c.key and answers it. size is that of the new item in bytes.
-func (c *call) writeOne(table *globaltable.Table, w plan.Write, size int, units capacity, old bool) error {
-	c.begin(1)
-	c.keepOld = old
-	if err := c.add(table, c.key, w); err != nil {
-		return err
-	}
-	if err := c.commit(0, 1); err != nil {
-		return err
-	}
-	if err := c.acknowledged(); err != nil {
-		return err
-	}
+// answerWrite answers a request that wrote one item.
+func (c *call) answerWrite(table *globaltable.Table) error {
 	c.out = append(c.out, '{')
-	if len(c.old) > 0 {
-		c.out = append(c.out, `"Attributes":`...)
-		c.out = c.old.AppendJSON(c.out)
+	if image := c.writes.image; len(image) > 0 {
+		c.out = image.AppendJSON(append(c.field(), `"Attributes":`...))
 	}
-	if units != capacityNone {
-		if len(c.out) > 1 {
-			c.out = append(c.out, ',')
-		}
-		c.out = append(c.out, `"ConsumedCapacity":`...)
-		c.out = appendCapacity(c.out, c.request.table, writeUnits(max(size, c.outcomes[0].OldSize)), units)
+	if what := capacityOf(c.request.capacity); what != capacityNone {
+		spent := consumed{table, c.writes.list[0].units}
+		c.out = spent.append(append(c.field(), `"ConsumedCapacity":`...), what, "")
 	}
 	c.out = append(c.out, '}')
 	return nil
+}
+
+// field returns the answer so far, with a comma if something comes before the next field.
+func (c *call) field() []byte {
+	if c.out[len(c.out)-1] == '{' {
+		return c.out
+	}
+	return append(c.out, ',')
 }
 
 // readSize is what a read found: for its capacity.
@@ -221,44 +118,23 @@ type readSize struct {
 
 func (c *call) getItem(p *fastjson.Object) error {
 	r := &c.request
-	*r = itemRequest{}
-	if err := each(p, r.set); err != nil {
+	if err := c.read(r, getParameters, p); err != nil {
 		return err
-	}
-	held, err := decodeItem(&c.keyItem, r.key)
-	if err != nil {
-		return err
-	}
-	var check constraints
-	units := check.capacity(r.capacity)
-	check.name(r.table, "tableName")
-	check.present(r.key != nil, "key")
-	if err := check.err(); err != nil {
-		return err
-	}
-	if err := r.expressions(); err != nil {
-		return err
-	}
-	if held != nil {
-		return held
 	}
 	table, err := c.table(r.table)
 	if err != nil {
 		return err
 	}
-	if c.key, err = plan.Key(c.key[:0], &table.KeySchema, c.keyItem); err != nil {
+	if r.itemKey, err = plan.Key(r.itemKey[:0], &table.KeySchema, r.attributes); err != nil {
 		return err
 	}
 	c.out = append(c.out, '{')
-	if err := c.server.config.Shard.Get(c.server.base, commit.Key{Table: table.ID, Bytes: c.key}, c.got); err != nil {
+	if err := c.server.config.Shard.Get(c.server.base, commit.Key{Table: table.ID, Bytes: r.itemKey}, c.got); err != nil {
 		return err
 	}
-	if units != capacityNone {
-		if c.read.found {
-			c.out = append(c.out, ',')
-		}
-		c.out = append(c.out, `"ConsumedCapacity":`...)
-		c.out = appendCapacity(c.out, r.table, readUnits(c.read.bytes, r.consistent), units)
+	if what := capacityOf(r.capacity); what != capacityNone {
+		spent := consumed{table, plan.Units{Table: plan.ReadUnits(c.found.bytes, r.consistent)}}
+		c.out = spent.append(append(c.field(), `"ConsumedCapacity":`...), what, "")
 	}
 	c.out = append(c.out, '}')
 	return nil
@@ -266,37 +142,10 @@ func (c *call) getItem(p *fastjson.Object) error {
 
 // appendGot appends the item that a get found, within the shard's callback: the item is a view.
 func (c *call) appendGot(current commit.Current) error {
-	c.read = readSize{}
+	c.found = readSize{}
 	if current.Item != nil {
-		c.read = readSize{true, current.Item.Size()}
-		c.out = append(c.out, `"Item":`...)
-		c.out = current.Item.AppendJSON(c.out)
+		c.found = readSize{true, current.Item.Size()}
+		c.out = c.show(append(c.out, `"Item":`...), current.Item, c.request.shown)
 	}
 	return nil
-}
-
-// writeUnits returns the capacity units of a write of an item of so many bytes: one for each kilobyte begun, at least one.
-func writeUnits(bytes int) float64 { return float64(max(1, (bytes+1023)/1024)) }
-
-// readUnits returns the capacity units of a read: one, or without consistency a half, for each 4 KB begun, at least one.
-func readUnits(bytes int, consistent bool) float64 {
-	units := float64(max(1, (bytes+4095)/4096))
-	if consistent {
-		return units
-	}
-	return units / 2
-}
-
-// appendCapacity appends a ConsumedCapacity. Without indexes the table has consumed it all.
-func appendCapacity(dst, table []byte, units float64, what capacity) []byte {
-	dst = append(dst, `{"TableName":`...)
-	dst = item.AppendJSONString(dst, table)
-	dst = append(dst, `,"CapacityUnits":`...)
-	dst = appendUnits(dst, units)
-	if what == capacityIndexes {
-		dst = append(dst, `,"Table":{"CapacityUnits":`...)
-		dst = appendUnits(dst, units)
-		dst = append(dst, '}')
-	}
-	return append(dst, '}')
 }

@@ -9,26 +9,42 @@ type operation struct {
 	control bool
 	// run does the request and appends the answer to c.out. p lives until run returns.
 	run func(c *call, p *fastjson.Object) error
+	// refusals are the parameters that may not be given: see parameters.go.
+	refusals []refusal
 }
 
-// operations returns the dispatch table. An operation joins by a line here and, if it stood there, by leaving later.
+// operations returns the dispatch table. An operation joins by a line here and its rows in parameters, and by leaving later.
 func operations() map[string]*operation {
 	table := map[string]*operation{}
 	for _, o := range []operation{
-		{"PutItem", false, (*call).putItem},
-		{"GetItem", false, (*call).getItem},
-		{"DeleteItem", false, (*call).deleteItem},
-		{"BatchWriteItem", false, (*call).batchWriteItem},
-		{"BatchGetItem", false, (*call).batchGetItem},
-		{"Scan", false, (*call).scan},
-		{"CreateTable", true, (*call).createTable},
-		{"DescribeTable", true, (*call).describeTable},
-		{"ListTables", true, (*call).listTables},
-		{"UpdateTable", true, (*call).updateTable},
-		{"DeleteTable", true, (*call).deleteTable},
-		{"DescribeLimits", true, (*call).describeLimits},
-		{"DescribeEndpoints", true, (*call).describeEndpoints},
+		{name: "PutItem", run: (*call).putItem},
+		{name: "GetItem", run: (*call).getItem},
+		{name: "DeleteItem", run: (*call).deleteItem},
+		{name: "BatchWriteItem", run: (*call).batchWriteItem},
+		{name: "BatchGetItem", run: (*call).batchGetItem},
+		{name: "Query", run: (*call).query},
+		{name: "Scan", run: (*call).scan},
+		{name: "TransactGetItems", run: (*call).transactGetItems},
+		{name: "TransactWriteItems", run: (*call).transactWriteItems},
+		{name: "UpdateItem", run: (*call).updateItem},
+		{name: "CreateTable", control: true, run: (*call).createTable},
+		{name: "DescribeTable", control: true, run: (*call).describeTable},
+		{name: "ListTables", control: true, run: (*call).listTables},
+		{name: "UpdateTable", control: true, run: (*call).updateTable},
+		{name: "DeleteTable", control: true, run: (*call).deleteTable},
+		{name: "TagResource", control: true, run: (*call).tagResource},
+		{name: "UntagResource", control: true, run: (*call).untagResource},
+		{name: "ListTagsOfResource", control: true, run: (*call).listTagsOfResource},
+		{name: "CreateGlobalTable", control: true, run: (*call).createGlobalTable},
+		{name: "UpdateGlobalTable", control: true, run: (*call).updateGlobalTable},
+		{name: "DescribeGlobalTable", control: true, run: (*call).describeGlobalTable},
+		{name: "ListGlobalTables", control: true, run: (*call).listGlobalTables},
+		{name: "DescribeGlobalTableSettings", control: true, run: (*call).describeGlobalTableSettings},
+		{name: "UpdateGlobalTableSettings", control: true, run: (*call).updateGlobalTableSettings},
+		{name: "DescribeLimits", control: true, run: (*call).describeLimits},
+		{name: "DescribeEndpoints", control: true, run: (*call).describeEndpoints},
 	} {
+		o.refusals = refusals(parameters[o.name])
 		table[o.name] = &o
 	}
 	return table
@@ -38,14 +54,12 @@ func operations() map[string]*operation {
 var later = func() map[string]string {
 	messages := map[string]string{}
 	for _, name := range []string{
-		"BatchExecuteStatement", "CreateBackup", "CreateGlobalTable", "DeleteBackup", "DeleteResourcePolicy", "DescribeBackup",
-		"DescribeContinuousBackups", "DescribeContributorInsights", "DescribeExport", "DescribeGlobalTable", "DescribeGlobalTableSettings",
-		"DescribeImport", "DescribeKinesisStreamingDestination", "DescribeTableReplicaAutoScaling", "DescribeTimeToLive",
-		"DisableKinesisStreamingDestination", "EnableKinesisStreamingDestination", "ExecuteStatement", "ExecuteTransaction",
-		"ExportTableToPointInTime", "GetResourcePolicy", "ImportTable", "ListBackups", "ListContributorInsights", "ListExports",
-		"ListGlobalTables", "ListImports", "ListTagsOfResource", "PutResourcePolicy", "Query", "RestoreTableFromBackup",
-		"RestoreTableToPointInTime", "TagResource", "TransactGetItems", "TransactWriteItems", "UntagResource",
-		"UpdateContinuousBackups", "UpdateContributorInsights", "UpdateGlobalTable", "UpdateGlobalTableSettings", "UpdateItem",
+		"BatchExecuteStatement", "CancelBulkOperation", "CreateBackup", "DeleteBackup", "DeleteResourcePolicy", "DescribeBackup", "DescribeBulkOperation",
+		"DescribeContinuousBackups", "DescribeContributorInsights", "DescribeExport", "DescribeImport", "DescribeKinesisStreamingDestination",
+		"DescribeTableReplicaAutoScaling", "DescribeTimeToLive", "DisableKinesisStreamingDestination", "EnableKinesisStreamingDestination",
+		"ExecuteStatement", "ExecuteTransaction", "ExportTableToPointInTime", "GetResourcePolicy", "ImportTable", "ListBackups", "ListBulkOperations",
+		"ListContributorInsights", "ListExports", "ListImports", "PutResourcePolicy", "RestoreTableFromBackup", "RestoreTableToPointInTime",
+		"SearchVectors", "StartBulkPutItems", "UpdateContinuousBackups", "UpdateContributorInsights",
 		"UpdateKinesisStreamingDestination", "UpdateTableReplicaAutoScaling", "UpdateTimeToLive",
 	} {
 		messages[name] = name + " is not offered by this version of Concordat"

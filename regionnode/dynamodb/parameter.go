@@ -1,7 +1,6 @@
 package dynamodb
 
 import (
-	"bytes"
 	"strconv"
 
 	"github.com/valyala/fastjson"
@@ -137,6 +136,7 @@ func each(p *fastjson.Object, f func(name []byte, v *fastjson.Value) error) erro
 
 // constraints gathers the violations of single parameters' constraints, which DynamoDB reports together.
 type constraints struct {
+	at   string // what precedes the paths: where in the request the structure is that is being checked
 	list []byte
 	n    int
 }
@@ -155,6 +155,7 @@ func (c *constraints) fail(value, path, constraint string) {
 	c.list = append(c.list, "Value "...)
 	c.list = append(c.list, value...)
 	c.list = append(c.list, " at '"...)
+	c.list = append(c.list, c.at...)
 	c.list = append(c.list, path...)
 	c.list = append(c.list, "' failed to satisfy constraint: "...)
 	c.list = append(c.list, constraint...)
@@ -239,22 +240,11 @@ func (c *constraints) atMost(v integer, most int64, path string) {
 	}
 }
 
-// capacity is what ReturnConsumedCapacity asks for.
-type capacity uint8
-
-const (
-	capacityNone capacity = iota
-	capacityTotal
-	capacityIndexes
-)
-
-func (c *constraints) capacity(v text) capacity {
+// capacity and metrics demand what ReturnConsumedCapacity and ReturnItemCollectionMetrics may be.
+func (c *constraints) capacity(v text) {
 	c.oneOf(v, "returnConsumedCapacity", "INDEXES, TOTAL, NONE", "INDEXES", "TOTAL", "NONE")
-	switch {
-	case bytes.Equal(v, []byte("TOTAL")):
-		return capacityTotal
-	case bytes.Equal(v, []byte("INDEXES")):
-		return capacityIndexes
-	}
-	return capacityNone
+}
+
+func (c *constraints) metrics(v text) {
+	c.oneOf(v, "returnItemCollectionMetrics", "SIZE, NONE", "SIZE", "NONE")
 }

@@ -18,7 +18,6 @@ import (
 	"github.com/concordat-db/concordat/conflict/hlc"
 	"github.com/concordat-db/concordat/globaltable"
 	"github.com/concordat-db/concordat/globaltable/catalog"
-	"github.com/concordat-db/concordat/globaltable/item"
 	"github.com/concordat-db/concordat/regionnode/auth"
 	"github.com/concordat-db/concordat/regionnode/commit"
 	"github.com/concordat-db/concordat/regionnode/controlplane"
@@ -49,18 +48,6 @@ type region struct {
 	shard  *commit.Shard
 	server *dynamodb.Server
 	stop   func() error // stops the server alone and returns what Serve returned
-}
-
-// inForce is the catalog as a shard asks it.
-type inForce struct{ *catalog.Catalog }
-
-func (c inForce) Prepare(docs []item.Item) ([]store.KV, []globaltable.TableID, func(), error) {
-	adoptions, adopt, err := c.Catalog.Prepare(docs)
-	var extra []store.KV
-	for _, a := range adoptions {
-		extra = append(extra, store.KV{Key: store.AppendAdoptionKey(nil, a.Table, a.Version), Value: []byte{byte(a.Outcome)}})
-	}
-	return extra, nil, adopt, err
 }
 
 // nobody has no peers to ask.
@@ -98,7 +85,7 @@ func startRegion(t testing.TB, engine store.Engine, change func(*dynamodb.Config
 	if err := tables.Load(nil, nil); err != nil {
 		t.Fatal(err)
 	}
-	shard, err := commit.Open(commit.Config{Origin: self.Origin, Engine: engine, Clock: hlc.NewClock(time.Now, 0), Catalog: inForce{tables},
+	shard, err := commit.Open(commit.Config{Origin: self.Origin, Engine: engine, Clock: hlc.NewClock(time.Now, 0), Catalog: controlplane.ForShard(tables),
 		Random: rand.Reader})
 	if err != nil {
 		t.Fatal(err)

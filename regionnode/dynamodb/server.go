@@ -12,11 +12,15 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"github.com/concordat-db/concordat/conflict/hlc"
+	"github.com/concordat-db/concordat/globaltable/expr"
 	"github.com/concordat-db/concordat/regionnode/auth"
 )
 
 // MaxBody is the greatest request body in bytes, as DynamoDB's.
 const MaxBody = 16 << 20
+
+// maxExpressions is how many parsed expressions are kept: an application has some hundreds of texts.
+const maxExpressions = 4096
 
 // Config says what a Server works with. Zero limits and times mean the defaults.
 type Config struct {
@@ -110,9 +114,10 @@ func (c Config) withDefaults() Config {
 
 // Server serves the API of one region. Make it with New.
 type Server struct {
-	config     Config
-	operations map[string]*operation
-	calls      sync.Pool // of *call
+	config      Config
+	operations  map[string]*operation
+	expressions *expr.Parser
+	calls       sync.Pool // of *call
 
 	requests atomic.Int64 // in work
 	memory   atomic.Int64 // bytes reserved: see memory.go
@@ -128,7 +133,7 @@ func New(c Config) (*Server, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
-	s := &Server{config: c.withDefaults(), operations: operations()}
+	s := &Server{config: c.withDefaults(), operations: operations(), expressions: expr.NewParser(maxExpressions)}
 	s.base, s.cancel = context.WithCancel(context.Background())
 	s.calls.New = func() any { return newCall(s) }
 	return s, nil

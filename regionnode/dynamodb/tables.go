@@ -112,17 +112,26 @@ func tableID(id globaltable.TableID) string {
 
 // describe appends {"<field>": description}.
 func (c *call) describe(field string, t *globaltable.Table) error {
-	origin := c.server.config.Origin
-	status := t.StatusIn(origin)
+	status := t.StatusIn(c.server.config.Origin)
 	if status == "" {
 		status = globaltable.Deleting // its last replica here has just gone
 	}
+	return c.describeAs(field, t, status)
+}
+
+// describeAs is describe with a status of the table. That is the one into which a request has put it, which it may have left already: the answers to requests
+// say it, and DescribeTable what has become of it.
+func (c *call) describeAs(field string, t *globaltable.Table, status globaltable.Status) error {
 	var items, bytes int64
 	if status != globaltable.Creating {
 		var err error
 		if items, bytes, err = c.server.config.Shard.Count(t.ID); err != nil {
 			return err
 		}
+	}
+	here := t.Replica(c.server.config.Origin)
+	if here == nil {
+		here = &globaltable.Replica{}
 	}
 	b := append(c.out, `{"`...)
 	b = append(b, field...)
@@ -133,7 +142,7 @@ func (c *call) describe(field string, t *globaltable.Table) error {
 	b = append(b, `,"TableStatus":`...)
 	b = item.AppendJSONString(b, string(status))
 	b = append(b, `,"CreationDateTime":`...)
-	b = appendSeconds(b, time.UnixMilli(t.CreatedAt))
+	b = appendSeconds(b, time.UnixMilli(t.Begun(here)))
 	b = append(b, `,"TableArn":`...)
 	b = item.AppendJSONString(b, arn(c.server.config.Region, t.Name))
 	b = append(b, `,"TableId":`...)
@@ -142,11 +151,7 @@ func (c *call) describe(field string, t *globaltable.Table) error {
 	b = strconv.AppendInt(b, items, 10)
 	b = append(b, `,"TableSizeBytes":`...)
 	b = strconv.AppendInt(b, bytes, 10)
-	b = appendBilling(b, t)
-	b = append(b, `,"TableClassSummary":{"TableClass":`...)
-	b = item.AppendJSONString(b, string(t.Class))
-	b = append(b, `},"DeletionProtectionEnabled":`...)
-	b = strconv.AppendBool(b, t.DeletionProtection)
+	b = c.appendSettings(b, t, here)
 	b = c.appendReplicas(b, t)
 	c.out = append(b, "}}"...)
 	return nil
@@ -176,57 +181,6 @@ func appendKeys(b []byte, s *globaltable.KeySchema) []byte {
 			b = item.AppendJSONString(b, part.value(i))
 			b = append(b, '}')
 		}
-		b = append(b, ']')
-	}
-	return b
-}
-
-func appendBilling(b []byte, t *globaltable.Table) []byte {
-	b = append(b, `,"ProvisionedThroughput":{"NumberOfDecreasesToday":0,"ReadCapacityUnits":`...)
-	b = strconv.AppendInt(b, t.Throughput.Read, 10)
-	b = append(b, `,"WriteCapacityUnits":`...)
-	b = strconv.AppendInt(b, t.Throughput.Write, 10)
-	b = append(b, '}')
-	if t.Billing == globaltable.PayPerRequest {
-		b = append(b, `,"BillingModeSummary":{"BillingMode":"PAY_PER_REQUEST","LastUpdateToPayPerRequestDateTime":`...)
-		b = appendSeconds(b, time.UnixMilli(t.CreatedAt))
-		b = append(b, '}')
-	}
-	return b
-}
-
-// appendReplicas appends the replicas in other regions, as DynamoDB lists them: a table in one region has none.
-func (c *call) appendReplicas(b []byte, t *globaltable.Table) []byte {
-	n := 0
-	for _, r := range t.Replicas {
-		if r.Origin == c.server.config.Origin {
-			continue
-		}
-		if n++; n == 1 {
-			b = append(b, `,"GlobalTableVersion":"2019.11.21","Replicas":[`...)
-		} else {
-			b = append(b, ',')
-		}
-		b = append(b, `{"RegionName":`...)
-		b = item.AppendJSONString(b, r.Region)
-		shown := r.Status
-		if shown == globaltable.StatusFencing || shown == globaltable.StatusFenced {
-			shown = "REGION_DISABLED"
-		}
-		b = append(b, `,"ReplicaStatus":`...)
-		b = item.AppendJSONString(b, string(shown))
-		if r.StatusDescription != "" {
-			b = append(b, `,"ReplicaStatusDescription":`...)
-			b = item.AppendJSONString(b, r.StatusDescription)
-		}
-		if percent, ok := c.server.config.Control.ReplicaProgress(t.ID, r.Origin); ok {
-			b = append(b, `,"ReplicaStatusPercentProgress":"`...)
-			b = strconv.AppendInt(b, int64(percent), 10)
-			b = append(b, '"')
-		}
-		b = append(b, '}')
-	}
-	if n > 0 {
 		b = append(b, ']')
 	}
 	return b

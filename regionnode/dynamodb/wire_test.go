@@ -123,7 +123,7 @@ func TestWhatIsNoOperation(t *testing.T) {
 		{"no target", "POST", "", json, "{}", 400, `{"__type":"com.amazon.coral.service#UnknownOperationException"}`},
 		{"unknown", "POST", "DynamoDB_20120810.Nothing", json, "{}", 400, `{"__type":"com.amazon.coral.service#UnknownOperationException"}`},
 		{"other version", "POST", "DynamoDB_20111205.ListTables", json, "{}", 400, `{"__type":"com.amazon.coral.service#UnknownOperationException"}`},
-		{"later", "POST", "DynamoDB_20120810.Query", json, "{}", 400, `{"__type":"com.amazon.coral.service#UnknownOperationException","message":"Query is not offered by this version of Concordat"}`},
+		{"later", "POST", "DynamoDB_20120810.CreateBackup", json, "{}", 400, `{"__type":"com.amazon.coral.service#UnknownOperationException","message":"CreateBackup is not offered by this version of Concordat"}`},
 		{"no body", "POST", "DynamoDB_20120810.ListTables", json, "", 400, `{"__type":"com.amazon.coral.service#SerializationException"}`},
 		{"no JSON", "POST", "DynamoDB_20120810.ListTables", json, "{", 400, `{"__type":"com.amazon.coral.service#SerializationException"}`},
 		{"no object", "POST", "DynamoDB_20120810.ListTables", json, "[]", 400, `{"__type":"com.amazon.coral.service#SerializationException"}`},
@@ -177,7 +177,7 @@ func TestErrors(t *testing.T) {
 
 		// Then the constraints of single parameters, all together.
 		{"PutItem", `{}`, validation("2 validation errors detected: Value null at 'tableName' failed to satisfy constraint: Member must not be null; Value null at 'item' failed to satisfy constraint: Member must not be null")},
-		{"PutItem", `{"TableName":null,"Item":{"pk":{"S":""}},"Expected":{}}`, validation("1 validation error detected: Value null at 'tableName' failed to satisfy constraint: Member must not be null")},
+		{"PutItem", `{"TableName":null,"Item":{"pk":{"S":""}}}`, validation("1 validation error detected: Value null at 'tableName' failed to satisfy constraint: Member must not be null")},
 		{"PutItem", `{"TableName":"a;","Item":{},"ReturnValues":"x","ReturnConsumedCapacity":"y","ReturnItemCollectionMetrics":"z"}`,
 			validation("5 validation errors detected: Value 'y' at 'returnConsumedCapacity' failed to satisfy constraint: Member must satisfy enum value set: [INDEXES, TOTAL, NONE]; " +
 				"Value 'a;' at 'tableName' failed to satisfy constraint: Member must satisfy regular expression pattern: [a-zA-Z0-9_.-]+; " +
@@ -197,19 +197,16 @@ func TestErrors(t *testing.T) {
 		{"BatchWriteItem", `{"RequestItems":{}}`, validation("1 validation error detected: Value '{}' at 'requestItems' failed to satisfy constraint: Member must have length greater than or equal to 1")},
 		{"BatchGetItem", `{}`, validation("1 validation error detected: Value null at 'requestItems' failed to satisfy constraint: Member must not be null")},
 
-		// Then what is not offered, and what the parameters mean together.
-		{"PutItem", `{"TableName":"nobody","Item":{},"ConditionExpression":"a = b","ExpressionAttributeNames":{"#a":"b"}}`, validation("Unsupported parameter: ConditionExpression is not offered by this version of Concordat")},
-		{"PutItem", `{"TableName":"nobody","Item":{},"Expected":{}}`, validation("Unsupported parameter: Expected is not offered by this version of Concordat")},
+		// Then what the parameters mean together.
+		{"PutItem", `{"TableName":"nobody","Item":{},"ConditionExpression":"a = b","ExpressionAttributeNames":{"#a":"b"}}`, validation("Value provided in ExpressionAttributeNames unused in expressions: keys: {#a}")},
 		{"PutItem", `{"TableName":"nobody","Item":{},"ExpressionAttributeNames":{"#a":"b"}}`, validation("ExpressionAttributeNames can only be specified when using expressions")},
-		{"GetItem", `{"TableName":"nobody","Key":{},"ProjectionExpression":"a"}`, validation("Unsupported parameter: ProjectionExpression is not offered by this version of Concordat")},
 		{"PutItem", `{"TableName":"nobody","Item":{},"ReturnValues":"ALL_NEW"}`, validation("ReturnValues can only be ALL_OLD or NONE")},
 		{"Scan", `{"TableName":"nobody","Segment":1}`, validation("The TotalSegments parameter is required but was not present in the request when Segment parameter is present")},
 		{"Scan", `{"TableName":"nobody","TotalSegments":1}`, validation("The Segment parameter is required but was not present in the request when parameter TotalSegments is present")},
 		{"Scan", `{"TableName":"nobody","Segment":2,"TotalSegments":2}`, validation("The Segment parameter is zero-based and must be less than parameter TotalSegments: Segment: 2 is not less than TotalSegments: 2")},
-		{"Scan", `{"TableName":"nobody","FilterExpression":"a = b"}`, validation("Unsupported parameter: FilterExpression is not offered by this version of Concordat")},
 		{"Scan", `{"TableName":"nobody","Select":"SPECIFIC_ATTRIBUTES"}`, validation("Must specify the AttributesToGet or ProjectionExpression when choosing to get SPECIFIC_ATTRIBUTES")},
 		{"UpdateTable", `{"TableName":"nobody"}`, validation("At least one of ProvisionedThroughput, BillingMode, UpdateStreamEnabled, GlobalSecondaryIndexUpdates or SSESpecification or ReplicaUpdates is required")},
-		{"UpdateTable", `{"TableName":"nobody","StreamSpecification":{"StreamEnabled":true}}`, validation("Unsupported parameter: UpdateTable with StreamSpecification is not offered by this version of Concordat")},
+		{"UpdateTable", `{"TableName":"nobody","StreamSpecification":{"StreamEnabled":true}}`, validation("One or more parameter values were invalid: StreamViewType must be specified when StreamEnabled is true")},
 		{"UpdateTable", `{"TableName":"nobody","ReplicaUpdates":[{}]}`, validation("One or more parameter values were invalid: Each replica update must have exactly one of Create, Update and Delete")},
 		{"UpdateTable", `{"TableName":"nobody","ReplicaUpdates":[{"Create":{}}]}`, validation("1 validation error detected: Value null at 'replicaUpdates.1.member.create.regionName' failed to satisfy constraint: Member must not be null")},
 
@@ -255,8 +252,8 @@ func TestCreateTableSaysWhatIsWrong(t *testing.T) {
 		{keys + `,"ProvisionedThroughput":{"ReadCapacityUnits":0,"WriteCapacityUnits":1}`,
 			"1 validation error detected: Value '0' at 'provisionedThroughput.readCapacityUnits' failed to satisfy constraint: Member must have value greater than or equal to 1"},
 		{keys + `,"BillingMode":"PAY_PER_REQUEST","GlobalSecondaryIndexes":[{}]`, "Unsupported parameter: GlobalSecondaryIndexes is not offered by this version of Concordat"},
-		{keys + `,"BillingMode":"PAY_PER_REQUEST","StreamSpecification":{"StreamEnabled":true}`, "Unsupported parameter: StreamSpecification is not offered by this version of Concordat"},
-		{keys + `,"BillingMode":"PAY_PER_REQUEST","SSESpecification":{"Enabled":true}`, "Unsupported parameter: SSESpecification is not offered by this version of Concordat"},
+		{keys + `,"BillingMode":"PAY_PER_REQUEST","StreamSpecification":{"StreamEnabled":true}`, "One or more parameter values were invalid: StreamViewType must be specified when StreamEnabled is true"},
+		{keys + `,"BillingMode":"PAY_PER_REQUEST","SSESpecification":{"Enabled":true}`, "Unsupported parameter: SSESpecification.Enabled true is not offered by this version of Concordat"},
 		{keys + `,"BillingMode":"PAY_PER_REQUEST","Tags":[{"Key":"a","Value":"1"},{"Key":"a","Value":"2"}]`, "One or more parameter values were invalid: Duplicate tag key: a"},
 		{`"BillingMode":"PAY_PER_REQUEST","AttributeDefinitions":[{"AttributeName":"a","AttributeType":"S"}],"KeySchema":[{"AttributeName":"b","KeyType":"HASH"}]`,
 			"One or more parameter values were invalid: Some index key attributes are not defined in AttributeDefinitions. Keys: [b], AttributeDefinitions: [a]"},

@@ -21,6 +21,8 @@ const (
 	SpaceMeta     Space = 0x07 // see the Meta constants
 	SpaceGarbage  Space = 0x08 // table(8) ‖ P(8) ‖ item.Key → empty: something of the record goes when the table's purge frontier has reached P
 	SpaceSaved    Space = 0x09 // table(8) ‖ item.Key → what a region keeps of a record over its rebuilding; see package commit
+	SpaceEntry    Space = 0x0a // table(8) ‖ index(4) ‖ item.AppendIndexKey's key → length(2) of what is before the table's key in it
+	SpaceToken    Space = 0x0b // window(8) ‖ token(16) → when(8) and what(32) was done; see package commit
 )
 
 // Meta is the second byte of a key in SpaceMeta.
@@ -37,6 +39,7 @@ const (
 	MetaCatchUp   Meta = 0x08 // origin(2) → the exchange that brings what lanes begun anew have missed
 	MetaCaught    Meta = 0x09 // origin(2) ‖ table(8) → how far that exchange has got
 	MetaRebuild   Meta = 0x0a // → how far this region is with being rebuilt
+	MetaIndex     Meta = 0x0b // table(8) ‖ index(4) → how far an index is built, and what it has
 )
 
 const (
@@ -231,6 +234,20 @@ func GarbageRange(table globaltable.TableID) (lower, upper []byte) {
 	return tableRange(SpaceGarbage, table)
 }
 
+// AppendIndexKey appends the meta key of how far an index of table is built.
+func AppendIndexKey(dst []byte, table globaltable.TableID, index globaltable.IndexID) []byte {
+	dst = binary.BigEndian.AppendUint64(AppendMetaKey(dst, MetaIndex), uint64(table))
+	return binary.BigEndian.AppendUint32(dst, uint32(index))
+}
+
+// DecodeIndexKey is the inverse of AppendIndexKey.
+func DecodeIndexKey(storeKey []byte) (table globaltable.TableID, index globaltable.IndexID, ok bool) {
+	if len(storeKey) != 2+8+4 || Space(storeKey[0]) != SpaceMeta || Meta(storeKey[1]) != MetaIndex {
+		return 0, 0, false
+	}
+	return globaltable.TableID(binary.BigEndian.Uint64(storeKey[2:])), globaltable.IndexID(binary.BigEndian.Uint32(storeKey[10:])), true
+}
+
 // AppendCatchUpKey appends the meta key of the exchange that brings what lanes of origin have missed.
 func AppendCatchUpKey(dst []byte, origin hlc.Origin) []byte {
 	return binary.BigEndian.AppendUint16(AppendMetaKey(dst, MetaCatchUp), uint16(origin))
@@ -274,6 +291,67 @@ func DecodeSavedKey(storeKey []byte) (table globaltable.TableID, key []byte, ok 
 // SavedRange returns the range of what is saved of table.
 func SavedRange(table globaltable.TableID) (lower, upper []byte) {
 	return tableRange(SpaceSaved, table)
+}
+
+// AppendTokenKey appends the key of what was done with a token in a window of time.
+func AppendTokenKey(dst []byte, window uint64, token []byte) []byte {
+	dst = append(dst, byte(SpaceToken))
+	dst = binary.BigEndian.AppendUint64(dst, window)
+	return append(dst, token...)
+}
+
+// DecodeTokenWindow returns the window in a token's key.
+func DecodeTokenWindow(storeKey []byte) (window uint64, ok bool) {
+	if len(storeKey) <= 9 || Space(storeKey[0]) != SpaceToken {
+		return 0, false
+	}
+	return binary.BigEndian.Uint64(storeKey[1:]), true
+}
+
+// TokenRange returns the range of the tokens of all windows before the one given.
+func TokenRange(before uint64) (lower, upper []byte) {
+	return []byte{byte(SpaceToken)}, AppendTokenKey(nil, before, nil)
+}
+
+// AppendEntryKey appends the key of an entry of an index of table.
+func AppendEntryKey(dst []byte, table globaltable.TableID, index globaltable.IndexID, key []byte) []byte {
+	return append(appendEntryPrefix(dst, table, index), key...)
+}
+
+func appendEntryPrefix(dst []byte, table globaltable.TableID, index globaltable.IndexID) []byte {
+	dst = append(dst, byte(SpaceEntry))
+	dst = binary.BigEndian.AppendUint64(dst, uint64(table))
+	return binary.BigEndian.AppendUint32(dst, uint32(index))
+}
+
+// EntryKeySuffix returns the key in an entry's store key: a view.
+func EntryKeySuffix(storeKey []byte) []byte { return storeKey[tablePrefixLen+4:] }
+
+// EntryKeyIndex returns the table and the index in an entry's store key.
+func EntryKeyIndex(storeKey []byte) (globaltable.TableID, globaltable.IndexID) {
+	return globaltable.TableID(binary.BigEndian.Uint64(storeKey[1:])), globaltable.IndexID(binary.BigEndian.Uint32(storeKey[tablePrefixLen:]))
+}
+
+// EntryRange returns the range of the entries of one index.
+func EntryRange(table globaltable.TableID, index globaltable.IndexID) (lower, upper []byte) {
+	lower = appendEntryPrefix(nil, table, index)
+	return lower, successor(lower)
+}
+
+// EntriesRange returns the range of the entries of all indexes of table.
+func EntriesRange(table globaltable.TableID) (lower, upper []byte) {
+	return tableRange(SpaceEntry, table)
+}
+
+// AppendEntry appends the value of an entry in whose key the table's key begins at byte at.
+func AppendEntry(dst []byte, at int) []byte { return binary.BigEndian.AppendUint16(dst, uint16(at)) }
+
+// DecodeEntry is the inverse of AppendEntry.
+func DecodeEntry(value []byte) (at int, ok bool) {
+	if len(value) != 2 {
+		return 0, false
+	}
+	return int(binary.BigEndian.Uint16(value)), true
 }
 
 // SpaceRange returns the range of a whole key space.

@@ -108,9 +108,8 @@ func (c *catalog) Version(globaltable.TableID) globaltable.Version {
 
 func (c *catalog) Settled(globaltable.TableID) bool { return true }
 
-func (c *catalog) Prepare([]item.Item) ([]store.KV, []globaltable.TableID, func(), error) {
-	return nil, nil, func() {}, nil
-}
+func (*catalog) Indexed(globaltable.TableID) *globaltable.Table { return nil }
+func (*catalog) Prepare([]item.Item) (commit.Adoption, error)   { return commit.Adoption{}, nil }
 
 // inWorld runs a story with both regions up.
 func inWorld(t *testing.T, s setup, story func(t *testing.T, w *world)) {

@@ -53,9 +53,8 @@ func (tables) Version(globaltable.TableID) globaltable.Version { return 1 }
 
 func (tables) Settled(globaltable.TableID) bool { return true }
 
-func (tables) Prepare([]item.Item) ([]store.KV, []globaltable.TableID, func(), error) {
-	return nil, nil, func() {}, nil
-}
+func (tables) Indexed(globaltable.TableID) *globaltable.Table { return nil }
+func (tables) Prepare([]item.Item) (commit.Adoption, error)   { return commit.Adoption{}, nil }
 
 // faultyHome is a home that refuses what it is told to.
 type faultyHome struct {

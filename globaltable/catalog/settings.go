@@ -1,0 +1,201 @@
+package catalog
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/concordat-db/concordat/globaltable"
+)
+
+// Override is what one replica has instead of what the table has. Zero fields stay as they are.
+type Override struct {
+	Class        globaltable.TableClass `json:"class,omitempty"`
+	ReadCapacity int64                  `json:"readCapacity,omitempty"`
+	OnDemandRead int64                  `json:"onDemandRead,omitempty"`
+}
+
+// updateSettings changes what is no replica.
+func updateSettings(next *globaltable.Table, change *Change) error {
+	if err := updateBilling(next, change); err != nil {
+		return err
+	}
+	if err := updateStream(next, change); err != nil {
+		return err
+	}
+	if err := updateOwn(next, change); err != nil {
+		return err
+	}
+	return acknowledge(next)
+}
+
+func updateBilling(next *globaltable.Table, change *Change) error {
+	if change.Billing != nil {
+		switch was := next.Billing; {
+		case *change.Billing == globaltable.Provisioned:
+			next.OnDemandMax = globaltable.Throughput{}
+			for i := range next.Indexes {
+				next.Indexes[i].OnDemandMax = globaltable.Throughput{}
+			}
+		case was != globaltable.PayPerRequest:
+			next.Throughput, next.OnDemandSince = globaltable.Throughput{}, max(change.At, next.CreatedAt)
+			for i := range next.Indexes {
+				next.Indexes[i].Throughput = globaltable.Throughput{}
+			}
+		}
+		next.Billing = *change.Billing
+	}
+	if wanted := change.Throughput; wanted != nil {
+		if change.Billing == nil && *wanted == next.Throughput {
+			return invalid(next, fmt.Sprintf("The provisioned throughput for the table will not change. The requested value equals the current value. "+
+				"Current ReadCapacityUnits provisioned for the table: %d. Requested ReadCapacityUnits: %d. "+
+				"Current WriteCapacityUnits provisioned for the table: %d. Requested WriteCapacityUnits: %d. "+
+				"Refer to the Amazon DynamoDB Developer Guide for current limits and how to request higher limits.",
+				next.Throughput.Read, wanted.Read, next.Throughput.Write, wanted.Write))
+		}
+		next.Throughput = *wanted
+	}
+	if next.Billing == globaltable.PayPerRequest && next.Throughput != (globaltable.Throughput{}) {
+		return invalid(next, "One or more parameter values were invalid: Neither ReadCapacityUnits nor WriteCapacityUnits can be "+
+			"specified when BillingMode is PAY_PER_REQUEST")
+	}
+	set := func(units *int64, to *int64) {
+		if to != nil {
+			*units = *to
+		}
+	}
+	set(&next.OnDemandMax.Read, change.OnDemandMaxRead)
+	set(&next.OnDemandMax.Write, change.OnDemandMaxWrite)
+	if next.Billing == globaltable.Provisioned && next.OnDemandMax != (globaltable.Throughput{}) {
+		return invalid(next, "One or more parameter values were invalid: OnDemandThroughput can only be specified when BillingMode is PAY_PER_REQUEST")
+	}
+	set(&next.Warm.Read, change.WarmRead)
+	set(&next.Warm.Write, change.WarmWrite)
+	return nil
+}
+
+// updateStream switches the stream on or off.
+func updateStream(next *globaltable.Table, change *Change) error {
+	view, others := change.Stream, len(next.Replicas) > 1
+	switch {
+	case view == nil:
+	case *view == "" && next.Stream.View == "":
+		return invalid(next, "Table has no stream to disable: TableName: "+next.Name)
+	case *view == "" && others:
+		return invalid(next, "One or more parameter values were invalid: Disabling Stream is not allowed for a Global Table replica.")
+	case *view == "":
+		next.Stream.View = ""
+	case next.Stream.View != "":
+		return invalid(next, "Table already has an enabled stream: TableName: "+next.Name)
+	case others && *view != globaltable.ViewNewAndOldImages:
+		return wrongView(next)
+	default:
+		streamOn(next, *view, change.At)
+	}
+	return nil
+}
+
+// streamOn switches the stream on. Its label is one that the table's streams never had.
+func streamOn(next *globaltable.Table, view globaltable.StreamView, at int64) {
+	next.Stream = globaltable.Stream{View: view, Since: max(at, next.CreatedAt, next.Stream.Since+1)}
+}
+
+// streamForReplicas gives a table that gets replicas the stream that DynamoDB's replicas have.
+func streamForReplicas(next *globaltable.Table, at int64) error {
+	switch next.Stream.View {
+	case "":
+		streamOn(next, globaltable.ViewNewAndOldImages, at)
+	case globaltable.ViewNewAndOldImages:
+	default:
+		return wrongView(next)
+	}
+	return nil
+}
+
+func wrongView(t *globaltable.Table) error {
+	return invalid(t, "One or more parameter values were invalid: The stream of a Global Table replica must have the StreamViewType NEW_AND_OLD_IMAGES. "+
+		"Disable the stream of table "+t.Name+" first.")
+}
+
+// updateOwn changes the settings of the replica in the region that asks, and the tags that are the whole table's.
+func updateOwn(next *globaltable.Table, change *Change) error {
+	var shared, tags = map[string]string{}, map[string]string{}
+	for k, v := range change.Tag {
+		if globaltable.IsSharedTag(k) {
+			shared[k] = v
+		} else {
+			tags[k] = v
+		}
+	}
+	for _, k := range change.Untag {
+		if globaltable.IsSharedTag(k) {
+			delete(next.Tags, k)
+		}
+	}
+	next.Tags = merged(next.Tags, shared)
+	if change.DeletionProtection != nil || change.Class != nil || len(tags) > 0 || slices.ContainsFunc(change.Untag, isOwnTag) {
+		r := next.ReplicaNamed(change.Region)
+		if r == nil {
+			return NotFound("update table", next.Name)
+		}
+		own := ownOf(next, r)
+		if change.DeletionProtection != nil {
+			own.DeletionProtection = *change.DeletionProtection
+		}
+		if change.Class != nil {
+			own.Class = *change.Class
+		}
+		for _, k := range change.Untag {
+			delete(own.Tags, k)
+		}
+		own.Tags = merged(own.Tags, tags)
+	}
+	for i := range next.Replicas {
+		if len(next.TagsOf(&next.Replicas[i])) > globaltable.MaxTags {
+			return invalid(next, fmt.Sprintf("One or more parameter values were invalid: Too many tags: the limit is %d", globaltable.MaxTags))
+		}
+	}
+	return nil
+}
+
+func isOwnTag(key string) bool { return !globaltable.IsSharedTag(key) }
+
+// ownOf returns the settings of r, a replica of next, to be changed.
+func ownOf(next *globaltable.Table, r *globaltable.Replica) *globaltable.Own {
+	if r.Own == nil {
+		own := next.OwnOf(r)
+		if own.Class == next.Class {
+			own.Class = ""
+		}
+		r.Own = &own
+	}
+	return r.Own
+}
+
+// merged returns a with b; nil if nothing is in it.
+func merged(a, b map[string]string) map[string]string {
+	if a == nil && len(b) > 0 {
+		a = map[string]string{}
+	}
+	maps.Copy(a, b)
+	if len(a) == 0 {
+		return nil
+	}
+	return a
+}
+
+// overrideReplicas gives replicas that are there, or that the change creates, what they have for themselves.
+func overrideReplicas(t, next *globaltable.Table, change *Change) error {
+	for region, o := range change.Overrides {
+		r := next.ReplicaNamed(region)
+		if r == nil {
+			return invalid(t, "Failed to update the replica of table with name: '"+t.Name+"' because it has no replica in region: "+region)
+		}
+		own := ownOf(next, r)
+		own.Class = cmp.Or(o.Class, own.Class)
+		own.ReadCapacity = cmp.Or(o.ReadCapacity, own.ReadCapacity)
+		own.OnDemandRead = cmp.Or(o.OnDemandRead, own.OnDemandRead)
+	}
+	return nil
+}

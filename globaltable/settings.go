@@ -1,0 +1,168 @@
+package globaltable
+
+import (
+	"fmt"
+	"maps"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// StreamView says what a change stream would show of a changed item. Its texts are DynamoDB's and part of the document.
+type StreamView string
+
+// The views. The empty one is that of a stream which is off.
+const (
+	ViewKeysOnly        StreamView = "KEYS_ONLY"
+	ViewNewImage        StreamView = "NEW_IMAGE"
+	ViewOldImage        StreamView = "OLD_IMAGE"
+	ViewNewAndOldImages StreamView = "NEW_AND_OLD_IMAGES"
+)
+
+// Stream is the setting of a table's change stream. The zero value is a stream that was never on.
+type Stream struct {
+	View  StreamView // empty: off
+	Since int64      // when it was switched on last, Unix milliseconds; it stays when the stream is switched off
+}
+
+// SharedTagPrefix begins the keys of tags that are settings of the whole table. All other tags are a replica's own, as in DynamoDB.
+const SharedTagPrefix = "concordat:"
+
+// maxTagBytes bounds the tags of a document, all replicas together, in bytes.
+const maxTagBytes = 64 << 10
+
+// Own are the settings of one replica that DynamoDB does not carry to the others.
+type Own struct {
+	DeletionProtection bool
+	Class              TableClass        // empty: the table's
+	ReadCapacity       int64             // provisioned, in units per second; 0: the table's
+	OnDemandRead       int64             // maximum on demand, in units per second; 0: the table's
+	Tags               map[string]string // without the shared ones; nil: none
+}
+
+// OwnOf returns the settings of a replica of t. A replica without any of its own, as the one that the table was made with, has those of the table. The tags
+// are shared with the document.
+func (t *Table) OwnOf(r *Replica) Own {
+	if r.Own != nil {
+		own := *r.Own
+		if own.Class == "" {
+			own.Class = t.Class
+		}
+		return own
+	}
+	return Own{DeletionProtection: t.DeletionProtection, Class: t.Class, Tags: ownTags(t.Tags)}
+}
+
+// TagsOf returns all tags that a replica of t has: its own and the shared ones. The map is the caller's.
+func (t *Table) TagsOf(r *Replica) map[string]string {
+	tags := map[string]string{}
+	maps.Copy(tags, t.OwnOf(r).Tags)
+	for k, v := range t.Tags {
+		if IsSharedTag(k) {
+			tags[k] = v
+		}
+	}
+	return tags
+}
+
+// IsSharedTag reports whether a tag with the key given is a setting of the whole table.
+func IsSharedTag(key string) bool { return strings.HasPrefix(key, SharedTagPrefix) }
+
+// ownTags returns a copy of tags without the shared ones; nil: none.
+func ownTags(tags map[string]string) map[string]string {
+	var own map[string]string
+	for k, v := range tags {
+		if IsSharedTag(k) {
+			continue
+		}
+		if own == nil {
+			own = map[string]string{}
+		}
+		own[k] = v
+	}
+	return own
+}
+
+// Begun returns when a replica of t was created, in Unix milliseconds.
+func (t *Table) Begun(r *Replica) int64 { return max(t.CreatedAt, r.CreatedAt) }
+
+// streamLabel is the form of labels: milliseconds, no zone.
+const streamLabel = "2006-01-02T15:04:05.000"
+
+// StreamLabel returns the label of the newest stream of a replica of t; empty if there never was one. The stream of a replica begins with the replica.
+func (t *Table) StreamLabel(r *Replica) string {
+	if t.Stream.Since == 0 {
+		return ""
+	}
+	return time.UnixMilli(max(t.Stream.Since, t.Begun(r))).UTC().Format(streamLabel)
+}
+
+// settingsFaults is Validate for what lies in this file.
+func (t *Table) settingsFaults() []error {
+	var faults []error
+	fault := func(ok bool, format string, args ...any) {
+		if !ok {
+			faults = append(faults, fmt.Errorf(format, args...))
+		}
+	}
+	switch t.Stream.View {
+	case "", ViewKeysOnly, ViewNewImage, ViewOldImage, ViewNewAndOldImages:
+	default:
+		fault(false, "stream view %q is not known", t.Stream.View)
+	}
+	fault(t.Stream.Since >= 0 && (t.Stream.View == "" || t.Stream.Since > 0), "the stream has no beginning")
+	for _, units := range []Throughput{t.OnDemandMax, t.Warm} {
+		fault(units.Read >= 0 && units.Write >= 0, "units per second are negative")
+	}
+	fault(t.OnDemandMax == Throughput{} || t.Billing == PayPerRequest, "a maximum on demand needs billing mode %s", PayPerRequest)
+	fault(t.OnDemandSince >= 0, "the billing mode has no beginning")
+	bytes := tagBytes(t.Tags)
+	for i := range t.Replicas {
+		r := &t.Replicas[i]
+		fault(r.CreatedAt >= 0 && r.InaccessibleSince >= 0, "replica %d: a time is negative", i)
+		own := r.Own
+		if own == nil {
+			continue
+		}
+		fault(own.Class == "" || own.Class == ClassStandard || own.Class == ClassInfrequentAccess, "replica %d: table class %q is not known", i, own.Class)
+		fault(own.ReadCapacity >= 0 && own.OnDemandRead >= 0, "replica %d: units per second are negative", i)
+		faults = append(faults, tagFaults(own.Tags)...)
+		for k := range own.Tags {
+			fault(!IsSharedTag(k), "replica %d: tag %q is of the whole table", i, clip(k))
+		}
+		bytes += tagBytes(own.Tags)
+	}
+	fault(bytes <= maxTagBytes, "the tags of all replicas have %d bytes, at most %d", bytes, maxTagBytes)
+	return faults
+}
+
+func tagBytes(tags map[string]string) (n int) {
+	for k, v := range tags {
+		n += len(k) + len(v)
+	}
+	return n
+}
+
+func tagFaults(tags map[string]string) []error {
+	var faults []error
+	if len(tags) > MaxTags {
+		faults = append(faults, fmt.Errorf("%d tags, at most %d", len(tags), MaxTags))
+	}
+	for k, v := range tags {
+		n := utf8.RuneCountInString(k)
+		if n == 0 || n > MaxTagKeyLen || utf8.RuneCountInString(v) > MaxTagValueLen || !utf8.ValidString(k) || !utf8.ValidString(v) {
+			faults = append(faults, fmt.Errorf("a tag has a key of 1 to %d and a value of at most %d characters", MaxTagKeyLen, MaxTagValueLen))
+			break
+		}
+	}
+	return faults
+}
+
+func (o *Own) clone() *Own {
+	if o == nil {
+		return nil
+	}
+	c := *o
+	c.Tags = maps.Clone(o.Tags)
+	return &c
+}

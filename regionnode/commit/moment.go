@@ -1,0 +1,60 @@
+package commit
+
+import (
+	"context"
+	"errors"
+	"io"
+
+	"github.com/concordat-db/concordat/globaltable"
+	"github.com/concordat-db/concordat/regionnode/store"
+)
+
+// GetAll calls f with the states that the keys had at one moment between call and return, views in the order of keys, and returns when what f has seen is durable. f's error is returned.
+// It takes no latch: a snapshot holds all of a write or nothing of it.
+func (s *Shard) GetAll(ctx context.Context, keys []Key, f func([]Current) error) error {
+	for _, k := range keys {
+		if err := checkKey(k); err != nil {
+			return err
+		}
+	}
+	moment := s.cfg.Engine.NewSnapshot()
+	err := readMoment(moment, keys, f)
+	if cerr := moment.Close(); err == nil && cerr != nil {
+		err = fault(globaltable.Internal, "read store", "", cerr)
+	}
+	var seen uint64
+	for _, k := range keys {
+		// Marked before it was applied, so whatever the snapshot shows of the key is in the set by now.
+		seen = max(seen, s.pending.group(hashKey(k.Table, k.Bytes)))
+	}
+	if werr := s.progress.wait(ctx, seen); werr != nil {
+		return werr
+	}
+	return err
+}
+
+func readMoment(moment store.Reader, keys []Key, f func([]Current) error) (err error) {
+	current := make([]Current, len(keys))
+	held := make([]io.Closer, 0, len(keys))
+	defer func() {
+		for _, c := range held {
+			err = errors.Join(err, c.Close())
+		}
+	}()
+	var storeKey []byte
+	for i, k := range keys {
+		storeKey = store.AppendRecordKey(storeKey[:0], k.Table, k.Bytes)
+		value, release, ok, err := moment.Get(storeKey)
+		if err != nil {
+			return fault(globaltable.Internal, "read store", "", err)
+		}
+		if !ok {
+			continue
+		}
+		held = append(held, release)
+		if current[i], err = currentOf(value); err != nil {
+			return err
+		}
+	}
+	return f(current)
+}

@@ -1,0 +1,407 @@
+package dynamodb
+
+import (
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/valyala/fastjson"
+
+	"github.com/concordat-db/concordat/globaltable"
+	"github.com/concordat-db/concordat/globaltable/catalog"
+	"github.com/concordat-db/concordat/globaltable/item"
+)
+
+// The operations of 2017 on global tables, version 2017.11.29. In DynamoDB they tie together tables that the client has made in each region, all of them empty; here a table's document says in which
+// regions it is, so they work on the one table that has the name in this region, and its replicas are made. A table is one of that version if CreateGlobalTable made
+// it one (Table.Legacy), and only to such tables do the other calls answer, as in DynamoDB.
+
+// globalRequest has the parameters of all of them.
+type globalRequest struct {
+	name     text
+	group    []text          // regions; nil: not given
+	updates  []replicaUpdate // nil: not given
+	after    text
+	limit    integer
+	region   text
+	billing  text
+	write    integer
+	replicas []replicaSettings // nil: not given
+}
+
+// replicaSettings is a ReplicaSettingsUpdate.
+type replicaSettings struct {
+	region, class text
+	read          integer
+}
+
+func (r *globalRequest) set(name []byte, v *fastjson.Value) error {
+	switch string(name) {
+	case "GlobalTableName":
+		return parseText(&r.name, v)
+	case "ReplicationGroup":
+		return parseStructures(v, "Replica", func(o *fastjson.Object) error {
+			var region text
+			err := parseText(&region, o.Get("RegionName"))
+			r.group = append(r.group, region)
+			return err
+		}, func() { r.group = []text{} })
+	case "ReplicaUpdates":
+		return parseReplicaUpdates(&r.updates, v, "ReplicaUpdate")
+	case "ExclusiveStartGlobalTableName":
+		return parseText(&r.after, v)
+	case "Limit":
+		return parseInteger(&r.limit, v, "Integer")
+	case "RegionName":
+		return parseText(&r.region, v)
+	case "GlobalTableBillingMode":
+		return parseText(&r.billing, v)
+	case "GlobalTableProvisionedWriteCapacityUnits":
+		return parseInteger(&r.write, v, "Long")
+	case "ReplicaSettingsUpdate":
+		return parseStructures(v, "ReplicaSettingsUpdate", r.addSettings, func() { r.replicas = []replicaSettings{} })
+	}
+	return nil
+}
+
+func (r *globalRequest) addSettings(o *fastjson.Object) error {
+	var s replicaSettings
+	if err := parseText(&s.region, o.Get("RegionName")); err != nil {
+		return err
+	}
+	if err := parseText(&s.class, o.Get("ReplicaTableClass")); err != nil {
+		return err
+	}
+	r.replicas = append(r.replicas, s)
+	return parseInteger(&r.replicas[len(r.replicas)-1].read, o.Get("ReplicaProvisionedReadCapacityUnits"), "Long")
+}
+
+// parseStructures calls begin if a list is given, then add with each of its structures.
+func parseStructures(v *fastjson.Value, structure string, add func(*fastjson.Object) error, begin func()) error {
+	var list []*fastjson.Value
+	if err := parseList(&list, v); err != nil || list == nil {
+		return err
+	}
+	begin()
+	for _, e := range list {
+		var o *fastjson.Object
+		if err := parseObject(&o, e, className(structure)); err != nil {
+			return err
+		}
+		if o == nil {
+			o = new(fastjson.Object)
+		}
+		if err := add(o); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// parseGlobal reads the parameters and checks the name and what more demands.
+func parseGlobal(p *fastjson.Object, more func(*globalRequest, *constraints)) (r globalRequest, err error) {
+	if err := each(p, r.set); err != nil {
+		return r, err
+	}
+	var check constraints
+	check.name(r.name, "globalTableName")
+	if more != nil {
+		more(&r, &check)
+	}
+	return r, check.err()
+}
+
+func globalException(name, message string) *exception {
+	return &exception{status: http.StatusBadRequest, name: prefixDynamoDB + name, message: message}
+}
+
+// legacy returns the global table of 2017 that has the name here.
+func (c *call) legacy(name text) (*globaltable.Table, error) {
+	t, err := c.server.config.Control.DescribeTable(string(name))
+	if err != nil || !t.Legacy {
+		return nil, globalException("GlobalTableNotFoundException", "Global table with name: '"+string(name)+"' does not exist.")
+	}
+	return t, nil
+}
+
+func (c *call) createGlobalTable(p *fastjson.Object) error {
+	r, err := parseGlobal(p, func(r *globalRequest, check *constraints) {
+		if check.present(r.group != nil, "replicationGroup") {
+			for i, region := range r.group {
+				check.present(region != nil, "replicationGroup."+strconv.Itoa(i+1)+".member.regionName")
+			}
+		}
+	})
+	if err != nil {
+		return err
+	}
+	name := string(r.name)
+	t, ok := c.server.config.View().Lookup(name)
+	if !ok {
+		return globalException("TableNotFoundException", "Failed to create the global table with name: '"+name+"' because there is no table of that name in region: "+c.server.config.Region)
+	}
+	if t.Legacy || len(c.others(t)) > 0 {
+		return globalException("GlobalTableAlreadyExistsException", "Global table with name: '"+name+"' already exists.")
+	}
+	change, here := catalog.Change{Legacy: true}, false
+	for _, region := range r.group {
+		if string(region) == c.server.config.Region {
+			here = true
+			continue
+		}
+		change.Create = append(change.Create, string(region))
+	}
+	if !here {
+		return invalid("One or more parameter values were invalid: ReplicationGroup must have the region that is asked: " + c.server.config.Region)
+	}
+	if t, err = c.server.config.Control.UpdateTable(c.server.base, name, change); err != nil {
+		return err
+	}
+	c.appendGlobalTable(t, globaltable.Creating)
+	return nil
+}
+
+func (c *call) updateGlobalTable(p *fastjson.Object) error {
+	r, err := parseGlobal(p, func(r *globalRequest, check *constraints) {
+		if check.present(r.updates != nil, "replicaUpdates") {
+			check.checkReplicas(r.updates)
+		}
+	})
+	if err != nil {
+		return err
+	}
+	t, err := c.legacy(r.name)
+	if err != nil {
+		return err
+	}
+	change := catalog.Change{Legacy: true}
+	if err := changeReplicas(&change, r.updates); err != nil {
+		return err
+	}
+	for _, region := range change.Create {
+		if t.ReplicaNamed(region) != nil {
+			return globalException("ReplicaAlreadyExistsException", "Global table with name: '"+t.Name+"' already has a replica in region: '"+region+"'.")
+		}
+	}
+	if len(change.Create) > 0 {
+		if t, err = c.server.config.Control.UpdateTable(c.server.base, t.Name, change); err != nil {
+			return err
+		}
+	}
+	c.appendGlobalTable(t, globaltable.Updating)
+	return nil
+}
+
+func (c *call) describeGlobalTable(p *fastjson.Object) error {
+	r, err := parseGlobal(p, nil)
+	if err != nil {
+		return err
+	}
+	t, err := c.legacy(r.name)
+	if err != nil {
+		return err
+	}
+	status := globaltable.Active
+	if !t.Settled() {
+		status = globaltable.Updating
+	}
+	c.appendGlobalTable(t, status)
+	return nil
+}
+
+// appendGlobalTable appends a GlobalTableDescription. Unlike DescribeTable it lists this region's replica too.
+func (c *call) appendGlobalTable(t *globaltable.Table, status globaltable.Status) {
+	begun := t.CreatedAt
+	for i := range t.Replicas {
+		if at := t.Replicas[i].CreatedAt; at > 0 && (begun == t.CreatedAt || at < begun) {
+			begun = at
+		}
+	}
+	b := append(c.out, `{"GlobalTableDescription":{"GlobalTableName":`...)
+	b = item.AppendJSONString(b, t.Name)
+	b = append(b, `,"GlobalTableArn":"arn:aws:dynamodb::`+account+`:global-table/`...)
+	b = append(b, t.Name...)
+	b = append(b, `","GlobalTableStatus":`...)
+	b = item.AppendJSONString(b, string(status))
+	b = append(b, `,"CreationDateTime":`...)
+	b = appendSeconds(b, time.UnixMilli(begun))
+	b = append(b, `,"ReplicationGroup":[`...)
+	for i := range t.Replicas {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = c.appendReplica(b, t, &t.Replicas[i])
+	}
+	c.out = append(b, "]}}"...)
+}
+
+func (c *call) listGlobalTables(p *fastjson.Object) error {
+	var r globalRequest
+	if err := each(p, r.set); err != nil {
+		return err
+	}
+	var check constraints
+	if r.after != nil {
+		check.name(r.after, "exclusiveStartGlobalTableName")
+	}
+	check.atLeast(r.limit, 1, "limit")
+	if err := check.err(); err != nil {
+		return err
+	}
+	limit := 100
+	if r.limit.given {
+		limit = int(min(r.limit.value, 100))
+	}
+	last, n := "", 0
+	c.out = append(c.out, `{"GlobalTables":[`...)
+	view := c.server.config.View()
+	for after, more := string(r.after), true; more; {
+		var names []string
+		names, more = view.Names(after, 100)
+		more = more && len(names) > 0
+		for _, name := range names {
+			after = name
+			t, ok := view.Lookup(name)
+			if !ok || !t.Legacy || r.region != nil && t.ReplicaNamed(string(r.region)) == nil {
+				continue
+			}
+			if n == limit {
+				c.out = append(c.out, `],"LastEvaluatedGlobalTableName":`...)
+				c.out = append(item.AppendJSONString(c.out, last), '}')
+				return nil
+			}
+			if n++; n > 1 {
+				c.out = append(c.out, ',')
+			}
+			c.appendGlobalName(t)
+			last = name
+		}
+	}
+	c.out = append(c.out, "]}"...)
+	return nil
+}
+
+func (c *call) appendGlobalName(t *globaltable.Table) {
+	b := append(c.out, `{"GlobalTableName":`...)
+	b = item.AppendJSONString(b, t.Name)
+	b = append(b, `,"ReplicationGroup":[`...)
+	for i := range t.Replicas {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(b, `{"RegionName":`...)
+		b = append(item.AppendJSONString(b, t.Replicas[i].Region), '}')
+	}
+	c.out = append(b, "]}"...)
+}
+
+func (c *call) describeGlobalTableSettings(p *fastjson.Object) error {
+	r, err := parseGlobal(p, nil)
+	if err != nil {
+		return err
+	}
+	t, err := c.legacy(r.name)
+	if err != nil {
+		return err
+	}
+	c.appendGlobalSettings(t)
+	return nil
+}
+
+func (c *call) updateGlobalTableSettings(p *fastjson.Object) error {
+	r, err := parseGlobal(p, func(r *globalRequest, check *constraints) {
+		check.oneOf(r.billing, "globalTableBillingMode", "PROVISIONED, PAY_PER_REQUEST", "PROVISIONED", "PAY_PER_REQUEST")
+		check.atLeast(r.write, 1, "globalTableProvisionedWriteCapacityUnits")
+		if r.replicas != nil {
+			check.count(len(r.replicas), 1, 50, "replicaSettingsUpdate")
+		}
+		for i, s := range r.replicas {
+			path := "replicaSettingsUpdate." + strconv.Itoa(i+1) + ".member."
+			check.present(s.region != nil, path+"regionName")
+			check.atLeast(s.read, 1, path+"replicaProvisionedReadCapacityUnits")
+			check.oneOf(s.class, path+"replicaTableClass", "STANDARD, STANDARD_INFREQUENT_ACCESS", "STANDARD", "STANDARD_INFREQUENT_ACCESS")
+		}
+	})
+	if err != nil {
+		return err
+	}
+	t, err := c.legacy(r.name)
+	if err != nil {
+		return err
+	}
+	change, err := r.settings(t)
+	if err != nil {
+		return err
+	}
+	if t, err = c.server.config.Control.UpdateTable(c.server.base, t.Name, change); err != nil {
+		return err
+	}
+	c.appendGlobalSettings(t)
+	return nil
+}
+
+// settings returns the change that UpdateGlobalTableSettings asks for.
+func (r *globalRequest) settings(t *globaltable.Table) (catalog.Change, error) {
+	change := catalog.Change{Legacy: true, Overrides: map[string]catalog.Override{}}
+	read := t.Throughput.Read
+	for _, s := range r.replicas {
+		region := string(s.region)
+		if t.ReplicaNamed(region) == nil {
+			return change, globalException("ReplicaNotFoundException", "Global table with name: '"+t.Name+"' has no replica in region: '"+region+"'.")
+		}
+		change.Overrides[region] = catalog.Override{Class: globaltable.TableClass(s.class), ReadCapacity: s.read.value}
+		if read == 0 {
+			read = s.read.value
+		}
+	}
+	mode := t.Billing
+	if r.billing != nil {
+		mode = globaltable.BillingMode(r.billing)
+		change.Billing = &mode
+	}
+	switch {
+	case mode == globaltable.PayPerRequest && r.write.given:
+		return change, invalid(errNoUnitsAllowed)
+	case mode == globaltable.PayPerRequest || !r.write.given && t.Billing == mode:
+		return change, nil
+	case !r.write.given || read == 0:
+		return change, invalid(errUnitsNeeded)
+	}
+	units, err := (&throughput{read: integer{read, true}, write: r.write}).declared()
+	if change.Billing = &mode; err == nil {
+		change.Throughput = &units
+	}
+	return change, err
+}
+
+// appendGlobalSettings appends the settings of each replica.
+func (c *call) appendGlobalSettings(t *globaltable.Table) {
+	b := append(c.out, `{"GlobalTableName":`...)
+	b = item.AppendJSONString(b, t.Name)
+	b = append(b, `,"ReplicaSettings":[`...)
+	for i := range t.Replicas {
+		r := &t.Replicas[i]
+		own := t.OwnOf(r)
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(b, `{"RegionName":`...)
+		b = item.AppendJSONString(b, r.Region)
+		b = append(b, `,"ReplicaStatus":`...)
+		b = item.AppendJSONString(b, replicaStatus(r))
+		b = append(b, `,"ReplicaBillingModeSummary":{"BillingMode":`...)
+		b = item.AppendJSONString(b, string(t.Billing))
+		b = append(b, `},"ReplicaProvisionedReadCapacityUnits":`...)
+		read := t.Throughput.Read
+		if own.ReadCapacity > 0 && t.Billing == globaltable.Provisioned {
+			read = own.ReadCapacity
+		}
+		b = strconv.AppendInt(b, read, 10)
+		b = append(b, `,"ReplicaProvisionedWriteCapacityUnits":`...)
+		b = strconv.AppendInt(b, t.Throughput.Write, 10)
+		b = append(b, `,"ReplicaTableClassSummary":{"TableClass":`...)
+		b = item.AppendJSONString(b, string(own.Class))
+		b = append(b, "}}"...)
+	}
+	c.out = append(b, "]}"...)
+}

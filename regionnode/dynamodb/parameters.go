@@ -1,0 +1,343 @@
+package dynamodb
+
+import (
+	"strings"
+
+	"github.com/valyala/fastjson"
+)
+
+// state is what becomes of a parameter.
+type state uint8
+
+const (
+	offered state = iota // it does what it does in DynamoDB
+	kept                 // it is checked, stored and shown, and has no effect
+	refused              // a request with it is refused before anything is done
+)
+
+// parameter is the state of one parameter of an operation and, if it is a structure, of members of it.
+//
+// These rows are the one place that says what is offered: refusals follow from them here, COMPATIBILITY.md is written from them, and a test holds them against
+// the newest model of the SDK and against the decoders. A parameter that becomes offered is a line that changes.
+type parameter struct {
+	at    string // its name; below structures a path such as "Tags.Key". Lists are passed through, "*" stands for every key of a map
+	has   string // members of the structure, by spaces, that share its state
+	state state  // also of everything below a parameter that is refused
+	only  string // the one value, as JSON, that is not refused; empty: all
+	note  string // for COMPATIBILITY.md
+}
+
+const (
+	limitsNothing = "limits nothing: no request is throttled by it"
+	noEncryption  = "encryption at rest is a matter of the disk"
+	noScaling     = "there is no auto scaling, since nothing is throttled"
+	noPolicies    = "there are no resource policies"
+	noVectors     = "there are no vector indexes"
+	noWitness     = "there is no multi-Region strong consistency"
+)
+
+// parameters has the rows of each operation that is offered.
+var parameters = map[string][]parameter{
+	"BatchGetItem": {
+		{at: "RequestItems"},
+		{at: "RequestItems.*", has: "AttributesToGet ConsistentRead ExpressionAttributeNames Keys ProjectionExpression"},
+		{at: "ReturnConsumedCapacity"},
+	},
+	"BatchWriteItem": {
+		{at: "RequestItems"},
+		{at: "RequestItems.*", has: "DeleteRequest PutRequest"},
+		{at: "RequestItems.*.DeleteRequest", has: "Key"},
+		{at: "RequestItems.*.PutRequest", has: "Item"},
+		{at: "ReturnConsumedCapacity"},
+		{at: "ReturnItemCollectionMetrics"},
+	},
+	"CreateTable": {
+		{at: "AttributeDefinitions", has: "AttributeName AttributeType"},
+		{at: "BillingMode", state: kept, note: limitsNothing},
+		{at: "DeletionProtectionEnabled"},
+		{at: "GlobalSecondaryIndexes", state: refused},
+		{at: "GlobalTableSettingsReplicationMode", only: `"ENABLED_WITH_OVERRIDES"`, note: "there are no global tables of several accounts"},
+		{at: "GlobalTableSourceArn", state: refused, note: "there are no global tables of several accounts"},
+		{at: "KeySchema", has: "AttributeName KeyType"},
+		{at: "LocalSecondaryIndexes", state: refused},
+		{at: "OnDemandThroughput", has: "MaxReadRequestUnits MaxWriteRequestUnits", state: kept, note: limitsNothing},
+		{at: "ProvisionedThroughput", has: "ReadCapacityUnits WriteCapacityUnits", state: kept, note: limitsNothing},
+		{at: "ResourcePolicy", state: refused, note: noPolicies},
+		{at: "SSESpecification"},
+		{at: "SSESpecification.Enabled", only: "false", note: noEncryption},
+		{at: "SSESpecification.KMSMasterKeyId", state: refused, note: noEncryption},
+		{at: "SSESpecification.SSEType", state: refused, note: noEncryption},
+		{at: "StreamSpecification", has: "StreamEnabled StreamViewType", state: kept, note: "streams cannot be read yet"},
+		{at: "TableClass", state: kept},
+		{at: "TableName"},
+		{at: "Tags", has: "Key Value"},
+		{at: "VectorIndexes", state: refused, note: noVectors},
+		{at: "WarmThroughput", has: "ReadUnitsPerSecond WriteUnitsPerSecond", state: kept, note: limitsNothing},
+	},
+	"CreateGlobalTable": {
+		{at: "GlobalTableName"},
+		{at: "ReplicationGroup", has: "RegionName"},
+	},
+	"DeleteItem": {
+		{at: "ConditionExpression"},
+		{at: "ConditionalOperator"},
+		{at: "Expected"},
+		{at: "Expected.*", has: "AttributeValueList ComparisonOperator Exists Value"},
+		{at: "ExpressionAttributeNames"},
+		{at: "ExpressionAttributeValues"},
+		{at: "Key"},
+		{at: "ReturnConsumedCapacity"},
+		{at: "ReturnItemCollectionMetrics"},
+		{at: "ReturnValues"},
+		{at: "ReturnValuesOnConditionCheckFailure"},
+		{at: "TableName"},
+	},
+	"DeleteTable":         {{at: "TableName"}},
+	"DescribeEndpoints":   {},
+	"DescribeGlobalTable": {{at: "GlobalTableName"}},
+	"DescribeGlobalTableSettings": {
+		{at: "GlobalTableName"},
+	},
+	"DescribeLimits": {},
+	"DescribeTable":  {{at: "TableName"}},
+	"GetItem": {
+		{at: "AttributesToGet"},
+		{at: "ConsistentRead"},
+		{at: "ExpressionAttributeNames"},
+		{at: "Key"},
+		{at: "ProjectionExpression"},
+		{at: "ReturnConsumedCapacity"},
+		{at: "TableName"},
+	},
+	"ListGlobalTables": {
+		{at: "ExclusiveStartGlobalTableName"},
+		{at: "Limit"},
+		{at: "RegionName"},
+	},
+	"ListTables": {
+		{at: "ExclusiveStartTableName"},
+		{at: "Limit"},
+	},
+	"ListTagsOfResource": {
+		{at: "NextToken"},
+		{at: "ResourceArn"},
+	},
+	"PutItem": {
+		{at: "ConditionExpression"},
+		{at: "ConditionalOperator"},
+		{at: "Expected"},
+		{at: "Expected.*", has: "AttributeValueList ComparisonOperator Exists Value"},
+		{at: "ExpressionAttributeNames"},
+		{at: "ExpressionAttributeValues"},
+		{at: "Item"},
+		{at: "ReturnConsumedCapacity"},
+		{at: "ReturnItemCollectionMetrics"},
+		{at: "ReturnValues"},
+		{at: "ReturnValuesOnConditionCheckFailure"},
+		{at: "TableName"},
+	},
+	"Query": {
+		{at: "AttributesToGet"},
+		{at: "ConditionalOperator"},
+		{at: "ConsistentRead"},
+		{at: "ExclusiveStartKey"},
+		{at: "ExpressionAttributeNames"},
+		{at: "ExpressionAttributeValues"},
+		{at: "FilterExpression"},
+		{at: "IndexName"},
+		{at: "KeyConditionExpression"},
+		{at: "KeyConditions"},
+		{at: "KeyConditions.*", has: "AttributeValueList ComparisonOperator"},
+		{at: "Limit"},
+		{at: "ProjectionExpression"},
+		{at: "QueryFilter"},
+		{at: "QueryFilter.*", has: "AttributeValueList ComparisonOperator"},
+		{at: "ReturnConsumedCapacity"},
+		{at: "ScanIndexForward"},
+		{at: "Select"},
+		{at: "TableName"},
+	},
+	"Scan": {
+		{at: "AttributesToGet"},
+		{at: "ConditionalOperator"},
+		{at: "ConsistentRead"},
+		{at: "ExclusiveStartKey"},
+		{at: "ExpressionAttributeNames"},
+		{at: "ExpressionAttributeValues"},
+		{at: "FilterExpression"},
+		{at: "IndexName"},
+		{at: "Limit"},
+		{at: "ProjectionExpression"},
+		{at: "ReturnConsumedCapacity"},
+		{at: "ScanFilter"},
+		{at: "ScanFilter.*", has: "AttributeValueList ComparisonOperator"},
+		{at: "Segment"},
+		{at: "Select"},
+		{at: "TableName"},
+		{at: "TotalSegments"},
+	},
+	"TagResource": {
+		{at: "ResourceArn"},
+		{at: "Tags", has: "Key Value"},
+	},
+	"TransactGetItems": {
+		{at: "ReturnConsumedCapacity"},
+		{at: "TransactItems", has: "Get"},
+		{at: "TransactItems.Get", has: "ExpressionAttributeNames Key ProjectionExpression TableName"},
+	},
+	"TransactWriteItems": {
+		{at: "ClientRequestToken"},
+		{at: "ReturnConsumedCapacity"},
+		{at: "ReturnItemCollectionMetrics"},
+		{at: "TransactItems", has: "ConditionCheck Delete Put Update"},
+		{at: "TransactItems.ConditionCheck", has: "ConditionExpression ExpressionAttributeNames ExpressionAttributeValues Key ReturnValuesOnConditionCheckFailure TableName"},
+		{at: "TransactItems.Delete", has: "ConditionExpression ExpressionAttributeNames ExpressionAttributeValues Key ReturnValuesOnConditionCheckFailure TableName"},
+		{at: "TransactItems.Put", has: "ConditionExpression ExpressionAttributeNames ExpressionAttributeValues Item ReturnValuesOnConditionCheckFailure TableName"},
+		{at: "TransactItems.Update", has: "ConditionExpression ExpressionAttributeNames ExpressionAttributeValues Key ReturnValuesOnConditionCheckFailure TableName UpdateExpression"},
+	},
+	"UntagResource": {
+		{at: "ResourceArn"},
+		{at: "TagKeys"},
+	},
+	"UpdateGlobalTable": {
+		{at: "GlobalTableName"},
+		{at: "ReplicaUpdates", has: "Create"},
+		{at: "ReplicaUpdates.Create", has: "RegionName"},
+		{at: "ReplicaUpdates.Delete", state: refused, note: "it would leave a table of its own behind; `UpdateTable` deletes a replica with its data"},
+	},
+	"UpdateGlobalTableSettings": {
+		{at: "GlobalTableBillingMode", state: kept, note: limitsNothing},
+		{at: "GlobalTableGlobalSecondaryIndexSettingsUpdate", state: refused},
+		{at: "GlobalTableName"},
+		{at: "GlobalTableProvisionedWriteCapacityAutoScalingSettingsUpdate", state: refused, note: noScaling},
+		{at: "GlobalTableProvisionedWriteCapacityUnits", state: kept, note: limitsNothing},
+		{at: "ReplicaSettingsUpdate", has: "RegionName"},
+		{at: "ReplicaSettingsUpdate.ReplicaGlobalSecondaryIndexSettingsUpdate", state: refused},
+		{at: "ReplicaSettingsUpdate.ReplicaProvisionedReadCapacityAutoScalingSettingsUpdate", state: refused, note: noScaling},
+		{at: "ReplicaSettingsUpdate.ReplicaProvisionedReadCapacityUnits", state: kept, note: limitsNothing},
+		{at: "ReplicaSettingsUpdate.ReplicaTableClass", state: kept},
+	},
+	"UpdateItem": {
+		{at: "AttributeUpdates"},
+		{at: "AttributeUpdates.*", has: "Action Value"},
+		{at: "ConditionExpression"},
+		{at: "ConditionalOperator"},
+		{at: "Expected"},
+		{at: "Expected.*", has: "AttributeValueList ComparisonOperator Exists Value"},
+		{at: "ExpressionAttributeNames"},
+		{at: "ExpressionAttributeValues"},
+		{at: "Key"},
+		{at: "ReturnConsumedCapacity"},
+		{at: "ReturnItemCollectionMetrics"},
+		{at: "ReturnValues"},
+		{at: "ReturnValuesOnConditionCheckFailure"},
+		{at: "TableName"},
+		{at: "UpdateExpression"},
+	},
+	"UpdateTable": {
+		{at: "AttributeDefinitions", state: refused},
+		{at: "BillingMode", state: kept, note: limitsNothing},
+		{at: "DeletionProtectionEnabled"},
+		{at: "DisassociationProtectionEnabled", only: "true", note: "a replica always has it: see `ReplicaUpdates.Disassociate`"},
+		{at: "GlobalSecondaryIndexUpdates", state: refused},
+		{at: "GlobalTableSettingsReplicationMode", only: `"DISABLED"`, note: "there are no global tables of several accounts"},
+		{at: "GlobalTableWitnessUpdates", state: refused, note: noWitness},
+		{at: "MultiRegionConsistency", only: `"EVENTUAL"`, note: noWitness},
+		{at: "OnDemandThroughput", has: "MaxReadRequestUnits MaxWriteRequestUnits", state: kept, note: limitsNothing},
+		{at: "ProvisionedThroughput", has: "ReadCapacityUnits WriteCapacityUnits", state: kept, note: limitsNothing},
+		{at: "ReplicaUpdates", has: "Create Delete Update"},
+		{at: "ReplicaUpdates.Create", has: "RegionName"},
+		{at: "ReplicaUpdates.Create.GlobalSecondaryIndexes", state: refused},
+		{at: "ReplicaUpdates.Create.KMSMasterKeyId", state: refused, note: noEncryption},
+		{at: "ReplicaUpdates.Create.OnDemandThroughputOverride", has: "MaxReadRequestUnits", state: kept, note: limitsNothing},
+		{at: "ReplicaUpdates.Create.ProvisionedThroughputOverride", has: "ReadCapacityUnits", state: kept, note: limitsNothing},
+		{at: "ReplicaUpdates.Create.TableClassOverride", state: kept},
+		{at: "ReplicaUpdates.Delete", has: "RegionName"},
+		{at: "ReplicaUpdates.Disassociate", state: refused, note: "a replica that leaves cannot keep its data as a table of its own"},
+		{at: "ReplicaUpdates.Update", has: "RegionName"},
+		{at: "ReplicaUpdates.Update.GlobalSecondaryIndexes", state: refused},
+		{at: "ReplicaUpdates.Update.KMSMasterKeyId", state: refused, note: noEncryption},
+		{at: "ReplicaUpdates.Update.OnDemandThroughputOverride", has: "MaxReadRequestUnits", state: kept, note: limitsNothing},
+		{at: "ReplicaUpdates.Update.ProvisionedThroughputOverride", has: "ReadCapacityUnits", state: kept, note: limitsNothing},
+		{at: "ReplicaUpdates.Update.TableClassOverride", state: kept},
+		{at: "SSESpecification"},
+		{at: "SSESpecification.Enabled", only: "false", note: noEncryption},
+		{at: "SSESpecification.KMSMasterKeyId", state: refused, note: noEncryption},
+		{at: "SSESpecification.SSEType", state: refused, note: noEncryption},
+		{at: "StreamSpecification", has: "StreamEnabled StreamViewType", state: kept, note: "streams cannot be read yet"},
+		{at: "TableClass", state: kept},
+		{at: "TableName"},
+		{at: "VectorIndexUpdates", state: refused, note: noVectors},
+		{at: "WarmThroughput", has: "ReadUnitsPerSecond WriteUnitsPerSecond", state: kept, note: limitsNothing},
+	},
+}
+
+// refusal is a parameter that may not be given, or not with another value than one.
+type refusal struct {
+	at   string
+	path []string
+	only string
+}
+
+// refusals returns what the rows refuse.
+func refusals(rows []parameter) []refusal {
+	var out []refusal
+	for _, r := range rows {
+		if r.state == refused || r.only != "" {
+			out = append(out, refusal{r.at, strings.Split(r.at, "."), r.only})
+		}
+	}
+	return out
+}
+
+// refuse returns an error if a request has a parameter that the operation does not offer.
+func (o *operation) refuse(request *fastjson.Value) error {
+	for i := range o.refusals {
+		r := &o.refusals[i]
+		if value, found := r.find(request, r.path); found {
+			return notOffered(r.at + value)
+		}
+	}
+	return nil
+}
+
+// find reports whether what is at path, below v, is refused. value is " VALUE" when another one would be taken.
+func (r *refusal) find(v *fastjson.Value, path []string) (value string, found bool) {
+	if !given(v) {
+		return "", false
+	}
+	if v.Type() == fastjson.TypeArray && len(path) > 0 {
+		for _, e := range v.GetArray() {
+			if value, found = r.find(e, path); found {
+				break
+			}
+		}
+		return value, found
+	}
+	if len(path) > 0 {
+		return r.descend(v, path)
+	}
+	if r.only == "" {
+		return "", true
+	}
+	switch v.Type() {
+	case fastjson.TypeString, fastjson.TypeTrue, fastjson.TypeFalse:
+		value = string(v.MarshalTo(nil))
+		return " " + strings.Trim(value, `"`), value != r.only
+	}
+	return "", false // of a wrong type: the decoder says so
+}
+
+// descend is find for what lies below v. What is no structure has nothing below it, and the decoder says so.
+func (r *refusal) descend(v *fastjson.Value, path []string) (value string, found bool) {
+	if v.Type() != fastjson.TypeObject {
+		return "", false
+	}
+	// Of parameters that are given twice the last counts, and it is not told here which one is.
+	v.GetObject().Visit(func(name []byte, e *fastjson.Value) {
+		if !found && (path[0] == "*" || path[0] == string(name)) {
+			value, found = r.find(e, path[1:])
+		}
+	})
+	return value, found
+}

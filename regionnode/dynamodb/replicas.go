@@ -1,0 +1,209 @@
+package dynamodb
+
+import (
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/valyala/fastjson"
+
+	"github.com/concordat-db/concordat/globaltable"
+	"github.com/concordat-db/concordat/globaltable/catalog"
+	"github.com/concordat-db/concordat/globaltable/item"
+)
+
+// replicaUpdate is one element of ReplicaUpdates, of UpdateTable and of UpdateGlobalTable.
+type replicaUpdate struct {
+	actions  int    // how many were given
+	action   string // Create, Update or Delete
+	region   text
+	class    text
+	read     integer // provisioned
+	onDemand integer
+}
+
+func parseReplicaUpdates(dst *[]replicaUpdate, v *fastjson.Value, structure string) error {
+	var list []*fastjson.Value
+	if err := parseList(&list, v); err != nil || list == nil {
+		return err
+	}
+	*dst = make([]replicaUpdate, 0, len(list))
+	for _, e := range list {
+		var o *fastjson.Object
+		if err := parseObject(&o, e, className(structure)); err != nil {
+			return err
+		}
+		var u replicaUpdate
+		if o != nil {
+			if err := each(o, func(name []byte, v *fastjson.Value) error { return u.setAction(string(name), v) }); err != nil {
+				return err
+			}
+		}
+		*dst = append(*dst, u)
+	}
+	return nil
+}
+
+func (u *replicaUpdate) setAction(action string, v *fastjson.Value) error {
+	if action != "Create" && action != "Update" && action != "Delete" || !given(v) {
+		return nil
+	}
+	u.actions++
+	u.action = action
+	var o *fastjson.Object
+	if err := parseObject(&o, v, className(action+"ReplicationGroupMemberAction")); err != nil {
+		return err
+	}
+	return each(o, u.set)
+}
+
+func (u *replicaUpdate) set(name []byte, v *fastjson.Value) error {
+	switch string(name) {
+	case "RegionName":
+		return parseText(&u.region, v)
+	case "TableClassOverride":
+		return parseText(&u.class, v)
+	case "ProvisionedThroughputOverride":
+		return parseOverride(&u.read, v, "ProvisionedThroughputOverride", "ReadCapacityUnits")
+	case "OnDemandThroughputOverride":
+		return parseOverride(&u.onDemand, v, "OnDemandThroughputOverride", "MaxReadRequestUnits")
+	}
+	return nil
+}
+
+// parseOverride reads a structure of one number.
+func parseOverride(dst *integer, v *fastjson.Value, structure, member string) error {
+	var o *fastjson.Object
+	if err := parseObject(&o, v, className(structure)); err != nil || o == nil {
+		return err
+	}
+	return parseInteger(dst, o.Get(member), "Long")
+}
+
+// checkReplicas checks constraints of single parameters.
+func (c *constraints) checkReplicas(updates []replicaUpdate) {
+	for i := range updates {
+		u := &updates[i]
+		if u.actions != 1 {
+			continue
+		}
+		path := "replicaUpdates." + strconv.Itoa(i+1) + ".member." + strings.ToLower(u.action) + "."
+		c.present(u.region != nil, path+"regionName")
+		c.oneOf(u.class, path+"tableClassOverride", "STANDARD, STANDARD_INFREQUENT_ACCESS", "STANDARD", "STANDARD_INFREQUENT_ACCESS")
+		c.atLeast(u.read, 1, path+"provisionedThroughputOverride.readCapacityUnits")
+		c.atLeast(u.onDemand, 1, path+"onDemandThroughputOverride.maxReadRequestUnits")
+	}
+}
+
+// changeReplicas fills in the replicas to be made, changed and removed.
+func changeReplicas(change *catalog.Change, updates []replicaUpdate) error {
+	named := map[string]bool{}
+	for i := range updates {
+		u := &updates[i]
+		region := string(u.region)
+		switch {
+		case u.actions != 1:
+			return invalid("One or more parameter values were invalid: Each replica update must have exactly one of Create, Update and Delete")
+		case named[region]:
+			return invalid("One or more parameter values were invalid: Only one replica update can be made for a region at a time: " + region)
+		case u.action == "Create":
+			change.Create = append(change.Create, region)
+		case u.action == "Delete":
+			change.Delete = append(change.Delete, region)
+		}
+		named[region] = true
+		override := catalog.Override{Class: globaltable.TableClass(u.class), ReadCapacity: u.read.value, OnDemandRead: u.onDemand.value}
+		if override == (catalog.Override{}) {
+			if u.action == "Update" {
+				return invalid("One or more parameter values were invalid: The update of the replica in region " + region + " changes nothing")
+			}
+			continue
+		}
+		if change.Overrides == nil {
+			change.Overrides = map[string]catalog.Override{}
+		}
+		change.Overrides[region] = override
+	}
+	return nil
+}
+
+// others returns the replicas in other regions, which are what DynamoDB lists: a table in one region has none.
+func (c *call) others(t *globaltable.Table) []*globaltable.Replica {
+	var out []*globaltable.Replica
+	for i := range t.Replicas {
+		if r := &t.Replicas[i]; r.Origin != c.server.config.Origin {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+// version2019 and version2017 are the versions of global tables.
+const (
+	version2019 = "2019.11.21"
+	settingMode = `"GlobalTableSettingsReplicationMode":"ENABLED_WITH_OVERRIDES"`
+)
+
+// appendReplicas appends what a global table of 2019 has. One of 2017 shows that by the calls of 2017 alone.
+func (c *call) appendReplicas(b []byte, t *globaltable.Table) []byte {
+	others := c.others(t)
+	if len(others) == 0 || t.Legacy {
+		return b
+	}
+	b = append(b, `,"GlobalTableVersion":"`+version2019+`","MultiRegionConsistency":"EVENTUAL",`+settingMode+`,"DisassociationProtectionEnabled":true,"Replicas":[`...)
+	for i, r := range others {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = c.appendReplica(b, t, r)
+		own := t.OwnOf(r)
+		b = append(b[:len(b)-1], `,"ReplicaTableClassSummary":{"TableClass":`...)
+		b = item.AppendJSONString(b, string(own.Class))
+		b = append(b, '}')
+		b = appendOverride(b, "ProvisionedThroughputOverride", "ReadCapacityUnits", own.ReadCapacity)
+		b = appendOverride(b, "OnDemandThroughputOverride", "MaxReadRequestUnits", own.OnDemandRead)
+		b = append(b, `,`+settingMode+`}`...)
+	}
+	return append(b, ']')
+}
+
+func appendOverride(b []byte, structure, member string, units int64) []byte {
+	if units == 0 {
+		return b
+	}
+	b = append(append(b, `,"`...), structure...)
+	b = append(append(b, `":{"`...), member...)
+	b = append(b, `":`...)
+	b = strconv.AppendInt(b, units, 10)
+	return append(b, '}')
+}
+
+// appendReplica appends what both versions of global tables tell of a replica.
+func (c *call) appendReplica(b []byte, t *globaltable.Table, r *globaltable.Replica) []byte {
+	b = append(b, `{"RegionName":`...)
+	b = item.AppendJSONString(b, r.Region)
+	b = append(b, `,"ReplicaStatus":`...)
+	b = item.AppendJSONString(b, replicaStatus(r))
+	if r.StatusDescription != "" {
+		b = append(b, `,"ReplicaStatusDescription":`...)
+		b = item.AppendJSONString(b, r.StatusDescription)
+	}
+	if percent, ok := c.server.config.Control.ReplicaProgress(t.ID, r.Origin); ok {
+		b = append(b, `,"ReplicaStatusPercentProgress":"`...)
+		b = strconv.AppendInt(b, int64(percent), 10)
+		b = append(b, '"')
+	}
+	if r.InaccessibleSince > 0 {
+		b = append(b, `,"ReplicaInaccessibleDateTime":`...)
+		b = appendSeconds(b, time.UnixMilli(r.InaccessibleSince))
+	}
+	return append(b, '}')
+}
+
+// replicaStatus returns ReplicaStatus as DynamoDB's clients know it.
+func replicaStatus(r *globaltable.Replica) string {
+	if r.Status == globaltable.StatusFencing || r.Status == globaltable.StatusFenced {
+		return "REGION_DISABLED"
+	}
+	return string(r.Status)
+}

@@ -1,0 +1,134 @@
+package dynamodb
+
+import (
+	"errors"
+
+	"github.com/concordat-db/concordat/conflict"
+	"github.com/concordat-db/concordat/globaltable"
+	"github.com/concordat-db/concordat/globaltable/item"
+	"github.com/concordat-db/concordat/globaltable/plan"
+	"github.com/concordat-db/concordat/regionnode/commit"
+	"github.com/concordat-db/concordat/streams/confirm"
+)
+
+// writes is what a request writes: one item, or several in one commit or in some. It is lent to the shard together with what its slices hold.
+type writes struct {
+	server *Server
+	write  commit.Write
+	keys   []commit.Key
+	list   []planned // list[i] is for keys[i]
+	opsOf  [][]conflict.Op
+	memory plan.Memory
+	from   int // what is before it belongs to earlier commits of the request
+	// measured says that the capacity is asked for.
+	measured bool
+	// image is what the first write returns of its item.
+	image item.Item
+	// reasons, of a transaction, has why it was cancelled, one for each write; nil if it was not.
+	reasons []reason
+
+	// asking are the tables, of those written to, whose writes wait for peers; needs is what for.
+	asking []*globaltable.Table
+	needs  []confirm.Need
+}
+
+// planned is one write on its way.
+type planned struct {
+	plan.Write
+	// onFailure says that the item is to be shown if the condition does not hold.
+	onFailure bool
+	units     plan.Units
+}
+
+// maxKeptWrites is how many writes a pooled call keeps memory for.
+const maxKeptWrites = 128
+
+// begin prepares w for writing n items.
+func (w *writes) begin(n int) {
+	clear(w.list)
+	clear(w.asking) // documents go when the catalog has newer ones
+	w.keys, w.list = w.keys[:0], w.list[:0]
+	w.asking, w.needs = w.asking[:0], w.needs[:0]
+	w.image, w.reasons = w.image[:0], nil
+	w.write.Transaction, w.write.Token, w.measured = false, nil, false
+	w.memory.Reset(maxKept)
+	w.memory.Grow(n)
+	if cap(w.opsOf) < n {
+		w.opsOf = make([][]conflict.Op, n)
+	}
+}
+
+// add adds a write. Its key and item must stay unchanged until commit returns. An error means that the table takes no write now.
+func (w *writes) add(key item.Key, p planned) error {
+	if p.Table.AcknowledgePeers > 0 && p.Action != plan.Check {
+		if err := w.ask(p.Table); err != nil {
+			return err
+		}
+	}
+	w.keys = append(w.keys, commit.Key{Table: p.Table.ID, Bytes: key})
+	w.list = append(w.list, p)
+	return nil
+}
+
+// commit does the writes from and up to, without to, in one commit. They are durable here then; before the answer comes acknowledged.
+func (w *writes) commit(from, to int) error {
+	w.from = from
+	w.write.Keys = w.keys[from:to]
+	err := w.server.config.Shard.Write(w.server.base, &w.write)
+	if err == nil && len(w.asking) > 0 {
+		w.need()
+	}
+	return err
+}
+
+// plan is the commit's plan: see commit.Write. It runs in this goroutine.
+func (w *writes) plan(current []commit.Current) ([][]conflict.Op, error) {
+	size := 0
+	for i := range current {
+		p := &w.list[w.from+i]
+		before := current[i].Item
+		out, err := p.Plan(before, &w.memory)
+		if err != nil {
+			if err = w.refused(i, len(current), before, err); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		w.opsOf[i] = out.Ops
+		if w.write.Transaction {
+			size += max(before.Size(), out.After.Size())
+		}
+		if w.measured {
+			p.units = plan.WriteUnits(p.Table, before, out.After)
+		}
+		if out.Image != nil {
+			w.image = append(w.image, out.Image...)
+		}
+	}
+	switch {
+	case w.reasons != nil:
+		return nil, cancelled(w.reasons)
+	case size > maxTransactBytes:
+		return nil, errTransactSize
+	}
+	return w.opsOf[:len(current)], nil
+}
+
+// refused says what becomes of a request of n writes of which write i was refused. A transaction goes on, to know all reasons.
+func (w *writes) refused(i, n int, before item.Item, err error) error {
+	p := &w.list[w.from+i]
+	if w.write.Transaction {
+		if w.reasons == nil {
+			w.reasons = make([]reason, n)
+		}
+		w.reasons[i] = reasonOf(err)
+		if errors.Is(err, plan.ErrCondition) && p.onFailure && before != nil {
+			w.reasons[i].item = before.AppendJSON(nil)
+		}
+		return nil
+	}
+	if errors.Is(err, plan.ErrCondition) && p.onFailure && before != nil {
+		return conditionFailed(before)
+	}
+	return err
+}
