@@ -2,6 +2,7 @@ package expr
 
 import (
 	"bytes"
+	"cmp"
 	"slices"
 
 	"github.com/valyala/fastjson"
@@ -81,24 +82,24 @@ func (b *Bindings) add(parameter string, mark byte, o *fastjson.Object) error {
 		return fault(parameter+" must not be empty", "")
 	}
 	start, size := len(b.entries), 0
-	var failed error
+	var failed, misshapen error // JSON of a wrong shape, even behind it, is reported before any other fault
 	o.Visit(func(placeholder []byte, v *fastjson.Value) {
-		if failed != nil {
-			return
-		}
 		e := binding{placeholder: placeholder}
-		if failed = checkPlaceholder(parameter, mark, placeholder); failed != nil {
-			return
+		wrong := checkPlaceholder(parameter, mark, placeholder)
+		var err error
+		if e.content, err = b.content(mark, v); err != nil {
+			err = contentFault(parameter, placeholder, err)
+			if isSerialization(err) && misshapen == nil {
+				misshapen = err
+			}
+			wrong = cmp.Or(wrong, err)
 		}
-		if e.content, failed = b.content(mark, v); failed != nil {
-			failed = contentFault(parameter, placeholder, failed)
-			return
-		}
+		failed = cmp.Or(failed, wrong)
 		size += len(placeholder) + len(e.content)
 		b.entries = append(b.entries, e)
 	})
 	if failed != nil {
-		return failed
+		return cmp.Or(misshapen, failed)
 	}
 	if size > maxSubstitutions {
 		return fault(parameter+" exceeds max size of 2097152 bytes", "")
@@ -148,6 +149,11 @@ func checkPlaceholder(parameter string, mark byte, placeholder []byte) error {
 		return fault(parameter+" contains invalid key: The expression attribute map contains a key that is too long", "")
 	}
 	return nil
+}
+
+func isSerialization(err error) bool {
+	e, ok := err.(*item.Error)
+	return ok && e.Class == item.Serialization
 }
 
 // contentFault is the fault of what a placeholder stands for. JSON of the wrong shape is reported as it is.

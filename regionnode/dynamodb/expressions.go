@@ -129,6 +129,19 @@ func (r *itemRequest) parseLegacy() (err error) {
 	return err
 }
 
+// parseSubstitutions takes the names and values that expressions refer to. As for attributes, JSON of a wrong shape is an error at once, and the rest is held back.
+func (r *itemRequest) parseSubstitutions() (err error) {
+	if r.names != nil {
+		if r.heldNames, err = hold(r.bindings.SetNames(r.names)); err != nil {
+			return err
+		}
+	}
+	if r.values != nil {
+		r.heldValues, err = hold(r.bindings.SetValues(r.values))
+	}
+	return err
+}
+
 // mix refuses expressions beside what they replace.
 func (r *itemRequest) mix() error {
 	legacy := r.given & allLegacy
@@ -142,14 +155,14 @@ func (r *itemRequest) mix() error {
 		strings.Join(legacyParameters.in(legacy), ", ") + "} Expression parameters: {" + strings.Join(expressionParameters.in(r.given), ", ") + "}")
 }
 
-// substitute takes the names and values that expressions refer to.
+// substitute checks that names and values are given only with expressions, and as they may be.
 func (r *itemRequest) substitute() error {
 	if r.has(pExpressionAttributeNames) {
 		if !r.has(allExpressions) {
 			return invalid("ExpressionAttributeNames can only be specified when using expressions")
 		}
-		if err := r.bindings.SetNames(r.names); err != nil {
-			return err
+		if r.heldNames != nil {
+			return r.heldNames
 		}
 	}
 	if !r.has(pExpressionAttributeValues) {
@@ -163,7 +176,7 @@ func (r *itemRequest) substitute() error {
 		}
 		return invalid("ExpressionAttributeValues can only be specified when using expressions: " + strings.Join(missing, " and ") + verb)
 	}
-	return r.bindings.SetValues(r.values)
+	return r.heldValues
 }
 
 // combine checks what other parameters mean together.

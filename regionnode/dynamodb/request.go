@@ -166,6 +166,8 @@ type itemRequest struct {
 	attributes item.Item
 	held       error
 	heldLegacy error    // what is wrong with a parameter that expressions replace
+	heldNames  error    // with ExpressionAttributeNames
+	heldValues error    // with ExpressionAttributeValues
 	itemKey    item.Key // of the item that the request is about, in its table
 }
 
@@ -193,9 +195,11 @@ func (r *itemRequest) parse(p *fastjson.Object) error {
 		}
 	}
 	if r.has(allLegacy) {
-		return r.parseLegacy()
+		if err := r.parseLegacy(); err != nil {
+			return err
+		}
 	}
-	return nil
+	return r.parseSubstitutions()
 }
 
 // set takes one parameter.
@@ -315,6 +319,11 @@ func decodeItem(dst *item.Item, v *fastjson.Value) (held, now error) {
 		*dst = it
 		return nil, nil
 	}
+	return hold(err)
+}
+
+// hold divides errors of values: JSON of a wrong shape is an error at once, anything else is held back.
+func hold(err error) (held, now error) {
 	var e *item.Error
 	if errors.As(err, &e) && e.Class == item.Serialization {
 		return nil, err
