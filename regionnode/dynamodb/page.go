@@ -168,6 +168,8 @@ func (r *itemRequest) startFault(f plan.StartFault) error {
 		return invalid(startIsInvalid)
 	case f == plan.StartSingle:
 		return invalid("The query can return at most one row and cannot be restarted")
+	case f == plan.StartRange:
+		return invalid("The provided starting key does not match the range key predicate")
 	case f == plan.StartOutside && query:
 		return invalid("The provided starting key is outside query boundaries based on provided conditions")
 	case f == plan.StartOutside:
