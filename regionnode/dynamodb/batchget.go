@@ -56,6 +56,12 @@ func (c *call) batchGetItem(p *fastjson.Object) error {
 		return err
 	}
 	for _, t := range r.tables {
+		var err error
+		if t.of, err = c.table(t.table); err != nil {
+			return err
+		}
+	}
+	for _, t := range r.tables {
 		if err := c.resolveGet(t); err != nil {
 			return err
 		}
@@ -75,6 +81,7 @@ func (r *batchGetRequest) check(parser *expr.Parser) error {
 			check.fail("'{...}'", "requestItems", "Member must have length less than or equal to 100")
 			return check.err()
 		}
+		check.tableKeys(r.items)
 		if err := each(r.items, func(table []byte, v *fastjson.Value) error { return r.parseTable(&check, table, v) }); err != nil {
 			return err
 		}
@@ -100,7 +107,6 @@ func (r *batchGetRequest) parseTable(check *constraints, table []byte, v *fastjs
 			return serialization("A table is named twice in RequestItems")
 		}
 	}
-	check.name(table, "requestItems.key")
 	if err := parseObject(&t.raw, v, className("KeysAndAttributes")); err != nil {
 		return err
 	}
@@ -147,11 +153,8 @@ func (r *batchGetRequest) parseKey(check *constraints, t *batchGet, i int, k *fa
 	return nil
 }
 
-// resolveGet finds the table and makes the keys.
-func (c *call) resolveGet(t *batchGet) (err error) {
-	if t.of, err = c.table(t.table); err != nil {
-		return err
-	}
+// resolveGet makes the keys, once all tables have been found.
+func (c *call) resolveGet(t *batchGet) error {
 	sorted := make([]item.Key, 0, len(t.names))
 	for _, names := range t.names {
 		k, err := plan.Key(nil, &t.of.KeySchema, names)

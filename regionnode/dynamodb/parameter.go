@@ -4,6 +4,8 @@ import (
 	"strconv"
 
 	"github.com/valyala/fastjson"
+
+	"github.com/concordat-db/concordat/globaltable"
 )
 
 // text is a string parameter: a view of the parsed request, nil when it was not given.
@@ -214,6 +216,16 @@ func (c *constraints) name(v text, path string) {
 	}
 	if len(v) > 255 {
 		c.fail(quote(v), path, "Member must have length less than or equal to 255")
+	}
+}
+
+// tableKeys demands that a map is by names of tables. It is reported once for the map.
+func (c *constraints) tableKeys(tables *fastjson.Object) {
+	bad := false
+	tables.Visit(func(name []byte, _ *fastjson.Value) { bad = bad || !globaltable.ValidTableName(string(name)) })
+	if bad {
+		c.fail("'{"+countText(tables.Len())+"}'", "requestItems", "Map keys must satisfy constraint: [Member must have length less than or equal to 255, "+
+			"Member must have length greater than or equal to 3, Member must satisfy regular expression pattern: [a-zA-Z0-9_.-]+]")
 	}
 }
 
