@@ -19,6 +19,9 @@ import (
 
 // compareAnswers returns the body of got and in what it differs from what the examiner wants, or nothing.
 func compareAnswers(got answer, want naive.Answer) (body map[string]any, difference string) {
+	if got.body == "" && want.Type == "" && want.Body == nil {
+		return nil, ""
+	}
 	if err := json.Unmarshal([]byte(got.body), &body); err != nil {
 		return nil, "the body is no JSON object: " + err.Error()
 	}
@@ -85,6 +88,11 @@ func differenceOf(path string, got, want any) string {
 			if d := differenceOf(path+"."+name, o[name], want[name]); d != "" {
 				return d
 			}
+		}
+		return ""
+	case naive.AnyOf:
+		if text, ok := got.(string); !ok || !slices.Contains(want, text) {
+			return fmt.Sprintf("%s is %s, not one of %q", path, jsonOf(got), []string(want))
 		}
 		return ""
 	case []any:
@@ -154,7 +162,7 @@ func hashOf(t testing.TB) func(partition []any) uint64 {
 			}
 			values = append(values, value)
 		}
-		key, err := item.AppendKey(nil, values[0], nil)
+		key, err := item.AppendIndexKey(nil, values, nil, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

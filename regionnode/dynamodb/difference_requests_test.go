@@ -17,8 +17,23 @@ type tableDraft struct {
 type keyDraft struct{ name, kind string }
 
 type indexDraft struct {
-	name string
-	keys []keyDraft
+	name       string
+	local      bool
+	keys       []keyDraft
+	sorts      int // how many of keys are of the order
+	projection tree
+}
+
+func (x *indexDraft) create() tree {
+	schema := []any{}
+	for i, k := range x.keys {
+		kind := "HASH"
+		if i >= len(x.keys)-x.sorts {
+			kind = "RANGE"
+		}
+		schema = append(schema, tree{"AttributeName": k.name, "KeyType": kind})
+	}
+	return tree{"IndexName": x.name, "KeySchema": schema, "Projection": x.projection}
 }
 
 func (t *tableDraft) create() tree {
@@ -27,7 +42,27 @@ func (t *tableDraft) create() tree {
 		definitions = append(definitions, tree{"AttributeName": k.name, "AttributeType": k.kind})
 		schema = append(schema, tree{"AttributeName": k.name, "KeyType": []string{"HASH", "RANGE"}[i]})
 	}
-	out := tree{"TableName": t.name, "AttributeDefinitions": definitions, "KeySchema": schema, "BillingMode": "PAY_PER_REQUEST"}
+	defined := map[string]bool{}
+	for _, k := range t.keys {
+		defined[k.name] = true
+	}
+	out := tree{"TableName": t.name, "KeySchema": schema, "BillingMode": "PAY_PER_REQUEST"}
+	for i := range t.indexes {
+		x := &t.indexes[i]
+		parameter := "GlobalSecondaryIndexes"
+		if x.local {
+			parameter = "LocalSecondaryIndexes"
+		}
+		list, _ := out[parameter].([]any)
+		out[parameter] = append(list, x.create())
+		for _, k := range x.keys {
+			if !defined[k.name] {
+				defined[k.name] = true
+				definitions = append(definitions, tree{"AttributeName": k.name, "AttributeType": k.kind})
+			}
+		}
+	}
+	out["AttributeDefinitions"] = definitions
 	maps.Copy(out, t.parameters)
 	return out
 }
@@ -38,6 +73,14 @@ func drafts() []tableDraft {
 		{name: "hash", keys: []keyDraft{{"pk", "S"}}},
 		{name: "sorted", keys: []keyDraft{{"pk", "S"}, {"sk", "N"}}},
 		{name: "binary", keys: []keyDraft{{"pk", "N"}, {"sk", "B"}}},
+		{name: "indexed", keys: []keyDraft{{"pk", "S"}, {"sk", "N"}}, indexes: []indexDraft{
+			{name: "local", local: true, keys: []keyDraft{{"pk", "S"}, {"a", "N"}}, sorts: 1, projection: tree{"ProjectionType": "ALL"}},
+			{name: "local-keys", local: true, keys: []keyDraft{{"pk", "S"}, {"b", "S"}}, sorts: 1, projection: tree{"ProjectionType": "KEYS_ONLY"}},
+			{name: "global", keys: []keyDraft{{"b", "S"}}, projection: tree{"ProjectionType": "ALL"}},
+			{name: "global-sorted", keys: []keyDraft{{"b", "S"}, {"a", "N"}}, sorts: 1, projection: tree{"ProjectionType": "INCLUDE", "NonKeyAttributes": []any{"c"}}},
+			{name: "global-keys", keys: []keyDraft{{"sk", "N"}, {"pk", "S"}}, sorts: 1, projection: tree{"ProjectionType": "KEYS_ONLY"}},
+			{name: "global-many", keys: []keyDraft{{"a", "N"}, {"b", "S"}, {"sk", "N"}, {"d", "S"}}, sorts: 2, projection: tree{"ProjectionType": "ALL"}},
+		}},
 	}
 }
 
@@ -74,8 +117,8 @@ var weights = []struct {
 	{"DescribeTable", 1, (*generator).nameTable},
 	{"ListTables", 1, (*generator).listTables},
 	{"DeleteTable", 1, (*generator).deleteTable},
-	{"UpdateTimeToLive", 2, (*generator).updateTimeToLive},
-	{"DescribeTimeToLive", 1, (*generator).nameTable},
+	{"UpdateTimeToLive", 0, (*generator).updateTimeToLive},
+	{"DescribeTimeToLive", 0, (*generator).nameTable},
 	{"TagResource", 1, (*generator).tagResource},
 	{"UntagResource", 1, (*generator).untagResource},
 	{"ListTagsOfResource", 1, (*generator).nameResource},
@@ -158,10 +201,22 @@ func (g *generator) item(t *tableDraft) tree {
 			out[k.name] = g.keyValue(k.kind)
 		}
 	}
+	g.indexKeys(t, out)
 	if g.spoil(40) {
 		out["big"] = tree{"S": padded(one(g, 400*1024-200, 400*1024+1))}
 	}
 	return out
+}
+
+// indexKeys gives the attributes of indexes' keys values that may be there, mostly.
+func (g *generator) indexKeys(t *tableDraft, item tree) {
+	for _, x := range t.indexes {
+		for _, k := range x.keys {
+			if item[k.name] != nil && !g.spoil(20) || g.rarely(4) {
+				item[k.name] = g.keyValue(k.kind)
+			}
+		}
+	}
 }
 
 // options adds parameters that change what is answered.
@@ -367,6 +422,9 @@ func (g *generator) batchWrite() step {
 		list := []any{}
 		seen := map[string]bool{} // of keys: most batches have each only once
 		n := 1 + g.IntN(5)
+		if g.spoil(15) {
+			n = 26
+		}
 		for range n {
 			one := g.batchWriteOne(t)
 			if k := jsonOf(one); !seen[k] || g.spoil(4) {

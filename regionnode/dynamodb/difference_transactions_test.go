@@ -28,6 +28,11 @@ func (g *generator) transactWrite() step {
 		body["ClientRequestToken"] = fmt.Sprint("token", g.IntN(3))
 		s.wait = time.Duration(g.IntN(3)) * 5 * time.Minute
 	}
+	if g.rarely(6) && g.repeatable != nil {
+		s.body = g.repeatable
+	} else if body["ClientRequestToken"] != nil {
+		g.repeatable = body
+	}
 	return s
 }
 

@@ -11,6 +11,8 @@ type generator struct {
 	*rand.Rand
 	tables []tableDraft
 	faults int // that the request at hand may still get
+	// repeatable is a transaction with a token that was made before.
+	repeatable tree
 }
 
 // one returns one of the list.

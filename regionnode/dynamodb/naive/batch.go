@@ -62,22 +62,11 @@ func (db *DB) batchWriteItem(p object) (object, error) {
 	}
 	for _, w := range writes {
 		if w.put.size() > maxItemSize {
-			return nil, invalid("Item size has exceeded the maximum allowed size")
+			return nil, errItemSize
 		}
 	}
-	var keys []string
-	for _, w := range writes {
-		t, err := db.lookUpTable(w.table)
-		if err != nil {
-			return nil, err
-		}
-		if err := w.checkKey(t); err != nil {
-			return nil, err
-		}
-		keys = append(keys, t.identity(w.key))
-	}
-	if !distinct(keys) {
-		return nil, errDuplicateKeys
+	if err := db.checkKeys(writes); err != nil {
+		return nil, err
 	}
 	units := map[string]consumed{}
 	metrics := object{}
@@ -101,6 +90,29 @@ func (db *DB) batchWriteItem(p object) (object, error) {
 	return out, nil
 }
 
+// checkKeys checks the tables and the keys of a batch. Whether a wrong key or one that is there twice is reported is left open.
+func (db *DB) checkKeys(writes []*write) error {
+	for _, w := range writes {
+		if _, err := db.lookUpTable(w.table); err != nil {
+			return err
+		}
+	}
+	var keys []string
+	var faults []error
+	for _, w := range writes {
+		t := db.tables[w.table]
+		if err := w.checkKey(t); err != nil {
+			faults = append(faults, err)
+			continue
+		}
+		keys = append(keys, t.identity(w.key))
+	}
+	if !distinct(keys) {
+		faults = append(faults, errDuplicateKeys)
+	}
+	return oneOf(faults)
+}
+
 // reportAll adds ConsumedCapacity of several tables.
 func (db *DB) reportAll(p, out object, units map[string]consumed, kind string) {
 	list := []any{}
@@ -120,17 +132,23 @@ func batchWrite(table string, r object) (*write, error) {
 	del, hasDelete := r["DeleteRequest"].(object)
 	w := &write{table: table}
 	var err error
+	if hasPut {
+		if w.put, err = decodeItem(put["Item"]); err != nil {
+			return nil, err
+		}
+	}
+	if hasDelete {
+		if w.key, err = decodeItem(del["Key"]); err != nil {
+			return nil, err
+		}
+	}
 	switch {
 	case hasPut && hasDelete:
 		return nil, invalid("Supplied AttributeValue has more than one datatypes set, must contain exactly one of the supported datatypes")
-	case hasPut:
-		w.put, err = decodeItem(put["Item"])
-	case hasDelete:
-		w.key, err = decodeItem(del["Key"])
-	default:
+	case !hasPut && !hasDelete:
 		return nil, invalid("Supplied AttributeValue is empty, must contain exactly one of the supported datatypes")
 	}
-	return w, err
+	return w, nil
 }
 
 // batchRead has the reads of one table.
@@ -196,7 +214,8 @@ func (db *DB) batchGetItem(p object) (object, error) {
 func decodeBatchRead(table string, r object) (batchRead, error) {
 	out := batchRead{table: table}
 	out.consistent, _ = r["ConsistentRead"].(bool)
-	if err := mixed(r, []string{"ProjectionExpression"}, []string{"AttributesToGet"}); err != nil {
+	b, err := projectionParameters.bindings(r)
+	if err != nil {
 		return out, err
 	}
 	for _, k := range r["Keys"].([]any) {
@@ -206,7 +225,6 @@ func decodeBatchRead(table string, r object) (batchRead, error) {
 		}
 		out.keys = append(out.keys, key)
 	}
-	var err error
-	out.projection, err = projectionOf(r)
+	out.projection, err = projectionOf(r, b)
 	return out, err
 }

@@ -32,36 +32,38 @@ var (
 	valuePlaceholder = regexp.MustCompile(`^:[0-9a-zA-Z_]+$`)
 )
 
-// newBindings checks the parameters ExpressionAttributeNames and -Values of p, which has expressions.
-func newBindings(p object) (*bindings, error) {
-	b := &bindings{names: map[string]string{}, values: map[string]value{}, usedNames: map[string]bool{}, usedValues: map[string]bool{}}
-	if names, ok := p["ExpressionAttributeNames"].(object); ok {
-		if len(names) == 0 {
-			return nil, invalid("ExpressionAttributeNames must not be empty")
-		}
-		for _, key := range slices.Sorted(maps.Keys(names)) {
-			if !namePlaceholder.MatchString(key) {
-				return nil, invalid(`ExpressionAttributeNames contains invalid key: Syntax error; key: "%s"`, key)
-			}
-			b.names[key] = names[key].(string)
-		}
+// setNames checks and takes ExpressionAttributeNames.
+func (b *bindings) setNames(p object) error {
+	names, ok := p["ExpressionAttributeNames"].(object)
+	if ok && len(names) == 0 {
+		return invalid("ExpressionAttributeNames must not be empty")
 	}
-	if values, ok := p["ExpressionAttributeValues"].(object); ok {
-		if len(values) == 0 {
-			return nil, invalid("ExpressionAttributeValues must not be empty")
+	for _, key := range slices.Sorted(maps.Keys(names)) {
+		if !namePlaceholder.MatchString(key) {
+			return invalid(`ExpressionAttributeNames contains invalid key: Syntax error; key: "%s"`, key)
 		}
-		for _, key := range slices.Sorted(maps.Keys(values)) {
-			if !valuePlaceholder.MatchString(key) {
-				return nil, invalid(`ExpressionAttributeValues contains invalid key: Syntax error; key: "%s"`, key)
-			}
-			v, err := decodeValue(values[key], 1)
-			if err != nil {
-				return nil, invalid("ExpressionAttributeValues contains invalid value: %s for key %s", messageOf(err), key)
-			}
-			b.values[key] = v
-		}
+		b.names[key] = names[key].(string)
 	}
-	return b, nil
+	return nil
+}
+
+// setValues checks and takes ExpressionAttributeValues.
+func (b *bindings) setValues(p object) error {
+	values, ok := p["ExpressionAttributeValues"].(object)
+	if ok && len(values) == 0 {
+		return invalid("ExpressionAttributeValues must not be empty")
+	}
+	for _, key := range slices.Sorted(maps.Keys(values)) {
+		if !valuePlaceholder.MatchString(key) {
+			return invalid(`ExpressionAttributeValues contains invalid key: Syntax error; key: "%s"`, key)
+		}
+		v, err := decodeValue(values[key], 1)
+		if err != nil {
+			return invalid("ExpressionAttributeValues contains invalid value: %s for key %s", messageOf(err), key)
+		}
+		b.values[key] = v
+	}
+	return nil
 }
 
 // checkUsed demands that every name and value is used.
@@ -96,23 +98,18 @@ func (b *bindings) fail(format string, args ...any) {
 func (b *bindings) verdict() error {
 	faults := b.faults
 	b.faults = nil
-	if len(faults) == 0 {
-		return nil
-	}
-	f := *faults[0].(*fault)
-	for _, other := range faults[1:] {
-		f.or = append(f.or, messageOf(other))
-	}
-	return &f
+	return oneOf(faults)
 }
 
 const maxExpressionSize = 4096
+
+var errEmptyExpression = invalid("The expression can not be empty;")
 
 // checkText checks what all expressions have in common.
 func checkText(text string) error {
 	switch {
 	case text == "":
-		return invalid("The expression can not be empty;")
+		return errEmptyExpression
 	case len(text) > maxExpressionSize:
 		return invalid("Expression size has exceeded the maximum allowed size; expression size: %d", len(text))
 	}
@@ -141,7 +138,11 @@ func parseChecked[T any](text string, parse func(string) (T, error)) (T, error) 
 		var none T
 		return none, err
 	}
-	return parse(text)
+	out, err := parse(text)
+	if err != nil && strings.TrimSpace(text) == "" {
+		err = oneOf([]error{err, errEmptyExpression})
+	}
+	return out, err
 }
 
 // boolean binds a condition. It returns n without parentheses.
@@ -236,14 +237,21 @@ func (b *bindings) misused(n *node) {
 	b.fail("The function is not allowed to be used this way in an expression; function: %s", n.name)
 }
 
+func (b *bindings) updateOnly(n *node) {
+	b.fail("The function is not allowed in a condition expression; function: %s", n.name)
+}
+
 // predicate binds a function that is a condition.
 func (b *bindings) predicate(n *node) {
 	for i := range n.args {
 		n.args[i] = b.operand(n.args[i])
 	}
 	switch n.name {
-	case "size", "if_not_exists", "list_append":
+	case "size":
 		b.misused(n)
+		return
+	case "if_not_exists", "list_append":
+		b.updateOnly(n)
 		return
 	}
 	if !b.countOperands(n) {
@@ -315,10 +323,13 @@ func (b *bindings) sizeCall(n *node) {
 		n.args[i] = b.operand(n.args[i])
 	}
 	if n.name != "size" {
-		if _, known := operands[n.name]; known {
-			b.misused(n)
-		} else {
+		switch _, known := operands[n.name]; {
+		case !known:
 			b.countOperands(n)
+		case n.name == "if_not_exists" || n.name == "list_append":
+			b.updateOnly(n)
+		default:
+			b.misused(n)
 		}
 		return
 	}

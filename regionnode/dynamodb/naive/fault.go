@@ -12,6 +12,12 @@ type fault struct {
 
 func (f *fault) Error() string { return f.kind + ": " + f.message }
 
+// AnyOf stands in an answer where one of several texts may be.
+type AnyOf []string
+
+// messages returns the message and those that may be instead.
+func (f *fault) messages() AnyOf { return append(AnyOf{f.message}, f.or...) }
+
 func invalid(format string, args ...any) error {
 	return &fault{kind: "ValidationException", message: fmt.Sprintf(format, args...)}
 }
@@ -47,12 +53,24 @@ func prefixed(prefix string, err error) error {
 	return &f
 }
 
-// first returns the first error that is one.
-func first(errs ...error) error {
-	for _, err := range errs {
-		if err != nil {
+// inTurn takes steps until one fails.
+func inTurn(steps ...func() error) error {
+	for _, step := range steps {
+		if err := step(); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// oneOf returns the fault that one of several is reported, left open which; nil if there are none.
+func oneOf(faults []error) error {
+	if len(faults) == 0 {
+		return nil
+	}
+	f := *faults[0].(*fault)
+	for _, other := range faults[1:] {
+		f.or = append(f.or, messageOf(other))
+	}
+	return &f
 }

@@ -23,11 +23,8 @@ type step struct {
 	index int
 }
 
-// keywords are no attribute names, wherever they stand.
-var keywords = []string{"AND", "OR", "NOT", "BETWEEN", "IN"}
-
-func isKeyword(t token) bool {
-	for _, k := range keywords {
+func (p *parser) isKeyword(t token) bool {
+	for _, k := range p.keywords {
 		if t.kind == "word" && strings.EqualFold(t.text, k) {
 			return true
 		}
@@ -43,7 +40,7 @@ func isKeyword(t token) bool {
 //	comparison = operand comparator operand | operand BETWEEN operand AND operand | operand IN ( operand, … ) | call | ( condition )
 //	operand   = path | :value | call | ( operand )
 func parseCondition(text string) (*node, error) {
-	p := &parser{text: text, tokens: tokenize(text)}
+	p := &parser{text: text, tokens: tokenize(text), keywords: []string{"AND", "OR", "NOT", "BETWEEN", "IN"}}
 	n, err := p.or()
 	if err != nil {
 		return nil, err
@@ -199,7 +196,7 @@ func (p *parser) operand() (*node, error) {
 			return nil, err
 		}
 		return &node{op: "()", inside: true, args: []*node{inner}}, p.expect(")")
-	case t.kind == "word" && !isKeyword(t) && p.tokens[p.at+1].kind == "(":
+	case t.kind == "word" && !p.isKeyword(t) && p.tokens[p.at+1].kind == "(":
 		return p.call()
 	}
 	return p.path()
@@ -256,7 +253,7 @@ func (p *parser) path() (*node, error) {
 
 func (p *parser) pathName(n *node) error {
 	t := p.next()
-	if isKeyword(t) || t.kind != "word" && t.kind != "name" {
+	if p.isKeyword(t) || t.kind != "word" && t.kind != "name" {
 		return p.fault()
 	}
 	p.at++

@@ -4,9 +4,10 @@ import "strings"
 
 // action is a part of an update: SET path = value, REMOVE path, ADD path value, DELETE path value.
 type action struct {
-	verb  string
-	path  *node
-	value *node // of a REMOVE nil
+	verb   string
+	path   *node
+	value  *node // of a REMOVE nil
+	legacy bool  // it was in AttributeUpdates
 }
 
 // parseUpdate parses an update expression.
@@ -15,7 +16,7 @@ type action struct {
 //	section = SET path = value, … | REMOVE path, … | ADD path :value, … | DELETE path :value, …
 //	value   = operand [ ( + | - ) operand ]
 func parseUpdate(text string) ([]action, error) {
-	p := &parser{text: text, tokens: tokenize(text)}
+	p := &parser{text: text, tokens: tokenize(text), keywords: verbs}
 	var out []action
 	seen := map[string]bool{}
 	var twice error
@@ -44,8 +45,10 @@ func parseUpdate(text string) ([]action, error) {
 	}
 }
 
+var verbs = []string{"SET", "REMOVE", "ADD", "DELETE"}
+
 func (p *parser) verb() (string, bool) {
-	for _, verb := range []string{"SET", "REMOVE", "ADD", "DELETE"} {
+	for _, verb := range verbs {
 		if p.acceptWord(verb) {
 			return verb, true
 		}

@@ -81,7 +81,10 @@ func (t *table) addIndex(o object, local bool) error {
 	if t.index(x.name) != nil {
 		return wrongValue("Duplicate index name: %s", x.name)
 	}
-	if err := first(t.indexKey(&x, o["KeySchema"].([]any)), x.project(o["Projection"].(object)), x.bill(t, o)); err != nil {
+	if err := inTurn(
+		func() error { return t.indexKey(&x, o["KeySchema"].([]any)) },
+		func() error { return x.project(o["Projection"].(object)) },
+		func() error { return x.bill(t, o) }); err != nil {
 		return err
 	}
 	t.indexes = append(t.indexes, x)

@@ -1,7 +1,5 @@
 package naive
 
-import "maps"
-
 var (
 	tableName  = within(3, 255, &shape{kind: "text", pattern: "[a-zA-Z0-9_.-]+"})
 	boolean    = &shape{kind: "boolean"}
@@ -19,7 +17,7 @@ var (
 		optional("ComparisonOperator", enum(comparisonOperators)), optional("AttributeValueList", listOf(&shape{kind: "value"})))
 	attributeUpdate_ = structure("AttributeValueUpdate",
 		optional("Value", &shape{kind: "value"}), optional("Action", enum("ADD, PUT, DELETE")))
-	conditionOperator = enum("AND, OR")
+	conditionOperator = enum("OR, AND")
 )
 
 // conditional has the parameters of every write of one item.
@@ -53,32 +51,32 @@ type write struct {
 	onFailure string
 }
 
-// expressionsOf checks and binds the expressions of a write in the new style, and the condition in the old one.
-func (w *write) expressionsOf(p object) error {
-	old, err := expected(p)
-	if err != nil {
+var (
+	conditionParameters = parameters{[]string{"ConditionExpression"}, []string{"ConditionExpression"}, []string{"Expected", "ConditionalOperator"}}
+	updateParameters    = parameters{[]string{"UpdateExpression", "ConditionExpression"}, []string{"UpdateExpression", "ConditionExpression"},
+		[]string{"AttributeUpdates", "Expected", "ConditionalOperator"}}
+	projectionParameters = parameters{[]string{"ProjectionExpression"}, nil, []string{"AttributesToGet"}}
+)
+
+// say binds what a write says in expressions, or in the parameters from before there were any.
+func (w *write) say(p object, b *bindings) error {
+	var err error
+	if w.update, err = attributeUpdates(p); err != nil {
 		return err
 	}
-	w.condition = old
-	return nil
-}
-
-// bind binds the expressions of a write.
-func (w *write) bind(p object) error {
-	b, err := newBindings(p)
-	if err != nil {
+	if w.condition, err = expected(p); err != nil {
 		return err
 	}
 	update, err := b.update(p)
 	if err != nil {
 		return err
 	}
-	if update != nil {
-		w.update = update
-	}
 	condition, err := b.condition(p, "ConditionExpression")
 	if err != nil {
 		return err
+	}
+	if update != nil {
+		w.update = update
 	}
 	if condition != nil {
 		w.condition = condition
@@ -93,57 +91,50 @@ func (w *write) returnsFrom(p object) {
 	w.onFailure, _ = p["ReturnValuesOnConditionCheckFailure"].(string)
 }
 
-// needsOperands checks ConditionalOperator, which says how several conditions of the old style are joined.
-func needsOperands(p object, parameter string) error {
-	if p["ConditionalOperator"] == nil {
-		return nil
-	}
-	conditions, _ := p[parameter].(object)
-	if len(conditions) == 0 {
-		return wrongValue("ConditionalOperator cannot be used without Filter or Expected")
-	}
-	if len(conditions) == 1 {
-		return wrongValue("ConditionalOperator can only be used when Filter or Expected has two or more elements")
-	}
-	return nil
-}
-
 func (db *DB) putItem(p object) (object, error) {
 	w := &write{}
 	w.returnsFrom(p)
-	err := mixed(p, []string{"ConditionExpression"}, []string{"Expected", "ConditionalOperator"})
-	if err = first(err, noValues(p, "ConditionExpression")); err != nil {
+	b, err := conditionParameters.bindings(p)
+	if err != nil {
 		return nil, err
 	}
 	if w.put, err = decodeItem(p["Item"]); err != nil {
 		return nil, err
 	}
-	if w.returns != "" && w.returns != "NONE" && w.returns != "ALL_OLD" {
-		return nil, invalid("ReturnValues can only be ALL_OLD or NONE")
+	if err := w.returnsOld(); err != nil {
+		return nil, err
 	}
 	if w.put.size() > maxItemSize {
-		return nil, invalid("Item size has exceeded the maximum allowed size")
+		return nil, errItemSize
 	}
-	if err := first(needsOperands(p, "Expected"), w.expressionsOf(p), w.bind(p)); err != nil {
+	if err := w.say(p, b); err != nil {
 		return nil, err
 	}
 	return db.writeOne(p, w)
 }
 
+var errItemSize = invalid("Item size has exceeded the maximum allowed size")
+
+// returnsOld demands that ReturnValues asks for nothing that only an update has.
+func (w *write) returnsOld() error {
+	switch w.returns {
+	case "", "NONE", "ALL_OLD":
+		return nil
+	}
+	return invalid("ReturnValues can only be ALL_OLD or NONE")
+}
+
 func (db *DB) deleteItem(p object) (object, error) {
 	w := &write{}
 	w.returnsFrom(p)
-	err := mixed(p, []string{"ConditionExpression"}, []string{"Expected", "ConditionalOperator"})
-	if err = first(err, noValues(p, "ConditionExpression")); err != nil {
+	b, err := conditionParameters.bindings(p)
+	if err != nil {
 		return nil, err
 	}
 	if w.key, err = decodeItem(p["Key"]); err != nil {
 		return nil, err
 	}
-	if w.returns != "" && w.returns != "NONE" && w.returns != "ALL_OLD" {
-		return nil, invalid("ReturnValues can only be ALL_OLD or NONE")
-	}
-	if err := first(needsOperands(p, "Expected"), w.expressionsOf(p), w.bind(p)); err != nil {
+	if err := inTurn(w.returnsOld, func() error { return w.say(p, b) }); err != nil {
 		return nil, err
 	}
 	return db.writeOne(p, w)
@@ -152,20 +143,14 @@ func (db *DB) deleteItem(p object) (object, error) {
 func (db *DB) updateItem(p object) (object, error) {
 	w := &write{isUpdate: true}
 	w.returnsFrom(p)
-	err := mixed(p, []string{"UpdateExpression", "ConditionExpression"}, []string{"AttributeUpdates", "Expected", "ConditionalOperator"})
-	if err = first(err, noValues(p, "UpdateExpression", "ConditionExpression")); err != nil {
+	b, err := updateParameters.bindings(p)
+	if err != nil {
 		return nil, err
 	}
 	if w.key, err = decodeItem(p["Key"]); err != nil {
 		return nil, err
 	}
-	if err := first(needsOperands(p, "Expected"), w.expressionsOf(p)); err != nil {
-		return nil, err
-	}
-	if w.update, err = attributeUpdates(p); err != nil {
-		return nil, err
-	}
-	if err := w.bind(p); err != nil {
+	if err := w.say(p, b); err != nil {
 		return nil, err
 	}
 	return db.writeOne(p, w)
@@ -244,7 +229,7 @@ func (db *DB) plan(t *table, w *write) (old, now item, err error) {
 	if item(now).size() > maxItemSize {
 		return nil, nil, invalid("Item size to update has exceeded the maximum allowed size")
 	}
-	return old, now, t.indexKeys(now)
+	return old, now, oneOf(t.indexKeys(now))
 }
 
 // onlyRemoves reports whether an update has actions, and all of them take something away.
@@ -301,13 +286,9 @@ type read struct {
 	projection [][]step // nil: all
 }
 
-// projectionOf checks and binds a projection, new style or old.
-func projectionOf(p object) ([][]step, error) {
+// projectionOf binds a projection, new style or old.
+func projectionOf(p object, b *bindings) ([][]step, error) {
 	old, err := attributesToGet(p)
-	if err != nil {
-		return nil, err
-	}
-	b, err := newBindings(p)
 	if err != nil {
 		return nil, err
 	}
@@ -321,15 +302,21 @@ func projectionOf(p object) ([][]step, error) {
 	return paths, b.checkUsed()
 }
 
-func (db *DB) getItem(p object) (object, error) {
-	if err := mixed(p, []string{"ProjectionExpression"}, []string{"AttributesToGet"}); err != nil {
-		return nil, err
-	}
-	key, err := decodeItem(p["Key"])
+// decodeRead decodes a read of one item.
+func decodeRead(p object) (r read, err error) {
+	b, err := projectionParameters.bindings(p)
 	if err != nil {
-		return nil, err
+		return r, err
 	}
-	paths, err := projectionOf(p)
+	if r.key, err = decodeItem(p["Key"]); err != nil {
+		return r, err
+	}
+	r.projection, err = projectionOf(p, b)
+	return r, err
+}
+
+func (db *DB) getItem(p object) (object, error) {
+	r, err := decodeRead(p)
 	if err != nil {
 		return nil, err
 	}
@@ -337,13 +324,13 @@ func (db *DB) getItem(p object) (object, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := t.namedKey(key); err != nil {
+	if err := t.namedKey(r.key); err != nil {
 		return nil, err
 	}
 	out := object{}
-	it := db.get(t, key)
+	it := db.get(t, r.key)
 	if it != nil {
-		out["Item"] = selected(it, paths).encode()
+		out["Item"] = selected(it, r.projection).encode()
 	}
 	consistent, _ := p["ConsistentRead"].(bool)
 	units := consumed{table: readUnits(it.size(), consistent)}
@@ -359,19 +346,4 @@ func selected(it item, paths [][]step) item {
 		return it
 	}
 	return project(it, paths)
-}
-
-// copyOf returns the members of p that are named.
-func copyOf(p object, names ...string) object {
-	out := maps.Clone(p)
-	for name := range p {
-		keep := false
-		for _, n := range names {
-			keep = keep || n == name
-		}
-		if !keep {
-			delete(out, name)
-		}
-	}
-	return out
 }

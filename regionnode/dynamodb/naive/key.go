@@ -1,5 +1,7 @@
 package naive
 
+import "slices"
+
 // The greatest sizes of key values in bytes.
 const (
 	maxPartitionKey = 2048
@@ -25,43 +27,52 @@ func (t *table) namedKey(key item) error {
 			return errKeyMismatch
 		}
 	}
-	return t.keySizes(key)
+	return oneOf(t.keyValues(key))
 }
 
 var errKeyMismatch = invalid("The provided key element does not match the schema")
 
-// itemKey checks the key attributes of a whole item, the table's and the indexes'.
+// itemKey checks the key attributes of a whole item, the table's and the indexes'. Which of several faults is reported is left open.
 func (t *table) itemKey(it item) error {
+	var faults []error
 	for _, a := range t.keys.all() {
 		v, ok := it[a.name]
 		switch {
 		case !ok:
-			return wrongValue("Missing the key %s in the item", a.name)
+			faults = append(faults, wrongValue("Missing the key %s in the item", a.name))
 		case v.kind != a.kind:
-			return wrongValue("Type mismatch for key %s expected: %s actual: %s", a.name, a.kind, v.kind)
+			faults = append(faults, wrongValue("Type mismatch for key %s expected: %s actual: %s", a.name, a.kind, v.kind))
 		}
 	}
-	return first(t.keySizes(it), t.indexKeys(it))
+	return oneOf(slices.Concat(faults, t.keyValues(it), t.indexKeys(it)))
 }
 
-// keySizes checks the lengths of the values of the table's key.
-func (t *table) keySizes(it item) error {
+// keyValues checks the values of the table's key: not empty, not too long. Those of a wrong type are checked for themselves.
+func (t *table) keyValues(it item) []error {
+	var faults []error
 	for _, a := range t.keys.all() {
-		if err := emptyKey(it, a, ""); err != nil {
-			return err
+		if it[a.name].kind == a.kind {
+			faults = append(faults, emptyKey(it, a, ""))
 		}
 	}
-	for _, a := range t.keys.partition {
-		if len(it[a.name].text) > maxPartitionKey {
-			return wrongValue("Size of hashkey has exceeded the maximum size limit of2048 bytes")
-		}
-	}
-	for _, a := range t.keys.sort {
-		if len(it[a.name].text) > maxSortKey {
-			return wrongValue("Aggregated size of all range keys has exceeded the size limit of 1024 bytes")
+	faults = append(faults, tooLong(it, t.keys.partition, maxPartitionKey), tooLong(it, t.keys.sort, maxSortKey))
+	return slices.DeleteFunc(faults, func(err error) bool { return err == nil })
+}
+
+func tooLong(it item, of []attribute, limit int) error {
+	for _, a := range of {
+		if it[a.name].kind == a.kind && len(it[a.name].text) > limit {
+			return errTooLong(limit)
 		}
 	}
 	return nil
+}
+
+func errTooLong(limit int) error {
+	if limit == maxPartitionKey {
+		return wrongValue("Size of hashkey has exceeded the maximum size limit of2048 bytes")
+	}
+	return wrongValue("Aggregated size of all range keys has exceeded the size limit of 1024 bytes")
 }
 
 func emptyKey(it item, a attribute, index string) error {
@@ -78,30 +89,20 @@ func emptyKey(it item, a attribute, index string) error {
 }
 
 // indexKeys checks the values that an item has for the keys of indexes.
-func (t *table) indexKeys(it item) error {
+func (t *table) indexKeys(it item) []error {
+	var faults []error
 	for _, x := range t.indexes {
 		for _, a := range x.keys.all() {
 			v, ok := it[a.name]
-			if !ok || t.keys.has(a.name) {
-				continue
-			}
-			if v.kind != a.kind {
-				return wrongValue("Type mismatch for Index Key %s Expected: %s Actual: %s IndexName: %s", a.name, a.kind, v.kind, x.name)
-			}
-			if err := emptyKey(it, a, x.name); err != nil {
-				return err
+			switch {
+			case !ok || t.keys.has(a.name):
+			case v.kind != a.kind:
+				faults = append(faults, wrongValue("Type mismatch for Index Key %s Expected: %s Actual: %s IndexName: %s", a.name, a.kind, v.kind, x.name))
+			default:
+				faults = append(faults, emptyKey(it, a, x.name))
 			}
 		}
-		for _, a := range x.keys.partition {
-			if len(it[a.name].text) > maxPartitionKey {
-				return wrongValue("Size of hashkey has exceeded the maximum size limit of2048 bytes")
-			}
-		}
-		for _, a := range x.keys.sort {
-			if len(it[a.name].text) > maxSortKey {
-				return wrongValue("Aggregated size of all range keys has exceeded the size limit of 1024 bytes")
-			}
-		}
+		faults = append(faults, tooLong(it, x.keys.partition, maxPartitionKey), tooLong(it, x.keys.sort, maxSortKey))
 	}
-	return nil
+	return slices.DeleteFunc(faults, func(err error) bool { return err == nil })
 }

@@ -97,12 +97,12 @@ func termsOf(n *node) ([]term, error) {
 	return []term{t}, nil
 }
 
-// keyConditions decodes the parameter KeyConditions.
-func keyConditions(p object) ([]term, error) {
-	conditions, ok := p["KeyConditions"].(object)
-	if !ok || p["KeyConditionExpression"] != nil {
-		return nil, nil
+// keyConditions reads KeyConditionExpression or KeyConditions, of which one is given.
+func keyConditions(p object, b *bindings) ([]term, error) {
+	if text, ok := p["KeyConditionExpression"].(string); ok {
+		return b.keyCondition(text)
 	}
+	conditions := p["KeyConditions"].(object)
 	var out []term
 	for _, name := range slices.Sorted(maps.Keys(conditions)) {
 		c := conditions[name].(object)
@@ -112,15 +112,19 @@ func keyConditions(p object) ([]term, error) {
 			return nil, err
 		}
 		op := map[string]string{"EQ": "=", "LT": "<", "LE": "<=", "GT": ">", "GE": ">=", "BETWEEN": "BETWEEN", "BEGINS_WITH": "begins_with"}[operator]
+		if op == "" {
+			return nil, invalid("Attempted conditional constraint is not an indexable operation")
+		}
 		out = append(out, term{name, op, values})
 	}
-	if len(out) == 0 || len(out) > 2 {
+	if len(out) == 0 {
 		return nil, invalid("Conditions can be of length 1 or 2 only")
 	}
 	return out, nil
 }
 
-// checkTerms checks a query's terms against the key: equality for all of the partition, then for a prefix of the sort attributes, then one range.
+// checkTerms checks a query's terms against the key: equality for all of the partition, then for a prefix of the sort attributes, then one range. Which of
+// several faults is reported is left open.
 func (w *walk) checkTerms() error {
 	keys := w.keys()
 	find := func(name string) *term {
@@ -131,15 +135,19 @@ func (w *walk) checkTerms() error {
 		}
 		return nil
 	}
+	var faults []error
+	fail := func(format string, args ...any) { faults = append(faults, invalid(format, args...)) }
 	used := 0
 	for _, a := range keys.partition {
 		t := find(a.name)
 		if t == nil {
-			return invalid("Query condition missed key schema element: %s", a.name)
+			fail("Query condition missed key schema element: %s", a.name)
+			continue
 		}
 		if t.op != "=" {
-			return invalid("Query key condition not supported")
+			fail("Query key condition not supported")
 		}
+		faults = append(faults, t.wrongValues(a, maxPartitionKey)...)
 		used++
 	}
 	ranged := false
@@ -147,38 +155,39 @@ func (w *walk) checkTerms() error {
 		t := find(a.name)
 		switch {
 		case t == nil && used < len(w.terms):
-			return invalid("Query condition missed key schema element: %s", a.name)
+			fail("Query condition missed key schema element: %s", a.name)
 		case t == nil:
-			continue
-		case t.op == "" || ranged:
-			return invalid("Query key condition not supported")
+		default:
+			if ranged {
+				fail("Query key condition not supported")
+			}
+			ranged = t.op != "="
+			faults = append(faults, t.wrongValues(a, maxSortKey)...)
+			used++
 		}
-		ranged = t.op != "="
-		used++
 	}
 	if used < len(w.terms) {
-		return invalid("Query key condition not supported")
+		fail("Query key condition not supported")
 	}
-	return w.checkTermValues()
+	return oneOf(faults)
 }
 
-func (w *walk) checkTermValues() error {
-	for _, a := range w.keys().all() {
-		for _, t := range w.terms {
-			if t.name != a.name {
-				continue
-			}
-			for _, v := range t.values {
-				if v.kind != a.kind {
-					return wrongValue("Condition parameter type does not match schema type")
-				}
-				if err := emptyKey(item{a.name: v}, a, ""); err != nil && t.op != "begins_with" {
-					return err
-				}
+// wrongValues returns what is wrong with the values of a term on the attribute of a key.
+func (t *term) wrongValues(a attribute, limit int) []error {
+	var faults []error
+	for _, v := range t.values {
+		switch {
+		case v.kind != a.kind:
+			faults = append(faults, wrongValue("Condition parameter type does not match schema type"))
+		case len(v.text) > limit:
+			faults = append(faults, errTooLong(limit))
+		default:
+			if err := emptyKey(item{a.name: v}, a, ""); err != nil {
+				faults = append(faults, err)
 			}
 		}
 	}
-	return nil
+	return faults
 }
 
 // startPlace is the place in a walk's order of a key that has all attributes of the table's and the index's keys.
@@ -196,6 +205,9 @@ func (w *walk) checkStart(db *DB) error {
 		wanted[a.name] = a.kind
 	}
 	if len(w.start) != len(wanted) {
+		if w.isQuery && w.index == nil {
+			return invalid("Exclusive Start Key must have same size as table's key schema")
+		}
 		return w.badStart()
 	}
 	for name, kind := range wanted {
@@ -203,19 +215,24 @@ func (w *walk) checkStart(db *DB) error {
 			return w.badStart()
 		}
 	}
-	if err := w.table.keySizes(w.start); err != nil {
-		return prefixed("The provided starting key is invalid: ", err)
+	if err := oneOf(w.table.keyValues(w.start)); err != nil {
+		return oneOf([]error{prefixed("The provided starting key is invalid: ", err), w.badStart()})
 	}
 	if !w.isQuery {
 		return w.checkStartSegment(db)
 	}
-	for _, t := range w.terms {
-		if t.holds(w.start) {
-			continue
-		}
-		if slices.ContainsFunc(w.keys().partition, func(a attribute) bool { return a.name == t.name }) {
-			return invalid("The provided starting key is outside query boundaries based on provided conditions")
-		}
+	if w.index == nil && len(w.terms) == len(w.table.keys.all()) && !slices.ContainsFunc(w.terms, func(t term) bool { return t.op != "=" }) {
+		return invalid("The query can return at most one row and cannot be restarted")
+	}
+	fits := func(of []attribute) bool {
+		return !slices.ContainsFunc(w.terms, func(t term) bool {
+			return slices.ContainsFunc(of, func(a attribute) bool { return a.name == t.name }) && !t.holds(w.start)
+		})
+	}
+	switch {
+	case !fits(w.keys().partition):
+		return invalid("The provided starting key is outside query boundaries based on provided conditions")
+	case !fits(w.keys().sort):
 		return invalid("The provided starting key does not match the range key predicate")
 	}
 	return nil

@@ -3,11 +3,12 @@ package naive
 import (
 	"maps"
 	"slices"
+	"strings"
 )
 
 // The legacy parameters say the same as expressions do, so they become parsed expressions that are bound already.
 
-var comparisonOperators = "ALL, IN, NULL, BETWEEN, LT, NOT_CONTAINS, EQ, GT, NOT_NULL, NE, LE, BEGINS_WITH, GE, CONTAINS"
+var comparisonOperators = "IN, NULL, BETWEEN, LT, NOT_CONTAINS, EQ, GT, NOT_NULL, NE, LE, BEGINS_WITH, GE, CONTAINS"
 
 // arguments says how many values an operator takes, and of which kinds.
 var arguments = map[string]struct {
@@ -44,13 +45,13 @@ func decodeArguments(operator string, list []any) ([]value, error) {
 			return nil, wrongValue("ComparisonOperator %s is not valid for %s AttributeValue type", operator, v.kind)
 		}
 	}
-	if operator == "BETWEEN" {
-		switch {
-		case values[0].kind != values[1].kind:
+	if operator == "IN" || operator == "BETWEEN" {
+		if slices.ContainsFunc(values, func(v value) bool { return v.kind != values[0].kind }) {
 			return nil, wrongValue("AttributeValues inside AttributeValueList must be of same type")
-		case compare(values[0], values[1]) > 0:
-			return nil, invalid("The BETWEEN condition was provided a range where the lower bound is greater than the upper bound")
 		}
+	}
+	if operator == "BETWEEN" && compare(values[0], values[1]) > 0 {
+		return nil, invalid("The BETWEEN condition was provided a range where the lower bound is greater than the upper bound")
 	}
 	return values, nil
 }
@@ -80,11 +81,16 @@ func legacyCondition(name, operator string, values []value) *node {
 	return &node{op: map[string]string{"EQ": "=", "NE": "<>", "LT": "<", "LE": "<=", "GT": ">", "GE": ">="}[operator], args: args}
 }
 
-// joined joins conditions by ConditionalOperator, which is AND unless it says OR; nil if there are none.
-func joined(p object, conditions []*node) *node {
-	op := "AND"
-	if p["ConditionalOperator"] == "OR" {
-		op = "OR"
+// joined joins conditions by ConditionalOperator, which is AND unless it says OR, and may be there only if there is something to join; nil if there are none.
+func joined(p object, conditions []*node) (*node, error) {
+	op, given := p["ConditionalOperator"].(string)
+	switch {
+	case given && len(conditions) == 0:
+		return nil, invalid("ConditionalOperator cannot be used without Filter or Expected")
+	case given && len(conditions) == 1:
+		return nil, invalid("ConditionalOperator can only be used when Filter or Expected has two or more elements")
+	case !given:
+		op = "AND"
 	}
 	var out *node
 	for _, c := range conditions {
@@ -94,7 +100,7 @@ func joined(p object, conditions []*node) *node {
 			out = &node{op: op, args: []*node{out, c}}
 		}
 	}
-	return out
+	return out, nil
 }
 
 // expected decodes the parameter Expected.
@@ -108,7 +114,7 @@ func expected(p object) (*node, error) {
 		}
 		list = append(list, c)
 	}
-	return joined(p, list), nil
+	return joined(p, list)
 }
 
 func expectedOne(name string, c object) (*node, error) {
@@ -165,7 +171,7 @@ func filter(p object, parameter string) (*node, error) {
 		}
 		list = append(list, legacyCondition(name, operator, values))
 	}
-	return joined(p, list), nil
+	return joined(p, list)
 }
 
 func listOrNone(v any) []any {
@@ -192,7 +198,7 @@ func attributeUpdate(name string, u object) (action, error) {
 	if !ok {
 		verb = "PUT"
 	}
-	a := action{verb: map[string]string{"PUT": "SET", "ADD": "ADD", "DELETE": "DELETE"}[verb], path: &node{op: "path", steps: []step{{name: name}}}}
+	a := action{legacy: true, verb: map[string]string{"PUT": "SET", "ADD": "ADD", "DELETE": "DELETE"}[verb], path: &node{op: "path", steps: []step{{name: name}}}}
 	if u["Value"] == nil {
 		if verb != "DELETE" {
 			return a, wrongValue("Only DELETE action is allowed when no attribute value is specified")
@@ -230,60 +236,39 @@ func attributesToGet(p object) ([][]step, error) {
 	return out, nil
 }
 
-// mixed checks that a request has either expressions or legacy parameters, and names and values only with expressions.
-func mixed(p object, expressions, others []string) error {
-	var new_, old []string
-	for _, name := range expressions {
-		if p[name] != nil {
-			new_ = append(new_, name)
+// parameters says which parameters of an operation are expressions, which of these may have values, and which parameters expressions replace.
+type parameters struct{ expressions, withValues, legacy []string }
+
+// bindings checks that a request has either expressions or legacy parameters, and takes names and values for its expressions.
+func (of parameters) bindings(p object) (*bindings, error) {
+	given := func(names []string) (out []string) {
+		for _, name := range names {
+			if p[name] != nil {
+				out = append(out, name)
+			}
 		}
+		return out
 	}
-	for _, name := range others {
-		if p[name] != nil {
-			old = append(old, name)
-		}
-	}
+	expressions, legacy := given(of.expressions), given(of.legacy)
 	switch {
-	case len(new_) > 0 && len(old) > 0:
-		return invalid("Can not use both expression and non-expression parameters in the same request: Non-expression parameters: {%s} Expression parameters: {%s}",
-			commas(old), commas(new_))
-	case len(new_) == 0 && p["ExpressionAttributeNames"] != nil:
-		return invalid("ExpressionAttributeNames can only be specified when using expressions")
+	case len(expressions) > 0 && len(legacy) > 0:
+		return nil, invalid("Can not use both expression and non-expression parameters in the same request: Non-expression parameters: {%s} Expression parameters: {%s}",
+			commas(legacy), commas(expressions))
+	case len(expressions) == 0 && p["ExpressionAttributeNames"] != nil:
+		return nil, invalid("ExpressionAttributeNames can only be specified when using expressions")
 	}
-	return nil
+	b := &bindings{names: map[string]string{}, values: map[string]value{}, usedNames: map[string]bool{}, usedValues: map[string]bool{}}
+	if err := b.setNames(p); err != nil {
+		return nil, err
+	}
+	if p["ExpressionAttributeValues"] != nil && len(given(of.withValues)) == 0 {
+		verb := " is null"
+		if len(of.withValues) > 1 {
+			verb = " are null"
+		}
+		return nil, invalid("ExpressionAttributeValues can only be specified when using expressions: %s%s", strings.Join(of.withValues, " and "), verb)
+	}
+	return b, b.setValues(p)
 }
 
-func commas(list []string) string {
-	out := ""
-	for i, s := range list {
-		if i > 0 {
-			out += ", "
-		}
-		out += s
-	}
-	return out
-}
-
-// noValues refuses ExpressionAttributeValues where none of the expressions that could use them is given.
-func noValues(p object, expressions ...string) error {
-	if p["ExpressionAttributeValues"] == nil {
-		return nil
-	}
-	for _, name := range expressions {
-		if p[name] != nil {
-			return nil
-		}
-	}
-	verb := " is null"
-	if len(expressions) > 1 {
-		verb = " are null"
-	}
-	text := ""
-	for i, name := range expressions {
-		if i > 0 {
-			text += " and "
-		}
-		text += name
-	}
-	return invalid("ExpressionAttributeValues can only be specified when using expressions: %s%s", text, verb)
-}
+func commas(list []string) string { return strings.Join(list, ", ") }

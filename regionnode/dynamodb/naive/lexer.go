@@ -51,6 +51,8 @@ type parser struct {
 	text   string
 	tokens []token
 	at     int
+	// keywords are no attributes and no functions, wherever they stand.
+	keywords []string
 }
 
 func (p *parser) next() token { return p.tokens[p.at] }

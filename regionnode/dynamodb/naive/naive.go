@@ -52,7 +52,7 @@ func New(c Config) *DB {
 // Answer is what a request gets.
 type Answer struct {
 	Status int
-	// Body is the answer's body; of an error without its type and message.
+	// Body is the answer's body; of an error without its type and message. It is nil where the answer is empty.
 	Body map[string]any
 	// Type is the exception's name, without prefix; empty when there is none.
 	Type string
@@ -67,7 +67,7 @@ func (db *DB) Do(operation string, body []byte) Answer {
 		return Answer{Status: 200, Body: out}
 	}
 	f := err.(*fault)
-	return Answer{Status: 400, Type: f.kind, Messages: append([]string{f.message}, f.or...), Body: f.members}
+	return Answer{Status: 400, Type: f.kind, Messages: f.messages(), Body: f.members}
 }
 
 // object is a JSON object whose shape has been checked: nothing in it is null.

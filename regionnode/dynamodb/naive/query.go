@@ -51,52 +51,35 @@ func (w *walk) keys() schema {
 func (w *walk) says(parameter, value string) bool { return w.parameters[parameter] == value }
 
 func (db *DB) query(p object) (object, error) {
-	w := &walk{parameters: p, isQuery: true, filterName: "QueryFilter"}
-	others := []string{"AttributesToGet", "QueryFilter", "ConditionalOperator"}
+	of := parameters{[]string{"ProjectionExpression", "FilterExpression", "KeyConditionExpression"}, []string{"FilterExpression", "KeyConditionExpression"},
+		[]string{"AttributesToGet", "QueryFilter", "ConditionalOperator"}}
 	if p["KeyConditionExpression"] != nil {
-		others = append(others, "KeyConditions")
+		of.legacy = append(of.legacy, "KeyConditions") // which may go with other expressions
 	}
-	err := first(mixed(p, []string{"ProjectionExpression", "FilterExpression", "KeyConditionExpression"}, others),
-		noValues(p, "FilterExpression", "KeyConditionExpression"))
-	if err != nil {
-		return nil, err
-	}
-	if w.filter, err = filter(p, "QueryFilter"); err != nil {
-		return nil, err
-	}
-	if err := w.startKey(); err != nil {
-		return nil, err
-	}
-	if p["KeyConditions"] == nil && p["KeyConditionExpression"] == nil {
-		return nil, invalid("Either the KeyConditions or KeyConditionExpression parameter must be specified in the request.")
-	}
-	if w.terms, err = keyConditions(p); err != nil {
-		return nil, err
-	}
-	if err := w.expressions(); err != nil {
-		return nil, err
-	}
-	return db.walk(w)
+	w := &walk{parameters: p, isQuery: true, filterName: "QueryFilter"}
+	return db.walk(w, of)
 }
 
 func (db *DB) scan(p object) (object, error) {
 	w := &walk{parameters: p, filterName: "ScanFilter"}
-	err := first(segments(p),
-		mixed(p, []string{"ProjectionExpression", "FilterExpression"}, []string{"AttributesToGet", "ScanFilter", "ConditionalOperator"}),
-		noValues(p, "FilterExpression"))
+	return db.walk(w, parameters{[]string{"ProjectionExpression", "FilterExpression"}, []string{"FilterExpression"},
+		[]string{"AttributesToGet", "ScanFilter", "ConditionalOperator"}})
+}
+
+// walk checks a query or a scan and does it.
+func (db *DB) walk(w *walk, of parameters) (object, error) {
+	b, err := of.bindings(w.parameters)
 	if err != nil {
 		return nil, err
 	}
-	if w.filter, err = filter(p, "ScanFilter"); err != nil {
+	if err := inTurn(w.startKey, w.segments, w.checkSelect, func() error { return w.say(b) }, func() error { return db.find(w) }); err != nil {
 		return nil, err
 	}
-	if err := first(w.startKey(), w.expressions()); err != nil {
-		return nil, err
-	}
-	return db.walk(w)
+	return db.answer(w), nil
 }
 
-func segments(p object) error {
+func (w *walk) segments() error {
+	p := w.parameters
 	segment, hasSegment := p["Segment"].(int64)
 	total, hasTotal := p["TotalSegments"].(int64)
 	switch {
@@ -122,19 +105,20 @@ func (w *walk) startKey() error {
 	return nil
 }
 
-// expressions checks the legacy projection, binds the expressions and checks Select.
-func (w *walk) expressions() error {
+// say binds what a walk says in expressions, or in the parameters from before there were any.
+func (w *walk) say(b *bindings) error {
 	p := w.parameters
-	if err := needsOperands(p, w.filterName); err != nil {
+	var err error
+	if w.filter, err = filter(p, w.filterName); err != nil {
 		return err
 	}
-	old, err := attributesToGet(p)
-	if err != nil {
+	if w.projection, err = attributesToGet(p); err != nil {
 		return err
 	}
-	b, err := newBindings(p)
-	if err != nil {
-		return err
+	if w.isQuery {
+		if w.terms, err = keyConditions(p, b); err != nil {
+			return err
+		}
 	}
 	condition, err := b.condition(p, "FilterExpression")
 	if err != nil {
@@ -143,18 +127,14 @@ func (w *walk) expressions() error {
 	if condition != nil {
 		w.filter, w.filterName = condition, "Filter Expression"
 	}
-	if w.projection, err = b.projection(p); err != nil {
+	paths, err := b.projection(p)
+	if err != nil {
 		return err
 	}
-	if old != nil {
-		w.projection = old
+	if paths != nil {
+		w.projection = paths
 	}
-	if w.isQuery && p["KeyConditionExpression"] != nil {
-		if w.terms, err = b.keyCondition(p["KeyConditionExpression"].(string)); err != nil {
-			return err
-		}
-	}
-	return first(b.checkUsed(), w.checkSelect())
+	return b.checkUsed()
 }
 
 func (w *walk) checkSelect() error {
@@ -170,7 +150,12 @@ func (w *walk) checkSelect() error {
 		if w.parameters["AttributesToGet"] != nil {
 			parameter = "AttributesToGet"
 		}
+		if what == "COUNT" {
+			what = "only the Count"
+		}
 		return invalid("Cannot specify the %s when choosing to get %s", parameter, what)
+	case w.isQuery && w.parameters["KeyConditions"] == nil && w.parameters["KeyConditionExpression"] == nil:
+		return invalid("Either the KeyConditions or KeyConditionExpression parameter must be specified in the request.")
 	}
 	return nil
 }
@@ -190,7 +175,7 @@ func (db *DB) find(w *walk) error {
 		return err
 	}
 	if w.isQuery {
-		if err := first(w.checkTerms(), w.checkFilter()); err != nil {
+		if err := inTurn(w.checkTerms, w.checkFilter); err != nil {
 			return err
 		}
 	}
@@ -264,10 +249,8 @@ type page struct {
 	lookup float64 // units for items looked up in the table, as a local index does for what it does not have
 }
 
-func (db *DB) walk(w *walk) (object, error) {
-	if err := db.find(w); err != nil {
-		return nil, err
-	}
+// answer reads a page and answers it.
+func (db *DB) answer(w *walk) object {
 	pg := db.read(w)
 	items := []any{}
 	count := 0
@@ -294,7 +277,7 @@ func (db *DB) walk(w *walk) (object, error) {
 	if report := w.consumed(pg).report(w.parameters, w.table, ""); report != nil {
 		out["ConsumedCapacity"] = report
 	}
-	return out, nil
+	return out
 }
 
 // visible returns what a filter and a projection see of a row. A local index looks the whole item up where more is asked than it has.

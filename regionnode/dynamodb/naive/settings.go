@@ -92,7 +92,7 @@ func (db *DB) tagResource(p object) (object, error) {
 	if err != nil {
 		return nil, err
 	}
-	return object{}, t.setTags(p["Tags"].([]any))
+	return nil, t.setTags(p["Tags"].([]any))
 }
 
 func (db *DB) untagResource(p object) (object, error) {
@@ -103,7 +103,7 @@ func (db *DB) untagResource(p object) (object, error) {
 	for _, key := range p["TagKeys"].([]any) {
 		delete(t.tags, key.(string))
 	}
-	return object{}, nil
+	return nil, nil
 }
 
 func (db *DB) listTagsOfResource(p object) (object, error) {

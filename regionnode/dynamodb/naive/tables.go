@@ -37,7 +37,9 @@ func (db *DB) createTable(p object) (object, error) {
 		t.class = c
 	}
 	t.protected, _ = p["DeletionProtectionEnabled"].(bool)
-	if err := first(t.bill(p), t.define(p), t.addIndexes(p), t.addTags(p)); err != nil {
+	err := inTurn(
+		func() error { return t.bill(p) }, func() error { return t.define(p) }, func() error { return t.addIndexes(p) }, func() error { return t.addTags(p) })
+	if err != nil {
 		return nil, err
 	}
 	if db.tables[t.name] != nil {

@@ -44,22 +44,19 @@ type transactWrite struct {
 }
 
 func decodeTransactWrite(o object) (*transactWrite, error) {
-	if len(o) != 1 {
-		return nil, invalid("TransactItems can only contain one of Check, Put, Update or Delete")
-	}
 	w := &transactWrite{}
 	for kind, v := range o {
 		p := v.(object)
 		w.returnsFrom(p)
 		w.check, w.isUpdate = kind == "ConditionCheck", kind == "Update"
-		expressions := []string{"ConditionExpression"}
+		of := conditionParameters
 		if kind == "Update" {
-			expressions = []string{"UpdateExpression", "ConditionExpression"}
+			of = updateParameters
 		}
-		if err := first(mixed(p, expressions, nil), noValues(p, expressions...)); err != nil {
+		b, err := of.bindings(p)
+		if err != nil {
 			return nil, err
 		}
-		var err error
 		if kind == "Put" {
 			w.put, err = decodeItem(p["Item"])
 		} else {
@@ -69,15 +66,20 @@ func decodeTransactWrite(o object) (*transactWrite, error) {
 			return nil, err
 		}
 		if w.put.size() > maxItemSize {
-			return nil, invalid("Item size has exceeded the maximum allowed size")
+			return nil, errItemSize
 		}
-		return w, w.bind(p)
+		return w, w.say(p, b)
 	}
 	return w, nil
 }
 
 func (db *DB) transactWriteItems(p object) (object, error) {
 	var writes []*transactWrite
+	for _, e := range p["TransactItems"].([]any) {
+		if len(e.(object)) != 1 {
+			return nil, invalid("TransactItems can only contain one of Check, Put, Update or Delete")
+		}
+	}
 	for _, e := range p["TransactItems"].([]any) {
 		w, err := decodeTransactWrite(e.(object))
 		if err != nil {
@@ -89,9 +91,6 @@ func (db *DB) transactWriteItems(p object) (object, error) {
 		if _, err := db.lookUpTable(w.table); err != nil {
 			return nil, err
 		}
-	}
-	if before, ok := db.repeated(p); ok {
-		return db.repeat(p, before)
 	}
 	reasons := newReasons(len(writes))
 	for i, w := range writes {
@@ -106,6 +105,9 @@ func (db *DB) transactWriteItems(p object) (object, error) {
 	}
 	if !distinct(keys) {
 		return nil, errTwiceInTransaction
+	}
+	if before, ok := db.repeated(p); ok {
+		return db.repeat(p, before)
 	}
 	return db.commit(p, writes, reasons)
 }
@@ -156,9 +158,9 @@ func (db *DB) commit(p object, writes []*transactWrite, reasons *reasons) (objec
 	return out, nil
 }
 
-// requestText is the same for the same request only. What is asked to be reported does not count.
+// requestText is the same for the same request only.
 func requestText(p object) string {
-	b, _ := json.Marshal(copyOf(p, "TransactItems"))
+	b, _ := json.Marshal(p)
 	return string(b)
 }
 
@@ -204,7 +206,7 @@ func (r *reasons) note(i int, err error) {
 	}
 	f := err.(*fault)
 	code := map[string]string{"ConditionalCheckFailedException": "ConditionalCheckFailed", "ValidationException": "ValidationError"}[f.kind]
-	reason := object{"Code": code, "Message": f.message}
+	reason := object{"Code": code, "Message": f.messages()}
 	if old := f.members["Item"]; old != nil {
 		reason["Item"] = old
 	}
@@ -224,18 +226,11 @@ func (db *DB) transactGetItems(p object) (object, error) {
 	var reads []read
 	for _, e := range p["TransactItems"].([]any) {
 		get := e.(object)["Get"].(object)
-		if err := mixed(get, []string{"ProjectionExpression"}, nil); err != nil {
-			return nil, err
-		}
-		key, err := decodeItem(get["Key"])
+		r, err := decodeRead(get)
 		if err != nil {
 			return nil, err
 		}
-		paths, err := projectionOf(get)
-		if err != nil {
-			return nil, err
-		}
-		gets, reads = append(gets, get), append(reads, read{key, paths})
+		gets, reads = append(gets, get), append(reads, r)
 	}
 	for _, get := range gets {
 		if _, err := db.lookUpTable(get["TableName"].(string)); err != nil {

@@ -85,6 +85,7 @@ func (b *bindings) setValue(n *node) *node {
 var (
 	errOperandKind = invalid("An operand in the update expression has an incorrect data type")
 	errNoAttribute = invalid("The provided expression refers to an attribute that does not exist in the item")
+	errLegacyKind  = invalid("Type mismatch for attribute to update")
 	errNoPlace     = invalid("The document path provided in the update expression is invalid for update")
 )
 
@@ -137,15 +138,22 @@ type change struct {
 	value *value
 }
 
-// apply returns the item after all actions, of which each looks at the item as it was.
+// apply returns the item after all actions, of which each looks at the item as it was. Which of several faults is reported is left open.
 func apply(actions []action, old item) (item, error) {
 	var changes []change
+	var faults []error
 	for _, a := range actions {
 		c, err := a.change(old)
-		if err != nil {
-			return nil, err
+		_, misplaced := rewrite(value{kind: "M", entries: old}, []change{c})
+		for _, err := range []error{err, misplaced} {
+			if err != nil {
+				faults = append(faults, err)
+			}
 		}
 		changes = append(changes, c)
+	}
+	if err := oneOf(faults); err != nil {
+		return nil, err
 	}
 	out, err := rewrite(value{kind: "M", entries: old}, changes)
 	if err != nil {
@@ -179,6 +187,9 @@ func (a *action) change(old item) (change, error) {
 		return c, nil
 	}
 	if current.kind != operand.kind {
+		if a.legacy {
+			return c, errLegacyKind
+		}
 		return c, errOperandKind
 	}
 	if a.verb == "ADD" && operand.kind == "L" { // AttributeUpdates only
