@@ -57,6 +57,22 @@ func (x *Index) Keys(f func(KeyAttribute) bool) {
 	}
 }
 
+// KeyAttributes returns the attributes of t's key and of those of its indexes, each once, in the order of the indexes.
+func (t *Table) KeyAttributes() []KeyAttribute {
+	out := []KeyAttribute{t.KeySchema.Partition}
+	if s := t.KeySchema.Sort; s != nil {
+		out = append(out, *s)
+	}
+	for i := range t.Indexes {
+		for a := range t.Indexes[i].Keys {
+			if !slices.Contains(out, a) {
+				out = append(out, a)
+			}
+		}
+	}
+	return out
+}
+
 // Clone returns a deep copy.
 func (x *Index) Clone() Index {
 	c := *x

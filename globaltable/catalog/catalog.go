@@ -289,7 +289,7 @@ func follows(old, t *globaltable.Table, world *globaltable.World) (fresh bool, e
 		return false, corrupt("table " + t.ID.String() + " is dead and has a new document")
 	case t.Owner != old.Owner && !inherits(world, old.Owner):
 		return false, corrupt("a new document of table " + t.ID.String() + " has another owner, and the old one was never fenced")
-	case t.Name != old.Name || t.CreatedAt != old.CreatedAt || !sameKeys(t.KeySchema, old.KeySchema):
+	case t.Name != old.Name || t.CreatedAt != old.CreatedAt || !sameKeys(t.KeySchema, old.KeySchema) || !sameIndexes(old, t):
 		return false, corrupt("a new document of table " + t.ID.String() + " changes what never changes")
 	}
 	return true, nil

@@ -16,6 +16,29 @@ func giveIndex(t *globaltable.Table, x *globaltable.Index) {
 	t.Indexes = append(t.Indexes, given)
 }
 
+// sameIndexes reports whether t gives no id a second time: an index that both have is the same one, and one that only t has is newer than all that old ever had.
+func sameIndexes(old, t *globaltable.Table) bool {
+	if t.LastIndex < old.LastIndex {
+		return false
+	}
+	for i := range t.Indexes {
+		x := &t.Indexes[i]
+		if x.ID > old.LastIndex {
+			continue
+		}
+		at := slices.IndexFunc(old.Indexes, func(o globaltable.Index) bool { return o.ID == x.ID })
+		if at < 0 {
+			return false
+		}
+		o := &old.Indexes[at]
+		if o.Name != x.Name || o.Local != x.Local || !slices.Equal(o.Partition, x.Partition) || !slices.Equal(o.Sort, x.Sort) ||
+			o.Projection != x.Projection || !slices.Equal(o.NonKey, x.NonKey) {
+			return false
+		}
+	}
+	return true
+}
+
 // IndexUnits is what becomes of a global index's throughput. Nil fields stay as they are.
 type IndexUnits struct {
 	Throughput       *globaltable.Throughput `json:"throughput,omitempty"`

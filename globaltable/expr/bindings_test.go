@@ -145,6 +145,18 @@ func TestParserKeeps(t *testing.T) {
 	if _, err := p.parsed(projections, projectionParameter, []byte("a = :v")); err == nil {
 		t.Error("a condition was taken for a projection")
 	}
+	for i := range 100 {
+		parse(fmt.Sprintf("a%d = :v", i) + strings.Repeat(" ", 2000))
+		size := 0
+		for _, generation := range []map[source]*parsed{p.young, p.old} {
+			for s := range generation {
+				size += len(s.text)
+			}
+		}
+		if size > 2*(4*meanText+maxTextSize) {
+			t.Fatalf("%d bytes are kept", size)
+		}
+	}
 	if none := NewParser(0); none.limit != 0 {
 		t.Error("a Parser of none keeps some")
 	}

@@ -11,10 +11,10 @@ type Builder struct {
 }
 
 // Node is an operand or a condition of a Builder.
-type Node = *node
+type Node struct{ n *node }
 
 // Value returns the operand v, of which it keeps a view.
-func (b *Builder) Value(v item.Value) Node { return &node{op: opValue, symbol: b.symbol(v)} }
+func (b *Builder) Value(v item.Value) Node { return Node{&node{op: opValue, symbol: b.symbol(v)}} }
 
 // Path returns the operand at a document path, whose first step is a name. It keeps views of the names.
 func (b *Builder) Path(path ...Step) Node {
@@ -26,11 +26,17 @@ func (b *Builder) Path(path ...Step) Node {
 			n.path[i] = step{symbol: b.symbol(s.Name)}
 		}
 	}
-	return n
+	return Node{n}
 }
 
-// Node returns an operator or a function with its operands.
-func (b *Builder) Node(o Op, args ...Node) Node { return &node{op: o, args: args} }
+// Node returns an operator or a function with its operands, in the order of an expression.
+func (b *Builder) Node(o Op, args ...Node) Node {
+	n := &node{op: o, args: make([]*node, len(args))}
+	for i, a := range args {
+		n.args[i] = a.n
+	}
+	return Node{n}
+}
 
 func (b *Builder) symbol(content []byte) int {
 	b.bound = append(b.bound, content)
@@ -39,25 +45,24 @@ func (b *Builder) symbol(content []byte) int {
 
 // Condition returns the condition n. parameter is what errors about it name.
 func (b *Builder) Condition(parameter string, n Node) (*Condition, error) {
-	return newCondition(parameter, n, b.bound)
+	return newCondition(parameter, n.n, b.bound)
 }
 
-// Set, Remove, Add and Delete add an action to the update: SET path = value, and so on. The operand of Add and of Delete is a Value.
-
+// Set adds SET path = value to the update. As the other actions do, it keeps path.
 func (b *Builder) Set(path []Step, value Node) { b.act(clauseSet, path, value) }
 
-// Remove is described at Set.
-func (b *Builder) Remove(path []Step) { b.act(clauseRemove, path, nil) }
+// Remove adds REMOVE path to the update.
+func (b *Builder) Remove(path []Step) { b.act(clauseRemove, path, Node{}) }
 
-// Add is described at Set.
+// Add adds ADD path value to the update; value comes from Value.
 func (b *Builder) Add(path []Step, value Node) { b.act(clauseAdd, path, value) }
 
-// Delete is described at Set.
+// Delete adds DELETE path value to the update; value comes from Value.
 func (b *Builder) Delete(path []Step, value Node) { b.act(clauseDelete, path, value) }
 
 func (b *Builder) act(c clause, path []Step, value Node) {
 	b.targets = append(b.targets, target{path, len(b.actions)})
-	b.actions = append(b.actions, action{clause: c, value: value})
+	b.actions = append(b.actions, action{clause: c, value: value.n})
 }
 
 // Update returns the update with all actions added, at least one.

@@ -231,7 +231,7 @@ func (c *legacyCondition) expect() error {
 func (c *legacyCondition) term(b *Builder) (Node, error) {
 	op := comparisons[c.operator]
 	if err := op.check(c.operator, c.values); err != nil {
-		return nil, err
+		return Node{}, err
 	}
 	values := make([]Node, len(c.values))
 	for i, v := range c.values {

@@ -6,15 +6,19 @@ import (
 
 // Parser parses expressions, and keeps parsed ones by their text. It is safe for concurrent use.
 //
-// What it keeps is bounded by the number of texts: two generations of at most half of them each. A text that is used moves into the
-// young one; when that is full, the old one goes. So what is asked for again and again stays, and there is no order to keep at each
-// use. Only texts that are right are kept.
+// What it keeps is bounded by the number of texts and by their bytes: two generations, each of at most half. A text that is used moves
+// into the young one; when that is full, the old one goes. So what is asked for again and again stays, and there is no order to keep at
+// each use. Only texts that are right are kept.
 type Parser struct {
 	limit int // texts of a generation
 
 	mu         sync.RWMutex
 	young, old map[source]*parsed
+	bytes      int // of the young texts
 }
+
+// meanText is how many bytes the texts of a full generation have on average, at most. Parsed, a byte takes about 60.
+const meanText = 256
 
 // source is what a parsed expression is kept by.
 type source struct {
@@ -33,8 +37,8 @@ const (
 
 var rules = [...]func(*parser) error{conditions: parseCondition, projections: parseProjection, updates: parseUpdate}
 
-// NewParser returns a Parser that keeps up to maxEntries parsed texts: each takes about 60 bytes for each byte of the text, which has
-// 4 KB at most. With 0 it keeps none.
+// NewParser returns a Parser that keeps up to maxEntries parsed texts, fewer if they have more than 256 bytes on average: about 16 KB of
+// memory for each. With 0 it keeps none.
 func NewParser(maxEntries int) *Parser {
 	return &Parser{limit: (maxEntries + 1) / 2, young: map[source]*parsed{}}
 }
@@ -141,8 +145,12 @@ func (p *Parser) keep(s source, x *parsed) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(p.young) >= p.limit {
-		p.old, p.young = p.young, make(map[source]*parsed, p.limit)
+	if _, ok := p.young[s]; ok {
+		return // another request was faster
+	}
+	if len(p.young) >= p.limit || p.bytes > p.limit*meanText {
+		p.old, p.young, p.bytes = p.young, make(map[source]*parsed, p.limit), 0
 	}
 	p.young[s] = x
+	p.bytes += len(s.text)
 }

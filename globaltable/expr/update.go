@@ -10,10 +10,10 @@ import (
 type Update struct {
 	actions []action
 	bound   bound
-	rewrite rewrite // to the item as it will be
-	legacy  bool    // of AttributeUpdates: its errors have other texts
-	cells   []Cell  // those of the last Apply
-	it      item.Item
+	rewrite rewrite   // to the item as it will be
+	legacy  bool      // of AttributeUpdates: its errors have other texts
+	cells   []Cell    // those of the last Apply
+	it      item.Item // what right-hand sides read, while an Apply runs
 }
 
 const updateParameter = "UpdateExpression"
@@ -101,6 +101,7 @@ func (u *Update) OnlyRemoves() bool {
 func (u *Update) Apply(dst []byte, current item.Item) (Updated, error) {
 	u.it = current
 	dst, err := u.rewrite.item(dst[:0], current)
+	u.it = nil
 	if err != nil {
 		return Updated{}, err
 	}
@@ -165,5 +166,7 @@ func (u *Update) AppendNew(dst []byte, current item.Item) ([]byte, error) {
 	u.it = current
 	r := u.rewrite
 	r.others = false
-	return r.item(dst, current)
+	dst, err := r.item(dst, current)
+	u.it = nil
+	return dst, err
 }

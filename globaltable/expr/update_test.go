@@ -2,6 +2,7 @@ package expr
 
 import (
 	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -281,6 +282,13 @@ func TestApplyErrors(t *testing.T) {
 	}
 }
 
+// allocated returns how many bytes were ever allocated.
+func allocated() uint64 {
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.TotalAlloc
+}
+
 // TestUpdateGrows: an item that grows beyond the limits is an error before it takes much memory.
 func TestUpdateGrows(t *testing.T) {
 	p := NewParser(0)
@@ -300,9 +308,18 @@ func TestUpdateGrows(t *testing.T) {
 	for range 6 {
 		twice = "list_append(" + twice + "," + twice + ")"
 	}
-	for _, text := range []string{"SET a = list_append(a, a)", "SET b = a", "SET b = " + twice} {
+	var many []string
+	for i := range 250 {
+		many = append(many, fmt.Sprintf("a%d = a", i))
+	}
+	for _, text := range []string{"SET a = list_append(a, a)", "SET b = a", "SET b = " + twice, "SET " + strings.Join(many, ", ")} {
+		const enough = 32 << 20 // where 250 copies or 128 lists are more
+		before := allocated()
 		if err := apply(text, list, "", ""); err != errUpdateSize {
 			t.Errorf("%.40s: %v", text, err)
+		}
+		if n := allocated() - before; n > enough {
+			t.Errorf("%.40s: took %d bytes", text, n)
 		}
 	}
 	if err := apply("SET b = :v", list, "", `{":v":{"S":"`+strings.Repeat("y", 90<<10)+`"}}`); err != nil {

@@ -88,6 +88,34 @@ func TestKeys(t *testing.T) {
 	}
 }
 
+func TestCheckIndexKeys(t *testing.T) {
+	key := func(name string, of item.Type) globaltable.KeyAttribute {
+		return globaltable.KeyAttribute{Name: name, Type: of}
+	}
+	table := &globaltable.Table{KeySchema: hash, Indexes: []globaltable.Index{
+		{Name: "first", Partition: []globaltable.KeyAttribute{key("a", item.S), key("b", item.B)}, Sort: []globaltable.KeyAttribute{key("n", item.N)}},
+		{Name: "second", Partition: []globaltable.KeyAttribute{key("n", item.N)}, Sort: []globaltable.KeyAttribute{key("a", item.S)}},
+	}}
+	for json, want := range map[string]string{
+		`{"pk":{"S":"k"}}`: "",
+		`{"a":{"S":"x"},"b":{"B":"YQ=="},"n":{"N":"1"},"v":{"BOOL":true}}`: "",
+		`{"a":{"N":"1"}}`:     "One or more parameter values were invalid: Type mismatch for Index Key a Expected: S Actual: N IndexName: first",
+		`{"n":{"NULL":true}}`: "One or more parameter values were invalid: Type mismatch for Index Key n Expected: N Actual: NULL IndexName: first",
+		`{"a":{"S":""}}`:      "One or more parameter values are not valid. A value specified for a secondary index key is not supported. The AttributeValue for a key attribute cannot contain an empty string value. IndexName: first, IndexKey: a",
+		`{"b":{"B":""}}`:      "One or more parameter values are not valid. A value specified for a secondary index key is not supported. The AttributeValue for a key attribute cannot contain an empty binary value. IndexName: first, IndexKey: b",
+		`{"a":{"S":"` + strings.Repeat("x", 2049) + `"}}`: "One or more parameter values were invalid: Size limit exceeded for Index Key a Actual Size: 2049 bytes Max Size: 2048 bytes IndexName: first",
+		// A sort key is shorter.
+		`{"a":{"S":"` + strings.Repeat("x", 1025) + `"}}`: "One or more parameter values were invalid: Size limit exceeded for Index Key a Actual Size: 1025 bytes Max Size: 1024 bytes IndexName: second",
+	} {
+		if got := text(plan.CheckIndexKeys(table, parse(t, json))); got != want {
+			t.Errorf("%.60s: %q, want %q", json, got, want)
+		}
+	}
+	if err := plan.CheckIndexKeys(&globaltable.Table{KeySchema: hash}, parse(t, `{"a":{"N":"1"}}`)); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestPlans(t *testing.T) {
 	key := parse(t, `{"pk":{"S":"a"}}`)
 	old := parse(t, `{"pk":{"S":"a"},"v":{"N":"1"}}`)
@@ -114,6 +142,11 @@ func TestPlans(t *testing.T) {
 		{"put if there, not there", plan.Write{Action: plan.Put, Item: next, Condition: exists}, nil, nil, nil, "The conditional request failed"},
 		{"put if not there", plan.Write{Action: plan.Put, Item: next, Condition: absent}, nil, reset(next), nil, ""},
 		{"the condition comes first", plan.Write{Action: plan.Put, Item: large, Condition: exists}, nil, nil, nil, "The conditional request failed"},
+		{"put where there must be none", plan.Write{Action: plan.Put, Item: next, Presence: plan.Absent}, nil, reset(next), nil, ""},
+		{"put where there is one", plan.Write{Action: plan.Put, Item: next, Presence: plan.Absent}, old, nil, nil, "Duplicate primary key exists in table"},
+		{"check that there is one", plan.Write{Action: plan.Check, Item: key, Presence: plan.Present}, nil, nil, nil, "The conditional request failed"},
+		{"delete what is there", plan.Write{Action: plan.Delete, Item: key, Presence: plan.IfPresent, Condition: absent}, nil, nil, nil, ""},
+		{"delete what is there, if", plan.Write{Action: plan.Delete, Item: key, Presence: plan.IfPresent, Condition: absent}, old, nil, nil, "The conditional request failed"},
 		{"delete", plan.Write{Action: plan.Delete, Item: key, Returns: plan.AllOld}, old, reset(nil), old, ""},
 		{"delete nothing", plan.Write{Action: plan.Delete, Item: key, Returns: plan.AllOld}, nil, reset(nil), nil, ""},
 		{"check", plan.Write{Action: plan.Check, Item: key, Condition: exists}, old, nil, nil, ""},

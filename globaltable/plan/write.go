@@ -21,6 +21,17 @@ const (
 	Check                    // nothing: the condition is all
 )
 
+// Presence says whether there must be an item before a Write.
+type Presence uint8
+
+// The presences.
+const (
+	Whatever  Presence = iota
+	Absent             // there must be none: the error is ErrDuplicate
+	Present            // there must be one: the error is ErrCondition
+	IfPresent          // if there is none, the write leaves it at that, whatever its condition
+)
+
 // Image says which image of its item a write returns, as ReturnValues does.
 type Image uint8
 
@@ -38,6 +49,7 @@ type Write struct {
 	Action    Action
 	Table     *globaltable.Table
 	Item      item.Item       // of a Put: the whole new item; of the others: the key's attributes
+	Presence  Presence
 	Condition *expr.Condition // what must hold of the item before; nil: nothing
 	Update    *expr.Update    // of an Update; nil: it changes nothing, but the item exists afterwards
 	Returns   Image
@@ -73,13 +85,21 @@ func (m *Memory) Grow(n int) { m.ops = slices.Grow(m.ops, n) }
 // ErrCondition says that the condition of a Write does not hold.
 var ErrCondition error = &globaltable.Error{Op: "plan", Kind: globaltable.ConditionFailed, Message: "The conditional request failed"}
 
-// Plan returns what w does to current, nil when the item does not exist. The condition is looked at first: the error is ErrCondition if it does not hold. Other errors are *item.Error,
+// ErrDuplicate says that there is an item where there must be none.
+var ErrDuplicate error = &globaltable.Error{Op: "plan", Kind: globaltable.Exists, Message: "Duplicate primary key exists in table"}
+
+// Plan returns what w does to current, nil when the item does not exist. Presence and condition are looked at first: the error is ErrDuplicate or ErrCondition if they do not hold. Other errors are *item.Error,
 // or *globaltable.Error of kind Invalid, in DynamoDB's words.
 //
 // A Delete makes an operation even when the item does not exist: a write to it may be on its way from another region, and this
 // delete, made later, must win over it.
 func (w *Write) Plan(current item.Item, m *Memory) (Outcome, error) {
-	if w.Condition != nil && !w.Condition.Holds(current) {
+	switch {
+	case w.Presence == IfPresent && current == nil:
+		return Outcome{}, nil
+	case w.Presence == Absent && current != nil:
+		return Outcome{After: current}, ErrDuplicate
+	case w.Presence == Present && current == nil, w.Condition != nil && !w.Condition.Holds(current):
 		return Outcome{After: current}, ErrCondition
 	}
 	start := len(m.ops)
@@ -154,6 +174,9 @@ func (w *Write) update(current item.Item, m *Memory) (item.Item, error) {
 	if w.Update != nil {
 		u, err := w.Update.Apply(m.free(), current)
 		if err != nil {
+			return nil, err
+		}
+		if err := checkUpdated(w.Table, u.Cells); err != nil {
 			return nil, err
 		}
 		m.take(u.After)

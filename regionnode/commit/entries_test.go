@@ -3,6 +3,7 @@ package commit
 import (
 	"bytes"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -511,4 +512,30 @@ func TestIndexWalkWaits(t *testing.T) {
 		t.Errorf("a walk that saw what was never durable: %v", err)
 	}
 	expectKind(t, <-put, globaltable.Unknown)
+}
+
+// TestIndexStateGolden pins the stored form.
+func TestIndexStateGolden(t *testing.T) {
+	for want, s := range map[string]*indexState{
+		"0100000000000000000700000000000003e86b6579": {upTo: item.Key("key"), entries: 7, bytes: 1000},
+		"010100000000000000080000000000000000":       {built: true, ready: true, entries: 8},
+	} {
+		b, err := hex.DecodeString(want)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := s.append(nil); !bytes.Equal(got, b) {
+			t.Errorf("%+v is stored as %x, want %s", s, got, want)
+		}
+		back, err := decodeIndexState(b)
+		if err != nil || back.built != s.built || back.ready != s.ready || string(back.upTo) != string(s.upTo) || back.entries != s.entries || back.bytes != s.bytes {
+			t.Errorf("%s is read as %+v, %v", want, back, err)
+		}
+	}
+	for _, wrong := range []string{"", "01", "0200000000000000000700000000000003e8", "0102000000000000000700000000000003e8", "0101000000000000000700000000000003e86b"} {
+		b, _ := hex.DecodeString(wrong)
+		if s, err := decodeIndexState(b); err == nil {
+			t.Errorf("%s is read as %+v", wrong, s)
+		}
+	}
 }

@@ -58,3 +58,13 @@ func readMoment(moment store.Reader, keys []Key, f func([]Current) error) (err e
 	}
 	return f(current)
 }
+
+// Size returns about how many bytes what is in r takes on disk. What was written just now may be missing.
+func (s *Shard) Size(r Range) (uint64, error) {
+	lower, upper := r.bounds()
+	n, err := s.cfg.Engine.Size(lower, upper)
+	if err != nil {
+		return 0, fault(globaltable.Internal, "size", "", err)
+	}
+	return n, nil
+}

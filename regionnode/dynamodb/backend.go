@@ -16,9 +16,10 @@ type Shard interface {
 	Write(ctx context.Context, w *commit.Write) error
 	Get(ctx context.Context, key commit.Key, f func(commit.Current) error) error
 	GetAll(ctx context.Context, keys []commit.Key, f func([]commit.Current) error) error
-	Index(table globaltable.TableID, index globaltable.IndexID) (status commit.IndexStatus, ok bool)
 	Walk(ctx context.Context, r commit.Range, f func(key item.Key, current commit.Current) (more bool)) error
+	Size(r commit.Range) (bytes uint64, err error)
 	Count(table globaltable.TableID) (items, bytes int64, err error)
+	Index(table globaltable.TableID, index globaltable.IndexID) (status commit.IndexStatus, ok bool)
 }
 
 // Confirmer waits for other regions, for the writes to tables that ask for it. A *confirm.Tracker is one.

@@ -67,8 +67,7 @@ func (c *call) batchWriteItem(p *fastjson.Object) error {
 	if err := c.writes.acknowledged(); err != nil {
 		return err
 	}
-	c.answerBatchWrite(&r, done)
-	return nil
+	return c.answerBatchWrite(&r, done)
 }
 
 // check parses the writes and checks the request's parameters.
@@ -238,7 +237,7 @@ func (c *call) commitBatch(writes []batchWrite) (done int, err error) {
 }
 
 // answerBatchWrite appends the answer; writes from done on are unprocessed.
-func (c *call) answerBatchWrite(r *batchWriteRequest, done int) {
+func (c *call) answerBatchWrite(r *batchWriteRequest, done int) error {
 	c.out = append(c.out, `{"UnprocessedItems":{`...)
 	for i := done; i < len(r.writes); i++ {
 		w := &r.writes[i]
@@ -266,5 +265,9 @@ func (c *call) answerBatchWrite(r *batchWriteRequest, done int) {
 		}
 		c.out = all.append(c.field(), what, "")
 	}
+	if err := c.appendCollections(r.metrics, done); err != nil {
+		return err
+	}
 	c.out = append(c.out, '}')
+	return nil
 }

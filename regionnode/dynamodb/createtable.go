@@ -3,13 +3,11 @@ package dynamodb
 import (
 	"fmt"
 	"strconv"
-	"strings"
 
 	"github.com/valyala/fastjson"
 
 	"github.com/concordat-db/concordat/globaltable"
 	"github.com/concordat-db/concordat/globaltable/catalog"
-	"github.com/concordat-db/concordat/globaltable/item"
 )
 
 // maxCapacityUnits is the greatest throughput that DynamoDB takes.
@@ -21,6 +19,8 @@ type createRequest struct {
 	definitions []pair // name and type; nil: not given
 	keys        []pair // name and key type; nil: not given
 	tags        []pair
+	local       []indexRequest // nil: not given
+	global      []indexRequest // likewise
 	tableSettings
 }
 
@@ -37,6 +37,10 @@ func (r *createRequest) set(name []byte, v *fastjson.Value) error {
 		return parsePairs(&r.keys, v, "AttributeName", "KeyType", "KeySchemaElement")
 	case "Tags":
 		return parsePairs(&r.tags, v, "Key", "Value", "Tag")
+	case "LocalSecondaryIndexes":
+		return parseIndexes(&r.local, v, "LocalSecondaryIndex")
+	case "GlobalSecondaryIndexes":
+		return parseIndexes(&r.global, v, "GlobalSecondaryIndex")
 	}
 	return r.tableSettings.set(name, v)
 }
@@ -56,23 +60,34 @@ func parseThroughput(dst **throughput, v *fastjson.Value) error {
 	return parseInteger(&(*dst).write, o.Get("WriteCapacityUnits"), "Long")
 }
 
-func (t *throughput) check(check *constraints) {
+// check is checkAt for a table's.
+func (t *throughput) check(check *constraints) { t.checkAt(check, "") }
+
+// checkAt checks a throughput that is a member of the structure at path, which is empty or ends in a dot.
+func (t *throughput) checkAt(check *constraints, path string) {
 	if t == nil {
 		return
 	}
-	check.present(t.write.given, "provisionedThroughput.writeCapacityUnits")
-	check.atLeast(t.write, 1, "provisionedThroughput.writeCapacityUnits")
-	check.present(t.read.given, "provisionedThroughput.readCapacityUnits")
-	check.atLeast(t.read, 1, "provisionedThroughput.readCapacityUnits")
+	check.present(t.write.given, path+"provisionedThroughput.writeCapacityUnits")
+	check.atLeast(t.write, 1, path+"provisionedThroughput.writeCapacityUnits")
+	check.present(t.read.given, path+"provisionedThroughput.readCapacityUnits")
+	check.atLeast(t.read, 1, path+"provisionedThroughput.readCapacityUnits")
 }
 
 // declared returns t as a table declares it.
-func (t *throughput) declared() (globaltable.Throughput, error) {
+func (t *throughput) declared() (globaltable.Throughput, error) { return t.declaredFor("") }
+
+// declaredFor returns t as the index of that name declares it; the empty name is that of the table.
+func (t *throughput) declaredFor(index string) (globaltable.Throughput, error) {
+	whose := ""
+	if index != "" {
+		whose = " for index " + index
+	}
 	if n := t.read.value; n > maxCapacityUnits {
-		return globaltable.Throughput{}, invalidf("Given value %d for ReadCapacityUnits is out of bounds", n)
+		return globaltable.Throughput{}, invalidf("Given value %d for ReadCapacityUnits is out of bounds%s", n, whose)
 	}
 	if n := t.write.value; n > maxCapacityUnits {
-		return globaltable.Throughput{}, invalidf("Given value %d for WriteCapacityUnits is out of bounds", n)
+		return globaltable.Throughput{}, invalidf("Given value %d for WriteCapacityUnits is out of bounds%s", n, whose)
 	}
 	return globaltable.Throughput{Read: t.read.value, Write: t.write.value}, nil
 }
@@ -134,35 +149,34 @@ func (c *call) createTable(p *fastjson.Object) error {
 	if err != nil {
 		return err
 	}
-	return c.describeAs("TableDescription", t, globaltable.Creating)
+	return c.describeAs("TableDescription", t, globaltable.Creating, "")
 }
 
 // check checks constraints of single parameters, in the order of DynamoDB's model.
 func (r *createRequest) check() error {
 	var check constraints
 	if check.present(r.definitions != nil, "attributeDefinitions") {
-		for i, d := range r.definitions {
-			path := "attributeDefinitions." + strconv.Itoa(i+1) + ".member."
-			check.attributeName(d.first, path+"attributeName")
-			if check.present(d.second != nil, path+"attributeType") {
-				check.oneOf(d.second, path+"attributeType", "B, N, S", "B", "N", "S")
-			}
-		}
+		check.definitions(r.definitions)
 	}
 	check.name(r.table, "tableName")
 	r.tableSettings.check(&check)
 	if check.present(r.keys != nil, "keySchema") {
-		check.count(len(r.keys), 1, 2, "keySchema")
-		for i, k := range r.keys {
-			path := "keySchema." + strconv.Itoa(i+1) + ".member."
-			check.attributeName(k.first, path+"attributeName")
-			if check.present(k.second != nil, path+"keyType") {
-				check.oneOf(k.second, path+"keyType", "HASH, RANGE", "HASH", "RANGE")
-			}
-		}
+		check.keySchema(r.keys, "keySchema", 2)
 	}
+	check.checkIndexes(r.local, "localSecondaryIndexes", 2)
+	check.checkIndexes(r.global, "globalSecondaryIndexes", 2*globaltable.MaxIndexKeyParts)
 	check.tags(r.tags)
 	return check.err()
+}
+
+func (c *constraints) definitions(list []pair) {
+	for i, d := range list {
+		path := "attributeDefinitions." + strconv.Itoa(i+1) + ".member."
+		c.attributeName(d.first, path+"attributeName")
+		if c.present(d.second != nil, path+"attributeType") {
+			c.oneOf(d.second, path+"attributeType", "B, N, S", "B", "N", "S")
+		}
+	}
 }
 
 func (c *constraints) attributeName(v text, path string) {
@@ -200,48 +214,22 @@ func (r *createRequest) spec() (spec catalog.Spec, err error) {
 	if err := r.create(&spec); err != nil {
 		return spec, err
 	}
-	if err := r.keySchema(&spec.KeySchema); err != nil {
+	d, err := defined(r.definitions)
+	if err != nil {
+		return spec, err
+	}
+	if spec.KeySchema.Partition, spec.KeySchema.Sort, err = d.simpleKey(r.keys); err != nil {
+		return spec, err
+	}
+	if err := d.localIndexes(r.local, &spec); err != nil {
+		return spec, err
+	}
+	if err := d.globalIndexes(r.global, &spec); err != nil {
+		return spec, err
+	}
+	if err := d.allUsed(len(spec.Indexes) > 0); err != nil {
 		return spec, err
 	}
 	spec.Tags, err = tagMap(r.tags)
 	return spec, err
-}
-
-func (r *createRequest) keySchema(s *globaltable.KeySchema) error {
-	types := map[string]item.Type{}
-	names := make([]string, 0, len(r.definitions))
-	for _, d := range r.definitions {
-		if _, ok := types[string(d.first)]; ok {
-			return invalid("Cannot have two attributes with the same name")
-		}
-		types[string(d.first)], _ = item.ParseType(string(d.second))
-		names = append(names, string(d.first))
-	}
-	if string(r.keys[0].second) != "HASH" {
-		return invalid("Invalid KeySchema: The first KeySchemaElement is not a HASH key type")
-	}
-	keys := []string{string(r.keys[0].first)}
-	if len(r.keys) == 2 {
-		if string(r.keys[1].second) != "RANGE" {
-			return invalid("Invalid KeySchema: The second KeySchemaElement is not a RANGE key type")
-		}
-		keys = append(keys, string(r.keys[1].first))
-		if keys[0] == keys[1] {
-			return invalid("Both the Hash Key and the Range Key element in the KeySchema have the same name")
-		}
-	}
-	for _, k := range keys {
-		if _, ok := types[k]; !ok {
-			return invalidf("One or more parameter values were invalid: Some index key attributes are not defined in AttributeDefinitions. Keys: [%s], AttributeDefinitions: [%s]",
-				strings.Join(keys, ", "), strings.Join(names, ", "))
-		}
-	}
-	if len(keys) != len(types) {
-		return invalid("One or more parameter values were invalid: Number of attributes in KeySchema does not exactly match number of attributes defined in AttributeDefinitions")
-	}
-	s.Partition = globaltable.KeyAttribute{Name: keys[0], Type: types[keys[0]]}
-	if len(keys) == 2 {
-		s.Sort = &globaltable.KeyAttribute{Name: keys[1], Type: types[keys[1]]}
-	}
-	return nil
 }

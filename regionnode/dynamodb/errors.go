@@ -107,6 +107,9 @@ func translate(err error, control bool) *exception {
 	if errors.As(err, &i) {
 		return translateItem(i)
 	}
+	if errors.Is(err, plan.ErrDuplicate) {
+		return &exception{status: http.StatusBadRequest, name: prefixDynamoDB + "DuplicateItemException", message: "Duplicate primary key exists in table"}
+	}
 	if errors.Is(err, commit.ErrTokenReused) {
 		return &exception{status: http.StatusBadRequest, name: prefixDynamoDB + "IdempotentParameterMismatchException", capital: true,
 			message: "DynamoDB rejected the request because you retried a request with a different payload but with an idempotent token that was already used."}

@@ -155,6 +155,12 @@ func FuzzRequest(f *testing.F) {
 		`{"TableName":"people","Limit":1,"Segment":0,"TotalSegments":2,"ExclusiveStartKey":{"pk":{"S":"a"}},"Select":"COUNT"}`,
 		`{"TableName":"other","AttributeDefinitions":[{"AttributeName":"a","AttributeType":"S"}],"KeySchema":[{"AttributeName":"a","KeyType":"HASH"}],"BillingMode":"PAY_PER_REQUEST","Tags":[{"Key":"a","Value":"b"}]}`,
 		`{"TableName":"people","ReplicaUpdates":[{"Create":{"RegionName":"us"}},{"Delete":{"RegionName":"x"}}],"ProvisionedThroughput":{"ReadCapacityUnits":1e400,"WriteCapacityUnits":-0.5}}`,
+		`{"TableName":"people","Key":{"pk":{"S":"a"}},"UpdateExpression":"SET #a.b[1] = if_not_exists(c, :v) ADD n :v REMOVE d DELETE s :s","ConditionExpression":"size(n) > :v","ExpressionAttributeNames":{"#a":"a"},"ExpressionAttributeValues":{":v":{"N":"1"},":s":{"SS":["x"]}},"ReturnValues":"UPDATED_NEW"}`,
+		`{"TableName":"people","Key":{"pk":{"S":"a"}},"AttributeUpdates":{"n":{"Action":"ADD","Value":{"N":"1"}}},"Expected":{"pk":{"Exists":true,"Value":{"S":"a"}},"x":{"ComparisonOperator":"BETWEEN","AttributeValueList":[{"N":"1"},{"N":"2"}]}},"ConditionalOperator":"OR"}`,
+		`{"TableName":"people","KeyConditionExpression":"pk = :a","FilterExpression":"contains(v, :a) AND NOT n IN (:a)","ProjectionExpression":"v, n","ExpressionAttributeValues":{":a":{"S":"a"}},"ScanIndexForward":false,"IndexName":"people"}`,
+		`{"TableName":"people","KeyConditions":{"pk":{"ComparisonOperator":"EQ","AttributeValueList":[{"S":"a"}]}},"QueryFilter":{"v":{"ComparisonOperator":"NULL"}},"ScanFilter":{"v":{"ComparisonOperator":"NOT_CONTAINS","AttributeValueList":[{"S":"a"}]}},"AttributesToGet":["v"]}`,
+		`{"TransactItems":[{"Put":{"TableName":"people","Item":{"pk":{"S":"a"}},"ConditionExpression":"attribute_not_exists(pk)","ReturnValuesOnConditionCheckFailure":"ALL_OLD"}},{"Update":{"TableName":"people","Key":{"pk":{"S":"b"}},"UpdateExpression":"REMOVE a"}},{"Delete":{"TableName":"people","Key":{"pk":{"S":"c"}}}},{"ConditionCheck":{"TableName":"people","Key":{"pk":{"S":"d"}},"ConditionExpression":"attribute_exists(pk)"}}],"ClientRequestToken":"x"}`,
+		`{"TransactItems":[{"Get":{"TableName":"people","Key":{"pk":{"S":"a"}},"ProjectionExpression":"v"}}]}`,
 		`{"ExclusiveStartTableName":"abc","Limit":3}`, `{`, `null`, `{"TableName":{"a":[]},"TableName":null}`,
 	}
 	for _, s := range seeds {

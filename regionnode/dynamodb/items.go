@@ -62,7 +62,9 @@ func (c *call) writeItem(action plan.Action, may parameterSet, p *fastjson.Objec
 func (r *itemRequest) write(action plan.Action, table *globaltable.Table) (planned, error) {
 	var err error
 	if action == plan.Put {
-		r.itemKey, err = plan.ItemKey(r.itemKey[:0], &table.KeySchema, r.attributes)
+		if r.itemKey, err = plan.ItemKey(r.itemKey[:0], &table.KeySchema, r.attributes); err == nil {
+			err = plan.CheckIndexKeys(table, r.attributes)
+		}
 	} else {
 		r.itemKey, err = plan.Key(r.itemKey[:0], &table.KeySchema, r.attributes)
 	}
@@ -91,12 +93,18 @@ func imageOf(v text) plan.Image {
 // answerWrite answers a request that wrote one item.
 func (c *call) answerWrite(table *globaltable.Table) error {
 	c.out = append(c.out, '{')
-	if image := c.writes.image; len(image) > 0 {
+	if image := c.writes.list[0].image; image != nil {
 		c.out = image.AppendJSON(append(c.field(), `"Attributes":`...))
 	}
 	if what := capacityOf(c.request.capacity); what != capacityNone {
 		spent := consumed{table, c.writes.list[0].units}
 		c.out = spent.append(append(c.field(), `"ConsumedCapacity":`...), what, "")
+	}
+	if w := &c.writes.list[0]; string(c.request.metrics) == "SIZE" && hasCollections(table) {
+		var err error
+		if c.out, err = c.appendCollection(append(c.field(), `"ItemCollectionMetrics":`...), w); err != nil {
+			return err
+		}
 	}
 	c.out = append(c.out, '}')
 	return nil

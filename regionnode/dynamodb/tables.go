@@ -116,12 +116,15 @@ func (c *call) describe(field string, t *globaltable.Table) error {
 	if status == "" {
 		status = globaltable.Deleting // its last replica here has just gone
 	}
-	return c.describeAs(field, t, status)
+	if status == globaltable.Active && c.building(t) {
+		status = globaltable.Updating
+	}
+	return c.describeAs(field, t, status, "")
 }
 
 // describeAs is describe with a status of the table. That is the one into which a request has put it, which it may have left already: the answers to requests
-// say it, and DescribeTable what has become of it.
-func (c *call) describeAs(field string, t *globaltable.Table, status globaltable.Status) error {
+// say it, and DescribeTable what has become of it. So it is with the index of the name given, which the request has made; empty for none.
+func (c *call) describeAs(field string, t *globaltable.Table, status globaltable.Status, index string) error {
 	var items, bytes int64
 	if status != globaltable.Creating {
 		var err error
@@ -136,7 +139,7 @@ func (c *call) describeAs(field string, t *globaltable.Table, status globaltable
 	b := append(c.out, `{"`...)
 	b = append(b, field...)
 	b = append(b, `":{`...)
-	b = appendKeys(b, &t.KeySchema)
+	b = appendKeys(b, t)
 	b = append(b, `,"TableName":`...)
 	b = item.AppendJSONString(b, t.Name)
 	b = append(b, `,"TableStatus":`...)
@@ -152,38 +155,48 @@ func (c *call) describeAs(field string, t *globaltable.Table, status globaltable
 	b = append(b, `,"TableSizeBytes":`...)
 	b = strconv.AppendInt(b, bytes, 10)
 	b = c.appendSettings(b, t, here)
+	b = c.appendIndexes(b, t, index)
 	b = c.appendReplicas(b, t)
 	c.out = append(b, "}}"...)
 	return nil
 }
 
-func appendKeys(b []byte, s *globaltable.KeySchema) []byte {
-	attributes := []globaltable.KeyAttribute{s.Partition}
-	if s.Sort != nil {
-		attributes = append(attributes, *s.Sort)
-	}
-	for _, part := range []struct {
-		open   string
-		second string
-		value  func(i int) string
-	}{
-		{`"AttributeDefinitions":[`, `,"AttributeType":`, func(i int) string { return attributes[i].Type.String() }},
-		{`,"KeySchema":[`, `,"KeyType":`, func(i int) string { return [...]string{"HASH", "RANGE"}[i] }},
-	} {
-		b = append(b, part.open...)
-		for i, a := range attributes {
-			if i > 0 {
-				b = append(b, ',')
-			}
-			b = append(b, `{"AttributeName":`...)
-			b = item.AppendJSONString(b, a.Name)
-			b = append(b, part.second...)
-			b = item.AppendJSONString(b, part.value(i))
-			b = append(b, '}')
+// appendKeys appends the attributes of all keys, and the table's key.
+func appendKeys(b []byte, t *globaltable.Table) []byte {
+	b = append(b, `"AttributeDefinitions":[`...)
+	for i, a := range t.KeyAttributes() {
+		if i > 0 {
+			b = append(b, ',')
 		}
-		b = append(b, ']')
+		b = append(b, `{"AttributeName":`...)
+		b = item.AppendJSONString(b, a.Name)
+		b = append(b, `,"AttributeType":`...)
+		b = item.AppendJSONString(b, a.Type.String())
+		b = append(b, '}')
 	}
-	return b
+	b = append(b, ']')
+	var sort []globaltable.KeyAttribute
+	if s := t.KeySchema.Sort; s != nil {
+		sort = []globaltable.KeyAttribute{*s}
+	}
+	return appendKeySchema(b, []globaltable.KeyAttribute{t.KeySchema.Partition}, sort)
+}
+
+func appendKeySchema(b []byte, partition, sort []globaltable.KeyAttribute) []byte {
+	b = append(b, `,"KeySchema":[`...)
+	for i, a := range append(partition[:len(partition):len(partition)], sort...) {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(b, `{"AttributeName":`...)
+		b = item.AppendJSONString(b, a.Name)
+		if i < len(partition) {
+			b = append(b, `,"KeyType":"HASH"}`...)
+		} else {
+			b = append(b, `,"KeyType":"RANGE"}`...)
+		}
+	}
+	return append(b, ']')
 }
 
 // describeLimits answers with AWS's defaults: there is no such limit here.

@@ -68,7 +68,7 @@ func (c *call) transactWriteItems(p *fastjson.Object) error {
 	}
 	w := &c.writes
 	w.begin(len(r.actions))
-	w.write.Transaction, w.measured = true, r.capacity != nil
+	w.write.Transaction, w.onRefusal, w.measured = true, gatherAll, r.capacity != nil
 	if err := c.addActions(r.actions); err != nil {
 		return err
 	}
@@ -258,6 +258,9 @@ func (c *call) answerTransactWrite(r *transactWriteRequest) error {
 		}
 		c.out = all.append(c.out, what, "Write")
 	}
+	if err := c.appendCollections(r.metrics, len(r.actions)); err != nil {
+		return err
+	}
 	c.out = append(c.out, '}')
 	return nil
 }
@@ -271,10 +274,14 @@ type reason struct {
 // reasonOf returns the reason that an error is.
 func reasonOf(err error) reason {
 	x := translate(err, false)
-	if errors.Is(err, plan.ErrCondition) {
-		return reason{code: "ConditionalCheckFailed", message: x.message}
+	code := "ValidationError"
+	switch {
+	case errors.Is(err, plan.ErrCondition):
+		code = "ConditionalCheckFailed"
+	case errors.Is(err, plan.ErrDuplicate):
+		code = "DuplicateItem"
 	}
-	return reason{code: "ValidationError", message: x.message}
+	return reason{code: code, message: x.message}
 }
 
 // conflicting turns an error of a transaction of n actions that could not be done for another write into DynamoDB's.

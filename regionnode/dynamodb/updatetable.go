@@ -12,6 +12,8 @@ type updateRequest struct {
 	table       text
 	replicas    []replicaUpdate // nil: not given
 	consistency text
+	definitions []pair        // nil: not given
+	indexes     []indexUpdate // likewise
 	tableSettings
 }
 
@@ -21,6 +23,10 @@ func (r *updateRequest) set(name []byte, v *fastjson.Value) error {
 		return parseText(&r.table, v)
 	case "ReplicaUpdates":
 		return parseReplicaUpdates(&r.replicas, v, "ReplicationGroupUpdate")
+	case "AttributeDefinitions":
+		return parsePairs(&r.definitions, v, "AttributeName", "AttributeType", "AttributeDefinition")
+	case "GlobalSecondaryIndexUpdates":
+		return parseIndexUpdates(&r.indexes, v)
 	case "MultiRegionConsistency":
 		return parseText(&r.consistency, v)
 	case "DisassociationProtectionEnabled":
@@ -40,29 +46,41 @@ func (c *call) updateTable(p *fastjson.Object) error {
 	if err != nil {
 		return err
 	}
+	if err := c.mayChangeIndexes(r.table, &change, r.definitions); err != nil {
+		return err
+	}
 	t, err := c.server.config.Control.UpdateTable(c.server.base, string(r.table), change)
 	if err != nil {
 		return err
 	}
-	return c.describeAs("TableDescription", t, globaltable.Updating)
+	made := ""
+	if change.CreateIndex != nil {
+		made = change.CreateIndex.Name
+	}
+	return c.describeAs("TableDescription", t, globaltable.Updating, made)
 }
 
 // check checks the parameters and returns the change that they ask for.
 func (r *updateRequest) check() (change catalog.Change, err error) {
 	var check constraints
+	check.definitions(r.definitions)
 	check.name(r.table, "tableName")
 	r.tableSettings.check(&check)
 	if r.replicas != nil {
 		check.count(len(r.replicas), 1, globaltable.MaxReplicas, "replicaUpdates")
 	}
 	check.checkReplicas(r.replicas)
+	check.indexUpdates(r.indexes)
 	if err := check.err(); err != nil {
 		return change, err
 	}
-	if r.replicas == nil && r.consistency == nil && !r.given() {
+	if r.replicas == nil && len(r.indexes) == 0 && r.consistency == nil && !r.given() {
 		return change, invalid("At least one of ProvisionedThroughput, BillingMode, UpdateStreamEnabled, GlobalSecondaryIndexUpdates or SSESpecification or ReplicaUpdates is required")
 	}
 	if err := r.change(&change); err != nil {
+		return change, err
+	}
+	if err := changeIndexes(&change, r.indexes, r.definitions); err != nil {
 		return change, err
 	}
 	if err := changeReplicas(&change, r.replicas); err != nil {

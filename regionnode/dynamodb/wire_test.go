@@ -256,7 +256,6 @@ func TestCreateTableSaysWhatIsWrong(t *testing.T) {
 		{keys + `,"ProvisionedThroughput":{"ReadCapacityUnits":1000000000001,"WriteCapacityUnits":1}`, "Given value 1000000000001 for ReadCapacityUnits is out of bounds"},
 		{keys + `,"ProvisionedThroughput":{"ReadCapacityUnits":0,"WriteCapacityUnits":1}`,
 			"1 validation error detected: Value '0' at 'provisionedThroughput.readCapacityUnits' failed to satisfy constraint: Member must have value greater than or equal to 1"},
-		{keys + `,"BillingMode":"PAY_PER_REQUEST","GlobalSecondaryIndexes":[{}]`, "Unsupported parameter: GlobalSecondaryIndexes is not offered by this version of Concordat"},
 		{keys + `,"BillingMode":"PAY_PER_REQUEST","StreamSpecification":{"StreamEnabled":true}`, "One or more parameter values were invalid: StreamViewType must be specified when StreamEnabled is true"},
 		{keys + `,"BillingMode":"PAY_PER_REQUEST","SSESpecification":{"Enabled":true}`, "Unsupported parameter: SSESpecification.Enabled true is not offered by this version of Concordat"},
 		{keys + `,"BillingMode":"PAY_PER_REQUEST","Tags":[{"Key":"a","Value":"1"},{"Key":"a","Value":"2"}]`, "One or more parameter values were invalid: Duplicate tag key: a"},

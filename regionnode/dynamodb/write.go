@@ -21,10 +21,10 @@ type writes struct {
 	memory plan.Memory
 	from   int // what is before it belongs to earlier commits of the request
 	// measured says that the capacity is asked for.
-	measured bool
-	// image is what the first write returns of its item.
-	image item.Item
-	// reasons, of a transaction, has why it was cancelled, one for each write; nil if it was not.
+	measured  bool
+	image     item.Item // what the writes return of their items, one after the other
+	onRefusal onRefusal
+	// reasons has why writes were refused, one for each; nil if none was. Only where onRefusal says that they are gathered.
 	reasons []reason
 
 	// asking are the tables, of those written to, whose writes wait for peers; needs is what for.
@@ -32,12 +32,22 @@ type writes struct {
 	needs  []confirm.Need
 }
 
+// onRefusal says what a refused write means for the others of its commit.
+type onRefusal uint8
+
+const (
+	refuseAll  onRefusal = iota // nothing is written, and the refusal is the request's error
+	gatherAll                   // nothing is written, and the reasons of all are told: a transaction
+	refuseEach                  // the others are written
+)
+
 // planned is one write on its way.
 type planned struct {
 	plan.Write
 	// onFailure says that the item is to be shown if the condition does not hold.
 	onFailure bool
 	units     plan.Units
+	image     item.Item // what it returns; nil: nothing
 }
 
 // maxKeptWrites is how many writes a pooled call keeps memory for.
@@ -50,7 +60,7 @@ func (w *writes) begin(n int) {
 	w.keys, w.list = w.keys[:0], w.list[:0]
 	w.asking, w.needs = w.asking[:0], w.needs[:0]
 	w.image, w.reasons = w.image[:0], nil
-	w.write.Transaction, w.write.Token, w.measured = false, nil, false
+	w.write.Transaction, w.write.Token, w.measured, w.onRefusal = false, nil, false, refuseAll
 	w.memory.Reset(maxKept)
 	w.memory.Grow(n)
 	if cap(w.opsOf) < n {
@@ -89,9 +99,10 @@ func (w *writes) plan(current []commit.Current) ([][]conflict.Op, error) {
 		before := current[i].Item
 		out, err := p.Plan(before, &w.memory)
 		if err != nil {
-			if err = w.refused(i, len(current), before, err); err != nil {
+			if err = w.refused(w.from+i, before, err); err != nil {
 				return nil, err
 			}
+			w.opsOf[i] = nil
 			continue
 		}
 		w.opsOf[i] = out.Ops
@@ -102,11 +113,13 @@ func (w *writes) plan(current []commit.Current) ([][]conflict.Op, error) {
 			p.units = plan.WriteUnits(p.Table, before, out.After)
 		}
 		if out.Image != nil {
+			at := len(w.image)
 			w.image = append(w.image, out.Image...)
+			p.image = w.image[at:len(w.image):len(w.image)]
 		}
 	}
 	switch {
-	case w.reasons != nil:
+	case w.onRefusal == gatherAll && w.reasons != nil:
 		return nil, cancelled(w.reasons)
 	case size > maxTransactBytes:
 		return nil, errTransactSize
@@ -114,20 +127,21 @@ func (w *writes) plan(current []commit.Current) ([][]conflict.Op, error) {
 	return w.opsOf[:len(current)], nil
 }
 
-// refused says what becomes of a request of n writes of which write i was refused. A transaction goes on, to know all reasons.
-func (w *writes) refused(i, n int, before item.Item, err error) error {
-	p := &w.list[w.from+i]
-	if w.write.Transaction {
+// refused says what becomes of a request of which write i was refused.
+func (w *writes) refused(i int, before item.Item, err error) error {
+	p := &w.list[i]
+	shows := errors.Is(err, plan.ErrCondition) && p.onFailure && before != nil
+	switch {
+	case w.onRefusal != refuseAll:
 		if w.reasons == nil {
-			w.reasons = make([]reason, n)
+			w.reasons = make([]reason, len(w.list))
 		}
 		w.reasons[i] = reasonOf(err)
-		if errors.Is(err, plan.ErrCondition) && p.onFailure && before != nil {
+		if shows {
 			w.reasons[i].item = before.AppendJSON(nil)
 		}
 		return nil
-	}
-	if errors.Is(err, plan.ErrCondition) && p.onFailure && before != nil {
+	case shows:
 		return conditionFailed(before)
 	}
 	return err

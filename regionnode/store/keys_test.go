@@ -74,6 +74,21 @@ func TestKeysRoundTripAndOrder(t *testing.T) {
 		if lower, upper := GarbageRange(globaltable.TableID(n)); bytes.Compare(lower, gk) > 0 || bytes.Compare(gk, upper) >= 0 {
 			t.Fatal("garbage outside its table's range")
 		}
+		ek := AppendEntryKey(nil, globaltable.TableID(n), globaltable.IndexID(m), k)
+		if id, x := EntryKeyIndex(ek); uint64(id) != n || x != globaltable.IndexID(m) || !bytes.Equal(EntryKeySuffix(ek), k) {
+			t.Fatal("entry key")
+		}
+		for _, r := range [][2][]byte{pair(EntryRange(globaltable.TableID(n), globaltable.IndexID(m))), pair(EntriesRange(globaltable.TableID(n)))} {
+			if bytes.Compare(r[0], ek) > 0 || bytes.Compare(ek, r[1]) >= 0 {
+				t.Fatal("an entry outside its range")
+			}
+		}
+		if at, ok := DecodeEntry(AppendEntry(nil, int(m&0xffff))); !ok || at != int(m&0xffff) {
+			t.Fatal("entry")
+		}
+		if id, x, ok := DecodeIndexKey(AppendIndexKey(nil, globaltable.TableID(n), globaltable.IndexID(m))); !ok || uint64(id) != n || x != globaltable.IndexID(m) {
+			t.Fatal("index key")
+		}
 		lower, upper := RecordRange(globaltable.TableID(n))
 		if bytes.Compare(lower, rk) > 0 || bytes.Compare(rk, upper) >= 0 {
 			t.Fatal("a record outside its table's range")
@@ -83,6 +98,8 @@ func TestKeysRoundTripAndOrder(t *testing.T) {
 		}
 	})
 }
+
+func pair(lower, upper []byte) [2][]byte { return [2][]byte{lower, upper} }
 
 func TestRangesEnd(t *testing.T) {
 	lower, upper := RecordRange(math.MaxUint64)
@@ -124,6 +141,8 @@ func FuzzKeys(f *testing.F) {
 		check(ok, AppendAdoptionKey(nil, id, v))
 		o, ok = DecodeRevokedKey(b)
 		check(ok, AppendRevokedKey(nil, o))
+		id, index, ok := DecodeIndexKey(b)
+		check(ok, AppendIndexKey(nil, id, index))
 		lane, ok = DecodeLaneKey(b)
 		check(ok, AppendLaneKey(nil, lane))
 	})
