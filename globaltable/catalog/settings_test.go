@@ -201,3 +201,22 @@ func TestLegacyTables(t *testing.T) {
 		table = next
 	}
 }
+
+// TestInaccessibleSince: a document tells since when a region is fenced, and no longer when it is back.
+func TestInaccessibleSince(t *testing.T) {
+	w := newWorld(t, "eu", "us")
+	table := spread(t, w)
+	r := table.ReplicaNamed("us")
+	if closeReplica(r, false, table.Version, 7000); r.InaccessibleSince != 7000 {
+		t.Errorf("%+v", r)
+	}
+	if closeReplica(r, true, table.Version, 8000); r.InaccessibleSince != 7000 {
+		t.Errorf("closing it a second time: %+v", r)
+	}
+	r.Status, r.Leaving = globaltable.StatusFenced, false
+	world := &globaltable.World{Members: []globaltable.Member{{Descriptor: mustRegion(w, "eu"), State: globaltable.MemberActive}, {Descriptor: mustRegion(w, "us"), State: globaltable.MemberActive}}}
+	next, ok := Follow(table, world, 1, 9000)
+	if r := next.ReplicaNamed("us"); !ok || r.Status != globaltable.Creating || r.InaccessibleSince != 0 || r.CreatedAt != created+5 {
+		t.Errorf("%+v", r)
+	}
+}

@@ -51,7 +51,9 @@ func TestStatusesOfTables(t *testing.T) {
 	if err != nil || gone.TableDescription.TableStatus != types.TableStatusDeleting {
 		t.Fatal(gone, err)
 	}
-	quick := func(o *sdk.TableNotExistsWaiterOptions) { o.MinDelay, o.MaxDelay = 10*time.Millisecond, 100*time.Millisecond }
+	quick := func(o *sdk.TableNotExistsWaiterOptions) {
+		o.MinDelay, o.MaxDelay = 10*time.Millisecond, 100*time.Millisecond
+	}
 	if err := sdk.NewTableNotExistsWaiter(c).Wait(t.Context(), in, 10*time.Second, quick); err != nil {
 		t.Fatal(err)
 	}
@@ -255,4 +257,43 @@ func TestUpdateTableSaysWhatIsWrong(t *testing.T) {
 			t.Errorf("%s: %d %s", parameters, a.status, a.body)
 		}
 	}
+}
+
+// TestListGlobalTables pages through the tables of the first version; others do not count.
+func TestListGlobalTables(t *testing.T) {
+	r := startRegion(t, memory(t), nil)
+	c := r.client(t)
+	var want []string
+	for i := range 9 {
+		name := fmt.Sprint("table-", i)
+		createTable(t, c, name, false)
+		if i%2 == 1 {
+			continue
+		}
+		want = append(want, name)
+		if _, err := c.CreateGlobalTable(t.Context(), &sdk.CreateGlobalTableInput{GlobalTableName: &name, ReplicationGroup: []types.Replica{{RegionName: aws.String(testRegion)}}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for limit := int32(1); limit <= 6; limit++ {
+		var got []string
+		in := &sdk.ListGlobalTablesInput{Limit: &limit}
+		for pages := 0; pages < 10; pages++ {
+			out, err := c.ListGlobalTables(t.Context(), in)
+			if err != nil || len(out.GlobalTables) > int(limit) {
+				t.Fatal(out, err)
+			}
+			for _, table := range out.GlobalTables {
+				got = append(got, *table.GlobalTableName)
+			}
+			if in.ExclusiveStartGlobalTableName = out.LastEvaluatedGlobalTableName; out.LastEvaluatedGlobalTableName == nil {
+				break
+			}
+		}
+		if fmt.Sprint(got) != fmt.Sprint(want) {
+			t.Errorf("in pages of %d: %v", limit, got)
+		}
+	}
+	_, err := c.ListGlobalTables(t.Context(), &sdk.ListGlobalTablesInput{Limit: aws.Int32(0)})
+	wantError(t, err, "ValidationException", "1 validation error detected: Value '0' at 'limit' failed to satisfy constraint: Member must have value greater than or equal to 1")
 }
