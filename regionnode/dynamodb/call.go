@@ -34,7 +34,8 @@ type call struct {
 	signed auth.Request
 	body   []byte
 	parser fastjson.Parser
-	out    []byte // the answer
+	arena  fastjson.Arena // of values that are put into the parsed request
+	out    []byte         // the answer
 
 	request itemRequest
 	item    item.Item // of a put

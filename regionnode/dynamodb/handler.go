@@ -117,7 +117,8 @@ func (s *Server) perform(ctx *fasthttp.RequestCtx, c *call) error {
 	if err != nil {
 		return unreadable()
 	}
-	if err := c.operation.refuse(root); err != nil {
+	c.nameTable(parameters)
+	if err := c.operation.refusals.refuse(root); err != nil {
 		return err
 	}
 	return c.operation.run(c, parameters)
@@ -287,6 +288,7 @@ func (c *call) reset(began time.Time) {
 	c.began = began
 	c.operation = nil
 	c.contentType = contentType
+	c.arena.Reset()
 	c.body = c.body[:0]
 	c.out = c.out[:0]
 	c.heavy = false

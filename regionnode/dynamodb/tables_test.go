@@ -297,3 +297,27 @@ func TestListGlobalTables(t *testing.T) {
 	_, err := c.ListGlobalTables(t.Context(), &sdk.ListGlobalTablesInput{Limit: aws.Int32(0)})
 	wantError(t, err, "ValidationException", "1 validation error detected: Value '0' at 'limit' failed to satisfy constraint: Member must have value greater than or equal to 1")
 }
+
+// TestARNsAreNames: every operation takes a table's ARN as its name, of this region only.
+func TestARNsAreNames(t *testing.T) {
+	r := startRegion(t, memory(t), nil)
+	c := r.client(t)
+	createTable(t, c, "orders", false)
+	arn := describe(t, c, "orders").TableArn
+	if _, err := c.PutItem(t.Context(), &sdk.PutItemInput{TableName: arn, Item: attributes{"pk": s("a")}}); err != nil {
+		t.Error(err)
+	}
+	got, err := c.GetItem(t.Context(), &sdk.GetItemInput{TableName: arn, Key: attributes{"pk": s("a")}})
+	if err != nil || len(got.Item) != 1 {
+		t.Error(got, err)
+	}
+	if d := describe(t, c, *arn); *d.TableName != "orders" {
+		t.Error(*d.TableName)
+	}
+	elsewhere := strings.Replace(*arn, testRegion, "us-east-1", 1)
+	_, err = c.DescribeTable(t.Context(), &sdk.DescribeTableInput{TableName: &elsewhere})
+	wantError(t, err, "ValidationException", "1 validation error detected: Value '"+elsewhere+"' at 'tableName' failed to satisfy constraint: Member must satisfy regular expression pattern: [a-zA-Z0-9_.-]+")
+	if _, err := c.DeleteTable(t.Context(), &sdk.DeleteTableInput{TableName: arn}); err != nil {
+		t.Error(err)
+	}
+}
