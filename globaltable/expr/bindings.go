@@ -2,7 +2,6 @@ package expr
 
 import (
 	"bytes"
-	"cmp"
 	"slices"
 
 	"github.com/valyala/fastjson"
@@ -82,24 +81,18 @@ func (b *Bindings) add(parameter string, mark byte, o *fastjson.Object) error {
 		return fault(parameter+" must not be empty", "")
 	}
 	start, size := len(b.entries), 0
-	var failed, misshapen error // JSON of a wrong shape, even behind it, is reported before any other fault
+	var wrong verdict
 	o.Visit(func(placeholder []byte, v *fastjson.Value) {
-		e := binding{placeholder: placeholder}
-		wrong := checkPlaceholder(parameter, mark, placeholder)
-		var err error
-		if e.content, err = b.content(mark, v); err != nil {
-			err = contentFault(parameter, placeholder, err)
-			if isSerialization(err) && misshapen == nil {
-				misshapen = err
-			}
-			wrong = cmp.Or(wrong, err)
+		wrong.add(checkPlaceholder(parameter, mark, placeholder))
+		content, err := b.content(mark, v)
+		if err != nil {
+			wrong.add(contentFault(parameter, placeholder, err))
 		}
-		failed = cmp.Or(failed, wrong)
-		size += len(placeholder) + len(e.content)
-		b.entries = append(b.entries, e)
+		size += len(placeholder) + len(content)
+		b.entries = append(b.entries, binding{placeholder: placeholder, content: content})
 	})
-	if failed != nil {
-		return cmp.Or(misshapen, failed)
+	if err := wrong.err(); err != nil {
+		return err
 	}
 	if size > maxSubstitutions {
 		return fault(parameter+" exceeds max size of 2097152 bytes", "")
@@ -149,11 +142,6 @@ func checkPlaceholder(parameter string, mark byte, placeholder []byte) error {
 		return fault(parameter+" contains invalid key: The expression attribute map contains a key that is too long", "")
 	}
 	return nil
-}
-
-func isSerialization(err error) bool {
-	e, ok := err.(*item.Error)
-	return ok && e.Class == item.Serialization
 }
 
 // contentFault is the fault of what a placeholder stands for. JSON of the wrong shape is reported as it is.

@@ -95,8 +95,11 @@ func (r *itemRequest) settle(p *expr.Parser) error {
 func (r *itemRequest) parseLegacy() (err error) {
 	hold := func(wrong error) {
 		var e *item.Error
+		var v expr.Violations
 		switch {
 		case wrong == nil:
+		case errors.As(wrong, &v):
+			r.violations = append(r.violations, v...)
 		case errors.As(wrong, &e) && e.Class == item.Serialization && err == nil:
 			err = wrong
 		case r.heldLegacy == nil:
@@ -116,6 +119,8 @@ func (r *itemRequest) parseLegacy() (err error) {
 		r.where, wrong = expr.Filter("ScanFilter", r.scanFilter, operator)
 	case r.has(pExpected | pConditionalOperator):
 		r.where, wrong = expr.Expected(r.expected, operator)
+	default:
+		wrong = nil
 	}
 	hold(wrong)
 	if r.has(pAttributesToGet) {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/valyala/fastjson"
 
+	"github.com/concordat-db/concordat/globaltable/expr"
 	"github.com/concordat-db/concordat/globaltable/item"
 )
 
@@ -165,10 +166,11 @@ type itemRequest struct {
 	// attributes is item, key or start, decoded; held is what is wrong with a value of it.
 	attributes item.Item
 	held       error
-	heldLegacy error    // what is wrong with a parameter that expressions replace
-	heldNames  error    // with ExpressionAttributeNames
-	heldValues error    // with ExpressionAttributeValues
-	itemKey    item.Key // of the item that the request is about, in its table
+	heldLegacy error           // what is wrong with a parameter that expressions replace
+	violations expr.Violations // of constraints of their members
+	heldNames  error           // with ExpressionAttributeNames
+	heldValues error           // with ExpressionAttributeValues
+	itemKey    item.Key        // of the item that the request is about, in its table
 }
 
 // reset makes r an empty request that may have the parameters given.
@@ -333,6 +335,9 @@ func hold(err error) (held, now error) {
 
 // check notes the violated constraints of single parameters.
 func (r *itemRequest) check(c *constraints) {
+	for _, v := range r.violations {
+		c.fail(v.Value, v.Path, v.Constraint)
+	}
 	c.oneOf(r.selects, "select", "SPECIFIC_ATTRIBUTES, COUNT, ALL_ATTRIBUTES, ALL_PROJECTED_ATTRIBUTES",
 		"SPECIFIC_ATTRIBUTES", "COUNT", "ALL_ATTRIBUTES", "ALL_PROJECTED_ATTRIBUTES")
 	c.atLeast(r.limit, 1, "limit")
