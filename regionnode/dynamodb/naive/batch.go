@@ -113,6 +113,31 @@ func (db *DB) checkKeys(writes []*write) error {
 	return oneOf(faults)
 }
 
+// checkReads is checkKeys for reads.
+func (db *DB) checkReads(reads []batchRead) error {
+	for _, r := range reads {
+		if _, err := db.lookUpTable(r.table); err != nil {
+			return err
+		}
+	}
+	var keys []string
+	var faults []error
+	for _, r := range reads {
+		t := db.tables[r.table]
+		for _, key := range r.keys {
+			if err := t.namedKey(key); err != nil {
+				faults = append(faults, err)
+				continue
+			}
+			keys = append(keys, t.identity(key))
+		}
+	}
+	if !distinct(keys) {
+		faults = append(faults, errDuplicateKeys)
+	}
+	return oneOf(faults)
+}
+
 // reportAll adds ConsumedCapacity of several tables.
 func (db *DB) reportAll(p, out object, units map[string]consumed, kind string) {
 	list := []any{}
@@ -174,21 +199,8 @@ func (db *DB) batchGetItem(p object) (object, error) {
 	if total > 100 {
 		return nil, invalid("Too many items requested for the BatchGetItem call")
 	}
-	for _, r := range reads {
-		t, err := db.lookUpTable(r.table)
-		if err != nil {
-			return nil, err
-		}
-		var keys []string
-		for _, key := range r.keys {
-			if err := t.namedKey(key); err != nil {
-				return nil, err
-			}
-			keys = append(keys, t.identity(key))
-		}
-		if !distinct(keys) {
-			return nil, errDuplicateKeys
-		}
+	if err := db.checkReads(reads); err != nil {
+		return nil, err
 	}
 	responses := object{}
 	units := map[string]consumed{}

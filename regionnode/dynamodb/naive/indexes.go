@@ -160,7 +160,7 @@ func (x *index) bill(t *table, o object) error {
 	case t.billing == "PAY_PER_REQUEST" && given:
 		return wrongValue("ProvisionedThroughput should not be specified for index: %s when BillingMode is PAY_PER_REQUEST", x.name)
 	case t.billing == "PROVISIONED" && !given:
-		return wrongValue("ProvisionedThroughput must be specified for index: %s", x.name)
+		return wrongValue("ProvisionedThroughput is not specified for index: %s", x.name)
 	case given:
 		x.throughput = units
 	}

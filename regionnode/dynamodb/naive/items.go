@@ -229,7 +229,7 @@ func (db *DB) plan(t *table, w *write) (old, now item, err error) {
 	if item(now).size() > maxItemSize {
 		return nil, nil, invalid("Item size to update has exceeded the maximum allowed size")
 	}
-	return old, now, oneOf(t.indexKeys(now))
+	return old, now, oneOf(t.updatedIndexKeys(now))
 }
 
 // onlyRemoves reports whether an update has actions, and all of them take something away.

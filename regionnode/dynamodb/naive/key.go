@@ -77,32 +77,80 @@ func errTooLong(limit int) error {
 
 func emptyKey(it item, a attribute, index string) error {
 	v := it[a.name]
-	if v.text != "" || v.kind != "S" && v.kind != "B" {
+	if !isEmpty(v) {
 		return nil
 	}
-	kind := map[string]string{"S": "string", "B": "binary"}[v.kind]
 	if index != "" {
 		return invalid("One or more parameter values are not valid. A value specified for a secondary index key is not supported. "+
-			"The AttributeValue for a key attribute cannot contain an empty %s value. IndexName: %s, IndexKey: %s", kind, index, a.name)
+			"The AttributeValue for a key attribute cannot contain an empty %s value. IndexName: %s, IndexKey: %s", emptyNames[v.kind], index, a.name)
 	}
-	return invalid("One or more parameter values are not valid. The AttributeValue for a key attribute cannot contain an empty %s value. Key: %s", kind, a.name)
+	return invalid("One or more parameter values are not valid. The AttributeValue for a key attribute cannot contain an empty %s value. Key: %s",
+		emptyNames[v.kind], a.name)
 }
 
-// indexKeys checks the values that an item has for the keys of indexes.
+// isEmpty reports whether v is a text or bytes of no length, which no key may be.
+func isEmpty(v value) bool { return v.text == "" && (v.kind == "S" || v.kind == "B") }
+
+var emptyNames = map[string]string{"S": "string", "B": "binary"}
+
+// indexKey is a value that an item has for the key of an index.
+type indexKey struct {
+	index string
+	attribute
+	limit int
+	value value
+}
+
+// indexKeysOf returns the values that an item has for the keys of indexes.
+func (t *table) indexKeysOf(it item) []indexKey {
+	var out []indexKey
+	for _, x := range t.indexes {
+		for i, a := range x.keys.all() {
+			v, ok := it[a.name]
+			if !ok {
+				continue
+			}
+			limit := maxPartitionKey
+			if i >= len(x.keys.partition) {
+				limit = maxSortKey
+			}
+			out = append(out, indexKey{x.name, a, limit, v})
+		}
+	}
+	return out
+}
+
+// indexKeys checks the values that a new item has for the keys of indexes.
 func (t *table) indexKeys(it item) []error {
 	var faults []error
-	for _, x := range t.indexes {
-		for _, a := range x.keys.all() {
-			v, ok := it[a.name]
-			switch {
-			case !ok || t.keys.has(a.name):
-			case v.kind != a.kind:
-				faults = append(faults, wrongValue("Type mismatch for Index Key %s Expected: %s Actual: %s IndexName: %s", a.name, a.kind, v.kind, x.name))
-			default:
-				faults = append(faults, emptyKey(it, a, x.name))
-			}
+	for _, k := range t.indexKeysOf(it) {
+		switch {
+		case k.value.kind != k.kind:
+			faults = append(faults, wrongValue("Type mismatch for Index Key %s Expected: %s Actual: %s IndexName: %s", k.name, k.kind, k.value.kind, k.index))
+		case isEmpty(k.value):
+			faults = append(faults, emptyKey(it, k.attribute, k.index))
+		case len(k.value.text) > k.limit:
+			faults = append(faults, wrongValue("Size limit exceeded for Index Key %s Actual Size: %d bytes Max Size: %d bytes IndexName: %s",
+				k.name, len(k.value.text), k.limit, k.index))
 		}
-		faults = append(faults, tooLong(it, x.keys.partition, maxPartitionKey), tooLong(it, x.keys.sort, maxSortKey))
 	}
-	return slices.DeleteFunc(faults, func(err error) bool { return err == nil })
+	return faults
+}
+
+// updatedIndexKeys does the same for an item after an update.
+func (t *table) updatedIndexKeys(it item) []error {
+	var faults []error
+	for _, k := range t.indexKeysOf(it) {
+		switch {
+		case k.value.kind != k.kind:
+			faults = append(faults, invalid("The update expression attempted to update the secondary index key to unsupported type"))
+		case isEmpty(k.value):
+			faults = append(faults, invalid("One or more parameter values are not valid. The update expression attempted to update a secondary index key to a value "+
+				"that is not supported. The AttributeValue for a key attribute cannot contain an empty %s value. IndexName: %s, IndexKey: %s",
+				emptyNames[k.kind], k.index, k.name))
+		case len(k.value.text) > k.limit:
+			faults = append(faults, invalid("The update expression attempted to update the secondary index key beyond allowed size limits."))
+		}
+	}
+	return faults
 }

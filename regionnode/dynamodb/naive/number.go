@@ -58,6 +58,17 @@ func checkedNumber(n *big.Rat) (*big.Rat, error) {
 	return n, nil
 }
 
+// result returns n, what an update has computed, if it is a number that DynamoDB stores. Too many digits are reported as an overflow.
+func result(n *big.Rat) (value, error) {
+	if _, err := checkedNumber(n); err != nil {
+		if len(significant(n)) > maxDigits {
+			return value{}, overflow()
+		}
+		return value{}, err
+	}
+	return value{kind: "N", number: n}, nil
+}
+
 func overflow() error {
 	return invalid("Number overflow. Attempting to store a number with magnitude larger than supported range")
 }

@@ -143,8 +143,6 @@ func (w *walk) checkSelect() error {
 	switch {
 	case what == "SPECIFIC_ATTRIBUTES" && !projected:
 		return invalid("Must specify the AttributesToGet or ProjectionExpression when choosing to get SPECIFIC_ATTRIBUTES")
-	case what == "ALL_PROJECTED_ATTRIBUTES" && w.parameters["IndexName"] == nil:
-		return invalid("ALL_PROJECTED_ATTRIBUTES can be used only when Querying using an IndexName")
 	case what != "" && what != "SPECIFIC_ATTRIBUTES" && projected:
 		parameter := "ProjectionExpression"
 		if w.parameters["AttributesToGet"] != nil {
@@ -154,6 +152,8 @@ func (w *walk) checkSelect() error {
 			what = "only the Count"
 		}
 		return invalid("Cannot specify the %s when choosing to get %s", parameter, what)
+	case what == "ALL_PROJECTED_ATTRIBUTES" && w.parameters["IndexName"] == nil:
+		return invalid("ALL_PROJECTED_ATTRIBUTES can be used only when Querying using an IndexName")
 	case w.isQuery && w.parameters["KeyConditions"] == nil && w.parameters["KeyConditionExpression"] == nil:
 		return invalid("Either the KeyConditions or KeyConditionExpression parameter must be specified in the request.")
 	}
@@ -171,26 +171,24 @@ func (db *DB) find(w *walk) error {
 			return invalid("The table does not have the specified index: %s", name)
 		}
 	}
-	if err := w.checkIndex(); err != nil {
-		return err
-	}
+	steps := []func() error{w.checkConsistency, w.checkProjection, func() error { return w.checkStart(db) }}
 	if w.isQuery {
-		if err := inTurn(w.checkTerms, w.checkFilter); err != nil {
-			return err
-		}
+		steps = []func() error{w.checkConsistency, w.checkTerms, w.checkFilter, w.checkProjection, func() error { return w.checkStart(db) }}
 	}
-	return w.checkStart(db)
+	return inTurn(steps...)
 }
 
-func (w *walk) checkIndex() error {
-	x := w.index
-	if x == nil || x.local {
-		return nil
-	}
-	if w.parameters["ConsistentRead"] == true {
+func (w *walk) checkConsistency() error {
+	if w.index != nil && !w.index.local && w.parameters["ConsistentRead"] == true {
 		return invalid("Consistent reads are not supported on global secondary indexes")
 	}
-	if x.projection.kind == "ALL" {
+	return nil
+}
+
+// checkProjection refuses to get from a global index what it does not have.
+func (w *walk) checkProjection() error {
+	x := w.index
+	if x == nil || x.local || x.projection.kind == "ALL" {
 		return nil
 	}
 	if w.says("Select", "ALL_ATTRIBUTES") {
@@ -203,6 +201,7 @@ func (w *walk) checkIndex() error {
 		}
 	}
 	if len(missing) > 0 {
+		slices.Sort(missing)
 		return wrongValue("Global secondary index %s does not project [%s]", x.name, commas(missing))
 	}
 	return nil
@@ -255,15 +254,19 @@ func (db *DB) answer(w *walk) object {
 	items := []any{}
 	count := 0
 	for _, r := range pg.rows {
-		it, looked := w.visible(r)
-		if looked {
+		seen, shown := r.item, r.item
+		if w.looksUp() {
 			pg.lookup += readUnits(r.whole.size(), w.parameters["ConsistentRead"] == true)
+			seen = r.whole
+			if w.projection != nil || w.says("Select", "ALL_ATTRIBUTES") {
+				shown = r.whole
+			}
 		}
-		if w.filter != nil && !holds(w.filter, it) {
+		if w.filter != nil && !holds(w.filter, seen) {
 			continue
 		}
 		count++
-		items = append(items, selected(it, w.projection).encode())
+		items = append(items, selected(shown, w.projection).encode())
 	}
 	out := object{"Count": count, "ScannedCount": len(pg.rows)}
 	if !w.says("Select", "COUNT") {
@@ -280,27 +283,22 @@ func (db *DB) answer(w *walk) object {
 	return out
 }
 
-// visible returns what a filter and a projection see of a row. A local index looks the whole item up where more is asked than it has.
-func (w *walk) visible(r row) (it item, looked bool) {
+// looksUp reports whether a local index looks each item up in the table, since more is asked than it has.
+func (w *walk) looksUp() bool {
 	if w.index == nil || !w.index.local || w.index.projection.kind == "ALL" {
-		return r.item, false
+		return false
 	}
 	if w.says("Select", "ALL_ATTRIBUTES") {
-		return r.whole, true
+		return true
 	}
-	wanted := []string{}
+	var wanted []string
 	for _, path := range w.projection {
 		wanted = append(wanted, path[0].name)
 	}
-	if w.filter != nil && w.projection != nil {
+	if w.filter != nil {
 		wanted = append(wanted, pathsIn(w.filter)...)
 	}
-	for _, name := range wanted {
-		if !w.projects(name) {
-			return r.whole, true
-		}
-	}
-	return r.item, false
+	return slices.ContainsFunc(wanted, func(name string) bool { return !w.projects(name) })
 }
 
 func (w *walk) consumed(pg page) consumed {
@@ -325,9 +323,13 @@ func (db *DB) read(w *walk) page {
 		rows = w.after(db, rows)
 	}
 	limit, limited := w.parameters["Limit"].(int64)
+	read := 0 // with what is looked up
 	for i, r := range rows {
-		size := r.item.size()
-		if i > 0 && pg.bytes+size > maxPage {
+		size, beside := r.item.size(), 0
+		if w.looksUp() {
+			beside = r.whole.size()
+		}
+		if read += size + beside; i > 0 && read > maxPage {
 			pg.last = &rows[i-1]
 			break
 		}

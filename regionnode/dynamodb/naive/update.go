@@ -128,8 +128,7 @@ func evaluateSet(n *node, old item) (value, error) {
 	if n.op == "-" {
 		sum.Sub(left.number, right.number)
 	}
-	sum, err = checkedNumber(sum)
-	return value{kind: "N", number: sum}, err
+	return result(sum)
 }
 
 // change is what becomes of one path: a value, or nothing.
@@ -197,8 +196,8 @@ func (a *action) change(old item) (change, error) {
 		return c, nil
 	}
 	if a.verb == "ADD" && operand.kind == "N" {
-		sum, err := checkedNumber(new(big.Rat).Add(current.number, operand.number))
-		c.value = &value{kind: "N", number: sum}
+		sum, err := result(new(big.Rat).Add(current.number, operand.number))
+		c.value = &sum
 		return c, err
 	}
 	if set := combine(a.verb, current, operand); len(set.list) > 0 {
