@@ -121,6 +121,7 @@ type limitsSpec struct {
 	AcknowledgeTimeout    duration `yaml:"acknowledgeTimeout"`
 	JoinBytesPerSecond    byteSize `yaml:"joinBytesPerSecond"` // default: no limit
 	CollectPerSecond      int      `yaml:"collectPerSecond"`
+	IndexPerSecond        int      `yaml:"indexPerSecond"`
 	CompareEvery          interval `yaml:"compareEvery"`
 	CompareBytesPerSecond byteSize `yaml:"compareBytesPerSecond"`
 }

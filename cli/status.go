@@ -106,15 +106,19 @@ func writeStatus(w io.Writer, st admin.Status) error {
 	}
 	for _, part := range []struct {
 		title string
-		none  string
+		none  string // what is written when there is nothing; empty: nothing is
 		t     table.Writer
 	}{
 		{"Replication", "no peers", pairsTable(st.Pairs)},
 		{"Tables", "no tables", tablesTable(st.Tables)},
 		{"Deleted items", "no tables", collectionTable(st.Tables)},
+		{"Indexes that are being built", "", indexesTable(st.Tables, true)},
 		{"Comparison in the background", "nothing to compare", comparisonsTable(st.Tables)},
 		{"Change log of this region", "no lanes", lanesTable(st.Lanes)},
 	} {
+		if part.t.Length() == 0 && part.none == "" {
+			continue
+		}
 		if part.t.Length() == 0 {
 			fmt.Fprintf(w, "\n%s: %s\n", part.title, part.none)
 			continue

@@ -36,6 +36,7 @@ func sampleStatus() admin.Status {
 					Last: &repair.Pass{Ended: at, State: repair.NotCompared, Detail: "out of reach"}},
 				{Region: "sa-east-1"}},
 			Collection: admin.Collection{Waiting: 210, PurgeAgeMillis: &age, HeldBack: "ap-south-1 has not applied us-east-1 since 2026-01-02 03:04:05 UTC"},
+			Indexes:    []admin.Index{{Name: "by-name", Ready: true, Percent: 100, Entries: 12000, Bytes: 2 << 20}, {Name: "by-height", Percent: 37, Entries: 4444, Bytes: 1 << 20}},
 		}},
 		Lanes: []admin.Lane{{ID: "00aa", Regions: []string{"us-east-1", "eu-central-1"}, Head: 99, Entries: 5, Bytes: 512, Live: true,
 			Confirmed: map[string]uint64{"us-east-1": 94, "ap-south-1": 90}}},
@@ -79,6 +80,13 @@ Deleted items
 ├────────┼────────────────┼────────────────────────────┼────────────────────────────────────────────────────────────────────┤
 │ places │            210 │                 140 ms ago │ ap-south-1 has not applied us-east-1 since 2026-01-02 03:04:05 UTC │
 └────────┴────────────────┴────────────────────────────┴────────────────────────────────────────────────────────────────────┘
+
+Indexes that are being built
+┌────────┬───────────┬────────┬───────┬─────────┬─────────┐
+│ table  │ index     │ kind   │ built │ entries │    size │
+├────────┼───────────┼────────┼───────┼─────────┼─────────┤
+│ places │ by-height │ global │   37% │    4444 │ 1.0 MiB │
+└────────┴───────────┴────────┴───────┴─────────┴─────────┘
 
 Comparison in the background
 ┌────────┬────────────┬──────────────────────┬────────────────────────────────────────────┬─────────┬─────────────┬─────────────────────────────────────┬───────────┬─────────────┐

@@ -202,7 +202,30 @@ func writeTable(w io.Writer, t admin.Table) error {
 		}
 		rows.AppendRow(table.Row{r.Region, r.Status, percent, r.Detail})
 	}
-	return render(w, rows)
+	if err := render(w, rows); err != nil || len(t.Indexes) == 0 {
+		return err
+	}
+	fmt.Fprintln(w)
+	return render(w, indexesTable([]admin.Table{t}, false))
+}
+
+// indexesTable lists the indexes of tables as the region has them: all, or those only that are being built.
+func indexesTable(tables []admin.Table, unbuilt bool) table.Writer {
+	rows := newTable("table", "index", "kind", "built", "entries", "size")
+	alignRight(rows, 4, 5, 6)
+	for _, t := range tables {
+		for _, x := range t.Indexes {
+			if unbuilt && x.Ready {
+				continue
+			}
+			kind := "global"
+			if x.Local {
+				kind = "local"
+			}
+			rows.AppendRow(table.Row{t.Name, x.Name, kind, fmt.Sprintf("%d%%", x.Percent), x.Entries, humanBytes(x.Bytes)})
+		}
+	}
+	return rows
 }
 
 func setTable(c *ucli.Context, s Streams) error {

@@ -91,6 +91,7 @@ type Limits struct {
 	AcknowledgeTimeout time.Duration // how long a write to a table that asks for it waits for peers; default 5 s
 	JoinBytesPerSecond int64         // of records that a new replica here takes from the others, about; default 0: no limit
 	CollectPerSecond   int           // records of deleted items that are erased, at most; default 5000
+	IndexPerSecond     int           // records of a table that are gone through to build an index that is new, at most; default 20000
 
 	// CompareEvery is how often each table is compared with every other region that has it, in the background; default 24 h. NoCompare: never.
 	CompareEvery time.Duration
@@ -136,6 +137,9 @@ func (l Limits) withDefaults(embedded bool) Limits {
 	}
 	if l.CollectPerSecond == 0 {
 		l.CollectPerSecond = 5000
+	}
+	if l.IndexPerSecond == 0 {
+		l.IndexPerSecond = 20_000
 	}
 	if l.CompareEvery == 0 {
 		l.CompareEvery = 24 * time.Hour
@@ -198,7 +202,8 @@ func (c *Config) Validate() error {
 		{"writeBufferBytes", c.Limits.WriteBufferBytes},
 		{"streamBytes", c.Limits.StreamBytes}, {"logBytes", c.Limits.LogBytes}, {"maxOpenRequests", int64(c.Limits.MaxOpenRequests)},
 		{"freeBytes", int64(c.Limits.FreeBytes)}, {"shutdownPatience", int64(c.Limits.ShutdownPatience)},
-		{"acknowledgeTimeout", int64(c.Limits.AcknowledgeTimeout)}, {"joinBytesPerSecond", c.Limits.JoinBytesPerSecond}, {"collectPerSecond", int64(c.Limits.CollectPerSecond)}, {"compareEvery", int64(c.Limits.CompareEvery)},
+		{"acknowledgeTimeout", int64(c.Limits.AcknowledgeTimeout)}, {"joinBytesPerSecond", c.Limits.JoinBytesPerSecond}, {"collectPerSecond", int64(c.Limits.CollectPerSecond)},
+		{"indexPerSecond", int64(c.Limits.IndexPerSecond)}, {"compareEvery", int64(c.Limits.CompareEvery)},
 		{"compareBytesPerSecond", c.Limits.CompareBytesPerSecond}} {
 		if l.n < 0 {
 			fault("limits: %s is negative or too large", l.what)

@@ -82,9 +82,9 @@ func TestConfigFaults(t *testing.T) {
 		"a peer without address": {func(c *Config) { c.Peers[0].URLs = nil }, []string{"region us-east-1 has no NATS address"}},
 		"negative limits": {func(c *Config) {
 			c.Limits = Limits{MaxClockOffset: -1, Heartbeat: -1, FreeBytes: 1 << 63, CacheBytes: -1, StreamBytes: -1, MaxOpenRequests: -1, ShutdownPatience: -1,
-				CollectPerSecond: -1, CompareEvery: -1, CompareBytesPerSecond: -1}
+				CollectPerSecond: -1, IndexPerSecond: -1, CompareEvery: -1, CompareBytesPerSecond: -1}
 		}, []string{"maxClockOffset", "heartbeat", "freeBytes", "cacheBytes", "streamBytes", "maxOpenRequests", "shutdownPatience",
-			"collectPerSecond", "compareEvery", "compareBytesPerSecond"}},
+			"collectPerSecond", "indexPerSecond", "compareEvery", "compareBytesPerSecond"}},
 		"everything at once": {func(c *Config) { *c = Config{} }, []string{"region:", "region key", "data directory", "dynamodb: no address", "admin: no address",
 			"no credentials", "nats:"}},
 	} {

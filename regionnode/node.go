@@ -267,6 +267,7 @@ func (n *Node) run(ctx context.Context, ready func(Endpoints)) (err error) {
 		group.Go(func() error { return n.compare.Run(ctx) })
 	}
 	group.Go(func() error { return n.collect(ctx) })
+	group.Go(func() error { return n.buildIndexes(ctx) })
 	group.Go(func() error { return n.watchDisk(ctx) })
 	group.Go(func() error { return n.waitForClock(ctx) })
 	group.Go(func() error { return api.Serve(ctx, listeners[0]) })

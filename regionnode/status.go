@@ -81,7 +81,7 @@ func (n *Node) tableStatus(ctx context.Context, i controlplane.Inspection) (admi
 	t := i.Table
 	row := admin.Table{Name: t.Name, ID: t.ID.String(), Owner: n.regionName(t.Owner), Version: t.Version.String(),
 		Status: string(t.StatusIn(n.cfg.Region.Origin)), Acknowledge: globaltable.FormatAcknowledge(t.AcknowledgePeers),
-		Comparisons: n.compare.State(t.ID), Collection: n.collectionStatus(t, time.Now())}
+		Comparisons: n.compare.State(t.ID), Collection: n.collectionStatus(t, time.Now()), Indexes: n.indexStatus(t)}
 	digests, err := n.shard.Digests(ctx, t.ID)
 	if err != nil {
 		return row, err

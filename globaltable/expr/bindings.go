@@ -81,24 +81,18 @@ func (b *Bindings) add(parameter string, mark byte, o *fastjson.Object) error {
 		return fault(parameter+" must not be empty", "")
 	}
 	start, size := len(b.entries), 0
-	var failed error
+	var wrong verdict
 	o.Visit(func(placeholder []byte, v *fastjson.Value) {
-		if failed != nil {
-			return
+		wrong.add(checkPlaceholder(parameter, mark, placeholder))
+		content, err := b.content(mark, v)
+		if err != nil {
+			wrong.add(contentFault(parameter, placeholder, err))
 		}
-		e := binding{placeholder: placeholder}
-		if failed = checkPlaceholder(parameter, mark, placeholder); failed != nil {
-			return
-		}
-		if e.content, failed = b.content(mark, v); failed != nil {
-			failed = contentFault(parameter, placeholder, failed)
-			return
-		}
-		size += len(placeholder) + len(e.content)
-		b.entries = append(b.entries, e)
+		size += len(placeholder) + len(content)
+		b.entries = append(b.entries, binding{placeholder: placeholder, content: content})
 	})
-	if failed != nil {
-		return failed
+	if err := wrong.err(); err != nil {
+		return err
 	}
 	if size > maxSubstitutions {
 		return fault(parameter+" exceeds max size of 2097152 bytes", "")

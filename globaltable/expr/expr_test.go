@@ -59,6 +59,10 @@ func message(t rapid.TB, err error) string {
 	if err == nil {
 		return ""
 	}
+	var v Violations
+	if errors.As(err, &v) && len(v) == 1 {
+		return "1 validation error detected: Value " + v[0].Value + " at '" + v[0].Path + "' failed to satisfy constraint: " + v[0].Constraint
+	}
 	var e *item.Error
 	if !errors.As(err, &e) {
 		t.Fatalf("%v is no item.Error", err)

@@ -88,12 +88,18 @@ func parseLegacy(parameter string, name []byte, v *fastjson.Value) (legacyCondit
 	if err != nil {
 		return c, err
 	}
+	var wrong verdict
+	given := false // ComparisonOperator
 	o.Visit(func(key []byte, v *fastjson.Value) {
-		if err == nil && v.Type() != fastjson.TypeNull {
-			err = c.set(parameter, string(key), v)
+		if v.Type() != fastjson.TypeNull {
+			wrong.add(c.set(parameter, string(key), v))
+			given = given || string(key) == "ComparisonOperator"
 		}
 	})
-	return c, err
+	if !given && parameter != expectedMember {
+		wrong.add(nullMember(parameter, name, "comparisonOperator"))
+	}
+	return c, wrong.err()
 }
 
 func (c *legacyCondition) set(parameter, key string, v *fastjson.Value) error {
@@ -114,13 +120,13 @@ func (c *legacyCondition) set(parameter, key string, v *fastjson.Value) error {
 			return err
 		}
 		c.hasList = true
+		var wrong verdict
 		for _, e := range list {
 			value, err := item.DecodeValueJSON(nil, e)
-			if err != nil {
-				return err
-			}
+			wrong.add(err)
 			c.values = append(c.values, value)
 		}
+		return wrong.err()
 	case key == "Value" && parameter == expectedMember:
 		value, err := item.DecodeValueJSON(nil, v)
 		if err != nil {
@@ -172,8 +178,6 @@ func legacy(member, parameter string, conditions *fastjson.Object, conditionalOp
 		}
 		if member == expectedMember {
 			err = c.expect()
-		} else if c.operator == "" {
-			err = nullMember(member, name, "comparisonOperator")
 		}
 		if err != nil {
 			return err
@@ -252,9 +256,6 @@ func KeyConditions(conditions *fastjson.Object) (*KeyCondition, error) {
 		c, err := parseLegacy(keyConditionsMember, name, v)
 		if err != nil {
 			return err
-		}
-		if c.operator == "" {
-			return nullMember(keyConditionsMember, name, "comparisonOperator")
 		}
 		op := comparisons[c.operator]
 		if err := op.check(c.operator, c.values); err != nil {

@@ -29,26 +29,30 @@ func (b *Builder) attributeUpdate(name []byte, v *fastjson.Value) error {
 	}
 	kind := "PUT"
 	var value item.Value
+	var wrong verdict
 	o.Visit(func(key []byte, v *fastjson.Value) {
-		if err != nil || v.Type() == fastjson.TypeNull {
+		if v.Type() == fastjson.TypeNull {
 			return
 		}
+		var err error
 		switch string(key) {
 		case "Action":
 			var text []byte
-			text, err = item.DecodeStringJSON(v)
-			kind = string(text)
+			if text, err = item.DecodeStringJSON(v); err == nil {
+				if kind = string(text); kind != "PUT" && kind != "ADD" && kind != "DELETE" {
+					err = notInEnum(kind, updatesMember, name, "action", "ADD, PUT, DELETE")
+				}
+			}
 		case "Value":
 			value, err = item.DecodeValueJSON(nil, v)
 		}
+		wrong.add(err)
 	})
-	if err != nil {
+	if err := wrong.err(); err != nil {
 		return err
 	}
 	path := []Step{{Name: name}}
 	switch {
-	case kind != "PUT" && kind != "ADD" && kind != "DELETE":
-		return notInEnum(kind, updatesMember, name, "action", "ADD, PUT, DELETE")
 	case kind == "DELETE" && value == nil:
 		b.Remove(path)
 	case value == nil:
@@ -92,20 +96,18 @@ func AttributesToGet(names []*fastjson.Value) (*Projection, error) {
 	return newProjection("AttributesToGet", targets)
 }
 
-// eachMember calls f for each member of o, nil for none, until it fails. A name that is there twice is a fault.
+// eachMember calls f for each member of o, nil for none, and returns the gravest of its errors. A name that is there twice is a fault.
 func eachMember(o *fastjson.Object, f func(name []byte, v *fastjson.Value) error) error {
 	if o == nil {
 		return nil
 	}
-	var err error
+	var wrong verdict
 	var names [][]byte
 	o.Visit(func(name []byte, v *fastjson.Value) {
-		if err == nil {
-			names = append(names, name)
-			err = f(name, v)
-		}
+		names = append(names, name)
+		wrong.add(f(name, v))
 	})
-	if err != nil {
+	if err := wrong.err(); err != nil {
 		return err
 	}
 	slices.SortFunc(names, bytes.Compare)
@@ -136,13 +138,10 @@ func serialization(message string) error {
 
 // notInEnum is the fault of a member that has none of the values allowed.
 func notInEnum(value, parameter string, name []byte, member, allowed string) error {
-	return item.NewError(item.Validation, "1 validation error detected: Value '"+value+"' at '"+parameter+"."+string(name)+".member."+member+
-		"' failed to satisfy constraint: Member must satisfy enum value set: ["+allowed+"]",
-		"1 validation error detected: Member must satisfy enum value set")
+	return Violations{{"'" + value + "'", parameter + "." + string(name) + ".member." + member, "Member must satisfy enum value set: [" + allowed + "]"}}
 }
 
 // nullMember is the fault of a member that is missing.
 func nullMember(parameter string, name []byte, member string) error {
-	return item.NewError(item.Validation, "1 validation error detected: Value null at '"+parameter+"."+string(name)+".member."+member+
-		"' failed to satisfy constraint: Member must not be null", "1 validation error detected: Member must not be null")
+	return Violations{{"null", parameter + "." + string(name) + ".member." + member, "Member must not be null"}}
 }

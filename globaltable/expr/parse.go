@@ -206,7 +206,7 @@ func (p *parser) operand() (*node, error) {
 		return p.closing(n)
 	case p.cur.kind == tokenValue:
 		return &node{op: opValue, symbol: p.symbol()}, nil
-	case p.cur.kind == tokenWord && p.next.symbol("("):
+	case p.calls():
 		n, err := p.function()
 		if err == nil && n.op.condition() {
 			p.misplaced(n.op)
@@ -240,6 +240,11 @@ var functions = map[string]struct {
 	"size": {op: OpSize}, "attribute_exists": {op: OpAttributeExists}, "attribute_not_exists": {op: OpAttributeNotExists},
 	"attribute_type": {op: OpAttributeType}, "begins_with": {op: OpBeginsWith}, "contains": {op: OpContains},
 	"if_not_exists": {op: OpIfNotExists, update: true}, "list_append": {op: OpListAppend, update: true},
+}
+
+// calls reports whether the current token is the name of a function.
+func (p *parser) calls() bool {
+	return p.cur.kind == tokenWord && p.next.symbol("(") && !slices.ContainsFunc(p.keywords, p.cur.is)
 }
 
 // function parses a call: name ( operand { , operand } ). How many operands there are is checked once their names are known.

@@ -18,7 +18,7 @@ func parseCondition(p *parser) error {
 	if err != nil {
 		return err
 	}
-	if !n.op.condition() {
+	if !p.isCondition(n) {
 		return p.syntax()
 	}
 	p.out.root = n
@@ -39,7 +39,7 @@ func (p *parser) chain(o Op, each func(*parser) (*node, error)) (*node, error) {
 	}
 	joined := &node{op: o, args: []*node{n}}
 	for p.cur.is(o.String()) {
-		if !n.op.condition() {
+		if !p.isCondition(n) {
 			return nil, p.syntax()
 		}
 		p.operators++
@@ -47,7 +47,7 @@ func (p *parser) chain(o Op, each func(*parser) (*node, error)) (*node, error) {
 		if n, err = each(p); err != nil {
 			return nil, err
 		}
-		if !n.op.condition() {
+		if !p.isCondition(n) {
 			return nil, p.syntax()
 		}
 		joined.args = append(joined.args, n)
@@ -69,7 +69,7 @@ func (p *parser) not() (*node, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !n.op.condition() {
+	if !p.isCondition(n) {
 		return nil, p.syntax()
 	}
 	return &node{op: OpNot, args: []*node{n}}, nil
@@ -118,6 +118,18 @@ func (p *parser) uncompared(n *node) (*node, error) {
 	}
 	p.misplaced(n.op)
 	return &node{op: OpNot, args: []*node{n}}, nil // some condition: the fault is noted
+}
+
+// isCondition reports whether n may stand where a condition does. A function that has another result may, as far as the syntax goes; that is noted.
+func (p *parser) isCondition(n *node) bool {
+	switch {
+	case n.op.condition():
+		return true
+	case n.op == opPath, n.op == opValue:
+		return false
+	}
+	p.misplaced(n.op)
+	return true
 }
 
 // compared parses what follows the operator o.
@@ -171,7 +183,7 @@ func (p *parser) term() (*node, error) {
 			return nil, err
 		}
 		return p.closing(n)
-	case p.cur.kind == tokenWord && p.next.symbol("("):
+	case p.calls():
 		return p.function()
 	}
 	return p.operand()

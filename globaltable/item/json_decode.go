@@ -3,6 +3,7 @@ package item
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"slices"
 	"strings"
 	"sync"
@@ -18,7 +19,7 @@ func DecodeItemJSON(dst []byte, v *fastjson.Value) (Item, error) {
 	d := decoders.Get().(*decoder)
 	defer d.release()
 	out, err := d.entries(append(dst[:0], itemVersion), v, 1)
-	if err != nil {
+	if err = d.verdict(err); err != nil {
 		return nil, err
 	}
 	return out, nil
@@ -29,7 +30,7 @@ func DecodeValueJSON(dst []byte, v *fastjson.Value) (Value, error) {
 	d := decoders.Get().(*decoder)
 	defer d.release()
 	out, err := d.value(dst[:0], v, 1)
-	if err != nil {
+	if err = d.verdict(err); err != nil {
 		return nil, err
 	}
 	return out, nil
@@ -60,6 +61,7 @@ type decoder struct {
 	members []member // a stack: of each open object its members, of each set its elements
 	used    int      // how much of members was in use
 	scratch []byte   // payloads of elements of the set at hand
+	held    error    // the first wrong value: JSON of a wrong shape, even behind it, is reported before it
 	visit   func(name []byte, v *fastjson.Value)
 }
 
@@ -87,6 +89,7 @@ const (
 // release returns d to the pool without references into the parser's memory.
 func (d *decoder) release() {
 	clear(d.members[:d.used])
+	d.held = nil
 	d.members, d.used = d.members[:0], 0
 	if cap(d.members) > keptMembers {
 		d.members = nil
@@ -95,6 +98,28 @@ func (d *decoder) release() {
 		d.scratch = nil
 	}
 	decoders.Put(d)
+}
+
+// hold takes err back if it is of a value, whose JSON may go on; what has been encoded is of no use then. Any other error is returned.
+func (d *decoder) hold(err error) error {
+	var e *Error
+	if !errors.As(err, &e) || e.Class == Serialization {
+		return err
+	}
+	if d.held == nil {
+		d.held = err
+	}
+	return nil
+}
+
+// verdict returns the error of the whole: err, or what was held.
+func (d *decoder) verdict(err error) error {
+	if err != nil {
+		if err = d.hold(err); err != nil {
+			return err
+		}
+	}
+	return d.held
 }
 
 func (d *decoder) push(name []byte, v *fastjson.Value) {
@@ -123,7 +148,9 @@ func (d *decoder) entries(dst []byte, v *fastjson.Value, level int) ([]byte, err
 	for i := base; i < end; i++ {
 		m := d.members[i] // not a range over a slice of it: nested objects may move the stack
 		if err := checkName(m.name); err != nil {
-			return dst, err
+			if err = d.hold(err); err != nil {
+				return dst, err
+			}
 		}
 		if !utf8.Valid(m.name) {
 			return dst, errNotUTF8
@@ -132,8 +159,10 @@ func (d *decoder) entries(dst []byte, v *fastjson.Value, level int) ([]byte, err
 			return dst, errDuplicateMember
 		}
 		dst = appendName(dst, m.name)
-		var err error
-		if dst, err = d.value(dst, m.value, level); err != nil {
+		out, err := d.value(dst, m.value, level)
+		if err == nil {
+			dst = out
+		} else if err = d.hold(err); err != nil {
 			return dst, err
 		}
 	}
@@ -237,7 +266,10 @@ func (d *decoder) list(dst []byte, v *fastjson.Value, level int) ([]byte, error)
 	dst, start := beginBody(dst, L)
 	dst = binary.AppendUvarint(dst, uint64(len(elems)))
 	for _, e := range elems {
-		if dst, err = d.value(dst, e, level+1); err != nil {
+		out, err := d.value(dst, e, level+1)
+		if err == nil {
+			dst = out
+		} else if err = d.hold(err); err != nil {
 			return dst, err
 		}
 	}
@@ -259,9 +291,14 @@ func (d *decoder) set(dst []byte, t Type, v *fastjson.Value) ([]byte, error) {
 	for _, e := range elems {
 		payload, err := d.element(t.Elem(), e)
 		if err != nil {
-			return dst, err
+			if err = d.hold(err); err != nil {
+				return dst, err
+			}
 		}
 		d.push(payload, nil)
+	}
+	if d.held != nil {
+		return dst, nil // its elements may be no elements
 	}
 	own := d.members[base:]
 	if !slices.IsSortedFunc(own, compareMembers) {

@@ -31,7 +31,7 @@ func kindFault(v *fastjson.Value, k kinds) error {
 	case fastjson.TypeArray:
 		return serialization(k.list)
 	case fastjson.TypeObject:
-		return serialization("Start of structure or map found where not expected")
+		return serialization("Start of structure or map found where not expected.")
 	case fastjson.TypeTrue:
 		token = "TRUE_VALUE"
 	case fastjson.TypeFalse:

@@ -19,6 +19,7 @@ type Span struct {
 	Upper    item.Key           // the span ends before it; nil: after the last key
 	Backward bool
 
+	query  bool // it lies within one partition
 	single bool // one item at most
 }
 
@@ -37,7 +38,7 @@ func (s *Span) keys() (partition, sort []globaltable.KeyAttribute) {
 // Query returns the span of the keys for which the terms hold: each attribute of the partition key is equal to a value; of the sort key, in the order of its attributes, some are, and one
 // more may be in a range. Errors are *globaltable.Error of kind Invalid or *item.Error, in DynamoDB's words.
 func Query(t *globaltable.Table, x *globaltable.Index, terms []expr.KeyTerm, backward bool) (*Span, error) {
-	s := &Span{Table: t, Index: x, Backward: backward}
+	s := &Span{Table: t, Index: x, Backward: backward, query: true}
 	partition, sort := s.keys()
 	equal := make([]item.Value, 0, len(partition)+len(sort))
 	rest := slices.Clone(terms)
@@ -180,7 +181,8 @@ const (
 	StartOK      StartFault = iota
 	StartSize               // it has another number of attributes
 	StartSchema             // an attribute is missing, of another type, empty or too large
-	StartOutside            // it is not a key of the span
+	StartOutside            // it is not a key of the span: of another partition, or another segment
+	StartRange              // it is of a query's partition, but out of the range of the sort key
 	StartSingle             // the span has one item at most, so nothing can come after one
 )
 
@@ -201,6 +203,9 @@ func (s *Span) StartAfter(start item.Item) StartFault {
 	case s.single:
 		return StartSingle
 	case !s.After(at):
+		if s.query && s.samePartition(start) {
+			return StartRange
+		}
 		return StartOutside
 	}
 	return StartOK
@@ -231,6 +236,17 @@ func (s *Span) After(key item.Key) bool {
 		s.Lower = key.Next()
 	}
 	return true
+}
+
+// samePartition reports whether a key is of the partition that a query reads.
+func (s *Span) samePartition(start item.Item) bool {
+	partition, _ := s.keys()
+	values := make([]item.Value, len(partition))
+	for i := range partition {
+		values[i], _ = start.GetString(partition[i].Name)
+	}
+	prefix, err := item.AppendIndexKey(nil, values, nil, nil)
+	return err == nil && bytes.HasPrefix(s.Lower, prefix)
 }
 
 // baseOf returns the key in the table of the item at which a page ended.

@@ -74,6 +74,17 @@ type Table struct {
 	// Comparisons are those in the background, with each other region that has an active replica.
 	Comparisons []repair.Compared `json:"comparisons,omitempty"`
 	Collection  Collection        `json:"collection"`
+	Indexes     []Index           `json:"indexes,omitempty"`
+}
+
+// Index is a secondary index of a table as this region has it.
+type Index struct {
+	Name    string `json:"name"`
+	Local   bool   `json:"local"`
+	Ready   bool   `json:"ready"`   // queries are answered
+	Percent int    `json:"percent"` // while it is built here: how much of the table was gone through; else 100
+	Entries int64  `json:"entries"`
+	Bytes   int64  `json:"bytes"` // of what the entries show
 }
 
 // Collection says how far this region is with erasing what is left of deleted items and removed attributes. Of each something is kept until every replica is known to have the deletion.

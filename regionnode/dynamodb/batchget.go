@@ -73,6 +73,7 @@ func (r *batchGetRequest) check(parser *expr.Parser) error {
 			check.fail("'{...}'", "requestItems", "Member must have length less than or equal to 100")
 			return check.err()
 		}
+		check.tableKeys(r.items)
 		if err := each(r.items, func(table []byte, v *fastjson.Value) error { return r.parseTable(&check, table, v) }); err != nil {
 			return err
 		}
@@ -98,7 +99,6 @@ func (r *batchGetRequest) parseTable(check *constraints, table []byte, v *fastjs
 			return serialization("A table is named twice in RequestItems")
 		}
 	}
-	check.tableName(table, "requestItems.key")
 	if err := parseObject(&t.raw, v, className("KeysAndAttributes")); err != nil {
 		return err
 	}
@@ -145,14 +145,16 @@ func (r *batchGetRequest) parseKey(check *constraints, t *batchGet, i int, k *fa
 	return nil
 }
 
-// resolveBatch finds the tables and makes the keys.
+// resolveBatch finds the tables, all of them first, and makes the keys.
 func (c *call) resolveBatch(tables []*batchGet) error {
-	var all []commit.Key
 	for _, t := range tables {
 		var err error
 		if t.of, err = c.table(t.table); err != nil {
 			return err
 		}
+	}
+	var all []commit.Key
+	for _, t := range tables {
 		for _, names := range t.names {
 			k, err := plan.Key(nil, &t.of.KeySchema, names)
 			if err != nil {

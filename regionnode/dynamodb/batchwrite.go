@@ -80,8 +80,8 @@ func (r *batchWriteRequest) check() error {
 		if r.items.Len() == 0 {
 			check.fail("'{}'", "requestItems", "Member must have length greater than or equal to 1")
 		}
+		check.tableKeys(r.items)
 		err := each(r.items, func(table []byte, v *fastjson.Value) error {
-			check.tableName(table, "requestItems.key")
 			var list []*fastjson.Value
 			if err := parseList(&list, v); err != nil {
 				return err
@@ -183,9 +183,17 @@ func (r *batchWriteRequest) hold(err error) {
 // resolve finds the tables of the writes, makes their keys and adds them to c's.
 func (c *call) resolve(writes []batchWrite) error {
 	var table *globaltable.Table
+	begins := func(i int) bool { return i == 0 || string(writes[i].table) != string(writes[i-1].table) }
+	for i := range writes {
+		if begins(i) { // a table that is not there comes before anything that is wrong with another's keys
+			if _, err := c.table(writes[i].table); err != nil {
+				return err
+			}
+		}
+	}
 	for i := range writes {
 		w := &writes[i]
-		if i == 0 || string(w.table) != string(writes[i-1].table) {
+		if begins(i) {
 			var err error
 			if table, err = c.table(w.table); err != nil {
 				return err

@@ -108,6 +108,7 @@ func (c *call) executeSelect(r *executeRequest, table *globaltable.Table) error 
 		return err
 	}
 	pg := page{named: text(r.Table), where: filter, shown: r.Select.Projection, consistent: r.consistent, limit: math.MaxInt32, list: true, fetch: needsMore(spans[0], r.Select.Projection, filter)}
+	pg.whole = pg.fetch && pg.shown != nil
 	if r.limit.given {
 		pg.limit = int(min(r.limit.value, math.MaxInt32))
 	}

@@ -95,8 +95,11 @@ func (r *itemRequest) settle(p *expr.Parser) error {
 func (r *itemRequest) parseLegacy() (err error) {
 	hold := func(wrong error) {
 		var e *item.Error
+		var v expr.Violations
 		switch {
 		case wrong == nil:
+		case errors.As(wrong, &v):
+			r.violations = append(r.violations, v...)
 		case errors.As(wrong, &e) && e.Class == item.Serialization && err == nil:
 			err = wrong
 		case r.heldLegacy == nil:
@@ -116,6 +119,8 @@ func (r *itemRequest) parseLegacy() (err error) {
 		r.where, wrong = expr.Filter("ScanFilter", r.scanFilter, operator)
 	case r.has(pExpected | pConditionalOperator):
 		r.where, wrong = expr.Expected(r.expected, operator)
+	default:
+		wrong = nil
 	}
 	hold(wrong)
 	if r.has(pAttributesToGet) {
@@ -125,6 +130,19 @@ func (r *itemRequest) parseLegacy() (err error) {
 	if r.has(pKeyConditions) {
 		r.which, wrong = expr.KeyConditions(r.keyConditions)
 		hold(wrong)
+	}
+	return err
+}
+
+// parseSubstitutions takes the names and values that expressions refer to. As for attributes, JSON of a wrong shape is an error at once, and the rest is held back.
+func (r *itemRequest) parseSubstitutions() (err error) {
+	if r.names != nil {
+		if r.heldNames, err = hold(r.bindings.SetNames(r.names)); err != nil {
+			return err
+		}
+	}
+	if r.values != nil {
+		r.heldValues, err = hold(r.bindings.SetValues(r.values))
 	}
 	return err
 }
@@ -142,14 +160,14 @@ func (r *itemRequest) mix() error {
 		strings.Join(legacyParameters.in(legacy), ", ") + "} Expression parameters: {" + strings.Join(expressionParameters.in(r.given), ", ") + "}")
 }
 
-// substitute takes the names and values that expressions refer to.
+// substitute checks that names and values are given only with expressions, and as they may be.
 func (r *itemRequest) substitute() error {
 	if r.has(pExpressionAttributeNames) {
 		if !r.has(allExpressions) {
 			return invalid("ExpressionAttributeNames can only be specified when using expressions")
 		}
-		if err := r.bindings.SetNames(r.names); err != nil {
-			return err
+		if r.heldNames != nil {
+			return r.heldNames
 		}
 	}
 	if !r.has(pExpressionAttributeValues) {
@@ -163,7 +181,7 @@ func (r *itemRequest) substitute() error {
 		}
 		return invalid("ExpressionAttributeValues can only be specified when using expressions: " + strings.Join(missing, " and ") + verb)
 	}
-	return r.bindings.SetValues(r.values)
+	return r.heldValues
 }
 
 // combine checks what other parameters mean together.

@@ -39,6 +39,7 @@ func (c *call) readPage(may parameterSet, p *fastjson.Object) error {
 		return err
 	}
 	pg := page{named: r.table, span: span, where: r.where, shown: r.shown, consistent: r.consistent, limit: math.MaxInt32, list: string(r.selects) != "COUNT", fetch: r.fetches(span)}
+	pg.whole = pg.fetch && (r.shown != nil || string(r.selects) == "ALL_ATTRIBUTES")
 	if r.limit.given {
 		pg.limit = int(min(r.limit.value, math.MaxInt32))
 	}
@@ -179,6 +180,8 @@ func (r *itemRequest) startFault(f plan.StartFault) error {
 		return invalid(startIsInvalid)
 	case f == plan.StartSingle:
 		return invalid("The query can return at most one row and cannot be restarted")
+	case f == plan.StartRange:
+		return invalid("The provided starting key does not match the range key predicate")
 	case f == plan.StartOutside && query:
 		return invalid("The provided starting key is outside query boundaries based on provided conditions")
 	case f == plan.StartOutside:
@@ -197,10 +200,12 @@ type page struct {
 	consistent bool
 	limit      int  // of items scanned
 	list       bool // items are listed, not only counted
-	fetch      bool // items are read whole although the index shows less
+	fetch      bool // items are read whole although the index has less
+	whole      bool // and shown whole, or as far as the projection asks, rather than as far as the index projects
 
 	scanned, count int
-	bytes          int     // of what was scanned
+	bytes          int     // of what was scanned, in the table or the index
+	read           int     // of that and of what was read beside it: what a page's size is about
 	fetched        float64 // units of what was read beside the index
 	ended          bool    // there may be more after last
 	last           item.Key
@@ -257,13 +262,23 @@ func (c *call) readSpan(pg *page) error {
 
 // scanOne takes the next item into the page, and reports whether there is to be another one.
 func (c *call) scanOne(pg *page, key item.Key, it item.Item) (more bool) {
-	if !pg.span.ShowsAll() && !pg.fetch {
+	seen, shown := it, it // by the filter and by the client
+	size, beside := 0, 0
+	if !pg.span.ShowsAll() {
 		c.projected = pg.span.AppendShown(c.projected[:0], it)
-		it = c.projected
+		if size = c.projected.Size(); pg.fetch {
+			beside = it.Size()
+		} else {
+			seen = c.projected
+		}
+		if !pg.whole {
+			shown = c.projected
+		}
+	} else {
+		size = it.Size()
 	}
-	size := it.Size()
-	shows := pg.where == nil || pg.where.Holds(it)
-	if pg.scanned > 0 && (pg.bytes+size > maxPageBytes || shows && pg.list && !c.reserve(int64(size))) {
+	shows := pg.where == nil || pg.where.Holds(seen)
+	if pg.scanned > 0 && (pg.read+size+beside > maxPageBytes || shows && pg.list && !c.reserve(int64(max(size, beside)))) {
 		pg.ended = true
 		return false
 	}
@@ -272,15 +287,16 @@ func (c *call) scanOne(pg *page, key item.Key, it item.Item) (more bool) {
 			if pg.count > 0 {
 				c.out = append(c.out, ',')
 			}
-			c.out = c.show(c.out, it, pg.shown)
+			c.out = c.show(c.out, shown, pg.shown)
 		}
 		pg.count++
 	}
 	if pg.fetch {
-		pg.fetched += plan.ReadUnits(size, pg.consistent)
+		pg.fetched += plan.ReadUnits(beside, pg.consistent)
 	}
 	pg.scanned++
 	pg.bytes += size
+	pg.read += size + beside
 	pg.last = append(pg.last[:0], key...)
 	pg.ended = pg.scanned >= pg.limit
 	return !pg.ended

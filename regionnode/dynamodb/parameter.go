@@ -5,6 +5,8 @@ import (
 	"strconv"
 
 	"github.com/valyala/fastjson"
+
+	"github.com/concordat-db/concordat/globaltable"
 )
 
 // text is a string parameter: a view of the parsed request, nil when it was not given.
@@ -227,7 +229,19 @@ func (c *constraints) tableName(v text, path string) {
 	c.length(v, 1, maxArnLen, path)
 }
 
-func isARN(v text) bool { return bytes.HasPrefix(v, []byte("arn:")) }
+func isARN[T text | []byte](v T) bool { return bytes.HasPrefix(v, []byte("arn:")) }
+
+// tableKeys demands that a map is by names of tables. It is reported once for the map.
+func (c *constraints) tableKeys(tables *fastjson.Object) {
+	bad := false
+	tables.Visit(func(name []byte, _ *fastjson.Value) {
+		bad = bad || !globaltable.ValidTableName(string(name)) && !(isARN(name) && len(name) <= maxArnLen)
+	})
+	if bad {
+		c.fail("'{"+countText(tables.Len())+"}'", "requestItems", "Map keys must satisfy constraint: [Member must have length less than or equal to 255, "+
+			"Member must have length greater than or equal to 3, Member must satisfy regular expression pattern: [a-zA-Z0-9_.-]+]")
+	}
+}
 
 func (c *constraints) pattern(v text, path string) {
 	ok := len(v) > 0

@@ -77,6 +77,12 @@ func descriptor(t testing.TB, name string, origin hlc.Origin) globaltable.Descri
 // startRegion starts a region, ended with the test. change may change the server's configuration.
 func startRegion(t testing.TB, engine store.Engine, change func(*dynamodb.Config)) *region {
 	t.Helper()
+	return startRegionAt(t, time.Now, engine, change)
+}
+
+// startRegionAt is startRegion with a clock of the caller's.
+func startRegionAt(t testing.TB, now func() time.Time, engine store.Engine, change func(*dynamodb.Config)) *region {
+	t.Helper()
 	self := descriptor(t, testRegion, 1)
 	tables, err := catalog.New(self, nil)
 	if err != nil {
@@ -85,12 +91,12 @@ func startRegion(t testing.TB, engine store.Engine, change func(*dynamodb.Config
 	if err := tables.Load(nil, nil); err != nil {
 		t.Fatal(err)
 	}
-	shard, err := commit.Open(commit.Config{Origin: self.Origin, Engine: engine, Clock: hlc.NewClock(time.Now, 0), Catalog: controlplane.ForShard(tables),
+	shard, err := commit.Open(commit.Config{Origin: self.Origin, Engine: engine, Clock: hlc.NewClock(now, 0), Catalog: controlplane.ForShard(tables),
 		Random: rand.Reader})
 	if err != nil {
 		t.Fatal(err)
 	}
-	plane, err := controlplane.New(controlplane.Config{Catalog: tables, Door: shard, Peers: nobody{}, Joins: nobody{}, Now: time.Now})
+	plane, err := controlplane.New(controlplane.Config{Catalog: tables, Door: shard, Peers: nobody{}, Joins: nobody{}, Now: now})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -103,7 +109,7 @@ func startRegion(t testing.TB, engine store.Engine, change func(*dynamodb.Config
 		t.Fatal(err)
 	}
 	config := dynamodb.Config{Region: testRegion, Origin: self.Origin, Verifier: verifier, Shard: shard, Control: plane, Confirm: tracker,
-		View: func() dynamodb.View { return tables.View() }}
+		View: func() dynamodb.View { return tables.View() }, Now: now}
 	if change != nil {
 		change(&config)
 	}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/valyala/fastjson"
 
+	"github.com/concordat-db/concordat/globaltable/expr"
 	"github.com/concordat-db/concordat/globaltable/item"
 )
 
@@ -165,8 +166,11 @@ type itemRequest struct {
 	// attributes is item, key or start, decoded; held is what is wrong with a value of it.
 	attributes item.Item
 	held       error
-	heldLegacy error    // what is wrong with a parameter that expressions replace
-	itemKey    item.Key // of the item that the request is about, in its table
+	heldLegacy error           // what is wrong with a parameter that expressions replace
+	violations expr.Violations // of constraints of their members
+	heldNames  error           // with ExpressionAttributeNames
+	heldValues error           // with ExpressionAttributeValues
+	itemKey    item.Key        // of the item that the request is about, in its table
 }
 
 // reset makes r an empty request that may have the parameters given.
@@ -193,9 +197,11 @@ func (r *itemRequest) parse(p *fastjson.Object) error {
 		}
 	}
 	if r.has(allLegacy) {
-		return r.parseLegacy()
+		if err := r.parseLegacy(); err != nil {
+			return err
+		}
 	}
-	return nil
+	return r.parseSubstitutions()
 }
 
 // set takes one parameter.
@@ -315,11 +321,11 @@ func decodeItem(dst *item.Item, v *fastjson.Value) (held, now error) {
 		*dst = it
 		return nil, nil
 	}
-	return holdValue(err)
+	return hold(err)
 }
 
-// holdValue says when an error of decoding a value is told.
-func holdValue(err error) (held, now error) {
+// hold divides errors of values: JSON of a wrong shape is an error at once, anything else is held back.
+func hold(err error) (held, now error) {
 	var e *item.Error
 	if errors.As(err, &e) && e.Class == item.Serialization {
 		return nil, err
@@ -329,6 +335,9 @@ func holdValue(err error) (held, now error) {
 
 // check notes the violated constraints of single parameters.
 func (r *itemRequest) check(c *constraints) {
+	for _, v := range r.violations {
+		c.fail(v.Value, v.Path, v.Constraint)
+	}
 	c.oneOf(r.selects, "select", "SPECIFIC_ATTRIBUTES, COUNT, ALL_ATTRIBUTES, ALL_PROJECTED_ATTRIBUTES",
 		"SPECIFIC_ATTRIBUTES", "COUNT", "ALL_ATTRIBUTES", "ALL_PROJECTED_ATTRIBUTES")
 	c.atLeast(r.limit, 1, "limit")

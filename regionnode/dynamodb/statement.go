@@ -51,7 +51,7 @@ func (s *statement) decode() error {
 	s.parameters, s.held = s.parameters[:0], nil
 	for _, v := range s.values {
 		var value item.Value
-		held, now := holdValue(func() (err error) {
+		held, now := hold(func() (err error) {
 			value, err = item.DecodeValueJSON(nil, v)
 			return err
 		}())

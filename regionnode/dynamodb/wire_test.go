@@ -178,6 +178,9 @@ func TestErrors(t *testing.T) {
 		// Then the constraints of single parameters, all together.
 		{"PutItem", `{}`, validation("2 validation errors detected: Value null at 'tableName' failed to satisfy constraint: Member must not be null; Value null at 'item' failed to satisfy constraint: Member must not be null")},
 		{"PutItem", `{"TableName":null,"Item":{"pk":{"S":""}}}`, validation("1 validation error detected: Value null at 'tableName' failed to satisfy constraint: Member must not be null")},
+		// What is misshapen comes before them, wherever it stands.
+		{"PutItem", `{"Item":{"pk":{"N":"x"},"v":{"S":1}}}`, serialization("NUMBER_VALUE cannot be converted to String")},
+		{"PutItem", `{"ConditionExpression":"a = :a","ExpressionAttributeValues":{":a":{"N":"x"},":b":{"B":"YQ"}}}`, serialization("Base64 encoded length is expected a multiple of 4 bytes but found: 2")},
 		{"PutItem", `{"TableName":"a;","Item":{},"ReturnValues":"x","ReturnConsumedCapacity":"y","ReturnItemCollectionMetrics":"z"}`,
 			validation("5 validation errors detected: Value 'y' at 'returnConsumedCapacity' failed to satisfy constraint: Member must satisfy enum value set: [INDEXES, TOTAL, NONE]; " +
 				"Value 'a;' at 'tableName' failed to satisfy constraint: Member must satisfy regular expression pattern: [a-zA-Z0-9_.-]+; " +
@@ -195,6 +198,8 @@ func TestErrors(t *testing.T) {
 				"Value '' at 'keySchema.1.member.attributeName' failed to satisfy constraint: Member must have length greater than or equal to 1; " +
 				"Value null at 'keySchema.1.member.keyType' failed to satisfy constraint: Member must not be null")},
 		{"BatchWriteItem", `{"RequestItems":{}}`, validation("1 validation error detected: Value '{}' at 'requestItems' failed to satisfy constraint: Member must have length greater than or equal to 1")},
+		{"BatchWriteItem", `{"RequestItems":{"a;":[{"PutRequest":{"Item":{}}}]}}`, validation("1 validation error detected: Value '{[1 members]}' at 'requestItems' failed to satisfy constraint: " +
+			"Map keys must satisfy constraint: [Member must have length less than or equal to 255, Member must have length greater than or equal to 3, Member must satisfy regular expression pattern: [a-zA-Z0-9_.-]+]")},
 		{"BatchGetItem", `{}`, validation("1 validation error detected: Value null at 'requestItems' failed to satisfy constraint: Member must not be null")},
 
 		// Then what the parameters mean together.

@@ -37,6 +37,8 @@ type Set struct {
 	collected    *prometheus.CounterVec
 	waiting      *prometheus.GaugeVec
 	purgeAge     *prometheus.GaugeVec
+	indexed      prometheus.Counter
+	unbuilt      prometheus.Gauge
 	comparedB    *prometheus.CounterVec
 	comparedSecs *prometheus.CounterVec
 	diverged     *prometheus.GaugeVec
@@ -73,6 +75,8 @@ func New(region string) *Set {
 	s.collected = f.counters("concordat_tombstones_collected_total", "Records that were collected: of a deleted item, or with removed attributes in a live one.", "of")
 	s.waiting = f.gauges("concordat_tombstones_waiting", "Records of the table with something to collect: deleted items, and live ones with removed attributes.", "table")
 	s.purgeAge = f.gauges("concordat_purge_frontier_age_seconds", "Age of the moment up to which every replica of the table is known to have everything; missing until it is known.", "table")
+	s.indexed = f.counter("concordat_index_build_records_total", "Records gone through to build indexes that were new.")
+	s.unbuilt = f.gauge("concordat_indexes_unbuilt", "Indexes that are being built: queries on them are refused.")
 	s.comparedB = f.counters("concordat_compare_bytes_total", "Bytes read for comparisons in the background, on the side that read more.", "peer")
 	s.comparedSecs = f.counters("concordat_compare_seconds_total", "Time in which they were read.", "peer")
 	s.diverged = f.gauges("concordat_compare_diverged_tables", "Tables that are known to have diverged from the peer's: run concordat verify, and concordat repair.", "peer")
@@ -163,6 +167,12 @@ func (s *Set) CollectionEnds(table string) {
 	s.waiting.DeleteLabelValues(table)
 	s.purgeAge.DeleteLabelValues(table)
 }
+
+// IndexBuilt counts records gone through to build an index.
+func (s *Set) IndexBuilt(records int) { s.indexed.Add(float64(records)) }
+
+// IndexesUnbuilt sets how many indexes are being built.
+func (s *Set) IndexesUnbuilt(n int) { s.unbuilt.Set(float64(n)) }
 
 // Compared counts what was read for a comparison in the background.
 func (s *Set) Compared(peer string, bytes int64, took time.Duration) {

@@ -27,6 +27,8 @@ func useAll(s *metrics.Set) {
 	s.Collected(2, 1)
 	s.Collection("orders", 7, 3*time.Second)
 	s.Collection("new", 0, -1)
+	s.IndexBuilt(64)
+	s.IndexesUnbuilt(2)
 	s.Refused("disk", true)
 	s.DiskFree(1 << 40)
 }
@@ -55,6 +57,8 @@ func TestEveryMetricHasTheRegion(t *testing.T) {
 		`concordat_tombstones_waiting{region="us-east-1",table="orders"} 7`,
 		`concordat_tombstones_waiting{region="us-east-1",table="new"} 0`,
 		`concordat_purge_frontier_age_seconds{region="us-east-1",table="orders"} 3`,
+		`concordat_index_build_records_total{region="us-east-1"} 64`,
+		`concordat_indexes_unbuilt{region="us-east-1"} 2`,
 		`concordat_commit_group_changes_sum{region="us-east-1"} 3`,
 		`concordat_commit_batch_bytes_total{region="us-east-1"} 1000`,
 		`concordat_inbox_changes_applied_total{origin="eu",region="us-east-1"} 2`,
@@ -76,8 +80,8 @@ func TestEveryMetricHasTheRegion(t *testing.T) {
 	for _, m := range regexp.MustCompile(`(?m)^# TYPE (concordat_\w+) `).FindAllStringSubmatch(text, -1) {
 		names[m[1]] = true
 	}
-	if len(names) != 18 {
-		t.Errorf("%d metrics are exported, this test knows 18: %v", len(names), names)
+	if len(names) != 20 {
+		t.Errorf("%d metrics are exported, this test knows 20: %v", len(names), names)
 	}
 	for line := range strings.Lines(text) {
 		if strings.HasPrefix(line, "concordat_") && !strings.Contains(line, `region="us-east-1"`) {
