@@ -3,6 +3,7 @@ package dynamodb
 import (
 	"errors"
 	"math"
+	"math/bits"
 
 	"github.com/valyala/fastjson"
 
@@ -152,6 +153,9 @@ func parameterNamed(name []byte) parameterSet {
 type itemRequest struct {
 	may   parameterSet // what it may have; others are ignored, as DynamoDB ignores them
 	given parameterSet // what it has
+	// places has where in the request each parameter is, by its bit; count is how many there are.
+	places [32]uint8
+	count  int
 
 	table, index, capacity, metrics, returnValues, onConditionFailure, selects, operator text
 	condition, update, projection, filter, keyCondition                                  text
@@ -184,24 +188,38 @@ func (r *itemRequest) has(p parameterSet) bool { return r.given&p != 0 }
 
 // parse reads the parameters.
 func (r *itemRequest) parse(p *fastjson.Object) error {
+	var first misshapen
 	if err := each(p, r.set); err != nil {
-		return err
+		first = misshapen{r.count, err}
 	}
-	for _, v := range [...]*fastjson.Value{r.item, r.key, r.start} {
-		if v == nil {
-			continue
-		}
-		var err error
-		if r.held, err = decodeItem(&r.attributes, v); err != nil {
-			return err
+	for _, a := range [...]struct {
+		parameter parameterSet
+		value     *fastjson.Value
+	}{{pItem, r.item}, {pKey, r.key}, {pExclusiveStartKey, r.start}} {
+		if a.value != nil {
+			var err error
+			r.held, err = decodeItem(&r.attributes, a.value)
+			r.note(&first, a.parameter, err)
 		}
 	}
 	if r.has(allLegacy) {
-		if err := r.parseLegacy(); err != nil {
-			return err
-		}
+		r.parseLegacy(&first)
 	}
-	return r.parseSubstitutions()
+	r.parseSubstitutions(&first)
+	return first.err
+}
+
+// misshapen is the first error of JSON of a wrong shape, by the places of parameters in the request: DynamoDB reads it from front to end.
+type misshapen struct {
+	at  int // zero: none
+	err error
+}
+
+// note notes that a parameter has JSON of a wrong shape, unless err is nil.
+func (r *itemRequest) note(first *misshapen, p parameterSet, err error) {
+	if at := int(r.places[bits.TrailingZeros64(uint64(p))]); err != nil && (first.err == nil || at < first.at) {
+		*first = misshapen{at, err}
+	}
 }
 
 // set takes one parameter.
@@ -211,6 +229,8 @@ func (r *itemRequest) set(name []byte, v *fastjson.Value) error {
 		return nil
 	}
 	r.given |= p
+	r.count++
+	r.places[bits.TrailingZeros64(uint64(p))] = uint8(r.count)
 	switch p {
 	case pItem:
 		return parseAttributes(&r.item, v)
