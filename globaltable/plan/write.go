@@ -48,7 +48,7 @@ const (
 type Write struct {
 	Action    Action
 	Table     *globaltable.Table
-	Item      item.Item       // of a Put: the whole new item; of the others: the key's attributes
+	Item      item.Item // of a Put: the whole new item; of the others: the key's attributes
 	Presence  Presence
 	Condition *expr.Condition // what must hold of the item before; nil: nothing
 	Update    *expr.Update    // of an Update; nil: it changes nothing, but the item exists afterwards
@@ -166,6 +166,10 @@ func (w *Write) update(current item.Item, m *Memory) (item.Item, error) {
 	if current == nil {
 		if w.Update != nil && w.Update.OnlyRemoves() {
 			return nil, nil
+		}
+		// A new item has the key's attributes from the key, and an index may have shorter ones.
+		if err := CheckIndexKeys(w.Table, w.Item); err != nil {
+			return nil, err
 		}
 		current = w.Item
 	}
