@@ -243,15 +243,3 @@ func TestKeysAreNotUpdated(t *testing.T) {
 		}
 	}
 }
-
-func TestDistinct(t *testing.T) {
-	a, b := item.Key("a"), item.Key("b")
-	for _, c := range []struct {
-		keys []item.Key
-		want bool
-	}{{nil, true}, {[]item.Key{a}, true}, {[]item.Key{b, a}, true}, {[]item.Key{a, b, a}, false}} {
-		if got := plan.Distinct(c.keys); got != c.want {
-			t.Errorf("%q: %v", c.keys, got)
-		}
-	}
-}

@@ -202,17 +202,40 @@ func (s *Span) StartAfter(start item.Item) StartFault {
 	switch {
 	case s.single:
 		return StartSingle
-	case s.Lower != nil && bytes.Compare(at, s.Lower) < 0 || s.Upper != nil && bytes.Compare(at, s.Upper) >= 0:
+	case !s.After(at):
 		if s.query && s.samePartition(start) {
 			return StartRange
 		}
 		return StartOutside
-	case s.Backward:
-		s.Upper = at
-	default:
-		s.Lower = at.Next()
 	}
 	return StartOK
+}
+
+// Has reports whether key is one that an item of the span can have.
+func (s *Span) Has(key item.Key) bool {
+	partition, sort := s.keys()
+	values, base, err := item.DecodeIndexKey(key, len(partition), len(sort))
+	if err != nil {
+		return false
+	}
+	if s.Index == nil {
+		return len(base) == 0 && len(values) > 0
+	}
+	_, _, err = item.DecodeKey(base, s.Table.KeySchema.Sort != nil)
+	return err == nil
+}
+
+// After makes the span begin after (backward: end before) one of its keys, and reports whether it is one.
+func (s *Span) After(key item.Key) bool {
+	switch {
+	case s.Lower != nil && bytes.Compare(key, s.Lower) < 0 || s.Upper != nil && bytes.Compare(key, s.Upper) >= 0:
+		return false
+	case s.Backward:
+		s.Upper = key
+	default:
+		s.Lower = key.Next()
+	}
+	return true
 }
 
 // samePartition reports whether a key is of the partition that a query reads.

@@ -1,7 +1,6 @@
 package plan
 
 import (
-	"bytes"
 	"slices"
 
 	"github.com/concordat-db/concordat/conflict"
@@ -217,15 +216,4 @@ func (m *Memory) take(made []byte) {
 		return
 	}
 	m.bytes = made
-}
-
-// Distinct reports whether no two of the keys are equal, as the requests of one batch must be. It sorts keys in place.
-func Distinct(keys []item.Key) bool {
-	slices.SortFunc(keys, func(a, b item.Key) int { return bytes.Compare(a, b) })
-	for i := 1; i < len(keys); i++ {
-		if string(keys[i]) == string(keys[i-1]) {
-			return false
-		}
-	}
-	return true
 }

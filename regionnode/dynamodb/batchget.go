@@ -55,16 +55,8 @@ func (c *call) batchGetItem(p *fastjson.Object) error {
 	if err := r.check(c.server.expressions); err != nil {
 		return err
 	}
-	for _, t := range r.tables {
-		var err error
-		if t.of, err = c.table(t.table); err != nil {
-			return err
-		}
-	}
-	for _, t := range r.tables {
-		if err := c.resolveGet(t); err != nil {
-			return err
-		}
+	if err := c.resolveBatch(r.tables); err != nil {
+		return err
 	}
 	return c.answerBatchGet(&r)
 }
@@ -153,19 +145,27 @@ func (r *batchGetRequest) parseKey(check *constraints, t *batchGet, i int, k *fa
 	return nil
 }
 
-// resolveGet makes the keys, once all tables have been found.
-func (c *call) resolveGet(t *batchGet) error {
-	sorted := make([]item.Key, 0, len(t.names))
-	for _, names := range t.names {
-		k, err := plan.Key(nil, &t.of.KeySchema, names)
-		if err != nil {
+// resolveBatch finds the tables, all of them first, and makes the keys.
+func (c *call) resolveBatch(tables []*batchGet) error {
+	for _, t := range tables {
+		var err error
+		if t.of, err = c.table(t.table); err != nil {
 			return err
 		}
-		t.read = append(t.read, commit.Key{Table: t.of.ID, Bytes: k})
-		sorted = append(sorted, k)
 	}
-	if !plan.Distinct(sorted) {
-		return invalid("Provided list of item keys contains duplicates")
+	var all []commit.Key
+	for _, t := range tables {
+		for _, names := range t.names {
+			k, err := plan.Key(nil, &t.of.KeySchema, names)
+			if err != nil {
+				return err
+			}
+			t.read = append(t.read, commit.Key{Table: t.of.ID, Bytes: k})
+		}
+		all = append(all, t.read...)
+	}
+	if repeats(all) {
+		return errRepeated
 	}
 	return nil
 }
@@ -211,7 +211,7 @@ read:
 		var all consumption
 		for _, t := range r.tables {
 			if t.units.Table > 0 {
-				all.add(t.of, t.units, 1)
+				all.add(t.table, t.of, t.units, 1)
 			}
 		}
 		c.out = all.append(c.field(), what, "")

@@ -1,6 +1,7 @@
 package dynamodb
 
 import (
+	"encoding/binary"
 	"errors"
 	"slices"
 	"strconv"
@@ -10,6 +11,7 @@ import (
 	"github.com/concordat-db/concordat/globaltable"
 	"github.com/concordat-db/concordat/globaltable/item"
 	"github.com/concordat-db/concordat/globaltable/plan"
+	"github.com/concordat-db/concordat/regionnode/commit"
 )
 
 const (
@@ -181,7 +183,6 @@ func (r *batchWriteRequest) hold(err error) {
 // resolve finds the tables of the writes, makes their keys and adds them to c's.
 func (c *call) resolve(writes []batchWrite) error {
 	var table *globaltable.Table
-	var keys []item.Key // of one table
 	begins := func(i int) bool { return i == 0 || string(writes[i].table) != string(writes[i-1].table) }
 	for i := range writes {
 		if begins(i) { // a table that is not there comes before anything that is wrong with another's keys
@@ -197,22 +198,31 @@ func (c *call) resolve(writes []batchWrite) error {
 			if table, err = c.table(w.table); err != nil {
 				return err
 			}
-			keys = keys[:0]
 		}
 		p, err := w.write(w.action, table)
 		if err != nil {
 			return err
 		}
-		if keys = append(keys, w.itemKey); i+1 == len(writes) || begins(i+1) {
-			if !plan.Distinct(keys) {
-				return invalid("Provided list of item keys contains duplicates")
-			}
-		}
 		if err := c.writes.add(w.itemKey, p); err != nil {
 			return err
 		}
 	}
+	if repeats(c.writes.keys) {
+		return errRepeated
+	}
 	return nil
+}
+
+// errRepeated refuses a batch with an item twice.
+var errRepeated = invalid("Provided list of item keys contains duplicates")
+
+// repeats reports whether an item is named twice.
+func repeats(keys []commit.Key) bool {
+	seen := make(map[string]struct{}, len(keys))
+	for _, k := range keys {
+		seen[string(binary.BigEndian.AppendUint64(nil, uint64(k.Table)))+string(k.Bytes)] = struct{}{}
+	}
+	return len(seen) < len(keys)
 }
 
 // commitBatch does the writes in commits of limited size and returns how many are done. When the region is overloaded or
@@ -261,7 +271,7 @@ func (c *call) answerBatchWrite(r *batchWriteRequest, done int) error {
 		var all consumption
 		for i := range c.writes.list[:done] {
 			p := &c.writes.list[i]
-			all.add(p.Table, p.units, 1)
+			all.add(p.named, p.Table, p.units, 1)
 		}
 		c.out = all.append(c.field(), what, "")
 	}

@@ -58,6 +58,7 @@ func newCall(s *Server) *call {
 func (c *call) release() {
 	c.server.memory.Add(-c.reserved)
 	c.reserved = 0
+	c.writes.forget()
 	if c.broken || c.heavy || max(cap(c.body), cap(c.out), cap(c.scratch), cap(c.projected), cap(c.request.attributes), cap(c.writes.image)) > maxKept {
 		return
 	}
@@ -79,6 +80,13 @@ func (c *call) table(name []byte) (*globaltable.Table, error) {
 		if err := f(); err != nil {
 			return nil, err
 		}
+	}
+	if isARN(name) {
+		own, ok := tableOfARN(string(name), c.server.config.Region)
+		if !ok {
+			return nil, tableNotFound()
+		}
+		name = []byte(own)
 	}
 	// A copy as a string would be an allocation in every request, and Lookup keeps nothing of it.
 	t, ok := c.server.config.View().Lookup(unsafe.String(unsafe.SliceData(name), len(name)))

@@ -33,6 +33,7 @@ const transactional = 2
 
 // consumed is what a request consumed of one table.
 type consumed struct {
+	name  text // as the request names the table: by its name or its ARN
 	table *globaltable.Table
 	plan.Units
 }
@@ -41,14 +42,14 @@ type consumed struct {
 type consumption []consumed
 
 // add adds units, n times.
-func (c *consumption) add(t *globaltable.Table, u plan.Units, n float64) {
+func (c *consumption) add(name text, t *globaltable.Table, u plan.Units, n float64) {
 	for i := range *c {
 		if (*c)[i].table == t {
 			(*c)[i].Add(u, n)
 			return
 		}
 	}
-	*c = append(*c, consumed{table: t})
+	*c = append(*c, consumed{name: name, table: t})
 	(*c)[len(*c)-1].Add(u, n)
 }
 
@@ -67,7 +68,7 @@ func (c consumption) append(dst []byte, what capacity, kind string) []byte {
 // append appends a ConsumedCapacity. kind is Read or Write where the answer of a transaction tells which; else empty.
 func (c *consumed) append(dst []byte, what capacity, kind string) []byte {
 	dst = append(dst, `{"TableName":`...)
-	dst = item.AppendJSONString(dst, c.table.Name)
+	dst = item.AppendJSONString(dst, c.name)
 	dst = append(dst, ',')
 	dst = appendSpent(dst, c.Sum(), kind)
 	if what == capacityIndexes {

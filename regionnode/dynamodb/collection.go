@@ -40,7 +40,7 @@ func (c *call) appendCollections(metrics text, n int) (err error) {
 			c.out = append(c.out, "],"...)
 			fallthrough
 		default:
-			c.out = append(item.AppendJSONString(c.out, w.Table.Name), ":["...)
+			c.out = append(item.AppendJSONString(c.out, w.named), ":["...)
 		}
 		if c.out, err = c.appendCollection(c.out, w); err != nil {
 			return err

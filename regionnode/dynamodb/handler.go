@@ -117,7 +117,9 @@ func (s *Server) perform(ctx *fasthttp.RequestCtx, c *call) error {
 	if err != nil {
 		return unreadable()
 	}
-	c.nameTable(parameters)
+	if c.operation.control {
+		c.nameTable(parameters)
+	}
 	if err := c.operation.refusals.refuse(root); err != nil {
 		return err
 	}

@@ -72,7 +72,7 @@ func (r *itemRequest) write(action plan.Action, table *globaltable.Table) (plann
 		err = plan.CheckUpdate(&table.KeySchema, r.change)
 	}
 	w := plan.Write{Action: action, Table: table, Item: r.attributes, Condition: r.where, Update: r.change, Returns: imageOf(r.returnValues)}
-	return planned{Write: w, onFailure: string(r.onConditionFailure) == "ALL_OLD"}, err
+	return planned{Write: w, named: r.table, onFailure: string(r.onConditionFailure) == "ALL_OLD"}, err
 }
 
 // imageOf reads a ReturnValues that has been checked.
@@ -97,7 +97,7 @@ func (c *call) answerWrite(table *globaltable.Table) error {
 		c.out = image.AppendJSON(append(c.field(), `"Attributes":`...))
 	}
 	if what := capacityOf(c.request.capacity); what != capacityNone {
-		spent := consumed{table, c.writes.list[0].units}
+		spent := consumed{c.request.table, table, c.writes.list[0].units}
 		c.out = spent.append(append(c.field(), `"ConsumedCapacity":`...), what, "")
 	}
 	if w := &c.writes.list[0]; string(c.request.metrics) == "SIZE" && hasCollections(table) {
@@ -141,7 +141,7 @@ func (c *call) getItem(p *fastjson.Object) error {
 		return err
 	}
 	if what := capacityOf(r.capacity); what != capacityNone {
-		spent := consumed{table, plan.Units{Table: plan.ReadUnits(c.found.bytes, r.consistent)}}
+		spent := consumed{r.table, table, plan.Units{Table: plan.ReadUnits(c.found.bytes, r.consistent)}}
 		c.out = spent.append(append(c.field(), `"ConsumedCapacity":`...), what, "")
 	}
 	c.out = append(c.out, '}')

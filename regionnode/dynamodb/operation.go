@@ -22,6 +22,9 @@ func operations() map[string]*operation {
 		{name: "DeleteItem", run: (*call).deleteItem},
 		{name: "BatchWriteItem", run: (*call).batchWriteItem},
 		{name: "BatchGetItem", run: (*call).batchGetItem},
+		{name: "ExecuteStatement", run: (*call).executeStatement},
+		{name: "BatchExecuteStatement", run: (*call).batchExecuteStatement},
+		{name: "ExecuteTransaction", run: (*call).executeTransaction},
 		{name: "Query", run: (*call).query},
 		{name: "Scan", run: (*call).scan},
 		{name: "TransactGetItems", run: (*call).transactGetItems},
@@ -54,10 +57,10 @@ func operations() map[string]*operation {
 var later = func() map[string]string {
 	messages := map[string]string{}
 	for _, name := range []string{
-		"BatchExecuteStatement", "CancelBulkOperation", "CreateBackup", "DeleteBackup", "DeleteResourcePolicy", "DescribeBackup", "DescribeBulkOperation",
+		"CancelBulkOperation", "CreateBackup", "DeleteBackup", "DeleteResourcePolicy", "DescribeBackup", "DescribeBulkOperation",
 		"DescribeContinuousBackups", "DescribeContributorInsights", "DescribeExport", "DescribeImport", "DescribeKinesisStreamingDestination",
 		"DescribeTableReplicaAutoScaling", "DescribeTimeToLive", "DisableKinesisStreamingDestination", "EnableKinesisStreamingDestination",
-		"ExecuteStatement", "ExecuteTransaction", "ExportTableToPointInTime", "GetResourcePolicy", "ImportTable", "ListBackups", "ListBulkOperations",
+		"ExportTableToPointInTime", "GetResourcePolicy", "ImportTable", "ListBackups", "ListBulkOperations",
 		"ListContributorInsights", "ListExports", "ListImports", "PutResourcePolicy", "RestoreTableFromBackup", "RestoreTableToPointInTime",
 		"SearchVectors", "StartBulkPutItems", "UpdateContinuousBackups", "UpdateContributorInsights",
 		"UpdateKinesisStreamingDestination", "UpdateTableReplicaAutoScaling", "UpdateTimeToLive",

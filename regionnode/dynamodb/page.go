@@ -9,6 +9,7 @@ import (
 	"github.com/valyala/fastjson"
 
 	"github.com/concordat-db/concordat/globaltable"
+	"github.com/concordat-db/concordat/globaltable/expr"
 	"github.com/concordat-db/concordat/globaltable/item"
 	"github.com/concordat-db/concordat/globaltable/plan"
 	"github.com/concordat-db/concordat/regionnode/commit"
@@ -37,7 +38,7 @@ func (c *call) readPage(may parameterSet, p *fastjson.Object) error {
 	if err != nil {
 		return err
 	}
-	pg := page{request: r, span: span, limit: math.MaxInt32, list: string(r.selects) != "COUNT", fetch: r.fetches(span)}
+	pg := page{named: r.table, span: span, where: r.where, shown: r.shown, consistent: r.consistent, limit: math.MaxInt32, list: string(r.selects) != "COUNT", fetch: r.fetches(span)}
 	pg.whole = pg.fetch && (r.shown != nil || string(r.selects) == "ALL_ATTRIBUTES")
 	if r.limit.given {
 		pg.limit = int(min(r.limit.value, math.MaxInt32))
@@ -78,7 +79,7 @@ func (r *itemRequest) combinePages() error {
 func (r *itemRequest) span(server *Server, t *globaltable.Table) (s *plan.Span, err error) {
 	var x *globaltable.Index
 	if r.index != nil {
-		if x, err = r.readable(server, t); err != nil {
+		if x, err = server.readable(t, string(r.index), r.consistent); err != nil {
 			return nil, err
 		}
 	}
@@ -113,16 +114,16 @@ func (r *itemRequest) filterName() string {
 	return "Filter Expression"
 }
 
-// readable returns the index that the request names, if it may be read.
-func (r *itemRequest) readable(server *Server, t *globaltable.Table) (*globaltable.Index, error) {
-	x := t.IndexNamed(string(r.index))
+// readable returns the index with the name, if it may be read.
+func (s *Server) readable(t *globaltable.Table, name string, consistent bool) (*globaltable.Index, error) {
+	x := t.IndexNamed(name)
 	if x == nil {
-		return nil, invalid("The table does not have the specified index: " + string(r.index))
+		return nil, invalid("The table does not have the specified index: " + name)
 	}
-	if r.consistent && !x.Local {
+	if consistent && !x.Local {
 		return nil, invalid("Consistent reads are not supported on global secondary indexes")
 	}
-	if status, ok := server.config.Shard.Index(t.ID, x.ID); !ok || !status.Ready {
+	if status, ok := s.config.Shard.Index(t.ID, x.ID); !ok || !status.Ready {
 		return nil, invalid("Cannot read from backfilling global secondary index: " + x.Name)
 	}
 	return x, nil
@@ -130,26 +131,36 @@ func (r *itemRequest) readable(server *Server, t *globaltable.Table) (*globaltab
 
 // checkGlobal refuses to get from a global index what it does not have.
 func (r *itemRequest) checkGlobal(s *plan.Span) error {
-	const wrong = "One or more parameter values were invalid: "
 	if string(r.selects) == "ALL_ATTRIBUTES" && !s.ShowsAll() {
-		return invalid(wrong + "Select type ALL_ATTRIBUTES is not supported for global secondary index " + s.Index.Name + " because its projection type is not ALL")
+		return invalid("One or more parameter values were invalid: Select type ALL_ATTRIBUTES is not supported for global secondary index " + s.Index.Name +
+			" because its projection type is not ALL")
 	}
-	if r.shown == nil {
+	return checkProjected(s, r.shown)
+}
+
+// checkProjected refuses a projection of what a global index does not project.
+func checkProjected(s *plan.Span, p *expr.Projection) error {
+	if s.Index == nil || s.Index.Local || p == nil {
 		return nil
 	}
-	if names := s.Unshown(r.shown.Names); names != nil {
+	if names := s.Unshown(p.Names); names != nil {
 		slices.Sort(names)
-		return invalid(wrong + "Global secondary index " + s.Index.Name + " does not project [" + strings.Join(names, ", ") + "]")
+		return invalid("One or more parameter values were invalid: Global secondary index " + s.Index.Name + " does not project [" + strings.Join(names, ", ") + "]")
 	}
 	return nil
 }
 
 // fetches reports whether a read of a local index gets items whole, since it asks for more than the index has.
 func (r *itemRequest) fetches(s *plan.Span) bool {
-	if s.Index == nil || !s.Index.Local || s.ShowsAll() {
+	return string(r.selects) == "ALL_ATTRIBUTES" && s.Index != nil && s.Index.Local && !s.ShowsAll() || needsMore(s, r.shown, r.where)
+}
+
+// needsMore reports whether a projection or a filter on a local index is about what it does not project.
+func needsMore(s *plan.Span, p *expr.Projection, where *expr.Condition) bool {
+	if s.Index == nil || !s.Index.Local {
 		return false
 	}
-	return string(r.selects) == "ALL_ATTRIBUTES" || r.shown != nil && s.Unshown(r.shown.Names) != nil || r.where != nil && s.Unshown(r.where.Names) != nil
+	return p != nil && s.Unshown(p.Names) != nil || where != nil && s.Unshown(where.Names) != nil
 }
 
 const startIsInvalid = "The provided starting key is invalid"
@@ -182,12 +193,15 @@ func (r *itemRequest) startFault(f plan.StartFault) error {
 
 // page is a page of a Query or a Scan as it grows.
 type page struct {
-	request *itemRequest
-	span    *plan.Span
-	limit   int  // of items scanned
-	list    bool // items are listed, not only counted
-	fetch   bool // items are read whole although the index has less
-	whole   bool // and shown whole, or as far as the projection asks, rather than as far as the index projects
+	named      text // the table, as the request names it
+	span       *plan.Span
+	where      *expr.Condition  // nil: all items
+	shown      *expr.Projection // nil: whole items
+	consistent bool
+	limit      int  // of items scanned
+	list       bool // items are listed, not only counted
+	fetch      bool // items are read whole although the index has less
+	whole      bool // and shown whole, or as far as the projection asks, rather than as far as the index projects
 
 	scanned, count int
 	bytes          int     // of what was scanned, in the table or the index
@@ -203,17 +217,9 @@ func (c *call) answerPage(pg *page) error {
 	if pg.list {
 		c.out = append(c.out, `"Items":[`...)
 	}
-	s := pg.span
-	span := commit.Range{Table: s.Table.ID, Lower: s.Lower, Upper: s.Upper, Backward: s.Backward}
-	if s.Index != nil {
-		span.Index = s.Index.ID
-	}
-	pg.last = c.request.itemKey[:0]
-	err := c.server.config.Shard.Walk(c.server.base, span, func(key item.Key, current commit.Current) (more bool) { return c.scanOne(pg, key, current.Item) })
-	if err != nil {
+	if err := c.readSpan(pg); err != nil {
 		return err
 	}
-	c.request.itemKey = pg.last
 	if pg.list {
 		c.out = append(c.out, "],"...)
 	}
@@ -221,19 +227,37 @@ func (c *call) answerPage(pg *page) error {
 	c.out = strconv.AppendInt(c.out, int64(pg.count), 10)
 	c.out = append(c.out, `,"ScannedCount":`...)
 	c.out = strconv.AppendInt(c.out, int64(pg.scanned), 10)
+	return c.endPage(pg, capacityOf(c.request.capacity))
+}
+
+// endPage appends where the page ended and what it consumed.
+func (c *call) endPage(pg *page, what capacity) error {
 	if pg.ended {
-		at, err := s.AppendPosition(nil, pg.last)
+		at, err := pg.span.AppendPosition(nil, pg.last)
 		if err != nil {
 			return err
 		}
-		c.out = at.AppendJSON(append(c.out, `,"LastEvaluatedKey":`...))
+		c.out = at.AppendJSON(append(c.field(), `"LastEvaluatedKey":`...))
 	}
-	if what := capacityOf(pg.request.capacity); what != capacityNone {
-		spent := consumed{s.Table, pg.units()}
-		c.out = spent.append(append(c.out, `,"ConsumedCapacity":`...), what, "")
+	if what != capacityNone {
+		spent := consumed{pg.named, pg.span.Table, pg.units()}
+		c.out = spent.append(append(c.field(), `"ConsumedCapacity":`...), what, "")
 	}
 	c.out = append(c.out, '}')
 	return nil
+}
+
+// readSpan reads what is in the page's span, until the span or the page ends, and appends the items.
+func (c *call) readSpan(pg *page) error {
+	s := pg.span
+	span := commit.Range{Table: s.Table.ID, Lower: s.Lower, Upper: s.Upper, Backward: s.Backward}
+	if s.Index != nil {
+		span.Index = s.Index.ID
+	}
+	pg.last = c.request.itemKey[:0]
+	err := c.server.config.Shard.Walk(c.server.base, span, func(key item.Key, current commit.Current) (more bool) { return c.scanOne(pg, key, current.Item) })
+	c.request.itemKey = pg.last
+	return err
 }
 
 // scanOne takes the next item into the page, and reports whether there is to be another one.
@@ -253,8 +277,7 @@ func (c *call) scanOne(pg *page, key item.Key, it item.Item) (more bool) {
 	} else {
 		size = it.Size()
 	}
-	r := pg.request
-	shows := r.where == nil || r.where.Holds(seen)
+	shows := pg.where == nil || pg.where.Holds(seen)
 	if pg.scanned > 0 && (pg.read+size+beside > maxPageBytes || shows && pg.list && !c.reserve(int64(max(size, beside)))) {
 		pg.ended = true
 		return false
@@ -264,12 +287,12 @@ func (c *call) scanOne(pg *page, key item.Key, it item.Item) (more bool) {
 			if pg.count > 0 {
 				c.out = append(c.out, ',')
 			}
-			c.out = c.show(c.out, shown, r.shown)
+			c.out = c.show(c.out, shown, pg.shown)
 		}
 		pg.count++
 	}
 	if pg.fetch {
-		pg.fetched += plan.ReadUnits(beside, r.consistent)
+		pg.fetched += plan.ReadUnits(beside, pg.consistent)
 	}
 	pg.scanned++
 	pg.bytes += size
@@ -281,7 +304,7 @@ func (c *call) scanOne(pg *page, key item.Key, it item.Item) (more bool) {
 
 // units is what the page consumed.
 func (pg *page) units() plan.Units {
-	units := plan.ReadUnits(pg.bytes, pg.request.consistent)
+	units := plan.ReadUnits(pg.bytes, pg.consistent)
 	if pg.span.Index == nil {
 		return plan.Units{Table: units}
 	}

@@ -1,6 +1,7 @@
 package dynamodb
 
 import (
+	"bytes"
 	"strconv"
 
 	"github.com/valyala/fastjson"
@@ -219,10 +220,23 @@ func (c *constraints) name(v text, path string) {
 	}
 }
 
+// tableName demands a name of a table, or what may be its ARN.
+func (c *constraints) tableName(v text, path string) {
+	if !isARN(v) {
+		c.name(v, path)
+		return
+	}
+	c.length(v, 1, maxArnLen, path)
+}
+
+func isARN[T text | []byte](v T) bool { return bytes.HasPrefix(v, []byte("arn:")) }
+
 // tableKeys demands that a map is by names of tables. It is reported once for the map.
 func (c *constraints) tableKeys(tables *fastjson.Object) {
 	bad := false
-	tables.Visit(func(name []byte, _ *fastjson.Value) { bad = bad || !globaltable.ValidTableName(string(name)) })
+	tables.Visit(func(name []byte, _ *fastjson.Value) {
+		bad = bad || !globaltable.ValidTableName(string(name)) && !(isARN(name) && len(name) <= maxArnLen)
+	})
 	if bad {
 		c.fail("'{"+countText(tables.Len())+"}'", "requestItems", "Map keys must satisfy constraint: [Member must have length less than or equal to 255, "+
 			"Member must have length greater than or equal to 3, Member must satisfy regular expression pattern: [a-zA-Z0-9_.-]+]")

@@ -38,6 +38,10 @@ const (
 
 // parameters has the rows of each operation that is offered.
 var parameters = map[string][]parameter{
+	"BatchExecuteStatement": {
+		{at: "ReturnConsumedCapacity"},
+		{at: "Statements", has: "ConsistentRead Parameters ReturnValuesOnConditionCheckFailure Statement"},
+	},
 	"BatchGetItem": {
 		{at: "RequestItems"},
 		{at: "RequestItems.*", has: "AttributesToGet ConsistentRead ExpressionAttributeNames Keys ProjectionExpression"},
@@ -107,6 +111,20 @@ var parameters = map[string][]parameter{
 	},
 	"DescribeLimits": {},
 	"DescribeTable":  {{at: "TableName"}},
+	"ExecuteStatement": {
+		{at: "ConsistentRead"},
+		{at: "Limit"},
+		{at: "NextToken"},
+		{at: "Parameters"},
+		{at: "ReturnConsumedCapacity"},
+		{at: "ReturnValuesOnConditionCheckFailure"},
+		{at: "Statement"},
+	},
+	"ExecuteTransaction": {
+		{at: "ClientRequestToken"},
+		{at: "ReturnConsumedCapacity"},
+		{at: "TransactStatements", has: "Parameters ReturnValuesOnConditionCheckFailure Statement"},
+	},
 	"GetItem": {
 		{at: "AttributesToGet"},
 		{at: "ConsistentRead"},

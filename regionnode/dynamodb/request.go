@@ -345,7 +345,7 @@ func (r *itemRequest) check(c *constraints) {
 	c.atMost(r.segments, maxSegments, "totalSegments")
 	c.oneOf(r.capacity, "returnConsumedCapacity", "INDEXES, TOTAL, NONE", "INDEXES", "TOTAL", "NONE")
 	if r.may&pTableName != 0 {
-		c.name(r.table, "tableName")
+		c.tableName(r.table, "tableName")
 	}
 	if r.index != nil {
 		c.name(r.index, "indexName")

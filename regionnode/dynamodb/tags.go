@@ -74,8 +74,11 @@ func (r *tagRequest) resource(c *call, check *constraints) (*globaltable.Table, 
 	return t, nil
 }
 
-// length demands a length in bytes.
+// length demands a length in bytes of a text that is given.
 func (c *constraints) length(v text, least, most int, path string) {
+	if v == nil {
+		return
+	}
 	if len(v) < least {
 		c.fail(quote(v), path, "Member must have length greater than or equal to "+strconv.Itoa(least))
 	}

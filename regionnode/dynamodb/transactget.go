@@ -6,6 +6,7 @@ import (
 	"github.com/valyala/fastjson"
 
 	"github.com/concordat-db/concordat/globaltable"
+	"github.com/concordat-db/concordat/globaltable/expr"
 	"github.com/concordat-db/concordat/globaltable/plan"
 	"github.com/concordat-db/concordat/regionnode/commit"
 )
@@ -15,8 +16,6 @@ type transactGetRequest struct {
 	items    []*fastjson.Value
 	capacity text
 	gets     []itemRequest
-	tables   []*globaltable.Table
-	keys     []commit.Key
 }
 
 func (r *transactGetRequest) set(name []byte, v *fastjson.Value) error {
@@ -42,10 +41,11 @@ func (c *call) transactGetItems(p *fastjson.Object) error {
 			return err
 		}
 	}
-	if err := c.resolveGets(&r); err != nil {
+	reads, keys, err := c.resolveGets(r.gets)
+	if err != nil {
 		return err
 	}
-	return c.answerTransactGet(&r)
+	return c.answerMoment(reads, keys, capacityOf(r.capacity))
 }
 
 // check parses the gets and checks the constraints of all parameters.
@@ -84,41 +84,52 @@ func (r *transactGetRequest) check() error {
 	return check.err()
 }
 
+// momentRead is one of several reads of one moment.
+type momentRead struct {
+	named text // the table, as the request names it
+	table *globaltable.Table
+	shown *expr.Projection
+	where *expr.Condition // an item for which it does not hold is not shown
+}
+
 // resolveGets finds the tables and makes the keys.
-func (c *call) resolveGets(r *transactGetRequest) error {
+func (c *call) resolveGets(gets []itemRequest) (reads []momentRead, keys []commit.Key, err error) {
 	var reasons []reason
-	for i := range r.gets {
-		g := &r.gets[i]
+	for i := range gets {
+		g := &gets[i]
 		table, err := c.table(g.table)
 		if err != nil {
-			return err
+			return nil, nil, err
 		}
 		key, err := plan.Key(nil, &table.KeySchema, g.attributes)
 		if err != nil {
 			if reasons == nil {
-				reasons = make([]reason, len(r.gets))
+				reasons = make([]reason, len(gets))
 			}
 			reasons[i] = reasonOf(err)
 		}
-		r.tables = append(r.tables, table)
-		r.keys = append(r.keys, commit.Key{Table: table.ID, Bytes: key})
+		reads = append(reads, momentRead{named: g.table, table: table, shown: g.shown})
+		keys = append(keys, commit.Key{Table: table.ID, Bytes: key})
 	}
 	if reasons != nil {
-		return cancelled(reasons)
+		return nil, nil, cancelled(reasons)
 	}
-	return distinct(r.keys)
+	return reads, keys, nil
 }
 
-// answerTransactGet reads all keys at one moment and appends the answer.
-func (c *call) answerTransactGet(r *transactGetRequest) error {
+// answerMoment reads all keys at one moment and appends the answer. No key may be there twice.
+func (c *call) answerMoment(reads []momentRead, keys []commit.Key, what capacity) error {
+	if err := distinct(keys); err != nil {
+		return err
+	}
 	var all consumption
 	c.out = append(c.out, `{"Responses":[`...)
-	err := c.server.config.Shard.GetAll(c.server.base, r.keys, func(current []commit.Current) error {
+	err := c.server.config.Shard.GetAll(c.server.base, keys, func(current []commit.Current) error {
 		bytes := 0
 		for i := range current {
 			size := current[i].Item.Size()
 			bytes += size
-			all.add(r.tables[i], plan.Units{Table: plan.ReadUnits(size, true)}, transactional)
+			all.add(reads[i].named, reads[i].table, plan.Units{Table: plan.ReadUnits(size, true)}, transactional)
 		}
 		switch {
 		case bytes > maxTransactBytes:
@@ -131,8 +142,8 @@ func (c *call) answerTransactGet(r *transactGetRequest) error {
 				c.out = append(c.out, ',')
 			}
 			c.out = append(c.out, '{')
-			if it := current[i].Item; it != nil {
-				c.out = c.show(append(c.out, `"Item":`...), it, r.gets[i].shown)
+			if it := current[i].Item; it != nil && (reads[i].where == nil || reads[i].where.Holds(it)) {
+				c.out = c.show(append(c.out, `"Item":`...), it, reads[i].shown)
 			}
 			c.out = append(c.out, '}')
 		}
@@ -142,7 +153,7 @@ func (c *call) answerTransactGet(r *transactGetRequest) error {
 		return err
 	}
 	c.out = append(c.out, ']')
-	if what := capacityOf(r.capacity); what != capacityNone {
+	if what != capacityNone {
 		c.out = all.append(c.field(), what, "Read")
 	}
 	c.out = append(c.out, '}')

@@ -67,21 +67,25 @@ func (c *call) transactWriteItems(p *fastjson.Object) error {
 		}
 	}
 	w := &c.writes
-	w.begin(len(r.actions))
-	w.write.Transaction, w.onRefusal, w.measured = true, gatherAll, r.capacity != nil
+	w.transact(len(r.actions), r.capacity != nil)
 	if err := c.addActions(r.actions); err != nil {
 		return err
 	}
 	if r.token != nil {
 		w.write.Token = r.fingerprint()
 	}
-	if err := w.commit(0, len(r.actions)); err != nil {
-		return conflicting(err, len(r.actions))
-	}
-	if err := w.acknowledged(); err != nil {
+	if err := c.commitTransaction(); err != nil {
 		return err
 	}
-	return c.answerTransactWrite(&r)
+	c.out = append(c.out, '{')
+	if err := c.appendTransactCapacity(capacityOf(r.capacity)); err != nil {
+		return err
+	}
+	if err := c.appendCollections(r.metrics, len(r.actions)); err != nil {
+		return err
+	}
+	c.out = append(c.out, '}')
+	return nil
 }
 
 // check parses the actions and checks the constraints of all parameters.
@@ -92,12 +96,7 @@ func (r *transactWriteRequest) check() error {
 		check.count(len(r.items), 1, maxTransactItems, "transactItems")
 	}
 	check.metrics(r.metrics)
-	if r.token != nil && len(r.token) == 0 {
-		check.fail("''", "clientRequestToken", "Member must have length greater than or equal to 1")
-	}
-	if len(r.token) > maxToken {
-		check.fail(quote(r.token), "clientRequestToken", "Member must have length less than or equal to 36")
-	}
+	check.length(r.token, 1, maxToken, "clientRequestToken")
 	if len(r.items) <= maxTransactItems {
 		r.actions = make([]action, len(r.items))
 		for i, v := range r.items {
@@ -183,16 +182,12 @@ func (c *call) addActions(actions []action) error {
 	if reasons != nil {
 		return cancelled(reasons)
 	}
-	return distinct(c.writes.keys)
+	return nil
 }
 
 // distinct refuses a transaction with an item in two of its actions.
 func distinct(keys []commit.Key) error {
-	seen := make(map[string]struct{}, len(keys))
-	for _, k := range keys {
-		seen[string(binary.BigEndian.AppendUint64(nil, uint64(k.Table)))+string(k.Bytes)] = struct{}{}
-	}
-	if len(seen) < len(keys) {
+	if repeats(keys) {
 		return invalid("Transaction request cannot include multiple operations on one item")
 	}
 	return nil
@@ -215,11 +210,7 @@ func (r *transactWriteRequest) fingerprint() *commit.Token {
 		})
 		h.add(nil)
 	}
-	t := new(commit.Token)
-	h.Sum(t.Content[:0])
-	id := sha256.Sum256(r.token)
-	copy(t.ID[:], id[:])
-	return t
+	return h.token(r.token)
 }
 
 // digest is a hash of a list of byte strings.
@@ -232,37 +223,56 @@ func (h digest) add(part []byte) {
 	h.Write(part)
 }
 
-// answerTransactWrite answers a transaction that is done.
-func (c *call) answerTransactWrite(r *transactWriteRequest) error {
-	c.out = append(c.out, '{')
-	what := capacityOf(r.capacity)
+// transact prepares w for a transaction of n actions.
+func (w *writes) transact(n int, measured bool) {
+	w.begin(n)
+	w.write.Transaction, w.onRefusal, w.measured = true, gatherAll, measured
+}
+
+// commitTransaction does all writes in one commit, and returns when it is done and confirmed as its tables ask.
+func (c *call) commitTransaction() error {
+	w := &c.writes
+	if err := distinct(w.keys); err != nil {
+		return err
+	}
+	if err := w.commit(0, len(w.list)); err != nil {
+		return conflicting(err, len(w.list))
+	}
+	return w.acknowledged()
+}
+
+// appendTransactCapacity appends what a transaction that is done has consumed.
+func (c *call) appendTransactCapacity(what capacity) error {
 	var all consumption
+	w := &c.writes
 	switch {
 	case what == capacityNone:
-	case c.writes.write.Repeated:
+		return nil
+	case w.write.Repeated:
 		// Nothing was written now; DynamoDB counts that the items are looked at.
-		err := c.server.config.Shard.GetAll(c.server.base, c.writes.keys, func(current []commit.Current) error {
+		err := c.server.config.Shard.GetAll(c.server.base, w.keys, func(current []commit.Current) error {
 			for i := range current {
-				all.add(c.writes.list[i].Table, plan.Units{Table: plan.ReadUnits(current[i].Item.Size(), true)}, transactional)
+				all.add(w.list[i].named, w.list[i].Table, plan.Units{Table: plan.ReadUnits(current[i].Item.Size(), true)}, transactional)
 			}
 			return nil
 		})
-		if err != nil {
-			return err
-		}
-		c.out = all.append(c.out, what, "Read")
-	default:
-		for i := range c.writes.list {
-			p := &c.writes.list[i]
-			all.add(p.Table, p.units, transactional)
-		}
-		c.out = all.append(c.out, what, "Write")
-	}
-	if err := c.appendCollections(r.metrics, len(r.actions)); err != nil {
+		c.out = all.append(c.field(), what, "Read")
 		return err
 	}
-	c.out = append(c.out, '}')
+	for i := range w.list {
+		all.add(w.list[i].named, w.list[i].Table, w.list[i].units, transactional)
+	}
+	c.out = all.append(c.field(), what, "Write")
 	return nil
+}
+
+// token returns the client's token, for what was added.
+func (h digest) token(name text) *commit.Token {
+	t := new(commit.Token)
+	h.Sum(t.Content[:0])
+	id := sha256.Sum256(name)
+	copy(t.ID[:], id[:])
+	return t
 }
 
 // reason is why an action was refused; zero if it was not.
@@ -271,15 +281,23 @@ type reason struct {
 	item          []byte // the item that was there, as JSON, if it is asked for
 }
 
+// codes are the codes of reasons, by the names of exceptions.
+var codes = map[string]string{
+	prefixValidate + "ValidationException":                    "ValidationError",
+	prefixDynamoDB + "ConditionalCheckFailedException":        "ConditionalCheckFailed",
+	prefixDynamoDB + "DuplicateItemException":                 "DuplicateItem",
+	prefixDynamoDB + "ResourceNotFoundException":              "ResourceNotFound",
+	prefixDynamoDB + "ProvisionedThroughputExceededException": "ProvisionedThroughputExceeded",
+	prefixService + "ServiceUnavailableException":             "ThrottlingError",
+	prefixService + "AccessDeniedException":                   "AccessDenied",
+}
+
 // reasonOf returns the reason that an error is.
 func reasonOf(err error) reason {
 	x := translate(err, false)
-	code := "ValidationError"
-	switch {
-	case errors.Is(err, plan.ErrCondition):
-		code = "ConditionalCheckFailed"
-	case errors.Is(err, plan.ErrDuplicate):
-		code = "DuplicateItem"
+	code, ok := codes[x.name]
+	if !ok {
+		code = "InternalServerError"
 	}
 	return reason{code: code, message: x.message}
 }

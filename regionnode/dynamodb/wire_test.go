@@ -488,6 +488,22 @@ func TestErrorsOfTheShard(t *testing.T) {
 	}
 }
 
+// TestConflictsOfTransactions has a shard that could not get a key in time.
+func TestConflictsOfTransactions(t *testing.T) {
+	r := startRegion(t, memory(t), func(c *dynamodb.Config) {
+		open(c)
+		c.Shard = failing{c.Shard, &commit.ConflictError{Key: 1}}
+	})
+	createTable(t, r.client(t), "hash", false)
+	const del = `{"Delete":{"TableName":"hash","Key":{"pk":{"S":"%d"}}}}`
+	a := r.post(t, httpClient(t), "TransactWriteItems", fmt.Sprintf(`{"TransactItems":[`+del+`,`+del+`,`+del+`]}`, 1, 2, 3))
+	const want = `{"__type":"com.amazonaws.dynamodb.v20120810#TransactionCanceledException","CancellationReasons":[{"Code":"None"},{"Code":"TransactionConflict","Message":"Transaction is ongoing for the item"},` +
+		`{"Code":"None"}],"Message":"Transaction cancelled, please refer cancellation reasons for specific reasons [None, TransactionConflict, None]"}`
+	if a.status != 400 || a.body != want {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+}
+
 // overloaded takes one commit and refuses those after it.
 type overloaded struct {
 	dynamodb.Shard

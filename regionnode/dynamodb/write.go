@@ -44,14 +44,12 @@ const (
 // planned is one write on its way.
 type planned struct {
 	plan.Write
+	named text // the table, as the request names it
 	// onFailure says that the item is to be shown if the condition does not hold.
 	onFailure bool
 	units     plan.Units
 	image     item.Item // what it returns; nil: nothing
 }
-
-// maxKeptWrites is how many writes a pooled call keeps memory for.
-const maxKeptWrites = 128
 
 // begin prepares w for writing n items.
 func (w *writes) begin(n int) {
@@ -66,6 +64,13 @@ func (w *writes) begin(n int) {
 	if cap(w.opsOf) < n {
 		w.opsOf = make([][]conflict.Op, n)
 	}
+}
+
+// forget drops what is held of a request that is answered: a transaction's items are large.
+func (w *writes) forget() {
+	clear(w.list)
+	clear(w.keys)
+	w.write.Keys, w.write.Token, w.reasons = nil, nil, nil
 }
 
 // add adds a write. Its key and item must stay unchanged until commit returns. An error means that the table takes no write now.
