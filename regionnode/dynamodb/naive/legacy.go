@@ -18,7 +18,7 @@ var arguments = map[string]struct {
 	"NULL": {0, 0, nil}, "NOT_NULL": {0, 0, nil},
 	"EQ": {1, 1, nil}, "NE": {1, 1, nil},
 	"LT": {1, 1, scalars}, "LE": {1, 1, scalars}, "GT": {1, 1, scalars}, "GE": {1, 1, scalars},
-	"CONTAINS": {1, 1, scalars}, "NOT_CONTAINS": {1, 1, scalars},
+	"CONTAINS": {1, 1, []string{"S", "N", "B", "BOOL", "NULL"}}, "NOT_CONTAINS": {1, 1, []string{"S", "N", "B", "BOOL", "NULL"}},
 	"BEGINS_WITH": {1, 1, []string{"S", "B"}},
 	"IN":          {1, 100, scalars},
 	"BETWEEN":     {2, 2, scalars},
