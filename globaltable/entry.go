@@ -12,21 +12,27 @@ func (x *Index) AppendEntry(dst []byte, it item.Item, key item.Key) (out []byte,
 	if it == nil {
 		return dst, 0, false
 	}
-	var space [2 * MaxIndexKeyParts]item.Value
-	values := space[:0]
-	for a := range x.Keys {
-		v, has := it.GetString(a.Name)
-		if !has || v.Type() != a.Type {
-			return dst, 0, false
-		}
-		values = append(values, v)
+	var partition, sort [MaxIndexKeyParts]item.Value
+	if !valuesOf(partition[:], x.Partition, it) || !valuesOf(sort[:], x.Sort, it) {
+		return dst, 0, false
 	}
-	n := len(x.Partition)
-	out, err := item.AppendIndexKey(dst, values[:n], values[n:], key)
+	out, err := item.AppendIndexKey(dst, partition[:len(x.Partition)], sort[:len(x.Sort)], key)
 	if err != nil {
 		return dst, 0, false
 	}
 	return out, len(out) - len(dst) - len(key), true
+}
+
+// valuesOf fills in the values of the attributes given. ok is false when one is missing, or of another type.
+func valuesOf(dst []item.Value, list []KeyAttribute, it item.Item) (ok bool) {
+	for i := range list {
+		v, has := it.GetString(list[i].Name)
+		if !has || v.Type() != list[i].Type {
+			return false
+		}
+		dst[i] = v
+	}
+	return true
 }
 
 // Projects reports whether index x of t shows the attribute.
@@ -34,9 +40,11 @@ func (t *Table) Projects(x *Index, name []byte) bool {
 	if x.Projection == ProjectAll || string(name) == t.KeySchema.Partition.Name || t.KeySchema.Sort != nil && string(name) == t.KeySchema.Sort.Name {
 		return true
 	}
-	for a := range x.Keys {
-		if a.Name == string(name) {
-			return true
+	for _, list := range [...][]KeyAttribute{x.Partition, x.Sort} {
+		for i := range list {
+			if list[i].Name == string(name) {
+				return true
+			}
 		}
 	}
 	return slices.ContainsFunc(x.NonKey, func(s string) bool { return s == string(name) })

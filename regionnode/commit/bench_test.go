@@ -3,6 +3,7 @@ package commit
 import (
 	"encoding/binary"
 	"math/rand/v2"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -295,3 +296,94 @@ func (nothing) DeleteRange(from, to []byte) {}
 func (nothing) Len() int                    { return 0 }
 func (nothing) Empty() bool                 { return false }
 func (nothing) Discard()                    {}
+
+// benchIndexed opens a shard whose table has so many indexes of one attribute each.
+func benchIndexed(b *testing.B, indexes int) *fixture {
+	f := benchShard(b)
+	var ids []globaltable.IndexID
+	for i := range indexes {
+		ids = append(ids, globaltable.IndexID(3*(i+1))) // of the shape that has the attribute "a"
+	}
+	f.adopt(indexedDocument(tableA, withPeer, ids...))
+	return f
+}
+
+func benchIndexedItem(a int) item.Item {
+	return buildItem(map[string]item.Value{"pk": item.AppendString(nil, "somebody"), "a": item.AppendString(nil, strconv.Itoa(a)), "v": item.AppendString(nil, strings.Repeat("x", benchValue))})
+}
+
+// BenchmarkWrite64Indexed is BenchmarkWrite64 in a table with indexes, whose attribute has another value with each write.
+func BenchmarkWrite64Indexed(b *testing.B) {
+	for _, indexes := range []int{0, 1, 5, 20} {
+		b.Run(strconv.Itoa(indexes), func(b *testing.B) {
+			f := benchIndexed(b, indexes)
+			keys := benchKeySpace()
+			var puts [64][][]conflict.Op
+			for i := range puts {
+				puts[i] = [][]conflict.Op{putOps(benchIndexedItem(i))}
+			}
+			writers(b, func(rng *rand.Rand) error {
+				ops := puts[rng.IntN(len(puts))]
+				return f.Write(background, &Write{Keys: []Key{keys[rng.IntN(benchKeys)]}, Plan: func([]Current) ([][]conflict.Op, error) { return ops, nil }})
+			})
+		})
+	}
+}
+
+// BenchmarkWalkIndex reads 1,000 entries of one index key with their items of 1 KB, out of 100,000; and 1,000 items of the table in its own order, to compare.
+func BenchmarkWalkIndex(b *testing.B) {
+	f := benchIndexed(b, 1)
+	keys := benchKeySpace()
+	var writers sync.WaitGroup
+	for w := range 64 {
+		writers.Go(func() {
+			for i := w; i < len(keys); i += 64 {
+				if err := f.Write(background, always(putOps(benchIndexedItem(i%100)), keys[i])); err != nil {
+					b.Error(err)
+					return
+				}
+			}
+		})
+	}
+	writers.Wait()
+	prefix, err := item.AppendIndexKey(nil, []item.Value{item.AppendString(nil, "42")}, nil, nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, c := range []struct {
+		name string
+		r    Range
+	}{{"index", Range{Table: tableA, Index: 3, Lower: prefix, Upper: prefix.PrefixEnd()}}, {"table", Range{Table: tableA}}} {
+		b.Run(c.name, func(b *testing.B) {
+			defer report(b)()
+			for range b.N {
+				n := 0
+				if err := f.Walk(background, c.r, func(item.Key, Current) bool { n++; return n < 1000 }); err != nil || n != 1000 {
+					b.Fatal(n, err)
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkBuildIndex builds an index of 10,000 items of 1 KB, step by step.
+func BenchmarkBuildIndex(b *testing.B) {
+	f := benchIndexed(b, 0)
+	keys := benchKeySpace()
+	for i := range 10_000 {
+		f.must(f.Write(background, always(putOps(benchIndexedItem(i%100)), keys[i])))
+	}
+	b.ResetTimer()
+	records := 0
+	for i := range b.N {
+		id := globaltable.IndexID(3 * (i + 1))
+		f.adopt(indexedDocument(tableA, withPeer, id))
+		for done := false; !done; {
+			step, err := f.BuildIndex(background, tableA, id, 64)
+			f.must(err)
+			records += step.Records
+			done = step.Done
+		}
+	}
+	b.ReportMetric(float64(records)/b.Elapsed().Seconds(), "records/s")
+}

@@ -240,8 +240,10 @@ func (c *core) keepEntry(g *group, t *globaltable.Table, x *globaltable.Index, k
 	n := len(buf)
 	buf = store.AppendEntryKey(buf, t.ID, x.ID, nil)
 	buf, at, has := x.AppendEntry(buf, after, key)
+	m := len(buf)
+	buf = store.AppendEntry(buf, at)
 	c.scratch = buf
-	old, next := buf[:n], buf[n:]
+	old, next, value := buf[:n], buf[n:m], buf[m:]
 	entries, size := 0, 0
 	if had {
 		entries, size = -1, -t.ProjectedSize(x, before)
@@ -254,8 +256,7 @@ func (c *core) keepEntry(g *group, t *globaltable.Table, x *globaltable.Index, k
 			g.batch.Delete(old)
 		}
 		if has {
-			var value [2]byte
-			g.batch.Set(next, store.AppendEntry(value[:0], at))
+			g.batch.Set(next, value)
 		}
 	}
 	if entries != 0 || size != 0 {
