@@ -167,6 +167,10 @@ func (w *Write) update(current item.Item, m *Memory) (item.Item, error) {
 		if w.Update != nil && w.Update.OnlyRemoves() {
 			return nil, nil
 		}
+		// A new item has the key's attributes from the key, and an index may have shorter ones.
+		if err := CheckIndexKeys(w.Table, w.Item); err != nil {
+			return nil, err
+		}
 		current = w.Item
 	}
 	after := current

@@ -580,9 +580,12 @@ func (c *call) appendIndex(b []byte, t *globaltable.Table, x *globaltable.Index,
 	if x.Local {
 		return append(b, '}')
 	}
-	if ok && status.Ready && !made {
+	switch here := t.StatusIn(c.server.config.Origin); {
+	case here == globaltable.Deleting || here == "": // the shard may have forgotten it already
+		b = append(b, `,"IndexStatus":"DELETING"`...)
+	case ok && status.Ready && !made:
 		b = append(b, `,"IndexStatus":"ACTIVE"`...)
-	} else {
+	default:
 		b = append(b, `,"IndexStatus":"CREATING","Backfilling":`...)
 		b = strconv.AppendBool(b, ok && !status.Ready)
 	}

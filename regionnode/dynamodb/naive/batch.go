@@ -46,24 +46,9 @@ func (t *table) identity(key item) string {
 var errDuplicateKeys = invalid("Provided list of item keys contains duplicates")
 
 func (db *DB) batchWriteItem(p object) (object, error) {
-	var writes []*write
-	requests := p["RequestItems"].(object)
-	for _, name := range slices.Sorted(maps.Keys(requests)) {
-		for _, r := range requests[name].([]any) {
-			w, err := batchWrite(name, r.(object))
-			if err != nil {
-				return nil, err
-			}
-			writes = append(writes, w)
-		}
-	}
-	if len(writes) > 25 {
-		return nil, invalid("Too many items requested for the BatchWriteItem call")
-	}
-	for _, w := range writes {
-		if w.put.size() > maxItemSize {
-			return nil, errItemSize
-		}
+	writes, err := decodeBatchWrites(p["RequestItems"].(object))
+	if err != nil {
+		return nil, err
 	}
 	if err := db.checkKeys(writes); err != nil {
 		return nil, err
@@ -88,6 +73,28 @@ func (db *DB) batchWriteItem(p object) (object, error) {
 		out["ItemCollectionMetrics"] = metrics
 	}
 	return out, nil
+}
+
+// decodeBatchWrites decodes all requests of a batch. Which of several faults is reported is left open.
+func decodeBatchWrites(requests object) ([]*write, error) {
+	var writes []*write
+	var faults []error
+	for _, name := range slices.Sorted(maps.Keys(requests)) {
+		for _, r := range requests[name].([]any) {
+			w, err := batchWrite(name, r.(object))
+			if err != nil {
+				faults = append(faults, err)
+			}
+			if w.put.size() > maxItemSize {
+				faults = append(faults, errItemSize)
+			}
+			writes = append(writes, w)
+		}
+	}
+	if len(writes) > 25 {
+		faults = append(faults, invalid("Too many items requested for the BatchWriteItem call"))
+	}
+	return writes, oneOf(faults)
 }
 
 // checkKeys checks the tables and the keys of a batch. Whether a wrong key or one that is there twice is reported is left open.
@@ -159,19 +166,19 @@ func batchWrite(table string, r object) (*write, error) {
 	var err error
 	if hasPut {
 		if w.put, err = decodeItem(put["Item"]); err != nil {
-			return nil, err
+			return w, err
 		}
 	}
 	if hasDelete {
 		if w.key, err = decodeItem(del["Key"]); err != nil {
-			return nil, err
+			return w, err
 		}
 	}
 	switch {
 	case hasPut && hasDelete:
-		return nil, invalid("Supplied AttributeValue has more than one datatypes set, must contain exactly one of the supported datatypes")
+		return w, invalid("Supplied AttributeValue has more than one datatypes set, must contain exactly one of the supported datatypes")
 	case !hasPut && !hasDelete:
-		return nil, invalid("Supplied AttributeValue is empty, must contain exactly one of the supported datatypes")
+		return w, invalid("Supplied AttributeValue is empty, must contain exactly one of the supported datatypes")
 	}
 	return w, nil
 }
@@ -185,19 +192,9 @@ type batchRead struct {
 }
 
 func (db *DB) batchGetItem(p object) (object, error) {
-	var reads []batchRead
-	requests := p["RequestItems"].(object)
-	total := 0
-	for _, name := range slices.Sorted(maps.Keys(requests)) {
-		r, err := decodeBatchRead(name, requests[name].(object))
-		if err != nil {
-			return nil, err
-		}
-		reads = append(reads, r)
-		total += len(r.keys)
-	}
-	if total > 100 {
-		return nil, invalid("Too many items requested for the BatchGetItem call")
+	reads, err := decodeBatchReads(p["RequestItems"].(object))
+	if err != nil {
+		return nil, err
 	}
 	if err := db.checkReads(reads); err != nil {
 		return nil, err
@@ -223,20 +220,34 @@ func (db *DB) batchGetItem(p object) (object, error) {
 	return out, nil
 }
 
-func decodeBatchRead(table string, r object) (batchRead, error) {
-	out := batchRead{table: table}
-	out.consistent, _ = r["ConsistentRead"].(bool)
-	b, err := projectionParameters.bindings(r)
-	if err != nil {
-		return out, err
-	}
-	for _, k := range r["Keys"].([]any) {
-		key, err := decodeItem(k)
-		if err != nil {
-			return out, err
+// decodeBatchReads decodes all reads of a batch. Which of several faults is reported is left open.
+func decodeBatchReads(requests object) ([]batchRead, error) {
+	var reads []batchRead
+	var faults []error
+	total := 0
+	for _, name := range slices.Sorted(maps.Keys(requests)) {
+		p := requests[name].(object)
+		r := batchRead{table: name}
+		r.consistent, _ = p["ConsistentRead"].(bool)
+		b, err := projectionParameters.bindings(p)
+		if err == nil {
+			r.projection, err = projectionOf(p, b)
 		}
-		out.keys = append(out.keys, key)
+		if err != nil {
+			faults = append(faults, err)
+		}
+		for _, k := range p["Keys"].([]any) {
+			key, err := decodeItem(k)
+			if err != nil {
+				faults = append(faults, err)
+			}
+			r.keys = append(r.keys, key)
+		}
+		reads = append(reads, r)
+		total += len(r.keys)
 	}
-	out.projection, err = projectionOf(r, b)
-	return out, err
+	if total > 100 {
+		faults = append(faults, invalid("Too many items requested for the BatchGetItem call"))
+	}
+	return reads, oneOf(faults)
 }

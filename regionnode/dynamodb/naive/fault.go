@@ -1,6 +1,9 @@
 package naive
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // fault is an answer that is an error.
 type fault struct {
@@ -69,8 +72,9 @@ func oneOf(faults []error) error {
 		return nil
 	}
 	f := *faults[0].(*fault)
+	f.or = slices.Clone(f.or)
 	for _, other := range faults[1:] {
-		f.or = append(f.or, messageOf(other))
+		f.or = append(f.or, other.(*fault).messages()...)
 	}
 	return &f
 }

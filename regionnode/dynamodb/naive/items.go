@@ -223,13 +223,18 @@ func (db *DB) plan(t *table, w *write) (old, now item, err error) {
 	if base == nil {
 		base = w.key
 	}
+	// Which of several faults is reported is left open.
+	var faults []error
+	if old == nil {
+		faults = t.indexKeys(w.key)
+	}
 	if now, err = apply(w.update, base); err != nil {
-		return nil, nil, err
+		return nil, nil, oneOf(append(faults, err))
 	}
-	if item(now).size() > maxItemSize {
-		return nil, nil, invalid("Item size to update has exceeded the maximum allowed size")
+	if now.size() > maxItemSize {
+		faults = append(faults, invalid("Item size to update has exceeded the maximum allowed size"))
 	}
-	return old, now, oneOf(t.updatedIndexKeys(now))
+	return old, now, oneOf(append(faults, t.updatedIndexKeys(now)...))
 }
 
 // onlyRemoves reports whether an update has actions, and all of them take something away.

@@ -218,6 +218,11 @@ func (w *walk) checkStart(db *DB) error {
 	if err := oneOf(w.table.keyValues(w.start)); err != nil {
 		return oneOf([]error{prefixed("The provided starting key is invalid: ", err), w.badStart()})
 	}
+	for _, k := range w.table.indexKeysOf(w.start) {
+		if w.index != nil && k.index == w.index.name && (isEmpty(k.value) || len(k.value.text) > k.limit) {
+			return w.badStart()
+		}
+	}
 	if !w.isQuery {
 		return w.checkStartSegment(db)
 	}

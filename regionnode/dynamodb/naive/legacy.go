@@ -18,7 +18,7 @@ var arguments = map[string]struct {
 	"NULL": {0, 0, nil}, "NOT_NULL": {0, 0, nil},
 	"EQ": {1, 1, nil}, "NE": {1, 1, nil},
 	"LT": {1, 1, scalars}, "LE": {1, 1, scalars}, "GT": {1, 1, scalars}, "GE": {1, 1, scalars},
-	"CONTAINS": {1, 1, scalars}, "NOT_CONTAINS": {1, 1, scalars},
+	"CONTAINS": {1, 1, []string{"S", "N", "B", "BOOL", "NULL"}}, "NOT_CONTAINS": {1, 1, []string{"S", "N", "B", "BOOL", "NULL"}},
 	"BEGINS_WITH": {1, 1, []string{"S", "B"}},
 	"IN":          {1, 100, scalars},
 	"BETWEEN":     {2, 2, scalars},
@@ -26,8 +26,7 @@ var arguments = map[string]struct {
 
 var scalars = []string{"S", "N", "B"}
 
-// decodeArguments decodes the AttributeValueList of a condition and checks it against the operator.
-func decodeArguments(operator string, list []any) ([]value, error) {
+func decodeList(list []any) ([]value, error) {
 	var values []value
 	for _, e := range list {
 		v, err := decodeValue(e, 1)
@@ -36,24 +35,38 @@ func decodeArguments(operator string, list []any) ([]value, error) {
 		}
 		values = append(values, v)
 	}
+	return values, nil
+}
+
+// decodeArguments decodes the AttributeValueList of a condition and checks it against the operator.
+func decodeArguments(operator string, list []any) ([]value, error) {
+	values, err := decodeList(list)
+	if err != nil {
+		return nil, err
+	}
+	return values, checkArguments(operator, values)
+}
+
+// checkArguments checks the values of a condition against the operator.
+func checkArguments(operator string, values []value) error {
 	want := arguments[operator]
 	if len(values) < want.least || len(values) > want.most {
-		return nil, wrongValue("Invalid number of argument(s) for the %s ComparisonOperator", operator)
+		return wrongValue("Invalid number of argument(s) for the %s ComparisonOperator", operator)
 	}
 	for _, v := range values {
 		if want.kinds != nil && !slices.Contains(want.kinds, v.kind) {
-			return nil, wrongValue("ComparisonOperator %s is not valid for %s AttributeValue type", operator, v.kind)
+			return wrongValue("ComparisonOperator %s is not valid for %s AttributeValue type", operator, v.kind)
 		}
 	}
 	if operator == "IN" || operator == "BETWEEN" {
 		if slices.ContainsFunc(values, func(v value) bool { return v.kind != values[0].kind }) {
-			return nil, wrongValue("AttributeValues inside AttributeValueList must be of same type")
+			return wrongValue("AttributeValues inside AttributeValueList must be of same type")
 		}
 	}
 	if operator == "BETWEEN" && compare(values[0], values[1]) > 0 {
-		return nil, invalid("The BETWEEN condition was provided a range where the lower bound is greater than the upper bound")
+		return invalid("The BETWEEN condition was provided a range where the lower bound is greater than the upper bound")
 	}
-	return values, nil
+	return nil
 }
 
 // legacyCondition returns the condition that an operator makes with the attribute.
@@ -122,6 +135,13 @@ func expectedOne(name string, c object) (*node, error) {
 	list, hasList := c["AttributeValueList"].([]any)
 	single, hasValue := c["Value"]
 	exists, hasExists := c["Exists"].(bool)
+	if hasValue {
+		list = append([]any{single}, list...)
+	}
+	values, err := decodeList(list)
+	if err != nil {
+		return nil, err
+	}
 	switch {
 	case hasList && hasValue:
 		return nil, wrongValue("Value and AttributeValueList cannot be used together for Attribute: %s", name)
@@ -130,11 +150,7 @@ func expectedOne(name string, c object) (*node, error) {
 	case hasOperator && operator != "NULL" && operator != "NOT_NULL" && !hasList && !hasValue:
 		return nil, wrongValue("Value or AttributeValueList must be used with ComparisonOperator: %s for Attribute: %s", operator, name)
 	case hasOperator:
-		if hasValue {
-			list = []any{single}
-		}
-		values, err := decodeArguments(operator, list)
-		if err != nil {
+		if err := checkArguments(operator, values); err != nil {
 			return nil, err
 		}
 		return legacyCondition(name, operator, values), nil
@@ -151,11 +167,7 @@ func expectedOne(name string, c object) (*node, error) {
 	case !hasValue:
 		return legacyCondition(name, "NULL", nil), nil
 	}
-	v, err := decodeValue(single, 1)
-	if err != nil {
-		return nil, err
-	}
-	return legacyCondition(name, "EQ", []value{v}), nil
+	return legacyCondition(name, "EQ", values), nil
 }
 
 // filter decodes QueryFilter or ScanFilter.

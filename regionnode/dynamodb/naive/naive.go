@@ -89,11 +89,8 @@ func (db *DB) do(operation string, body []byte) (object, error) {
 		return nil, &fault{kind: "SerializationException"}
 	}
 	var c checker
-	checked, err := c.check(o.input, p, "")
-	if err != nil {
-		return nil, err
-	}
-	if err := c.violations(); err != nil {
+	checked := c.check(o.input, p, "")
+	if err := c.verdict(); err != nil {
 		return nil, err
 	}
 	return o.run(db, checked.(object))

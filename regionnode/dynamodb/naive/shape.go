@@ -58,13 +58,17 @@ func within(least, most int64, s *shape) *shape {
 	return &c
 }
 
-// checker goes through a request and gathers the violated constraints.
+// checker goes through a request and gathers what is misshapen, and the violated constraints.
 type checker struct {
-	list []string
+	misshapen []error
+	list      []string
 }
 
-// violations returns the fault of all violated constraints.
-func (c *checker) violations() error {
+// verdict returns the fault of what is misshapen, or that of all violated constraints.
+func (c *checker) verdict() error {
+	if len(c.misshapen) > 0 {
+		return oneOf(c.misshapen)
+	}
 	switch n := len(c.list); n {
 	case 0:
 		return nil
@@ -94,36 +98,42 @@ func printed(v any) string {
 	return "'{…}'"
 }
 
-// check returns v without its null members. An error is a wrong type of JSON; violated constraints are gathered.
-func (c *checker) check(s *shape, v any, path string) (any, error) {
+// check returns v without its null members. What it is worth shows only when all has been checked.
+func (c *checker) check(s *shape, v any, path string) any {
 	switch s.kind {
 	case "text":
-		t, ok := v.(string)
-		if !ok {
-			return nil, scalarFault(v, "String")
+		if t, ok := v.(string); ok {
+			c.text(s, t, path)
+			return t
 		}
-		c.text(s, t, path)
-		return t, nil
+		c.mismatch(scalarFault(v, "String"))
 	case "boolean":
-		b, ok := v.(bool)
-		if !ok {
-			return nil, scalarFault(v, "Boolean")
+		if b, ok := v.(bool); ok {
+			return b
 		}
-		return b, nil
+		c.mismatch(scalarFault(v, "Boolean"))
 	case "integer", "long":
-		n, ok := v.(json.Number)
-		if !ok {
-			return nil, scalarFault(v, map[string]string{"integer": "Integer", "long": "Long"}[s.kind])
+		if n, ok := v.(json.Number); ok {
+			return c.number(s, n, path)
 		}
-		return c.number(s, n, path), nil
+		c.mismatch(scalarFault(v, map[string]string{"integer": "Integer", "long": "Long"}[s.kind]))
 	case "structure":
 		return c.structure(s, v, path)
 	case "list":
 		return c.elements(s, v, path)
 	case "map":
 		return c.entries(s, v, path)
+	case "value":
+		c.mismatch(valueShape(v))
 	}
-	return v, valueShape(v)
+	return v
+}
+
+// mismatch notes that JSON is of a wrong kind. Which of several such faults is reported is left open.
+func (c *checker) mismatch(err error) {
+	if err != nil {
+		c.misshapen = append(c.misshapen, err)
+	}
 }
 
 func (c *checker) text(s *shape, t, path string) {
@@ -162,10 +172,11 @@ func (c *checker) number(s *shape, n json.Number, path string) int64 {
 	return i
 }
 
-func (c *checker) structure(s *shape, v any, path string) (any, error) {
+func (c *checker) structure(s *shape, v any, path string) any {
 	o, ok := v.(object)
 	if !ok {
-		return nil, collectionFault(v, s.class)
+		c.mismatch(collectionFault(v, s.class))
+		return nil
 	}
 	out := object{}
 	for _, f := range s.fields {
@@ -180,22 +191,16 @@ func (c *checker) structure(s *shape, v any, path string) (any, error) {
 			}
 			continue
 		}
-		checked, err := c.check(f.shape, member, at)
-		if err != nil {
-			return nil, err
-		}
-		out[f.name] = checked
+		out[f.name] = c.check(f.shape, member, at)
 	}
-	return out, nil
+	return out
 }
 
-func (c *checker) elements(s *shape, v any, path string) (any, error) {
+func (c *checker) elements(s *shape, v any, path string) any {
 	list, ok := v.([]any)
 	if !ok {
-		if _, isObject := v.(object); isObject {
-			return nil, misshapen("Start of structure or map found where not expected.")
-		}
-		return nil, misshapen("Unexpected field type")
+		c.mismatch(listFault(v))
+		return nil
 	}
 	c.length(s, list, len(list), path)
 	out := make([]any, 0, len(list))
@@ -205,19 +210,16 @@ func (c *checker) elements(s *shape, v any, path string) (any, error) {
 			c.violated(nil, at, "Member must not be null")
 			continue
 		}
-		checked, err := c.check(s.of, e, at)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, checked)
+		out = append(out, c.check(s.of, e, at))
 	}
-	return out, nil
+	return out
 }
 
-func (c *checker) entries(s *shape, v any, path string) (any, error) {
+func (c *checker) entries(s *shape, v any, path string) any {
 	o, ok := v.(object)
 	if !ok {
-		return nil, collectionFault(v, s.class)
+		c.mismatch(collectionFault(v, s.class))
+		return nil
 	}
 	c.length(s, o, len(o), path)
 	out := object{}
@@ -233,13 +235,9 @@ func (c *checker) entries(s *shape, v any, path string) (any, error) {
 		if of.kind == "list" {
 			of.min, of.max = nil, nil // looked at by mapValues
 		}
-		checked, err := c.check(&of, o[name], at)
-		if err != nil {
-			return nil, err
-		}
-		out[name] = checked
+		out[name] = c.check(&of, o[name], at)
 	}
-	return out, nil
+	return out
 }
 
 // mapKeys checks the constraints of a map's keys, which are reported together, once for the map.
@@ -297,6 +295,13 @@ func scalarFault(v any, java string) error {
 	return misshapen("Start of structure or map found where not expected.")
 }
 
+func listFault(v any) error {
+	if _, ok := v.(object); ok {
+		return misshapen("Start of structure or map found where not expected.")
+	}
+	return misshapen("Unexpected field type")
+}
+
 func collectionFault(v any, class string) error {
 	if _, ok := v.([]any); ok {
 		return misshapen("Unrecognized collection type %s", class)
@@ -339,8 +344,7 @@ func contentShape(kind string, v any) error {
 	case "SS", "NS", "BS", "L":
 		list, ok := v.([]any)
 		if !ok {
-			_, err := (&checker{}).elements(&shape{}, v, "")
-			return err
+			return listFault(v)
 		}
 		for _, e := range list {
 			if err := elementShape(kind, e); err != nil {
