@@ -34,6 +34,7 @@ type tableDocument struct {
 	Mode               string            `json:"mode"`
 	Tags               map[string]string `json:"tags,omitempty"`
 	AcknowledgePeers   int               `json:"acknowledgePeers,omitempty"`
+	Expiry             []periodDocument  `json:"expiry,omitempty"`
 	Replicas           []replicaDocument `json:"replicas,omitempty"`
 	Deleted            bool              `json:"deleted,omitempty"`
 }
@@ -41,6 +42,12 @@ type tableDocument struct {
 type keyDocument struct {
 	Name string `json:"name"`
 	Type string `json:"type"`
+}
+
+type periodDocument struct {
+	Attribute string        `json:"attribute"`
+	From      hlc.Timestamp `json:"from"`
+	To        hlc.Timestamp `json:"to,omitempty"`
 }
 
 type replicaDocument struct {
@@ -71,6 +78,9 @@ func EncodeTable(t *Table) []byte {
 	}
 	if s := t.KeySchema.Sort; s != nil {
 		d.SortKey = &keyDocument{s.Name, s.Type.String()}
+	}
+	for _, p := range t.Expiry {
+		d.Expiry = append(d.Expiry, periodDocument(p))
 	}
 	for _, r := range t.Replicas {
 		d.Replicas = append(d.Replicas, replicaDocument{Region: r.Region, Origin: r.Origin, Status: r.Status, Description: r.StatusDescription,
@@ -133,6 +143,9 @@ func (d *tableDocument) table() (*Table, error) {
 	if d.SortKey != nil {
 		sort := d.SortKey.attribute()
 		t.KeySchema.Sort = &sort
+	}
+	for _, p := range d.Expiry {
+		t.Expiry = append(t.Expiry, conflict.Period(p))
 	}
 	for _, r := range d.Replicas {
 		t.Replicas = append(t.Replicas, Replica{Region: r.Region, Origin: r.Origin, Status: r.Status, StatusDescription: r.Description,

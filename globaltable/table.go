@@ -116,6 +116,8 @@ type Table struct {
 	Tags               map[string]string // nil: none
 	// AcknowledgePeers is how many peers must have a write durably before it is answered, 0 to MaxAcknowledgePeers. See AcknowledgeTag.
 	AcknowledgePeers int
+	// Expiry is the history of the table's time to live. A new version adds to it, or ends its last period; nothing of it is ever forgotten or changed: a replica may hold what expired in any period.
+	Expiry conflict.Expiry
 
 	Replicas []Replica // sorted by region name
 	Deleted  bool      // dead for ever: no replicas, and the id is not used again
@@ -129,6 +131,7 @@ func (t *Table) Clone() *Table {
 		c.KeySchema.Sort = &attribute
 	}
 	c.Tags = maps.Clone(t.Tags)
+	c.Expiry = slices.Clone(t.Expiry)
 	c.Replicas = slices.Clone(t.Replicas)
 	return &c
 }
@@ -207,6 +210,7 @@ func (t *Table) Validate() error {
 	fault(err == nil, "merge mode is not known")
 	faults = append(faults, tagFaults(t.Tags)...)
 	fault(t.AcknowledgePeers >= 0 && t.AcknowledgePeers <= MaxAcknowledgePeers, "writes wait for %d peers, at most %d", t.AcknowledgePeers, MaxAcknowledgePeers)
+	faults = append(faults, expiryFaults(t.Expiry)...)
 	faults = append(faults, t.replicaFaults()...)
 	if len(faults) == 0 {
 		return nil

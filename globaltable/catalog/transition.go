@@ -29,8 +29,9 @@ type Change struct {
 	Throughput         *globaltable.Throughput  `json:"throughput,omitempty"`
 	DeletionProtection *bool                    `json:"deletionProtection,omitempty"`
 	Class              *globaltable.TableClass  `json:"class,omitempty"`
-	Tag                map[string]string        `json:"tag,omitempty"`                // set
-	Untag              []string                 `json:"untag,omitempty"`              // removed before Tag is set
+	Tag                map[string]string        `json:"tag,omitempty"`   // set
+	Untag              []string                 `json:"untag,omitempty"` // removed before Tag is set
+	TimeToLive         *TimeToLive              `json:"timeToLive,omitempty"`
 	Create             []string                 `json:"create,omitempty"`             // regions that get a replica
 	JoinBytesPerSecond int64                    `json:"joinBytesPerSecond,omitempty"` // bound of those replicas' joins; 0: none but that of their nodes
 	Delete             []string                 `json:"delete,omitempty"`             // regions whose replica is to go
@@ -78,6 +79,11 @@ func Update(t *globaltable.Table, change *Change, epoch uint32, regions func(str
 	next := successor(t, epoch)
 	if err := updateSettings(next, change); err != nil {
 		return nil, err
+	}
+	if change.TimeToLive != nil {
+		if err := setTimeToLive(next, change.TimeToLive); err != nil {
+			return nil, err
+		}
 	}
 	// Removal first: what it refuses, it refuses about replicas as they are.
 	for _, name := range change.Delete {
