@@ -44,6 +44,7 @@ var (
 type tables struct {
 	inForce atomic.Pointer[map[globaltable.TableID]globaltable.Placement]
 	refuse  error // of the next Prepare
+	expiry  atomic.Pointer[map[globaltable.TableID]conflict.Expiry]
 
 	distrusted map[hlc.Origin]globaltable.Incarnation // the greatest that is not trusted
 	moving     atomic.Bool                            // a replica is on its way
@@ -70,6 +71,19 @@ func (c *tables) Admits(id globaltable.TableID, _ []byte, _ globaltable.Version)
 
 func (c *tables) Trusts(o hlc.Origin, incarnation globaltable.Incarnation) bool {
 	return c.distrusted[o] == 0 || incarnation > c.distrusted[o]
+}
+
+func (c *tables) Expiry(id globaltable.TableID) conflict.Expiry {
+	m := c.expiry.Load()
+	if m == nil {
+		return nil
+	}
+	return (*m)[id]
+}
+
+// expire gives a table a history.
+func (c *tables) expire(id globaltable.TableID, x conflict.Expiry) {
+	c.expiry.Store(&map[globaltable.TableID]conflict.Expiry{id: x})
 }
 
 func (c *tables) Version(globaltable.TableID) globaltable.Version { return 7 }

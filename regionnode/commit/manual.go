@@ -32,7 +32,7 @@ func (m *Manual) Write(w *Write, done func(error)) {
 		return
 	}
 	m.latch(sub)
-	writes, err := s.plan(sub, w)
+	writes, err := s.plan(sub)
 	if err != nil || !writes {
 		if werr := m.settleUpTo(s.release(sub)); werr != nil {
 			err = werr

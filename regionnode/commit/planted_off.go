@@ -10,5 +10,8 @@ const (
 	plantedEarly     = false
 	plantedClock     = false
 	plantedPlacement = false
+	plantedKeep      = false
+	plantedSweep     = false
+	plantedBake      = false
 	plantedDigest    = false
 )

@@ -108,6 +108,8 @@ func (c *catalog) Version(globaltable.TableID) globaltable.Version {
 
 func (c *catalog) Settled(globaltable.TableID) bool { return true }
 
+func (c *catalog) Expiry(globaltable.TableID) conflict.Expiry { return nil }
+
 func (c *catalog) Prepare([]item.Item) ([]store.KV, []globaltable.TableID, func(), error) {
 	return nil, nil, func() {}, nil
 }

@@ -53,6 +53,8 @@ func (tables) Version(globaltable.TableID) globaltable.Version { return 1 }
 
 func (tables) Settled(globaltable.TableID) bool { return true }
 
+func (tables) Expiry(globaltable.TableID) conflict.Expiry { return nil }
+
 func (tables) Prepare([]item.Item) ([]store.KV, []globaltable.TableID, func(), error) {
 	return nil, nil, func() {}, nil
 }
