@@ -135,6 +135,31 @@ func (m *Manual) Collect(table globaltable.TableID, after []byte, limit int, don
 	m.push(sub, func(_ RemoteResult, err error) { done(out, err) })
 }
 
+// Reindex queues what Shard.Reindex does.
+func (m *Manual) Reindex(table globaltable.TableID, limit int, done func(over bool, err error)) {
+	at, begin, over := m.s.purges.unindexed(table)
+	switch {
+	case over:
+		done(true, nil)
+		return
+	case begin:
+		m.control(false, beginReindex(table, at.making), func(err error) { done(false, err) })
+		return
+	}
+	sub, err := m.s.prepareReindex(table, at, limit)
+	if err != nil {
+		done(false, err)
+		return
+	}
+	m.latch(sub)
+	if err := sub.read(m.s.cfg.Engine, m.s.progress.durable.Load()); err != nil {
+		m.s.release(sub)
+		done(false, err)
+		return
+	}
+	m.push(sub, func(_ RemoteResult, err error) { done(false, err) })
+}
+
 // TakePurge queues what Shard.TakePurge does.
 func (m *Manual) TakePurge(table globaltable.TableID, purge hlc.Timestamp, done func(error)) {
 	m.control(false, takePurge(table, purge), done)
