@@ -10,7 +10,7 @@ import (
 
 // TimeToLive is what a table's time to live is to become.
 type TimeToLive struct {
-	Attribute string `json:"attribute"` // whose value says when an item expires
+	Attribute string `json:"attribute,omitempty"` // whose value says when an item expires; may be empty to disable it
 	Enabled   bool   `json:"enabled"`
 	// At is when it comes into force: a moment after the one at which the document is written (see TimeToLiveLead). The owner sets it.
 	At hlc.Timestamp `json:"-"`
@@ -28,7 +28,7 @@ func setTimeToLive(next *globaltable.Table, change *TimeToLive) error {
 		return invalid(next, "TimeToLive is already enabled")
 	case !change.Enabled && current == "":
 		return invalid(next, "TimeToLive is already disabled")
-	case current != "" && current != change.Attribute:
+	case current != "" && current != change.Attribute && (change.Enabled || change.Attribute != ""):
 		return invalid(next, "TimeToLive is active on a different AttributeName: current AttributeName is "+current)
 	case change.Enabled && len(x) >= globaltable.MaxPeriods:
 		return invalid(next, "Time to live has been modified multiple times within a fixed interval")

@@ -26,8 +26,11 @@ func TestTimeToLive(t *testing.T) {
 		{"expires", true, 20, "TimeToLive is active on a different AttributeName: current AttributeName is ttl", "[{ttl 10 0}]"},
 		{"expires", false, 20, "TimeToLive is active on a different AttributeName: current AttributeName is ttl", "[{ttl 10 0}]"},
 		{"ttl", false, 5, "", "[{ttl 10 11}]"}, // a clock behind that of the owner before
+		{"", false, 20, "TimeToLive is already disabled", "[{ttl 10 11}]"},
 		{"expires", false, 20, "TimeToLive is already disabled", "[{ttl 10 11}]"},
 		{"expires", true, 5, "", "[{ttl 10 11} {expires 12 0}]"},
+		{"", false, 30, "", "[{ttl 10 11} {expires 12 30}]"},
+		{"ttl", true, 40, "", "[{ttl 10 11} {expires 12 30} {ttl 40 0}]"},
 	} {
 		before := globaltable.HashTable(table)
 		next, err := Update(table, &Change{TimeToLive: &TimeToLive{c.attribute, c.enabled, c.at}}, 1, w.region)
@@ -48,7 +51,11 @@ func TestTimeToLive(t *testing.T) {
 		}
 	}
 	for len(table.Expiry) < globaltable.MaxPeriods || table.Expiring() != "" {
-		next, err := Update(table, &Change{TimeToLive: &TimeToLive{"expires", table.Expiring() == "", 1000}}, 1, w.region)
+		set := &TimeToLive{"expires", true, 1000}
+		if table.Expiring() != "" {
+			set = &TimeToLive{"", false, 1000}
+		}
+		next, err := Update(table, &Change{TimeToLive: set}, 1, w.region)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -336,6 +336,8 @@ func TestReplayNeverResurrects(t *testing.T) {
 		t.Errorf("a value came again behind the frontier: %v", err)
 	}
 	// Where the item has come anew, as an attribute, the old record brings nothing of the rest.
+	_, err = f.Collect(background, tableA, nil, 10)
+	f.must(err)
 	f.must(f.Write(background, always(updateOps(conflict.OpSetCell, "ttl"), keyOf(tableA, "k"))))
 	f.must(f.MergeRecords(background, []RecordAt{{keyOf(tableA, "k"), whole}}))
 	f.must(f.Get(background, keyOf(tableA, "k"), func(c Current) error {

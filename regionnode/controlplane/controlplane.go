@@ -251,6 +251,9 @@ func (p *Plane) changeable(op, name string) (*globaltable.Table, error) {
 // update is UpdateTable in the owner's region.
 func (p *Plane) update(ctx context.Context, id globaltable.TableID, change *catalog.Change) (*globaltable.Table, error) {
 	return p.issue(ctx, "update table", id, func(t *globaltable.Table, epoch uint32) (*globaltable.Table, error) {
+		if change.TimeToLive != nil {
+			change.TimeToLive.At = hlc.FromTime(p.cfg.Now().Add(catalog.TimeToLiveLead))
+		}
 		return catalog.Update(t, change, epoch, p.cfg.Catalog.View().ActiveRegion)
 	})
 }

@@ -17,6 +17,8 @@ type Shard interface {
 	Get(ctx context.Context, key commit.Key, f func(commit.Current) error) error
 	Scan(ctx context.Context, table globaltable.TableID, from, to item.Key, f func(key item.Key, current commit.Current) (more bool)) error
 	Count(table globaltable.TableID) (items, bytes int64, err error)
+	// Now is the region's time, by which items expire.
+	Now() hlc.Timestamp
 }
 
 // Confirmer waits for other regions, for the writes to tables that ask for it. A *confirm.Tracker is one.

@@ -26,6 +26,8 @@ func operations() map[string]*operation {
 		{"ListTables", true, (*call).listTables},
 		{"UpdateTable", true, (*call).updateTable},
 		{"DeleteTable", true, (*call).deleteTable},
+		{"UpdateTimeToLive", true, (*call).updateTimeToLive},
+		{"DescribeTimeToLive", true, (*call).describeTimeToLive},
 		{"DescribeLimits", true, (*call).describeLimits},
 		{"DescribeEndpoints", true, (*call).describeEndpoints},
 	} {
@@ -40,13 +42,13 @@ var later = func() map[string]string {
 	for _, name := range []string{
 		"BatchExecuteStatement", "CreateBackup", "CreateGlobalTable", "DeleteBackup", "DeleteResourcePolicy", "DescribeBackup",
 		"DescribeContinuousBackups", "DescribeContributorInsights", "DescribeExport", "DescribeGlobalTable", "DescribeGlobalTableSettings",
-		"DescribeImport", "DescribeKinesisStreamingDestination", "DescribeTableReplicaAutoScaling", "DescribeTimeToLive",
+		"DescribeImport", "DescribeKinesisStreamingDestination", "DescribeTableReplicaAutoScaling",
 		"DisableKinesisStreamingDestination", "EnableKinesisStreamingDestination", "ExecuteStatement", "ExecuteTransaction",
 		"ExportTableToPointInTime", "GetResourcePolicy", "ImportTable", "ListBackups", "ListContributorInsights", "ListExports",
 		"ListGlobalTables", "ListImports", "ListTagsOfResource", "PutResourcePolicy", "Query", "RestoreTableFromBackup",
 		"RestoreTableToPointInTime", "TagResource", "TransactGetItems", "TransactWriteItems", "UntagResource",
 		"UpdateContinuousBackups", "UpdateContributorInsights", "UpdateGlobalTable", "UpdateGlobalTableSettings", "UpdateItem",
-		"UpdateKinesisStreamingDestination", "UpdateTableReplicaAutoScaling", "UpdateTimeToLive",
+		"UpdateKinesisStreamingDestination", "UpdateTableReplicaAutoScaling",
 	} {
 		messages[name] = name + " is not offered by this version of Concordat"
 	}

@@ -90,6 +90,12 @@ func descriptor(t testing.TB, name string, origin hlc.Origin) globaltable.Descri
 // startRegion starts a region, ended with the test. change may change the server's configuration.
 func startRegion(t testing.TB, engine store.Engine, change func(*dynamodb.Config)) *region {
 	t.Helper()
+	return startRegionAt(t, engine, time.Now, change)
+}
+
+// startRegionAt is startRegion with a wall clock of the caller's.
+func startRegionAt(t testing.TB, engine store.Engine, now func() time.Time, change func(*dynamodb.Config)) *region {
+	t.Helper()
 	self := descriptor(t, testRegion, 1)
 	tables, err := catalog.New(self, nil)
 	if err != nil {
@@ -98,12 +104,12 @@ func startRegion(t testing.TB, engine store.Engine, change func(*dynamodb.Config
 	if err := tables.Load(nil, nil); err != nil {
 		t.Fatal(err)
 	}
-	shard, err := commit.Open(commit.Config{Origin: self.Origin, Engine: engine, Clock: hlc.NewClock(time.Now, 0), Catalog: inForce{tables},
+	shard, err := commit.Open(commit.Config{Origin: self.Origin, Engine: engine, Clock: hlc.NewClock(now, 0), Catalog: inForce{tables},
 		Random: rand.Reader})
 	if err != nil {
 		t.Fatal(err)
 	}
-	plane, err := controlplane.New(controlplane.Config{Catalog: tables, Door: shard, Peers: nobody{}, Joins: nobody{}, Now: time.Now})
+	plane, err := controlplane.New(controlplane.Config{Catalog: tables, Door: shard, Peers: nobody{}, Joins: nobody{}, Now: now})
 	if err != nil {
 		t.Fatal(err)
 	}
