@@ -43,10 +43,7 @@ type entry struct {
 func newEntry(txn *memdb.Txn, t *globaltable.Table, self hlc.Origin) *entry {
 	e := &entry{table: t, placement: locality.Place(t), status: t.StatusIn(self)}
 	e.lane = e.placement.Lane()
-	e.counted = e.placement
-	if len(t.Expiry) > 0 && !e.placement.Has(t.Owner) {
-		e.counted = globaltable.NewPlacement(append(slices.Clone(e.placement), t.Owner)...)
-	}
+	e.counted = Counted(t)
 	e.settled = t.Settled()
 	if r := t.Replica(self); r != nil {
 		e.born = r.Born
@@ -55,6 +52,16 @@ func newEntry(txn *memdb.Txn, t *globaltable.Table, self hlc.Origin) *entry {
 	}
 	e.bound = claims(t, self) && !e.refused
 	return e
+}
+
+// Counted returns the regions between which all has to be applied that the table's purge frontier has passed: the placement. Where items expire the table's owner is among them, with a replica or without: what it says about the
+// time to live is then everywhere, too.
+func Counted(t *globaltable.Table) globaltable.Placement {
+	p := locality.Place(t)
+	if len(t.Expiry) > 0 && !p.Has(t.Owner) {
+		return globaltable.NewPlacement(append(slices.Clone(p), t.Owner)...)
+	}
+	return p
 }
 
 // claims reports whether t wants its name in region self.
@@ -175,9 +182,7 @@ type Held struct {
 	Placement globaltable.Placement // the caller must not change it
 	Lane      globaltable.LaneID    // of the placement; the system table's changes are in the catalog's instead
 	Settled   bool
-	// Counted are the regions between which all has to be applied that the table's purge frontier has passed: the placement. Where items expire the table's owner is among them, with a replica or without: what it says about the time
-	// to live is then everywhere, too. The caller must not change it.
-	Counted globaltable.Placement
+	Counted   globaltable.Placement // see the function; the caller must not change it
 }
 
 // Held calls f with every table that this region holds, or is to hold, items of, the system table included, in no order.
