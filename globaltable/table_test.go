@@ -261,6 +261,7 @@ func TestTableDocumentRoundTrip(t *testing.T) {
 // FuzzDecodeTable: no panic, and whatever is accepted is valid and encodes to something that is accepted and equal.
 func FuzzDecodeTable(f *testing.F) {
 	f.Add(EncodeTable(exampleTable()))
+	f.Add(EncodeTable(expiringTable()))
 	f.Add([]byte(`{"format":1}`))
 	f.Add([]byte(`{"format":2}`))
 	f.Fuzz(func(t *testing.T, b []byte) {

@@ -64,6 +64,9 @@ func decodePurge(b []byte) (*tablePurge, error) {
 		t.expiring = binary.BigEndian.Uint64(b[16:])
 		t.index.made, t.index.making = hlc.Timestamp(binary.BigEndian.Uint64(b[24:])), hlc.Timestamp(binary.BigEndian.Uint64(b[32:]))
 		t.index.cursor = bytes.Clone(b[expiringPurgeLen:])
+		if t.index.making == 0 && (t.index.made == 0 || len(t.index.cursor) > 0) {
+			return nil, errCorruptStore("purge frontier with a walk that is none", nil)
+		}
 	}
 	return t, nil
 }

@@ -112,7 +112,7 @@ func (c *call) commit(from, to int) error {
 	return err
 }
 
-// plan is the commit's plan: see commit.Write. It runs in this goroutine.
+// plan is the commit's plan: see commit.Write. It runs while commit waits, mostly once and in this goroutine; what it leaves in c is that of the last time.
 func (c *call) plan(current []commit.Current) ([][]conflict.Op, error) {
 	for i := range current {
 		at := c.from + i
