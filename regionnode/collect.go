@@ -137,13 +137,13 @@ func (n *Node) sweep(ctx context.Context, plan *collecting) {
 	}
 }
 
-// reindexPages bounds the pages of a table, of 1 MiB at most, that one sweep reads after a change of its time to live.
-const reindexPages = 16
+// followPages bounds the pages of a table, of 1 MiB at most, that one sweep reads after a change of its time to live.
+const followPages = 16
 
 // followTimeToLive goes on with what a change of a table's time to live demands of the keys by which it is collected.
 func (n *Node) followTimeToLive(ctx context.Context, table globaltable.TableID) {
-	for range reindexPages {
-		done, err := n.shard.Reindex(ctx, table, collectAtOnce)
+	for range followPages {
+		done, err := n.shard.FollowExpiry(ctx, table, collectAtOnce)
 		if err != nil && globaltable.KindOf(err) != globaltable.InUse && ctx.Err() == nil {
 			n.log.Warn().Stringer("table", table).Err(err).Msg("expiring items could not be listed")
 		}

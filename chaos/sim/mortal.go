@@ -280,7 +280,7 @@ func (r *region) followTimeToLive(table globaltable.TableID) {
 	if newest == 0 {
 		return
 	}
-	r.manual.Reindex(table, 1+r.rng.IntN(8), func(over bool, err error) {
+	r.manual.FollowExpiry(table, 1+r.rng.IntN(8), func(over bool, err error) {
 		switch {
 		case !r.up || err != nil:
 		case over:

@@ -116,8 +116,8 @@ func (c *core) add(g *group, sub *submission) (fatal error) {
 		if sub.err = c.decideCollect(sub); sub.err == nil {
 			return c.commitCollect(g, sub)
 		}
-	case kindReindex:
-		return c.commitReindex(g, sub)
+	case kindFollow:
+		return c.commitFollow(g, sub)
 	case kindControl:
 		sub.err = sub.control(c, g)
 	}

@@ -65,11 +65,11 @@ func (f *fixture) scan(table globaltable.TableID) (seen []string) {
 	return seen
 }
 
-// reindex brings the keys of a table to its time to live.
-func (f *fixture) reindex(table globaltable.TableID, limit int) (pages int) {
+// follow brings the keys of a table to its time to live.
+func (f *fixture) follow(table globaltable.TableID, limit int) (pages int) {
 	f.t.Helper()
 	for {
-		done, err := f.Reindex(background, table, limit)
+		done, err := f.FollowExpiry(background, table, limit)
 		f.must(err)
 		if done {
 			return pages
@@ -129,7 +129,7 @@ func TestItemsVanishAtTheirSecond(t *testing.T) {
 func TestSweep(t *testing.T) {
 	f, w := expiring(t, store.NewMemory(), fromTheFirst)
 	f.run()
-	if pages := f.reindex(tableA, 10); pages != 2 {
+	if pages := f.follow(tableA, 10); pages != 2 {
 		t.Fatalf("%d steps for an empty table", pages)
 	}
 	f.must(f.Write(background, always(putOps(mortal("a", "a", 10)), keyOf(tableA, "a"))))
@@ -289,7 +289,7 @@ func TestWriteInTime(t *testing.T) {
 func TestReplayNeverResurrects(t *testing.T) {
 	f, w := expiring(t, store.NewMemory(), fromTheFirst)
 	f.run()
-	f.reindex(tableA, 10)
+	f.follow(tableA, 10)
 	o := newOrigin(peer, withPeer.Lane())
 	o.clock = at(0)
 	lasting := func(second int) conflict.Change {
@@ -354,7 +354,7 @@ func TestReplayNeverResurrects(t *testing.T) {
 func TestFloorOfAChange(t *testing.T) {
 	f, w := expiring(t, store.NewMemory(), fromTheFirst)
 	f.run()
-	f.reindex(tableA, 10)
+	f.follow(tableA, 10)
 	f.must(f.Write(background, always(putOps(mortal("k", "old", 5)), keyOf(tableA, "k"))))
 	w.move(10 * time.Second)
 	o := newOrigin(peer, withPeer.Lane())
@@ -436,7 +436,7 @@ func followTimeToLive(t *testing.T, rng *rand.Rand) {
 				engine = f.engine.(*store.Memory)
 				m = NewManual(f.Shard)
 			}
-			m.Reindex(tableA, 1+rng.IntN(6), func(o bool, err error) { f.must(err); over = o })
+			m.FollowExpiry(tableA, 1+rng.IntN(6), func(o bool, err error) { f.must(err); over = o })
 			if rng.IntN(2) == 0 {
 				m.Settle()
 			}
@@ -473,8 +473,8 @@ func TestCreatedOnceATime(t *testing.T) {
 	sweeper.Go(func() {
 		for ctx.Err() == nil {
 			f.RaisePurge(tableA, 7, f.now())
-			if _, err := f.Reindex(ctx, tableA, 10); err != nil && ctx.Err() == nil {
-				t.Errorf("reindex: %v", err)
+			if _, err := f.FollowExpiry(ctx, tableA, 10); err != nil && ctx.Err() == nil {
+				t.Errorf("follow: %v", err)
 			}
 			if _, err := f.Collect(ctx, tableA, nil, 3); err != nil && ctx.Err() == nil {
 				t.Errorf("collect: %v", err)

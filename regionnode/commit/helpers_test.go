@@ -414,10 +414,10 @@ func auditGarbage(e store.Engine, l *loaded, c *tables) error {
 	err := store.Each(e, lower, upper, func(key, record []byte) error {
 		table := globaltable.TableID(binary.BigEndian.Uint64(key[1:]))
 		var x conflict.Expiry
-		if p := l.purges[table]; p != nil && p.index.making != 0 {
+		if p := l.purges[table]; p != nil && p.keys.making != 0 {
 			return fmt.Errorf("table %s: a walk is not at its end", table)
 		} else if p != nil {
-			x = c.Expiry(table).Until(p.index.made)
+			x = c.Expiry(table).Until(p.keys.made)
 		}
 		at, what, err := x.Garbage(record)
 		if what != conflict.NoWaste {

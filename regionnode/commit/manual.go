@@ -135,18 +135,17 @@ func (m *Manual) Collect(table globaltable.TableID, after []byte, limit int, don
 	m.push(sub, func(_ RemoteResult, err error) { done(out, err) })
 }
 
-// Reindex queues what Shard.Reindex does.
-func (m *Manual) Reindex(table globaltable.TableID, limit int, done func(over bool, err error)) {
-	at, begin, over := m.s.purges.unindexed(table)
-	switch {
-	case over:
+// FollowExpiry queues what Shard.FollowExpiry does.
+func (m *Manual) FollowExpiry(table globaltable.TableID, limit int, done func(over bool, err error)) {
+	switch until, next := m.s.purges.following(table); next {
+	case nothingToFollow:
 		done(true, nil)
 		return
-	case begin:
-		m.control(false, beginReindex(table, at.making), func(err error) { done(false, err) })
+	case walkToBegin:
+		m.control(false, beginFollow(table, until), func(err error) { done(false, err) })
 		return
 	}
-	sub, err := m.s.prepareReindex(table, at, limit)
+	sub, err := m.s.prepareFollow(table, limit)
 	if err != nil {
 		done(false, err)
 		return

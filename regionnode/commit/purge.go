@@ -32,7 +32,7 @@ type tablePurge struct {
 	stored   hlc.Timestamp // frontier in the store, or in the group that is being built
 	waiting  uint64        // keys of the table in store.SpaceGarbage that are of deleted items and removed attributes
 	expiring uint64        // and those of items that expire
-	index    index
+	keys     garbageKeys
 }
 
 // storePurgeAfter is how far a frontier moves before it is worth being written for itself.
@@ -46,12 +46,12 @@ const (
 
 func (t *tablePurge) append(dst []byte) []byte {
 	dst = binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(dst, uint64(t.frontier)), t.waiting)
-	if t.index.made == 0 && t.index.making == 0 {
+	if t.keys.made == 0 && t.keys.making == 0 {
 		return dst
 	}
 	dst = binary.BigEndian.AppendUint64(dst, t.expiring)
-	dst = binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(dst, uint64(t.index.made)), uint64(t.index.making))
-	return append(dst, t.index.cursor...)
+	dst = binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(dst, uint64(t.keys.made)), uint64(t.keys.making))
+	return append(dst, t.keys.cursor...)
 }
 
 func decodePurge(b []byte) (*tablePurge, error) {
@@ -62,9 +62,9 @@ func decodePurge(b []byte) (*tablePurge, error) {
 	t := &tablePurge{frontier: at, stored: at, waiting: binary.BigEndian.Uint64(b[8:])}
 	if len(b) > purgeLen {
 		t.expiring = binary.BigEndian.Uint64(b[16:])
-		t.index.made, t.index.making = hlc.Timestamp(binary.BigEndian.Uint64(b[24:])), hlc.Timestamp(binary.BigEndian.Uint64(b[32:]))
-		t.index.cursor = bytes.Clone(b[expiringPurgeLen:])
-		if t.index.making == 0 && (t.index.made == 0 || len(t.index.cursor) > 0) {
+		t.keys.made, t.keys.making = hlc.Timestamp(binary.BigEndian.Uint64(b[24:])), hlc.Timestamp(binary.BigEndian.Uint64(b[32:]))
+		t.keys.cursor = bytes.Clone(b[expiringPurgeLen:])
+		if t.keys.making == 0 && (t.keys.made == 0 || len(t.keys.cursor) > 0) {
 			return nil, errCorruptStore("purge frontier with a walk that is none", nil)
 		}
 	}

@@ -27,7 +27,7 @@ const (
 	kindMerge
 	kindReplay
 	kindCollect
-	kindReindex
+	kindFollow
 	kindControl
 )
 
@@ -59,7 +59,7 @@ type submission struct {
 
 	replays []replay // kindReplay: parallel to keys
 
-	reindex reindexPage // kindReindex
+	follow followPage // kindFollow
 
 	control func(c *core, g *group) error // kindControl
 }
@@ -127,7 +127,7 @@ func (s *Shard) recycle(sub *submission) {
 	sub.kind, sub.notify, sub.exclusive, sub.bytes, sub.err = 0, nil, false, 0, nil
 	sub.write, sub.logged = nil, sub.logged[:0]
 	sub.ops, sub.transaction, sub.remote, sub.giver, sub.result, sub.purge, sub.control = nil, false, nil, giver{}, RemoteResult{}, 0, nil
-	sub.replays, sub.reindex = nil, reindexPage{}
+	sub.replays, sub.follow = nil, followPage{}
 	sub.state.Store(stateQueued)
 	s.pool.Put(sub)
 }

@@ -114,7 +114,7 @@ func TestTimeToLiveInAllRegions(t *testing.T) {
 		for _, n := range []*node{eu, us} {
 			for done := false; !done; {
 				var err error
-				if done, err = n.shard.Reindex(t.Context(), table.ID, 100); err != nil {
+				if done, err = n.shard.FollowExpiry(t.Context(), table.ID, 100); err != nil {
 					t.Fatal(err)
 				}
 			}

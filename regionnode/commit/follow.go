@@ -12,11 +12,11 @@ import (
 	"github.com/concordat-db/concordat/regionnode/store"
 )
 
-// index says by which history of its time to live a table's keys in store.SpaceGarbage are made. When the history changes, a walk over the records gives each the key that it has by the new one.
+// garbageKeys says by which history of its time to live a table's keys in store.SpaceGarbage are made. When the history changes, a walk over the records gives each the key that it has by the new one.
 //
 // From the moment at which the walk begins every record that is written gets a key by the new history, wherever the walk is. So the walk has to touch only what was there when it began, page by page, and a record that comes while a page is read is
 // none that the walk could miss. Which of the two keys a record has, where they differ, the store tells.
-type index struct {
+type garbageKeys struct {
 	made   hlc.Timestamp // keys are made by the history as it was known until then; zero: by none
 	making hlc.Timestamp // and, by a walk, by the history until then; zero: there is no walk
 	cursor []byte        // the item key up to which the walk has got
@@ -40,10 +40,10 @@ func (p *purges) histories(table globaltable.TableID) (by, next conflict.Expiry,
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	t := p.tables[table]
-	if t == nil || t.index.made == 0 && t.index.making == 0 {
+	if t == nil || t.keys.made == 0 && t.keys.making == 0 {
 		return nil, nil, false
 	}
-	x := &t.index
+	x := &t.keys
 	if x.by == nil {
 		x.by = p.catalog.Expiry(table).Until(x.made)
 	}
@@ -91,28 +91,27 @@ func (c *core) marks(k *keyState) (was, is mark, err error) {
 	return was, is, err
 }
 
-// reindexPage is a part of a walk.
-type reindexPage struct {
+// followPage is a part of a walk.
+type followPage struct {
 	table globaltable.TableID
 	last  []byte // the item key up to which it goes
 	done  bool   // it is the last
 }
 
 const (
-	opReindex      = "follow time to live"
-	maxReindexRead = 1 << 20 // bytes of one page
+	opFollow      = "follow time to live"
+	maxFollowRead = 1 << 20 // bytes of one page
 )
 
-// Reindex brings the keys by which the table is collected one page on towards its present time to live: at most limit records change their key. done is true when there is nothing to do; otherwise it returns when all is durable.
-func (s *Shard) Reindex(ctx context.Context, table globaltable.TableID, limit int) (done bool, err error) {
-	at, begin, done := s.purges.unindexed(table)
-	switch {
-	case done:
+// FollowExpiry brings the keys by which the table is collected one page on towards its present time to live: at most limit records change their key. done is true when there is nothing to do; otherwise it returns when all is durable.
+func (s *Shard) FollowExpiry(ctx context.Context, table globaltable.TableID, limit int) (done bool, err error) {
+	switch until, next := s.purges.following(table); next {
+	case nothingToFollow:
 		return true, nil
-	case begin:
-		return false, s.do(ctx, false, beginReindex(table, at.making))
+	case walkToBegin:
+		return false, s.do(ctx, false, beginFollow(table, until))
 	}
-	sub, err := s.prepareReindex(table, at, limit)
+	sub, err := s.prepareFollow(table, limit)
 	if err != nil {
 		return false, err
 	}
@@ -128,29 +127,38 @@ func (s *Shard) Reindex(ctx context.Context, table globaltable.TableID, limit in
 	return false, err
 }
 
-// unindexed returns what is to be done for a table's keys: nothing (done), a walk to begin (its making is that of the index), or a page.
-func (p *purges) unindexed(table globaltable.TableID) (at index, begin, done bool) {
-	newest := p.catalog.Expiry(table).Newest()
-	at = p.get(table).index
-	if at.making == 0 {
-		at.making = newest
-		return at, true, newest == at.made
+// followStep is what is to be done next for a table's keys.
+type followStep uint8
+
+const (
+	nothingToFollow followStep = iota
+	walkToBegin
+	pageToWalk
+)
+
+// following returns what is to be done next for a table's keys; until is for a walk to begin: by the history until then.
+func (p *purges) following(table globaltable.TableID) (until hlc.Timestamp, next followStep) {
+	until = p.catalog.Expiry(table).Newest()
+	switch keys := p.get(table).keys; {
+	case keys.making != 0:
+		return 0, pageToWalk
+	case keys.made != until:
+		return until, walkToBegin
 	}
-	p.histories(table)
-	return p.get(table).index, false, false
+	return 0, nothingToFollow
 }
 
-// beginReindex begins a walk: what is written from now on has keys by the history until then.
-func beginReindex(table globaltable.TableID, until hlc.Timestamp) func(*core, *group) error {
+// beginFollow begins a walk: what is written from now on has keys by the history until then.
+func beginFollow(table globaltable.TableID, until hlc.Timestamp) func(*core, *group) error {
 	return func(c *core, g *group) error {
 		c.purges.mu.Lock()
 		defer c.purges.mu.Unlock()
 		if !c.catalog.Admits(table, nil, 0) {
-			return fault(globaltable.InUse, opReindex, "the table is not in the catalog", nil)
+			return fault(globaltable.InUse, opFollow, "the table is not in the catalog", nil)
 		}
 		t := c.purges.of(table)
-		if t.index.making == 0 && t.index.made < until {
-			t.index.making, t.index.cursor, t.index.next = until, nil, nil
+		if t.keys.making == 0 && t.keys.made < until {
+			t.keys.making, t.keys.cursor, t.keys.next = until, nil, nil
 		}
 		// At once: of a group with nothing else in it nothing would be written.
 		g.batch.Set(store.AppendPurgeKey(nil, table), t.append(nil))
@@ -158,20 +166,21 @@ func beginReindex(table globaltable.TableID, until hlc.Timestamp) func(*core, *g
 	}
 }
 
-// prepareReindex finds the records of the next page that have another key by the new history than by the old one.
-func (s *Shard) prepareReindex(table globaltable.TableID, at index, limit int) (*submission, error) {
+// prepareFollow finds the records of the next page that have another key by the new history than by the old one.
+func (s *Shard) prepareFollow(table globaltable.TableID, limit int) (*submission, error) {
+	by, next, _ := s.purges.histories(table)
 	lower, upper := store.RecordRange(table)
-	if len(at.cursor) > 0 {
-		lower = append(store.AppendRecordKey(nil, table, at.cursor), 0)
+	if cursor := s.purges.get(table).keys.cursor; len(cursor) > 0 {
+		lower = append(store.AppendRecordKey(nil, table, cursor), 0)
 	}
 	it, err := s.cfg.Engine.NewIter(lower, upper)
 	if err != nil {
-		return nil, fault(globaltable.Internal, opReindex, "", err)
+		return nil, fault(globaltable.Internal, opFollow, "", err)
 	}
-	page, read := reindexPage{table: table, done: true}, 0
+	page, read := followPage{table: table, done: true}, 0
 	var keys []item.Key
 	for ok := it.First(); ok && err == nil; ok = it.Next() {
-		if read >= maxReindexRead || len(keys) >= max(1, min(limit, maxCollect)) {
+		if read >= maxFollowRead || len(keys) >= max(1, min(limit, maxCollect)) {
 			page.done = false
 			break
 		}
@@ -182,8 +191,8 @@ func (s *Shard) prepareReindex(table globaltable.TableID, at index, limit int) (
 		read += len(it.Key()) + len(record)
 		page.last = append(page.last[:0], store.RecordKeySuffix(it.Key())...)
 		var old, anew mark
-		if old, err = markOf(at.by, record); err == nil {
-			anew, err = markOf(at.next, record)
+		if old, err = markOf(by, record); err == nil {
+			anew, err = markOf(next, record)
 		}
 		if old != anew {
 			keys = append(keys, item.Key(bytes.Clone(page.last)))
@@ -193,10 +202,10 @@ func (s *Shard) prepareReindex(table globaltable.TableID, at index, limit int) (
 		err = cerr
 	}
 	if err != nil {
-		return nil, fault(globaltable.Internal, opReindex, "", err)
+		return nil, fault(globaltable.Internal, opFollow, "", err)
 	}
-	sub := s.newSubmission(kindReindex)
-	sub.reindex = page
+	sub := s.newSubmission(kindFollow)
+	sub.follow = page
 	for _, k := range keys {
 		sub.addKey(table, k)
 	}
@@ -204,10 +213,10 @@ func (s *Shard) prepareReindex(table globaltable.TableID, at index, limit int) (
 	return sub, nil
 }
 
-// commitReindex gives the page's records their new keys, and moves the cursor in the same batch.
-func (c *core) commitReindex(g *group, sub *submission) error {
-	page := &sub.reindex
-	if !c.purges.moveIndex(page) {
+// commitFollow gives the page's records their new keys, and moves the cursor in the same batch.
+func (c *core) commitFollow(g *group, sub *submission) error {
+	page := &sub.follow
+	if !c.purges.moveFollow(page) {
 		return nil // the table was dropped, and may have come anew
 	}
 	for i := range sub.keys {
@@ -218,7 +227,7 @@ func (c *core) commitReindex(g *group, sub *submission) error {
 		}
 	}
 	if page.done {
-		c.purges.endIndex(page.table)
+		c.purges.endFollow(page.table)
 	}
 	// At once: a group without anything else in it is not written.
 	state := c.purges.get(page.table)
@@ -226,22 +235,22 @@ func (c *core) commitReindex(g *group, sub *submission) error {
 	return nil
 }
 
-// moveIndex moves the cursor of a walk; false if there is none.
-func (p *purges) moveIndex(page *reindexPage) bool {
+// moveFollow moves the cursor of a walk; false if there is none.
+func (p *purges) moveFollow(page *followPage) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	t := p.tables[page.table]
-	if t == nil || t.index.making == 0 {
+	if t == nil || t.keys.making == 0 {
 		return false
 	}
-	t.index.cursor = slices.Clone(page.last)
+	t.keys.cursor = slices.Clone(page.last)
 	return true
 }
 
-// endIndex ends a walk.
-func (p *purges) endIndex(table globaltable.TableID) {
+// endFollow ends a walk.
+func (p *purges) endFollow(table globaltable.TableID) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	x := &p.tables[table].index
-	*x = index{made: x.making, by: x.next}
+	x := &p.tables[table].keys
+	*x = garbageKeys{made: x.making, by: x.next}
 }
