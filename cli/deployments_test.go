@@ -71,7 +71,7 @@ func TestDeploymentEmbedded(t *testing.T) {
 	}
 	want := regionnode.Limits{MaxClockOffset: 500 * time.Millisecond, Heartbeat: 250 * time.Millisecond, FreeBytes: 512 << 20, CacheBytes: 128 << 20,
 		WriteBufferBytes: 64 << 20, StreamBytes: 32 << 20, LogBytes: 4 << 30, MaxOpenRequests: 1024, ShutdownPatience: 10 * time.Second, AcknowledgeTimeout: 5 * time.Second,
-		CollectPerSecond: 5000, IndexPerSecond: 20_000, CompareEvery: 24 * time.Hour, CompareBytesPerSecond: 4 << 20}
+		CollectPerSecond: 5000, SweepEvery: time.Second, IndexPerSecond: 20_000, CompareEvery: 24 * time.Hour, CompareBytesPerSecond: 4 << 20}
 	if cfg.Limits != want {
 		t.Errorf("limits %+v", cfg.Limits)
 	}

@@ -129,6 +129,7 @@ func (doc *nodeDocument) config() (regionnode.Config, error) {
 			AcknowledgeTimeout:    time.Duration(s.Limits.AcknowledgeTimeout),
 			JoinBytesPerSecond:    int64(s.Limits.JoinBytesPerSecond),
 			CollectPerSecond:      s.Limits.CollectPerSecond,
+			SweepEvery:            time.Duration(s.Limits.SweepEvery),
 			IndexPerSecond:        s.Limits.IndexPerSecond,
 			CompareEvery:          time.Duration(s.Limits.CompareEvery.duration),
 			NoCompare:             s.Limits.CompareEvery.never,

@@ -121,6 +121,7 @@ type limitsSpec struct {
 	AcknowledgeTimeout    duration `yaml:"acknowledgeTimeout"`
 	JoinBytesPerSecond    byteSize `yaml:"joinBytesPerSecond"` // default: no limit
 	CollectPerSecond      int      `yaml:"collectPerSecond"`
+	SweepEvery            duration `yaml:"sweepEvery"` // 1s or more
 	IndexPerSecond        int      `yaml:"indexPerSecond"`
 	CompareEvery          interval `yaml:"compareEvery"`
 	CompareBytesPerSecond byteSize `yaml:"compareBytesPerSecond"`

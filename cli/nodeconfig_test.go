@@ -130,14 +130,14 @@ func TestNodeConfigPeerIsItself(t *testing.T) {
 }
 
 func TestDurationsAndSizes(t *testing.T) {
-	text := goodNode + "  limits: {maxClockOffset: 1m, heartbeat: 100ms, freeBytes: 1GiB, cacheBytes: 1048576, writeBufferBytes: 32MiB, streamBytes: 512 KiB, collectPerSecond: 77, indexPerSecond: 78, compareEvery: 90m, compareBytesPerSecond: 1MiB}\n"
+	text := goodNode + "  limits: {maxClockOffset: 1m, heartbeat: 100ms, freeBytes: 1GiB, cacheBytes: 1048576, writeBufferBytes: 32MiB, streamBytes: 512 KiB, collectPerSecond: 77, sweepEvery: 7s, indexPerSecond: 78, compareEvery: 90m, compareBytesPerSecond: 1MiB}\n"
 	doc, err := parseNodeDocument("node.yaml", []byte(text))
 	if err != nil {
 		t.Fatal(err)
 	}
 	l := doc.Spec.Limits
 	if time.Duration(l.MaxClockOffset) != time.Minute || time.Duration(l.Heartbeat) != 100*time.Millisecond || l.FreeBytes != 1<<30 || l.CacheBytes != 1<<20 || l.WriteBufferBytes != 32<<20 ||
-		l.StreamBytes != 512<<10 || l.CollectPerSecond != 77 || l.IndexPerSecond != 78 || time.Duration(l.CompareEvery.duration) != 90*time.Minute || l.CompareEvery.never || l.CompareBytesPerSecond != 1<<20 {
+		l.StreamBytes != 512<<10 || l.CollectPerSecond != 77 || time.Duration(l.SweepEvery) != 7*time.Second || l.IndexPerSecond != 78 || time.Duration(l.CompareEvery.duration) != 90*time.Minute || l.CompareEvery.never || l.CompareBytesPerSecond != 1<<20 {
 		t.Errorf("%+v", l)
 	}
 	doc, err = parseNodeDocument("node.yaml", []byte(goodNode+"  limits: {compareEvery: never}\n"))

@@ -111,7 +111,7 @@ func writeStatus(w io.Writer, st admin.Status) error {
 	}{
 		{"Replication", "no peers", pairsTable(st.Pairs)},
 		{"Tables", "no tables", tablesTable(st.Tables)},
-		{"Deleted items", "no tables", collectionTable(st.Tables)},
+		{"Deleted and expired items", "no tables", collectionTable(st.Tables)},
 		{"Indexes that are being built", "", indexesTable(st.Tables, true)},
 		{"Comparison in the background", "nothing to compare", comparisonsTable(st.Tables)},
 		{"Change log of this region", "no lanes", lanesTable(st.Lanes)},
@@ -183,14 +183,14 @@ func tablesTable(tables []admin.Table) table.Writer {
 }
 
 func collectionTable(tables []admin.Table) table.Writer {
-	t := newTable("table", "not erased yet", "every region has all up to", "held back by")
-	alignRight(t, 2, 3)
+	t := newTable("table", "not erased yet", "expiring", "every region has all up to", "held back by")
+	alignRight(t, 2, 3, 4)
 	for _, b := range tables {
 		c, upTo := b.Collection, "never"
 		if c.PurgeAgeMillis != nil {
 			upTo = fmt.Sprintf("%.0f ms ago", *c.PurgeAgeMillis)
 		}
-		t.AppendRow(table.Row{b.Name, c.Waiting, upTo, c.HeldBack})
+		t.AppendRow(table.Row{b.Name, c.Waiting, c.Expiring, upTo, c.HeldBack})
 	}
 	return t
 }

@@ -35,7 +35,7 @@ func sampleStatus() admin.Status {
 				{Region: "ap-south-1", Paused: "a replica is on its way",
 					Last: &repair.Pass{Ended: at, State: repair.NotCompared, Detail: "out of reach"}},
 				{Region: "sa-east-1"}},
-			Collection: admin.Collection{Waiting: 210, PurgeAgeMillis: &age, HeldBack: "ap-south-1 has not applied us-east-1 since 2026-01-02 03:04:05 UTC"},
+			Collection: admin.Collection{Waiting: 210, Expiring: 3000, PurgeAgeMillis: &age, HeldBack: "ap-south-1 has not applied us-east-1 since 2026-01-02 03:04:05 UTC"},
 			Indexes:    []admin.Index{{Name: "by-name", Ready: true, Percent: 100, Entries: 12000, Bytes: 2 << 20}, {Name: "by-height", Percent: 37, Entries: 4444, Bytes: 1 << 20}},
 		}},
 		Lanes: []admin.Lane{{ID: "00aa", Regions: []string{"us-east-1", "eu-central-1"}, Head: 99, Entries: 5, Bytes: 512, Live: true,
@@ -74,12 +74,12 @@ Tables
 │        │        │           │         │       │         │        │ ap-south-1 CREATION_FAILED: name taken │
 └────────┴────────┴───────────┴─────────┴───────┴─────────┴────────┴────────────────────────────────────────┘
 
-Deleted items
-┌────────┬────────────────┬────────────────────────────┬────────────────────────────────────────────────────────────────────┐
-│ table  │ not erased yet │ every region has all up to │ held back by                                                       │
-├────────┼────────────────┼────────────────────────────┼────────────────────────────────────────────────────────────────────┤
-│ places │            210 │                 140 ms ago │ ap-south-1 has not applied us-east-1 since 2026-01-02 03:04:05 UTC │
-└────────┴────────────────┴────────────────────────────┴────────────────────────────────────────────────────────────────────┘
+Deleted and expired items
+┌────────┬────────────────┬──────────┬────────────────────────────┬────────────────────────────────────────────────────────────────────┐
+│ table  │ not erased yet │ expiring │ every region has all up to │ held back by                                                       │
+├────────┼────────────────┼──────────┼────────────────────────────┼────────────────────────────────────────────────────────────────────┤
+│ places │            210 │     3000 │                 140 ms ago │ ap-south-1 has not applied us-east-1 since 2026-01-02 03:04:05 UTC │
+└────────┴────────────────┴──────────┴────────────────────────────┴────────────────────────────────────────────────────────────────────┘
 
 Indexes that are being built
 ┌────────┬───────────┬────────┬───────┬─────────┬─────────┐

@@ -19,7 +19,7 @@ import (
 func tableCommand(s Streams) *ucli.Command {
 	return &ucli.Command{
 		Name:  "table",
-		Usage: "show tables and change them: their replicas, what their writes wait for",
+		Usage: "show tables and change them: their replicas, what their writes wait for, when items expire",
 		Subcommands: []*ucli.Command{
 			{
 				Name:   "list",
@@ -34,12 +34,14 @@ func tableCommand(s Streams) *ucli.Command {
 			},
 			{
 				Name:      "set",
-				Usage:     "change what a table's writes wait for",
+				Usage:     "change what a table's writes wait for, and when its items expire",
 				ArgsUsage: "NAME",
 				Description: "A write is answered when it is on the disk of the region that takes it, and with peers:N on those of N other regions, too. If they do not confirm it in time\n" +
-					"the client gets an error that says that the outcome is unknown. It is the tag " + globaltable.AcknowledgeTag + " of the table.",
+					"the client gets an error that says that the outcome is unknown. It is the tag " + globaltable.AcknowledgeTag + " of the table.\n" +
+					"An item expires at the second, since 1970, that the attribute of --ttl has; off ends that. To take another attribute, switch it off first. It is in force, in all regions, two seconds later.",
 				Flags: []ucli.Flag{
 					&ucli.StringFlag{Name: "acknowledge", Usage: fmt.Sprintf("`WHAT` writes wait for: local, or peers:1 to peers:%d", globaltable.MaxAcknowledgePeers)},
+					&ucli.StringFlag{Name: "ttl", Usage: "`ATTRIBUTE` by whose value items expire, or off"},
 				},
 				Action: func(c *ucli.Context) error { return setTable(c, s) },
 			},
@@ -193,6 +195,9 @@ func writeTable(w io.Writer, t admin.Table) error {
 		wait = "wait for " + t.Acknowledge
 	}
 	fmt.Fprintf(w, "Table %s (%s): %s, %d items, %s. Owner %s, version %s. Writes %s.\n", t.Name, t.ID, t.Status, t.Items, humanBytes(t.Bytes), t.Owner, t.Version, wait)
+	if ttl := t.TimeToLive; ttl.Attribute != "" {
+		fmt.Fprintf(w, "Items expire by %q (%s); %d have such a time, or have expired and are not erased yet.\n", ttl.Attribute, ttl.Status, t.Collection.Expiring)
+	}
 	rows := newTable("replica", "status", "joined", "detail")
 	alignRight(rows, 3)
 	for _, r := range t.Replicas {
@@ -233,14 +238,27 @@ func setTable(c *ucli.Context, s Streams) error {
 	if err != nil {
 		return err
 	}
-	if err := required(c, "acknowledge"); err != nil {
-		return err
+	var patch admin.TablePatch
+	if c.IsSet("acknowledge") {
+		acknowledge := c.String("acknowledge")
+		if _, err := globaltable.ParseAcknowledge(acknowledge); err != nil {
+			return wrongUsage(c, "--acknowledge is %q; it can be local, or peers:1 to peers:%d", acknowledge, globaltable.MaxAcknowledgePeers)
+		}
+		patch.Acknowledge = &acknowledge
 	}
-	acknowledge := c.String("acknowledge")
-	if _, err := globaltable.ParseAcknowledge(acknowledge); err != nil {
-		return wrongUsage(c, "--acknowledge is %q; it can be local, or peers:1 to peers:%d", acknowledge, globaltable.MaxAcknowledgePeers)
+	if c.IsSet("ttl") {
+		patch.TimeToLive = &admin.SetTimeToLive{Attribute: c.String("ttl")}
+		switch n := len(patch.TimeToLive.Attribute); {
+		case n == 0 || n > globaltable.MaxExpiryAttributeLen:
+			return wrongUsage(c, "--ttl is an attribute's name, 1 to %d bytes, or off", globaltable.MaxExpiryAttributeLen)
+		case patch.TimeToLive.Attribute == "off":
+			patch.TimeToLive.Attribute = ""
+		}
 	}
-	t, err := at.ask(c.Context, "change table "+at.name, http.MethodPatch, "", admin.TablePatch{Acknowledge: &acknowledge})
+	if patch == (admin.TablePatch{}) {
+		return wrongUsage(c, "give --acknowledge, --ttl or both")
+	}
+	t, err := at.ask(c.Context, "change table "+at.name, http.MethodPatch, "", patch)
 	if err != nil {
 		return err
 	}

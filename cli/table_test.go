@@ -69,6 +69,13 @@ func TestTable(t *testing.T) {
 	expect(us, 2, "", "would be removed with all its data there. 1 replicas stay.", "table", "replica", "remove", "things", "eu-central-1")
 	expect(us, 1, "", "has no replica in ap-south-1; it has some in eu-central-1, us-east-1", "table", "replica", "remove", "things", "ap-south-1", "--yes")
 	expect(eu, 0, "Writes are answered when they are durable in their region.", "", "table", "set", "things", "--acknowledge=local")
+
+	// Either region gives the table a time to live, and takes it away.
+	expect(eu, 0, `Items expire by "until" (ENABLING); 0 have such a time`, "", "table", "set", "things", "--ttl", "until")
+	expect(us, 1, "", "TimeToLive is already enabled", "table", "set", "things", "--ttl", "until")
+	expect(us, 1, "", "TimeToLive is active on a different AttributeName: current AttributeName is until", "table", "set", "things", "--ttl", "other")
+	expect(us, 0, `Items expire by "until" (DISABLING)`, "", "table", "set", "things", "--ttl", "off")
+	expect(us, 1, "", "TimeToLive is already disabled", "table", "set", "things", "--ttl", "off")
 	expect(eu, 0, "Table things is not in this region any more; it is in us-east-1.", "", "table", "replica", "remove", "things", "eu-central-1", "--yes")
 	got = expect(us, 0, "ACTIVE", "", "table", "show", "things")
 	if strings.Contains(got.out, "eu-central-1") {

@@ -47,6 +47,20 @@ func FuzzDecodeRecord(f *testing.F) {
 		if _, live, err := ItemOf(b); err != nil || live != r.Live() {
 			t.Fatalf("item: live %t, %v", live, err)
 		}
+		x := Expiry{{Attribute: "a", From: 1, To: 1 << 40}, {Attribute: "b", From: 1 << 40}}
+		due, ok, err := x.Due(b)
+		if err != nil || ok && !r.Live() {
+			t.Fatalf("due at %s: %v, %v", due, ok, err)
+		}
+		switch next, expired, err := x.Expire(nil, b, due); {
+		case err != nil || expired != ok:
+			t.Fatalf("expired %v at its time: %v", expired, err)
+		case expired:
+			left := mustDecode(t, next)
+			if left.Reset.Stamp.Time < due || CheckRecord(next) != nil {
+				t.Fatalf("expired to %x", next)
+			}
+		}
 		if v, err := VectorOf(b); err != nil || !v.Equal(r.Vector) {
 			t.Fatalf("vector %v (%v), want %v", v, err, r.Vector)
 		}

@@ -18,7 +18,7 @@ func ChangesOf(record []byte) ([]Change, error) {
 		return nil, err
 	}
 	var writes []*Write
-	if !r.Reset.Stamp.IsZero() {
+	if r.Reset.Stamp.Origin != 0 {
 		writes = append(writes, &r.Reset)
 	}
 	for i := range r.Cells {

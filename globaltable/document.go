@@ -45,6 +45,7 @@ type tableDocument struct {
 	Legacy             bool              `json:"legacyGlobalTable,omitempty"`
 	Indexes            []indexDocument   `json:"indexes,omitempty"`
 	LastIndex          IndexID           `json:"lastIndex,omitempty"`
+	Expiry             []periodDocument  `json:"expiry,omitempty"`
 	Replicas           []replicaDocument `json:"replicas,omitempty"`
 	Deleted            bool              `json:"deleted,omitempty"`
 }
@@ -52,6 +53,12 @@ type tableDocument struct {
 type keyDocument struct {
 	Name string `json:"name"`
 	Type string `json:"type"`
+}
+
+type periodDocument struct {
+	Attribute string        `json:"attribute"`
+	From      hlc.Timestamp `json:"from"`
+	To        hlc.Timestamp `json:"to,omitempty"`
 }
 
 type replicaDocument struct {
@@ -115,6 +122,9 @@ func EncodeTable(t *Table) []byte {
 	}
 	for i := range t.Indexes {
 		d.Indexes = append(d.Indexes, t.Indexes[i].document())
+	}
+	for _, p := range t.Expiry {
+		d.Expiry = append(d.Expiry, periodDocument(p))
 	}
 	for _, r := range t.Replicas {
 		d.Replicas = append(d.Replicas, replicaDocument{Region: r.Region, Origin: r.Origin, Status: r.Status, Description: r.StatusDescription,
@@ -183,6 +193,9 @@ func (d *tableDocument) table() (*Table, error) {
 	}
 	for i := range d.Indexes {
 		t.Indexes = append(t.Indexes, d.Indexes[i].index())
+	}
+	for _, p := range d.Expiry {
+		t.Expiry = append(t.Expiry, conflict.Period(p))
 	}
 	for _, r := range d.Replicas {
 		t.Replicas = append(t.Replicas, Replica{Region: r.Region, Origin: r.Origin, Status: r.Status, StatusDescription: r.Description,

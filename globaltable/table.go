@@ -128,6 +128,8 @@ type Table struct {
 	AcknowledgePeers int
 	Indexes          []Index // sorted by ID
 	LastIndex        IndexID // the greatest ID that was ever given; 0: none
+	// Expiry is the history of the table's time to live. A new version adds to it, or ends its last period; nothing of it is ever forgotten or changed: a replica may hold what expired in any period.
+	Expiry conflict.Expiry
 
 	Replicas []Replica // sorted by region name
 	Deleted  bool      // dead for ever: no replicas, and the id is not used again
@@ -145,6 +147,7 @@ func (t *Table) Clone() *Table {
 	for i := range c.Indexes {
 		c.Indexes[i] = t.Indexes[i].Clone()
 	}
+	c.Expiry = slices.Clone(t.Expiry)
 	c.Replicas = slices.Clone(t.Replicas)
 	for i := range c.Replicas {
 		c.Replicas[i].Own = c.Replicas[i].Own.clone()
@@ -228,6 +231,7 @@ func (t *Table) Validate() error {
 	faults = append(faults, t.settingsFaults()...)
 	fault(t.AcknowledgePeers >= 0 && t.AcknowledgePeers <= MaxAcknowledgePeers, "writes wait for %d peers, at most %d", t.AcknowledgePeers, MaxAcknowledgePeers)
 	faults = append(faults, t.indexFaults()...)
+	faults = append(faults, expiryFaults(t.Expiry)...)
 	faults = append(faults, t.replicaFaults()...)
 	if len(faults) == 0 {
 		return nil

@@ -37,9 +37,17 @@ func laterTable() *Table {
 	return t
 }
 
+// expiringTable has a time to live, too.
+func expiringTable() *Table {
+	t := laterTable()
+	t.Expiry = conflict.Expiry{{Attribute: "<ttl>", From: 1_700_000_000_000 << 16, To: 1_700_000_001_000<<16 | 3}, {Attribute: "expires", From: 1_700_000_001_000<<16 | 3}}
+	return t
+}
+
 // TestTableDocumentGolden pins the document's bytes: regions of different releases must agree on their hash. What came later changes no document without it.
 func TestTableDocumentGolden(t *testing.T) {
-	for file, table := range map[string]*Table{"table.json": exampleTable(), "table-later.json": laterTable(), "table-settings.json": settingsTable(), "table-indexes.json": indexedTable()} {
+	for file, table := range map[string]*Table{"table.json": exampleTable(), "table-later.json": laterTable(), "table-settings.json": settingsTable(), "table-indexes.json": indexedTable(),
+		"table-expiring.json": expiringTable()} {
 		want, err := os.ReadFile("testdata/" + file)
 		if err != nil {
 			t.Fatal(err)
@@ -88,7 +96,7 @@ func TestAcknowledge(t *testing.T) {
 }
 
 func TestDecodeTableRefuses(t *testing.T) {
-	doc := string(EncodeTable(laterTable()))
+	doc := string(EncodeTable(expiringTable()))
 	for name, c := range map[string]struct {
 		doc  string
 		kind Kind
@@ -116,6 +124,10 @@ func TestDecodeTableRefuses(t *testing.T) {
 		"too many peers":          {strings.Replace(doc, `"acknowledgePeers":2`, `"acknowledgePeers":4`, 1), Corrupt},
 		"rate below zero":         {strings.Replace(doc, `"joinBytesPerSecond":5`, `"joinBytesPerSecond":-5`, 1), Corrupt},
 		"rate of an active one":   {strings.Replace(doc, `"CREATING"`, `"ACTIVE"`, 1), Corrupt},
+		"periods overlap":         {strings.Replace(doc, `"to":111411200065536003`, `"to":111411200065536004`, 1), Corrupt},
+		"period without an end":   {strings.Replace(doc, `,"to":111411200065536003`, ``, 1), Corrupt},
+		"period of nothing":       {strings.Replace(doc, `"attribute":"expires"`, `"attribute":""`, 1), Corrupt},
+		"period without a start":  {strings.Replace(doc, `"from":111411200000000000`, `"from":0`, 1), Corrupt},
 		"throughput of on-demand": {strings.Replace(doc, `"PROVISIONED"`, `"PAY_PER_REQUEST"`, 1), Corrupt},
 	} {
 		if c.doc == doc {
@@ -125,6 +137,33 @@ func TestDecodeTableRefuses(t *testing.T) {
 		if err == nil || KindOf(err) != c.kind || got != nil {
 			t.Errorf("%s: %v, %v; want kind %v", name, got, err, c.kind)
 		}
+	}
+}
+
+func TestTimeToLiveStatus(t *testing.T) {
+	table := exampleTable()
+	for _, step := range []struct {
+		x      conflict.Expiry
+		at     hlc.Timestamp
+		status TimeToLiveStatus
+		of     string
+		next   string // attribute by the newest setting
+	}{
+		{nil, 5, TTLDisabled, "", ""},
+		{conflict.Expiry{{Attribute: "a", From: 10}}, 9, TTLEnabling, "a", "a"},
+		{conflict.Expiry{{Attribute: "a", From: 10}}, 10, TTLEnabled, "a", "a"},
+		{conflict.Expiry{{Attribute: "a", From: 10, To: 20}}, 19, TTLDisabling, "a", ""},
+		{conflict.Expiry{{Attribute: "a", From: 10, To: 20}}, 20, TTLDisabled, "", ""},
+		{conflict.Expiry{{Attribute: "a", From: 10, To: 20}, {Attribute: "b", From: 25}}, 24, TTLEnabling, "b", "b"},
+	} {
+		table.Expiry = step.x
+		if status, of := table.TimeToLive(step.at); status != step.status || of != step.of || table.Expiring() != step.next {
+			t.Errorf("%v at %d: %s of %q, then %q", step.x, step.at, status, of, table.Expiring())
+		}
+	}
+	clone := table.Clone()
+	if clone.Expiry[0].To = 15; table.Expiry[0].To != 20 {
+		t.Error("a clone shares the history")
 	}
 }
 
@@ -227,6 +266,7 @@ func TestTableDocumentRoundTrip(t *testing.T) {
 func FuzzDecodeTable(f *testing.F) {
 	f.Add(EncodeTable(exampleTable()))
 	f.Add(EncodeTable(settingsTable()))
+	f.Add(EncodeTable(expiringTable()))
 	f.Add([]byte(`{"format":1}`))
 	f.Add([]byte(`{"format":2}`))
 	f.Fuzz(func(t *testing.T, b []byte) {

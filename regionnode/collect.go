@@ -9,14 +9,13 @@ import (
 	"github.com/concordat-db/concordat/conflict/hlc"
 	"github.com/concordat-db/concordat/globaltable"
 	"github.com/concordat-db/concordat/globaltable/catalog"
-	"github.com/concordat-db/concordat/globaltable/locality"
 	"github.com/concordat-db/concordat/regionnode/admin"
 	"github.com/concordat-db/concordat/regionnode/commit"
 	"github.com/concordat-db/concordat/streams/watermark"
 )
 
 const (
-	collectEvery  = time.Second
+	beatEvery     = time.Second
 	collectAtOnce = 256              // records in one batch: they are latched together
 	lookAgain     = 30 * time.Second // what comes in late, by an exchange, is found by beginning anew as often
 )
@@ -81,7 +80,7 @@ func (c *collecting) next() (table globaltable.TableID, after []byte, limit int,
 func (c *collecting) did(table globaltable.TableID, r commit.Collected) {
 	w := c.walks[table]
 	w.next = r.Last
-	c.left -= max(r.Gone+r.Reduced, 1)
+	c.left -= max(r.Gone+r.Reduced+r.Expired, 1)
 	if r.Next == nil {
 		w.done = r.Purge
 		c.queue = c.queue[1:]
@@ -91,12 +90,13 @@ func (c *collecting) did(table globaltable.TableID, r commit.Collected) {
 // failed gives the table up for this turn.
 func (c *collecting) failed() { c.queue = c.queue[1:] }
 
-// collect erases deleted items and removed attributes that no replica needs any more, gently, until ctx is done. Beside that it keeps the frontiers moving in a region without peers.
+// collect erases deleted items, removed attributes and expired items that no replica needs any more, gently, until ctx is done. Beside that it keeps the frontiers moving in a region without peers.
 func (n *Node) collect(ctx context.Context) error {
-	plan := newCollecting(n.cfg.Limits.CollectPerSecond * int(collectEvery/time.Second))
-	ticker := time.NewTicker(collectEvery)
+	plan := newCollecting(int(float64(n.cfg.Limits.CollectPerSecond) * n.cfg.Limits.SweepEvery.Seconds()))
+	ticker := time.NewTicker(beatEvery)
 	defer ticker.Stop()
 	names := map[string]bool{}
+	var swept time.Time
 	for {
 		select {
 		case <-ctx.Done():
@@ -107,20 +107,49 @@ func (n *Node) collect(ctx context.Context) error {
 			n.matrix.Beat(n.cfg.Region.Origin, at)
 			n.advanceFrontiers()
 		}
-		plan.turn(time.Now(), n.collectables())
-		for table, after, limit, ok := plan.next(); ok && ctx.Err() == nil; table, after, limit, ok = plan.next() {
-			r, err := n.shard.Collect(ctx, table, after, limit)
-			if err != nil {
-				plan.failed()
-				if globaltable.KindOf(err) != globaltable.InUse && ctx.Err() == nil {
-					n.log.Warn().Stringer("table", table).Err(err).Msg("deleted items could not be collected")
-				}
-				continue
-			}
-			plan.did(table, r)
-			n.collected(table, r)
+		// A tick early rather than late: ticks are never quite a second apart.
+		if now := time.Now(); now.Sub(swept) > n.cfg.Limits.SweepEvery-beatEvery/2 {
+			swept = now
+			n.sweep(ctx, plan)
 		}
 		names = n.measureCollection(names)
+	}
+}
+
+// sweep is a turn of collection.
+func (n *Node) sweep(ctx context.Context, plan *collecting) {
+	tables := n.collectables()
+	for _, t := range tables {
+		n.followTimeToLive(ctx, t.table)
+	}
+	plan.turn(time.Now(), tables)
+	for table, after, limit, ok := plan.next(); ok && ctx.Err() == nil; table, after, limit, ok = plan.next() {
+		r, err := n.shard.Collect(ctx, table, after, limit)
+		if err != nil {
+			plan.failed()
+			if globaltable.KindOf(err) != globaltable.InUse && ctx.Err() == nil {
+				n.log.Warn().Stringer("table", table).Err(err).Msg("deleted and expired items could not be collected")
+			}
+			continue
+		}
+		plan.did(table, r)
+		n.collected(table, r)
+	}
+}
+
+// followPages bounds the pages of a table, of 1 MiB at most, that one sweep reads after a change of its time to live.
+const followPages = 16
+
+// followTimeToLive goes on with what a change of a table's time to live demands of the keys by which it is collected.
+func (n *Node) followTimeToLive(ctx context.Context, table globaltable.TableID) {
+	for range followPages {
+		done, err := n.shard.FollowExpiry(ctx, table, collectAtOnce)
+		if err != nil && globaltable.KindOf(err) != globaltable.InUse && ctx.Err() == nil {
+			n.log.Warn().Stringer("table", table).Err(err).Msg("expiring items could not be listed")
+		}
+		if done || err != nil {
+			return
+		}
 	}
 }
 
@@ -128,7 +157,7 @@ func (n *Node) collect(ctx context.Context) error {
 func (n *Node) collectables() (out []collectable) {
 	n.catalog.View().Held(func(h catalog.Held) {
 		if h.Settled && h.Table != globaltable.SystemTable {
-			out = append(out, collectable{h.Table, n.shard.Purge(h.Table), n.shard.Waiting(h.Table)})
+			out = append(out, collectable{h.Table, n.shard.Purge(h.Table), n.shard.Waiting(h.Table) + n.shard.Expiring(h.Table)})
 		}
 	})
 	return out
@@ -136,25 +165,25 @@ func (n *Node) collectables() (out []collectable) {
 
 // collected reports what was collected, with what allowed it: the frontier, and the least that a replica had applied of another one's.
 func (n *Node) collected(table globaltable.TableID, r commit.Collected) {
-	if r.Gone+r.Reduced == 0 {
+	if r.Gone+r.Reduced+r.Expired == 0 {
 		return
 	}
-	n.metrics.Collected(r.Gone, r.Reduced)
+	n.metrics.Collected(r.Gone, r.Reduced, r.Expired)
 	p, _, _, _ := n.catalog.Place(table, nil)
 	n.log.Debug().Stringer("table", table).Stringer("purge", r.Purge).Stringer("applied", n.matrix.Applied(p)).
-		Int("deleted", r.Gone).Int("reduced", r.Reduced).Msg("collected")
+		Int("deleted", r.Gone).Int("reduced", r.Reduced).Int("expired", r.Expired).Msg("collected")
 }
 
 // heldBackAfter is how old the least watermark has to be to be worth a word.
 const heldBackAfter = 10 * time.Second
 
 func (n *Node) collectionStatus(t *globaltable.Table, now time.Time) admin.Collection {
-	out := admin.Collection{Waiting: n.shard.Waiting(t.ID)}
+	out := admin.Collection{Waiting: n.shard.Waiting(t.ID), Expiring: n.shard.Expiring(t.ID)}
 	if purge := n.shard.Purge(t.ID); purge > 0 {
 		out.PurgeAgeMillis = ageMillis(now, purge)
 	}
 	if out.HeldBack = onTheWay(t); out.HeldBack == "" {
-		out.HeldBack = behindMost(n.matrix, locality.Place(t), n.regionName, now)
+		out.HeldBack = behindMost(n.matrix, catalog.Counted(t), n.regionName, now)
 	}
 	return out
 }
@@ -200,7 +229,7 @@ func (n *Node) measureCollection(before map[string]bool) map[string]bool {
 		if purge := n.shard.Purge(h.Table); purge > 0 {
 			age = max(0, at.Sub(purge.Time()))
 		}
-		n.metrics.Collection(t.Name, n.shard.Waiting(h.Table), age)
+		n.metrics.Collection(t.Name, n.shard.Waiting(h.Table), n.shard.Expiring(h.Table), age)
 	})
 	for name := range before {
 		if !now[name] {

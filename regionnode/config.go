@@ -90,7 +90,8 @@ type Limits struct {
 	ShutdownPatience   time.Duration // how long open requests may take at the end; default 10 s
 	AcknowledgeTimeout time.Duration // how long a write to a table that asks for it waits for peers; default 5 s
 	JoinBytesPerSecond int64         // of records that a new replica here takes from the others, about; default 0: no limit
-	CollectPerSecond   int           // records of deleted items that are erased, at most; default 5000
+	CollectPerSecond   int           // records of deleted and expired items that are erased, at most; default 5000
+	SweepEvery         time.Duration // how often they are looked for; at least a second, which is the default
 	IndexPerSecond     int           // records of a table that are gone through to build an index that is new, at most; default 20000
 
 	// CompareEvery is how often each table is compared with every other region that has it, in the background; default 24 h. NoCompare: never.
@@ -99,6 +100,9 @@ type Limits struct {
 	// CompareBytesPerSecond bounds what that reads here, about, and as much again may be read for the other regions' comparisons; default 4 MiB.
 	CompareBytesPerSecond int64
 }
+
+// minSweep is the least interval of sweeps: an item expires at a second.
+const minSweep = time.Second
 
 // withDefaults returns the limits with their defaults, of a node with an embedded NATS or without.
 func (l Limits) withDefaults(embedded bool) Limits {
@@ -137,6 +141,9 @@ func (l Limits) withDefaults(embedded bool) Limits {
 	}
 	if l.CollectPerSecond == 0 {
 		l.CollectPerSecond = 5000
+	}
+	if l.SweepEvery == 0 {
+		l.SweepEvery = minSweep
 	}
 	if l.IndexPerSecond == 0 {
 		l.IndexPerSecond = 20_000
@@ -208,6 +215,9 @@ func (c *Config) Validate() error {
 		if l.n < 0 {
 			fault("limits: %s is negative or too large", l.what)
 		}
+	}
+	if s := c.Limits.SweepEvery; s != 0 && s < minSweep {
+		fault("limits: sweepEvery is less than %s", minSweep)
 	}
 	if len(faults) == 0 {
 		return nil

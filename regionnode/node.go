@@ -370,10 +370,11 @@ func (n *Node) advanceFrontiers() {
 	now := n.clock.Last()
 	frontiers := map[globaltable.LaneID]hlc.Timestamp{}
 	n.catalog.View().Held(func(h catalog.Held) {
-		purge, done := frontiers[h.Lane]
+		counted := h.Counted.Lane()
+		purge, done := frontiers[counted]
 		if !done {
-			purge = n.matrix.Advance(h.Placement, now)
-			frontiers[h.Lane] = purge
+			purge = n.matrix.Advance(h.Counted, now)
+			frontiers[counted] = purge
 		}
 		if h.Settled {
 			n.shard.RaisePurge(h.Table, h.Version, purge)

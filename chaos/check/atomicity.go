@@ -91,7 +91,7 @@ func stamps(r Record) []Stamp {
 	}
 	slices.SortFunc(out, Stamp.Compare)
 	out = slices.Compact(out)
-	return slices.DeleteFunc(out, Stamp.IsZero)
+	return slices.DeleteFunc(out, func(s Stamp) bool { return s.Origin == 0 }) // an expiry is nobody's write
 }
 
 // dot is a write's identity: transactions write several keys.

@@ -67,7 +67,10 @@ type Write struct {
 	Kind   Kind
 	Set    map[string]string // attribute → value, encoded as the store has it
 	Remove []string
-	Stamp  Stamp // zero: not known, or it never took place
+	Stamp  Stamp  // zero: not known, or it never took place
+	Floor  uint64 // the writer's purge frontier
+	// Due returns when an item expires whose attribute has the value that this write gave it; 0: never. nil: items do not expire.
+	Due func(attribute string) uint64
 }
 
 // Outcome is what a client knows of its operation.
@@ -96,6 +99,7 @@ type Cell struct {
 	Stamp   Stamp
 	Removed bool
 	Value   string
+	Due     uint64 // when the item expires by this value; 0: never, or not known
 }
 
 // Record is the state of one key: what was last written to the whole item, and what was written to its attributes since.

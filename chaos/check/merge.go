@@ -20,7 +20,11 @@ func Fold(r Record, w Write) Record {
 		out.join("", Cell{Stamp: w.Stamp})
 	}
 	for name, value := range w.Set {
-		out.join(name, Cell{Stamp: w.Stamp, Value: value})
+		c := Cell{Stamp: w.Stamp, Value: value}
+		if w.Due != nil {
+			c.Due = w.Due(name)
+		}
+		out.join(name, c)
 	}
 	for _, name := range w.Remove {
 		out.join(name, Cell{Stamp: w.Stamp, Removed: true})
@@ -40,12 +44,14 @@ func (r Record) Equal(o Record) bool {
 	return r.Reset == o.Reset && maps.EqualFunc(visible(r.Cells), visible(o.Cells), func(a, b Cell) bool { return a == b })
 }
 
-// visible is the cells without the values of presence.
+// visible is the cells without the values of presence, and without what follows from the values.
 func visible(cells map[string]Cell) map[string]Cell {
 	out := maps.Clone(cells)
-	if p, there := out[""]; there {
-		p.Value = ""
-		out[""] = p
+	for name, c := range out {
+		if c.Due = 0; name == "" {
+			c.Value = ""
+		}
+		out[name] = c
 	}
 	return out
 }
@@ -70,7 +76,7 @@ func accepted(history []Operation) []Write {
 const orders = 3
 
 // Reference checks I4: all accepted writes, folded by the reference merge in three random orders with duplicates, give one state,
-// and every region that may hold a table holds just this state of it, but for what was collected.
+// and every region that may hold a table holds just this state of it, but for what was collected, and for what has expired: at rest that is collected, too.
 func Reference(history []Operation, replicas []Replica, members Members, purged Frontiers, rng *rand.Rand) []Violation {
 	writes := accepted(history)
 	var out []Violation
@@ -89,6 +95,13 @@ func Reference(history []Operation, replicas []Replica, members Members, purged 
 				out = append(out, violation("I4", 0, "the reference itself depends on the order at %s: %v and %v", k, want[k], got[k]))
 			}
 		}
+	}
+	byKey := map[Key][]Write{}
+	for _, w := range writes {
+		byKey[w.Key] = append(byKey[w.Key], w)
+	}
+	for k, r := range want {
+		want[k] = lived(r, byKey[k], purged[k.Table])
 	}
 	for _, rep := range replicas {
 		for _, k := range sortedKeys(want, rep.Records) {

@@ -33,15 +33,23 @@ func (r Record) sameBelow(o Record, purge uint64) bool {
 	return a.Equal(b)
 }
 
-// gone reports whether a write may be missing since it was collected: at some time on the way of the frontier what all writes below came to, collected, did not have it any more.
+// gone reports whether a write may be missing since it was collected: at some time on the way of the frontier what all writes below came to, expired and collected, did not have it any more.
 func (f Frontiers) gone(w Write, writes []Write) bool {
 	purge := f[w.Key.Table]
 	below := slices.DeleteFunc(slices.Clone(writes), func(o Write) bool { return o.Key != w.Key || o.Stamp.Time > purge })
 	slices.SortFunc(below, func(a, b Write) int { return a.Stamp.Compare(b.Stamp) })
 	var r Record
-	for _, o := range below {
+	for i, o := range below {
 		r = Fold(r, o)
-		if o.Stamp.Compare(w.Stamp) >= 0 && lostPart(Collected(r, o.Stamp.Time), w) != "" {
+		if o.Stamp.Compare(w.Stamp) < 0 {
+			continue
+		}
+		// The frontier may have stood at this write, and anywhere up to the next.
+		until := purge
+		if i+1 < len(below) {
+			until = below[i+1].Stamp.Time - 1
+		}
+		if lostPart(Collected(r, o.Stamp.Time), w) != "" || lostPart(Collected(Expired(r, until), until), w) != "" {
 			return true
 		}
 	}

@@ -13,6 +13,8 @@
 // oldest messages at its bound, is cut short without a word, and comes back from a restart empty or as it was a while ago, giving sequences out again. Links delay, lose and
 // cut, one way too. Physical clocks are skewed and jump. A region can die between any two effects.
 //
+// Some tables have items that expire, within seconds, and a time to live that is changed (mortal.go). A run ends when all of them have expired and are erased everywhere.
+//
 // # How a run goes
 //
 // The seed picks a plan: how many regions, tables and keys, and a random subset of faults and operations with random rates (swarm testing: a run with every

@@ -84,6 +84,9 @@ func (d *door) TakePurge(ctx context.Context, table globaltable.TableID, purge h
 // Purge implements repair.Source.
 func (d *door) Purge(table globaltable.TableID) hlc.Timestamp { return d.shard.Purge(table) }
 
+// Now implements repair.Source.
+func (d *door) Now() hlc.Timestamp { return d.shard.Now() }
+
 // SetJoin implements repair.Store.
 func (d *door) SetJoin(ctx context.Context, table globaltable.TableID, source hlc.Origin, state []byte) error {
 	return d.await(ctx, fmt.Sprintf("join %x %d", uint64(table), source), func(done func(error)) {

@@ -21,6 +21,7 @@ type operation struct {
 	check.Operation
 	keys []commit.Key
 	ops  [][]conflict.Op // parallel to keys and Writes
+	due  []uint64        // when what it was planned on expires, for each key; nil: nothing of it does
 }
 
 // client makes one call to one region; now and then one to each, at the same moment, for the same key.
@@ -50,7 +51,10 @@ func (w *world) call(r *region, key *commit.Key) {
 		r.cover("a transaction")
 	}
 	life := r.life
-	r.manual.Write(&commit.Write{Keys: op.keys, Transaction: transaction, Plan: func([]commit.Current) ([][]conflict.Op, error) { return op.ops, nil }},
+	r.manual.Write(&commit.Write{Keys: op.keys, Transaction: transaction, Plan: func([]commit.Current) ([][]conflict.Op, error) {
+		op.planned(r)
+		return op.ops, nil
+	}},
 		func(err error) {
 			if r.life == life && r.up {
 				r.answered(op, err)
@@ -138,6 +142,7 @@ func (w *world) newWrite(id uint64, t *table, mayDelete bool) (check.Write, []co
 	}
 	write := check.Write{Kind: check.Put, Set: map[string]string{}}
 	var b item.Builder
+	w.mortalize(t, write.Set, func(name string, v item.Value) { b.Add([]byte(name), v) })
 	for _, name := range []string{"a", "b", "c", "id"} {
 		if name != "id" && w.rng.IntN(2) == 0 {
 			continue
@@ -167,6 +172,7 @@ func (w *world) newUpdate(id uint64, t *table) (check.Write, []conflict.Op) {
 			cells = append(cells, conflict.Op{Kind: conflict.OpRemoveCell, Name: []byte(name)})
 		}
 	}
+	cells = w.mortalizeUpdate(t, &write, cells)
 	if len(cells) == 0 {
 		v := w.value(id)
 		write.Set["d"] = string(v)
@@ -225,10 +231,17 @@ func (r *region) recordChange(lane globaltable.LaneID, seq uint64, c *conflict.C
 	for _, op := range r.pending {
 		for i := range op.Writes {
 			w := &op.Writes[i]
-			if w.Key.Table != c.Table || w.Key.Bytes != string(c.Key) || !w.Stamp.IsZero() || !sameOps(op.ops[i], c.Ops) {
+			if w.Key.Table != c.Table || w.Key.Bytes != string(c.Key) || !w.Stamp.IsZero() {
 				continue
 			}
-			w.Stamp = stamp
+			took, is := op.logged(i, c)
+			if !is {
+				continue
+			}
+			r.judgeLogged(op, i, c)
+			*w = took
+			w.Stamp, w.Floor = stamp, uint64(c.Floor)
+			r.mortalWrite(w)
 			if r.seeing != nil {
 				r.saw[stamp] = r.seeing
 			}

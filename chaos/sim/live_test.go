@@ -108,6 +108,7 @@ func (c liveCatalog) Admits(globaltable.TableID, []byte, globaltable.Version) bo
 func (c liveCatalog) Trusts(hlc.Origin, globaltable.Incarnation) bool              { return true }
 func (c liveCatalog) Version(globaltable.TableID) globaltable.Version              { return 1 }
 func (c liveCatalog) Settled(globaltable.TableID) bool                             { return true }
+func (c liveCatalog) Expiry(globaltable.TableID) conflict.Expiry                   { return nil }
 func (liveCatalog) Indexed(globaltable.TableID) *globaltable.Table                 { return nil }
 func (liveCatalog) Prepare([]item.Item) (commit.Adoption, error)                   { return commit.Adoption{}, nil }
 

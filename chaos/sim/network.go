@@ -48,6 +48,7 @@ func (w *world) faults() []fault {
 		{p.clockJump, w.jumpClock},
 		{p.reshape, w.reshape},
 		{p.collect, w.collectSome},
+		{p.timeToLive, w.changeTimeToLive},
 		{200 * time.Millisecond, w.rememberStream},
 	}
 }

@@ -18,6 +18,7 @@ type table struct {
 	members globaltable.Placement // at first
 	mode    conflict.Mode         // in which its writes are recorded
 	keys    int
+	mortal  bool // its items have times at which they expire
 }
 
 // plan is what a seed chose: the shape of the world, the work, and the faults with their rates.
@@ -50,6 +51,9 @@ type plan struct {
 	dropMessage, duplicate, forge, loseAck, losePubAck, loseRequest float64 // of each
 
 	partition, crash, busRestart, busCut, redeliver, clockJump, reshape, collect time.Duration // between two of them, on average; zero: never
+
+	enabled    bool          // the mortal tables have a time to live from the beginning
+	timeToLive time.Duration // between two changes of it, on average; zero: never
 
 	crashPoint float64 // chance to die between two effects
 	crashJoin  float64 // chance that one side dies after a page of a new replica was merged, and before that is noted

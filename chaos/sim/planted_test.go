@@ -33,6 +33,9 @@ var faults = []struct {
 	{"sources", "I9 I2 I4"},
 	{"one phase", "I8"},
 	{"foremost", "I8"},
+	{"sweep", "I2 I3 I4 I20"},
+	{"bake", "I2 I3 I4 I20"},
+	{"keep expired", "I10"},
 }
 
 // plantedBound is how many seeds may pass before a fault is found.

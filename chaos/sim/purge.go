@@ -24,10 +24,11 @@ func (r *region) advanceFrontiers() {
 	now := r.clock.Last()
 	frontiers := map[globaltable.LaneID]hlc.Timestamp{}
 	for _, h := range r.held() {
-		purge, done := frontiers[h.Lane]
+		counted := h.Counted.Lane()
+		purge, done := frontiers[counted]
 		if !done {
-			purge = r.matrix.Advance(h.Placement, now)
-			frontiers[h.Lane] = purge
+			purge = r.matrix.Advance(h.Counted, now)
+			frontiers[counted] = purge
 		}
 		if !h.Settled {
 			continue
@@ -83,6 +84,10 @@ func (r *region) collect(table globaltable.TableID, after []byte) {
 				r.cover("collection raced a join")
 			}
 		}
+		if c.Expired > 0 {
+			r.note("%d erases %d items of table %s that have expired, at %s", r.origin, c.Expired, table, c.Purge)
+			r.cover("an expired item was erased")
+		}
 		if c.Reduced > 0 {
 			r.cover("a removed attribute was collected")
 		}
@@ -98,6 +103,7 @@ func (w *world) collectSome() {
 	if r := w.anyRegion(); r.up {
 		for _, h := range r.held() {
 			if h.Table != globaltable.SystemTable {
+				r.followTimeToLive(h.Table)
 				r.collect(h.Table, nil)
 			}
 		}
@@ -111,7 +117,10 @@ func (w *world) collectAll() {
 			continue
 		}
 		for _, h := range r.held() {
-			if r.shard.Waiting(h.Table) > 0 {
+			if h.Table != globaltable.SystemTable {
+				r.followTimeToLive(h.Table)
+			}
+			if r.shard.Waiting(h.Table)+r.shard.Expiring(h.Table) > 0 {
 				r.collect(h.Table, nil)
 			}
 		}
@@ -126,6 +135,9 @@ func (r *region) uncollected() string {
 		}
 		if n := r.shard.Waiting(h.Table); n > 0 && !r.story { // a story tells when it collects
 			return fmt.Sprintf("region %d has %d records of table %s to collect", r.origin, n, h.Table)
+		}
+		if why := r.unexpired(h.Table); why != "" {
+			return why
 		}
 	}
 	return ""

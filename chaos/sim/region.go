@@ -58,6 +58,7 @@ type region struct {
 	server   *repair.Server
 	joiner   *repair.Joiner
 	plane    *controlplane.Plane
+	indexed  map[globaltable.TableID]hlc.Timestamp // up to which the keys by which a table is collected follow its time to live, in this life
 	loops    []*loop
 	viewed   *catalog.View         // the newest that noticeCatalog has seen
 	served   int                   // requests of tasks
@@ -116,6 +117,7 @@ func (r *region) start() {
 		panic(fmt.Sprintf("region %d does not open: %v", r.origin, err))
 	}
 	r.shard, r.manual = shard, commit.NewManual(shard)
+	r.indexed = map[globaltable.TableID]hlc.Timestamp{}
 	r.building, r.blocked, r.unsynced = false, false, 0
 	r.outbox = nil
 	heads := r.headsNow()

@@ -57,6 +57,7 @@ type world struct {
 	saw        map[check.Stamp]map[check.Lane]uint64        // write → what its region had applied of the others when it became durable
 	moments    map[moment]struct{}
 	states     map[string][][]byte // by store key: some of the records it had
+	seconds    map[string]uint64   // by value: what was written as a time at which an item expires
 	story      bool
 	watched    globaltable.TableID
 	told       []string // what there is to tell, if this is a story
@@ -77,7 +78,9 @@ type evidence struct {
 // Run plays one seed. It is called in a bubble of testing/synctest of its own.
 func Run(seed uint64) (result Result) {
 	rng := rand.New(rand.NewPCG(seed, 0x636f6e636f726461))
-	w := newWorld(newPlan(rng), rng)
+	p := newPlan(rng)
+	p.mortal(seed)
+	w := newWorld(p, rng)
 	result = Result{Seed: seed, Coverage: w.coverage}
 	defer func() {
 		if p := recover(); p != nil {
@@ -100,7 +103,7 @@ func Run(seed uint64) (result Result) {
 func newWorld(p *plan, rng *rand.Rand) *world {
 	return &world{plan: p, rng: rng, links: map[[2]hlc.Origin]*link{}, ledger: check.NewLedger(), coverage: map[string]int{},
 		placements: map[globaltable.LaneID]globaltable.Placement{}, purged: check.Frontiers{}, saw: map[check.Stamp]map[check.Lane]uint64{},
-		moments: map[moment]struct{}{}, states: map[string][][]byte{}}
+		moments: map[moment]struct{}{}, states: map[string][][]byte{}, seconds: map[string]uint64{}}
 }
 
 func (w *world) build() {
@@ -133,6 +136,8 @@ func (w *world) load() {
 		w.arrive(f.every, f.strike)
 	}
 	w.arrive(20*time.Millisecond, w.glance)
+	w.arrive(20*time.Millisecond, w.glanceMortal)
+	w.enableTimeToLive()
 	done := false
 	left := w.plan.operations
 	var next func()

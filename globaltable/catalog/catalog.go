@@ -15,10 +15,12 @@ package catalog
 
 import (
 	"bytes"
+	"slices"
 	"sync/atomic"
 
 	"github.com/hashicorp/go-memdb"
 
+	"github.com/concordat-db/concordat/conflict"
 	"github.com/concordat-db/concordat/conflict/hlc"
 	"github.com/concordat-db/concordat/globaltable"
 	"github.com/concordat-db/concordat/globaltable/item"
@@ -161,6 +163,11 @@ func (c *Catalog) Indexed(table globaltable.TableID) *globaltable.Table {
 // Settled is View.Settled under the catalog in force.
 func (c *Catalog) Settled(table globaltable.TableID) bool { return c.view.Load().Settled(table) }
 
+// Expiry returns the history of the table's time to live; nil for a table that never had one. It is shared.
+func (c *Catalog) Expiry(table globaltable.TableID) conflict.Expiry {
+	return c.view.Load().expiry[table]
+}
+
 // Version returns the version of the table's document in force; zero if the table is not known. The system table's is zero; globaltable.WorldTable's is that of the world's document.
 func (c *Catalog) Version(table globaltable.TableID) globaltable.Version {
 	v := c.view.Load()
@@ -289,7 +296,8 @@ func follows(old, t *globaltable.Table, world *globaltable.World) (fresh bool, e
 		return false, corrupt("table " + t.ID.String() + " is dead and has a new document")
 	case t.Owner != old.Owner && !inherits(world, old.Owner):
 		return false, corrupt("a new document of table " + t.ID.String() + " has another owner, and the old one was never fenced")
-	case t.Name != old.Name || t.CreatedAt != old.CreatedAt || !sameKeys(t.KeySchema, old.KeySchema) || !sameIndexes(old, t):
+	case t.Name != old.Name || t.CreatedAt != old.CreatedAt || !sameKeys(t.KeySchema, old.KeySchema) || !sameIndexes(old, t),
+		!slices.Equal(t.Expiry.Until(old.Expiry.Newest()), old.Expiry):
 		return false, corrupt("a new document of table " + t.ID.String() + " changes what never changes")
 	}
 	return true, nil

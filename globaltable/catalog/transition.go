@@ -33,6 +33,7 @@ type Change struct {
 	Class              *globaltable.TableClass  `json:"class,omitempty"`
 	Tag                map[string]string        `json:"tag,omitempty"`   // set
 	Untag              []string                 `json:"untag,omitempty"` // removed before Tag is set
+	TimeToLive         *TimeToLive              `json:"timeToLive,omitempty"`
 	// One of CreateIndex, without an id, and DeleteIndex at most.
 	CreateIndex        *globaltable.Index    `json:"createIndex,omitempty"`
 	DeleteIndex        string                `json:"deleteIndex,omitempty"`
@@ -106,6 +107,11 @@ func Update(t *globaltable.Table, change *Change, epoch uint32, regions func(str
 	}
 	if err := updateIndexes(next, change); err != nil {
 		return nil, err
+	}
+	if change.TimeToLive != nil {
+		if err := setTimeToLive(next, change.TimeToLive); err != nil {
+			return nil, err
+		}
 	}
 	// Removal first: what it refuses, it refuses about replicas as they are.
 	for _, name := range change.Delete {

@@ -1,8 +1,11 @@
 package catalog
 
 import (
+	"slices"
+
 	"github.com/hashicorp/go-memdb"
 
+	"github.com/concordat-db/concordat/conflict"
 	"github.com/concordat-db/concordat/conflict/hlc"
 	"github.com/concordat-db/concordat/globaltable"
 	"github.com/concordat-db/concordat/globaltable/locality"
@@ -18,7 +21,8 @@ type View struct {
 	all     globaltable.Placement    // active members
 	tables  map[globaltable.TableID]*entry
 	names   map[string]*entry
-	prompt  map[globaltable.LaneID]bool // lanes of tables whose writes wait for peers
+	prompt  map[globaltable.LaneID]bool             // lanes of tables whose writes wait for peers
+	expiry  map[globaltable.TableID]conflict.Expiry // of tables whose items expire, or have expired once
 	changed chan struct{}
 }
 
@@ -32,12 +36,14 @@ type entry struct {
 	bound     bool                // the table has its name in this region
 	settled   bool                // no replica is on its way in or out
 	born      globaltable.Version // of the replica in this region
+	counted   globaltable.Placement
 }
 
 // newEntry compiles t. The adoptions of t must be in txn.
 func newEntry(txn *memdb.Txn, t *globaltable.Table, self hlc.Origin) *entry {
 	e := &entry{table: t, placement: locality.Place(t), status: t.StatusIn(self)}
 	e.lane = e.placement.Lane()
+	e.counted = Counted(t)
 	e.settled = t.Settled()
 	if r := t.Replica(self); r != nil {
 		e.born = r.Born
@@ -46,6 +52,16 @@ func newEntry(txn *memdb.Txn, t *globaltable.Table, self hlc.Origin) *entry {
 	}
 	e.bound = claims(t, self) && !e.refused
 	return e
+}
+
+// Counted returns the regions between which all has to be applied that the table's purge frontier has passed: the placement. Where items expire the table's owner is among them, with a replica or without: what it says about the
+// time to live is then everywhere, too.
+func Counted(t *globaltable.Table) globaltable.Placement {
+	p := locality.Place(t)
+	if len(t.Expiry) > 0 && !p.Has(t.Owner) {
+		return globaltable.NewPlacement(append(slices.Clone(p), t.Owner)...)
+	}
+	return p
 }
 
 // claims reports whether t wants its name in region self.
@@ -64,7 +80,8 @@ func outcomeSince(txn *memdb.Txn, id globaltable.TableID, since globaltable.Vers
 
 // compile makes the view of db, which does not change any more.
 func compile(self globaltable.Descriptor, db *memdb.MemDB) *View {
-	v := &View{self: self, db: db, tables: map[globaltable.TableID]*entry{}, names: map[string]*entry{}, prompt: map[globaltable.LaneID]bool{}, changed: make(chan struct{})}
+	v := &View{self: self, db: db, tables: map[globaltable.TableID]*entry{}, names: map[string]*entry{}, prompt: map[globaltable.LaneID]bool{},
+		expiry: map[globaltable.TableID]conflict.Expiry{}, changed: make(chan struct{})}
 	txn := db.Txn(false)
 	v.world, v.members = membersOf(txn)
 	origins := make([]hlc.Origin, 0, len(v.members))
@@ -79,6 +96,9 @@ func compile(self globaltable.Descriptor, db *memdb.MemDB) *View {
 		v.tables[e.table.ID] = e
 		if e.table.AcknowledgePeers > 0 {
 			v.prompt[e.lane] = true
+		}
+		if len(e.table.Expiry) > 0 {
+			v.expiry[e.table.ID] = e.table.Expiry
 		}
 		if e.bound {
 			v.names[e.table.Name] = e
@@ -162,14 +182,15 @@ type Held struct {
 	Placement globaltable.Placement // the caller must not change it
 	Lane      globaltable.LaneID    // of the placement; the system table's changes are in the catalog's instead
 	Settled   bool
+	Counted   globaltable.Placement // see the function; the caller must not change it
 }
 
 // Held calls f with every table that this region holds, or is to hold, items of, the system table included, in no order.
 func (v *View) Held(f func(Held)) {
-	f(Held{Table: globaltable.SystemTable, Placement: v.all, Lane: v.all.Lane(), Settled: v.worldSettled()})
+	f(Held{Table: globaltable.SystemTable, Placement: v.all, Lane: v.all.Lane(), Settled: v.worldSettled(), Counted: v.all})
 	for id, e := range v.tables {
 		if v.serves(e) {
-			f(Held{Table: id, Version: e.table.Version, Placement: e.placement, Lane: e.lane, Settled: e.settled})
+			f(Held{Table: id, Version: e.table.Version, Placement: e.placement, Lane: e.lane, Settled: e.settled, Counted: e.counted})
 		}
 	}
 }

@@ -281,12 +281,26 @@ func (n Number) Sign() int { return int(n[0]) - numberZero }
 
 // Int64 returns n as an integer; ok is false when it is not one, or does not fit.
 func (n Number) Int64() (i int64, ok bool) {
-	if n[0] == numberZero {
-		return 0, true
+	var d digits
+	if n.digits(&d); d.n > 0 && d.exp < d.n-1 {
+		return 0, false
 	}
+	return d.whole()
+}
+
+// Whole returns n without its fraction; ok is false when that does not fit.
+func (n Number) Whole() (i int64, ok bool) {
 	var d digits
 	n.digits(&d)
-	if d.exp < d.n-1 || d.exp > 18 {
+	return d.whole()
+}
+
+// whole returns d without what is after the point.
+func (d *digits) whole() (i int64, ok bool) {
+	if d.n == 0 || d.exp < 0 {
+		return 0, true
+	}
+	if d.exp > 18 {
 		return 0, false
 	}
 	var u uint64

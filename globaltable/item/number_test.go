@@ -151,6 +151,25 @@ func TestSumsAtTheBounds(t *testing.T) {
 	}
 }
 
+func TestWhole(t *testing.T) {
+	for _, c := range []struct {
+		text string
+		want int64
+		ok   bool
+	}{
+		{"0", 0, true}, {"0.9", 0, true}, {"-0.9", 0, true}, {"1700000000.999", 1700000000, true}, {"-12.5", -12, true}, {"12e-1", 1, true},
+		{"9223372036854775807.9", math.MaxInt64, true}, {"9223372036854775808", 0, false}, {"1e125", 0, false}, {"1e-130", 0, true},
+	} {
+		n, err := ParseNumber(c.text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, ok := n.Whole(); ok != c.ok || ok && got != c.want {
+			t.Errorf("%s: %d, %v", c.text, got, ok)
+		}
+	}
+}
+
 func TestInt64(t *testing.T) {
 	for _, i := range []int64{0, 1, -1, 9, 10, 99, 100, 101, -120, 1e18, math.MaxInt64, math.MinInt64} {
 		n := Value(AppendInt(nil, i)).Number()

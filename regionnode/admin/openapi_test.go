@@ -32,7 +32,7 @@ func fullStatus() admin.Status {
 			Digest: "00", Acknowledge: "peers:1", Replicas: []admin.Replica{{Region: "us-east-1", Status: "CREATION_FAILED", Detail: "why", Percent: &percent}}, Comparisons: []repair.Compared{
 				{Region: "eu-central-1", Diverged: &at, Percent: 7, Bytes: 10, Share: 0.5, Paused: "why", Last: &repair.Pass{Began: at, Ended: at, State: repair.NotCompared,
 					Detail: "why", Keys: 1, Buckets: 1, InFlight: 1, Bytes: 5, Share: 0.25}},
-				{Region: "ap-south-1"}}, Collection: admin.Collection{Waiting: 7, PurgeAgeMillis: &age, HeldBack: "why"},
+				{Region: "ap-south-1"}}, Collection: admin.Collection{Waiting: 7, Expiring: 9, PurgeAgeMillis: &age, HeldBack: "why"}, TimeToLive: admin.TimeToLive{Status: "ENABLED", Attribute: "until"},
 			Indexes: []admin.Index{{Name: "by-date", Percent: 42, Entries: 3, Bytes: 99}}}},
 		Lanes: []admin.Lane{{ID: "0000000000000002", Regions: []string{"us-east-1"}, Head: 5, Entries: 1, Bytes: 10, Live: true,
 			Confirmed: map[string]uint64{"eu-central-1": 4}, Lagging: map[string]admin.Lag{"ap-south-1": {Since: &at, Entries: 3}}}},

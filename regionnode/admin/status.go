@@ -74,6 +74,7 @@ type Table struct {
 	// Comparisons are those in the background, with each other region that has an active replica.
 	Comparisons []repair.Compared `json:"comparisons,omitempty"`
 	Collection  Collection        `json:"collection"`
+	TimeToLive  TimeToLive        `json:"timeToLive"`
 	Indexes     []Index           `json:"indexes,omitempty"`
 }
 
@@ -87,9 +88,16 @@ type Index struct {
 	Bytes   int64  `json:"bytes"` // of what the entries show
 }
 
-// Collection says how far this region is with erasing what is left of deleted items and removed attributes. Of each something is kept until every replica is known to have the deletion.
+// TimeToLive is by what a table's items expire.
+type TimeToLive struct {
+	Status    string `json:"status"`              // ENABLING, ENABLED, DISABLING or DISABLED
+	Attribute string `json:"attribute,omitempty"` // whose value, in seconds since 1970, says when
+}
+
+// Collection says how far this region is with erasing what is left of deleted items and removed attributes, and expired items. Of each something is kept until every replica is known to have the deletion.
 type Collection struct {
-	Waiting uint64 `json:"waiting"` // records with something to erase, now or later
+	Waiting  uint64 `json:"waiting"`  // records with something to erase, now or later
+	Expiring uint64 `json:"expiring"` // items that expire some time, or have expired and are not erased yet
 	// PurgeAgeMillis is the age of the moment up to which every replica is known to have everything; null if never.
 	PurgeAgeMillis *float64 `json:"purgeAgeMillis"`
 	HeldBack       string   `json:"heldBack,omitempty"` // by what, if by anything: a region that is behind, or a replica on its way

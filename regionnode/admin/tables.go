@@ -35,7 +35,13 @@ type NewReplicas struct {
 
 // TablePatch is the body of PATCH /v1/tables/{name}. What is null stays as it is.
 type TablePatch struct {
-	Acknowledge *string `json:"acknowledge,omitempty"` // "local", or "peers:1" to "peers:3"
+	Acknowledge *string        `json:"acknowledge,omitempty"` // "local", or "peers:1" to "peers:3"
+	TimeToLive  *SetTimeToLive `json:"timeToLive,omitempty"`
+}
+
+// SetTimeToLive says by what the table's items are to expire.
+type SetTimeToLive struct {
+	Attribute string `json:"attribute"` // empty: they do not expire any more
 }
 
 // maxBody is the greatest request body, in bytes.
@@ -74,13 +80,18 @@ func patchTable(r *http.Request) (c catalog.Change, err error) {
 	if err := readBody(r, &p); err != nil {
 		return c, err
 	}
-	if p.Acknowledge == nil {
+	if p.Acknowledge == nil && p.TimeToLive == nil {
 		return c, invalid("the patch changes nothing")
 	}
-	if _, err := globaltable.ParseAcknowledge(*p.Acknowledge); err != nil {
-		return c, err
+	if p.Acknowledge != nil {
+		if _, err := globaltable.ParseAcknowledge(*p.Acknowledge); err != nil {
+			return c, err
+		}
+		c.Tag = map[string]string{globaltable.AcknowledgeTag: *p.Acknowledge}
 	}
-	c.Tag = map[string]string{globaltable.AcknowledgeTag: *p.Acknowledge}
+	if p.TimeToLive != nil {
+		c.TimeToLive = &catalog.TimeToLive{Attribute: p.TimeToLive.Attribute, Enabled: p.TimeToLive.Attribute != ""}
+	}
 	return c, nil
 }
 

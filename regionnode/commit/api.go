@@ -22,6 +22,8 @@ type Catalog interface {
 	// Trusts reports whether what a region's store with that incarnation wrote, or gave, may be stored here now: the region is neither fenced nor removed, and that store is the one
 	// that the others follow. Incarnation 0 stands for whichever it has.
 	Trusts(origin hlc.Origin, incarnation globaltable.Incarnation) bool
+	// Expiry returns the history of the table's time to live; nil if it has none. It only ever grows. The caller does not change it.
+	Expiry(table globaltable.TableID) conflict.Expiry
 	// Version returns the version of the table's document in force; zero if the table is not known. The system table's is zero.
 	Version(table globaltable.TableID) globaltable.Version
 	// Settled reports whether this region has a replica of the table, and no replica is on its way in or out: only then its purge frontier moves, and something of it is collected.
@@ -54,20 +56,23 @@ type Key struct {
 	Bytes item.Key
 }
 
-// Current is the newest applied state of a key.
+// Current is the newest applied state of a key, as it is at the moment at which it is looked at.
 type Current struct {
-	Record []byte    // encoded conflict record; nil when the key was never written
-	Item   item.Item // nil when the item does not exist
+	Record []byte    // encoded conflict record, without what has expired; nil when the key was never written
+	Item   item.Item // nil when the item does not exist, or has expired
 }
 
 // Write is one client's write: of one key, of several, or of none (a condition check).
 type Write struct {
 	Keys []Key
 	// Plan decides. It gets the newest state of each key, and returns the operations for each, in the order of Keys; no operations for a key
-	// means that it was only looked at. It must be pure; it is called once, in the caller's goroutine, with the keys latched, so what it
-	// is given stays the newest until the write is in. current, and all it points to, is valid only during the call. What it returns
+	// means that it was only looked at. It must be pure; it is called with the keys latched, so what it
+	// is given stays the newest until the write is in. Only time goes on: if an item that it was given expires before the write is stamped, it is called again, while Write waits, and what it returned before
+	// counts no more. current, and all it points to, is valid only during the call. What it returns
 	// must stay unchanged until Write returns. An error is the write's error, and nothing is written.
 	Plan func(current []Current) ([][]conflict.Op, error)
+	// Before, if not zero, is a moment before which the write has to be stamped: else nothing is written, and the error is of kind Unavailable.
+	Before hlc.Timestamp
 	// Transaction marks all changes of this write as parts of one transaction. It waits for the keys no longer than Config.TransactionWait, and fails with a *ConflictError then.
 	Transaction bool
 	// Token, if not nil, makes this a write that is done once: see Token. It is not changed while Write runs. Of a write with one it is known that it was done, even where the plan

@@ -221,8 +221,14 @@ func BenchmarkRawPebbleApply64(b *testing.B) {
 	}
 }
 
-func BenchmarkGet(b *testing.B) {
+func BenchmarkGet(b *testing.B) { benchGet(b, nil) }
+
+// BenchmarkGetExpiring is BenchmarkGet of a table whose items expire.
+func BenchmarkGetExpiring(b *testing.B) { benchGet(b, fromTheFirst) }
+
+func benchGet(b *testing.B, x conflict.Expiry) {
 	f := benchShard(b)
+	f.catalog.expire(tableA, x)
 	keys, it := benchKeySpace(), benchItem()
 	const present = 10_000
 	for i := 0; i < present; i += 100 {

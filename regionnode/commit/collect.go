@@ -4,7 +4,6 @@ import (
 	"context"
 	"slices"
 
-	"github.com/concordat-db/concordat/conflict"
 	"github.com/concordat-db/concordat/conflict/hlc"
 	"github.com/concordat-db/concordat/globaltable"
 	"github.com/concordat-db/concordat/globaltable/item"
@@ -20,6 +19,7 @@ const maxCollect = 1024
 type Collected struct {
 	Purge   hlc.Timestamp // the frontier at which it was done; durable
 	Gone    int           // records of deleted items that are no more
+	Expired int           // records whose item had expired; it is erased
 	Reduced int           // records that have lost removed attributes
 	Next    []byte        // where the next call goes on; nil: nothing more can be collected at Purge
 	Last    []byte        // where a call at a later frontier may go on: all before was looked at, and only what came in late, from another region, can be there
@@ -27,7 +27,7 @@ type Collected struct {
 
 // Collect erases what of the table's records nobody can need any more at its purge frontier (conflict.Collect), of at most limit records that have something to collect, in the order in which
 // that became so. after is nil, or what a call before has returned as Next or Last. It goes by the same door as a write: the keys are latched, and it is in a group with others. It makes no
-// change that a peer or a client could see, so it has no stamp and no log entry. It returns when all is durable. The error is of kind InUse while a replica of the table is on
+// change that a peer or a client could see, an item that has expired being seen by nobody, so it has no stamp and no log entry. It returns when all is durable. The error is of kind InUse while a replica of the table is on
 // its way in or out; nothing was done then.
 func (s *Shard) Collect(ctx context.Context, table globaltable.TableID, after []byte, limit int) (Collected, error) {
 	sub, out, err := s.prepareCollect(table, after, limit)
@@ -54,6 +54,9 @@ func (s *Shard) prepareCollect(table globaltable.TableID, after []byte, limit in
 	if out.Purge == 0 || table == globaltable.SystemTable {
 		out.Last = after
 		return nil, out, nil
+	}
+	if plantedSweep && len(s.cfg.Catalog.Expiry(table)) > 0 {
+		out.Purge = s.cfg.Clock.Last()
 	}
 	keys, err := s.garbage(table, after, max(1, min(limit, maxCollect)), &out)
 	if err != nil || len(keys) == 0 {
@@ -109,17 +112,26 @@ func (s *Shard) readAndCollect(sub *submission, out *Collected) error {
 	for i := range sub.keys {
 		k := &sub.keys[i]
 		at := len(sub.arena)
-		next, gone, changed, err := conflict.Collect(sub.arena, k.current, sub.purge)
+		next, did, err := s.cfg.Catalog.Expiry(k.table).Collect(sub.arena, k.current, sub.purge)
 		if err != nil {
 			return errCorruptStore("record", err)
 		}
 		switch {
-		case gone:
+		case did.Gone:
 			k.gone = true
-			out.Gone++
-		case changed:
+		case did.Changed:
 			sub.arena = next
 			k.next = next[at:len(next):len(next)]
+			if k.after, k.live, err = digestOf(k.key, k.next); err != nil {
+				return errCorruptStore("record", err)
+			}
+		}
+		switch {
+		case did.Expired:
+			out.Expired++
+		case did.Gone:
+			out.Gone++
+		case did.Changed:
 			out.Reduced++
 		}
 	}
@@ -130,14 +142,24 @@ func (s *Shard) readAndCollect(sub *submission, out *Collected) error {
 // anew.
 func (c *core) decideCollect(sub *submission) error {
 	table := sub.keys[0].table
-	frontier, _ := c.purges.get(table)
-	if frontier < sub.purge || !c.catalog.Settled(table) {
+	if c.purges.frontier(table) < sub.purge && !plantedSweep || !c.catalog.Settled(table) {
 		return fault(globaltable.InUse, opCollect, "a replica of the table is on its way in or out", nil)
+	}
+	for i := range sub.keys {
+		k := &sub.keys[i]
+		if !k.gone && k.next == nil || k.before == k.after {
+			continue
+		}
+		var err error
+		if k.digests, err = c.digests.table(table); err != nil {
+			return fault(globaltable.Internal, opCollect, "", err)
+		}
 	}
 	return nil
 }
 
-// commitCollect fills the batch with what is left of the records, and the frontier at which the rest went. The digests stay as they are: they count live attributes only.
+// commitCollect fills the batch with what is left of the records, and the frontier at which the rest went. The digests stay as they are, but for items that have expired: they count live attributes only, and do not change while
+// time passes.
 func (c *core) commitCollect(g *group, sub *submission) error {
 	c.purges.keep(sub.keys[0].table)
 	for i := range sub.keys {
@@ -148,6 +170,7 @@ func (c *core) commitCollect(g *group, sub *submission) error {
 		if err := c.putRecord(g, k); err != nil {
 			return err
 		}
+		c.digests.change(k.table, k.digests, k.key.Bucket(digestBits), k.before, k.after)
 	}
 	return nil
 }

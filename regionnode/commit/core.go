@@ -17,6 +17,7 @@ import (
 // core decides: from submissions it makes groups. It is single-threaded, and what it does depends on nothing but the engine's state, the catalog in force,
 // the clock, the salts and the order of the submissions. It acts on nothing: a group's batch is applied by whoever asked for it.
 type core struct {
+	rules   *rules
 	origin  hlc.Origin
 	engine  store.Engine
 	clock   *hlc.Clock
@@ -117,6 +118,8 @@ func (c *core) add(g *group, sub *submission) (fatal error) {
 		if sub.err = c.decideCollect(sub); sub.err == nil {
 			return c.commitCollect(g, sub)
 		}
+	case kindFollow:
+		return c.commitFollow(g, sub)
 	case kindControl:
 		sub.err = sub.control(c, g)
 	}
@@ -125,6 +128,9 @@ func (c *core) add(g *group, sub *submission) (fatal error) {
 
 // decideWrite places, stamps and merges. Nothing but the clock and the submission has changed when it returns an error.
 func (c *core) decideWrite(sub *submission) error {
+	if err := c.stamp(sub); err != nil {
+		return err
+	}
 	for i := range sub.keys {
 		k := &sub.keys[i]
 		if len(sub.ops[i]) == 0 {
@@ -151,12 +157,11 @@ func (c *core) decideWrite(sub *submission) error {
 		if len(sub.ops[i]) == 0 {
 			continue
 		}
-		stamp := c.clock.Now()
 		if sub.transaction && transaction == 0 {
-			transaction = stamp
+			transaction = k.stamp
 		}
 		k.change = conflict.Change{
-			Table: uint64(k.table), Key: k.key, Dot: hlc.Stamp{Time: stamp, Origin: c.origin}, Context: k.context, Floor: k.floor,
+			Table: uint64(k.table), Key: k.key, Dot: hlc.Stamp{Time: k.stamp, Origin: c.origin}, Context: k.context, Floor: k.floor,
 			CatalogVersion: uint64(k.place.version), Transaction: transaction, Ops: sub.ops[i],
 		}
 		at := len(c.merged)
@@ -171,6 +176,29 @@ func (c *core) decideWrite(sub *submission) error {
 		}
 	}
 	return nil
+}
+
+// stamp gives the keys that are written their stamps. Between the plan and this moment an item may have expired that the plan was given: then the write is planned anew, so that a write is stamped after an item's expiry exactly if
+// its plan saw the item expired. That comes to an end: an item that the new plan was given expires later, or not at all.
+func (c *core) stamp(sub *submission) (err error) {
+	for {
+		var last hlc.Timestamp
+		for i := range sub.keys {
+			if len(sub.ops[i]) > 0 {
+				last = c.clock.Now()
+				sub.keys[i].stamp = last
+			}
+		}
+		if before := sub.write.Before; before != 0 && last >= before {
+			return fault(globaltable.Unavailable, opWrite, "the write took so long that it would come too late; nothing was done", nil)
+		}
+		if c.rules.holds(sub, last) {
+			return nil
+		}
+		if _, err := c.rules.plan(sub); err != nil {
+			return err
+		}
+	}
 }
 
 // commitWrite fills the batch with what decideWrite decided.
@@ -273,7 +301,7 @@ func (c *core) decideMerge(sub *submission) error {
 		k := &sub.keys[p.key]
 		if c.catalog.Admits(k.table, k.key, p.made()) != p.admitted {
 			// The catalog has changed since the caller merged. It is rare, so the sequencer may do it again.
-			if err := sub.merge(c.catalog.Admits); err != nil {
+			if err := sub.merge(c.rules); err != nil {
 				return err
 			}
 			break

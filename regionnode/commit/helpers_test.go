@@ -45,6 +45,7 @@ type tables struct {
 	inForce atomic.Pointer[map[globaltable.TableID]globaltable.Placement]
 	refuse  error // of the next Prepare
 	indexed atomic.Pointer[map[globaltable.TableID]*globaltable.Table]
+	expiry  atomic.Pointer[map[globaltable.TableID]conflict.Expiry]
 
 	distrusted map[hlc.Origin]globaltable.Incarnation // the greatest that is not trusted
 	moving     atomic.Bool                            // a replica is on its way
@@ -71,6 +72,19 @@ func (c *tables) Admits(id globaltable.TableID, _ []byte, _ globaltable.Version)
 
 func (c *tables) Trusts(o hlc.Origin, incarnation globaltable.Incarnation) bool {
 	return c.distrusted[o] == 0 || incarnation > c.distrusted[o]
+}
+
+func (c *tables) Expiry(id globaltable.TableID) conflict.Expiry {
+	m := c.expiry.Load()
+	if m == nil {
+		return nil
+	}
+	return (*m)[id]
+}
+
+// expire gives a table a history.
+func (c *tables) expire(id globaltable.TableID, x conflict.Expiry) {
+	c.expiry.Store(&map[globaltable.TableID]conflict.Expiry{id: x})
 }
 
 func (c *tables) Version(globaltable.TableID) globaltable.Version { return 7 }
@@ -348,12 +362,15 @@ func checkStore(t testing.TB, e store.Engine, log coverage) {
 	}
 }
 
-func auditStore(e store.Engine, log coverage) error {
+func auditStore(e store.Engine, log coverage) error { return auditExpiring(e, log, new(tables)) }
+
+// auditExpiring is auditStore of a store with tables whose items expire.
+func auditExpiring(e store.Engine, log coverage, c *tables) error {
 	l, _, err := load(e)
 	if err != nil {
 		return err
 	}
-	if err := auditGarbage(e, l); err != nil {
+	if err := auditGarbage(e, l, c); err != nil {
 		return err
 	}
 	if err := auditEntries(e, l); err != nil {
@@ -417,15 +434,25 @@ func auditStore(e store.Engine, log coverage) error {
 }
 
 // auditGarbage checks that exactly the records with something to collect are listed, where they should be, and that their number is right.
-func auditGarbage(e store.Engine, l *loaded) error {
-	want, counts := map[string]bool{}, map[globaltable.TableID]uint64{}
+func auditGarbage(e store.Engine, l *loaded, c *tables) error {
+	want, counts, expiring := map[string]bool{}, map[globaltable.TableID]uint64{}, map[globaltable.TableID]uint64{}
 	lower, upper := store.SpaceRange(store.SpaceRecord)
 	err := store.Each(e, lower, upper, func(key, record []byte) error {
-		at, ok, err := conflict.Garbage(record)
-		if ok {
-			table := globaltable.TableID(binary.BigEndian.Uint64(key[1:]))
+		table := globaltable.TableID(binary.BigEndian.Uint64(key[1:]))
+		var x conflict.Expiry
+		if p := l.purges[table]; p != nil && p.keys.making != 0 {
+			return fmt.Errorf("table %s: a walk is not at its end", table)
+		} else if p != nil {
+			x = c.Expiry(table).Until(p.keys.made)
+		}
+		at, what, err := x.Garbage(record)
+		if what != conflict.NoWaste {
 			want[string(store.AppendGarbageKey(nil, table, at, store.RecordKeySuffix(key)))] = true
-			counts[table]++
+			if what == conflict.Expires {
+				expiring[table]++
+			} else {
+				counts[table]++
+			}
 		}
 		return err
 	})
@@ -446,6 +473,9 @@ func auditGarbage(e store.Engine, l *loaded) error {
 	for table, p := range l.purges {
 		if err == nil && p.waiting != counts[table] {
 			err = fmt.Errorf("table %s: %d records with something to collect are counted, there are %d", table, p.waiting, counts[table])
+		}
+		if err == nil && p.expiring != expiring[table] {
+			err = fmt.Errorf("table %s: %d records with an item that expires are counted, there are %d", table, p.expiring, expiring[table])
 		}
 		delete(counts, table)
 	}

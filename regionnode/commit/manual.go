@@ -32,7 +32,7 @@ func (m *Manual) Write(w *Write, done func(error)) {
 		return
 	}
 	m.latch(sub)
-	writes, err := s.plan(sub, w)
+	writes, err := s.plan(sub)
 	if err != nil || !writes {
 		if werr := m.settleUpTo(s.release(sub)); werr != nil {
 			err = werr
@@ -141,6 +141,30 @@ func (m *Manual) BuildIndex(table globaltable.TableID, index globaltable.IndexID
 	sub := m.s.newSubmission(kindControl)
 	sub.first, sub.control = !plantedBuild, buildIndex(indexKey{table, index}, limit, out)
 	m.push(sub, func(_ RemoteResult, err error) { done(*out, err) })
+}
+
+// FollowExpiry queues what Shard.FollowExpiry does.
+func (m *Manual) FollowExpiry(table globaltable.TableID, limit int, done func(over bool, err error)) {
+	switch until, next := m.s.purges.following(table); next {
+	case nothingToFollow:
+		done(true, nil)
+		return
+	case walkToBegin:
+		m.control(false, beginFollow(table, until), func(err error) { done(false, err) })
+		return
+	}
+	sub, err := m.s.prepareFollow(table, limit)
+	if err != nil {
+		done(false, err)
+		return
+	}
+	m.latch(sub)
+	if err := sub.read(m.s.cfg.Engine, m.s.progress.durable.Load()); err != nil {
+		m.s.release(sub)
+		done(false, err)
+		return
+	}
+	m.push(sub, func(_ RemoteResult, err error) { done(false, err) })
 }
 
 // TakePurge queues what Shard.TakePurge does.

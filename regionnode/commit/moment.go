@@ -18,7 +18,7 @@ func (s *Shard) GetAll(ctx context.Context, keys []Key, f func([]Current) error)
 		}
 	}
 	moment := s.cfg.Engine.NewSnapshot()
-	err := readMoment(moment, keys, f)
+	err := s.readMoment(moment, keys, f)
 	if cerr := moment.Close(); err == nil && cerr != nil {
 		err = fault(globaltable.Internal, "read store", "", cerr)
 	}
@@ -33,7 +33,8 @@ func (s *Shard) GetAll(ctx context.Context, keys []Key, f func([]Current) error)
 	return err
 }
 
-func readMoment(moment store.Reader, keys []Key, f func([]Current) error) (err error) {
+func (s *Shard) readMoment(moment store.Reader, keys []Key, f func([]Current) error) (err error) {
+	now := s.cfg.Clock.Now() // one moment for all, by which items expire
 	current := make([]Current, len(keys))
 	held := make([]io.Closer, 0, len(keys))
 	defer func() {
@@ -52,7 +53,7 @@ func readMoment(moment store.Reader, keys []Key, f func([]Current) error) (err e
 			continue
 		}
 		held = append(held, release)
-		if current[i], err = currentOf(value); err != nil {
+		if current[i], _, err = currentOf(s.cfg.Catalog.Expiry(k.Table), value, now); err != nil {
 			return err
 		}
 	}

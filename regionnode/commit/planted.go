@@ -10,6 +10,9 @@ var (
 	plantedEarly     bool // a group is answered before its sync
 	plantedClock     bool // after a start the clock begins at physical time
 	plantedPlacement bool // a peer's changes are stored wherever they may be
+	plantedKeep      bool // a write on what has expired leaves the rest of it there
+	plantedSweep     bool // what has expired by the region's clock is dropped, whatever the purge frontier
+	plantedBake      bool // what has expired by the region's clock is gone for good when a record is merged
 	plantedDigest    bool // merged records do not change the digests
 	plantedEntry     bool // an entry stays when its record changes
 	plantedMerge     bool // merges do not keep entries in step
@@ -31,6 +34,12 @@ func Plant(fault string, on bool) bool {
 		plantedClock = on
 	case "placement":
 		plantedPlacement = on
+	case "keep expired":
+		plantedKeep = on
+	case "sweep":
+		plantedSweep = on
+	case "bake":
+		plantedBake = on
 	case "digest":
 		plantedDigest = on
 	case "entry":

@@ -10,6 +10,9 @@ const (
 	plantedEarly     = false
 	plantedClock     = false
 	plantedPlacement = false
+	plantedKeep      = false
+	plantedSweep     = false
+	plantedBake      = false
 	plantedDigest    = false
 	plantedEntry     = false
 	plantedMerge     = false

@@ -1,6 +1,7 @@
 package commit
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"maps"
@@ -29,24 +30,45 @@ type purges struct {
 type tablePurge struct {
 	frontier hlc.Timestamp
 	stored   hlc.Timestamp // frontier in the store, or in the group that is being built
-	waiting  uint64        // keys of the table in store.SpaceGarbage
+	waiting  uint64        // keys of the table in store.SpaceGarbage that are of deleted items and removed attributes
+	expiring uint64        // and those of items that expire
+	keys     garbageKeys
 }
 
 // storePurgeAfter is how far a frontier moves before it is worth being written for itself.
 const storePurgeAfter = 10 * time.Second
 
-const purgeLen = 8 + 8
+// A table whose items never expired has the first two numbers only.
+const (
+	purgeLen         = 8 + 8
+	expiringPurgeLen = purgeLen + 8 + 8 + 8 // and the cursor
+)
 
 func (t *tablePurge) append(dst []byte) []byte {
-	return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(dst, uint64(t.frontier)), t.waiting)
+	dst = binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(dst, uint64(t.frontier)), t.waiting)
+	if t.keys.made == 0 && t.keys.making == 0 {
+		return dst
+	}
+	dst = binary.BigEndian.AppendUint64(dst, t.expiring)
+	dst = binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(dst, uint64(t.keys.made)), uint64(t.keys.making))
+	return append(dst, t.keys.cursor...)
 }
 
 func decodePurge(b []byte) (*tablePurge, error) {
-	if len(b) != purgeLen {
+	if len(b) != purgeLen && len(b) < expiringPurgeLen {
 		return nil, errCorruptStore("purge frontier of a wrong length", nil)
 	}
 	at := hlc.Timestamp(binary.BigEndian.Uint64(b))
-	return &tablePurge{frontier: at, stored: at, waiting: binary.BigEndian.Uint64(b[8:])}, nil
+	t := &tablePurge{frontier: at, stored: at, waiting: binary.BigEndian.Uint64(b[8:])}
+	if len(b) > purgeLen {
+		t.expiring = binary.BigEndian.Uint64(b[16:])
+		t.keys.made, t.keys.making = hlc.Timestamp(binary.BigEndian.Uint64(b[24:])), hlc.Timestamp(binary.BigEndian.Uint64(b[32:]))
+		t.keys.cursor = bytes.Clone(b[expiringPurgeLen:])
+		if t.keys.making == 0 && (t.keys.made == 0 || len(t.keys.cursor) > 0) {
+			return nil, errCorruptStore("purge frontier with a walk that is none", nil)
+		}
+	}
+	return t, nil
 }
 
 func (l *loaded) loadPurges(r store.Reader) error {
@@ -72,13 +94,23 @@ func (p *purges) of(table globaltable.TableID) *tablePurge {
 	return t
 }
 
-func (p *purges) get(table globaltable.TableID) (frontier hlc.Timestamp, waiting uint64) {
+// get returns a copy of the table's state.
+func (p *purges) get(table globaltable.TableID) tablePurge {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if t := p.tables[table]; t != nil {
-		return t.frontier, t.waiting
+		return *t
 	}
-	return 0, 0
+	return tablePurge{}
+}
+
+func (p *purges) frontier(table globaltable.TableID) hlc.Timestamp {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if t := p.tables[table]; t != nil {
+		return t.frontier
+	}
+	return 0
 }
 
 // raise moves the frontier, if that version of the table's document is in force and no replica is on its way.
@@ -98,12 +130,22 @@ func (p *purges) raise(table globaltable.TableID, version globaltable.Version, t
 	}
 }
 
-// count notes that the number of the table's keys in store.SpaceGarbage changes with the group that is being built.
-func (p *purges) count(table globaltable.TableID, by int) {
+// count notes that a key of the table in store.SpaceGarbage comes, goes, or becomes one of something else with the group that is being built.
+func (p *purges) count(table globaltable.TableID, was, is conflict.Waste) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	t := p.of(table)
-	t.waiting += uint64(by)
+	for _, c := range []struct {
+		what conflict.Waste
+		by   uint64
+	}{{was, ^uint64(0)}, {is, 1}} {
+		switch c.what {
+		case conflict.Deleted:
+			t.waiting += c.by
+		case conflict.Expires:
+			t.expiring += c.by
+		}
+	}
 	p.dirty[table] = struct{}{}
 }
 
@@ -141,8 +183,7 @@ func (p *purges) flush(b store.Batch) {
 
 // Purge returns the table's purge frontier P: all replicas are known to have passed it, twice (package watermark).
 func (s *Shard) Purge(table globaltable.TableID) hlc.Timestamp {
-	frontier, _ := s.purges.get(table)
-	return frontier
+	return s.purges.frontier(table)
 }
 
 // RaisePurge moves the table's purge frontier to a value that all replicas under version have passed. It does nothing when the frontier is there already, when another
@@ -177,34 +218,33 @@ func takePurge(table globaltable.TableID, purge hlc.Timestamp) func(*core, *grou
 
 // Waiting returns how many records of the table have something to collect, now or later: those of deleted items, and those with a removed attribute.
 func (s *Shard) Waiting(table globaltable.TableID) uint64 {
-	_, waiting := s.purges.get(table)
-	return waiting
+	t := s.purges.get(table)
+	return t.waiting
+}
+
+// Expiring returns how many records of the table have an item that expires, or has expired and is not erased yet.
+func (s *Shard) Expiring(table globaltable.TableID) uint64 {
+	t := s.purges.get(table)
+	return t.expiring
 }
 
 // keepGarbage keeps store.SpaceGarbage in step with a record that is about to be written: for each record that has something to collect there is exactly one key, at the least
-// frontier at which something of it goes. Most writes leave a live item where there was one, and find that out from a few bytes.
+// frontier at which something of it goes. Most writes leave a live item where there was one, in a table whose items do not expire, and find that out from a few bytes.
 func (c *core) keepGarbage(g *group, k *keyState) error {
-	was, had, err := conflict.Garbage(k.current)
-	if err != nil {
+	was, is, err := c.marks(k)
+	if err != nil || was == is {
 		return err
 	}
-	at, has, err := conflict.Garbage(k.next)
-	if err != nil || had == has && was == at {
-		return err
-	}
-	if had {
-		c.scratch = store.AppendGarbageKey(c.scratch[:0], k.table, was, k.key)
+	if was.what != conflict.NoWaste {
+		c.scratch = store.AppendGarbageKey(c.scratch[:0], k.table, was.at, k.key)
 		g.batch.Delete(c.scratch)
 	}
-	if has {
-		c.scratch = store.AppendGarbageKey(c.scratch[:0], k.table, at, k.key)
+	if is.what != conflict.NoWaste {
+		c.scratch = store.AppendGarbageKey(c.scratch[:0], k.table, is.at, k.key)
 		g.batch.Set(c.scratch, nil)
 	}
-	switch {
-	case has && !had:
-		c.purges.count(k.table, 1)
-	case had && !has:
-		c.purges.count(k.table, -1)
+	if was.what != is.what {
+		c.purges.count(k.table, was.what, is.what)
 	}
 	return nil
 }

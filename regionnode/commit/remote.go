@@ -69,7 +69,7 @@ func (s *Shard) readAndMerge(sub *submission) error {
 		return err
 	}
 	sub.grow(sub.bytes + sub.bytes/4)
-	if err := sub.merge(s.cfg.Catalog.Admits); err != nil {
+	if err := sub.merge(&s.rules); err != nil {
 		return fault(globaltable.Corrupt, opApply, "", err)
 	}
 	return nil

@@ -142,10 +142,13 @@ func (s *Shard) planReplay(sub *submission, records []SavedRecord, purge hlc.Tim
 			result.Kept++
 			continue
 		}
-		current := k.current
+		x, current := s.cfg.Catalog.Expiry(k.table), k.current
 		for j := range changes {
 			c := &changes[j]
 			c.Table, c.Key = uint64(k.table), k.key
+			if current, err = settled(x, current, max(purge, c.Floor)); err != nil {
+				return result, fault(globaltable.Corrupt, opReplay, "", err)
+			}
 			adds, err := conflict.Adds(current, c)
 			switch {
 			case err != nil:
@@ -153,7 +156,7 @@ func (s *Shard) planReplay(sub *submission, records []SavedRecord, purge hlc.Tim
 			case !adds:
 				result.Known++
 			case c.Dot.Time <= purge || c.Dot.Origin == 0:
-				shows, err := showsIn(current, c)
+				shows, err := showsIn(x, current, c, purge)
 				switch {
 				case err != nil:
 					return result, fault(globaltable.Corrupt, opReplay, "", err)
@@ -185,9 +188,12 @@ func (s *Shard) planReplay(sub *submission, records []SavedRecord, purge hlc.Tim
 	return result, nil
 }
 
-// showsIn reports whether anybody would see that c is in the record. A deletion of what is not there does not show; below the purge frontier it can hide nothing any more either.
-func showsIn(current []byte, c *conflict.Change) (bool, error) {
+// showsIn reports whether anybody would see, at the purge frontier or later, that c is in the record. A deletion of what is not there does not show; below the purge frontier it can hide nothing any more either.
+func showsIn(x conflict.Expiry, current []byte, c *conflict.Change, purge hlc.Timestamp) (bool, error) {
 	next, _, err := conflict.Apply(nil, current, c)
+	if err == nil {
+		next, err = settled(x, next, purge)
+	}
 	if err != nil {
 		return false, err
 	}

@@ -9,7 +9,6 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"github.com/concordat-db/concordat/conflict"
 	"github.com/concordat-db/concordat/conflict/hlc"
 	"github.com/concordat-db/concordat/globaltable"
 	"github.com/concordat-db/concordat/regionnode/store"
@@ -22,6 +21,7 @@ type Shard struct {
 	incarnation globaltable.Incarnation
 
 	core      core
+	rules     rules
 	latches   *latches
 	pending   pending
 	progress  progress
@@ -100,8 +100,9 @@ func newShard(cfg Config, l *loaded) (*Shard, error) {
 	s.confirmed.seqs, s.confirmed.dirty = l.confirmed, make(map[confirmedKey]struct{})
 	s.purges.catalog, s.purges.tables, s.purges.dirty = cfg.Catalog, l.purges, make(map[globaltable.TableID]struct{})
 	s.indexes.states, s.indexes.dirty = l.indexes, make(map[indexKey]struct{})
+	s.rules = rules{origin: cfg.Origin, clock: cfg.Clock, catalog: cfg.Catalog, purges: &s.purges}
 	s.core = core{
-		origin: cfg.Origin, engine: cfg.Engine, clock: cfg.Clock, catalog: cfg.Catalog, relog: cfg.Relog, random: cfg.Random,
+		rules: &s.rules, origin: cfg.Origin, engine: cfg.Engine, clock: cfg.Clock, catalog: cfg.Catalog, relog: cfg.Relog, random: cfg.Random,
 		ahead: cfg.Clock.MaxOffset() / 2, pending: &s.pending, digests: newDigests(cfg.Engine, cfg.MaxTables), confirmed: &s.confirmed, purges: &s.purges, indexes: &s.indexes, view: &s.view,
 		tokens: tokens{max: cfg.MaxTokens, counts: l.tokens},
 		lanes:  l.lanes, cleared: make(map[globaltable.TableID]uint64), positions: l.positions, revoked: l.revoked, catchUps: l.catchUps, incarnations: make(map[originShard]globaltable.Incarnation),
@@ -151,7 +152,7 @@ func (s *Shard) Write(ctx context.Context, w *Write) error {
 		s.recycle(sub)
 		return err
 	}
-	writes, err := s.plan(sub, w)
+	writes, err := s.plan(sub)
 	if err != nil || !writes {
 		n := s.release(sub)
 		if werr := s.progress.wait(ctx, n); werr != nil {
@@ -228,62 +229,18 @@ func checkKey(k Key) error {
 }
 
 // plan reads and plans a latched write. writes is false when there is nothing to write.
-func (s *Shard) plan(sub *submission, w *Write) (writes bool, err error) {
-	if w.Token != nil {
-		if w.Repeated, err = w.Token.done(s.cfg.Engine, s.cfg.Clock.Now()); err != nil || w.Repeated {
+func (s *Shard) plan(sub *submission) (writes bool, err error) {
+	if sub.token != nil {
+		w := sub.write
+		if w.Repeated, err = sub.token.done(s.cfg.Engine, s.cfg.Clock.Now()); err != nil || w.Repeated {
 			return false, err
 		}
-		writes = true
 	}
 	if err := sub.read(s.cfg.Engine, s.progress.durable.Load()); err != nil {
 		return false, err
 	}
-	for i := range sub.keys {
-		c, err := currentOf(sub.keys[i].current)
-		if err != nil {
-			return false, err
-		}
-		sub.current = append(sub.current, c)
-	}
-	if sub.ops, err = w.Plan(sub.current); err != nil {
-		return false, err
-	}
-	if len(sub.ops) != len(sub.keys) {
-		return false, fault(globaltable.Internal, opWrite, "the plan has operations for another number of keys", nil)
-	}
-	for i, ops := range sub.ops {
-		if len(ops) == 0 {
-			continue
-		}
-		writes = true
-		k := &sub.keys[i]
-		k.floor = s.Purge(k.table)
-		if k.context, err = conflict.ContextOf(k.current, s.cfg.Origin, k.floor); err != nil {
-			return false, errCorruptStore("record", err)
-		}
-		sub.bytes += 128 + len(k.key) + 16*len(k.context)
-		for j := range ops {
-			sub.bytes += 16 + len(ops[j].Name) + len(ops[j].Value)
-		}
-	}
-	if sub.bytes > maxWriteBytes {
-		return false, fault(globaltable.LimitExceeded, opWrite, fmt.Sprintf("a write of more than %d bytes", maxWriteBytes), nil)
-	}
-	return writes, nil
-}
-
-func currentOf(record []byte) (Current, error) {
-	if record == nil {
-		return Current{}, nil
-	}
-	it, live, err := conflict.ItemOf(record)
-	if err != nil {
-		return Current{}, errCorruptStore("record", err)
-	}
-	if !live {
-		it = nil
-	}
-	return Current{Record: record, Item: it}, nil
+	writes, err = s.rules.plan(sub)
+	return writes || sub.token != nil, err
 }
 
 // submit queues sub and waits for its answer. In every case sub is recycled and its latches are released, by whoever has it last: it is not touched
@@ -329,7 +286,8 @@ func (s *Shard) Get(ctx context.Context, key Key, f func(Current) error) error {
 	var current Current
 	if ok {
 		defer release.Close()
-		if current, err = currentOf(value); err != nil {
+		x := s.cfg.Catalog.Expiry(key.Table)
+		if current, _, err = currentOf(x, value, s.momentOf(x)); err != nil {
 			return err
 		}
 	}

@@ -27,6 +27,7 @@ const (
 	kindMerge
 	kindReplay
 	kindCollect
+	kindFollow
 	kindControl
 )
 
@@ -49,7 +50,7 @@ type submission struct {
 	ops         [][]conflict.Op // kindWrite: for each key; the caller's memory
 	transaction bool
 	token       *Token   // kindWrite: to be written down as done; nil: none
-	write       *Write   // the caller's: touched by its goroutine only
+	write       *Write   // the caller's: its plan and keys are read by the sequencer as well, the rest by its goroutine only
 	logged      []Logged // for write.Logged
 
 	remote *Remote // kindMerge: nil for records without a position
@@ -59,6 +60,8 @@ type submission struct {
 	purge  hlc.Timestamp // kindCollect: the frontier at which the keys were collected
 
 	replays []replay // kindReplay: parallel to keys
+
+	follow followPage // kindFollow
 
 	control func(c *core, g *group) error // kindControl
 }
@@ -74,6 +77,10 @@ type keyState struct {
 
 	context vector.Vector // kindWrite
 	floor   hlc.Timestamp
+	stamp   hlc.Timestamp
+	expiry  conflict.Expiry // kindWrite: of the table, when the write was planned
+	expired bool            // kindWrite: something of current had expired then
+	due     hlc.Timestamp   // kindWrite: when the item expires that the plan was given; zero: never
 
 	next    []byte // record as it will be; nil: unchanged, or gone
 	gone    bool   // kindCollect: there will be no record
@@ -122,7 +129,7 @@ func (s *Shard) recycle(sub *submission) {
 	sub.kind, sub.notify, sub.first, sub.exclusive, sub.bytes, sub.err = 0, nil, false, false, 0, nil
 	sub.token, sub.write, sub.logged = nil, nil, sub.logged[:0]
 	sub.ops, sub.transaction, sub.remote, sub.giver, sub.result, sub.purge, sub.control = nil, false, nil, giver{}, RemoteResult{}, 0, nil
-	sub.replays = nil
+	sub.replays, sub.follow = nil, followPage{}
 	sub.state.Store(stateQueued)
 	s.pool.Put(sub)
 }
@@ -202,8 +209,8 @@ func digestOf(key item.Key, record []byte) (d Digest, live bool, err error) {
 	return Digest{Sum: sum, Count: 1, Bytes: uint64(it.Size())}, true, nil
 }
 
-// merge computes what the keys become. admits is asked for every part. It may be called again when admits has changed its mind.
-func (sub *submission) merge(admits func(table globaltable.TableID, key []byte, made globaltable.Version) bool) error {
+// merge computes what the keys become. The catalog is asked for every part. It may be called again when that has changed its mind.
+func (sub *submission) merge(r *rules) error {
 	sub.result = RemoteResult{}
 	for i := range sub.keys {
 		k := &sub.keys[i]
@@ -212,7 +219,7 @@ func (sub *submission) merge(admits func(table globaltable.TableID, key []byte, 
 	for i := range sub.parts {
 		p := &sub.parts[i]
 		k := &sub.keys[p.key]
-		if p.admitted = plantedPlacement || admits(k.table, k.key, p.made()); !p.admitted {
+		if p.admitted = plantedPlacement || r.catalog.Admits(k.table, k.key, p.made()); !p.admitted {
 			sub.result.Voided++
 			continue
 		}
@@ -221,7 +228,17 @@ func (sub *submission) merge(admits func(table globaltable.TableID, key []byte, 
 			current = k.next
 		}
 		at := len(sub.arena)
-		changed, err := sub.mergePart(p, current)
+		var changed bool
+		var err error
+		if x := r.catalog.Expiry(k.table); len(x) == 0 {
+			changed, err = sub.mergePart(p, current)
+		} else {
+			purge := r.purges.frontier(k.table)
+			if plantedBake {
+				purge = r.clock.Last()
+			}
+			changed, err = sub.mergeExpiring(x, p, current, purge)
+		}
 		if err != nil {
 			return err
 		}
@@ -242,6 +259,31 @@ func (sub *submission) merge(admits func(table globaltable.TableID, key []byte, 
 		}
 	}
 	return nil
+}
+
+// mergeExpiring is mergePart in a table with the history x, at its purge frontier. A change's floor is the frontier of its writer, which is as good as one's own, and has to be counted: what the writer had collected at it, it has not reset.
+func (sub *submission) mergeExpiring(x conflict.Expiry, p *part, current []byte, purge hlc.Timestamp) (changed bool, err error) {
+	purge = max(purge, p.change.Floor)
+	before, err := settled(x, current, purge)
+	if err != nil {
+		return false, err
+	}
+	if p.record != nil {
+		if p.record, err = settled(x, p.record, purge); err != nil {
+			return false, err
+		}
+	}
+	at := len(sub.arena)
+	if _, err := sub.mergePart(p, before); err != nil {
+		return false, err
+	}
+	// A change, which is no record before it is joined, may bring what has expired.
+	after, err := settled(x, sub.arena[at:], purge)
+	if err != nil {
+		return false, err
+	}
+	sub.arena = append(sub.arena[:at], after...)
+	return string(after) != string(current), nil
 }
 
 // mergePart appends the merged record to the arena.

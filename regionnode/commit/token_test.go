@@ -19,31 +19,13 @@ func once(w *Write, id, content byte) *Write {
 	return w
 }
 
-// wall is a clock that is set by hand.
-type wall struct {
-	mu sync.Mutex
-	t  time.Time
-}
-
-func (w *wall) now() time.Time {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.t
-}
-
-func (w *wall) pass(d time.Duration) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.t = w.t.Add(d)
-}
-
 // onWall gives a shard a clock that is set by hand.
 func onWall(w *wall) func(*Config) {
 	return func(c *Config) { c.Clock = hlc.NewClock(w.now, 0) }
 }
 
 func TestATokenIsUsedOnce(t *testing.T) {
-	w := &wall{t: time.UnixMilli(1_700_000_000_000)}
+	w := newWall()
 	f := start(t, store.NewMemory(), onWall(w))
 	try := func(id, content byte, v string, repeated bool) {
 		t.Helper()
@@ -87,9 +69,9 @@ func TestATokenIsUsedOnce(t *testing.T) {
 		t.Fatal("a look was done twice")
 	}
 
-	w.pass(TokenAge - time.Millisecond)
+	w.move(TokenAge - time.Millisecond)
 	try(1, 1, "6", true)
-	w.pass(2 * time.Millisecond)
+	w.move(2 * time.Millisecond)
 	try(1, 1, "7", false)
 	f.expectValue(tableA, "k", "7")
 }
@@ -100,7 +82,9 @@ func TestATokenOutlivesACrash(t *testing.T) {
 	f := start(t, engine)
 	f.must(f.Write(background, once(put(tableA, "k", "1"), 1, 1)))
 	f.must(f.stop())
-	f = start(t, engine.Crash(nil), onWall(&wall{t: time.Now()}))
+	w := newWall()
+	w.millis.Store(time.Now().UnixMilli())
+	f = start(t, engine.Crash(nil), onWall(w))
 	again := once(put(tableA, "k", "2"), 1, 1)
 	if f.must(f.Write(background, again)); !again.Repeated {
 		t.Fatal("the token is gone")
@@ -111,7 +95,7 @@ func TestATokenOutlivesACrash(t *testing.T) {
 }
 
 func TestTokensAreSweptAndBounded(t *testing.T) {
-	w := &wall{t: time.UnixMilli(1_700_000_000_000)}
+	w := newWall()
 	engine := store.NewMemory()
 	bound := func(c *Config) { c.MaxTokens = 3 }
 	f := start(t, engine, onWall(w), bound)
@@ -122,9 +106,9 @@ func TestTokensAreSweptAndBounded(t *testing.T) {
 	expectKind(t, write(3), globaltable.LimitExceeded)
 	f.must(write(2)) // known
 	f.must(f.Write(background, put(tableA, "k", "without")))
-	w.pass(TokenAge)
+	w.move(TokenAge)
 	expectKind(t, write(3), globaltable.LimitExceeded) // those of the window before may still be asked for
-	w.pass(TokenAge)
+	w.move(TokenAge)
 	f.must(write(3))
 	f.must(f.stop())
 	l, _, err := load(engine)

@@ -40,8 +40,10 @@ func (r *Range) bounds() (lower, upper []byte) {
 // Walk calls f with the live items in r, in order and as of one moment, until f returns false. For an index, key is the entry's: item.AppendIndexKey's, the table's key at its end; what f gets
 // beside it is the item itself, as of the same moment. An index that is not built yet is refused, in DynamoDB's words, with kind Invalid. What f gets is a view, valid during the call. Walk returns when everything f has seen is durable: the caller answers nobody before.
 func (s *Shard) Walk(ctx context.Context, r Range, f func(key item.Key, current Current) (more bool)) error {
+	x := s.cfg.Catalog.Expiry(r.Table)
+	at := s.momentOf(x)
 	live := func(key item.Key, record []byte) (bool, error) {
-		c, err := currentOf(record)
+		c, _, err := currentOf(x, record, at)
 		return err == nil && (c.Item == nil || f(key, c)), err
 	}
 	if r.Index == 0 {

@@ -253,6 +253,9 @@ func (p *Plane) changeable(op, name string) (*globaltable.Table, error) {
 func (p *Plane) update(ctx context.Context, id globaltable.TableID, change *catalog.Change) (*globaltable.Table, error) {
 	change.At = p.cfg.Now().UnixMilli()
 	return p.issue(ctx, "update table", id, func(t *globaltable.Table, epoch uint32) (*globaltable.Table, error) {
+		if change.TimeToLive != nil {
+			change.TimeToLive.At = hlc.FromTime(p.cfg.Now().Add(catalog.TimeToLiveLead))
+		}
 		return catalog.Update(t, change, epoch, p.cfg.Catalog.View().ActiveRegion)
 	})
 }

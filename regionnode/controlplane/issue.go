@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/concordat-db/concordat/conflict"
+	"github.com/concordat-db/concordat/conflict/hlc"
 	"github.com/concordat-db/concordat/globaltable"
 	"github.com/concordat-db/concordat/globaltable/catalog"
 	"github.com/concordat-db/concordat/globaltable/item"
@@ -63,10 +64,16 @@ func (p *Plane) ofThisStart(v globaltable.Version) bool {
 // put writes the document next in place of old; nil: of none.
 func (p *Plane) put(ctx context.Context, old, next *globaltable.Table) error {
 	var was globaltable.Version
+	var known hlc.Timestamp
 	if old != nil {
-		was = old.Version
+		was, known = old.Version, old.Expiry.Newest()
 	}
-	err := p.replace(ctx, next.ID, was, catalog.EncodeDocument(next), func(it item.Item) (globaltable.Version, error) {
+	// A change of the time to live is stamped before it comes into force: else a region could have dropped, by then, what it keeps alive.
+	before := next.Expiry.Newest()
+	if before == known {
+		before = 0
+	}
+	err := p.replace(ctx, next.ID, was, before, catalog.EncodeDocument(next), func(it item.Item) (globaltable.Version, error) {
 		t, err := catalog.DecodeDocument(it)
 		if err != nil {
 			return 0, err
@@ -82,10 +89,11 @@ func (p *Plane) put(ctx context.Context, old, next *globaltable.Table) error {
 	return err
 }
 
-// replace writes a document in place of that of version was; 0: of none. The error is errChanged if another is there.
-func (p *Plane) replace(ctx context.Context, id globaltable.TableID, was globaltable.Version, next item.Item, version func(item.Item) (globaltable.Version, error)) error {
+// replace writes a document in place of that of version was; 0: of none. It is stamped before the moment given, if that is not zero. The error is errChanged if another is there.
+func (p *Plane) replace(ctx context.Context, id globaltable.TableID, was globaltable.Version, before hlc.Timestamp, next item.Item, version func(item.Item) (globaltable.Version, error)) error {
 	return p.cfg.Door.Write(ctx, &commit.Write{
-		Keys: []commit.Key{{Table: globaltable.SystemTable, Bytes: catalog.DocumentKey(id)}},
+		Keys:   []commit.Key{{Table: globaltable.SystemTable, Bytes: catalog.DocumentKey(id)}},
+		Before: before,
 		Plan: func(current []commit.Current) ([][]conflict.Op, error) {
 			var found globaltable.Version
 			if current[0].Item != nil {

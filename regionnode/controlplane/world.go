@@ -394,7 +394,7 @@ func (p *Plane) hearAll(ctx context.Context, op string, out []string, takesOver 
 }
 
 func (p *Plane) putWorld(ctx context.Context, was globaltable.Version, next *globaltable.World) error {
-	err := p.replace(ctx, globaltable.WorldTable, was, catalog.EncodeWorld(next), func(it item.Item) (globaltable.Version, error) {
+	err := p.replace(ctx, globaltable.WorldTable, was, 0, catalog.EncodeWorld(next), func(it item.Item) (globaltable.Version, error) {
 		w, err := catalog.DecodeWorld(it)
 		if err != nil {
 			return 0, err

@@ -20,6 +20,8 @@ type Shard interface {
 	Size(r commit.Range) (bytes uint64, err error)
 	Count(table globaltable.TableID) (items, bytes int64, err error)
 	Index(table globaltable.TableID, index globaltable.IndexID) (status commit.IndexStatus, ok bool)
+	// Now is the region's time, by which items expire.
+	Now() hlc.Timestamp
 }
 
 // Confirmer waits for other regions, for the writes to tables that ask for it. A *confirm.Tracker is one.

@@ -20,6 +20,7 @@ import (
 	"github.com/valyala/fasthttp"
 	"github.com/valyala/fastjson"
 
+	"github.com/concordat-db/concordat/conflict"
 	"github.com/concordat-db/concordat/conflict/hlc"
 	"github.com/concordat-db/concordat/globaltable"
 	"github.com/concordat-db/concordat/globaltable/catalog"
@@ -85,6 +86,7 @@ func (p placed) Admits(globaltable.TableID, []byte, globaltable.Version) bool { 
 func (p placed) Trusts(hlc.Origin, globaltable.Incarnation) bool              { return true }
 func (p placed) Version(globaltable.TableID) globaltable.Version              { return p.table.Version }
 func (p placed) Settled(globaltable.TableID) bool                             { return true }
+func (p placed) Expiry(globaltable.TableID) conflict.Expiry                   { return nil }
 func (placed) Indexed(globaltable.TableID) *globaltable.Table                 { return nil }
 func (placed) Prepare([]item.Item) (commit.Adoption, error)                   { return commit.Adoption{}, nil }
 

@@ -35,6 +35,8 @@ func operations() map[string]*operation {
 		{name: "ListTables", control: true, run: (*call).listTables},
 		{name: "UpdateTable", control: true, run: (*call).updateTable},
 		{name: "DeleteTable", control: true, run: (*call).deleteTable},
+		{name: "UpdateTimeToLive", control: true, run: (*call).updateTimeToLive},
+		{name: "DescribeTimeToLive", control: true, run: (*call).describeTimeToLive},
 		{name: "TagResource", control: true, run: (*call).tagResource},
 		{name: "UntagResource", control: true, run: (*call).untagResource},
 		{name: "ListTagsOfResource", control: true, run: (*call).listTagsOfResource},
@@ -59,11 +61,11 @@ var later = func() map[string]string {
 	for _, name := range []string{
 		"CancelBulkOperation", "CreateBackup", "DeleteBackup", "DeleteResourcePolicy", "DescribeBackup", "DescribeBulkOperation",
 		"DescribeContinuousBackups", "DescribeContributorInsights", "DescribeExport", "DescribeImport", "DescribeKinesisStreamingDestination",
-		"DescribeTableReplicaAutoScaling", "DescribeTimeToLive", "DisableKinesisStreamingDestination", "EnableKinesisStreamingDestination",
+		"DescribeTableReplicaAutoScaling", "DisableKinesisStreamingDestination", "EnableKinesisStreamingDestination",
 		"ExportTableToPointInTime", "GetResourcePolicy", "ImportTable", "ListBackups", "ListBulkOperations",
 		"ListContributorInsights", "ListExports", "ListImports", "PutResourcePolicy", "RestoreTableFromBackup", "RestoreTableToPointInTime",
 		"SearchVectors", "StartBulkPutItems", "UpdateContinuousBackups", "UpdateContributorInsights",
-		"UpdateKinesisStreamingDestination", "UpdateTableReplicaAutoScaling", "UpdateTimeToLive",
+		"UpdateKinesisStreamingDestination", "UpdateTableReplicaAutoScaling",
 	} {
 		messages[name] = name + " is not offered by this version of Concordat"
 	}

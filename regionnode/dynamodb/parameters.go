@@ -109,8 +109,9 @@ var parameters = map[string][]parameter{
 	"DescribeGlobalTableSettings": {
 		{at: "GlobalTableName"},
 	},
-	"DescribeLimits": {},
-	"DescribeTable":  {{at: "TableName"}},
+	"DescribeLimits":     {},
+	"DescribeTable":      {{at: "TableName"}},
+	"DescribeTimeToLive": {{at: "TableName"}},
 	"ExecuteStatement": {
 		{at: "ConsistentRead"},
 		{at: "Limit"},
@@ -258,6 +259,10 @@ var parameters = map[string][]parameter{
 		{at: "ReturnValuesOnConditionCheckFailure"},
 		{at: "TableName"},
 		{at: "UpdateExpression"},
+	},
+	"UpdateTimeToLive": {
+		{at: "TableName"},
+		{at: "TimeToLiveSpecification", has: "AttributeName Enabled"},
 	},
 	"UpdateTable": {
 		{at: "AttributeDefinitions", has: "AttributeName AttributeType"},

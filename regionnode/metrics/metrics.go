@@ -36,6 +36,7 @@ type Set struct {
 	lagging      *prometheus.GaugeVec
 	collected    *prometheus.CounterVec
 	waiting      *prometheus.GaugeVec
+	expiring     *prometheus.GaugeVec
 	purgeAge     *prometheus.GaugeVec
 	indexed      prometheus.Counter
 	unbuilt      prometheus.Gauge
@@ -72,7 +73,8 @@ func New(region string) *Set {
 	s.replayed = f.counters("concordat_rebuild_writes_total", "Saved writes of a region that was rebuilt, by what became of them.", "outcome")
 	s.catchingUp = f.gauges("concordat_exchange_catching_up", "1 while what an origin's log has not kept for this region is brought by exchange.", "origin")
 	s.lagging = f.gauges("concordat_outbox_peer_lagging_lanes", "Lanes whose log has not kept all that the peer has not confirmed.", "peer")
-	s.collected = f.counters("concordat_tombstones_collected_total", "Records that were collected: of a deleted item, or with removed attributes in a live one.", "of")
+	s.collected = f.counters("concordat_tombstones_collected_total", "Records that were collected: of a deleted item, with removed attributes in a live one, or of an item that had expired.", "of")
+	s.expiring = f.gauges("concordat_items_expiring", "Items of the table that expire some time, or have expired and are not erased yet.", "table")
 	s.waiting = f.gauges("concordat_tombstones_waiting", "Records of the table with something to collect: deleted items, and live ones with removed attributes.", "table")
 	s.purgeAge = f.gauges("concordat_purge_frontier_age_seconds", "Age of the moment up to which every replica of the table is known to have everything; missing until it is known.", "table")
 	s.indexed = f.counter("concordat_index_build_records_total", "Records gone through to build indexes that were new.")
@@ -147,13 +149,15 @@ func (s *Set) CatchingUp(origin string, is bool) {
 func (s *Set) Lagging(peer string, is bool) { s.lagging.WithLabelValues(peer).Add(2*number(is) - 1) }
 
 // Collected counts records that were collected.
-func (s *Set) Collected(deleted, reduced int) {
+func (s *Set) Collected(deleted, reduced, expired int) {
+	s.collected.WithLabelValues("expired items").Add(float64(expired))
 	s.collected.WithLabelValues("deleted items").Add(float64(deleted))
 	s.collected.WithLabelValues("live items").Add(float64(reduced))
 }
 
-// Collection sets what waits to be collected of a table, and how old its purge frontier is: negative if it has none yet.
-func (s *Set) Collection(table string, waiting uint64, age time.Duration) {
+// Collection sets what waits to be collected of a table, how many of its items expire or have expired, and how old its purge frontier is: negative if it has none yet.
+func (s *Set) Collection(table string, waiting, expiring uint64, age time.Duration) {
+	s.expiring.WithLabelValues(table).Set(float64(expiring))
 	s.waiting.WithLabelValues(table).Set(float64(waiting))
 	if age < 0 {
 		s.purgeAge.DeleteLabelValues(table)
@@ -165,6 +169,7 @@ func (s *Set) Collection(table string, waiting uint64, age time.Duration) {
 // CollectionEnds forgets a table.
 func (s *Set) CollectionEnds(table string) {
 	s.waiting.DeleteLabelValues(table)
+	s.expiring.DeleteLabelValues(table)
 	s.purgeAge.DeleteLabelValues(table)
 }
 

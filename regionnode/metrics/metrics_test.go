@@ -24,9 +24,9 @@ func useAll(s *metrics.Set) {
 	s.ClockAhead("eu", -2*time.Second)
 	s.StreamReset()
 	s.BusFailed()
-	s.Collected(2, 1)
-	s.Collection("orders", 7, 3*time.Second)
-	s.Collection("new", 0, -1)
+	s.Collected(2, 1, 4)
+	s.Collection("orders", 7, 5, 3*time.Second)
+	s.Collection("new", 0, 0, -1)
 	s.IndexBuilt(64)
 	s.IndexesUnbuilt(2)
 	s.Refused("disk", true)
@@ -70,6 +70,8 @@ func TestEveryMetricHasTheRegion(t *testing.T) {
 		`concordat_outbox_stream_resets_total{region="us-east-1"} 1`,
 		`concordat_outbox_failures_total{region="us-east-1"} 1`,
 		`concordat_writes_refused{reason="disk",region="us-east-1"} 1`,
+		`concordat_items_expiring{region="us-east-1",table="orders"} 5`,
+		`concordat_tombstones_collected_total{of="expired items",region="us-east-1"} 4`,
 		`concordat_disk_free_bytes{region="us-east-1"} 1.099511627776e+12`,
 	} {
 		if !strings.Contains(text, "\n"+line+"\n") {
@@ -80,8 +82,8 @@ func TestEveryMetricHasTheRegion(t *testing.T) {
 	for _, m := range regexp.MustCompile(`(?m)^# TYPE (concordat_\w+) `).FindAllStringSubmatch(text, -1) {
 		names[m[1]] = true
 	}
-	if len(names) != 20 {
-		t.Errorf("%d metrics are exported, this test knows 20: %v", len(names), names)
+	if len(names) != 21 {
+		t.Errorf("%d metrics are exported, this test knows 21: %v", len(names), names)
 	}
 	for line := range strings.Lines(text) {
 		if strings.HasPrefix(line, "concordat_") && !strings.Contains(line, `region="us-east-1"`) {

@@ -3,6 +3,11 @@ package world
 import (
 	"fmt"
 	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
 	"github.com/concordat-db/concordat/regionnode/admin"
 	"github.com/concordat-db/concordat/streams/repair"
@@ -71,4 +76,58 @@ func (r *running) everywhere(is func(admin.Collection) bool) bool {
 		}
 	}
 	return true
+}
+
+// TestExpiredItemsAreErased: items vanish at their second, also while a region is out of reach, and are erased by all when none is.
+func TestExpiredItemsAreErased(t *testing.T) {
+	r := runWorld(t, config(t))
+	const us, eu, ap = "us-east-1", "eu-central-1", "ap-south-1"
+	r.makeTable(us, eu, ap)
+	if _, err := r.db[eu].UpdateTimeToLive(t.Context(), &dynamodb.UpdateTimeToLiveInput{TableName: aws.String(tableName),
+		TimeToLiveSpecification: &types.TimeToLiveSpecification{AttributeName: aws.String("until"), Enabled: aws.Bool(true)}}); err != nil {
+		t.Fatal(err)
+	}
+	r.until("the time to live is in force everywhere", func() bool {
+		for _, db := range r.db {
+			out, err := db.DescribeTimeToLive(t.Context(), &dynamodb.DescribeTimeToLiveInput{TableName: aws.String(tableName)})
+			if err != nil || out.TimeToLiveDescription.TimeToLiveStatus != types.TimeToLiveStatusEnabled {
+				return false
+			}
+		}
+		return true
+	})
+	r.Cut(ap)
+	until := time.Now().Add(2 * time.Second).Unix()
+	for i := range 30 {
+		it := map[string]types.AttributeValue{"id": &types.AttributeValueMemberS{Value: fmt.Sprint("item ", i)}, "v": &types.AttributeValueMemberS{Value: "here"}}
+		if i > 0 {
+			it["until"] = &types.AttributeValueMemberN{Value: fmt.Sprint(until)}
+		}
+		if _, err := r.db[us].PutItem(t.Context(), &dynamodb.PutItemInput{TableName: aws.String(tableName), Item: it}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	seen := func(name string) int32 {
+		out, err := r.db[name].Scan(t.Context(), &dynamodb.ScanInput{TableName: aws.String(tableName)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out.Count
+	}
+	expiring := func(want uint64) bool {
+		return r.collection(r.ready.Regions[0]).Expiring == want && r.collection(r.ready.Regions[1]).Expiring == want
+	}
+	r.until("both regions have them", func() bool { return expiring(29) })
+	r.until("they have vanished in both", func() bool { return seen(us) == 1 && seen(eu) == 1 })
+	if time.Now().Unix() < until {
+		t.Error("they vanished before their second")
+	}
+	if !expiring(29) {
+		t.Error("some are erased while a region is out of reach that may have renewed them")
+	}
+	r.Heal(ap)
+	r.until("they are erased everywhere", func() bool {
+		return seen(ap) == 1 && r.everywhere(func(c admin.Collection) bool { return c.Expiring == 0 })
+	})
+	r.converge(1)
 }

@@ -108,6 +108,8 @@ func (c *catalog) Version(globaltable.TableID) globaltable.Version {
 
 func (c *catalog) Settled(globaltable.TableID) bool { return true }
 
+func (c *catalog) Expiry(globaltable.TableID) conflict.Expiry { return nil }
+
 func (*catalog) Indexed(globaltable.TableID) *globaltable.Table { return nil }
 func (*catalog) Prepare([]item.Item) (commit.Adoption, error)   { return commit.Adoption{}, nil }
 

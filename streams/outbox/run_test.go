@@ -53,6 +53,8 @@ func (tables) Version(globaltable.TableID) globaltable.Version { return 1 }
 
 func (tables) Settled(globaltable.TableID) bool { return true }
 
+func (tables) Expiry(globaltable.TableID) conflict.Expiry { return nil }
+
 func (tables) Indexed(globaltable.TableID) *globaltable.Table { return nil }
 func (tables) Prepare([]item.Item) (commit.Adoption, error)   { return commit.Adoption{}, nil }
 

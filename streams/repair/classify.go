@@ -26,7 +26,7 @@ type side struct {
 	purge  hlc.Timestamp // the replica's purge frontier, taken after: what it has collected went at or below it
 }
 
-// classify compares the records of one key in two replicas. Expiry and removals aside, which the canonical
+// classify compares the records of one key in two replicas, as of one moment after both were read. Removals aside, which the canonical
 // bytes leave out, what two replicas show of a key differs for one of three reasons: one has not got a write yet; one has lost a write; or equal writes have left
 // other bytes. The first is no fault. A watermark tells it from the second: what is at or below it has been applied. A deletion or the removal of an attribute that a side lacks is no
 // fault either when it was to be collected there.

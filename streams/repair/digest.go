@@ -25,6 +25,7 @@ type DigestsRequest struct {
 	Version globaltable.Version `json:"version"` // of the asker's document: both must have the same
 	From    int                 `json:"from"`
 	To      int                 `json:"to"` // at most 64 after From
+	At      hlc.Timestamp       `json:"at"` // the moment as of which items have expired or not: the asker's time
 	// Background says that nobody waits for the answer: it is refused, with kind LimitExceeded, when enough was read for such requests lately.
 	Background bool `json:"background,omitempty"`
 }
@@ -80,12 +81,19 @@ func (s *Server) Digests(ctx context.Context, asker globaltable.Descriptor, r *D
 		d.Marks = s.marks() // before the records
 	}
 	parts := make([]bucketDigest, r.To-r.From)
+	// An item that has expired is not live, but may have been erased by one of the two already.
 	var failed error
+	var buf []byte
 	err := s.source.Records(ctx, r.Table, bound(bucketBound(r.From)), bound(bucketBound(r.To)), func(key item.Key, record []byte) bool {
 		d.Bytes += int64(len(key) + len(record))
-		sum, live, err := conflict.Digest(key, record)
-		if err != nil {
-			failed = err
+		expired, sum, live := false, uint64(0), false
+		if buf, expired, failed = table.Expiry.Expire(buf[:0], record, r.At); failed == nil && expired {
+			record = buf
+		}
+		if failed == nil {
+			sum, live, failed = conflict.Digest(key, record)
+		}
+		if failed != nil {
 			return false
 		}
 		if live {

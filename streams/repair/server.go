@@ -7,7 +7,6 @@ import (
 
 	"github.com/cespare/xxhash/v2"
 
-	"github.com/concordat-db/concordat/conflict"
 	"github.com/concordat-db/concordat/conflict/hlc"
 	"github.com/concordat-db/concordat/globaltable"
 	"github.com/concordat-db/concordat/globaltable/catalog"
@@ -24,6 +23,8 @@ type Source interface {
 	Count(table globaltable.TableID) (items, bytes int64, err error)
 	// Purge returns the purge frontier of the table.
 	Purge(table globaltable.TableID) hlc.Timestamp
+	// Now returns the region's time: at or after every purge frontier.
+	Now() hlc.Timestamp
 }
 
 // Server answers requests of peers. It keeps nothing between two of them.
@@ -47,7 +48,7 @@ func (s *Server) LimitBackground(bytesPerSecond int64) { s.background.perSecond 
 // Answer returns the records that r asks for, encoded, for the region asker: only those that it may hold. The error is of kind Unavailable while this region has not
 // adopted r.Since, and Denied when the asker may not have the table.
 //
-// Deleted items at or below the purge frontier are left out: every replica has had the deletion, and one that is on its way in gets nothing older from anybody.
+// Items deleted, or expired, at or below the purge frontier are left out: every replica has had the deletion, and one that is on its way in gets nothing older from anybody.
 func (s *Server) Answer(ctx context.Context, asker globaltable.Descriptor, r *Request) (records []byte, end End, err error) {
 	if r.Table == globaltable.SystemTable || len(r.After) > maxKey || len(r.Before) > maxKey || r.MaxBytes < 0 {
 		return nil, End{}, &globaltable.Error{Op: "answer exchange", Kind: globaltable.Invalid, Message: "the request is for what cannot be exchanged"}
@@ -84,7 +85,7 @@ func (s *Server) Answer(ctx context.Context, asker globaltable.Descriptor, r *Re
 			return true
 		}
 		var gone bool
-		if gone, failed = conflict.Collectable(record, purge); failed == nil && !gone {
+		if gone, failed = table.Expiry.Collectable(record, purge); failed == nil && !gone {
 			records = appendRecord(records, key, record)
 			count++
 		}

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/concordat-db/concordat/conflict/hlc"
 	"github.com/concordat-db/concordat/globaltable"
 	"github.com/concordat-db/concordat/globaltable/item"
 )
@@ -238,7 +239,7 @@ func sleep(ctx context.Context) bool {
 
 // digests asks both sides about the buckets [from, to).
 func (c *comparison) digests(ctx context.Context, from, to int) (here, there *Digests, err error) {
-	r := &DigestsRequest{Table: c.table.ID, Version: c.table.Version, From: from, To: to, Background: c.read != nil}
+	r := &DigestsRequest{Table: c.table.ID, Version: c.table.Version, From: from, To: to, At: c.v.server.source.Now(), Background: c.read != nil}
 	began := time.Now()
 	g, both := errgroup.WithContext(ctx)
 	if r.Background {
@@ -322,7 +323,16 @@ func (c *comparison) records(ctx context.Context, b int, f func(key item.Key, ou
 			return err
 		}
 		upTo, done := common(ours, theirs)
+		// After both were read: whatever one of them has erased since its item expired has expired by now.
+		now := c.v.server.source.Now()
 		err = merged(ours.Records, theirs.Records, upTo, func(key item.Key, a, b []byte) error {
+			var err error
+			if a, err = c.asOf(a, now); err != nil {
+				return err
+			}
+			if b, err = c.asOf(b, now); err != nil {
+				return err
+			}
 			return f(key, side{record: a, purge: ours.Purge}, side{record: b, purge: theirs.Purge})
 		})
 		if err != nil || done {
@@ -330,6 +340,15 @@ func (c *comparison) records(ctx context.Context, b int, f func(key item.Key, ou
 		}
 		r.After = upTo
 	}
+}
+
+// asOf returns what a record is at a moment.
+func (c *comparison) asOf(record []byte, at hlc.Timestamp) ([]byte, error) {
+	next, expired, err := c.table.Expiry.Expire(nil, record, at)
+	if err != nil || !expired {
+		return record, err
+	}
+	return next, nil
 }
 
 // pages asks both sides for records.

@@ -1,0 +1,147 @@
+package commit
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/concordat-db/concordat/conflict"
+	"github.com/concordat-db/concordat/conflict/hlc"
+	"github.com/concordat-db/concordat/globaltable"
+)
+
+// rules is what decides about records beside the records themselves. It is asked by callers and by the sequencer.
+type rules struct {
+	origin  hlc.Origin
+	clock   *hlc.Clock
+	catalog Catalog
+	purges  *purges
+}
+
+// Now returns the region's time: after all that it has stamped, shown or collected.
+func (s *Shard) Now() hlc.Timestamp { return s.cfg.Clock.Now() }
+
+// momentOf returns the moment at which a read of a table with the history x sees it; zero when nothing expires there.
+func (s *Shard) momentOf(x conflict.Expiry) hlc.Timestamp {
+	if len(x) == 0 {
+		return 0
+	}
+	return s.cfg.Clock.Now()
+}
+
+// currentOf returns what is seen of a record at a moment, in a table with the history x: an item that has expired by then is none. Both parts of the result may be views of record.
+func currentOf(x conflict.Expiry, record []byte, at hlc.Timestamp) (c Current, expired bool, err error) {
+	if record == nil {
+		return Current{}, false, nil
+	}
+	if len(x) > 0 {
+		var next []byte
+		if next, expired, err = x.Expire(nil, record, at); err != nil {
+			return Current{}, false, errCorruptStore("record", err)
+		}
+		if expired {
+			record = next
+		}
+	}
+	it, live, err := conflict.ItemOf(record)
+	if err != nil {
+		return Current{}, false, errCorruptStore("record", err)
+	}
+	if !live {
+		it = nil
+	}
+	return Current{Record: record, Item: it}, expired, nil
+}
+
+// look fills in what the plan of a write is given: what is seen of its keys now. For those whose items expire it notes when, so that it can be told later whether the plan still holds.
+func (r *rules) look(sub *submission) (err error) {
+	var now hlc.Timestamp
+	sub.current = sub.current[:0]
+	for i := range sub.keys {
+		k := &sub.keys[i]
+		k.expiry, k.expired, k.due = r.catalog.Expiry(k.table), false, 0
+		if len(k.expiry) > 0 && now == 0 {
+			now = r.clock.Now()
+		}
+		var c Current
+		if c, k.expired, err = currentOf(k.expiry, k.current, now); err != nil {
+			return err
+		}
+		if k.due, _, err = k.expiry.Due(c.Record); err != nil {
+			return errCorruptStore("record", err)
+		}
+		sub.current = append(sub.current, c)
+	}
+	return nil
+}
+
+// holds reports whether the plan of a write still is one on what is seen at a moment: no item that the plan was given has expired since, and no history has changed.
+func (r *rules) holds(sub *submission, at hlc.Timestamp) bool {
+	for i := range sub.keys {
+		k := &sub.keys[i]
+		if k.due != 0 && k.due <= at || r.catalog.Expiry(k.table).Newest() != k.expiry.Newest() {
+			return false
+		}
+	}
+	return true
+}
+
+// plan plans a write whose keys were read. writes is false when there is nothing to write.
+func (r *rules) plan(sub *submission) (writes bool, err error) {
+	if err := r.look(sub); err != nil {
+		return false, err
+	}
+	if sub.ops, err = sub.write.Plan(sub.current); err != nil {
+		return false, err
+	}
+	if len(sub.ops) != len(sub.keys) {
+		return false, fault(globaltable.Internal, opWrite, "the plan has operations for another number of keys", nil)
+	}
+	sub.replaceExpired()
+	sub.bytes = 0
+	for i, ops := range sub.ops {
+		if len(ops) == 0 {
+			continue
+		}
+		writes = true
+		k := &sub.keys[i]
+		k.floor = r.purges.frontier(k.table)
+		if k.context, err = conflict.ContextOf(k.current, r.origin, k.floor); err != nil {
+			return false, errCorruptStore("record", err)
+		}
+		sub.bytes += 128 + len(k.key) + 16*len(k.context)
+		for j := range ops {
+			sub.bytes += 16 + len(ops[j].Name) + len(ops[j].Value)
+		}
+	}
+	if sub.bytes > maxWriteBytes {
+		return false, fault(globaltable.LimitExceeded, opWrite, fmt.Sprintf("a write of more than %d bytes", maxWriteBytes), nil)
+	}
+	return writes, nil
+}
+
+// replaceExpired makes the operations on a record of which something has expired replace all of it: else what has expired would be there again where they change the attribute that it expired by. The record is reset to what the plan
+// saw, which is nothing, or what somebody has written since who did not know of the expiry.
+func (sub *submission) replaceExpired() {
+	if plantedKeep {
+		return
+	}
+	own := false
+	for i, ops := range sub.ops {
+		if !sub.keys[i].expired || len(ops) == 0 || ops[0].Kind == conflict.OpReset {
+			continue
+		}
+		if !own {
+			sub.ops, own = slices.Clone(sub.ops), true // the list is the planner's
+		}
+		sub.ops[i] = append(conflict.RecordPut(make([]conflict.Op, 0, 1+len(ops)), sub.current[i].Item), ops...)
+	}
+}
+
+// settled returns what a record is joined as, in a table with the history x: an item that has expired at or below the purge frontier is gone for good.
+func settled(x conflict.Expiry, record []byte, purge hlc.Timestamp) ([]byte, error) {
+	next, expired, err := x.Expire(nil, record, purge)
+	if err != nil || !expired {
+		return record, err
+	}
+	return next, nil
+}
