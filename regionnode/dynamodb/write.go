@@ -96,11 +96,15 @@ func (w *writes) commit(from, to int) error {
 	return err
 }
 
-// plan is the commit's plan: see commit.Write. It runs in this goroutine.
+// plan is the commit's plan: see commit.Write. It runs while commit waits, mostly once and in this goroutine; what it leaves in w is that of the last time.
 func (w *writes) plan(current []commit.Current) ([][]conflict.Op, error) {
 	size := 0
 	for i := range current {
 		p := &w.list[w.from+i]
+		p.image = nil
+		if w.reasons != nil {
+			w.reasons[w.from+i] = reason{}
+		}
 		before := current[i].Item
 		out, err := p.Plan(before, &w.memory)
 		if err != nil {
