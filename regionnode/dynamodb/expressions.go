@@ -57,6 +57,9 @@ func (n named) all() (set parameterSet) {
 	return set
 }
 
+// substitutions are what stands for something in expressions.
+const substitutions = pExpressionAttributeNames | pExpressionAttributeValues
+
 var (
 	allExpressions = expressionParameters.all()
 	allLegacy      = legacyParameters.all()
@@ -66,7 +69,6 @@ var (
 
 // settle checks what the parameters mean together and binds the expressions.
 func (r *itemRequest) settle(p *expr.Parser) error {
-	const substitutions = pExpressionAttributeNames | pExpressionAttributeValues
 	expressive := r.has(allExpressions | allLegacy | substitutions)
 	if expressive {
 		if err := r.mix(); err != nil {
