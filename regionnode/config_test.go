@@ -85,6 +85,7 @@ func TestConfigFaults(t *testing.T) {
 				CollectPerSecond: -1, IndexPerSecond: -1, CompareEvery: -1, CompareBytesPerSecond: -1}
 		}, []string{"maxClockOffset", "heartbeat", "freeBytes", "cacheBytes", "streamBytes", "maxOpenRequests", "shutdownPatience",
 			"collectPerSecond", "indexPerSecond", "compareEvery", "compareBytesPerSecond"}},
+		"sweeps too often": {func(c *Config) { c.Limits.SweepEvery = time.Second - 1 }, []string{"sweepEvery is less than 1s"}},
 		"everything at once": {func(c *Config) { *c = Config{} }, []string{"region:", "region key", "data directory", "dynamodb: no address", "admin: no address",
 			"no credentials", "nats:"}},
 	} {
