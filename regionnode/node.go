@@ -24,6 +24,7 @@ import (
 	"github.com/concordat-db/concordat/regionnode/commit"
 	"github.com/concordat-db/concordat/regionnode/controlplane"
 	"github.com/concordat-db/concordat/regionnode/dynamodb"
+	"github.com/concordat-db/concordat/regionnode/membership"
 	"github.com/concordat-db/concordat/regionnode/metrics"
 	"github.com/concordat-db/concordat/regionnode/store"
 	"github.com/concordat-db/concordat/streams/bus"
@@ -70,7 +71,10 @@ type Node struct {
 	joiner  *repair.Joiner
 	verify  *repair.Verifier
 	compare *repair.Background
-	fatal   chan error
+
+	comeback *membership.Comeback // nil while there is no shard
+
+	fatal chan error
 
 	mu       sync.Mutex
 	inboxes  map[hlc.Origin]*inbox.Runner
@@ -179,6 +183,7 @@ func (n *Node) openShard() error {
 	if err != nil {
 		return err
 	}
+	n.comeback = n.newComeback()
 	return nil
 }
 
