@@ -10,7 +10,6 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/concordat-db/concordat/conflict/hlc"
 	"github.com/concordat-db/concordat/globaltable"
 	"github.com/concordat-db/concordat/regionnode/admin"
 	"github.com/concordat-db/concordat/regionnode/commit"
@@ -74,7 +73,7 @@ func (n *Node) openRebuild() error {
 func (n *Node) newComeback() *membership.Comeback {
 	return membership.New(membership.Config{Catalog: n.catalog, Store: n.shard, Saved: n.shard, Plane: n.plane, Joins: n.joiner, State: n.rebuild.state,
 		Admitted: func() { n.allowAll(refusedRebuilding) },
-		Replayed: func(t *globaltable.Table, _ hlc.Timestamp, r commit.ReplayResult) {
+		Replayed: func(t *globaltable.Table, r commit.ReplayResult) {
 			n.metrics.Replayed(r.Known, r.Logged, r.Kept)
 			n.log.Info().Str("table", t.Name).Int("known", r.Known).Int("logged", r.Logged).Int("kept", r.Kept).Msg("saved writes were replayed")
 		}})

@@ -47,8 +47,8 @@ func (r *region) checkFrontier(h catalog.Held) {
 	r.purged[uint64(h.Table)] = purge
 	applied := func(l check.Logged) bool {
 		for _, m := range h.Placement {
-			lane := check.Lane{Region: uint16(m), Origin: l.Stamp.Origin, Lane: l.Lane}
-			if uint16(m) != l.Stamp.Origin && r.placements[globaltable.LaneID(l.Lane)].Has(m) && r.region(m).solid(lane) < l.Seq {
+			lane := r.region(m).lane(hlc.Origin(l.By), globaltable.Incarnation(l.Incarnation), globaltable.LaneID(l.Lane))
+			if uint16(m) != l.By && r.placements[globaltable.LaneID(l.Lane)].Has(m) && r.region(m).solid(lane) < l.Seq {
 				return false
 			}
 		}
@@ -59,7 +59,7 @@ func (r *region) checkFrontier(h catalog.Held) {
 		if !known || r.region(hlc.Origin(w.Stamp.Origin)).joined[h.Table] {
 			return true
 		}
-		return !r.placements[globaltable.LaneID(d.Lane)].Has(hlc.Origin(w.Stamp.Origin)) || seen[check.Lane{Region: w.Stamp.Origin, Origin: d.Stamp.Origin, Lane: d.Lane}] >= d.Seq
+		return !r.placements[globaltable.LaneID(d.Lane)].Has(hlc.Origin(w.Stamp.Origin)) || seen[check.Lane{Region: w.Stamp.Origin, Origin: d.By, Incarnation: d.Incarnation, Lane: d.Lane}] >= d.Seq
 	}
 	r.evidence.found = append(r.evidence.found, check.Frontier(uint16(r.origin), uint64(h.Table), purge, r.ledger, applied)...)
 	r.evidence.found = append(r.evidence.found, check.InFlight(uint16(r.origin), uint64(h.Table), purge, r.ledger, applied, saw)...)

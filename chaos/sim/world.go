@@ -55,6 +55,9 @@ type world struct {
 	changes    int                                          // of tables that were asked for
 	purged     check.Frontiers                              // greatest purge frontier of each table that any region had
 	saw        map[check.Stamp]map[check.Lane]uint64        // write → what its region had applied of the others when it became durable
+	membership membershipState
+	forgiven   map[write]bool      // writes that may be lost with the store that had them
+	reached    map[write][]*region // who got a write by an exchange
 	moments    map[moment]struct{}
 	states     map[string][][]byte // by store key: some of the records it had
 	story      bool
@@ -100,12 +103,15 @@ func Run(seed uint64) (result Result) {
 func newWorld(p *plan, rng *rand.Rand) *world {
 	return &world{plan: p, rng: rng, links: map[[2]hlc.Origin]*link{}, ledger: check.NewLedger(), coverage: map[string]int{},
 		placements: map[globaltable.LaneID]globaltable.Placement{}, purged: check.Frontiers{}, saw: map[check.Stamp]map[check.Lane]uint64{},
-		moments: map[moment]struct{}{}, states: map[string][][]byte{}}
+		moments: map[moment]struct{}{}, states: map[string][][]byte{}, forgiven: map[write]bool{}, reached: map[write][]*region{},
+		membership: membershipState{states: map[hlc.Origin]globaltable.MemberState{}, copies: map[hlc.Origin]diskCopy{}}}
 }
 
 func (w *world) build() {
 	for i := range w.plan.regions {
-		w.regions = append(w.regions, newRegion(w, hlc.Origin(i+1)))
+		r := newRegion(w, hlc.Origin(i+1))
+		r.abandoned = w.plan.abandon > 0 && w.rng.Float64() < w.plan.abandon
+		w.regions = append(w.regions, r)
 	}
 	for _, a := range w.regions {
 		for _, b := range w.regions {
@@ -165,6 +171,7 @@ func (w *world) rest() string {
 			return ""
 		}
 		w.collectAll()
+		w.helpAll()
 	}
 	return w.unrest()
 }

@@ -98,16 +98,20 @@ func setRebuild(b store.Batch, r *Rebuild) {
 
 // ChangeRebuild makes of the state what change makes of it, durably, and returns it.
 func (s *Shard) ChangeRebuild(ctx context.Context, change func(Rebuild) Rebuild) (out Rebuild, err error) {
-	err = s.do(ctx, false, func(c *core, g *group) error {
+	err = s.do(ctx, false, changeRebuild(change, &out))
+	return out, err
+}
+
+func changeRebuild(change func(Rebuild) Rebuild, out *Rebuild) func(*core, *group) error {
+	return func(c *core, g *group) error {
 		now, err := ReadRebuild(c.engine)
 		if err != nil {
 			return err
 		}
-		out = change(now)
-		setRebuild(g.batch, &out)
+		*out = change(now)
+		setRebuild(g.batch, out)
 		return nil
-	})
-	return out, err
+	}
 }
 
 // Rebuilder takes a store from saving to joining. Nothing else uses the store meanwhile: no shard is open.

@@ -49,8 +49,8 @@ type Config struct {
 	Joins   Joins
 	State   commit.Rebuild // as the store has it
 
-	Admitted func()                                                                 // the region is an active member and knows the catalog of the others: its tables tell by themselves which serve
-	Replayed func(t *globaltable.Table, purge hlc.Timestamp, r commit.ReplayResult) // what was saved of a table was replayed; purge is the greatest frontier of its sources
+	Admitted func()                                            // the region is an active member and knows the catalog of the others: its tables tell by themselves which serve
+	Replayed func(t *globaltable.Table, r commit.ReplayResult) // what was saved of a table was replayed
 }
 
 // Comeback decides how a region comes back that the others do not follow, or whose store they do not. It begins with a life of the region and ends with it; what must outlive that is

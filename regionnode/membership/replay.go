@@ -81,7 +81,7 @@ func (c *Comeback) replay(ctx context.Context, t *globaltable.Table) error {
 		after = page[len(page)-1].Key
 	}
 	if f := c.cfg.Replayed; f != nil {
-		f(t, purge, total)
+		f(t, total)
 	}
 	return nil
 }
