@@ -135,7 +135,8 @@ func Open(cfg Config) (*Node, error) {
 	return n, nil
 }
 
-func (n *Node) openShard() error {
+// openCatalog reads the catalog out of the store.
+func (n *Node) openCatalog() error {
 	peers := make([]globaltable.Descriptor, 0, len(n.cfg.Peers))
 	for _, p := range n.cfg.Peers {
 		peers = append(peers, p.Descriptor)
@@ -144,7 +145,12 @@ func (n *Node) openShard() error {
 	if n.catalog, err = catalog.New(n.cfg.Region, peers); err != nil {
 		return err
 	}
-	if err := controlplane.LoadCatalog(n.catalog, n.engine); err != nil {
+	return controlplane.LoadCatalog(n.catalog, n.engine)
+}
+
+func (n *Node) openShard() error {
+	err := n.openCatalog()
+	if err != nil {
 		return err
 	}
 	n.shard, err = commit.Open(commit.Config{

@@ -192,7 +192,10 @@ func (n *Node) runSaving(ctx context.Context) (err error) {
 
 // save copies what has to be saved and empties the store. It returns nil without having ended when ctx is done.
 func (n *Node) save(ctx context.Context) error {
-	r, err := commit.OpenRebuilder(n.engine, n.cfg.Region.Origin, theShard, n.clock, time.Now)
+	if err := n.openCatalog(); err != nil {
+		return err
+	}
+	r, err := commit.OpenRebuilder(n.engine, n.cfg.Region.Origin, theShard, n.clock, time.Now, membership.Elsewhere(n.catalog.View()))
 	if err != nil {
 		return err
 	}

@@ -253,7 +253,8 @@ func (r *region) saveStep() bool {
 		return true // emptied before a crash
 	}
 	clock := hlc.NewClock(r.wall, maxOffset)
-	rebuilder, err := commit.OpenRebuilder(r.disk, r.origin, 0, clock, r.wall)
+	r.openCatalog()
+	rebuilder, err := commit.OpenRebuilder(r.disk, r.origin, 0, clock, r.wall, membership.Elsewhere(r.catalog.View()))
 	if err != nil {
 		panic(err)
 	}

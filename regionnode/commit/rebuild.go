@@ -121,6 +121,7 @@ type Rebuilder struct {
 	shard  uint16
 	clock  *hlc.Clock
 	now    func() time.Time
+	others func(globaltable.TableID) bool
 	loaded *loaded
 	state  Rebuild
 }
@@ -128,8 +129,9 @@ type Rebuilder struct {
 // rebuildPage is about how many bytes are read, and at most how many are written, between two syncs.
 const rebuildPage = 1 << 20
 
-// OpenRebuilder returns the Rebuilder of a store whose step is saving. now is the wall clock; clock is of this store alone.
-func OpenRebuilder(engine store.Engine, origin hlc.Origin, shard uint16, clock *hlc.Clock, now func() time.Time) (*Rebuilder, error) {
+// OpenRebuilder returns the Rebuilder of a store whose step is saving. now is the wall clock; clock is of this store alone. others reports whether other regions serve a table, and so have all of
+// it that is at or below its purge frontier.
+func OpenRebuilder(engine store.Engine, origin hlc.Origin, shard uint16, clock *hlc.Clock, now func() time.Time, others func(globaltable.TableID) bool) (*Rebuilder, error) {
 	l, isNew, err := load(engine)
 	if err != nil {
 		return nil, err
@@ -142,7 +144,7 @@ func OpenRebuilder(engine store.Engine, origin hlc.Origin, shard uint16, clock *
 		return nil, fault(globaltable.Invalid, "rebuild store", "the store is not one that is being saved", nil)
 	}
 	clock.Restore(l.bound)
-	return &Rebuilder{engine: engine, origin: origin, shard: shard, clock: clock, now: now, loaded: l, state: state}, nil
+	return &Rebuilder{engine: engine, origin: origin, shard: shard, clock: clock, now: now, others: others, loaded: l, state: state}, nil
 }
 
 // State returns how far it is, and how much of the records, in percent, has been looked at.
@@ -156,7 +158,8 @@ func (r *Rebuilder) State() (state Rebuild, percent int, err error) {
 	return r.state, int(min(99, 100*done/all)), err
 }
 
-// Save copies the next page of records that others may not have: those with a write above the purge frontier that the region knew of their table. done is true when there are none left.
+// Save copies the next page of records that others may not have: those with a write above the purge frontier that the region knew of their table, and all of a table that nobody else serves: its frontier
+// says nothing of anybody who would have it. done is true when there are none left.
 func (r *Rebuilder) Save() (done bool, err error) {
 	lower, upper := store.SpaceRange(store.SpaceRecord)
 	if len(r.state.Cursor) > 0 {
@@ -197,7 +200,7 @@ func (r *Rebuilder) copyPage(it store.Iterator, b store.Batch, next *Rebuild) (d
 		if err != nil {
 			return false, errCorruptStore("record", err)
 		}
-		if table == globaltable.SystemTable || newest.Time <= r.loaded.purge(table) {
+		if table == globaltable.SystemTable || newest.Time <= r.loaded.purge(table) && r.others(table) {
 			continue
 		}
 		if err := r.copyRecord(b, table, key, record); err != nil {

@@ -55,6 +55,17 @@ func Unawaited(v *catalog.View) func(globaltable.Lane) []hlc.Origin {
 	}
 }
 
+// Elsewhere returns what says whether another region serves a table, as far as v knows, and so has all of it that is at or below its purge frontier. Where none does, what is here may be all that
+// there is. Nobody needs a table that is dead.
+func Elsewhere(v *catalog.View) func(globaltable.TableID) bool {
+	return func(id globaltable.TableID) bool {
+		t, known := v.Table(id)
+		return known && (t.Deleted || slices.ContainsFunc(t.Replicas, func(r globaltable.Replica) bool {
+			return r.Origin != v.Self().Origin && v.Active(r.Origin) && (r.Status == globaltable.Active || r.Status == globaltable.Updating)
+		}))
+	}
+}
+
 // Follows reports whether what follows a region, begun when it was the member given, goes on under v: it is an active member still, and its store the same.
 func Follows(v *catalog.View, began catalog.Member) bool {
 	m, ok := v.Member(began.Descriptor.Origin)
