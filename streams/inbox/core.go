@@ -409,6 +409,11 @@ func (c *Core) meet(inc globaltable.Incarnation) bool {
 	}
 	c.incarnation = inc
 	c.emit(Effect{Kind: Revoke, Incarnation: inc})
+	// What was missing of the dead incarnation is for those who close it. The store forgets it with the revocation, so nobody would ever release it.
+	c.hold = 0
+	for _, l := range c.lanes {
+		l.held = false
+	}
 	if !applied {
 		for _, l := range c.lanes {
 			l.applied.Incarnation, l.last.Incarnation = inc, inc
@@ -420,7 +425,6 @@ func (c *Core) meet(inc globaltable.Incarnation) bool {
 		c.halt(l, Superseded)
 	}
 	c.marks = [2]Heartbeat{}
-	c.hold = 0 // what was missing of the dead incarnation is for those who close it
 	return false
 }
 
