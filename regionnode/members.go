@@ -64,7 +64,7 @@ func (n *Node) fenced(name string, is bool) {
 		return
 	}
 	if is {
-		n.plane.Refused(name)
+		n.plane.HearAgain(name)
 	}
 	n.checkFencedBy()
 }

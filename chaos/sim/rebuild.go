@@ -125,7 +125,7 @@ func (r *region) fenced(name string, is bool) {
 	}
 	if is != was {
 		if is {
-			r.plane.Refused(name)
+			r.plane.HearAgain(name)
 		}
 		r.checkFencedBy()
 	}
