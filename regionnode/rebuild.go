@@ -195,7 +195,7 @@ func (n *Node) save(ctx context.Context) error {
 	if err := n.openCatalog(); err != nil {
 		return err
 	}
-	r, err := commit.OpenRebuilder(n.engine, n.cfg.Region.Origin, theShard, n.clock, time.Now, membership.Elsewhere(n.catalog.View()))
+	r, err := commit.OpenRebuilder(n.engine, n.cfg.Region.Origin, theShard, n.clock, time.Now, membership.Elsewhere(n.catalog.View(), n.rebuild.state.Reason))
 	if err != nil {
 		return err
 	}

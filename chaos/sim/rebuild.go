@@ -254,7 +254,7 @@ func (r *region) saveStep() bool {
 	}
 	clock := hlc.NewClock(r.wall, maxOffset)
 	r.openCatalog()
-	rebuilder, err := commit.OpenRebuilder(r.disk, r.origin, 0, clock, r.wall, membership.Elsewhere(r.catalog.View()))
+	rebuilder, err := commit.OpenRebuilder(r.disk, r.origin, 0, clock, r.wall, membership.Elsewhere(r.catalog.View(), state.Reason))
 	if err != nil {
 		panic(err)
 	}

@@ -126,10 +126,6 @@ func (c *Comeback) Begin(ctx context.Context, serves bool) (begun bool, err erro
 	if serves {
 		return false, refused(globaltable.InUse, " serves its clients: there is nothing to rebuild")
 	}
-	// Its peers refuse it, and it has not heard yet which of them are still members: what nobody else has any more could not be told from what others have.
-	if c.State().Step == commit.RebuildNone && Outside(c.cfg.Catalog.View(), c.cfg.Store.Incarnation()) == "" {
-		return false, refused(globaltable.Unavailable, " has not heard yet why its peers do not follow it; try again")
-	}
 	above := c.known()
 	err = c.change(ctx, func(now commit.Rebuild) commit.Rebuild {
 		if now.Step == commit.RebuildNone {

@@ -9,6 +9,7 @@ import (
 	"github.com/concordat-db/concordat/globaltable"
 	"github.com/concordat-db/concordat/globaltable/catalog"
 	"github.com/concordat-db/concordat/globaltable/locality"
+	"github.com/concordat-db/concordat/regionnode/commit"
 )
 
 // Hint is what an operator can do for a region that serves nobody.
@@ -56,8 +57,11 @@ func Unawaited(v *catalog.View) func(globaltable.Lane) []hlc.Origin {
 }
 
 // Elsewhere returns what says whether another region serves a table, as far as v knows, and so has all of it that is at or below its purge frontier. Where none does, what is here may be all that
-// there is. Nobody needs a table that is dead.
-func Elsewhere(v *catalog.View) func(globaltable.TableID) bool {
+// there is. A region that is fenced, and has not heard so from the documents, does not know which of the others are left either: then none does. Nobody needs a table that is dead.
+func Elsewhere(v *catalog.View, reason commit.RebuildReason) func(globaltable.TableID) bool {
+	if reason == commit.Fenced && v.Active(v.Self().Origin) {
+		return func(globaltable.TableID) bool { return false }
+	}
 	return func(id globaltable.TableID) bool {
 		t, known := v.Table(id)
 		return known && (t.Deleted || slices.ContainsFunc(t.Replicas, func(r globaltable.Replica) bool {
