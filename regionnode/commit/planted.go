@@ -11,6 +11,7 @@ var (
 	plantedClock     bool // after a start the clock begins at physical time
 	plantedPlacement bool // a peer's changes are stored wherever they may be
 	plantedDigest    bool // merged records do not change the digests
+	plantedFenced    bool // what only a fenced region has is not saved before its store is emptied
 )
 
 // Plant switches a fault of this package on or off, before anything runs; it reports whether the package has one of that name.
@@ -30,6 +31,8 @@ func Plant(fault string, on bool) bool {
 		plantedPlacement = on
 	case "digest":
 		plantedDigest = on
+	case "fenced":
+		plantedFenced = on
 	default:
 		return false
 	}

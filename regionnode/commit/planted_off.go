@@ -11,4 +11,5 @@ const (
 	plantedClock     = false
 	plantedPlacement = false
 	plantedDigest    = false
+	plantedFenced    = false
 )

@@ -200,7 +200,7 @@ func (r *Rebuilder) copyPage(it store.Iterator, b store.Batch, next *Rebuild) (d
 		if err != nil {
 			return false, errCorruptStore("record", err)
 		}
-		if table == globaltable.SystemTable || newest.Time <= r.loaded.purge(table) && r.others(table) {
+		if table == globaltable.SystemTable || newest.Time <= r.loaded.purge(table) && r.others(table) || plantedFenced {
 			continue
 		}
 		if err := r.copyRecord(b, table, key, record); err != nil {
