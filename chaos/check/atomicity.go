@@ -47,7 +47,7 @@ func Atomicity(s Snapshot, ledger *Ledger, purged Frontiers) []Violation {
 		if !s.holds(l.Key) {
 			continue
 		}
-		if lost := lostPart(s.Records[l.Key], l.Write); lost != "" && !purged.gone(l.Write, ledger.plain()) {
+		if lost := lostPart(s.Records[l.Key], l.Write); lost != "" && !ledger.collected(l.Write, purged) {
 			out = append(out, violation("I20", s.Region, "entry %d of lane %x is in the log, and %s of %s at %s is not in the records", l.Seq, l.Lane, lost, l.Key, l.Stamp))
 		}
 	}
@@ -66,7 +66,7 @@ func Atomicity(s Snapshot, ledger *Ledger, purged Frontiers) []Violation {
 		if !follows || l.Seq > position || !s.holds(l.Key) || ledger.Void(l) {
 			continue
 		}
-		if lost := lostPart(s.Records[l.Key], l.Write); lost != "" && !purged.gone(l.Write, ledger.plain()) {
+		if lost := lostPart(s.Records[l.Key], l.Write); lost != "" && !ledger.collected(l.Write, purged) {
 			out = append(out, violation("I20", s.Region, "position %d covers entry %d of region %d, and %s of %s is not in the records", position, l.Seq, l.by(), lost, l.Key))
 		}
 	}
@@ -193,6 +193,20 @@ func (l *Ledger) Newest(table uint64) (newest uint64) {
 		}
 	}
 	return newest
+}
+
+// collected reports whether a write may be missing since it was collected: what was written under a store that nobody follows any more may have had a part in that, or not.
+func (l *Ledger) collected(w Write, purged Frontiers) bool {
+	if purged.gone(w, l.plain()) {
+		return true
+	}
+	var followed []Write
+	for _, o := range l.writes {
+		if !l.Void(o) {
+			followed = append(followed, o.Write)
+		}
+	}
+	return len(followed) < len(l.writes) && purged.gone(w, followed)
 }
 
 func (l *Ledger) plain() []Write {

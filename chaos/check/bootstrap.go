@@ -8,7 +8,7 @@ func Bootstrap(replica Replica, table, version uint64, ledger *Ledger, purged Fr
 		if l.Key.Table != table || l.Catalog > version || follows(l) || ledger.Void(l) {
 			continue
 		}
-		if lost := lostPart(replica.Records[l.Key], l.Write); lost != "" && !purged.gone(l.Write, ledger.plain()) {
+		if lost := lostPart(replica.Records[l.Key], l.Write); lost != "" && !ledger.collected(l.Write, purged) {
 			out = append(out, violation("I9", replica.Region, "a new replica serves without %s of %s at %s, which region %d had logged before", lost, l.Key, l.Stamp, l.Stamp.Origin))
 		}
 	}

@@ -1,5 +1,7 @@
 package check
 
+import "slices"
+
 // NoLostWrite checks I2: in every region that may hold it, the final state of a key dominates every acknowledged write to it. Dominating
 // means that the write is there as it was made, or that a greater one took its place, or that it was collected. missing, if not nil, reports which writes may be missing: no store has one any
 // more, or the region that comes back with it lists it as saved.
@@ -10,6 +12,10 @@ func NoLostWrite(history []Operation, replicas []Replica, members Members, purge
 	}
 	var out []Violation
 	all := accepted(history)
+	sure := all // of those that are missing nobody knows whether they had a part in what was collected
+	if missing != nil {
+		sure = slices.DeleteFunc(slices.Clone(all), missing)
+	}
 	for _, op := range history {
 		if op.Outcome != OK {
 			continue
@@ -20,7 +26,7 @@ func NoLostWrite(history []Operation, replicas []Replica, members Members, purge
 				continue
 			}
 			for _, region := range members(w.Key.Table) {
-				if lost := lostPart(byRegion[region].Records[w.Key], w); lost != "" && !purged.gone(w, all) && (missing == nil || !missing(w)) {
+				if lost := lostPart(byRegion[region].Records[w.Key], w); lost != "" && !purged.gone(w, all) && !purged.gone(w, sure) && (missing == nil || !missing(w)) {
 					out = append(out, violation("I2", region, "operation %d acknowledged in region %d: %s of %s at %s is lost", op.ID, op.Region, lost, w.Key, w.Stamp))
 				}
 			}

@@ -58,7 +58,9 @@ func (r *region) openPlane(state commit.Rebuild) {
 	if err != nil {
 		panic(err)
 	}
-	r.plane, err = controlplane.New(controlplane.Config{Catalog: r.catalog, Door: d, Peers: neighbours{r}, Joins: r.joiner, Now: r.wall, Tokens: r.tokens()})
+	r.plane, err = controlplane.New(controlplane.Config{Catalog: r.catalog, Door: d, Peers: neighbours{r}, Joins: r.joiner, Now: r.wall, Tokens: r.tokens(), Events: controlplane.Events{
+		Failed: func(what, region string, err error) { r.note("%d failed to %s %s: %v", r.origin, what, region, err) },
+	}})
 	if err != nil {
 		panic(err)
 	}
@@ -92,6 +94,9 @@ func (r *region) noticeCatalog() {
 
 // noticeTable notes what became of this region's replica, and has a new one checked when it begins to serve.
 func (r *region) noticeTable(t *globaltable.Table) {
+	if t.Closing() != 0 {
+		r.joined[t.ID] = true // all that stay exchange all records
+	}
 	old, now := r.replicas[t.ID], globaltable.Replica{}
 	if mine := t.Replica(r.origin); mine != nil {
 		now = *mine
@@ -183,7 +188,6 @@ func (w *world) reshape() {
 	if !asked.up || w.losing() {
 		return
 	}
-	w.membership.last = w.now
 	doc, ok := asked.catalog.View().Lookup(t.name)
 	if !ok {
 		return
@@ -202,6 +206,7 @@ func (w *world) reshape() {
 	} else {
 		change.Delete = []string{target.Name}
 	}
+	w.membership.last = w.now
 	plane := asked.plane
 	w.changes++
 	n := w.changes

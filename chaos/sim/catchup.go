@@ -29,9 +29,13 @@ func (s *session) startLanes(e inbox.Effect) {
 	for _, h := range e.Heads {
 		starts = append(starts, commit.LaneStart{Lane: h.Lane, Seq: h.Seq, Chain: h.Chain})
 		l := s.lane(s.from.origin, e.Incarnation, h.Lane)
+		s.skipped[l] = append(s.skipped[l], check.Applied{Lane: l, From: s.took[l] + 1, To: h.Seq})
 		if _, already := s.missing[l]; !already {
 			s.missing[l] = s.took[l]
 		}
+	}
+	if slices.Contains(lanesOf(e.Heads), globaltable.CatalogLane) {
+		s.plane.HearAgain(nameOf(s.from.origin))
 	}
 	for _, t := range s.catalog.View().Shared(s.from.origin) {
 		s.joined[t] = true
@@ -53,6 +57,13 @@ func (s *session) startLanes(e inbox.Effect) {
 		s.applied(s.from.origin, e.Incarnation, h.Lane, h.Seq)
 	}
 	s.step(s.core.Started(e.Heads, id))
+}
+
+func lanesOf(heads []inbox.Head) (out []globaltable.LaneID) {
+	for _, h := range heads {
+		out = append(out, h.Lane)
+	}
+	return out
 }
 
 // settleNow makes durable all that is queued.

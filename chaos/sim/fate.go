@@ -37,6 +37,7 @@ func (r *region) exchanged(records []commit.RecordAt) {
 	for i := range records {
 		rec := recordOf(records[i].Record)
 		key := check.Key{Table: uint64(records[i].Table), Bytes: string(records[i].Bytes)}
+		r.joined[records[i].Table] = true
 		r.reach(write{key, rec.Reset})
 		for _, c := range rec.Cells {
 			r.reach(write{key, c.Stamp})
@@ -67,12 +68,18 @@ func (w *world) doubtful(x check.Write) bool {
 			if r == by || !r.steady() || by.again[globaltable.Incarnation(l.Incarnation)] {
 				continue
 			}
-			if r.took[r.lane(by.origin, globaltable.Incarnation(l.Incarnation), globaltable.LaneID(l.Lane))] >= l.Seq && w.placements[globaltable.LaneID(l.Lane)].Has(r.origin) {
+			if w.placements[globaltable.LaneID(l.Lane)].Has(r.origin) && r.tookEntry(l) {
 				return false
 			}
 		}
 	}
 	return true
+}
+
+// tookEntry reports whether the region has applied a log entry, as an entry.
+func (r *region) tookEntry(l check.Logged) bool {
+	lane := r.lane(hlc.Origin(l.By), globaltable.Incarnation(l.Incarnation), globaltable.LaneID(l.Lane))
+	return r.took[lane] >= l.Seq && !slices.ContainsFunc(r.skipped[lane], func(a check.Applied) bool { return a.From <= l.Seq && l.Seq <= a.To })
 }
 
 // missing reports whether a doubtful write may really be missing: a region lists it as saved, or has it in a store that was not rebuilt; or the stores are gone that had it.

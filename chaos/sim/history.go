@@ -217,7 +217,7 @@ func (r *region) recordChange(lane globaltable.LaneID, seq uint64, c *conflict.C
 		return
 	}
 	r.readings = append(r.readings, r.reading(c.Dot.Time))
-	if purge := r.purged[c.Table]; uint64(c.Dot.Time) <= purge {
+	if purge := r.purged[c.Table]; uint64(c.Dot.Time) <= purge && r.standing(r) == globaltable.MemberActive { // nobody hears another one
 		r.found("I8", "wrote %s in lane %s at or below a purge frontier of the table that somebody had reached, %s", c.Dot.Time, lane, hlc.Timestamp(purge))
 	}
 	if c.Ops[0].Kind == conflict.OpReset && len(c.Ops[0].Value) == 0 && !r.catalog.View().Settled(globaltable.TableID(c.Table)) {

@@ -33,6 +33,12 @@ func (w *world) lanes() []globaltable.Lane {
 
 func (r *region) follows(id globaltable.LaneID) bool { return r.placements[id].Has(r.origin) }
 
+// feeds reports whether another region is a member of one of this region's own lanes, as the lane is now: those of the catalog's lane change with the next document.
+func (r *region) feeds(id globaltable.LaneID, o hlc.Origin) bool {
+	h, ok := r.shard.Head(id)
+	return ok && h.Placement.Has(o)
+}
+
 // laneIDs is the lanes of which this region has a stream, sorted.
 func (r *region) laneIDs() []globaltable.LaneID {
 	out := make([]globaltable.LaneID, 0, len(r.bus.streams))
@@ -89,12 +95,22 @@ func (w *world) unrest() string {
 			return why
 		}
 	}
+	for _, r := range w.regions {
+		if s := w.standing(r); !w.story && s == globaltable.MemberFencing || !w.story && s == globaltable.MemberFenced && !r.gone && !r.abandoned {
+			return fmt.Sprintf("region %d has not come back", r.origin)
+		}
+	}
 	return w.unsettled()
 }
 
 func (s *session) unrest() string {
 	if !s.connected {
 		return fmt.Sprintf("region %d is not connected to %d", s.origin, s.from.origin)
+	}
+	for id, head := range s.from.seen {
+		if l := s.lane(s.from.origin, s.from.shard.Incarnation(), id); s.from.feeds(id, s.origin) && s.took[l] < head {
+			return fmt.Sprintf("region %d has applied %d of %d entries of lane %s of %d", s.origin, s.took[l], head, id, s.from.origin)
+		}
 	}
 	for _, p := range s.core.Positions() {
 		if p.Stop != inbox.Running {
@@ -164,7 +180,7 @@ func (w *world) judge() []check.Violation {
 		replicas = append(replicas, s.Replica)
 		for _, l := range w.lanes() {
 			for _, p := range l.Placement.Peers(r.origin) {
-				if l.Placement.Has(r.origin) && w.standing(w.region(p)) == globaltable.MemberActive {
+				if r.feeds(l.ID, p) && !w.ledger.Closed(uint16(r.origin), uint64(r.shard.Incarnation())) && w.standing(w.region(p)) == globaltable.MemberActive {
 					heads[w.region(p).lane(r.origin, r.shard.Incarnation(), l.ID)] = r.seen[l.ID]
 				}
 			}
@@ -189,10 +205,11 @@ func (w *world) judge() []check.Violation {
 // followed is the evidence of lanes, without those of stores that nobody follows any more, and of those whose sequences were given twice.
 func (w *world) followed() (holes []check.Hole, applied []check.Applied) {
 	is := func(l check.Lane) bool {
-		return l.Store == w.region(hlc.Origin(l.Region)).store && !w.ledger.Closed(l.Origin, l.Incarnation)
+		r := w.region(hlc.Origin(l.Region))
+		return l.Store == r.store && w.standing(r) == globaltable.MemberActive && !w.ledger.Closed(l.Origin, l.Incarnation)
 	}
 	for _, h := range w.evidence.holes {
-		if is(h.Lane) {
+		if is(h.Lane) && w.region(hlc.Origin(h.Origin)).feeds(globaltable.LaneID(h.Lane.Lane), hlc.Origin(h.Region)) {
 			holes = append(holes, h)
 		}
 	}

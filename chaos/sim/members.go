@@ -15,7 +15,7 @@ import (
 // newestWorld is the newest document of the world that any region knows; nil while there is none: all regions are members.
 func (w *world) newestWorld() (newest *globaltable.World) {
 	for _, r := range w.regions {
-		if r.catalog == nil {
+		if r.catalog == nil || r.gone { // what burnt with a region is void
 			continue
 		}
 		if doc, ok := r.catalog.View().World(); ok && (newest == nil || doc.Version > newest.Version) {
@@ -64,14 +64,16 @@ func (w *world) noticeWorld() {
 			}
 		}
 		if was := w.membership.states[r.origin]; was != m.State {
-			w.membership.states[r.origin] = m.State
 			w.noticeMember(r, m.State)
+			w.membership.states[r.origin] = m.State
 		}
 	}
 }
 
 func (w *world) noticeMember(r *region, now globaltable.MemberState) {
-	w.tell("%s is %s", r.name(), now)
+	if now != globaltable.MemberActive || w.membership.states[r.origin] != "" {
+		w.tell("%s is %s", r.name(), now)
+	}
 	switch now {
 	case globaltable.MemberFencing, globaltable.MemberRemoving:
 		r.disturbed = true
@@ -107,8 +109,12 @@ type membershipState struct {
 	copies  map[hlc.Origin]diskCopy // of disks, as they were a while ago
 	victim  *region                 // whose store was lost or restored; one in a run
 	orders  int
+	until   time.Duration // an order before may still be carried out: two operators who put out each other's region split the world, and nobody promises anything then
 	last    time.Duration // when somebody was asked to change members or replicas
 }
+
+// orderTakes is how long it may take, at most, until an order is carried out whose answer was lost.
+const orderTakes = 12 * time.Second
 
 // commander is a region that can be asked to put others out: one that is not among them and knows no less than any other of these.
 func (w *world) commander(out []*region) *region {
@@ -134,16 +140,24 @@ func (w *world) commander(out []*region) *region {
 
 // order asks a region to change the members.
 func (w *world) order(out []*region, what string, do func(ctx context.Context, p *controlplane.Plane) error) {
+	if w.now < w.membership.until {
+		return
+	}
 	asked := w.commander(out)
 	if asked == nil {
 		return
 	}
 	w.membership.orders++
-	w.membership.last = w.now
+	w.membership.last, w.membership.until = w.now, w.now+orderTakes
 	plane, name := asked.plane, fmt.Sprintf("order %d", w.membership.orders)
 	w.note("%d is asked to %s", asked.origin, what)
 	var err error
-	asked.spawn(name, func(ctx context.Context) { err = do(ctx, plane) }, func() { asked.note("%d was asked to %s: %v", asked.origin, what, err) })
+	asked.spawn(name, func(ctx context.Context) { err = do(ctx, plane) }, func() {
+		asked.note("%d was asked to %s: %v", asked.origin, what, err)
+		if k := globaltable.KindOf(err); err == nil || k != globaltable.Unknown && k != globaltable.Internal {
+			w.membership.until = w.now + 300*time.Millisecond
+		}
+	})
 }
 
 // anyMember is an active member that is not the only one, nil if there is none.
@@ -167,7 +181,7 @@ func (w *world) fence() {
 	case 1:
 		if r.up {
 			r.crash()
-			if r.gone = w.rng.IntN(3) == 0; r.gone {
+			if r.gone = len(w.active()) > 2 && w.rng.IntN(2) == 0 && !slices.ContainsFunc(w.regions, func(o *region) bool { return o.gone }); r.gone {
 				w.note("%d has burnt down", r.origin)
 				w.cover("a region burnt down")
 			}
@@ -197,8 +211,8 @@ func (w *world) removeRegion() {
 		return
 	}
 	name := nameOf(r.origin)
-	if w.rng.IntN(3) == 0 {
-		w.isolate(w.anyRegion())
+	if o := w.anyMember(); o != r && w.rng.IntN(3) > 0 {
+		w.isolate(o)
 	}
 	w.order([]*region{r}, "remove "+name, func(ctx context.Context, p *controlplane.Plane) error { return p.RemoveRegion(ctx, name, false) })
 }
@@ -242,7 +256,7 @@ func (w *world) lose() {
 const quietFor = 8 * time.Second
 
 func (w *world) mayLose(r *region) bool {
-	if w.membership.victim != nil || w.now-w.membership.last < quietFor || len(w.active()) < len(w.regions) {
+	if w.membership.victim != nil || w.membership.last > 0 && w.now-w.membership.last < quietFor || len(w.active()) < len(w.regions) {
 		return false
 	}
 	for _, o := range w.regions {

@@ -121,10 +121,14 @@ func newPlan(rng *rand.Rand) *plan {
 // moveMembers plans regions that are fenced, removed, lost, and come back.
 func (p *plan) moveMembers(rng *rand.Rand) {
 	p.fence = sometimes(rng, 0.7, 300*time.Millisecond, 3*time.Second)
-	p.remove = sometimes(rng, 0.3, 500*time.Millisecond, 4*time.Second)
+	p.remove = sometimes(rng, 0.5, 300*time.Millisecond, 2*time.Second)
 	p.lose = sometimes(rng, 0.4, 100*time.Millisecond, time.Second)
+	if p.lose > 0 { // it happens only where nothing else moves
+		p.reshape, p.remove = 0, 0
+		p.fence *= time.Duration(rng.IntN(2))
+	}
 	p.bringBack = between(rng, 50*time.Millisecond, time.Second)
-	p.copies = sometimes(rng, 0.5, 100*time.Millisecond, time.Second)
+	p.copies = between(rng, 50*time.Millisecond, 500*time.Millisecond)
 	p.crashSaving = some(rng, 0.5, 0.5)
 	p.abandon = some(rng, 0.4, 0.6)
 }

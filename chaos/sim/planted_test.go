@@ -33,6 +33,9 @@ var faults = []struct {
 	{"sources", "I9 I2 I4"},
 	{"one phase", "I8"},
 	{"foremost", "I8"},
+	{"only the source", "I8"},
+	{"vector", "I2 I3 I4"},
+	{"fenced", "I2"},
 }
 
 // plantedBound is how many seeds may pass before a fault is found.

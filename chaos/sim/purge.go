@@ -38,15 +38,26 @@ func (r *region) advanceFrontiers() {
 }
 
 // checkFrontier checks I8 when a table's purge frontier has moved further than in any region before: everybody who has a replica has applied all that was written at or below it.
+// One that the others do not follow, or not yet, collects for itself only: its store is emptied before anybody gets anything of it, or its replica is made anew.
 func (r *region) checkFrontier(h catalog.Held) {
 	purge := uint64(r.shard.Purge(h.Table))
-	if purge <= r.purged[uint64(h.Table)] {
+	if purge <= r.purged[uint64(h.Table)] || r.excluded[notFollowed] != "" || r.excluded[rebuilds] != "" {
 		return
 	}
 	r.cover("a purge frontier moved")
 	r.purged[uint64(h.Table)] = purge
+	doc, known := r.catalog.View().Table(h.Table)
+	if known && !doc.Settled() {
+		r.found("I8", "the purge frontier of table %s has moved to %s under %s, with replicas on their way: %v", h.Table, hlc.Timestamp(purge), doc.Version, doc.Replicas)
+	}
 	applied := func(l check.Logged) bool {
 		for _, m := range h.Placement {
+			if known && doc.Replica(m) != nil && l.Catalog < uint64(doc.Replica(m).Born) {
+				continue // it came by the exchange: see check.Bootstrap
+			}
+			if r.standing(r.region(m)) != globaltable.MemberActive {
+				continue // what it had, in a store that may be emptied by now, it gets again
+			}
 			lane := r.region(m).lane(hlc.Origin(l.By), globaltable.Incarnation(l.Incarnation), globaltable.LaneID(l.Lane))
 			if uint16(m) != l.By && r.placements[globaltable.LaneID(l.Lane)].Has(m) && r.region(m).solid(lane) < l.Seq {
 				return false

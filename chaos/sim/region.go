@@ -43,6 +43,7 @@ type region struct {
 	abandoned bool                                        // once it is fenced nobody brings it back
 	asked     bool                                        // an operator is having it rebuilt
 	back      bool                                        // it has come back, rebuilt
+	skipped   map[check.Lane][]check.Applied              // entries of lanes begun anew that never came by the lane
 	missing   map[check.Lane]uint64                       // lanes begun anew → up to where all of them is here
 	replicas  map[globaltable.TableID]globaltable.Replica // this region's, as last noticed
 	joined    map[globaltable.TableID]bool                // tables of which something may have come by exchange
@@ -83,7 +84,7 @@ type region struct {
 func newRegion(w *world, o hlc.Origin) *region {
 	return &region{world: w, origin: o, disk: store.NewMemory(), bus: newJetstream(w.plan.bound),
 		seen: map[globaltable.LaneID]uint64{}, took: map[check.Lane]uint64{}, again: map[globaltable.Incarnation]bool{},
-		missing: map[check.Lane]uint64{}, replicas: map[globaltable.TableID]globaltable.Replica{}, joined: map[globaltable.TableID]bool{}}
+		skipped: map[check.Lane][]check.Applied{}, missing: map[check.Lane]uint64{}, replicas: map[globaltable.TableID]globaltable.Replica{}, joined: map[globaltable.TableID]bool{}}
 }
 
 // after makes do happen d from now, if the region has not died by then.
@@ -122,7 +123,17 @@ func (r *region) start() {
 	r.resume(state)
 	r.waitForClock()
 	r.startLoops()
+	r.beat()
 	r.follow()
+}
+
+// beat is regionnode's: it keeps the frontiers moving, also in a region without peers.
+func (r *region) beat() {
+	r.sampled(func() {
+		r.matrix.Beat(r.origin, r.sample.HLC)
+		r.advanceFrontiers()
+	})
+	r.after(beatEvery, r.beat)
 }
 
 // open opens the store and takes the evidence that it holds.
@@ -196,7 +207,7 @@ func (r *region) die(survive func(unsynced int) int) {
 
 // stop ends a life.
 func (r *region) stop(survive func(unsynced int) int) (unsynced int) {
-	r.up = false
+	r.up, r.asked = false, false
 	r.cancel()
 	r.due = append(r.due, func() {}) // its tasks end
 	r.disk = r.disk.Crash(func(n int) int {

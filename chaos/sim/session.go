@@ -205,12 +205,12 @@ func (s *session) stopped(e inbox.Effect) {
 		s.cover("a stopped lane went on")
 	case inbox.Trimmed:
 		s.cover("a lane stopped: trimmed")
-		if s.plan.logBytes == unlimited {
+		if s.plan.logBytes == unlimited && s.steady() { // a new store follows lanes from their beginnings
 			s.found("I17", "lane %s of region %d stopped: trimmed", e.Lane, s.from.origin)
 		}
 	case inbox.Diverged, inbox.Superseded, inbox.Refused:
-		if s.from.store > 0 {
-			return // it has, or had, another store than the one that is followed
+		if s.from.store > 0 || !s.catalog.View().Trusts(s.from.origin, s.core.Incarnation()) {
+			return // it has, or had, another store than the one that is followed, or is followed no more
 		}
 		s.evidence.found = append(s.evidence.found, check.Violation{Invariant: "I17", Region: uint16(s.origin),
 			Detail: "lane " + e.Lane.String() + " stopped: " + e.Reason.String()})

@@ -81,6 +81,12 @@ var commands = map[string]func(s *Story, args []string) error{
 	"collect":  (*Story).collect,
 	"show":     (*Story).show,
 	"replicas": (*Story).replicas,
+	"fence":    (*Story).fence,
+	"expel":    (*Story).expel,
+	"rebuild":  (*Story).rebuild,
+	"saved":    (*Story).saved,
+	"members":  (*Story).members,
+	"limit":    (*Story).limit,
 	"log":      (*Story).log,
 	"watch":    (*Story).watch,
 }

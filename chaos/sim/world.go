@@ -29,10 +29,12 @@ const epoch = 1_800_000_000_000
 
 const (
 	heartbeatEvery = 250 * time.Millisecond
+	beatEvery      = time.Second
 	outboxTick     = 500 * time.Millisecond
 	requestTimeout = 2 * time.Second
 	maxBackoff     = time.Second
 
+	patience  = 30 * time.Second // of operators with a region that they have given up, while something waits for it
 	restLimit = 90 * time.Second // of virtual time, from the last fault to rest
 	stepLimit = 400_000          // events of a whole run
 )
@@ -160,7 +162,7 @@ func (w *world) load() {
 func (w *world) rest() string {
 	w.quiet = true
 	w.heal()
-	deadline := w.now + restLimit
+	began, deadline := w.now, w.now+restLimit
 	for w.now < deadline && w.steps < stepLimit {
 		until := w.now + heartbeatEvery
 		for len(w.heap) > 0 && w.heap[0].at <= until && w.steps < stepLimit {
@@ -172,6 +174,11 @@ func (w *world) rest() string {
 		}
 		w.collectAll()
 		w.helpAll()
+		if w.now > began+patience {
+			for _, r := range w.regions {
+				r.abandoned = false // a table whose other replicas were deleted waits for its last one
+			}
+		}
 	}
 	return w.unrest()
 }
