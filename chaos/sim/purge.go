@@ -55,7 +55,7 @@ func (r *region) checkFrontier(h catalog.Held) {
 			if known && doc.Replica(m) != nil && l.Catalog < uint64(doc.Replica(m).Born) {
 				continue // it came by the exchange: see check.Bootstrap
 			}
-			if r.standing(r.region(m)) != globaltable.MemberActive {
+			if r.standing(r.region(m)) != globaltable.MemberActive || r.region(m) == r.membership.victim && r.losing() {
 				continue // what it had, in a store that may be emptied by now, it gets again
 			}
 			lane := r.region(m).lane(hlc.Origin(l.By), globaltable.Incarnation(l.Incarnation), globaltable.LaneID(l.Lane))
@@ -133,7 +133,9 @@ func (w *world) collectAll() {
 func (r *region) uncollected() string {
 	for _, h := range r.held() {
 		if newest := r.ledger.Newest(uint64(h.Table)); uint64(r.shard.Purge(h.Table)) < newest {
-			return fmt.Sprintf("region %d has purge frontier %s of table %s, whose newest write is %s", r.origin, r.shard.Purge(h.Table), h.Table, hlc.Timestamp(newest))
+			region, origin, mark, _ := r.matrix.Least(h.Placement)
+			return fmt.Sprintf("region %d has purge frontier %s of table %s, whose newest write is %s: %d has applied %d up to %s", r.origin, r.shard.Purge(h.Table), h.Table,
+				hlc.Timestamp(newest), region, origin, mark)
 		}
 		if n := r.shard.Waiting(h.Table); n > 0 && !r.story { // a story tells when it collects
 			return fmt.Sprintf("region %d has %d records of table %s to collect", r.origin, n, h.Table)
