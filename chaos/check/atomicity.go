@@ -159,6 +159,11 @@ func (l *Ledger) Add(w Logged) []Violation {
 // from then on; what is to become of its writes is judged at the end.
 func (l *Ledger) Close(region uint16, incarnation uint64) { l.void[owner{region, incarnation}] = true }
 
+// Reopen undoes Close: who had closed the store was put out himself, and what he said is void.
+func (l *Ledger) Reopen(region uint16, incarnation uint64) {
+	delete(l.void, owner{region, incarnation})
+}
+
 // Closed reports whether Close was called for the store.
 func (l *Ledger) Closed(region uint16, incarnation uint64) bool {
 	return l.void[owner{region, incarnation}]

@@ -59,6 +59,9 @@ func (w *world) noticeWorld() {
 				if inc == r.fresh {
 					r.fresh = 0
 				}
+				if inc == r.stores[len(r.stores)-1] && !r.again[inc] {
+					w.ledger.Reopen(uint16(r.origin), uint64(inc))
+				}
 			case inc != r.fresh:
 				w.ledger.Close(uint16(r.origin), uint64(inc))
 			}
