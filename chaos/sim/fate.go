@@ -54,9 +54,12 @@ func (r *region) reach(x write) {
 // steady reports whether the region was an active member with one store throughout.
 func (r *region) steady() bool { return !r.disturbed && r.store == 0 }
 
-// doubtful reports whether a write may be missing in the end: nobody follows a store any more that has logged it, and no region has got it that was an active member with one store throughout.
+// doubtful reports whether a write may be missing in the end: nobody follows a store any more that has logged it, and no region has got it, and holds the table since, that was an active member with one store throughout.
 func (w *world) doubtful(x check.Write) bool {
-	if slices.ContainsFunc(w.reached[write{x.Key, x.Stamp}], (*region).steady) {
+	kept := func(r *region) bool {
+		return r.steady() && slices.Contains(w.holders(globaltable.TableID(x.Key.Table)), uint16(r.origin))
+	}
+	if slices.ContainsFunc(w.reached[write{x.Key, x.Stamp}], kept) {
 		return false
 	}
 	for _, l := range w.ledger.Logs(x.Key, x.Stamp) {
@@ -65,7 +68,7 @@ func (w *world) doubtful(x check.Write) bool {
 		}
 		by := w.region(hlc.Origin(l.By))
 		for _, r := range w.regions {
-			if r == by || !r.steady() || by.again[globaltable.Incarnation(l.Incarnation)] {
+			if r == by || !kept(r) || l.Catalog < uint64(w.document(globaltable.TableID(x.Key.Table)).Replica(r.origin).Born) || by.again[globaltable.Incarnation(l.Incarnation)] {
 				continue
 			}
 			if w.placements[globaltable.LaneID(l.Lane)].Has(r.origin) && r.tookEntry(l) {
