@@ -272,6 +272,11 @@ func (n *Node) comeBack(ctx context.Context) error {
 		n.rebuild.mu.Lock()
 		n.rebuild.waiting = waiting
 		n.rebuild.mu.Unlock()
+		if n.comeback.State().Step == commit.RebuildNeeded {
+			n.excludeNeeded(commit.Fenced, "")
+			n.allowAll(refusedRebuilding)
+			return nil
+		}
 		if done {
 			n.log.Info().Msg("the region has been rebuilt")
 			return nil

@@ -140,11 +140,16 @@ func (c *Comeback) Begin(ctx context.Context, serves bool) (begun bool, err erro
 // Look takes the next step that can be taken by a region whose store was emptied: to be admitted, to hear the catalogs of the others, to join its tables. It is called again and again until it
 // is done. waiting says, in words, what for.
 func (c *Comeback) Look(ctx context.Context) (done bool, waiting []string, err error) {
-	if c.State().Step != commit.RebuildJoining {
-		return true, nil, nil
+	if step := c.State().Step; step != commit.RebuildJoining {
+		return step == commit.RebuildNone, nil, nil
 	}
 	own := c.cfg.Store.Incarnation()
-	if state, followed := c.cfg.Plane.Standing(); state != globaltable.MemberActive || followed != own {
+	state, followed := c.cfg.Plane.Standing()
+	switch {
+	case followed == own && state != globaltable.MemberActive:
+		// It was admitted, and is fenced again. What it has replayed since, and what clients have written to the tables that serve already, is to be saved like anything before.
+		return false, []string{"to be rebuilt again: it was fenced meanwhile"}, c.Need(ctx, commit.Fenced)
+	case state != globaltable.MemberActive || followed != own:
 		return false, nil, c.cfg.Plane.Admit(ctx, own)
 	}
 	if unheard := c.cfg.Plane.Unheard(); len(unheard) > 0 {
