@@ -60,6 +60,10 @@ func (r *region) startComeback() {
 				r.tell("%s is back", r.name())
 				r.cover(map[commit.RebuildReason]string{commit.Fenced: "a fenced region came back", commit.Regressed: "a region was rebuilt from its peers",
 					commit.Replaced: "a region was rebuilt from its peers"}[state.Reason])
+			case comeback.State().Step == commit.RebuildNeeded:
+				r.cover("a region was fenced while it came back")
+				r.exclude(mustRebuild, commit.Fenced.String())
+				r.admit(rebuilds)
 			case !done:
 				r.note("%d waits: %v %v", r.origin, waiting, err)
 			}
