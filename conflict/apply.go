@@ -84,6 +84,8 @@ func applyDecoded(dst, current []byte, c *Change, local bool) ([]byte, Result, e
 	}
 	if local {
 		after = after.settle(c.Floor)
+	} else if plantedVector && r.Class == Duplicate {
+		return append(dst, current...), r, nil
 	}
 	n := len(dst)
 	dst = AppendRecord(dst, &after)
@@ -122,6 +124,9 @@ func applyReset(dst, current []byte, c *Change, local bool) (next []byte, r Resu
 		}
 	}
 	r = Result{Class: h.classify(c), LiveBefore: h.live}
+	if plantedVector && !local && r.Class == Duplicate {
+		return append(dst, current...), r, true, nil
+	}
 	switch newest := h.newest(); {
 	case newest.Less(c.Dot) || plantedTie && newest.Time == c.Dot.Time && newest.Origin > c.Dot.Origin:
 		r.Changed, r.LiveAfter = true, len(op.Value) > 0

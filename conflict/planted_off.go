@@ -4,5 +4,6 @@ package conflict
 
 // Faults that the simulation's own test plants, with the build tag planted (see planted.go). Without it they are constants, and cost nothing.
 const (
-	plantedTie = false
+	plantedTie    = false
+	plantedVector = false
 )

@@ -47,6 +47,10 @@ func (n *Node) startLanes(ctx context.Context, name string, origin hlc.Origin, i
 	if err != nil {
 		return 0, err
 	}
+	if slices.ContainsFunc(heads, func(h inbox.Head) bool { return h.Lane == globaltable.CatalogLane }) {
+		// Not only at the end of the exchange: which tables are to be exchanged is in the documents that the lane has not brought.
+		n.plane.HearAgain(name)
+	}
 	n.metrics.CatchingUp(name, true)
 	n.log.Warn().Str("peer", name).Int("lanes", len(heads)).Msg("the peer's change log has not kept what comes next: catching up by exchange")
 	return id, nil

@@ -54,7 +54,8 @@ func (n *Node) ownMarks() map[hlc.Origin]hlc.Timestamp {
 
 func (n *Node) newJoiner() (*repair.Joiner, error) {
 	return repair.New(repair.Config{Catalog: n.catalog, Store: controlplane.ForRepair(n.shard), Peers: n, BytesPerSecond: n.cfg.Limits.JoinBytesPerSecond,
-		CatchUps: catchUps{n}, Complete: n.completeJoin,
+		CatchUps: catchUps{n},
+		Complete: func(ctx context.Context, table globaltable.TableID) error { return n.comeback.Complete(ctx, table) },
 		Events: repair.Events{
 			Took: func(_ globaltable.TableID, source string, records, bytes int) {
 				n.metrics.Exchanged(source, records, bytes)

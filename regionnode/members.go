@@ -7,10 +7,9 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/concordat-db/concordat/conflict/hlc"
 	"github.com/concordat-db/concordat/globaltable"
 	"github.com/concordat-db/concordat/globaltable/catalog"
-	"github.com/concordat-db/concordat/globaltable/locality"
+	"github.com/concordat-db/concordat/regionnode/membership"
 )
 
 // watchMembers keeps what depends on the members as the catalog has them: whom the log waits for, and whether this region serves clients.
@@ -27,44 +26,18 @@ func (n *Node) watchMembers(ctx context.Context) error {
 	}
 }
 
-// excludeClosed has the log not wait for regions that nobody hears any more. As long as a table's document still places changes for such a region, that table's lane does wait: what goes into it until the
-// document changes is wanted if the region is let in again.
+// excludeClosed has the log not wait for regions that nobody hears any more.
 func (n *Node) excludeClosed(v *catalog.View) {
-	if _, ok := v.World(); !ok {
-		return // a peer that was left out of a configuration by mistake is waited for
+	if unawaited := membership.Unawaited(v); unawaited != nil {
+		n.outbox.Exclude(unawaited)
 	}
-	placed := map[globaltable.LaneID]bool{}
-	v.Tables(func(t *globaltable.Table) bool {
-		placed[locality.Place(t).Lane()] = true
-		return true
-	})
-	n.outbox.Exclude(func(l globaltable.Lane) (out []hlc.Origin) {
-		if placed[l.ID] {
-			return nil
-		}
-		for _, o := range l.Placement.Peers(n.cfg.Region.Origin) {
-			if !v.Active(o) {
-				out = append(out, o)
-			}
-		}
-		return out
-	})
 }
 
 // checkStanding refuses clients while this region, as it knows itself, is not an active member, or the others follow another store of it.
 func (n *Node) checkStanding(v *catalog.View) {
-	m, known := v.Member(n.cfg.Region.Origin)
-	own := n.shard.Incarnation()
-	switch {
-	case !known:
-		n.exclude(refusedMember, "it is not a member of the world")
-	case m.State.Leaves():
-		n.exclude(refusedMember, "it was removed, for ever; make a new region")
-	case m.State != globaltable.MemberActive:
-		n.exclude(refusedMember, "it is "+string(m.State)+". "+comeBack)
-	case m.Incarnation != 0 && m.Incarnation != own:
-		n.exclude(refusedMember, "the others follow another store of it. "+comeBack)
-	default:
+	if why := membership.Outside(v, n.shard.Incarnation()); why != "" {
+		n.exclude(refusedMember, why)
+	} else {
 		n.allowAll(refusedMember)
 	}
 	n.mu.Lock()
@@ -91,13 +64,10 @@ func (n *Node) fenced(name string, is bool) {
 		return
 	}
 	if is {
-		n.plane.Refused(name)
+		n.plane.HearAgain(name)
 	}
 	n.checkFencedBy()
 }
-
-// comeBack is what an operator can do about it.
-const comeBack = "`concordat region rebuild`, in this region, brings it back with what the others have, and what only it has"
 
 func (n *Node) checkFencedBy() {
 	n.mu.Lock()
@@ -107,7 +77,7 @@ func (n *Node) checkFencedBy() {
 		n.allowAll(refusedFenced)
 		return
 	}
-	n.exclude(refusedFenced, fmt.Sprintf("its peers do not follow it (%s). %s", strings.Join(names, ", "), comeBack))
+	n.exclude(refusedFenced, fmt.Sprintf("its peers do not follow it (%s). %s", strings.Join(names, ", "), membership.Hint))
 }
 
 // exclude refuses reads and writes of clients.

@@ -24,6 +24,7 @@ import (
 	"github.com/concordat-db/concordat/regionnode/commit"
 	"github.com/concordat-db/concordat/regionnode/controlplane"
 	"github.com/concordat-db/concordat/regionnode/dynamodb"
+	"github.com/concordat-db/concordat/regionnode/membership"
 	"github.com/concordat-db/concordat/regionnode/metrics"
 	"github.com/concordat-db/concordat/regionnode/store"
 	"github.com/concordat-db/concordat/streams/bus"
@@ -70,7 +71,10 @@ type Node struct {
 	joiner  *repair.Joiner
 	verify  *repair.Verifier
 	compare *repair.Background
-	fatal   chan error
+
+	comeback *membership.Comeback // nil while there is no shard
+
+	fatal chan error
 
 	mu       sync.Mutex
 	inboxes  map[hlc.Origin]*inbox.Runner
@@ -131,7 +135,8 @@ func Open(cfg Config) (*Node, error) {
 	return n, nil
 }
 
-func (n *Node) openShard() error {
+// openCatalog reads the catalog out of the store.
+func (n *Node) openCatalog() error {
 	peers := make([]globaltable.Descriptor, 0, len(n.cfg.Peers))
 	for _, p := range n.cfg.Peers {
 		peers = append(peers, p.Descriptor)
@@ -140,7 +145,12 @@ func (n *Node) openShard() error {
 	if n.catalog, err = catalog.New(n.cfg.Region, peers); err != nil {
 		return err
 	}
-	if err := controlplane.LoadCatalog(n.catalog, n.engine); err != nil {
+	return controlplane.LoadCatalog(n.catalog, n.engine)
+}
+
+func (n *Node) openShard() error {
+	err := n.openCatalog()
+	if err != nil {
 		return err
 	}
 	n.shard, err = commit.Open(commit.Config{
@@ -179,6 +189,7 @@ func (n *Node) openShard() error {
 	if err != nil {
 		return err
 	}
+	n.comeback = n.newComeback()
 	return nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"github.com/concordat-db/concordat/conflict/hlc"
 	"github.com/concordat-db/concordat/globaltable"
 	"github.com/concordat-db/concordat/globaltable/catalog"
+	"github.com/concordat-db/concordat/regionnode/membership"
 	"github.com/concordat-db/concordat/streams/bus"
 	"github.com/concordat-db/concordat/streams/inbox"
 )
@@ -66,16 +67,16 @@ func (n *Node) dialling(v *catalog.View) []bus.Peer {
 // follow ends what follows regions, or stores of them, that are not followed any more, and begins what is missing.
 func (n *Node) follow(ctx context.Context, v *catalog.View, following map[hlc.Origin]*followed) {
 	for o, f := range following {
-		if m, ok := v.Member(o); !ok || m.State != globaltable.MemberActive || m.Incarnation != f.member.Incarnation {
+		if !membership.Follows(v, f.member) {
 			f.stop()
 			<-f.ended
 			n.forget(f.member.Descriptor)
 			delete(following, o)
 		}
 	}
-	for _, m := range v.Members() {
+	for _, m := range membership.Followed(v) {
 		o := m.Descriptor.Origin
-		if o == n.cfg.Region.Origin || m.State != globaltable.MemberActive || following[o] != nil || ctx.Err() != nil {
+		if following[o] != nil || ctx.Err() != nil {
 			continue
 		}
 		runCtx, stop := context.WithCancel(ctx)

@@ -3,10 +3,8 @@ package regionnode
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -15,6 +13,7 @@ import (
 	"github.com/concordat-db/concordat/globaltable"
 	"github.com/concordat-db/concordat/regionnode/admin"
 	"github.com/concordat-db/concordat/regionnode/commit"
+	"github.com/concordat-db/concordat/regionnode/membership"
 )
 
 // A region that the others do not follow any more, whose store is older than what they have from it, or new, comes back by being rebuilt (ARCHITECTURE.md, "Coming back"). The node
@@ -40,12 +39,10 @@ type rebuilding struct {
 	reopen chan struct{} // closed when the node is to end
 
 	mu      sync.Mutex
-	state   commit.Rebuild
-	why     string                  // in words
-	above   globaltable.Incarnation // greatest of this region that a peer has told of
-	percent int                     // saving
-	waiting []string                // joining: for whom, in words
-	logged  map[globaltable.TableID]*replayed
+	state   commit.Rebuild // when the store was opened and, in the life in which it is saved, since then
+	why     string         // in words
+	percent int            // saving
+	waiting []string       // joining: for whom, in words
 	ending  bool
 }
 
@@ -69,10 +66,17 @@ func RunOn(ctx context.Context, n *Node, ready func(Endpoints), opened func(*Nod
 // openRebuild reads how far the rebuilding is.
 func (n *Node) openRebuild() error {
 	state, err := commit.ReadRebuild(n.engine)
-	n.rebuild.state, n.rebuild.above = state, state.Above
-	n.rebuild.reopen = make(chan struct{})
-	n.rebuild.logged = map[globaltable.TableID]*replayed{}
+	n.rebuild.state, n.rebuild.reopen = state, make(chan struct{})
 	return err
+}
+
+func (n *Node) newComeback() *membership.Comeback {
+	return membership.New(membership.Config{Catalog: n.catalog, Store: n.shard, Saved: n.shard, Plane: n.plane, Joins: n.joiner, State: n.rebuild.state,
+		Admitted: func() { n.allowAll(refusedRebuilding) },
+		Replayed: func(t *globaltable.Table, r commit.ReplayResult) {
+			n.metrics.Replayed(r.Known, r.Logged, r.Kept)
+			n.log.Info().Str("table", t.Name).Int("known", r.Known).Int("logged", r.Logged).Int("kept", r.Kept).Msg("saved writes were replayed")
+		}})
 }
 
 // resumeRebuild refuses clients as the state in the store demands.
@@ -97,7 +101,7 @@ func (n *Node) excludeNeeded(reason commit.RebuildReason, detail string) {
 	n.rebuild.mu.Lock()
 	n.rebuild.why = why
 	n.rebuild.mu.Unlock()
-	n.exclude(refusedNeeded, why+". "+comeBack)
+	n.exclude(refusedNeeded, why+". "+membership.Hint)
 }
 
 func (n *Node) excludeRebuilding() {
@@ -106,85 +110,38 @@ func (n *Node) excludeRebuilding() {
 
 // needRebuild refuses clients for good, over restarts too. It returns when that is durable, or could not be made so: then the next who notices tries again.
 func (n *Node) needRebuild(reason commit.RebuildReason, detail string) {
-	r := &n.rebuild
-	r.mu.Lock()
-	// A region that is on its way back is not followed yet, and its store is new.
-	known := r.state.Step == commit.RebuildNeeded || r.state.Step == commit.RebuildSaving || r.state.Step == commit.RebuildJoining && reason != commit.Regressed
-	above := r.above
-	r.mu.Unlock()
-	if known {
+	if n.comeback.Known(reason) {
 		return
 	}
 	n.excludeNeeded(reason, detail)
 	ctx, cancel := context.WithTimeout(context.Background(), applyTimeout)
 	defer cancel()
-	state, err := n.shard.ChangeRebuild(ctx, func(now commit.Rebuild) commit.Rebuild {
-		if now.Step != commit.RebuildSaving { // it has been asked for meanwhile
-			now.Step, now.Reason = commit.RebuildNeeded, reason
-		}
-		now.Above = max(now.Above, above)
-		return now
-	})
-	if err != nil {
+	if err := n.comeback.Need(ctx, reason); err != nil {
 		n.log.Error().Err(err).Msg("that this region has to be rebuilt could not be stored")
-		return
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.state = state
 }
 
 // met takes what a peer knows of this region's incarnations.
 func (n *Node) met(name string, known globaltable.Incarnation) {
-	own := n.shard.Incarnation()
-	n.rebuild.mu.Lock()
-	n.rebuild.above = max(n.rebuild.above, known)
-	n.rebuild.mu.Unlock()
-	// A peer that met this store revoked all before: it knows of the one just below. Whose positions have been confirmed has been accepted.
-	if known == 0 || known+1 >= own || len(n.shard.Confirmations()) > 0 {
-		return
+	if n.comeback.Met(known) {
+		n.needRebuild(commit.Replaced, "reported by "+name)
 	}
-	if _, followed := n.plane.Standing(); followed == own {
-		return
-	}
-	n.needRebuild(commit.Replaced, "reported by "+name)
 }
 
 // Rebuild begins to rebuild the region, if it has to be, or goes on with it. The node ends with ErrReopen soon after.
 func (n *Node) Rebuild(ctx context.Context) (admin.Rebuild, error) {
-	r := &n.rebuild
-	r.mu.Lock()
-	step, above := r.state.Step, r.above
-	r.mu.Unlock()
-	if step == commit.RebuildSaving || step == commit.RebuildJoining {
-		return n.rebuildStatus(), nil
-	}
-	if standing, _ := n.plane.Standing(); standing.Leaves() {
-		return n.rebuildStatus(), &globaltable.Error{Op: "rebuild region", Resource: n.cfg.Region.Name, Kind: globaltable.Denied,
-			Message: "region " + n.cfg.Region.Name + " was removed, for ever: make a new region"}
-	}
-	if n.serves() == nil {
-		return n.rebuildStatus(), &globaltable.Error{Op: "rebuild region", Resource: n.cfg.Region.Name, Kind: globaltable.InUse,
-			Message: "region " + n.cfg.Region.Name + " serves its clients: there is nothing to rebuild"}
-	}
-	state, err := n.shard.ChangeRebuild(ctx, func(now commit.Rebuild) commit.Rebuild {
-		if now.Step == commit.RebuildNone {
-			now.Reason = commit.Fenced
-		}
-		now.Step, now.Above, now.Saved, now.Cursor = commit.RebuildSaving, max(now.Above, above), 0, nil
-		return now
-	})
-	if err != nil {
+	begun, err := n.comeback.Begin(ctx, n.serves() == nil)
+	if err != nil || !begun {
 		return n.rebuildStatus(), err
 	}
+	r := &n.rebuild
 	r.mu.Lock()
-	r.state = state
 	if !r.ending {
 		r.ending = true
 		close(r.reopen)
 	}
 	r.mu.Unlock()
-	n.log.Warn().Stringer("reason", state.Reason).Msg("the region is rebuilt: its records are saved, its store is emptied")
+	n.log.Warn().Stringer("reason", n.comeback.State().Reason).Msg("the region is rebuilt: its records are saved, its store is emptied")
 	return n.rebuildStatus(), nil
 }
 
@@ -203,9 +160,13 @@ func (n *Node) rebuildStatus() admin.Rebuild {
 	r := &n.rebuild
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	out := admin.Rebuild{Step: r.state.Step.String(), Why: r.why, Saved: r.state.Saved, Percent: r.percent, Waiting: slices.Clone(r.waiting)}
-	if r.state.Reason != 0 {
-		out.Reason = r.state.Reason.String()
+	state := r.state
+	if n.comeback != nil {
+		state = n.comeback.State()
+	}
+	out := admin.Rebuild{Step: state.Step.String(), Why: r.why, Saved: state.Saved, Percent: r.percent, Waiting: slices.Clone(r.waiting)}
+	if state.Reason != 0 {
+		out.Reason = state.Reason.String()
 	}
 	return out
 }
@@ -231,7 +192,10 @@ func (n *Node) runSaving(ctx context.Context) (err error) {
 
 // save copies what has to be saved and empties the store. It returns nil without having ended when ctx is done.
 func (n *Node) save(ctx context.Context) error {
-	r, err := commit.OpenRebuilder(n.engine, n.cfg.Region.Origin, theShard, n.clock, time.Now)
+	if err := n.openCatalog(); err != nil {
+		return err
+	}
+	r, err := commit.OpenRebuilder(n.engine, n.cfg.Region.Origin, theShard, n.clock, time.Now, membership.Elsewhere(n.catalog.View(), n.rebuild.state.Reason))
 	if err != nil {
 		return err
 	}
@@ -291,20 +255,28 @@ func (n *Node) pin(dynamodb string, adminAt net.Addr) {
 
 // comeBack has the region admitted and waits until it has joined all its tables.
 func (n *Node) comeBack(ctx context.Context) error {
-	if n.rebuildStatus().Step != commit.RebuildJoining.String() {
+	if n.comeback.State().Step != commit.RebuildJoining {
 		return nil
 	}
 	tick := time.NewTicker(n.cfg.Limits.Heartbeat)
 	defer tick.Stop()
 	for {
 		changed := n.catalog.View().Changed()
-		done, waiting, err := n.comeBackOnce(ctx)
+		done, waiting, err := n.comeback.Look(ctx)
 		if err != nil {
+			if globaltable.KindOf(err) == globaltable.Denied {
+				n.log.Error().Err(err).Msg("the region is not admitted")
+			}
 			waiting = append(waiting, messageOf(err))
 		}
 		n.rebuild.mu.Lock()
 		n.rebuild.waiting = waiting
 		n.rebuild.mu.Unlock()
+		if n.comeback.State().Step == commit.RebuildNeeded {
+			n.excludeNeeded(commit.Fenced, "")
+			n.allowAll(refusedRebuilding)
+			return nil
+		}
 		if done {
 			n.log.Info().Msg("the region has been rebuilt")
 			return nil
@@ -316,56 +288,6 @@ func (n *Node) comeBack(ctx context.Context) error {
 		case <-tick.C:
 		}
 	}
-}
-
-// comeBackOnce takes the next step that can be taken.
-func (n *Node) comeBackOnce(ctx context.Context) (done bool, waiting []string, err error) {
-	if state, followed := n.plane.Standing(); state != globaltable.MemberActive || followed != n.shard.Incarnation() {
-		err := n.plane.Admit(ctx, n.shard.Incarnation())
-		if globaltable.KindOf(err) == globaltable.Denied && err != nil {
-			n.log.Error().Err(err).Msg("the region is not admitted")
-		}
-		return false, nil, err
-	}
-	if unheard := n.plane.Unheard(); len(unheard) > 0 {
-		return false, []string{"to hear the catalog of " + strings.Join(unheard, ", ")}, nil
-	}
-	n.allowAll(refusedRebuilding) // tables tell by themselves which of them serve
-	if open := n.openTables(); len(open) > 0 {
-		return false, open, nil
-	}
-	state, err := n.shard.ChangeRebuild(ctx, func(commit.Rebuild) commit.Rebuild { return commit.Rebuild{} })
-	if err != nil {
-		return false, nil, err
-	}
-	n.rebuild.mu.Lock()
-	defer n.rebuild.mu.Unlock()
-	n.rebuild.state = state
-	return true, nil, nil
-}
-
-// openTables says which tables have a replica in this region that does not serve yet.
-func (n *Node) openTables() (out []string) {
-	self := n.cfg.Region.Origin
-	n.catalog.View().Tables(func(t *globaltable.Table) bool {
-		r := t.Replica(self)
-		if r == nil || t.Deleted {
-			return true
-		}
-		switch r.Status {
-		case globaltable.StatusFencing, globaltable.StatusFenced:
-			out = append(out, fmt.Sprintf("table %s: to be let in by region %s", t.Name, n.regionName(t.Owner)))
-		case globaltable.Creating:
-			p, _ := n.joiner.Progress(t.ID, r.Since)
-			line := fmt.Sprintf("table %s: %d %%", t.Name, p.Percent)
-			if p.Waiting != "" {
-				line += ", waiting for " + p.Waiting
-			}
-			out = append(out, line)
-		}
-		return true
-	})
-	return out
 }
 
 // messageOf is what people are told of an error.

@@ -5,22 +5,33 @@ import (
 	"slices"
 )
 
-// Logged is one write in the log of its origin.
+// Logged is one write in the log of a region: of its origin or, logged again, of one that had it and came back with a new store.
 type Logged struct {
 	Write
-	Lane    uint64
-	Seq     uint64
-	Catalog uint64 // version of the table's document under which it was made
+	By          uint16 // whose log; 0: the origin's
+	Incarnation uint64 // of that region's store
+	Lane        uint64
+	Seq         uint64
+	Catalog     uint64 // version of the table's document under which it was made
+	Again       bool   // logged before, in a lane of a store that nobody follows any more
 }
+
+func (l Logged) by() uint16 { return cmp.Or(l.By, l.Stamp.Origin) }
 
 // Snapshot is all that one region's store has after a start, or at the end.
 type Snapshot struct {
 	Replica
+	Store     int                     // see Lane
 	Log       []Logged                // what its own log has
 	Trimmed   map[uint64]uint64       // own lane → the log begins after it
 	Positions map[Lane]uint64         // how far it has applied the lanes of others; Lane.Region is this region
 	Holds     Members                 // under the catalog in force there: what it may not hold, or not all of, is not looked at
 	Joined    func(table uint64) bool // something of the table may have come by an exchange, which moves no position
+}
+
+// lane is the lane of a log entry as s follows it.
+func (s *Snapshot) lane(l Logged) Lane {
+	return Lane{Region: s.Region, Store: s.Store, Origin: l.by(), Incarnation: l.Incarnation, Lane: l.Lane}
 }
 
 func (s *Snapshot) holds(k Key) bool { return slices.Contains(s.Holds(k.Table), s.Region) }
@@ -36,7 +47,7 @@ func Atomicity(s Snapshot, ledger *Ledger, purged Frontiers) []Violation {
 		if !s.holds(l.Key) {
 			continue
 		}
-		if lost := lostPart(s.Records[l.Key], l.Write); lost != "" && !purged.gone(l.Write, ledger.plain()) {
+		if lost := lostPart(s.Records[l.Key], l.Write); lost != "" && !ledger.collected(l.Write, purged) {
 			out = append(out, violation("I20", s.Region, "entry %d of lane %x is in the log, and %s of %s at %s is not in the records", l.Seq, l.Lane, lost, l.Key, l.Stamp))
 		}
 	}
@@ -51,12 +62,12 @@ func Atomicity(s Snapshot, ledger *Ledger, purged Frontiers) []Violation {
 		}
 	}
 	for _, l := range ledger.writes {
-		position, follows := s.Positions[Lane{Region: s.Region, Origin: l.Stamp.Origin, Lane: l.Lane}]
-		if !follows || l.Seq > position || !s.holds(l.Key) {
+		position, follows := s.Positions[s.lane(l)]
+		if !follows || l.Seq > position || !s.holds(l.Key) || ledger.Void(l) {
 			continue
 		}
-		if lost := lostPart(s.Records[l.Key], l.Write); lost != "" && !purged.gone(l.Write, ledger.plain()) {
-			out = append(out, violation("I20", s.Region, "position %d covers entry %d of region %d, and %s of %s is not in the records", position, l.Seq, l.Stamp.Origin, lost, l.Key))
+		if lost := lostPart(s.Records[l.Key], l.Write); lost != "" && !ledger.collected(l.Write, purged) {
+			out = append(out, violation("I20", s.Region, "position %d covers entry %d of region %d, and %s of %s is not in the records", position, l.Seq, l.by(), lost, l.Key))
 		}
 	}
 	for _, table := range tables([]Replica{s.Replica}) {
@@ -68,16 +79,28 @@ func Atomicity(s Snapshot, ledger *Ledger, purged Frontiers) []Violation {
 }
 
 // uncovered says why a write in the records should not be there; "" when all is well.
-func uncovered(s Snapshot, ledger *Ledger, d dot, inLog map[dot]bool) string {
-	l, known := ledger.byDot[d]
-	switch {
-	case d.stamp.Origin == s.Region && inLog[d], known && s.Joined != nil && s.Joined(d.key.Table):
+func uncovered(s Snapshot, ledger *Ledger, d dot, inLog map[dot]bool) (reason string) {
+	known := ledger.byDot[d]
+	if d.stamp.Origin == s.Region && inLog[d] || len(known) > 0 && s.Joined != nil && s.Joined(d.key.Table) {
 		return ""
-	case !known:
-		return "no log has it"
-	case d.stamp.Origin == s.Region && l.Seq > s.Trimmed[l.Lane]:
+	}
+	reason = "no log has it"
+	for _, l := range known {
+		if reason = uncoveredBy(s, ledger, l); reason == "" {
+			return ""
+		}
+	}
+	return reason
+}
+
+// uncoveredBy says why one log entry does not account for its write's being in the records.
+func uncoveredBy(s Snapshot, ledger *Ledger, l Logged) string {
+	switch {
+	case ledger.Void(l):
+		return ""
+	case l.by() == s.Region && l.Seq > s.Trimmed[l.Lane]:
 		return "its log entry is gone, though not trimmed"
-	case d.stamp.Origin != s.Region && l.Seq > s.Positions[Lane{Region: s.Region, Origin: d.stamp.Origin, Lane: l.Lane}]:
+	case l.by() != s.Region && l.Seq > s.Positions[s.lane(l)]:
 		return "no position covers it"
 	}
 	return ""
@@ -100,33 +123,71 @@ type dot struct {
 	key   Key
 }
 
-// Ledger has every write that was ever durable in its origin's log. The zero value is not ready; see NewLedger.
+// Ledger has every write that was ever durable in a log. The zero value is not ready; see NewLedger.
 type Ledger struct {
-	byDot  map[dot]Logged
+	byDot  map[dot][]Logged
 	writes []Logged // in the order in which they were added
+	void   map[owner]bool
+}
+
+// owner is one store of a region.
+type owner struct {
+	region      uint16
+	incarnation uint64
 }
 
 // NewLedger returns an empty ledger.
-func NewLedger() *Ledger { return &Ledger{byDot: map[dot]Logged{}} }
+func NewLedger() *Ledger { return &Ledger{byDot: map[dot][]Logged{}, void: map[owner]bool{}} }
 
-// Add adds a write. It returns a violation when another entry has the same identity, or the same write was logged elsewhere.
+// Add adds a write. It returns a violation when another entry has the same identity, or the same write was logged elsewhere, unless it says so itself.
 func (l *Ledger) Add(w Logged) []Violation {
 	d := dot{w.Stamp, w.Key}
-	if old, there := l.byDot[d]; there {
-		if cmp.Compare(old.Seq, w.Seq) != 0 || old.Lane != w.Lane {
+	for _, old := range l.byDot[d] {
+		if old.by() == w.by() && old.Incarnation == w.Incarnation && old.Lane == w.Lane && old.Seq == w.Seq {
+			return nil
+		}
+		if !w.Again {
 			return []Violation{violation("I20", w.Stamp.Origin, "%s at %s is in entry %d of lane %x and in entry %d of lane %x", w.Key, w.Stamp, old.Seq, old.Lane, w.Seq, w.Lane)}
 		}
-		return nil
 	}
-	l.byDot[d] = w
+	l.byDot[d] = append(l.byDot[d], w)
 	l.writes = append(l.writes, w)
 	return nil
 }
 
-// Find returns the write of the key at the stamp.
+// Close makes void what a region's store with that incarnation has logged: it is not followed any more, was lost, or was restored and gives its sequences again. Positions in its lanes say nothing
+// from then on; what is to become of its writes is judged at the end.
+func (l *Ledger) Close(region uint16, incarnation uint64) { l.void[owner{region, incarnation}] = true }
+
+// Reopen undoes Close: who had closed the store was put out himself, and what he said is void.
+func (l *Ledger) Reopen(region uint16, incarnation uint64) {
+	delete(l.void, owner{region, incarnation})
+}
+
+// Closed reports whether Close was called for the store.
+func (l *Ledger) Closed(region uint16, incarnation uint64) bool {
+	return l.void[owner{region, incarnation}]
+}
+
+// Void reports whether a log entry is of a store that is closed.
+func (l *Ledger) Void(w Logged) bool { return l.void[owner{w.by(), w.Incarnation}] }
+
+// Find returns the write of the key at the stamp, as it was logged first.
 func (l *Ledger) Find(k Key, s Stamp) (w Logged, known bool) {
-	w, known = l.byDot[dot{s, k}]
-	return w, known
+	if all := l.byDot[dot{s, k}]; len(all) > 0 {
+		return all[0], true
+	}
+	return Logged{}, false
+}
+
+// Logs returns all log entries of a write.
+func (l *Ledger) Logs(k Key, s Stamp) []Logged { return l.byDot[dot{s, k}] }
+
+// Each calls f with every log entry, in the order in which they were added.
+func (l *Ledger) Each(f func(Logged)) {
+	for _, w := range l.writes {
+		f(w)
+	}
 }
 
 // Newest returns the time of the newest write of a table, zero if there is none.
@@ -137,6 +198,20 @@ func (l *Ledger) Newest(table uint64) (newest uint64) {
 		}
 	}
 	return newest
+}
+
+// collected reports whether a write may be missing since it was collected: what was written under a store that nobody follows any more may have had a part in that, or not.
+func (l *Ledger) collected(w Write, purged Frontiers) bool {
+	if purged.gone(w, l.plain()) {
+		return true
+	}
+	var followed []Write
+	for _, o := range l.writes {
+		if !l.Void(o) {
+			followed = append(followed, o.Write)
+		}
+	}
+	return len(followed) < len(l.writes) && purged.gone(w, followed)
 }
 
 func (l *Ledger) plain() []Write {

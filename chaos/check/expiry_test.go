@@ -61,12 +61,12 @@ func TestReferenceOfExpiry(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			history := []Operation{operation(1, OK, tc.writes...)}
 			rng := rand.New(rand.NewPCG(1, 2))
-			find(t, Reference(history, []Replica{replica(1, tc.held)}, members(1), Frontiers{key.Table: tc.purge}, rng), tc.want)
+			find(t, Reference(history, []Replica{replica(1, tc.held)}, members(1), Frontiers{key.Table: tc.purge}, nil, rng), tc.want)
 		})
 	}
 	// What has expired below the frontier is not lost, and what was renewed is.
 	purged := Frontiers{key.Table: at(40, 0).Time}
-	find(t, NoLostWrite([]Operation{operation(1, OK, first)}, []Replica{replica(1, Record{})}, members(1), purged), "")
-	find(t, NoLostWrite([]Operation{operation(1, OK, renewed)}, []Replica{replica(1, Record{})}, members(1), purged), "is lost")
-	find(t, NoLostWrite([]Operation{operation(1, OK, first)}, []Replica{replica(1, Record{})}, members(1), Frontiers{key.Table: at(19, 0).Time}), "is lost")
+	find(t, NoLostWrite([]Operation{operation(1, OK, first)}, []Replica{replica(1, Record{})}, members(1), purged, nil), "")
+	find(t, NoLostWrite([]Operation{operation(1, OK, renewed)}, []Replica{replica(1, Record{})}, members(1), purged, nil), "is lost")
+	find(t, NoLostWrite([]Operation{operation(1, OK, first)}, []Replica{replica(1, Record{})}, members(1), Frontiers{key.Table: at(19, 0).Time}, nil), "is lost")
 }

@@ -2,9 +2,11 @@ package check
 
 // Lane is one origin's lane as one region follows it.
 type Lane struct {
-	Region uint16 // who follows
-	Origin uint16
-	Lane   uint64
+	Region      uint16 // who follows
+	Store       int    // its store: one that was emptied, lost or restored is another one, and begins anew
+	Origin      uint16
+	Incarnation uint64 // of the origin's store
+	Lane        uint64
 }
 
 // Hole is one entry of a lane that the faults kept from a region on its way through the stream.

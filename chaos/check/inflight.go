@@ -6,11 +6,11 @@ package check
 func InFlight(region uint16, table, purge uint64, ledger *Ledger, applied func(Logged) bool, saw func(w, d Logged) bool) []Violation {
 	var out []Violation
 	for _, w := range ledger.writes {
-		if w.Key.Table != table || applied(w) {
+		if w.Key.Table != table || w.Again || ledger.Void(w) || applied(w) {
 			continue
 		}
 		for _, d := range ledger.writes {
-			if d.Key.Table == table && d.Stamp.Time <= purge && d.Stamp.Origin != w.Stamp.Origin && !saw(w, d) {
+			if d.Key.Table == table && d.Stamp.Time <= purge && d.Stamp.Origin != w.Stamp.Origin && !d.Again && !ledger.Void(d) && !saw(w, d) {
 				out = append(out, violation("I8", region, "the purge frontier of table %x is %s, and the write at %s is on its way, whose writer had not seen the one at %s",
 					table, Stamp{purge, region}, w.Stamp, d.Stamp))
 			}

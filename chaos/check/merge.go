@@ -76,9 +76,18 @@ func accepted(history []Operation) []Write {
 const orders = 3
 
 // Reference checks I4: all accepted writes, folded by the reference merge in three random orders with duplicates, give one state,
-// and every region that may hold a table holds just this state of it, but for what was collected, and for what has expired: at rest that is collected, too.
-func Reference(history []Operation, replicas []Replica, members Members, purged Frontiers, rng *rand.Rand) []Violation {
-	writes := accepted(history)
+// and every region that may hold a table holds just this state of it, but for what was collected, and for what has expired: at rest that is collected, too. doubtful, if not nil, reports which writes may be there or not: what a region wrote that
+// nobody heard any more, or whose store was lost. Then the state is that of all others and some of them.
+func Reference(history []Operation, replicas []Replica, members Members, purged Frontiers, doubtful func(Write) bool, rng *rand.Rand) []Violation {
+	var writes []Write
+	perhaps := map[Key][]Write{}
+	for _, w := range accepted(history) {
+		if doubtful != nil && doubtful(w) {
+			perhaps[w.Key] = append(perhaps[w.Key], w)
+		} else {
+			writes = append(writes, w)
+		}
+	}
 	var out []Violation
 	var want map[Key]Record
 	for n := range orders {
@@ -106,15 +115,38 @@ func Reference(history []Operation, replicas []Replica, members Members, purged 
 	for _, rep := range replicas {
 		for _, k := range sortedKeys(want, rep.Records) {
 			expected, held := want[k], rep.Records[k]
+			may := perhaps[k]
 			if !slices.Contains(members(k.Table), rep.Region) {
-				expected = Record{}
+				expected, may = Record{}, nil
 			}
-			if !expected.sameBelow(held, purged[k.Table]) {
+			if !withSome(expected, may, held, purged[k.Table]) {
 				out = append(out, violation("I4", rep.Region, "%s is %v, the reference says %v", k, held, expected))
 			}
 		}
 	}
 	return out
+}
+
+// maxDoubtful bounds the doubtful writes of a key of which all choices are tried. A key with more is not judged here; that all regions hold the same of it is.
+const maxDoubtful = 12
+
+// withSome reports whether held is r with some of the writes.
+func withSome(r Record, may []Write, held Record, purge uint64) bool {
+	if len(may) > maxDoubtful {
+		return true
+	}
+	for choice := range 1 << len(may) {
+		with := r
+		for i, w := range may {
+			if choice>>i&1 == 1 {
+				with = Fold(with, w)
+			}
+		}
+		if with.sameBelow(held, purge) {
+			return true
+		}
+	}
+	return false
 }
 
 // shuffledTwice returns the numbers below n in random order, about a third of them twice.

@@ -60,7 +60,7 @@ func (f Frontiers) gone(w Write, writes []Write) bool {
 func Frontier(region uint16, table, purge uint64, ledger *Ledger, applied func(Logged) bool) []Violation {
 	var out []Violation
 	for _, l := range ledger.writes {
-		if l.Key.Table == table && l.Stamp.Time <= purge && !applied(l) {
+		if l.Key.Table == table && l.Stamp.Time <= purge && !ledger.Void(l) && !applied(l) {
 			out = append(out, violation("I8", region, "the purge frontier of table %x is %s, and entry %d of lane %x with %s is not applied everywhere",
 				table, Stamp{purge, region}, l.Seq, l.Lane, l.Stamp))
 		}

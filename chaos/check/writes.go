@@ -1,14 +1,21 @@
 package check
 
+import "slices"
+
 // NoLostWrite checks I2: in every region that may hold it, the final state of a key dominates every acknowledged write to it. Dominating
-// means that the write is there as it was made, or that a greater one took its place, or that it was collected.
-func NoLostWrite(history []Operation, replicas []Replica, members Members, purged Frontiers) []Violation {
+// means that the write is there as it was made, or that a greater one took its place, or that it was collected. missing, if not nil, reports which writes may be missing: no store has one any
+// more, or the region that comes back with it lists it as saved.
+func NoLostWrite(history []Operation, replicas []Replica, members Members, purged Frontiers, missing func(Write) bool) []Violation {
 	byRegion := map[uint16]Replica{}
 	for _, r := range replicas {
 		byRegion[r.Region] = r
 	}
 	var out []Violation
 	all := accepted(history)
+	sure := all // of those that are missing nobody knows whether they had a part in what was collected
+	if missing != nil {
+		sure = slices.DeleteFunc(slices.Clone(all), missing)
+	}
 	for _, op := range history {
 		if op.Outcome != OK {
 			continue
@@ -19,7 +26,7 @@ func NoLostWrite(history []Operation, replicas []Replica, members Members, purge
 				continue
 			}
 			for _, region := range members(w.Key.Table) {
-				if lost := lostPart(byRegion[region].Records[w.Key], w); lost != "" && !purged.gone(w, all) {
+				if lost := lostPart(byRegion[region].Records[w.Key], w); lost != "" && !purged.gone(w, all) && !purged.gone(w, sure) && (missing == nil || !missing(w)) {
 					out = append(out, violation("I2", region, "operation %d acknowledged in region %d: %s of %s at %s is lost", op.ID, op.Region, lost, w.Key, w.Stamp))
 				}
 			}
@@ -27,6 +34,9 @@ func NoLostWrite(history []Operation, replicas []Replica, members Members, purge
 	}
 	return out
 }
+
+// Has reports whether a record dominates a write.
+func (r Record) Has(w Write) bool { return lostPart(r, w) == "" }
 
 // lostPart names what of w the record does not dominate; "" when it dominates all.
 func lostPart(r Record, w Write) string {

@@ -12,7 +12,9 @@ import (
 	"github.com/concordat-db/concordat/globaltable/catalog"
 	"github.com/concordat-db/concordat/globaltable/item"
 	"github.com/concordat-db/concordat/globaltable/locality"
+	"github.com/concordat-db/concordat/regionnode/commit"
 	"github.com/concordat-db/concordat/regionnode/controlplane"
+	"github.com/concordat-db/concordat/regionnode/membership"
 	"github.com/concordat-db/concordat/streams/repair"
 )
 
@@ -39,26 +41,31 @@ func (r *region) openCatalog() {
 }
 
 // openPlane makes what decides about tables and brings their data, as regionnode does.
-func (r *region) openPlane() {
+func (r *region) openPlane(state commit.Rebuild) {
 	d := &door{r, r.shard, r.manual}
 	r.server = repair.NewServer(r.catalog, d, func() map[hlc.Origin]hlc.Timestamp {
 		row, _ := r.matrix.Row(r.origin)
 		return row.Marks
 	})
 	var err error
+	var comeback *membership.Comeback
 	r.joiner, err = repair.New(repair.Config{Catalog: r.catalog, Store: d, CatchUps: catchUps{d}, Peers: neighbours{r}, PageBytes: r.plan.joinBytes, Pages: 64, Events: repair.Events{
 		Failed: func(table globaltable.TableID, source string, err error) {
 			r.note("%d failed to get %s from %s: %v", r.origin, table, source, err)
 		},
 		Took: func(globaltable.TableID, string, int, int) { r.cover("a page was exchanged") },
+	}, Complete: func(ctx context.Context, table globaltable.TableID) error { return comeback.Complete(ctx, table) }})
+	if err != nil {
+		panic(err)
+	}
+	r.plane, err = controlplane.New(controlplane.Config{Catalog: r.catalog, Door: d, Peers: neighbours{r}, Joins: r.joiner, Now: r.wall, Tokens: r.tokens(), Events: controlplane.Events{
+		Failed: func(what, region string, err error) { r.note("%d failed to %s %s: %v", r.origin, what, region, err) },
 	}})
 	if err != nil {
 		panic(err)
 	}
-	r.plane, err = controlplane.New(controlplane.Config{Catalog: r.catalog, Door: d, Peers: neighbours{r}, Joins: r.joiner, Now: r.wall})
-	if err != nil {
-		panic(err)
-	}
+	comeback = r.newComeback(d, state)
+	r.comeback = comeback
 	for _, j := range r.catalog.View().Joins() {
 		for _, source := range j.Sources {
 			if state, err := d.Join(j.Table, source.Origin); err == nil && state != nil {
@@ -78,6 +85,7 @@ func (r *region) noticeCatalog() {
 	for _, l := range r.loops {
 		l.wake()
 	}
+	r.noticeMembers(view)
 	view.Tables(func(t *globaltable.Table) bool {
 		r.noticeTable(t)
 		return true
@@ -86,6 +94,9 @@ func (r *region) noticeCatalog() {
 
 // noticeTable notes what became of this region's replica, and has a new one checked when it begins to serve.
 func (r *region) noticeTable(t *globaltable.Table) {
+	if t.Closing() != 0 {
+		r.joined[t.ID] = true // all that stay exchange all records
+	}
 	old, now := r.replicas[t.ID], globaltable.Replica{}
 	if mine := t.Replica(r.origin); mine != nil {
 		now = *mine
@@ -106,7 +117,9 @@ func (r *region) noticeTable(t *globaltable.Table) {
 		r.cover("a replica was removed")
 	case now.Status == globaltable.Active && old.Status == globaltable.Creating:
 		r.cover("a new replica serves")
-		follows := func(lane uint64) bool { return r.follows(globaltable.LaneID(lane)) }
+		follows := func(l check.Logged) bool {
+			return l.Catalog >= uint64(now.Born) && r.follows(globaltable.LaneID(l.Lane))
+		}
 		r.evidence.found = append(r.evidence.found, check.Bootstrap(r.replica(), uint64(t.ID), uint64(t.Version), r.ledger, r.purged, follows)...)
 	}
 }
@@ -172,7 +185,7 @@ func (w *world) founded() bool {
 func (w *world) reshape() {
 	asked := w.anyRegion()
 	t := &w.plan.tables[w.rng.IntN(len(w.plan.tables))]
-	if !asked.up {
+	if !asked.up || w.losing() {
 		return
 	}
 	doc, ok := asked.catalog.View().Lookup(t.name)
@@ -193,6 +206,7 @@ func (w *world) reshape() {
 	} else {
 		change.Delete = []string{target.Name}
 	}
+	w.membership.last = w.now
 	plane := asked.plane
 	w.changes++
 	n := w.changes
@@ -224,10 +238,10 @@ func (w *world) document(id globaltable.TableID) (newest *globaltable.Table) {
 	return newest
 }
 
-// members is the regions that are to hold a table at the end.
-func (w *world) members(id globaltable.TableID) (out []uint16) {
+// holders is the regions that are to hold a table at the end.
+func (w *world) holders(id globaltable.TableID) (out []uint16) {
 	if id == globaltable.SystemTable {
-		for _, r := range w.regions {
+		for _, r := range w.active() {
 			out = append(out, uint16(r.origin))
 		}
 		return out
@@ -251,12 +265,22 @@ func (r *region) holds(id globaltable.TableID) bool {
 
 // unsettled says which table is on its way somewhere, or not the same everywhere; "" when none is.
 func (w *world) unsettled() string {
+	if doc := w.newestWorld(); doc != nil {
+		if !doc.Settled() {
+			return fmt.Sprintf("the world is not settled: %v", w.membership.states)
+		}
+		for _, r := range w.active() {
+			if r.catalog.Version(globaltable.WorldTable) != doc.Version {
+				return fmt.Sprintf("region %d has not adopted %s of the world", r.origin, doc.Version)
+			}
+		}
+	}
 	for _, t := range w.plan.tables {
 		newest := w.document(t.id)
 		if !newest.Settled() {
 			return fmt.Sprintf("table %s is not settled: %v", t.name, newest.Replicas)
 		}
-		for _, r := range w.regions {
+		for _, r := range w.active() {
 			if doc, ok := r.catalog.View().Table(t.id); !ok || doc.Version != newest.Version {
 				return fmt.Sprintf("region %d has not adopted %s of table %s", r.origin, newest.Version, t.name)
 			}

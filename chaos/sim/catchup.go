@@ -28,10 +28,14 @@ func (s *session) startLanes(e inbox.Effect) {
 	var starts []commit.LaneStart
 	for _, h := range e.Heads {
 		starts = append(starts, commit.LaneStart{Lane: h.Lane, Seq: h.Seq, Chain: h.Chain})
-		l := check.Lane{Region: uint16(s.origin), Origin: uint16(s.from.origin), Lane: uint64(h.Lane)}
+		l := s.lane(s.from.origin, e.Incarnation, h.Lane)
+		s.skipped[l] = append(s.skipped[l], check.Applied{Lane: l, From: s.took[l] + 1, To: h.Seq})
 		if _, already := s.missing[l]; !already {
 			s.missing[l] = s.took[l]
 		}
+	}
+	if slices.Contains(lanesOf(e.Heads), globaltable.CatalogLane) {
+		s.plane.HearAgain(nameOf(s.from.origin))
 	}
 	for _, t := range s.catalog.View().Shared(s.from.origin) {
 		s.joined[t] = true
@@ -50,9 +54,16 @@ func (s *session) startLanes(e inbox.Effect) {
 	s.note("%d begins %d lanes of %d anew", s.origin, len(starts), s.from.origin)
 	s.cover("lanes were begun anew")
 	for _, h := range e.Heads {
-		s.applied(s.from.origin, h.Lane, h.Seq)
+		s.applied(s.from.origin, e.Incarnation, h.Lane, h.Seq)
 	}
 	s.step(s.core.Started(e.Heads, id))
+}
+
+func lanesOf(heads []inbox.Head) (out []globaltable.LaneID) {
+	for _, h := range heads {
+		out = append(out, h.Lane)
+	}
+	return out
 }
 
 // settleNow makes durable all that is queued.
@@ -76,7 +87,7 @@ func (r *region) solid(l check.Lane) uint64 {
 // forgetMissing drops what the store does not say is missing any more.
 func (r *region) forgetMissing() {
 	for l := range r.missing {
-		if !slices.Contains(r.hold(hlc.Origin(l.Origin)).Lanes, globaltable.LaneID(l.Lane)) {
+		if l.Store != r.store || !slices.Contains(r.hold(hlc.Origin(l.Origin)).Lanes, globaltable.LaneID(l.Lane)) {
 			delete(r.missing, l)
 		}
 	}
@@ -136,7 +147,9 @@ func (c catchUps) End(ctx context.Context, u repair.CatchUp) error {
 				c.note("%d has caught up with %d", c.origin, u.Origin)
 				c.cover("a region caught up by exchange")
 				c.forgetMissing()
-				c.session(c.world.region(u.Origin)).caughtUp(u.ID)
+				if s := c.session(c.world.region(u.Origin)); s != nil {
+					s.caughtUp(u.ID)
+				}
 			}
 			done(err)
 		})

@@ -3,7 +3,8 @@
 // # What is real
 //
 // A region is a real commit core on a real in-memory engine whose crash drops what was not synced, the real outbox core, one real inbox
-// core for each origin, the real peer service and sessions with their encodings, the real watermark matrix and the real hybrid clock. The
+// core for each origin, the real peer service and sessions with their encodings, the real watermark matrix and the real hybrid clock, the real control plane and joiner, and what decides
+// about members and coming back (regionnode/membership). The
 // simulator stands for what lies between and around them: time, order, the network, JetStream, disks that sync late, processes that die. The acting parts
 // (outbox.Runner, inbox.Runner) are goroutines in production; here region.go, tail.go and session.go carry out the same effects in the same order.
 //
@@ -11,7 +12,8 @@
 //
 // JetStream (stream.go) keeps the letter of its contract and nothing more: it drops, repeats and reorders, loses acknowledgements in both directions, forgets its
 // oldest messages at its bound, is cut short without a word, and comes back from a restart empty or as it was a while ago, giving sequences out again. Links delay, lose and
-// cut, one way too. Physical clocks are skewed and jump. A region can die between any two effects.
+// cut, one way too. Physical clocks are skewed and jump. A region can die between any two effects. Operators (members.go) have regions fenced that work, are cut off, are down or have burnt down; have them
+// removed for ever, or rebuilt; a store is lost whole, or an older copy is put in its place.
 //
 // Some tables have items that expire, within seconds, and a time to live that is changed (mortal.go). A run ends when all of them have expired and are erased everywhere.
 //
@@ -23,8 +25,13 @@
 //
 // # What is not simulated here
 //
-// Stores that are restored or replaced (incarnations stay as they are), exchanges, joins, the catalog's documents and its owner. Reads are not checked: package commit
-// has its own linearizability test.
+// Regions that are added late, two stores lost in one run, operators who put out each other's region, policies that move items, comparing and repairing, tables whose writes wait for peers. Of a store that
+// was restored nobody checks the lanes until the region is rebuilt: it gives sequences twice. Reads are not checked: package commit has its own linearizability test.
+//
+// # What may be missing in the end
+//
+// Regions that were never out hold all that was acknowledged in them or reached them, and all the same. What only another region has (fate.go) may be missing if the region that comes back lists it as saved, or
+// if no store has it any more: it was lost, or its region was removed.
 //
 // # How the simulation is tested
 //

@@ -56,7 +56,12 @@ func (d *door) MergeFrom(ctx context.Context, origin hlc.Origin, incarnation glo
 		return nil
 	}
 	return d.await(ctx, fmt.Sprintf("merge %x", records[0].Key), func(done func(error)) {
-		d.manual.MergeFrom(origin, incarnation, records, done)
+		d.manual.MergeFrom(origin, incarnation, records, func(err error) {
+			if err == nil && d.up {
+				d.exchanged(records)
+			}
+			done(err)
+		})
 		d.work()
 	})
 }
@@ -151,6 +156,41 @@ func (d *door) Count(table globaltable.TableID) (items, bytes int64, err error) 
 
 // Confirmations implements controlplane.Door.
 func (d *door) Confirmations() []commit.Confirmation { return d.shard.Confirmations() }
+
+// ChangeRebuild implements membership.Store.
+func (d *door) ChangeRebuild(ctx context.Context, change func(commit.Rebuild) commit.Rebuild) (state commit.Rebuild, err error) {
+	err = d.await(ctx, "rebuild", func(done func(error)) {
+		if d.dies() {
+			return
+		}
+		d.manual.ChangeRebuild(change, func(s commit.Rebuild, err error) {
+			state = s
+			done(err)
+		})
+		d.work()
+	})
+	return state, err
+}
+
+// Saved implements membership.Saved.
+func (d *door) Saved(table globaltable.TableID, after commit.Key, f func(commit.SavedRecord) bool) error {
+	return d.shard.Saved(table, after, f)
+}
+
+// Replay implements membership.Saved.
+func (d *door) Replay(ctx context.Context, records []commit.SavedRecord, purge hlc.Timestamp) (result commit.ReplayResult, err error) {
+	err = d.await(ctx, fmt.Sprintf("replay %x", records[0].Key), func(done func(error)) {
+		if d.dies() {
+			return
+		}
+		d.manual.Replay(records, purge, func(r commit.ReplayResult, err error) {
+			result = r
+			done(err)
+		})
+		d.work()
+	})
+	return result, err
+}
 
 // Incarnation implements repair.Source.
 func (d *door) Incarnation() globaltable.Incarnation { return d.shard.Incarnation() }

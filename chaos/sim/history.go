@@ -42,6 +42,10 @@ func (w *world) call(r *region, key *commit.Key) {
 	if !r.up {
 		return
 	}
+	if len(r.excluded) > 0 {
+		w.cover("a client was refused")
+		return
+	}
 	op := w.newOperation(r, key)
 	w.operations = append(w.operations, op)
 	r.pending = append(r.pending, op)
@@ -215,8 +219,11 @@ func (r *region) record(lane globaltable.LaneID, e *change.Entry) {
 
 // recordChange finds the operation that the change is of: the oldest one that waits for just this, since a key's writes enter the log in the order of their calls.
 func (r *region) recordChange(lane globaltable.LaneID, seq uint64, c *conflict.Change) {
+	if r.logsAgain(lane, seq, c) {
+		return
+	}
 	r.readings = append(r.readings, r.reading(c.Dot.Time))
-	if purge := r.purged[c.Table]; uint64(c.Dot.Time) <= purge {
+	if purge := r.purged[c.Table]; uint64(c.Dot.Time) <= purge && r.standing(r) == globaltable.MemberActive { // nobody hears another one
 		r.found("I8", "wrote %s in lane %s at or below a purge frontier of the table that somebody had reached, %s", c.Dot.Time, lane, hlc.Timestamp(purge))
 	}
 	if c.Ops[0].Kind == conflict.OpReset && len(c.Ops[0].Value) == 0 && !r.catalog.View().Settled(globaltable.TableID(c.Table)) {
@@ -245,7 +252,8 @@ func (r *region) recordChange(lane globaltable.LaneID, seq uint64, c *conflict.C
 			if r.seeing != nil {
 				r.saw[stamp] = r.seeing
 			}
-			r.evidence.found = append(r.evidence.found, r.ledger.Add(check.Logged{Write: *w, Lane: uint64(lane), Seq: seq, Catalog: c.CatalogVersion})...)
+			r.evidence.found = append(r.evidence.found, r.ledger.Add(check.Logged{Write: *w, By: uint16(r.origin), Incarnation: uint64(r.shard.Incarnation()),
+				Lane: uint64(lane), Seq: seq, Catalog: c.CatalogVersion})...)
 			return
 		}
 	}
@@ -254,6 +262,44 @@ func (r *region) recordChange(lane globaltable.LaneID, seq uint64, c *conflict.C
 
 func (r *region) reading(t hlc.Timestamp) check.Reading {
 	return check.Reading{Region: uint16(r.origin), Life: r.life, Time: uint64(t), Physical: r.latest}
+}
+
+// logsAgain takes a change into evidence that was logged before, by a store that is not there any more.
+func (r *region) logsAgain(lane globaltable.LaneID, seq uint64, c *conflict.Change) bool {
+	key := check.Key{Table: c.Table, Bytes: string(c.Key)}
+	if _, known := r.ledger.Find(key, stampOf(c.Dot)); !known {
+		return false
+	}
+	w := writeOf(c)
+	w.Key, w.Stamp = key, stampOf(c.Dot)
+	r.evidence.found = append(r.evidence.found, r.ledger.Add(check.Logged{Write: w, By: uint16(r.origin), Incarnation: uint64(r.shard.Incarnation()),
+		Lane: uint64(lane), Seq: seq, Catalog: c.CatalogVersion, Again: r.store > 0})...)
+	return true
+}
+
+// writeOf is a change in the checkers' terms. What is left of a put that was partly overwritten is a put of the rest.
+func writeOf(c *conflict.Change) check.Write {
+	w := check.Write{Kind: check.Update, Set: map[string]string{}}
+	for i := range c.Ops {
+		switch op := &c.Ops[i]; {
+		case op.Kind == conflict.OpReset && len(op.Value) == 0:
+			w.Kind = check.Delete
+		case op.Kind == conflict.OpReset:
+			w.Kind = check.Put
+			item.Item(op.Value).Each(func(name []byte, v item.Value) bool {
+				w.Set[string(name)] = string(v)
+				return true
+			})
+		case op.Kind == conflict.OpSetCell && len(op.Name) > 0:
+			w.Set[string(op.Name)] = string(op.Value)
+		case op.Kind == conflict.OpRemoveCell:
+			w.Remove = append(w.Remove, string(op.Name))
+		}
+	}
+	if w.Kind == check.Delete && len(c.Ops) > 1 {
+		w.Kind = check.Put
+	}
+	return w
 }
 
 // moment is a key and a time at which it was written.

@@ -33,6 +33,12 @@ func (w *world) lanes() []globaltable.Lane {
 
 func (r *region) follows(id globaltable.LaneID) bool { return r.placements[id].Has(r.origin) }
 
+// feeds reports whether another region is a member of one of this region's own lanes, as the lane is now: those of the catalog's lane change with the next document.
+func (r *region) feeds(id globaltable.LaneID, o hlc.Origin) bool {
+	h, ok := r.shard.Head(id)
+	return ok && h.Placement.Has(o)
+}
+
 // laneIDs is the lanes of which this region has a stream, sorted.
 func (r *region) laneIDs() []globaltable.LaneID {
 	out := make([]globaltable.LaneID, 0, len(r.bus.streams))
@@ -53,14 +59,17 @@ func (r *region) anyStream() (globaltable.LaneID, bool) {
 
 // unrest says what is still to be done, "" when all is at rest.
 func (w *world) unrest() string {
-	for _, r := range w.regions {
+	for _, r := range w.active() {
 		if !r.up || len(r.pending) > 0 {
 			return fmt.Sprintf("region %d has %d operations without an answer", r.origin, len(r.pending))
+		}
+		for why := range r.excluded {
+			return fmt.Sprintf("region %d serves nobody: %s", r.origin, why)
 		}
 		status := r.outbox.Status()
 		for _, b := range status {
 			for _, p := range b.Lane.Placement.Peers(r.origin) {
-				if b.Confirmed[p] < b.Head {
+				if b.Confirmed[p] < b.Head && w.standing(w.region(p)) == globaltable.MemberActive {
 					return fmt.Sprintf("region %d has %d entries in lane %s, region %d confirmed %d", r.origin, b.Head, b.Lane.ID, p, b.Confirmed[p])
 				}
 			}
@@ -72,6 +81,11 @@ func (w *world) unrest() string {
 			progress, _ := r.joiner.CatchingUp(under[0].Origin)
 			return fmt.Sprintf("region %d is catching up with region %d: %+v", r.origin, under[0].Origin, progress)
 		}
+		for _, o := range w.active() {
+			if o != r && r.session(o) == nil {
+				return fmt.Sprintf("region %d does not follow %d", r.origin, o.origin)
+			}
+		}
 		for _, s := range r.sessions {
 			if why := s.unrest(); why != "" {
 				return why
@@ -81,12 +95,22 @@ func (w *world) unrest() string {
 			return why
 		}
 	}
+	for _, r := range w.regions {
+		if s := w.standing(r); !w.story && s == globaltable.MemberFencing || !w.story && s == globaltable.MemberFenced && !r.gone && !r.abandoned {
+			return fmt.Sprintf("region %d has not come back", r.origin)
+		}
+	}
 	return w.unsettled()
 }
 
 func (s *session) unrest() string {
 	if !s.connected {
 		return fmt.Sprintf("region %d is not connected to %d", s.origin, s.from.origin)
+	}
+	for id, head := range s.from.seen {
+		if l := s.lane(s.from.origin, s.from.shard.Incarnation(), id); s.from.feeds(id, s.origin) && s.took[l] < head {
+			return fmt.Sprintf("region %d has applied %d of %d entries of lane %s of %d", s.origin, s.took[l], head, id, s.from.origin)
+		}
 	}
 	for _, p := range s.core.Positions() {
 		if p.Stop != inbox.Running {
@@ -150,31 +174,51 @@ func (w *world) judge() []check.Violation {
 	}
 	var replicas []check.Replica
 	heads := map[check.Lane]uint64{}
-	for _, r := range w.regions {
+	for _, r := range w.active() {
 		s := r.snapshot(r.headsNow())
 		w.evidence.found = append(w.evidence.found, check.Atomicity(s, w.ledger, w.purged)...)
 		replicas = append(replicas, s.Replica)
 		for _, l := range w.lanes() {
 			for _, p := range l.Placement.Peers(r.origin) {
-				if l.Placement.Has(r.origin) {
-					heads[check.Lane{Region: uint16(p), Origin: uint16(r.origin), Lane: uint64(l.ID)}] = r.seen[l.ID]
+				if r.feeds(l.ID, p) && !w.ledger.Closed(uint16(r.origin), uint64(r.shard.Incarnation())) && w.standing(w.region(p)) == globaltable.MemberActive {
+					heads[w.region(p).lane(r.origin, r.shard.Incarnation(), l.ID)] = r.seen[l.ID]
 				}
 			}
 		}
 	}
-	members := func(id uint64) []uint16 { return w.members(globaltable.TableID(id)) }
+	members := func(id uint64) []uint16 { return w.holders(globaltable.TableID(id)) }
+	holes, applied := w.followed()
 	replicas = withoutEpochs(replicas)
 	rng := rand.New(rand.NewPCG(w.rng.Uint64(), 1))
 	return slices.Concat(w.evidence.found, w.laws(),
-		check.NoLostWrite(history, replicas, members, w.purged),
+		check.NoLostWrite(history, replicas, members, w.purged, w.missing),
 		check.Convergence(replicas, members, w.purged),
-		check.Reference(history, withoutCatalog(replicas), members, w.purged, rng),
+		check.Reference(history, withoutCatalog(replicas), members, w.purged, w.doubtful, rng),
 		check.Clock(w.evidence.readings, maxOffset),
 		check.Quarantine(w.evidence.arrivals, maxOffset),
-		check.Gaps(w.evidence.holes, w.evidence.applied, heads),
+		check.Gaps(holes, applied, heads),
 		check.Marks(w.evidence.marks, w.ledger, func(o uint16, lane uint64) bool {
 			return w.region(hlc.Origin(o)).follows(globaltable.LaneID(lane))
 		}))
+}
+
+// followed is the evidence of lanes, without those of stores that nobody follows any more, and of those whose sequences were given twice.
+func (w *world) followed() (holes []check.Hole, applied []check.Applied) {
+	is := func(l check.Lane) bool {
+		r := w.region(hlc.Origin(l.Region))
+		return l.Store == r.store && w.standing(r) == globaltable.MemberActive && !w.ledger.Closed(l.Origin, l.Incarnation)
+	}
+	for _, h := range w.evidence.holes {
+		if is(h.Lane) && w.region(hlc.Origin(h.Origin)).feeds(globaltable.LaneID(h.Lane.Lane), hlc.Origin(h.Region)) {
+			holes = append(holes, h)
+		}
+	}
+	for _, a := range w.evidence.applied {
+		if is(a.Lane) {
+			applied = append(applied, a)
+		}
+	}
+	return holes, applied
 }
 
 // withoutEpochs drops the items of the system table that say how often an owner has started: whoever had to fetch documents, since the catalog's lane no longer had them, has not got
@@ -210,7 +254,7 @@ func (r *region) inspect(heads []commit.LaneHead) {
 
 // snapshot reads the region's engine, in the checkers' terms.
 func (r *region) snapshot(heads []commit.LaneHead) check.Snapshot {
-	s := check.Snapshot{Replica: withoutCatalog([]check.Replica{r.replica()})[0], Trimmed: map[uint64]uint64{}, Positions: r.positions(),
+	s := check.Snapshot{Replica: withoutCatalog([]check.Replica{r.replica()})[0], Store: r.store, Trimmed: map[uint64]uint64{}, Positions: r.positions(),
 		Holds: func(id uint64) []uint16 {
 			if r.holds(globaltable.TableID(id)) {
 				return []uint16{uint16(r.origin)}

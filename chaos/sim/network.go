@@ -47,6 +47,11 @@ func (w *world) faults() []fault {
 		{p.redeliver, w.redeliver},
 		{p.clockJump, w.jumpClock},
 		{p.reshape, w.reshape},
+		{p.fence, w.fence},
+		{p.remove, w.removeRegion},
+		{p.lose, w.lose},
+		{p.bringBack, w.bringBack},
+		{p.copies, w.keepCopy},
 		{p.collect, w.collectSome},
 		{p.timeToLive, w.changeTimeToLive},
 		{200 * time.Millisecond, w.rememberStream},
@@ -167,8 +172,6 @@ func (w *world) heal() {
 	}
 	for _, r := range w.regions {
 		r.offset = 0
-		if !r.up {
-			r.start()
-		}
+		r.start()
 	}
 }

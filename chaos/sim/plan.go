@@ -50,13 +50,15 @@ type plan struct {
 
 	dropMessage, duplicate, forge, loseAck, losePubAck, loseRequest float64 // of each
 
-	partition, crash, busRestart, busCut, redeliver, clockJump, reshape, collect time.Duration // between two of them, on average; zero: never
+	partition, crash, busRestart, busCut, redeliver, clockJump, reshape, collect, fence, remove, lose, bringBack, copies time.Duration // between two of them, on average; zero: never
 
 	enabled    bool          // the mortal tables have a time to live from the beginning
 	timeToLive time.Duration // between two changes of it, on average; zero: never
 
-	crashPoint float64 // chance to die between two effects
-	crashJoin  float64 // chance that one side dies after a page of a new replica was merged, and before that is noted
+	crashPoint  float64 // chance to die between two effects
+	abandon     float64 // share of the regions that nobody brings back once they are fenced
+	crashSaving float64 // chance to die between two steps of a store's being saved and emptied
+	crashJoin   float64 // chance that one side dies after a page of a new replica was merged, and before that is noted
 
 	skew      [5]time.Duration // of the physical clocks, by origin
 	jumpAhead time.Duration    // of a clock that jumps, at most
@@ -114,7 +116,25 @@ func newPlan(rng *rand.Rand) *plan {
 	p.crashJoin = some(rng, 0.5, 0.2)
 	p.collect = sometimes(rng, 0.8, 20*time.Millisecond, 300*time.Millisecond)
 	p.reshape = sometimes(rng, 0.6, 100*time.Millisecond, time.Second)
+	if rng.IntN(2) == 0 {
+		p.moveMembers(rng)
+	}
 	return p
+}
+
+// moveMembers plans regions that are fenced, removed, lost, and come back.
+func (p *plan) moveMembers(rng *rand.Rand) {
+	p.fence = sometimes(rng, 0.7, 300*time.Millisecond, 3*time.Second)
+	p.remove = sometimes(rng, 0.5, 300*time.Millisecond, 2*time.Second)
+	p.lose = sometimes(rng, 0.4, 100*time.Millisecond, time.Second)
+	if p.lose > 0 { // it happens only where nothing else moves
+		p.reshape, p.remove = 0, 0
+		p.fence *= time.Duration(rng.IntN(2))
+	}
+	p.bringBack = between(rng, 50*time.Millisecond, time.Second)
+	p.copies = between(rng, 50*time.Millisecond, 500*time.Millisecond)
+	p.crashSaving = some(rng, 0.5, 0.5)
+	p.abandon = some(rng, 0.4, 0.6)
 }
 
 func newTables(rng *rand.Rand, regions int) []table {

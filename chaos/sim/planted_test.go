@@ -36,6 +36,9 @@ var faults = []struct {
 	{"sweep", "I2 I3 I4 I20"},
 	{"bake", "I2 I3 I4 I20"},
 	{"keep expired", "I10"},
+	{"only the source", "I8"},
+	{"vector", "I2 I3 I4"},
+	{"fenced", "I2"},
 }
 
 // plantedBound is how many seeds may pass before a fault is found.

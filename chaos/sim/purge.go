@@ -39,17 +39,28 @@ func (r *region) advanceFrontiers() {
 }
 
 // checkFrontier checks I8 when a table's purge frontier has moved further than in any region before: everybody who has a replica has applied all that was written at or below it.
+// One that the others do not follow, or not yet, collects for itself only: its store is emptied before anybody gets anything of it, or its replica is made anew.
 func (r *region) checkFrontier(h catalog.Held) {
 	purge := uint64(r.shard.Purge(h.Table))
-	if purge <= r.purged[uint64(h.Table)] {
+	if purge <= r.purged[uint64(h.Table)] || r.excluded[notFollowed] != "" || r.excluded[rebuilds] != "" {
 		return
 	}
 	r.cover("a purge frontier moved")
 	r.purged[uint64(h.Table)] = purge
+	doc, known := r.catalog.View().Table(h.Table)
+	if known && !doc.Settled() {
+		r.found("I8", "the purge frontier of table %s has moved to %s under %s, with replicas on their way: %v", h.Table, hlc.Timestamp(purge), doc.Version, doc.Replicas)
+	}
 	applied := func(l check.Logged) bool {
 		for _, m := range h.Placement {
-			lane := check.Lane{Region: uint16(m), Origin: l.Stamp.Origin, Lane: l.Lane}
-			if uint16(m) != l.Stamp.Origin && r.placements[globaltable.LaneID(l.Lane)].Has(m) && r.region(m).solid(lane) < l.Seq {
+			if known && doc.Replica(m) != nil && l.Catalog < uint64(doc.Replica(m).Born) {
+				continue // it came by the exchange: see check.Bootstrap
+			}
+			if r.standing(r.region(m)) != globaltable.MemberActive || r.region(m) == r.membership.victim && r.losing() {
+				continue // what it had, in a store that may be emptied by now, it gets again
+			}
+			lane := r.region(m).lane(hlc.Origin(l.By), globaltable.Incarnation(l.Incarnation), globaltable.LaneID(l.Lane))
+			if uint16(m) != l.By && r.placements[globaltable.LaneID(l.Lane)].Has(m) && r.region(m).solid(lane) < l.Seq {
 				return false
 			}
 		}
@@ -60,7 +71,7 @@ func (r *region) checkFrontier(h catalog.Held) {
 		if !known || r.region(hlc.Origin(w.Stamp.Origin)).joined[h.Table] {
 			return true
 		}
-		return !r.placements[globaltable.LaneID(d.Lane)].Has(hlc.Origin(w.Stamp.Origin)) || seen[check.Lane{Region: w.Stamp.Origin, Origin: d.Stamp.Origin, Lane: d.Lane}] >= d.Seq
+		return !r.placements[globaltable.LaneID(d.Lane)].Has(hlc.Origin(w.Stamp.Origin)) || seen[check.Lane{Region: w.Stamp.Origin, Origin: d.By, Incarnation: d.Incarnation, Lane: d.Lane}] >= d.Seq
 	}
 	r.evidence.found = append(r.evidence.found, check.Frontier(uint16(r.origin), uint64(h.Table), purge, r.ledger, applied)...)
 	r.evidence.found = append(r.evidence.found, check.InFlight(uint16(r.origin), uint64(h.Table), purge, r.ledger, applied, saw)...)
@@ -131,7 +142,9 @@ func (w *world) collectAll() {
 func (r *region) uncollected() string {
 	for _, h := range r.held() {
 		if newest := r.ledger.Newest(uint64(h.Table)); uint64(r.shard.Purge(h.Table)) < newest {
-			return fmt.Sprintf("region %d has purge frontier %s of table %s, whose newest write is %s", r.origin, r.shard.Purge(h.Table), h.Table, hlc.Timestamp(newest))
+			region, origin, mark, _ := r.matrix.Least(h.Placement)
+			return fmt.Sprintf("region %d has purge frontier %s of table %s, whose newest write is %s: %d has applied %d up to %s", r.origin, r.shard.Purge(h.Table), h.Table,
+				hlc.Timestamp(newest), region, origin, mark)
 		}
 		if n := r.shard.Waiting(h.Table); n > 0 && !r.story { // a story tells when it collects
 			return fmt.Sprintf("region %d has %d records of table %s to collect", r.origin, n, h.Table)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/concordat-db/concordat/chaos/check"
@@ -12,6 +13,7 @@ import (
 	"github.com/concordat-db/concordat/globaltable/catalog"
 	"github.com/concordat-db/concordat/regionnode/commit"
 	"github.com/concordat-db/concordat/regionnode/controlplane"
+	"github.com/concordat-db/concordat/regionnode/membership"
 	"github.com/concordat-db/concordat/regionnode/store"
 	"github.com/concordat-db/concordat/streams/change"
 	"github.com/concordat-db/concordat/streams/outbox"
@@ -31,11 +33,20 @@ type region struct {
 	seen   map[globaltable.LaneID]uint64 // newest sequence of each own lane that is in the ledger
 	took   map[check.Lane]uint64         // newest sequence of each followed lane that is in evidence.applied
 
-	refused  bool                                        // writes, since it was found to be restored
-	restored bool                                        // its store was replaced by a copy
-	missing  map[check.Lane]uint64                       // lanes begun anew → up to where all of them is here
-	replicas map[globaltable.TableID]globaltable.Replica // this region's, as last noticed
-	joined   map[globaltable.TableID]bool                // tables of which something may have come by exchange
+	store     int                                         // how often its store was emptied, lost or restored
+	floor     int64                                       // its physical clock shows no less: a store that was lost, or is older, knows nothing of the stamps that it gave
+	fresh     globaltable.Incarnation                     // of a store that was emptied and is not followed yet
+	stores    []globaltable.Incarnation                   // that it ever had
+	again     map[globaltable.Incarnation]bool            // stores that were restored: their sequences may have been given twice
+	disturbed bool                                        // it was fenced or removed at some time
+	gone      bool                                        // it has burnt down, and never starts again
+	abandoned bool                                        // once it is fenced nobody brings it back
+	asked     bool                                        // an operator is having it rebuilt
+	back      bool                                        // it has come back, rebuilt
+	skipped   map[check.Lane][]check.Applied              // entries of lanes begun anew that never came by the lane
+	missing   map[check.Lane]uint64                       // lanes begun anew → up to where all of them is here
+	replicas  map[globaltable.TableID]globaltable.Replica // this region's, as last noticed
+	joined    map[globaltable.TableID]bool                // tables of which something may have come by exchange
 
 	life     int
 	up       bool
@@ -50,10 +61,15 @@ type region struct {
 	outbox   *outbox.Core
 	tails    map[globaltable.LaneID]*tail
 	service  *peer.Service
-	sample   commit.Heads    // of the request that is being answered
-	sessions []*session      // by origin
-	readings []check.Reading // of the group that is becoming durable
-	ctx      context.Context // ends with the life
+	comeback *membership.Comeback
+	excluded map[string]string  // reason → why clients are not served
+	fencedBy map[string]bool    // peers that refuse to replicate with this region
+	leaving  map[hlc.Origin]int // sessions that ended with their member, and still wait for the shard
+	saving   bool               // the store is saved and emptied: nothing else of the region is there
+	sample   commit.Heads       // of the request that is being answered
+	sessions []*session         // by origin
+	readings []check.Reading    // of the group that is becoming durable
+	ctx      context.Context    // ends with the life
 	cancel   context.CancelFunc
 	server   *repair.Server
 	joiner   *repair.Joiner
@@ -68,8 +84,8 @@ type region struct {
 
 func newRegion(w *world, o hlc.Origin) *region {
 	return &region{world: w, origin: o, disk: store.NewMemory(), bus: newJetstream(w.plan.bound),
-		seen: map[globaltable.LaneID]uint64{}, took: map[check.Lane]uint64{},
-		missing: map[check.Lane]uint64{}, replicas: map[globaltable.TableID]globaltable.Replica{}, joined: map[globaltable.TableID]bool{}}
+		seen: map[globaltable.LaneID]uint64{}, took: map[check.Lane]uint64{}, again: map[globaltable.Incarnation]bool{},
+		skipped: map[check.Lane][]check.Applied{}, missing: map[check.Lane]uint64{}, replicas: map[globaltable.TableID]globaltable.Replica{}, joined: map[globaltable.TableID]bool{}}
 }
 
 // after makes do happen d from now, if the region has not died by then.
@@ -84,26 +100,56 @@ func (r *region) after(d time.Duration, do func()) {
 
 // physical is the region's own clock.
 func (r *region) physical() int64 {
-	t := epoch + (r.now + r.offset).Milliseconds()
+	t := max(epoch+(r.now+r.offset).Milliseconds(), r.floor)
 	r.latest = max(r.latest, t)
 	return t
 }
 
 // start begins a life: what a node does when its process starts.
 func (r *region) start() {
-	if r.up {
+	if r.up || r.saving || r.gone {
 		return
 	}
 	r.life++
 	r.up = true
 	r.note("%d starts, life %d", r.origin, r.life)
+	state, heads := r.open()
+	if state.Step == commit.RebuildSaving {
+		r.save()
+		return
+	}
+	r.startTails(heads)
+	r.openPlane(state)
+	r.service = peer.NewService(r.serviceConfig())
+	r.resume(state)
+	r.waitForClock()
+	r.startLoops()
+	r.beat()
+	r.follow()
+}
+
+// beat is regionnode's: it keeps the frontiers moving, also in a region without peers.
+func (r *region) beat() {
+	r.sampled(func() {
+		r.matrix.Beat(r.origin, r.sample.HLC)
+		r.advanceFrontiers()
+	})
+	r.after(beatEvery, r.beat)
+}
+
+// open opens the store and takes the evidence that it holds.
+func (r *region) open() (commit.Rebuild, []commit.LaneHead) {
+	state, err := commit.ReadRebuild(r.disk)
+	if err != nil {
+		panic(fmt.Sprintf("region %d does not read its store: %v", r.origin, err))
+	}
 	r.clock = hlc.NewClock(func() time.Time { return time.UnixMilli(r.physical()) }, maxOffset)
 	r.matrix = watermark.New()
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	r.openCatalog()
 	life := r.life
 	shard, err := commit.Open(commit.Config{
-		Origin: r.origin, Engine: r.disk, Clock: r.clock, Catalog: controlplane.ForShard(r.catalog), Random: salts{r.rng},
+		Origin: r.origin, Engine: r.disk, Clock: r.clock, Catalog: controlplane.ForShard(r.catalog), Relog: r.catalog.Feeds, Random: salts{r.rng},
 		Events: commit.Events{
 			Durable: r.durable,
 			Fatal: func(err error) {
@@ -119,22 +165,14 @@ func (r *region) start() {
 	r.shard, r.manual = shard, commit.NewManual(shard)
 	r.indexed = map[globaltable.TableID]hlc.Timestamp{}
 	r.building, r.blocked, r.unsynced = false, false, 0
-	r.outbox = nil
+	r.outbox, r.sessions = nil, nil
+	r.excluded, r.fencedBy, r.leaving = map[string]string{}, map[string]bool{}, map[hlc.Origin]int{}
+	if inc := shard.Incarnation(); !slices.Contains(r.stores, inc) {
+		r.stores = append(r.stores, inc)
+	}
 	heads := r.headsNow()
 	r.learn(heads)
-	r.startTails(heads)
-	r.openPlane()
-	r.service = peer.NewService(r.serviceConfig())
-	r.waitForClock()
-	r.startLoops()
-	r.sessions = nil
-	for _, o := range r.regions {
-		if o != r {
-			s := newSession(r, o)
-			r.sessions = append(r.sessions, s)
-			r.after(between(r.rng, 0, heartbeatEvery), s.connect)
-		}
-	}
+	return state, heads
 }
 
 // waitForClock is regionnode's: it refuses writes while the stored clock is further ahead than peers would accept.
@@ -159,24 +197,29 @@ func (r *region) crash() {
 	r.world.after(between(r.rng, 0, 2*time.Second), r.start)
 }
 
-// die ends a life. survive says how many of the groups that were not synced are there in the next one.
+// die ends a life by a crash. survive says how many of the groups that were not synced are there in the next one.
 func (r *region) die(survive func(unsynced int) int) {
-	r.up = false
-	r.cancel()
-	r.due = append(r.due, func() {}) // its tasks end
-	unsynced := 0
-	r.disk = r.disk.Crash(func(n int) int {
-		unsynced = n
-		return survive(n)
-	})
+	unsynced := r.stop(survive)
 	r.note("%d crashes with %d groups unsynced", r.origin, unsynced)
 	r.cover("crash")
 	if unsynced > 0 {
 		r.cover("crash before a sync")
 	}
+}
+
+// stop ends a life.
+func (r *region) stop(survive func(unsynced int) int) (unsynced int) {
+	r.up, r.asked = false, false
+	r.cancel()
+	r.due = append(r.due, func() {}) // its tasks end
+	r.disk = r.disk.Crash(func(n int) int {
+		unsynced = n
+		return survive(n)
+	})
 	for _, op := range r.pending {
 		op.Outcome = check.Unknown
 	}
+	return unsynced
 }
 
 // dies reports whether the region is dead, and lets it die now and then: it is asked between any two effects.
@@ -204,7 +247,7 @@ func (r *region) learn(heads []commit.LaneHead) {
 	r.endGroup()
 	r.forgetMissing()
 	for _, p := range r.shard.Positions() {
-		r.applied(p.Origin, p.Lane, p.Seq)
+		r.applied(p.Origin, p.Incarnation, p.Lane, p.Seq)
 	}
 	r.pending = nil // what the log does not have never took place
 	r.inspect(heads)
@@ -222,9 +265,14 @@ func (r *region) readLog(lane globaltable.LaneID, from uint64, maxBytes int) ([]
 	return r.shard.ReadLog(lane, from, maxBytes)
 }
 
+// lane names an origin's lane as this region follows it.
+func (r *region) lane(origin hlc.Origin, incarnation globaltable.Incarnation, id globaltable.LaneID) check.Lane {
+	return check.Lane{Region: uint16(r.origin), Store: r.store, Origin: uint16(origin), Incarnation: uint64(incarnation), Lane: uint64(id)}
+}
+
 // applied takes into evidence that a followed lane is durably applied up to and with seq.
-func (r *region) applied(origin hlc.Origin, lane globaltable.LaneID, seq uint64) {
-	l := check.Lane{Region: uint16(r.origin), Origin: uint16(origin), Lane: uint64(lane)}
+func (r *region) applied(origin hlc.Origin, incarnation globaltable.Incarnation, lane globaltable.LaneID, seq uint64) {
+	l := r.lane(origin, incarnation, lane)
 	if from := r.took[l] + 1; seq >= from {
 		r.evidence.applied = append(r.evidence.applied, check.Applied{Lane: l, From: from, To: seq})
 		r.took[l] = seq
@@ -274,7 +322,7 @@ func (r *region) sync() {
 func (r *region) positions() map[check.Lane]uint64 {
 	out := map[check.Lane]uint64{}
 	for _, p := range r.shard.Positions() {
-		l := check.Lane{Region: uint16(r.origin), Origin: uint16(p.Origin), Lane: uint64(p.Lane)}
+		l := r.lane(p.Origin, p.Incarnation, p.Lane)
 		out[l] = p.Seq
 		if at, missing := r.missing[l]; missing {
 			out[l] = at
@@ -299,7 +347,7 @@ func (r *region) durable(l globaltable.Lane, entries []change.Entry) {
 		return // the next life finds them in the log
 	}
 	r.placements[l.ID] = l.Placement
-	r.seeing = r.positions()
+	r.seeing = withoutStore(r.positions())
 	for i := range entries {
 		r.record(l.ID, &entries[i])
 	}
@@ -320,6 +368,8 @@ func (r *region) serviceConfig() peer.ServiceConfig {
 		Observe:  r.clock.Observe,
 		Physical: r.physical,
 		Known:    func(o hlc.Origin) globaltable.Incarnation { return r.known(o) },
+		Trusts:   func(o hlc.Origin, inc globaltable.Incarnation) bool { return r.catalog.View().Trusts(o, inc) },
+		Met:      r.met,
 		Confirmed: func(p hlc.Origin, lane globaltable.LaneID, seq uint64) {
 			r.shard.ConfirmPeer(p, lane, seq)
 			r.actTail(r.outbox.Confirmed(lane, p, seq))
@@ -328,19 +378,6 @@ func (r *region) serviceConfig() peer.ServiceConfig {
 		Control:   r.plane.HandlePeer,
 		Exchange:  r.server.Answer,
 	}
-}
-
-// regressed is called when a peer has more of this region's log, or another one, than the region itself.
-func (r *region) regressed(name, reason string) {
-	if r.restored {
-		if !r.refused {
-			r.refused = true
-			r.tell("%s refuses writes: %s says that %s", r.name(), letter(name), reason)
-		}
-		r.shard.Refuse("regressed", &globaltable.Error{Op: "write", Kind: globaltable.Unavailable, Message: "this region's store is older than what its peers have from it"})
-		return
-	}
-	r.found("I17", "regressed, says %s: %s", name, reason)
 }
 
 // known is regionnode's: the newest incarnation of a peer that this region has met.

@@ -9,6 +9,7 @@ import (
 	"github.com/concordat-db/concordat/chaos/check"
 	"github.com/concordat-db/concordat/conflict/hlc"
 	"github.com/concordat-db/concordat/globaltable"
+	"github.com/concordat-db/concordat/globaltable/catalog"
 	"github.com/concordat-db/concordat/regionnode/commit"
 	"github.com/concordat-db/concordat/streams/bus"
 	"github.com/concordat-db/concordat/streams/change"
@@ -19,8 +20,10 @@ import (
 // session follows one origin in one life of a region: the core, and what inbox.Runner does around it. Connections come and go.
 type session struct {
 	*region
-	from *region
-	core *inbox.Core
+	from   *region
+	member catalog.Member // whom it follows, and which store of it
+	core   *inbox.Core
+	ended  bool // the origin, or that store of it, is not followed any more
 
 	number    int // of the connection; what belongs to an earlier one is ignored
 	connected bool
@@ -48,15 +51,15 @@ type fetched struct {
 	at      uint64 // stream sequence
 }
 
-func newSession(r, from *region) *session {
-	positions := map[globaltable.LaneID]globaltable.Position{}
+func newSession(r *region, m catalog.Member) *session {
+	from, positions := r.world.region(m.Descriptor.Origin), map[globaltable.LaneID]globaltable.Position{}
 	for _, p := range r.shard.Positions() {
-		if p.Origin == from.origin {
+		if p.Origin == from.origin && (m.Incarnation == 0 || p.Incarnation == m.Incarnation) {
 			positions[p.Lane] = p.Position
 		}
 	}
 	limits := inbox.Limits{BatchBytes: r.plan.batchBytes, QueueBytes: r.plan.queueBytes}
-	s := &session{region: r, from: from, core: inbox.NewCore(from.origin, 0, limits, r.known(from.origin), positions), backoff: heartbeatEvery,
+	s := &session{region: r, from: from, member: m, core: inbox.NewCore(from.origin, 0, limits, r.known(from.origin), positions), backoff: heartbeatEvery,
 		ahead: map[globaltable.LaneID]bool{}}
 	s.core.Resume(r.hold(from.origin))
 	return s
@@ -106,8 +109,8 @@ func (s *session) sessionConfig() *peer.SessionConfig {
 		Log:    peerLog{s.region},
 		Matrix: s.matrix, Observe: s.clock.Observe, Known: s.known, Physical: s.physical,
 		Offset:    func(hlc.Origin, time.Duration, time.Duration) {},
-		Regressed: s.regressed,
-		Catalog:   func(context.Context, peer.Client) error { panic("the catalog is fetched by fetchCatalog") },
+		Regressed: s.regressed, Met: s.met, Fenced: s.fenced,
+		Catalog: func(context.Context, peer.Client) error { panic("the catalog is fetched by fetchCatalog") },
 	}
 }
 
@@ -122,7 +125,7 @@ func (s *session) fail(err error) {
 
 // settle is inbox.Runner's: results of Applies that outlived their session count, what follows from them does not, marks apart.
 func (s *session) settle() {
-	if s.connected || s.applying > 0 {
+	if s.connected || s.applying > 0 || s.ended {
 		return
 	}
 	for _, event := range s.late {
@@ -141,13 +144,23 @@ func (s *session) settle() {
 // step carries out effects in their order, then opens and closes the gates.
 func (s *session) step(effects []inbox.Effect) {
 	for _, e := range effects {
-		if s.dies() {
+		if s.dies() || s.ended {
 			return
 		}
 		s.act(e)
 	}
 	if s.up && s.connected {
 		s.release()
+	}
+}
+
+// leave ends the session for good. What the shard has of it goes on.
+func (s *session) leave() {
+	s.note("%d follows %d no more", s.origin, s.from.origin)
+	s.number++
+	s.ended, s.connected, s.pulls = true, false, nil
+	if s.applying > 0 {
+		s.leaving[s.from.origin]++
 	}
 }
 
@@ -181,7 +194,8 @@ func (s *session) act(e inbox.Effect) {
 		s.manual.Revoke(s.from.origin, e.Incarnation-1, func(error) {})
 		s.settleNow()
 	case inbox.CloseLanes:
-		panic("an origin's incarnation changed, and no store was ever replaced")
+		s.cover("the lanes of a dead incarnation were closed")
+		clear(s.pulls)
 	}
 }
 
@@ -191,12 +205,12 @@ func (s *session) stopped(e inbox.Effect) {
 		s.cover("a stopped lane went on")
 	case inbox.Trimmed:
 		s.cover("a lane stopped: trimmed")
-		if s.plan.logBytes == unlimited {
+		if s.plan.logBytes == unlimited && s.steady() { // a new store follows lanes from their beginnings
 			s.found("I17", "lane %s of region %d stopped: trimmed", e.Lane, s.from.origin)
 		}
 	case inbox.Diverged, inbox.Superseded, inbox.Refused:
-		if s.from.restored {
-			return
+		if s.from.store > 0 || !s.catalog.View().Trusts(s.from.origin, s.core.Incarnation()) {
+			return // it has, or had, another store than the one that is followed, or is followed no more
 		}
 		s.evidence.found = append(s.evidence.found, check.Violation{Invariant: "I17", Region: uint16(s.origin),
 			Detail: "lane " + e.Lane.String() + " stopped: " + e.Reason.String()})
@@ -209,7 +223,7 @@ func (s *session) stopped(e inbox.Effect) {
 // mark raises the watermark, and takes into evidence what it says.
 func (s *session) mark(t hlc.Timestamp) {
 	s.matrix.Mark(s.origin, s.from.origin, t)
-	m := check.Mark{Region: uint16(s.origin), Origin: uint16(s.from.origin), Time: uint64(t), Positions: map[uint64]uint64{}}
+	m := check.Mark{Region: uint16(s.origin), Origin: uint16(s.from.origin), Incarnation: uint64(s.core.Incarnation()), Time: uint64(t), Positions: map[uint64]uint64{}}
 	for _, p := range s.core.Positions() {
 		m.Positions[uint64(p.Lane)] = p.Position.Seq
 	}
@@ -302,7 +316,14 @@ func (s *session) apply(e inbox.Effect) {
 				delete(s.ahead, e.Lane)
 				s.cover("a clock-ahead stop was survived")
 			}
-			s.applied(s.from.origin, e.Lane, e.Position.Seq)
+			s.applied(s.from.origin, e.Position.Incarnation, e.Lane, e.Position.Seq)
+		}
+		if s.ended {
+			if s.applying == 0 {
+				s.leaving[s.from.origin]--
+				s.follow()
+			}
+			return
 		}
 		event := func() []inbox.Effect { return s.core.Applied(e.Lane, e.Position, reason) }
 		if s.connected && s.number == number {
@@ -345,7 +366,7 @@ func (s *session) fetch(lane globaltable.LaneID, p *pull) {
 
 // transmit sends one message, if nothing goes wrong once, and if something else goes wrong twice.
 func (s *session) transmit(lane globaltable.LaneID, p *pull, m stored, at uint64) {
-	l := check.Lane{Region: uint16(s.origin), Origin: uint16(s.from.origin), Lane: uint64(lane)}
+	l := s.lane(s.from.origin, m.incarnation, lane)
 	if s.chance(s.plan.dropMessage) {
 		if msg, err := change.DecodeMessage(m.data); err == nil && msg.Fragments > 1 {
 			s.cover("a fragment was lost")
@@ -383,7 +404,7 @@ func (s *session) forged(lane globaltable.LaneID, seq uint64) (stored, bool) {
 	src := change.Source{Origin: s.from.origin, Incarnation: s.from.shard.Incarnation(), Lane: lane}
 	var out stored
 	_, err = change.AppendMessages(src, &e, 0, bus.MaxMessage, nil, func(b []byte) error {
-		out = stored{b, seq}
+		out = stored{b, seq, src.Incarnation}
 		return nil
 	})
 	return out, err == nil

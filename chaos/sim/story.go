@@ -16,7 +16,6 @@ import (
 	"github.com/concordat-db/concordat/globaltable/catalog"
 	"github.com/concordat-db/concordat/globaltable/item"
 	"github.com/concordat-db/concordat/regionnode/commit"
-	"github.com/concordat-db/concordat/regionnode/store"
 	"github.com/concordat-db/concordat/streams/bus"
 	"github.com/concordat-db/concordat/streams/change"
 )
@@ -25,7 +24,7 @@ import (
 // bubble of testing/synctest, and is not safe for concurrent use.
 type Story struct {
 	w      *world
-	copies map[string]*store.Memory
+	copies map[string]diskCopy
 	wrong  map[string]bool // invariants whose violation was told
 
 	restored bool // a disk was replaced by a copy: what was evidence before means nothing any more
@@ -44,7 +43,7 @@ func NewStory(regions int) *Story {
 	w := newWorld(storyPlan(regions), rng)
 	w.quiet, w.story = true, true
 	w.build()
-	s := &Story{w: w, copies: map[string]*store.Memory{}, wrong: map[string]bool{}}
+	s := &Story{w: w, copies: map[string]diskCopy{}, wrong: map[string]bool{}}
 	s.run(2 * time.Second)
 	w.told = nil
 	return s
@@ -82,6 +81,12 @@ var commands = map[string]func(s *Story, args []string) error{
 	"collect":  (*Story).collect,
 	"show":     (*Story).show,
 	"replicas": (*Story).replicas,
+	"fence":    (*Story).fence,
+	"expel":    (*Story).expel,
+	"rebuild":  (*Story).rebuild,
+	"saved":    (*Story).saved,
+	"members":  (*Story).members,
+	"limit":    (*Story).limit,
 	"log":      (*Story).log,
 	"watch":    (*Story).watch,
 }
@@ -349,7 +354,7 @@ func (s *Story) start(args []string) error {
 
 // copy: `copy a NAME` keeps a copy of a's disk.
 func (s *Story) copy(args []string) error {
-	s.copies[args[1]] = s.region(args[0]).disk.Copy()
+	s.copies[args[1]] = s.region(args[0]).copyDisk()
 	return nil
 }
 
@@ -359,8 +364,7 @@ func (s *Story) restore(args []string) error {
 	if r.up {
 		return errors.New(r.name() + " is up")
 	}
-	r.disk, r.restored = s.copies[args[1]].Copy(), true
-	clear(r.seen)
+	r.replaceDisk(s.copies[args[1]])
 	s.restored = true
 	return nil
 }

@@ -31,7 +31,11 @@ func recordIn(r *region, table globaltable.TableID, key item.Key) (encoded []byt
 
 // attributesOf returns the attributes of an item as a region has it, encoded; nil if there is no item.
 func attributesOf(r *region, table globaltable.TableID, key item.Key) map[string]string {
-	encoded := recordIn(r, table, key)
+	return attributesIn(recordIn(r, table, key))
+}
+
+// attributesIn returns the attributes that a record holds, encoded.
+func attributesIn(encoded []byte) map[string]string {
 	if encoded == nil {
 		return nil
 	}

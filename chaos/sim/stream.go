@@ -17,6 +17,8 @@ type jetstream struct {
 type stored struct {
 	data []byte
 	seq  uint64 // of the lane's entry that it is part of
+
+	incarnation globaltable.Incarnation // of the origin's store then
 }
 
 // stream holds the messages first, first+1, … A consumer's cursors are stream sequences.

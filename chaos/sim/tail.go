@@ -136,7 +136,7 @@ func (r *region) publish(e outbox.Effect) bool {
 			return errors.New("the region died")
 		}
 		fragments++
-		gone, ok := r.bus.append(id, stored{m, e.Seq})
+		gone, ok := r.bus.append(id, stored{m, e.Seq, src.Incarnation})
 		if !ok {
 			return errors.New("the stream is gone")
 		}
@@ -163,7 +163,7 @@ func (r *region) publish(e outbox.Effect) bool {
 func (r *region) lost(lane globaltable.LaneID, gone []stored) {
 	for _, m := range gone {
 		for _, o := range r.regions {
-			l := check.Lane{Region: uint16(o.origin), Origin: uint16(r.origin), Lane: uint64(lane)}
+			l := o.lane(r.origin, m.incarnation, lane)
 			if o != r && o.follows(lane) && o.took[l] < m.seq {
 				r.hole(l, m.seq)
 			}

@@ -29,10 +29,12 @@ const epoch = 1_800_000_000_000
 
 const (
 	heartbeatEvery = 250 * time.Millisecond
+	beatEvery      = time.Second
 	outboxTick     = 500 * time.Millisecond
 	requestTimeout = 2 * time.Second
 	maxBackoff     = time.Second
 
+	patience  = 30 * time.Second // of operators with a region that they have given up, while something waits for it
 	restLimit = 90 * time.Second // of virtual time, from the last fault to rest
 	stepLimit = 400_000          // events of a whole run
 )
@@ -55,6 +57,9 @@ type world struct {
 	changes    int                                          // of tables that were asked for
 	purged     check.Frontiers                              // greatest purge frontier of each table that any region had
 	saw        map[check.Stamp]map[check.Lane]uint64        // write → what its region had applied of the others when it became durable
+	membership membershipState
+	forgiven   map[write]bool      // writes that may be lost with the store that had them
+	reached    map[write][]*region // who got a write by an exchange
 	moments    map[moment]struct{}
 	states     map[string][][]byte // by store key: some of the records it had
 	seconds    map[string]uint64   // by value: what was written as a time at which an item expires
@@ -103,12 +108,15 @@ func Run(seed uint64) (result Result) {
 func newWorld(p *plan, rng *rand.Rand) *world {
 	return &world{plan: p, rng: rng, links: map[[2]hlc.Origin]*link{}, ledger: check.NewLedger(), coverage: map[string]int{},
 		placements: map[globaltable.LaneID]globaltable.Placement{}, purged: check.Frontiers{}, saw: map[check.Stamp]map[check.Lane]uint64{},
-		moments: map[moment]struct{}{}, states: map[string][][]byte{}, seconds: map[string]uint64{}}
+		moments: map[moment]struct{}{}, states: map[string][][]byte{}, seconds: map[string]uint64{}, forgiven: map[write]bool{}, reached: map[write][]*region{},
+		membership: membershipState{states: map[hlc.Origin]globaltable.MemberState{}, copies: map[hlc.Origin]diskCopy{}}}
 }
 
 func (w *world) build() {
 	for i := range w.plan.regions {
-		w.regions = append(w.regions, newRegion(w, hlc.Origin(i+1)))
+		r := newRegion(w, hlc.Origin(i+1))
+		r.abandoned = w.plan.abandon > 0 && w.rng.Float64() < w.plan.abandon
+		w.regions = append(w.regions, r)
 	}
 	for _, a := range w.regions {
 		for _, b := range w.regions {
@@ -159,7 +167,7 @@ func (w *world) load() {
 func (w *world) rest() string {
 	w.quiet = true
 	w.heal()
-	deadline := w.now + restLimit
+	began, deadline := w.now, w.now+restLimit
 	for w.now < deadline && w.steps < stepLimit {
 		until := w.now + heartbeatEvery
 		for len(w.heap) > 0 && w.heap[0].at <= until && w.steps < stepLimit {
@@ -170,6 +178,12 @@ func (w *world) rest() string {
 			return ""
 		}
 		w.collectAll()
+		w.helpAll()
+		if w.now > began+patience {
+			for _, r := range w.regions {
+				r.abandoned = false // a table whose other replicas were deleted waits for its last one
+			}
+		}
 	}
 	return w.unrest()
 }

@@ -154,6 +154,8 @@ func TestWorldRefusals(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	again := admitted.Clone()
+	again.Member(3).State = globaltable.MemberFenced
 	_, sameName := signed(t, "ap", 9, 9)
 	_, sameNumber := signed(t, "sa", 3, 9)
 	_, sameKey := signed(t, "sa", 9, 3)
@@ -170,6 +172,7 @@ func TestWorldRefusals(t *testing.T) {
 		"admit nobody known":   {func() (*globaltable.World, error) { return AdmitMember(w, "sa", 1, 1, 1) }, globaltable.NotFound, "no region sa"},
 		"admit a removed one":  {func() (*globaltable.World, error) { return AdmitMember(removed, "ap", 1, 1, 1) }, globaltable.Denied, "was removed"},
 		"admit an older store": {func() (*globaltable.World, error) { return AdmitMember(admitted, "ap", 6, 1, 1) }, globaltable.Denied, "later store"},
+		"admit it fenced anew": {func() (*globaltable.World, error) { return AdmitMember(again, "ap", 7, 1, 1) }, globaltable.Denied, "rebuilt again"},
 		"admit no store":       {func() (*globaltable.World, error) { return AdmitMember(closed, "ap", 0, 1, 1) }, globaltable.Denied, "later store"},
 		"add a known name":     {func() (*globaltable.World, error) { return AddMember(removed, sameName, 1, 1) }, globaltable.Exists, "The name of"},
 		"add a known number":   {func() (*globaltable.World, error) { return AddMember(removed, sameNumber, 1, 1) }, globaltable.Exists, "The number of"},

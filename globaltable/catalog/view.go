@@ -44,7 +44,7 @@ func newEntry(txn *memdb.Txn, t *globaltable.Table, self hlc.Origin) *entry {
 	e := &entry{table: t, placement: locality.Place(t), status: t.StatusIn(self)}
 	e.lane = e.placement.Lane()
 	e.counted = Counted(t)
-	e.settled = t.Settled()
+	e.settled = t.Settled() || plantedSource && !firstSource(t, self)
 	if r := t.Replica(self); r != nil {
 		e.born = r.Born
 		o, ok := outcomeSince(txn, t.ID, r.Since)
@@ -62,6 +62,16 @@ func Counted(t *globaltable.Table) globaltable.Placement {
 		return globaltable.NewPlacement(append(slices.Clone(p), t.Owner)...)
 	}
 	return p
+}
+
+// firstSource reports whether the region is the first source of a replica that is being created. Only a planted fault asks.
+func firstSource(t *globaltable.Table, self hlc.Origin) bool {
+	for _, r := range t.Replicas {
+		if r.Status == globaltable.Creating {
+			return len(Sources(t, r.Origin)) == 0 || Sources(t, r.Origin)[0] == self
+		}
+	}
+	return true
 }
 
 // claims reports whether t wants its name in region self.

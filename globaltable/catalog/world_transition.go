@@ -93,7 +93,7 @@ func AddMember(w *globaltable.World, token string, owner hlc.Origin, epoch uint3
 }
 
 // AdmitMember brings a region with a new store one step nearer to being an active member: an active one is fenced first, since the others still follow the store that it had; a fenced one
-// becomes active. The caller makes sure that nothing of its earlier life is open: see Closed.
+// becomes active, if its store is another one than that with which it was fenced. The caller makes sure that nothing of its earlier life is open: see Closed.
 func AdmitMember(w *globaltable.World, name string, incarnation globaltable.Incarnation, owner hlc.Origin, epoch uint32) (*globaltable.World, error) {
 	const op = "admit region"
 	m := w.MemberNamed(name)
@@ -106,6 +106,10 @@ func AdmitMember(w *globaltable.World, name string, incarnation globaltable.Inca
 	case incarnation == 0 || incarnation < m.Incarnation:
 		return nil, &globaltable.Error{Op: op, Resource: name, Kind: globaltable.Denied,
 			Message: "The others follow a later store of region " + name + " than the one that asks: it was restored from an old copy."}
+	case m.State == globaltable.MemberFenced && incarnation == m.Incarnation:
+		// Its tables would begin anew, and drop what it had replayed and written before it was fenced again.
+		return nil, &globaltable.Error{Op: op, Resource: name, Kind: globaltable.Denied,
+			Message: "Region " + name + " was fenced with the store that asks. It has to be rebuilt again."}
 	case m.State == globaltable.MemberActive && m.Incarnation == incarnation, m.State == globaltable.MemberFencing:
 		return w, nil
 	case m.State == globaltable.MemberActive:

@@ -172,6 +172,29 @@ func (m *Manual) TakePurge(table globaltable.TableID, purge hlc.Timestamp, done 
 	m.control(false, takePurge(table, purge), done)
 }
 
+// ChangeRebuild queues what Shard.ChangeRebuild does.
+func (m *Manual) ChangeRebuild(change func(Rebuild) Rebuild, done func(Rebuild, error)) {
+	out := new(Rebuild)
+	m.control(false, changeRebuild(change, out), func(err error) { done(*out, err) })
+}
+
+// Replay queues what Shard.Replay does.
+func (m *Manual) Replay(records []SavedRecord, purge hlc.Timestamp, done func(ReplayResult, error)) {
+	sub, err := m.s.prepareReplay(records)
+	if err != nil {
+		done(ReplayResult{}, err)
+		return
+	}
+	m.latch(sub)
+	result, err := m.s.planReplay(sub, records, purge)
+	if err != nil {
+		m.s.release(sub)
+		done(ReplayResult{}, err)
+		return
+	}
+	m.push(sub, func(_ RemoteResult, err error) { done(result, err) })
+}
+
 // Build makes one group of what is queued and applies it: it is visible then, not durable. It reports whether there was anything. It syncs first when too many groups are in flight.
 func (m *Manual) Build() bool {
 	for len(m.inFlight) >= m.s.cfg.MaxGroups {

@@ -17,6 +17,7 @@ var (
 	plantedEntry     bool // an entry stays when its record changes
 	plantedMerge     bool // merges do not keep entries in step
 	plantedBuild     bool // a step of building an index comes anywhere in its group
+	plantedFenced    bool // what only a fenced region has is not saved before its store is emptied
 )
 
 // Plant switches a fault of this package on or off, before anything runs; it reports whether the package has one of that name.
@@ -48,6 +49,8 @@ func Plant(fault string, on bool) bool {
 		plantedMerge = on
 	case "build":
 		plantedBuild = on
+	case "fenced":
+		plantedFenced = on
 	default:
 		return false
 	}

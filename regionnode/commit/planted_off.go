@@ -17,4 +17,5 @@ const (
 	plantedEntry     = false
 	plantedMerge     = false
 	plantedBuild     = false
+	plantedFenced    = false
 )

@@ -98,16 +98,20 @@ func setRebuild(b store.Batch, r *Rebuild) {
 
 // ChangeRebuild makes of the state what change makes of it, durably, and returns it.
 func (s *Shard) ChangeRebuild(ctx context.Context, change func(Rebuild) Rebuild) (out Rebuild, err error) {
-	err = s.do(ctx, false, func(c *core, g *group) error {
+	err = s.do(ctx, false, changeRebuild(change, &out))
+	return out, err
+}
+
+func changeRebuild(change func(Rebuild) Rebuild, out *Rebuild) func(*core, *group) error {
+	return func(c *core, g *group) error {
 		now, err := ReadRebuild(c.engine)
 		if err != nil {
 			return err
 		}
-		out = change(now)
-		setRebuild(g.batch, &out)
+		*out = change(now)
+		setRebuild(g.batch, out)
 		return nil
-	})
-	return out, err
+	}
 }
 
 // Rebuilder takes a store from saving to joining. Nothing else uses the store meanwhile: no shard is open.
@@ -117,6 +121,7 @@ type Rebuilder struct {
 	shard  uint16
 	clock  *hlc.Clock
 	now    func() time.Time
+	others func(globaltable.TableID) bool
 	loaded *loaded
 	state  Rebuild
 }
@@ -124,8 +129,9 @@ type Rebuilder struct {
 // rebuildPage is about how many bytes are read, and at most how many are written, between two syncs.
 const rebuildPage = 1 << 20
 
-// OpenRebuilder returns the Rebuilder of a store whose step is saving. now is the wall clock; clock is of this store alone.
-func OpenRebuilder(engine store.Engine, origin hlc.Origin, shard uint16, clock *hlc.Clock, now func() time.Time) (*Rebuilder, error) {
+// OpenRebuilder returns the Rebuilder of a store whose step is saving. now is the wall clock; clock is of this store alone. others reports whether other regions serve a table, and so have all of
+// it that is at or below its purge frontier.
+func OpenRebuilder(engine store.Engine, origin hlc.Origin, shard uint16, clock *hlc.Clock, now func() time.Time, others func(globaltable.TableID) bool) (*Rebuilder, error) {
 	l, isNew, err := load(engine)
 	if err != nil {
 		return nil, err
@@ -138,7 +144,7 @@ func OpenRebuilder(engine store.Engine, origin hlc.Origin, shard uint16, clock *
 		return nil, fault(globaltable.Invalid, "rebuild store", "the store is not one that is being saved", nil)
 	}
 	clock.Restore(l.bound)
-	return &Rebuilder{engine: engine, origin: origin, shard: shard, clock: clock, now: now, loaded: l, state: state}, nil
+	return &Rebuilder{engine: engine, origin: origin, shard: shard, clock: clock, now: now, others: others, loaded: l, state: state}, nil
 }
 
 // State returns how far it is, and how much of the records, in percent, has been looked at.
@@ -152,7 +158,8 @@ func (r *Rebuilder) State() (state Rebuild, percent int, err error) {
 	return r.state, int(min(99, 100*done/all)), err
 }
 
-// Save copies the next page of records that others may not have: those with a write above the purge frontier that the region knew of their table. done is true when there are none left.
+// Save copies the next page of records that others may not have: those with a write above the purge frontier that the region knew of their table, and all of a table that nobody else serves: its frontier
+// says nothing of anybody who would have it. done is true when there are none left.
 func (r *Rebuilder) Save() (done bool, err error) {
 	lower, upper := store.SpaceRange(store.SpaceRecord)
 	if len(r.state.Cursor) > 0 {
@@ -193,7 +200,7 @@ func (r *Rebuilder) copyPage(it store.Iterator, b store.Batch, next *Rebuild) (d
 		if err != nil {
 			return false, errCorruptStore("record", err)
 		}
-		if table == globaltable.SystemTable || newest.Time <= r.loaded.purge(table) {
+		if table == globaltable.SystemTable || newest.Time <= r.loaded.purge(table) && r.others(table) || plantedFenced {
 			continue
 		}
 		if err := r.copyRecord(b, table, key, record); err != nil {

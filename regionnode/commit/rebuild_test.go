@@ -28,8 +28,15 @@ func (f *fixture) saved() (out []SavedRecord) {
 }
 
 func reopened(t *testing.T, engine store.Engine) *Rebuilder {
+	return reopenedWith(t, engine, everybody)
+}
+
+// everybody says that others serve each table.
+func everybody(globaltable.TableID) bool { return true }
+
+func reopenedWith(t *testing.T, engine store.Engine, others func(globaltable.TableID) bool) *Rebuilder {
 	t.Helper()
-	r, err := OpenRebuilder(engine, self, 0, hlc.NewClock(time.Now, 0), time.Now)
+	r, err := OpenRebuilder(engine, self, 0, hlc.NewClock(time.Now, 0), time.Now, others)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,7 +106,7 @@ func TestRebuildSurvivesCrashes(t *testing.T) {
 		t.Fatal(err)
 	}
 	engine = engine.Crash(nil)
-	if _, err := OpenRebuilder(engine, self, 0, hlc.NewClock(time.Now, 0), time.Now); globaltable.KindOf(err) != globaltable.Invalid {
+	if _, err := OpenRebuilder(engine, self, 0, hlc.NewClock(time.Now, 0), time.Now, everybody); globaltable.KindOf(err) != globaltable.Invalid {
 		t.Fatalf("a store that was emptied is emptied again: %v", err)
 	}
 	state, err := ReadRebuild(engine)
@@ -125,6 +132,42 @@ func TestRebuildSurvivesCrashes(t *testing.T) {
 	}
 	f.must(f.stop())
 	checkStore(t, engine, someRecords)
+}
+
+// TestRebuildSavesAllOfATableThatNobodyElseServes: the purge frontier says what all replicas have, and where there is no other one that is nobody.
+func TestRebuildSavesAllOfATableThatNobodyElseServes(t *testing.T) {
+	for _, tc := range []struct {
+		name   string
+		others bool
+		want   int
+	}{{"others have what is below the frontier", true, 1}, {"nobody else has anything", false, 4}} {
+		t.Run(tc.name, func(t *testing.T) {
+			engine := store.NewMemory()
+			f := start(t, engine)
+			for _, k := range []string{"k1", "k2", "k3"} {
+				f.must(f.Write(background, put(tableA, k, "old")))
+			}
+			heads, err := f.Heads(background)
+			f.must(err)
+			f.must(f.TakePurge(background, tableA, heads.HLC))
+			f.must(f.Write(background, put(tableA, "k4", "new")))
+			_, err = f.ChangeRebuild(background, func(r Rebuild) Rebuild {
+				r.Step, r.Reason = RebuildSaving, Fenced
+				return r
+			})
+			f.must(err)
+			f.must(f.stop())
+			r := reopenedWith(t, engine, func(id globaltable.TableID) bool { return tc.others && id == tableA })
+			if done, err := r.Save(); err != nil || !done {
+				t.Fatal(done, err)
+			}
+			f.must(r.Empty())
+			f = start(t, engine)
+			if got := f.saved(); len(got) != tc.want {
+				t.Errorf("%d records are saved, want %d", len(got), tc.want)
+			}
+		})
+	}
 }
 
 // TestReplay: what adds nothing is known, what is above the frontier is logged with its own dot, the rest stays; all of it over a crash.

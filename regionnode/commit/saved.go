@@ -41,6 +41,11 @@ func decodeSaved(b []byte) (SavedRecord, error) {
 
 // Saved calls f with the saved records of the table given, or with table zero of all, in order and after the key given, until f returns false. What f gets is a view, valid during the call.
 func (s *Shard) Saved(table globaltable.TableID, after Key, f func(SavedRecord) (more bool)) error {
+	return EachSaved(s.cfg.Engine, table, after, f)
+}
+
+// EachSaved is Shard.Saved for a store whose shard need not be open.
+func EachSaved(r store.Reader, table globaltable.TableID, after Key, f func(SavedRecord) (more bool)) error {
 	lower, upper := store.SpaceRange(store.SpaceSaved)
 	if table != 0 {
 		lower, upper = store.SavedRange(table)
@@ -53,7 +58,7 @@ func (s *Shard) Saved(table globaltable.TableID, after Key, f func(SavedRecord) 
 	if bytes.Compare(lower, upper) >= 0 {
 		return nil
 	}
-	err := store.Each(s.cfg.Engine, lower, upper, func(key, value []byte) error {
+	err := store.Each(r, lower, upper, func(key, value []byte) error {
 		e, err := decodeSaved(value)
 		if err != nil {
 			return err
@@ -98,19 +103,10 @@ const MaxReplay = 128
 // purge frontier of the others, cannot be older than a deletion that they have forgotten: it is merged, and logged with its own dot in the lane of the table's placement. The rest stays saved. All of that, and what
 // leaves the saved space, is one batch. It returns when that is durable.
 func (s *Shard) Replay(ctx context.Context, records []SavedRecord, purge hlc.Timestamp) (ReplayResult, error) {
-	if len(records) == 0 || len(records) > MaxReplay {
-		return ReplayResult{}, fault(globaltable.Invalid, opReplay, fmt.Sprintf("1 to %d records are replayed at once", MaxReplay), nil)
+	sub, err := s.prepareReplay(records)
+	if err != nil {
+		return ReplayResult{}, err
 	}
-	sub := s.newSubmission(kindReplay)
-	for i := range records {
-		if err := checkKey(records[i].Key); err != nil {
-			s.recycle(sub)
-			return ReplayResult{}, err
-		}
-		sub.addKey(records[i].Table, records[i].Bytes)
-		sub.bytes += len(records[i].Record) + 256
-	}
-	sub.hashes = sortHashes(sub.hashes)
 	if _, ok := s.latches.acquire(ctx, sub.hashes); !ok {
 		s.recycle(sub)
 		return ReplayResult{}, errInterrupted(ctx, globaltable.Unavailable)
@@ -127,6 +123,23 @@ func (s *Shard) Replay(ctx context.Context, records []SavedRecord, purge hlc.Tim
 }
 
 const opReplay = "replay saved records"
+
+func (s *Shard) prepareReplay(records []SavedRecord) (*submission, error) {
+	if len(records) == 0 || len(records) > MaxReplay {
+		return nil, fault(globaltable.Invalid, opReplay, fmt.Sprintf("1 to %d records are replayed at once", MaxReplay), nil)
+	}
+	sub := s.newSubmission(kindReplay)
+	for i := range records {
+		if err := checkKey(records[i].Key); err != nil {
+			s.recycle(sub)
+			return nil, err
+		}
+		sub.addKey(records[i].Table, records[i].Bytes)
+		sub.bytes += len(records[i].Record) + 256
+	}
+	sub.hashes = sortHashes(sub.hashes)
+	return sub, nil
+}
 
 // planReplay decides what becomes of each write.
 func (s *Shard) planReplay(sub *submission, records []SavedRecord, purge hlc.Timestamp) (result ReplayResult, err error) {

@@ -211,7 +211,7 @@ func TestFencedMayOnlyAskToComeBack(t *testing.T) {
 		_, err := ap.plane.UpdateTable(t.Context(), "orders", catalog.Change{Tag: map[string]string{"a": "b"}})
 		wantError(t, err, globaltable.Fenced, "fenced or removed")
 		wantError(t, ap.plane.FenceRegion(t.Context(), "us"), globaltable.Fenced, "fenced or removed")
-		ap.plane.Refused("eu")
+		ap.plane.HearAgain("eu")
 		w.until("it knows", func() bool {
 			state, _ := ap.plane.Standing()
 			return state == globaltable.MemberFenced

@@ -137,8 +137,8 @@ func (p *Plane) Standing() (globaltable.MemberState, globaltable.Incarnation) {
 	return m.State, m.Incarnation
 }
 
-// Refused notes that a region does not hear this one: what it knows of the world is fetched again.
-func (p *Plane) Refused(region string) {
+// HearAgain has the catalog of a region fetched again: that does not hear this one any more and knows why, or whose catalog lane had to be begun anew, without some of its documents.
+func (p *Plane) HearAgain(region string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.unheard[region] = true

@@ -206,8 +206,8 @@ func (c *Core) Heartbeat(h Heartbeat) []Effect {
 		}
 		c.hear(l, head)
 	}
-	if c.marks[0].HLC == 0 {
-		c.marks[0] = h
+	if c.marks[0].HLC == 0 || c.marks[0].beyond(h) {
+		c.marks = [2]Heartbeat{h}
 	} else {
 		c.marks[1] = h
 	}
@@ -274,7 +274,8 @@ func (c *Core) Resume(h Hold) {
 // nothing at all has come since the heartbeat before. Stream messages may also have overtaken this answer, so a head behind what is applied
 // now is no divergence unless it is behind what was applied before the heartbeat was asked for: not later than the one before was taken.
 func (c *Core) hear(l *lane, head Head) {
-	if head.Seq < l.settled || head.Seq == l.applied.Seq && head.Seq > 0 && head.Chain != l.applied.Chain {
+	// What it has said before was durable there: less than that is another store, be it one that has the same incarnation.
+	if head.Seq < l.settled || head.Seq < l.head.Seq || head.Seq == l.applied.Seq && head.Seq > 0 && head.Chain != l.applied.Chain {
 		c.halt(l, Diverged)
 		return
 	}
@@ -409,6 +410,11 @@ func (c *Core) meet(inc globaltable.Incarnation) bool {
 	}
 	c.incarnation = inc
 	c.emit(Effect{Kind: Revoke, Incarnation: inc})
+	// What was missing of the dead incarnation is for those who close it. The store forgets it with the revocation, so nobody would ever release it.
+	c.hold, c.marks = 0, [2]Heartbeat{}
+	for _, l := range c.lanes {
+		l.held, l.head = false, Head{}
+	}
 	if !applied {
 		for _, l := range c.lanes {
 			l.applied.Incarnation, l.last.Incarnation = inc, inc
@@ -419,8 +425,6 @@ func (c *Core) meet(inc globaltable.Incarnation) bool {
 	for _, l := range c.sorted() {
 		c.halt(l, Superseded)
 	}
-	c.marks = [2]Heartbeat{}
-	c.hold = 0 // what was missing of the dead incarnation is for those who close it
 	return false
 }
 
@@ -487,6 +491,13 @@ func (c *Core) mark() {
 		c.emit(Effect{Kind: Mark, HLC: c.marks[0].HLC})
 		c.marks[0], c.marks[1] = c.marks[1], Heartbeat{}
 	}
+}
+
+// beyond reports whether h tells of a lane that now does not: the origin does not feed this region with it any more, and its head may never be reached.
+func (h Heartbeat) beyond(now Heartbeat) bool {
+	return slices.ContainsFunc(h.Heads, func(head Head) bool {
+		return !slices.ContainsFunc(now.Heads, func(n Head) bool { return n.Lane == head.Lane })
+	})
 }
 
 func (c *Core) covered(h Heartbeat) bool {

@@ -71,8 +71,11 @@ func TestScenarios(t *testing.T) {
 				effects = c.Connected()
 			case "heartbeat":
 				head := number("head", 0)
-				effects = c.Heartbeat(Heartbeat{Incarnation: inc, HLC: hlc.Timestamp(number("hlc", 1000)),
-					Heads: []Head{{Lane: lane, Seq: uint64(head), Chain: position(head).Chain}}})
+				heads := []Head{{Lane: lane, Seq: uint64(head), Chain: position(head).Chain}}
+				if d.HasArg("none") {
+					heads = nil
+				}
+				effects = c.Heartbeat(Heartbeat{Incarnation: inc, HLC: hlc.Timestamp(number("hlc", 1000)), Heads: heads})
 			case "message":
 				for seq := number("from", number("seq", 1)); seq <= number("to", number("seq", 1)); seq++ {
 					effects = append(effects, c.Message(message(t, inc, lane, entries[seq-1]))...)

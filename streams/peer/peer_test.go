@@ -102,6 +102,22 @@ func TestHelloTellsOfALostLife(t *testing.T) {
 	}
 }
 
+// TestHeartbeatTellsOfAnEarlierStore: a peer whose session has outlived the store tells by its positions which one it follows, whatever it said when it introduced itself.
+func TestHeartbeatTellsOfAnEarlierStore(t *testing.T) {
+	s := inMemory(t)
+	for applied, want := range map[peer.Applied][]globaltable.Incarnation{
+		{Lane: 1, Incarnation: 90, Seq: 3}:  {90},
+		{Lane: 1, Incarnation: 100, Seq: 3}: nil,
+		{Lane: 1, Incarnation: 90}:          nil, // nothing applied
+	} {
+		s.eu.met = nil
+		if _, err := s.client().Positions(t.Context(), peer.Positions{Incarnation: 100, Applied: []peer.Applied{applied}}); err != nil {
+			t.Fatal(err)
+		}
+		expectEqual(t, "met", s.eu.met, want)
+	}
+}
+
 func TestPositionsAreConfirmedOnceChecked(t *testing.T) {
 	const own = globaltable.Incarnation(100)
 	s := inMemory(t)
@@ -127,6 +143,7 @@ func TestPositionsAreConfirmedOnceChecked(t *testing.T) {
 		{name: "a later life", applied: peer.Applied{Lane: lane, Incarnation: own + 1, Seq: 2, Chain: shipped[1].Chain}, regressed: "later incarnation"},
 		{name: "an earlier life", applied: peer.Applied{Lane: lane, Incarnation: own - 1, Seq: 2, Chain: shipped[1].Chain}},
 		{name: "trimmed already", applied: peer.Applied{Lane: lane, Incarnation: own, Seq: 2, Chain: shipped[1].Chain}, trimmed: 2},
+		{name: "trimmed already, and what follows is another history", applied: peer.Applied{Lane: lane, Incarnation: own, Seq: 2, Chain: shipped[1].Chain, Diverged: true}, trimmed: 2, regressed: "another history"},
 		{name: "a lane without the asker", applied: peer.Applied{Lane: other, Incarnation: own, Seq: 1, Chain: kept.Chain}},
 		{name: "no lane at all", applied: peer.Applied{Lane: 99, Incarnation: own, Seq: 1}},
 	} {

@@ -64,6 +64,8 @@ type Applied struct {
 	Incarnation globaltable.Incarnation `json:"incarnation"`
 	Seq         uint64                  `json:"seq"`
 	Chain       globaltable.Chain       `json:"chain"`
+	// Diverged: what the origin's log has after it does not continue Chain. The origin may have trimmed its log beyond Seq, and could not tell by itself.
+	Diverged bool `json:"diverged,omitempty"`
 }
 
 // Confirm tells positions between heartbeats, of lanes whose origin has writers that wait for them. The answer is empty.

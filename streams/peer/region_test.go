@@ -151,6 +151,7 @@ type region struct {
 	known     map[hlc.Origin]globaltable.Incarnation
 	confirmed []confirmation
 	regressed []string
+	met       []globaltable.Incarnation
 	asked     []string // of the control plane
 	offset    time.Duration
 	trusts    func(hlc.Origin, globaltable.Incarnation) bool // nil: everybody
@@ -227,6 +228,11 @@ func (r *region) service() *peer.Service {
 			return d, ok
 		},
 		Physical: func() int64 { return r.now().UnixMilli() }, Known: r.incarnationOf, Regressed: r.tellRegressed, Trusts: r.trusted,
+		Met: func(_ string, known globaltable.Incarnation) {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			r.met = append(r.met, known)
+		},
 		Confirmed: func(p hlc.Origin, lane globaltable.LaneID, seq uint64) {
 			r.mu.Lock()
 			defer r.mu.Unlock()

@@ -51,7 +51,7 @@ type ServiceConfig struct {
 	Known     func(hlc.Origin) globaltable.Incarnation // newest incarnation known of a peer
 	Confirmed func(peer hlc.Origin, lane globaltable.LaneID, seq uint64)
 	Regressed func(peer string, reason string)                 // a peer knows more of this region than this region does
-	Met       func(peer string, known globaltable.Incarnation) // this region's incarnation as a peer knows it, before Regressed. nil: nobody is told
+	Met       func(peer string, known globaltable.Incarnation) // this region's incarnation as a peer knows it, before Regressed, or an earlier one that it follows. nil: nobody is told
 	Control   func(ctx context.Context, peer string, request []byte) ([]byte, error)
 	Exchange  func(ctx context.Context, asker globaltable.Descriptor, r *repair.Request) (records []byte, end repair.End, err error)
 	Repair    func(ctx context.Context, asker globaltable.Descriptor, r *repair.RepairRequest) error
@@ -176,6 +176,7 @@ func (s *Service) positions(ctx context.Context, asker globaltable.Descriptor, p
 	if err != nil {
 		return err
 	}
+	s.meetEarlier(asker, p.Applied)
 	for _, a := range p.Applied {
 		for _, h := range heads {
 			if h.Lane.ID == a.Lane && h.Lane.Placement.Has(asker.Origin) {
@@ -195,6 +196,16 @@ func (s *Service) positions(ctx context.Context, asker globaltable.Descriptor, p
 		}
 	}
 	return sendDocument(pulse, reply)
+}
+
+// meetEarlier tells which earlier store of this region the asker still follows. It may have met the new one by a session that outlived the old one, and then introduces itself as one that knows it.
+func (s *Service) meetEarlier(asker globaltable.Descriptor, applied []Applied) {
+	for _, a := range applied {
+		if a.Seq > 0 && a.Incarnation < s.cfg.Log.Incarnation() && s.cfg.Met != nil {
+			s.cfg.Met(asker.Name, a.Incarnation)
+			return
+		}
+	}
 }
 
 // useRows takes the asker's rows after the clock has moved past each of them: a mark may be used only by a region that can no longer
@@ -234,6 +245,9 @@ func (s *Service) confirm(asker globaltable.Descriptor, a Applied, h LaneHead) e
 		s.cfg.Regressed(asker.Name, "a peer has applied a later incarnation of this region")
 		return nil
 	case a.Incarnation < own || a.Seq == 0:
+		return nil
+	case a.Diverged:
+		s.cfg.Regressed(asker.Name, "a peer has applied another history of a lane than this region's log has")
 		return nil
 	case a.Seq > h.Seq || a.Seq == h.Seq && a.Chain != h.Chain:
 		s.cfg.Regressed(asker.Name, "a peer has applied more of a lane than this region has, or another history of it")

@@ -134,7 +134,7 @@ func appliedOf(own []inbox.LanePosition) (out []Applied) {
 		if l.Held {
 			continue // not all below it is here
 		}
-		out = append(out, Applied{Lane: l.Lane, Incarnation: l.Position.Incarnation, Seq: l.Position.Seq, Chain: l.Position.Chain})
+		out = append(out, Applied{Lane: l.Lane, Incarnation: l.Position.Incarnation, Seq: l.Position.Seq, Chain: l.Position.Chain, Diverged: l.Stop == inbox.Diverged})
 	}
 	return out
 }

@@ -1,4 +1,4 @@
-package regionnode
+package membership
 
 import (
 	"bytes"
@@ -20,48 +20,48 @@ type replayed struct {
 	heads []commit.LaneHead
 }
 
-// completeJoin replays the saved records of a table that has got what the others hold, and returns nil when all other replicas have confirmed what was logged: the dots are older than watermarks that
-// the others may have of this region by then, so the table's purge frontier must not move before. It is called again until it does.
-func (n *Node) completeJoin(ctx context.Context, table globaltable.TableID) error {
-	t, known := n.catalog.View().Table(table)
-	if !known || n.rebuildStatus().Step != commit.RebuildJoining.String() {
+// Complete replays the saved records of a table that has got what the others hold, and returns nil when all other replicas have confirmed what was logged: the dots are older than watermarks that
+// the others may have of this region by then, so the table's purge frontier must not move before. It is called again until it does: repair.Config.Complete.
+func (c *Comeback) Complete(ctx context.Context, table globaltable.TableID) error {
+	t, known := c.cfg.Catalog.View().Table(table)
+	if !known || c.State().Step != commit.RebuildJoining {
 		return nil
 	}
-	mine := t.Replica(n.cfg.Region.Origin)
+	mine := t.Replica(c.self)
 	if mine == nil || mine.Status != globaltable.Creating {
 		return nil
 	}
-	n.rebuild.mu.Lock()
-	done := n.rebuild.logged[table]
-	n.rebuild.mu.Unlock()
+	c.mu.Lock()
+	done := c.logged[table]
+	c.mu.Unlock()
 	if done == nil || done.since != mine.Since {
-		if err := n.replaySaved(ctx, t); err != nil {
+		if err := c.replay(ctx, t); err != nil {
 			return err
 		}
-		heads, err := n.shard.Heads(ctx)
+		heads, err := c.cfg.Store.Heads(ctx)
 		if err != nil {
 			return err
 		}
 		done = &replayed{since: mine.Since, heads: heads.Lanes}
-		n.rebuild.mu.Lock()
-		n.rebuild.logged[table] = done
-		n.rebuild.mu.Unlock()
+		c.mu.Lock()
+		c.logged[table] = done
+		c.mu.Unlock()
 	}
-	if behind := n.behind(t, done.heads); len(behind) > 0 {
+	if behind := c.behind(t, done.heads); len(behind) > 0 {
 		return &globaltable.Error{Op: "replay", Resource: t.Name, Kind: globaltable.Unavailable,
 			Message: strings.Join(behind, " and ") + " to confirm what was replayed"}
 	}
 	return nil
 }
 
-// replaySaved replays all saved records of a table. What is in doubt stays.
-func (n *Node) replaySaved(ctx context.Context, t *globaltable.Table) error {
-	purge := n.shard.Purge(t.ID)
+// replay replays all saved records of a table. What is in doubt stays.
+func (c *Comeback) replay(ctx context.Context, t *globaltable.Table) error {
+	purge := c.cfg.Saved.Purge(t.ID)
 	var total commit.ReplayResult
 	var after commit.Key
 	for {
 		page, size := []commit.SavedRecord{}, 0
-		err := n.shard.Saved(t.ID, after, func(r commit.SavedRecord) bool {
+		err := c.cfg.Saved.Saved(t.ID, after, func(r commit.SavedRecord) bool {
 			r.Bytes, r.Record = bytes.Clone(r.Bytes), bytes.Clone(r.Record)
 			page = append(page, r)
 			size += len(r.Record)
@@ -73,32 +73,34 @@ func (n *Node) replaySaved(ctx context.Context, t *globaltable.Table) error {
 		if len(page) == 0 {
 			break
 		}
-		result, err := n.shard.Replay(ctx, page, purge)
+		result, err := c.cfg.Saved.Replay(ctx, page, purge)
 		if err != nil {
 			return err
 		}
 		total.Known, total.Logged, total.Kept = total.Known+result.Known, total.Logged+result.Logged, total.Kept+result.Kept
 		after = page[len(page)-1].Key
 	}
-	n.metrics.Replayed(total.Known, total.Logged, total.Kept)
-	n.log.Info().Str("table", t.Name).Int("known", total.Known).Int("logged", total.Logged).Int("kept", total.Kept).Msg("saved writes were replayed")
+	if f := c.cfg.Replayed; f != nil {
+		f(t, total)
+	}
 	return nil
 }
 
 // behind returns the other replicas' regions that have not confirmed this region's lanes up to heads.
-func (n *Node) behind(t *globaltable.Table, heads []commit.LaneHead) (out []string) {
+func (c *Comeback) behind(t *globaltable.Table, heads []commit.LaneHead) (out []string) {
 	type laneOf struct {
 		peer hlc.Origin
 		lane globaltable.LaneID
 	}
 	confirmed := map[laneOf]uint64{}
-	for _, c := range n.shard.Confirmations() {
-		confirmed[laneOf{c.Peer, c.Lane}] = c.Seq
+	for _, n := range c.cfg.Store.Confirmations() {
+		confirmed[laneOf{n.Peer, n.Lane}] = n.Seq
 	}
-	for _, o := range locality.Place(t).Peers(n.cfg.Region.Origin) {
+	v := c.cfg.Catalog.View()
+	for _, o := range locality.Place(t).Peers(c.self) {
 		for _, h := range heads {
 			if h.ID != globaltable.CatalogLane && h.Placement.Has(o) && confirmed[laneOf{o, h.ID}] < h.Seq {
-				out = append(out, n.regionName(o))
+				out = append(out, nameIn(v, o))
 				break
 			}
 		}

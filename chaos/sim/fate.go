@@ -1,0 +1,134 @@
+package sim
+
+import (
+	"slices"
+
+	"github.com/concordat-db/concordat/chaos/check"
+	"github.com/concordat-db/concordat/conflict/hlc"
+	"github.com/concordat-db/concordat/globaltable"
+	"github.com/concordat-db/concordat/globaltable/item"
+	"github.com/concordat-db/concordat/regionnode/commit"
+	"github.com/concordat-db/concordat/regionnode/store"
+)
+
+// write names one write of a key.
+type write struct {
+	key   check.Key
+	stamp check.Stamp
+}
+
+func emptyDisk() diskCopy { return diskCopy{disk: store.NewMemory()} }
+
+// forgive notes which writes of a region may be lost, since its store is lost but for a copy: those that the copy does not have. Whether others had got them shows at the end.
+func (r *region) forgive(c *diskCopy) {
+	var kept check.Replica
+	if c != nil {
+		kept = replicaOf(r.origin, c.disk, func(string, []byte) {})
+	}
+	r.ledger.Each(func(l check.Logged) {
+		if l.By == uint16(r.origin) && !kept.Records[l.Key].Has(l.Write) {
+			r.forgiven[write{l.Key, l.Stamp}] = true
+		}
+	})
+}
+
+// exchanged takes into evidence that records of another region are durable here: what is in them did not get lost with whoever wrote it.
+func (r *region) exchanged(records []commit.RecordAt) {
+	for i := range records {
+		rec := recordOf(records[i].Record)
+		key := check.Key{Table: uint64(records[i].Table), Bytes: string(records[i].Bytes)}
+		r.joined[records[i].Table] = true
+		r.reach(write{key, rec.Reset})
+		for _, c := range rec.Cells {
+			r.reach(write{key, c.Stamp})
+		}
+	}
+}
+
+func (r *region) reach(x write) {
+	if !slices.Contains(r.reached[x], r) {
+		r.reached[x] = append(r.reached[x], r)
+	}
+}
+
+// steady reports whether the region was an active member with one store throughout.
+func (r *region) steady() bool { return !r.disturbed && r.store == 0 }
+
+// doubtful reports whether a write may be missing in the end: nobody follows a store any more that has logged it, and no region has got it, and holds the table since, that was an active member with one store throughout.
+func (w *world) doubtful(x check.Write) bool {
+	kept := func(r *region) bool {
+		return r.steady() && slices.Contains(w.holders(globaltable.TableID(x.Key.Table)), uint16(r.origin))
+	}
+	if slices.ContainsFunc(w.reached[write{x.Key, x.Stamp}], kept) {
+		return false
+	}
+	for _, l := range w.ledger.Logs(x.Key, x.Stamp) {
+		if !w.ledger.Void(l) {
+			return false
+		}
+		by := w.region(hlc.Origin(l.By))
+		for _, r := range w.regions {
+			if r == by || !kept(r) || l.Catalog < uint64(w.document(globaltable.TableID(x.Key.Table)).Replica(r.origin).Born) || by.again[globaltable.Incarnation(l.Incarnation)] {
+				continue
+			}
+			if w.placements[globaltable.LaneID(l.Lane)].Has(r.origin) && r.tookEntry(l) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// tookEntry reports whether the region has applied a log entry, as an entry.
+func (r *region) tookEntry(l check.Logged) bool {
+	lane := r.lane(hlc.Origin(l.By), globaltable.Incarnation(l.Incarnation), globaltable.LaneID(l.Lane))
+	return r.took[lane] >= l.Seq && !slices.ContainsFunc(r.skipped[lane], func(a check.Applied) bool { return a.From <= l.Seq && l.Seq <= a.To })
+}
+
+// missing reports whether a doubtful write may really be missing: a region lists it as saved, or has it in a store that was not rebuilt; or the stores are gone that had it.
+func (w *world) missing(x check.Write) bool {
+	if !w.doubtful(x) {
+		return false
+	}
+	if w.forgiven[write{x.Key, x.Stamp}] {
+		return true
+	}
+	for _, l := range w.ledger.Logs(x.Key, x.Stamp) {
+		if w.standing(w.region(hlc.Origin(l.By))).Leaves() {
+			return true
+		}
+	}
+	for _, r := range w.regions {
+		if w.standing(r) != globaltable.MemberActive && recordHas(r, x) || savedHas(r, x) {
+			return true
+		}
+	}
+	return false
+}
+
+func recordHas(r *region, x check.Write) bool {
+	encoded := recordIn(r, globaltable.TableID(x.Key.Table), item.Key(x.Key.Bytes))
+	return encoded != nil && recordOf(encoded).Has(x)
+}
+
+// savedHas reports whether the region lists the write as saved.
+func savedHas(r *region, x check.Write) (has bool) {
+	for _, s := range savedIn(r) {
+		if uint64(s.Table) == x.Key.Table && string(s.Bytes) == x.Key.Bytes {
+			has = recordOf(s.Record).Has(x)
+		}
+	}
+	return has
+}
+
+// savedIn returns what a region's saved space holds.
+func savedIn(r *region) (out []commit.SavedRecord) {
+	err := commit.EachSaved(r.disk, 0, commit.Key{}, func(s commit.SavedRecord) bool {
+		out = append(out, s)
+		return true
+	})
+	if err != nil {
+		panic(err)
+	}
+	return out
+}

@@ -1,0 +1,19 @@
+//go:build planted
+
+package catalog
+
+// Faults that the simulation's own test plants, to see that they are caught (chaos/sim, TestPlanted). Nothing else sets this build tag.
+var (
+	plantedSource bool // while a replica is on its way in, the first of its sources alone holds collection back
+)
+
+// Plant switches a fault of this package on or off, before anything runs; it reports whether the package has one of that name.
+func Plant(fault string, on bool) bool {
+	switch fault {
+	case "only the source":
+		plantedSource = on
+	default:
+		return false
+	}
+	return true
+}

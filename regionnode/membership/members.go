@@ -1,0 +1,84 @@
+// Package membership decides what a region does about the members of the world, itself among them: whom it follows, for whom its log does not wait, whether it may serve clients, and
+// how it comes back when the others do not follow it, or its store, any more. It acts through small interfaces only, so the simulation drives the code that a node runs.
+package membership
+
+import (
+	"slices"
+
+	"github.com/concordat-db/concordat/conflict/hlc"
+	"github.com/concordat-db/concordat/globaltable"
+	"github.com/concordat-db/concordat/globaltable/catalog"
+	"github.com/concordat-db/concordat/globaltable/locality"
+	"github.com/concordat-db/concordat/regionnode/commit"
+)
+
+// Hint is what an operator can do for a region that serves nobody.
+const Hint = "`concordat region rebuild`, in this region, brings it back with what the others have, and what only it has"
+
+// Outside says, in words that follow "serves nobody: ", why a region with that incarnation of its store is none that the others follow, as far as v knows; empty if it is one.
+func Outside(v *catalog.View, own globaltable.Incarnation) string {
+	m, known := v.Member(v.Self().Origin)
+	switch {
+	case !known:
+		return "it is not a member of the world"
+	case m.State.Leaves():
+		return "it was removed, for ever; make a new region"
+	case m.State != globaltable.MemberActive:
+		return "it is " + string(m.State) + ". " + Hint
+	case m.Incarnation != 0 && m.Incarnation != own:
+		return "the others follow another store of it. " + Hint
+	}
+	return ""
+}
+
+// Unawaited returns what says for which members of a lane the log does not wait: those that nobody hears any more. As long as a table's document still places changes for such a region, that
+// table's lane does wait: what goes into it until the document changes is wanted if the region is let in again. nil: the log waits for everybody, also for a peer that was left out of a
+// configuration by mistake.
+func Unawaited(v *catalog.View) func(globaltable.Lane) []hlc.Origin {
+	if _, ok := v.World(); !ok {
+		return nil
+	}
+	self, placed := v.Self().Origin, map[globaltable.LaneID]bool{}
+	v.Tables(func(t *globaltable.Table) bool {
+		placed[locality.Place(t).Lane()] = true
+		return true
+	})
+	return func(l globaltable.Lane) (out []hlc.Origin) {
+		if placed[l.ID] {
+			return nil
+		}
+		for _, o := range l.Placement.Peers(self) {
+			if !v.Active(o) {
+				out = append(out, o)
+			}
+		}
+		return out
+	}
+}
+
+// Elsewhere returns what says whether another region serves a table, as far as v knows, and so has all of it that is at or below its purge frontier. Where none does, what is here may be all that
+// there is. A region that is fenced, and has not heard so from the documents, does not know which of the others are left either: then none does. Nobody needs a table that is dead.
+func Elsewhere(v *catalog.View, reason commit.RebuildReason) func(globaltable.TableID) bool {
+	if reason == commit.Fenced && v.Active(v.Self().Origin) {
+		return func(globaltable.TableID) bool { return false }
+	}
+	return func(id globaltable.TableID) bool {
+		t, known := v.Table(id)
+		return known && (t.Deleted || slices.ContainsFunc(t.Replicas, func(r globaltable.Replica) bool {
+			return r.Origin != v.Self().Origin && v.Active(r.Origin) && (r.Status == globaltable.Active || r.Status == globaltable.Updating)
+		}))
+	}
+}
+
+// Follows reports whether what follows a region, begun when it was the member given, goes on under v: it is an active member still, and its store the same.
+func Follows(v *catalog.View, began catalog.Member) bool {
+	m, ok := v.Member(began.Descriptor.Origin)
+	return ok && m.State == globaltable.MemberActive && m.Incarnation == began.Incarnation
+}
+
+// Followed returns the members that this region is to follow, sorted by name.
+func Followed(v *catalog.View) []catalog.Member {
+	return slices.DeleteFunc(slices.Clone(v.Members()), func(m catalog.Member) bool {
+		return m.Descriptor.Origin == v.Self().Origin || m.State != globaltable.MemberActive
+	})
+}

@@ -1,0 +1,147 @@
+package membership
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/nats-io/nkeys"
+
+	"github.com/concordat-db/concordat/conflict/hlc"
+	"github.com/concordat-db/concordat/globaltable"
+	"github.com/concordat-db/concordat/globaltable/catalog"
+	"github.com/concordat-db/concordat/globaltable/item"
+	"github.com/concordat-db/concordat/regionnode/commit"
+)
+
+// regions makes the signed descriptors of regions 1 to n.
+func regions(t *testing.T, n int) (descriptors []globaltable.Descriptor, tokens []string) {
+	t.Helper()
+	for o := 1; o <= n; o++ {
+		seed := make([]byte, 32)
+		seed[0] = byte(o)
+		key, err := nkeys.FromRawSeed(nkeys.PrefixByteUser, seed)
+		if err != nil {
+			t.Fatal(err)
+		}
+		public, err := key.PublicKey()
+		if err != nil {
+			t.Fatal(err)
+		}
+		d := globaltable.Descriptor{Name: fmt.Sprintf("region-%c", 'a'+rune(o)-1), Jurisdiction: "T", Origin: hlc.Origin(o), PublicKey: public}
+		token, err := globaltable.Sign(&d, key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		descriptors, tokens = append(descriptors, d), append(tokens, token)
+	}
+	return descriptors, tokens
+}
+
+// viewOf is what region 1 knows of three regions: their states, and one table with a replica in each of them.
+func viewOf(t *testing.T, states [3]globaltable.MemberState, replicas [3]globaltable.Status) (*catalog.View, globaltable.TableID) {
+	t.Helper()
+	descriptors, tokens := regions(t, 3)
+	c, err := catalog.New(descriptors[0], descriptors[1:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	owner := descriptors[2].Origin
+	w, err := catalog.FoundWorld(tokens, owner, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, s := range states {
+		w.Members[i].State = s
+	}
+	id := globaltable.NewTableID(1<<20, 3)
+	table, err := catalog.Create(&catalog.Spec{Name: "pets", KeySchema: globaltable.KeySchema{Partition: globaltable.KeyAttribute{Name: "pk", Type: item.S}}}, id, descriptors[2], 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	born := table.Replicas[0]
+	table.Replicas = nil
+	for i, s := range replicas {
+		if s == "" {
+			continue
+		}
+		r := born
+		r.Region, r.Origin, r.Status = descriptors[i].Name, descriptors[i].Origin, s
+		table.Replicas = append(table.Replicas, r)
+	}
+	docs := []item.Item{catalog.EncodeWorld(w), catalog.EncodeDocument(table)}
+	if err := c.Load(docs, nil); err != nil {
+		t.Fatal(err)
+	}
+	return c.View(), id
+}
+
+const (
+	active  = globaltable.MemberActive
+	fencing = globaltable.MemberFencing
+	fenced  = globaltable.MemberFenced
+	serves  = globaltable.Active
+)
+
+// TestElsewhere: the purge frontier of a table says what others have, where there are others. A region that comes back must not rely on one that is fenced itself, or not yet what it is to be.
+func TestElsewhere(t *testing.T) {
+	for _, tc := range []struct {
+		name     string
+		reason   commit.RebuildReason
+		states   [3]globaltable.MemberState
+		replicas [3]globaltable.Status
+		want     bool
+	}{
+		{"another one serves it", commit.Fenced, [3]globaltable.MemberState{fenced, active, active}, [3]globaltable.Status{serves, serves, ""}, true},
+		{"the only copy", commit.Fenced, [3]globaltable.MemberState{fenced, active, active}, [3]globaltable.Status{serves, "", ""}, false},
+		{"the other one was fenced with it", commit.Fenced, [3]globaltable.MemberState{fencing, fencing, active}, [3]globaltable.Status{serves, serves, ""}, false},
+		{"the other one is being created", commit.Fenced, [3]globaltable.MemberState{fenced, active, active}, [3]globaltable.Status{serves, globaltable.Creating, ""}, false},
+		{"it has not heard that it is fenced", commit.Fenced, [3]globaltable.MemberState{active, active, active}, [3]globaltable.Status{serves, serves, ""}, false},
+		{"its store is old", commit.Regressed, [3]globaltable.MemberState{active, active, active}, [3]globaltable.Status{serves, serves, ""}, true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			v, id := viewOf(t, tc.states, tc.replicas)
+			if got := Elsewhere(v, tc.reason)(id); got != tc.want {
+				t.Errorf("%v, want %v", got, tc.want)
+			}
+			if Elsewhere(v, tc.reason)(id + 1) {
+				t.Error("others serve a table that nobody knows")
+			}
+		})
+	}
+}
+
+// TestFollowed: a region follows the active members, and anew whoever has come back with another store.
+func TestFollowed(t *testing.T) {
+	v, _ := viewOf(t, [3]globaltable.MemberState{active, fencing, active}, [3]globaltable.Status{serves, serves, serves})
+	got := Followed(v)
+	if len(got) != 1 || got[0].Descriptor.Origin != 3 {
+		t.Fatalf("%+v", got)
+	}
+	if !Follows(v, got[0]) {
+		t.Error("an active member is not followed on")
+	}
+	other := got[0]
+	other.Incarnation++
+	if Follows(v, other) {
+		t.Error("another store of it is followed on")
+	}
+	if gone, _ := v.Member(2); Follows(v, gone) {
+		t.Error("a member on its way out is followed on")
+	}
+	lane := globaltable.NewPlacement(1, 2)
+	f := Unawaited(v)
+	if out := f(globaltable.Lane{ID: lane.Lane(), Placement: lane}); len(out) != 1 || out[0] != 2 {
+		t.Errorf("the log waits for a region that nobody hears: %v", out)
+	}
+	all := globaltable.NewPlacement(1, 2, 3)
+	if out := f(globaltable.Lane{ID: all.Lane(), Placement: all}); out != nil {
+		t.Errorf("a document still places changes for it, and the log does not wait: %v", out)
+	}
+	if why := Outside(v, 7); why != "" {
+		t.Error(why)
+	}
+	out, _ := viewOf(t, [3]globaltable.MemberState{fenced, active, active}, [3]globaltable.Status{serves, serves, serves})
+	if why := Outside(out, 7); why == "" {
+		t.Error("a fenced region takes itself for a member")
+	}
+}
