@@ -48,6 +48,8 @@ func (w *world) faults() []fault {
 		{p.clockJump, w.jumpClock},
 		{p.reshape, w.reshape},
 		{p.collect, w.collectSome},
+		{p.index, w.changeIndex},
+		{p.build, w.buildSome},
 		{200 * time.Millisecond, w.rememberStream},
 	}
 }

@@ -49,7 +49,7 @@ type plan struct {
 
 	dropMessage, duplicate, forge, loseAck, losePubAck, loseRequest float64 // of each
 
-	partition, crash, busRestart, busCut, redeliver, clockJump, reshape, collect time.Duration // between two of them, on average; zero: never
+	partition, crash, busRestart, busCut, redeliver, clockJump, reshape, collect, index, build time.Duration // between two of them, on average; zero: never
 
 	crashPoint float64 // chance to die between two effects
 	crashJoin  float64 // chance that one side dies after a page of a new replica was merged, and before that is noted
@@ -110,6 +110,8 @@ func newPlan(rng *rand.Rand) *plan {
 	p.crashJoin = some(rng, 0.5, 0.2)
 	p.collect = sometimes(rng, 0.8, 20*time.Millisecond, 300*time.Millisecond)
 	p.reshape = sometimes(rng, 0.6, 100*time.Millisecond, time.Second)
+	p.index = sometimes(rng, 0.6, 50*time.Millisecond, 500*time.Millisecond)
+	p.build = between(rng, 2*time.Millisecond, 50*time.Millisecond)
 	return p
 }
 

@@ -33,6 +33,9 @@ var faults = []struct {
 	{"sources", "I9 I2 I4"},
 	{"one phase", "I8"},
 	{"foremost", "I8"},
+	{"entry", "I14"},
+	{"merge", "I14"},
+	{"build", "I14"},
 }
 
 // plantedBound is how many seeds may pass before a fault is found.

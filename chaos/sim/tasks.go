@@ -125,7 +125,7 @@ func (r *region) startLoops() {
 	for _, l := range r.loops {
 		l.in(between(r.rng, 0, lookEvery))
 	}
-	r.viewed = r.catalog.View()
+	r.viewed = nil // what came into force just before the region died is noticed now
 }
 
 func (l *loop) in(d time.Duration) {

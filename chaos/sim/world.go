@@ -165,6 +165,7 @@ func (w *world) rest() string {
 			return ""
 		}
 		w.collectAll()
+		w.buildAll()
 	}
 	return w.unrest()
 }
