@@ -45,7 +45,7 @@ func benchCommand(s Streams) *ucli.Command {
 			&ucli.IntFlag{Name: "items", Usage: "`NUMBER` of different items", Value: 100_000},
 			&ucli.IntFlag{Name: "connections", Usage: "`NUMBER` of HTTP connections, each with one request in work", Value: 64},
 			&ucli.DurationFlag{Name: "duration", Usage: "`TIME` for each measure", Value: 10 * time.Second},
-			&ucli.StringSliceFlag{Name: "only", Usage: "`MEASURE` to take (repeatable): " + strings.Join(bench.Measures(), ", ")},
+			&ucli.StringSliceFlag{Name: "only", Usage: "`MEASURE` to take (repeatable; scale, a table a hundred times as large as another, only where it is named): " + strings.Join(bench.Measures(), ", ")},
 			&ucli.BoolFlag{Name: "no-limits", Usage: "leave the raw limits out, for a profile of the regions"},
 			&ucli.StringSliceFlag{Name: "against", Usage: "something else to put beside, `KIND=WHERE` (repeatable): dynamodb=URL, redis=HOST:PORT, etcd=URL, postgres=DSN, or\n" +
 				"postgres=DSN,replica=DSN to measure logical replication too"},

@@ -175,6 +175,16 @@ func TestBenchRunningWorld(t *testing.T) {
 	}
 }
 
+// A large table beside a small one: only where it is asked for.
+func TestBenchScale(t *testing.T) {
+	r := checkBench(t, command(t, append(tinyBench, "--regions", "1", "--only", "scale")...), "scale-put scale-get", "put-of-3 get-of-3")
+	for _, m := range r.Measures {
+		if len(m.Shares) != 1 || m.Shares[0].Ratio <= 0 || m.Shares[0].CPU == nil {
+			t.Errorf("%s: %+v", m.Name, m.Shares)
+		}
+	}
+}
+
 // People get a table with the same rows.
 func TestBenchTable(t *testing.T) {
 	got := command(t, "bench", "--regions", "1", "--items", "300", "--duration", "100ms", "--only", "put,get")

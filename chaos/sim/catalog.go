@@ -90,7 +90,7 @@ func (r *region) noticeTable(t *globaltable.Table) {
 	if mine := t.Replica(r.origin); mine != nil {
 		now = *mine
 	}
-	if now == old {
+	if now.Since == old.Since && now.Born == old.Born && now.Status == old.Status { // nothing of its settings concerns what is simulated
 		return
 	}
 	r.replicas[t.ID] = now

@@ -125,7 +125,11 @@ func (r *region) startLoops() {
 	for _, l := range r.loops {
 		l.in(between(r.rng, 0, lookEvery))
 	}
-	r.viewed = nil // what came into force just before the region died is noticed now
+	r.viewed = r.catalog.View()
+	r.viewed.Tables(func(t *globaltable.Table) bool {
+		r.noticeTable(t) // what came into force just before the region died
+		return true
+	})
 }
 
 func (l *loop) in(d time.Duration) {

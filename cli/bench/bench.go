@@ -27,10 +27,11 @@ const (
 	Join       = "join"       // what a new replica takes of a table that has items
 	Drain      = "drain"      // what was written while a region was cut off, once it is back
 	Lag        = "lag"        // from a write to its visibility in another region, at a steady rate
+	Scale      = "scale"      // PutItem and GetItem in a large table, beside a small one; only where it is asked for
 )
 
 // Measures returns the names of all measures.
-func Measures() []string { return []string{Put, Get, Replicated, Join, Drain, Lag} }
+func Measures() []string { return []string{Put, Get, Replicated, Join, Drain, Lag, Scale} }
 
 // Bounds of a Config.
 const (
@@ -152,6 +153,8 @@ func (c *Config) takes(name string) bool {
 		if len(c.Regions) < 2 || c.Cut == nil {
 			return false
 		}
+	case Scale:
+		return slices.Contains(c.Only, name)
 	}
 	return len(c.Only) == 0 || slices.Contains(c.Only, name)
 }
@@ -175,6 +178,7 @@ func Run(ctx context.Context, cfg Config) (report Report, err error) {
 		{cfg.takes(Join), r.join},
 		{cfg.takes(Drain), r.drain},
 		{cfg.takes(Lag), r.lag},
+		{cfg.takes(Scale), r.scale},
 		{len(cfg.Against) > 0, r.against},
 	} {
 		if !step.take {

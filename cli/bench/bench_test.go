@@ -173,13 +173,17 @@ func TestConfig(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, name := range Measures() {
-		if can := name != Drain; c.takes(name) != can {
-			t.Errorf("%s with two regions, which cannot be cut off: %v", name, !can)
+		if can := name != Drain && name != Scale; c.takes(name) != can {
+			t.Errorf("%s with two regions, which cannot be cut off, and nothing asked for: %v", name, !can)
 		}
 	}
 	c.Cut, c.Heal, c.Only = func(string) {}, func(string) {}, []string{Drain}
 	if !c.takes(Drain) || c.takes(Put) {
 		t.Error("drain only")
+	}
+	c.Only = []string{Scale}
+	if !c.takes(Scale) || c.takes(Put) {
+		t.Error("scale only")
 	}
 	c.Regions, c.Only = c.Regions[:1], nil
 	if !c.takes(Put) || !c.takes(Get) || c.takes(Join) || c.takes(Replicated) || c.takes(Drain) || c.takes(Lag) {

@@ -7,9 +7,9 @@
 // What must hold, beside the signature itself:
 //
 //   - host, x-amz-date and x-amz-target are signed. Otherwise a recorded request could be sent again to another host, at
-//     another time, or as another operation.
+//     another time, or as another operation. The date is in the query of a request that carries its signature there.
 //   - The scope names today's date (of x-amz-date), this region and this service.
-//   - The time is within 15 minutes of the verifier's clock, before or after.
+//   - The time is within 15 minutes of the verifier's clock, before or after; before, it may be as long ago as a signed query says.
 //   - A request with an unknown access key costs the same work as one with a wrong signature, and comparison takes constant time.
 //
 // The signing key of an access key depends on secret, date, region and service, and costs four HMACs. It is kept, in a bounded
@@ -138,7 +138,7 @@ func (v *Verifier) Verify(r *Request) (Identity, error) {
 	if v.config.AcceptAny {
 		return Identity{}, nil
 	}
-	s, err := parseAuthorization(r.Header)
+	s, err := parse(r)
 	if err != nil {
 		return Identity{}, err
 	}
@@ -166,6 +166,9 @@ func (v *Verifier) Verify(r *Request) (Identity, error) {
 // checkScope checks everything that needs no secret: signed headers, scope and time.
 func (v *Verifier) checkScope(s *signed) error {
 	for _, name := range [...]string{"host", "x-amz-date", "x-amz-target"} {
+		if name == "x-amz-date" && s.inQuery {
+			continue // and so is the query signed
+		}
 		if !s.signs(name) {
 			if name == "host" {
 				name = "Host' or ':authority"
@@ -190,18 +193,19 @@ func (v *Verifier) checkScope(s *signed) error {
 	if len(faults) > 0 {
 		return &Error{InvalidSignature, string(faults)}
 	}
-	return v.checkTime(s.time)
+	return v.checkTime(s.time, s.valid)
 }
 
-func (v *Verifier) checkTime(at []byte) error {
+// checkTime checks that a request of the time given, valid for so long after it, is valid now.
+func (v *Verifier) checkTime(at []byte, valid time.Duration) error {
 	t, ok := parseTime(at)
 	if !ok {
 		return &Error{IncompleteSignature, fmt.Sprintf("Date must be in ISO-8601 'basic format'. Got '%s'. See http://en.wikipedia.org/wiki/ISO_8601", at)}
 	}
 	now := v.config.Now().UTC()
-	if oldest := now.Add(-Skew); t.Before(oldest.Truncate(time.Second)) {
-		return &Error{InvalidSignature, fmt.Sprintf("Signature expired: %s is now earlier than %s (%s - 15 min.)",
-			at, oldest.Format(timeLayout), now.Format(timeLayout))}
+	if oldest := now.Add(-valid); t.Before(oldest.Truncate(time.Second)) {
+		return &Error{InvalidSignature, fmt.Sprintf("Signature expired: %s is now earlier than %s (%s - %d min.)",
+			at, oldest.Format(timeLayout), now.Format(timeLayout), int(valid.Minutes()))}
 	}
 	if newest := now.Add(Skew); t.After(newest) {
 		return &Error{InvalidSignature, fmt.Sprintf("Signature not yet current: %s is still later than %s (%s + 15 min.)",

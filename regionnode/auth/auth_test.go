@@ -354,6 +354,7 @@ func FuzzVerify(f *testing.F) {
 	r := sign(f, unsigned(f, "/", body), body, good())
 	f.Add(r.Header.(header)["Authorization"][0], "20261122T180000Z", "/")
 	f.Add("AWS4-HMAC-SHA256 Credential=a/b/c/d/e,SignedHeaders=;host;,Signature=", "", "/?%zz&=&a=%2")
+	f.Add("", "", "/?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Signature=aa&X-Amz-Credential=a%2Fb%2Fc%2Fd%2Fe&X-Amz-SignedHeaders=host&X-Amz-Date=x&X-Amz-Expires=1")
 	v := newVerifier(f, auth.Config{})
 	valid := r.Header.(header)["Authorization"][0]
 	f.Fuzz(func(t *testing.T, authorization, date, target string) {

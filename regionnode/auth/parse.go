@@ -14,6 +14,8 @@ type signed struct {
 	headers                                      []byte // as given: lower-case names between semicolons
 	signature                                    []byte
 	time                                         []byte // of x-amz-date
+	inQuery                                      bool   // it is in the query, not in a header
+	valid                                        time.Duration
 }
 
 // signs reports whether the header with the lower-case name given is among the signed ones.
@@ -33,9 +35,19 @@ var (
 	slash     = []byte{'/'}
 )
 
+// parse reads the signature of r, wherever it is.
+func parse(r *Request) (signed, error) {
+	if _, query, ok := bytes.Cut(r.Target, []byte{'?'}); ok {
+		if s, found, err := presigned(query, r.Header); found {
+			return s, err
+		}
+	}
+	return parseAuthorization(r.Header)
+}
+
 // parseAuthorization reads the Authorization and X-Amz-Date headers.
 func parseAuthorization(h Header) (signed, error) {
-	var s signed
+	s := signed{valid: Skew}
 	lines := h.PeekAll("Authorization")
 	if len(lines) == 0 || !bytes.HasPrefix(lines[0], []byte("AWS4-")) {
 		return s, &Error{MissingToken, "Request is missing Authentication Token"}

@@ -83,7 +83,7 @@ func appendCanonicalRequest(dst []byte, s *signed, r *Request) []byte {
 	dst = append(dst, '\n')
 	dst = appendCanonicalPath(dst, path)
 	dst = append(dst, '\n')
-	dst = appendCanonicalQuery(dst, query)
+	dst = appendCanonicalQuery(dst, query, s.inQuery)
 	dst = append(dst, '\n')
 	for rest := s.headers; len(rest) > 0; {
 		var name []byte
@@ -159,9 +159,9 @@ func appendCanonicalPath(dst, path []byte) []byte {
 	return dst
 }
 
-// appendCanonicalQuery appends the query's parameters with each byte escaped in one way, sorted by escaped name, then value.
+// appendCanonicalQuery appends the query's parameters with each byte escaped in one way, sorted by escaped name, then value; without the signature, if it is there.
 // DynamoDB's requests have none, so this may allocate.
-func appendCanonicalQuery(dst, query []byte) []byte {
+func appendCanonicalQuery(dst, query []byte, signed bool) []byte {
 	type parameter struct{ name, value []byte }
 	var parameters []parameter
 	for rest := query; len(rest) > 0; {
@@ -171,6 +171,9 @@ func appendCanonicalQuery(dst, query []byte) []byte {
 			continue
 		}
 		name, value, _ := bytes.Cut(part, []byte{'='})
+		if signed && string(unescape(name)) == signatureName {
+			continue
+		}
 		parameters = append(parameters, parameter{escaped(name), escaped(value)})
 	}
 	slices.SortFunc(parameters, func(a, b parameter) int {

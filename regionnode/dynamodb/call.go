@@ -25,14 +25,17 @@ type call struct {
 	operation *operation
 	began     time.Time
 	host      []byte // of the request
-	broken    bool   // a panic went through it: not to be used again
-	heavy     bool   // its parser holds much: not to be used again
-	reserved  int64  // bytes of the server's memory
+	// contentType is one of contentTypes: the answer's.
+	contentType string
+	broken      bool  // a panic went through it: not to be used again
+	heavy       bool  // its parser holds much: not to be used again
+	reserved    int64 // bytes of the server's memory
 
 	signed auth.Request
 	body   []byte
 	parser fastjson.Parser
-	out    []byte // the answer
+	arena  fastjson.Arena // of values that are put into the parsed request
+	out    []byte         // the answer
 
 	request itemRequest
 	item    item.Item // of a put

@@ -21,14 +21,30 @@ const (
 	targetPrefix = "DynamoDB_20120810."
 )
 
+// contentTypes are the forms in which a request may come, each answered in its own: they differ in nothing but the name.
+var contentTypes = [...]string{contentType, "application/x-amz-json-1.1", "application/json"}
+
+// knownType returns which of contentTypes a header names. Parameters of it, such as a character set, count for nothing.
+func knownType(header []byte) (name string, ok bool) {
+	kind, _, _ := bytes.Cut(header, []byte{';'})
+	kind = bytes.TrimSpace(kind)
+	for _, name := range contentTypes {
+		if string(kind) == name {
+			return name, true
+		}
+	}
+	return contentType, false
+}
+
 // handle answers one request.
 func (s *Server) handle(ctx *fasthttp.RequestCtx) {
-	if !ctx.IsPost() {
-		s.health(ctx)
+	if !ctx.IsPost() || string(ctx.Path()) != "/" {
+		s.noOperation(ctx)
 		return
 	}
 	if s.requests.Add(1) > int64(s.config.MaxRequests) {
 		s.requests.Add(-1)
+		discard(ctx.RequestBodyStream())
 		s.reject(ctx, unavailable("Too many requests are in work at this moment. Nothing was done; a retry may succeed"))
 		return
 	}
@@ -66,9 +82,17 @@ func (s *Server) answer(ctx *fasthttp.RequestCtx, c *call) (x *exception) {
 	return translate(err, c.operation != nil && c.operation.control)
 }
 
-// perform authenticates, finds the operation, checks the JSON and runs the operation.
+// perform finds the operation, authenticates, unpacks, checks the JSON and runs the operation.
 func (s *Server) perform(ctx *fasthttp.RequestCtx, c *call) error {
 	h := &ctx.Request.Header
+	var known bool
+	if c.contentType, known = knownType(h.ContentType()); !known {
+		return errNotJSON
+	}
+	name, ok := bytes.CutPrefix(h.Peek("X-Amz-Target"), []byte(targetPrefix))
+	if c.operation = s.operations[string(name)]; !ok || c.operation == nil {
+		return unknownOperation(later[string(name)])
+	}
 	c.signed = auth.Request{Method: h.Method(), Target: h.RequestURI(), Header: h, Body: c.body}
 	_, err := s.config.Verifier.Verify(&c.signed)
 	c.signed = auth.Request{}
@@ -76,12 +100,8 @@ func (s *Server) perform(ctx *fasthttp.RequestCtx, c *call) error {
 	if err != nil {
 		return err
 	}
-	if kind, _, _ := bytes.Cut(h.ContentType(), []byte{';'}); string(bytes.TrimSpace(kind)) != contentType {
-		return errNotJSON
-	}
-	name, ok := bytes.CutPrefix(h.Peek("X-Amz-Target"), []byte(targetPrefix))
-	if c.operation = s.operations[string(name)]; !ok || c.operation == nil {
-		return unknownOperation(later[string(name)])
+	if err := c.unpack(h.Peek("Content-Encoding")); err != nil {
+		return err
 	}
 	if err := item.CheckJSON(c.body); err != nil {
 		return unreadable()
@@ -97,7 +117,8 @@ func (s *Server) perform(ctx *fasthttp.RequestCtx, c *call) error {
 	if err != nil {
 		return unreadable()
 	}
-	if err := c.operation.refuse(root); err != nil {
+	c.nameTable(parameters)
+	if err := c.operation.refusals.refuse(root); err != nil {
 		return err
 	}
 	return c.operation.run(c, parameters)
@@ -114,6 +135,7 @@ func (s *Server) readBody(ctx *fasthttp.RequestCtx, c *call) (err error) {
 		return nil
 	}
 	if length > MaxBody {
+		ctx.SetConnectionClose()
 		discard(stream)
 		return errTooLarge
 	}
@@ -133,6 +155,7 @@ func (s *Server) readBody(ctx *fasthttp.RequestCtx, c *call) (err error) {
 	}
 	switch {
 	case errors.Is(err, errTooLarge):
+		ctx.SetConnectionClose()
 		discard(stream)
 	case err != nil:
 		ctx.SetConnectionClose()
@@ -148,6 +171,9 @@ const errNoMemory = "Too many large requests are in work at this moment. Nothing
 const maxDiscarded = 4 * MaxBody
 
 func discard(body io.Reader) {
+	if body == nil {
+		return
+	}
 	// An error means that the client is gone; nobody reads the answer then.
 	_, _ = io.CopyN(io.Discard, body, maxDiscarded)
 }
@@ -196,15 +222,16 @@ func (s *Server) send(ctx *fasthttp.RequestCtx, c *call, x *exception) {
 	if x == errNotJSON {
 		c.out = append(c.out[:0], "<UnknownOperationException/>\n"...)
 	}
-	if x == errTooLarge {
-		ctx.SetConnectionClose()
-	}
 	h := &ctx.Response.Header
 	h.DisableNormalizing() // clients read names in any case, but people and golden files look for AWS's spelling
 	h.SetStatusCode(status)
 	if x != errNotJSON {
-		h.SetContentType(contentType)
+		h.SetContentType(c.contentType)
 	}
+	if acceptsGzip(ctx.Request.Header.Peek("Accept-Encoding")) && c.pack() {
+		h.Set("Content-Encoding", "gzip")
+	}
+	allowOrigin(ctx)
 	var crc [10]byte
 	h.SetBytesV("x-amzn-RequestId", id[:])
 	h.SetBytesV("x-amz-crc32", appendCRC(crc[:0], c.out))
@@ -213,7 +240,7 @@ func (s *Server) send(ctx *fasthttp.RequestCtx, c *call, x *exception) {
 
 // reject answers without a call: there may be none to have.
 func (s *Server) reject(ctx *fasthttp.RequestCtx, x *exception) {
-	c := call{server: s, out: x.appendBody(nil)}
+	c := call{server: s, contentType: contentType, out: x.appendBody(nil)}
 	s.send(ctx, &c, x)
 }
 
@@ -232,16 +259,21 @@ func (s *Server) refuse(ctx *fasthttp.RequestCtx, err error) {
 	s.reject(ctx, x)
 }
 
-// health answers GET, as load balancers ask, with DynamoDB's own text; other methods are no operation.
-func (s *Server) health(ctx *fasthttp.RequestCtx) {
+// noOperation answers what is no operation by its method or its path.
+func (s *Server) noOperation(ctx *fasthttp.RequestCtx) {
 	c := call{server: s}
-	if !ctx.IsGet() && !ctx.IsHead() {
+	discard(ctx.RequestBodyStream())
+	switch {
+	case ctx.IsOptions():
+		s.preflight(ctx)
+	case (ctx.IsGet() || ctx.IsHead()) && string(ctx.Path()) == "/":
+		// As load balancers ask, with DynamoDB's own text.
+		c.out = fmt.Appendf(nil, "healthy: dynamodb.%s.amazonaws.com \n", s.config.Region)
+		s.send(ctx, &c, nil)
+		ctx.Response.Header.SetContentType("text/plain")
+	default:
 		s.send(ctx, &c, errNotJSON)
-		return
 	}
-	c.out = fmt.Appendf(nil, "healthy: dynamodb.%s.amazonaws.com \n", s.config.Region)
-	s.send(ctx, &c, nil)
-	ctx.Response.Header.SetContentType("text/plain")
 }
 
 func (c *call) operationName() string {
@@ -255,6 +287,8 @@ func (c *call) operationName() string {
 func (c *call) reset(began time.Time) {
 	c.began = began
 	c.operation = nil
+	c.contentType = contentType
+	c.arena.Reset()
 	c.body = c.body[:0]
 	c.out = c.out[:0]
 	c.heavy = false

@@ -169,7 +169,7 @@ func FuzzRequest(f *testing.F) {
 		if status := ctx.Response.StatusCode(); status != 200 && status != 400 {
 			t.Fatalf("%s %q: %d %s", name, body, status, ctx.Response.Body())
 		}
-		if !json.Valid(ctx.Response.Body()) {
+		if body := ctx.Response.Body(); len(body) > 0 && !json.Valid(body) { // the answers about tags have none
 			t.Fatalf("%s %q: answered %q", name, body, ctx.Response.Body())
 		}
 	})

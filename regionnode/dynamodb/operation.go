@@ -10,7 +10,7 @@ type operation struct {
 	// run does the request and appends the answer to c.out. p lives until run returns.
 	run func(c *call, p *fastjson.Object) error
 	// refusals are the parameters that may not be given: see parameters.go.
-	refusals []refusal
+	refusals *refusal
 }
 
 // operations returns the dispatch table. An operation joins by a line here and its rows in parameters, and by leaving later.

@@ -236,72 +236,78 @@ var parameters = map[string][]parameter{
 	},
 }
 
-// refusal is a parameter that may not be given, or not with another value than one.
+// refusal is a node in the tree of an operation's refused parameters: what is refused where it lies in a request, and below it. Its root is the request.
 type refusal struct {
-	at   string
-	path []string
-	only string
+	at    string // of a parameter that is refused; empty: none is here
+	only  string // the value, as JSON, that is not; empty: all are
+	below map[string]*refusal
 }
 
-// refusals returns what the rows refuse.
-func refusals(rows []parameter) []refusal {
-	var out []refusal
-	for _, r := range rows {
-		if r.state == refused || r.only != "" {
-			out = append(out, refusal{r.at, strings.Split(r.at, "."), r.only})
+// refusals returns the tree of what rows refuse; nil if that is nothing.
+func refusals(rows []parameter) *refusal {
+	var root *refusal
+	for _, row := range rows {
+		if row.state != refused && row.only == "" {
+			continue
 		}
-	}
-	return out
-}
-
-// refuse returns an error if a request has a parameter that the operation does not offer.
-func (o *operation) refuse(request *fastjson.Value) error {
-	for i := range o.refusals {
-		r := &o.refusals[i]
-		if value, found := r.find(request, r.path); found {
-			return notOffered(r.at + value)
+		if root == nil {
+			root = &refusal{}
 		}
+		at := root
+		for _, name := range strings.Split(row.at, ".") {
+			if at.below == nil {
+				at.below = map[string]*refusal{}
+			}
+			if at.below[name] == nil {
+				at.below[name] = &refusal{}
+			}
+			at = at.below[name]
+		}
+		at.at, at.only = row.at, row.only
 	}
-	return nil
+	return root
 }
 
-// find reports whether what is at path, below v, is refused. value is " VALUE" when another one would be taken.
-func (r *refusal) find(v *fastjson.Value, path []string) (value string, found bool) {
-	if !given(v) {
-		return "", false
+// refuse returns an error if v, a request or a part of one, has a parameter that is refused. Of parameters that are given twice each is looked at.
+func (r *refusal) refuse(v *fastjson.Value) (err error) {
+	if r == nil || !given(v) {
+		return nil
 	}
-	if v.Type() == fastjson.TypeArray && len(path) > 0 {
+	if r.at != "" {
+		return r.whole(v)
+	}
+	switch v.Type() {
+	case fastjson.TypeArray:
 		for _, e := range v.GetArray() {
-			if value, found = r.find(e, path); found {
+			if err = r.refuse(e); err != nil {
 				break
 			}
 		}
-		return value, found
+	case fastjson.TypeObject:
+		any := r.below["*"]
+		v.GetObject().Visit(func(name []byte, e *fastjson.Value) {
+			switch {
+			case err != nil:
+			case any != nil:
+				err = any.refuse(e)
+			default:
+				err = r.below[string(name)].refuse(e)
+			}
+		})
 	}
-	if len(path) > 0 {
-		return r.descend(v, path)
-	}
+	return err
+}
+
+// whole is refuse for a parameter that is refused itself.
+func (r *refusal) whole(v *fastjson.Value) error {
 	if r.only == "" {
-		return "", true
+		return notOffered(r.at)
 	}
 	switch v.Type() {
 	case fastjson.TypeString, fastjson.TypeTrue, fastjson.TypeFalse:
-		value = string(v.MarshalTo(nil))
-		return " " + strings.Trim(value, `"`), value != r.only
-	}
-	return "", false // of a wrong type: the decoder says so
-}
-
-// descend is find for what lies below v. What is no structure has nothing below it, and the decoder says so.
-func (r *refusal) descend(v *fastjson.Value, path []string) (value string, found bool) {
-	if v.Type() != fastjson.TypeObject {
-		return "", false
-	}
-	// Of parameters that are given twice the last counts, and it is not told here which one is.
-	v.GetObject().Visit(func(name []byte, e *fastjson.Value) {
-		if !found && (path[0] == "*" || path[0] == string(name)) {
-			value, found = r.find(e, path[1:])
+		if value := string(v.MarshalTo(nil)); value != r.only {
+			return notOffered(r.at + " " + strings.Trim(value, `"`))
 		}
-	})
-	return value, found
+	}
+	return nil // of a wrong type: the decoder says so
 }

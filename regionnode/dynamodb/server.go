@@ -114,6 +114,8 @@ type Server struct {
 	operations map[string]*operation
 	calls      sync.Pool // of *call
 
+	packers packers
+
 	requests atomic.Int64 // in work
 	memory   atomic.Int64 // bytes reserved: see memory.go
 
@@ -138,24 +140,7 @@ func New(c Config) (*Server, error) {
 // closes ln. When ln fails it stops likewise and returns the error. It is called once.
 func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	defer s.cancel()
-	h := &fasthttp.Server{
-		Handler:                      s.handle,
-		ErrorHandler:                 s.refuse,
-		Name:                         "Server",
-		Concurrency:                  s.config.MaxConnections,
-		ReadBufferSize:               s.config.MaxHeader,
-		ReadTimeout:                  s.config.ReadTimeout,
-		WriteTimeout:                 s.config.WriteTimeout,
-		IdleTimeout:                  s.config.IdleTimeout,
-		MaxRequestBodySize:           MaxBody,
-		DisablePreParseMultipartForm: true,
-		NoDefaultContentType:         true,
-		CloseOnShutdown:              true,
-		SecureErrorLogMessage:        true,
-		Logger:                       silent{},
-		// The handler reads bodies itself: it reserves their memory first, and fasthttp would take it before anything was checked.
-		StreamRequestBody: true,
-	}
+	h := s.http()
 	done := make(chan error, 1)
 	go func() { done <- h.Serve(ln) }()
 	var failed error
@@ -173,6 +158,28 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		err = fmt.Errorf("dynamodb: stop %s: %w", s.config.Region, err)
 	}
 	return errors.Join(failed, err)
+}
+
+// http returns what speaks HTTP for s.
+func (s *Server) http() *fasthttp.Server {
+	return &fasthttp.Server{
+		Handler:                      s.handle,
+		ErrorHandler:                 s.refuse,
+		Name:                         "Server",
+		Concurrency:                  s.config.MaxConnections,
+		ReadBufferSize:               s.config.MaxHeader,
+		ReadTimeout:                  s.config.ReadTimeout,
+		WriteTimeout:                 s.config.WriteTimeout,
+		IdleTimeout:                  s.config.IdleTimeout,
+		MaxRequestBodySize:           MaxBody,
+		DisablePreParseMultipartForm: true,
+		NoDefaultContentType:         true,
+		CloseOnShutdown:              true,
+		SecureErrorLogMessage:        true,
+		Logger:                       silent{},
+		// The handler reads bodies itself: it reserves their memory first, and fasthttp would take it before anything was checked.
+		StreamRequestBody: true,
+	}
 }
 
 // stop ends the connections: idle ones at once, others after their request.

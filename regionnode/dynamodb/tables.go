@@ -97,13 +97,6 @@ func (c *call) listTables(p *fastjson.Object) error {
 	return nil
 }
 
-// account stands in ARNs where AWS has the account's number: there are no accounts here.
-const account = "000000000000"
-
-func arn(region, table string) string {
-	return "arn:aws:dynamodb:" + region + ":" + account + ":table/" + table
-}
-
 // tableID returns a table's id in the form of a UUID, as clients expect it.
 func tableID(id globaltable.TableID) string {
 	n := uint64(id)

@@ -74,19 +74,6 @@ func (r *tagRequest) resource(c *call, check *constraints) (*globaltable.Table, 
 	return t, nil
 }
 
-// tableOfARN returns the table that an ARN of this region names. There are no accounts: any number is taken.
-func tableOfARN(s, region string) (name string, ok bool) {
-	parts := strings.SplitN(s, ":", 6)
-	if len(parts) != 6 || parts[0] != "arn" || parts[1] == "" || parts[2] != "dynamodb" || parts[3] != region || len(parts[4]) != len(account) {
-		return "", false
-	}
-	if strings.Trim(parts[4], "0123456789") != "" {
-		return "", false
-	}
-	name, ok = strings.CutPrefix(parts[5], "table/")
-	return name, ok && globaltable.ValidTableName(name)
-}
-
 // length demands a length in bytes.
 func (c *constraints) length(v text, least, most int, path string) {
 	if len(v) < least {
