@@ -25,6 +25,7 @@ type Snapshot struct {
 	Log       []Logged                // what its own log has
 	Trimmed   map[uint64]uint64       // own lane → the log begins after it
 	Positions map[Lane]uint64         // how far it has applied the lanes of others; Lane.Region is this region
+	Indexes   []Index                 // of all tables of which it knows indexes
 	Holds     Members                 // under the catalog in force there: what it may not hold, or not all of, is not looked at
 	Joined    func(table uint64) bool // something of the table may have come by an exchange, which moves no position
 }

@@ -94,6 +94,9 @@ func (w *world) unrest() string {
 		if why := r.uncollected(); why != "" {
 			return why
 		}
+		if why := r.unbuilt(); why != "" {
+			return why
+		}
 	}
 	for _, r := range w.regions {
 		if s := w.standing(r); !w.story && s == globaltable.MemberFencing || !w.story && s == globaltable.MemberFenced && !r.gone && !r.abandoned {
@@ -177,6 +180,7 @@ func (w *world) judge() []check.Violation {
 	for _, r := range w.active() {
 		s := r.snapshot(r.headsNow())
 		w.evidence.found = append(w.evidence.found, check.Atomicity(s, w.ledger, w.purged)...)
+		w.evidence.found = append(w.evidence.found, check.Indexes(s)...)
 		replicas = append(replicas, s.Replica)
 		for _, l := range w.lanes() {
 			for _, p := range l.Placement.Peers(r.origin) {
@@ -249,7 +253,9 @@ func withoutCatalog(replicas []check.Replica) []check.Replica {
 
 // inspect checks what a start finds.
 func (r *region) inspect(heads []commit.LaneHead) {
-	r.evidence.found = append(r.evidence.found, check.Atomicity(r.snapshot(heads), r.ledger, r.purged)...)
+	s := r.snapshot(heads)
+	r.evidence.found = append(r.evidence.found, check.Atomicity(s, r.ledger, r.purged)...)
+	r.evidence.found = append(r.evidence.found, check.Indexes(s)...)
 }
 
 // snapshot reads the region's engine, in the checkers' terms.
@@ -263,6 +269,7 @@ func (r *region) snapshot(heads []commit.LaneHead) check.Snapshot {
 		},
 		Joined: func(id uint64) bool { return r.joined[globaltable.TableID(id)] },
 	}
+	s.Indexes = r.indexes()
 	for _, h := range heads {
 		if h.ID == globaltable.CatalogLane {
 			continue

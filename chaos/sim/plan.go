@@ -50,7 +50,7 @@ type plan struct {
 
 	dropMessage, duplicate, forge, loseAck, losePubAck, loseRequest float64 // of each
 
-	partition, crash, busRestart, busCut, redeliver, clockJump, reshape, collect, fence, remove, lose, bringBack, copies time.Duration // between two of them, on average; zero: never
+	partition, crash, busRestart, busCut, redeliver, clockJump, reshape, collect, fence, remove, lose, bringBack, copies, index, build time.Duration // between two of them, on average; zero: never
 
 	enabled    bool          // the mortal tables have a time to live from the beginning
 	timeToLive time.Duration // between two changes of it, on average; zero: never
@@ -113,9 +113,11 @@ func newPlan(rng *rand.Rand) *plan {
 			p.skew[o] = between(rng, 0, 2*maxOffset) - maxOffset
 		}
 	}
-	p.crashJoin = some(rng, 0.5, 0.2)
+	p.crashJoin = some(rng, 0.6, 0.4)
 	p.collect = sometimes(rng, 0.8, 20*time.Millisecond, 300*time.Millisecond)
 	p.reshape = sometimes(rng, 0.6, 100*time.Millisecond, time.Second)
+	p.index = sometimes(rng, 0.6, 50*time.Millisecond, 500*time.Millisecond)
+	p.build = between(rng, 2*time.Millisecond, 50*time.Millisecond)
 	if rng.IntN(2) == 0 {
 		p.moveMembers(rng)
 	}

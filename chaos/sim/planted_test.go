@@ -39,6 +39,9 @@ var faults = []struct {
 	{"only the source", "I8"},
 	{"vector", "I2 I3 I4"},
 	{"fenced", "I2"},
+	{"entry", "I14"},
+	{"merge", "I14"},
+	{"build", "I14"},
 }
 
 // plantedBound is how many seeds may pass before a fault is found.

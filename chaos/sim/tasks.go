@@ -127,6 +127,10 @@ func (r *region) startLoops() {
 		l.in(between(r.rng, 0, lookEvery))
 	}
 	r.viewed = r.catalog.View()
+	r.viewed.Tables(func(t *globaltable.Table) bool {
+		r.noticeTable(t) // what came into force just before the region died
+		return true
+	})
 }
 
 func (l *loop) in(d time.Duration) {

@@ -178,6 +178,7 @@ func (w *world) rest() string {
 			return ""
 		}
 		w.collectAll()
+		w.buildAll()
 		w.helpAll()
 		if w.now > began+patience {
 			for _, r := range w.regions {
