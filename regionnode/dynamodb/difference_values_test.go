@@ -4,13 +4,15 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strings"
+	"time"
 )
 
 // generator makes requests. What it makes collides: few tables, few keys, few attributes, few values.
 type generator struct {
 	*rand.Rand
-	tables []tableDraft
-	faults int // that the request at hand may still get
+	tables  []tableDraft
+	faults  int           // that the request at hand may still get
+	elapsed time.Duration // that the steps so far wait
 	// repeatable is a transaction with a token that was made before.
 	repeatable tree
 }

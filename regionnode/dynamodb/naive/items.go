@@ -202,7 +202,7 @@ func (w *write) checkKey(t *table) error {
 
 // plan checks the condition and returns the item as it was and as it will be, nil for none.
 func (db *DB) plan(t *table, w *write) (old, now item, err error) {
-	old = db.get(t, w.key)
+	old = t.get(w.key)
 	if w.condition != nil && !holds(w.condition, old) {
 		f := &fault{kind: "ConditionalCheckFailedException", message: "The conditional request failed"}
 		if w.onFailure == "ALL_OLD" && old != nil {
@@ -333,7 +333,7 @@ func (db *DB) getItem(p object) (object, error) {
 		return nil, err
 	}
 	out := object{}
-	it := db.get(t, r.key)
+	it := t.get(r.key)
 	if it != nil {
 		out["Item"] = selected(it, r.projection).encode()
 	}
