@@ -136,7 +136,7 @@ func (g *generator) badValue() any {
 		tree{"L": "x"}, tree{"M": []any{}}, tree{"SS": "a"}, tree{"SS": []any{1}}, tree{"S": []any{}}, tree{"S": tree{}}, "x", 1, []any{})
 }
 
-// unused keeps texts that are longer than a limit by a little, or as long.
+// padded returns a text of so many bytes, to meet a limit with.
 func padded(n int) string { return strings.Repeat("x", n) }
 
 // keyValue returns a value of a key attribute.

@@ -11,7 +11,7 @@ var (
 	writeRequest  = structure("WriteRequest", optional("PutRequest", putRequest), optional("DeleteRequest", deleteRequest))
 
 	keysAndAttributes = structure("KeysAndAttributes", required("Keys", within(1, 100, listOf(attributes))),
-		optional("AttributesToGet", within(1, -1, listOf(attribute_))), optional("ConsistentRead", boolean),
+		optional("AttributesToGet", within(1, -1, listOf(nameShape))), optional("ConsistentRead", boolean),
 		optional("ProjectionExpression", text), optional("ExpressionAttributeNames", names))
 )
 
