@@ -162,7 +162,8 @@ func (w *Write) image(before, after item.Item, m *Memory) item.Item {
 // Under every mode but LWW, an update names the key's attributes too. A deletion in another region that is older than the update and not yet here takes them from the record, and the
 // item that the update leaves must not be without its key. They are the same in every write, so it does not matter which of them wins.
 func (w *Write) update(current item.Item, m *Memory) (item.Item, error) {
-	if current == nil {
+	made := current == nil
+	if made {
 		if w.Update != nil && w.Update.OnlyRemoves() {
 			return nil, nil
 		}
@@ -179,11 +180,18 @@ func (w *Write) update(current item.Item, m *Memory) (item.Item, error) {
 		if err != nil {
 			return nil, err
 		}
-		if err := checkUpdated(w.Table, u.Cells); err != nil {
-			return nil, err
-		}
 		m.take(u.After)
 		after, cells = u.After, u.Cells
+	}
+	if len(w.Table.Indexes) > 0 {
+		if err := checkUpdated(w.Table, cells); err != nil {
+			return nil, err
+		}
+		if made {
+			if err := checkUpdated(w.Table, cellsOf(w.Item)); err != nil {
+				return nil, err
+			}
+		}
 	}
 	m.cells = m.cells[:0]
 	if w.Table.Mode != conflict.LWW {
@@ -196,6 +204,14 @@ func (w *Write) update(current item.Item, m *Memory) (item.Item, error) {
 	}
 	m.ops = w.Table.Mode.RecordUpdate(m.ops, after, m.cells)
 	return after, nil
+}
+
+// cellsOf returns the attributes of an item as an update that sets them.
+func cellsOf(it item.Item) (cells []expr.Cell) {
+	for name, v := range it.Each {
+		cells = append(cells, expr.Cell{Kind: expr.SetCell, Name: name, Value: v})
+	}
+	return cells
 }
 
 // operation is what an update does to one attribute, as an operation of the record. A contribution (ADD, DELETE) is recorded by the value that it leaves.

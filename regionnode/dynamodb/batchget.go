@@ -34,7 +34,6 @@ type batchGetRequest struct {
 	capacity text
 	tables   []*batchGet
 	keys     int
-	held     error
 }
 
 func (r *batchGetRequest) set(name []byte, v *fastjson.Value) error {
@@ -89,7 +88,7 @@ func (r *batchGetRequest) check(parser *expr.Parser) error {
 			return err
 		}
 	}
-	return r.held
+	return nil
 }
 
 func (r *batchGetRequest) parseTable(check *constraints, table []byte, v *fastjson.Value) error {
@@ -138,8 +137,8 @@ func (r *batchGetRequest) parseKey(check *constraints, t *batchGet, i int, k *fa
 	if err != nil {
 		return err
 	}
-	if r.held == nil {
-		r.held = held
+	if t.held == nil {
+		t.held = held
 	}
 	t.names = append(t.names, names)
 	return nil

@@ -57,6 +57,9 @@ func (n named) all() (set parameterSet) {
 	return set
 }
 
+// substitutions are what stands for something in expressions.
+const substitutions = pExpressionAttributeNames | pExpressionAttributeValues
+
 var (
 	allExpressions = expressionParameters.all()
 	allLegacy      = legacyParameters.all()
@@ -66,7 +69,6 @@ var (
 
 // settle checks what the parameters mean together and binds the expressions.
 func (r *itemRequest) settle(p *expr.Parser) error {
-	const substitutions = pExpressionAttributeNames | pExpressionAttributeValues
 	expressive := r.has(allExpressions | allLegacy | substitutions)
 	if expressive {
 		if err := r.mix(); err != nil {
@@ -91,17 +93,17 @@ func (r *itemRequest) settle(p *expr.Parser) error {
 	return r.bind(p)
 }
 
-// parseLegacy reads the parameters that expressions replace. As for attributes, JSON of a wrong shape is an error at once; the first other one is held back.
-func (r *itemRequest) parseLegacy() (err error) {
-	hold := func(wrong error) {
+// parseLegacy reads the parameters that expressions replace. As for attributes, JSON of a wrong shape is an error at once, for first; the first other one is held back.
+func (r *itemRequest) parseLegacy(first *misshapen) {
+	hold := func(p parameterSet, wrong error) {
 		var e *item.Error
 		var v expr.Violations
 		switch {
 		case wrong == nil:
 		case errors.As(wrong, &v):
 			r.violations = append(r.violations, v...)
-		case errors.As(wrong, &e) && e.Class == item.Serialization && err == nil:
-			err = wrong
+		case errors.As(wrong, &e) && e.Class == item.Serialization:
+			r.note(first, p, wrong)
 		case r.heldLegacy == nil:
 			r.heldLegacy = wrong
 		}
@@ -109,42 +111,41 @@ func (r *itemRequest) parseLegacy() (err error) {
 	var wrong error
 	if r.has(pAttributeUpdates) {
 		r.change, wrong = expr.AttributeUpdates(r.updates)
-		hold(wrong)
+		hold(pAttributeUpdates, wrong)
 	}
 	operator := string(r.operator)
 	switch {
 	case r.has(pQueryFilter):
 		r.where, wrong = expr.Filter("QueryFilter", r.queryFilter, operator)
+		hold(pQueryFilter, wrong)
 	case r.has(pScanFilter):
 		r.where, wrong = expr.Filter("ScanFilter", r.scanFilter, operator)
+		hold(pScanFilter, wrong)
 	case r.has(pExpected | pConditionalOperator):
 		r.where, wrong = expr.Expected(r.expected, operator)
-	default:
-		wrong = nil
+		hold(pExpected, wrong)
 	}
-	hold(wrong)
 	if r.has(pAttributesToGet) {
 		r.shown, wrong = expr.AttributesToGet(r.attributesToGet)
-		hold(wrong)
+		hold(pAttributesToGet, wrong)
 	}
 	if r.has(pKeyConditions) {
 		r.which, wrong = expr.KeyConditions(r.keyConditions)
-		hold(wrong)
+		hold(pKeyConditions, wrong)
 	}
-	return err
 }
 
-// parseSubstitutions takes the names and values that expressions refer to. As for attributes, JSON of a wrong shape is an error at once, and the rest is held back.
-func (r *itemRequest) parseSubstitutions() (err error) {
+// parseSubstitutions takes the names and values that expressions refer to. As for attributes, JSON of a wrong shape is an error at once, for first, and the rest is held back.
+func (r *itemRequest) parseSubstitutions(first *misshapen) {
+	var now error
 	if r.names != nil {
-		if r.heldNames, err = hold(r.bindings.SetNames(r.names)); err != nil {
-			return err
-		}
+		r.heldNames, now = hold(r.bindings.SetNames(r.names))
+		r.note(first, pExpressionAttributeNames, now)
 	}
 	if r.values != nil {
-		r.heldValues, err = hold(r.bindings.SetValues(r.values))
+		r.heldValues, now = hold(r.bindings.SetValues(r.values))
+		r.note(first, pExpressionAttributeValues, now)
 	}
-	return err
 }
 
 // mix refuses expressions beside what they replace.

@@ -161,6 +161,9 @@ func FuzzRequest(f *testing.F) {
 		`{"TableName":"people","KeyConditions":{"pk":{"ComparisonOperator":"EQ","AttributeValueList":[{"S":"a"}]}},"QueryFilter":{"v":{"ComparisonOperator":"NULL"}},"ScanFilter":{"v":{"ComparisonOperator":"NOT_CONTAINS","AttributeValueList":[{"S":"a"}]}},"AttributesToGet":["v"]}`,
 		`{"TransactItems":[{"Put":{"TableName":"people","Item":{"pk":{"S":"a"}},"ConditionExpression":"attribute_not_exists(pk)","ReturnValuesOnConditionCheckFailure":"ALL_OLD"}},{"Update":{"TableName":"people","Key":{"pk":{"S":"b"}},"UpdateExpression":"REMOVE a"}},{"Delete":{"TableName":"people","Key":{"pk":{"S":"c"}}}},{"ConditionCheck":{"TableName":"people","Key":{"pk":{"S":"d"}},"ConditionExpression":"attribute_exists(pk)"}}],"ClientRequestToken":"x"}`,
 		`{"TransactItems":[{"Get":{"TableName":"people","Key":{"pk":{"S":"a"}},"ProjectionExpression":"v"}}]}`,
+		`{"Statement":"SELECT v, n FROM people WHERE pk IN ['a', ?] AND n > 1 ORDER BY pk DESC","Parameters":[{"S":"b"}],"Limit":1,"NextToken":"AXknLt7Il1cOABsskpaG6gn8AWEAAQKBgig="}`,
+		`{"Statements":[{"Statement":"UPDATE people SET n = n + 1 REMOVE v WHERE pk = 'a' RETURNING ALL OLD *"},{"Statement":"INSERT INTO people VALUE {'pk':'z','s':<<1,2>>}"},{"Statement":"DELETE FROM people WHERE pk = 'z' AND n = 1"}]}`,
+		`{"TransactStatements":[{"Statement":"EXISTS(SELECT * FROM people WHERE pk = 'a' AND n = 1)"},{"Statement":"DELETE FROM people WHERE pk = ?","Parameters":[{"S":"b"}]}],"ClientRequestToken":"x"}`,
 		`{"ExclusiveStartTableName":"abc","Limit":3}`, `{`, `null`, `{"TableName":{"a":[]},"TableName":null}`,
 	}
 	for _, s := range seeds {

@@ -268,9 +268,9 @@ func (c *constraints) atMost(v integer, most int64, path string) {
 
 // capacity and metrics demand what ReturnConsumedCapacity and ReturnItemCollectionMetrics may be.
 func (c *constraints) capacity(v text) {
-	c.oneOf(v, "returnConsumedCapacity", "INDEXES, TOTAL, NONE", "INDEXES", "TOTAL", "NONE")
+	c.oneOf(v, "returnConsumedCapacity", "INDEXES, TOTAL, NONE", capacities...)
 }
 
 func (c *constraints) metrics(v text) {
-	c.oneOf(v, "returnItemCollectionMetrics", "SIZE, NONE", "SIZE", "NONE")
+	c.oneOf(v, "returnItemCollectionMetrics", "SIZE, NONE", metrics...)
 }

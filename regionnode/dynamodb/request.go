@@ -3,6 +3,7 @@ package dynamodb
 import (
 	"errors"
 	"math"
+	"math/bits"
 
 	"github.com/valyala/fastjson"
 
@@ -150,8 +151,21 @@ func parameterNamed(name []byte) parameterSet {
 //
 // and then the table, and what the table's schema makes of it. Its texts and objects are views of the parsed request, its memory is used again by the next one.
 type itemRequest struct {
-	may   parameterSet // what it may have; others are ignored, as DynamoDB ignores them
-	given parameterSet // what it has
+	may parameterSet // what it may have; others are ignored, as DynamoDB ignores them
+	asked
+	expressions
+
+	// attributes is item, key or start, decoded; held is what is wrong with a value of it.
+	attributes item.Item
+	itemKey    item.Key // of the item that the request is about, in its table
+}
+
+// asked are the parameters of a request, and what is wrong with some of them.
+type asked struct {
+	given parameterSet
+	// places has where in the request each parameter is, by its bit; count is how many there are.
+	places [32]uint8
+	count  int
 
 	table, index, capacity, metrics, returnValues, onConditionFailure, selects, operator text
 	condition, update, projection, filter, keyCondition                                  text
@@ -161,22 +175,20 @@ type itemRequest struct {
 	limit, segment, segments                                                             integer
 	consistent, backward                                                                 bool
 
-	expressions
-
-	// attributes is item, key or start, decoded; held is what is wrong with a value of it.
-	attributes item.Item
-	held       error
-	heldLegacy error           // what is wrong with a parameter that expressions replace
+	held       error           // what is wrong with a value of item, key or start
+	heldLegacy error           // with a parameter that expressions replace
 	violations expr.Violations // of constraints of their members
 	heldNames  error           // with ExpressionAttributeNames
 	heldValues error           // with ExpressionAttributeValues
-	itemKey    item.Key        // of the item that the request is about, in its table
 }
 
 // reset makes r an empty request that may have the parameters given.
 func (r *itemRequest) reset(may parameterSet) {
-	r.expressions.reset()
-	*r = itemRequest{may: may, expressions: r.expressions, attributes: r.attributes[:0], itemKey: r.itemKey[:0]}
+	if r.has(allExpressions | allLegacy | substitutions) {
+		r.expressions.reset()
+	}
+	r.may, r.asked = may, asked{}
+	r.attributes, r.itemKey = r.attributes[:0], r.itemKey[:0]
 }
 
 // has reports whether one of the parameters was given.
@@ -184,24 +196,38 @@ func (r *itemRequest) has(p parameterSet) bool { return r.given&p != 0 }
 
 // parse reads the parameters.
 func (r *itemRequest) parse(p *fastjson.Object) error {
+	var first misshapen
 	if err := each(p, r.set); err != nil {
-		return err
+		first = misshapen{r.count, err}
 	}
-	for _, v := range [...]*fastjson.Value{r.item, r.key, r.start} {
-		if v == nil {
-			continue
-		}
-		var err error
-		if r.held, err = decodeItem(&r.attributes, v); err != nil {
-			return err
+	for _, a := range [...]struct {
+		parameter parameterSet
+		value     *fastjson.Value
+	}{{pItem, r.item}, {pKey, r.key}, {pExclusiveStartKey, r.start}} {
+		if a.value != nil {
+			var err error
+			r.held, err = decodeItem(&r.attributes, a.value)
+			r.note(&first, a.parameter, err)
 		}
 	}
 	if r.has(allLegacy) {
-		if err := r.parseLegacy(); err != nil {
-			return err
-		}
+		r.parseLegacy(&first)
 	}
-	return r.parseSubstitutions()
+	r.parseSubstitutions(&first)
+	return first.err
+}
+
+// misshapen is the first error of JSON of a wrong shape, by the places of parameters in the request: DynamoDB reads it from front to end.
+type misshapen struct {
+	at  int // zero: none
+	err error
+}
+
+// note notes that a parameter has JSON of a wrong shape, unless err is nil.
+func (r *itemRequest) note(first *misshapen, p parameterSet, err error) {
+	if at := int(r.places[bits.TrailingZeros64(uint64(p))]); err != nil && (first.err == nil || at < first.at) {
+		*first = misshapen{at, err}
+	}
 }
 
 // set takes one parameter.
@@ -211,6 +237,8 @@ func (r *itemRequest) set(name []byte, v *fastjson.Value) error {
 		return nil
 	}
 	r.given |= p
+	r.count++
+	r.places[bits.TrailingZeros64(uint64(p))] = uint8(r.count)
 	switch p {
 	case pItem:
 		return parseAttributes(&r.item, v)
@@ -333,17 +361,26 @@ func hold(err error) (held, now error) {
 	return err, nil
 }
 
+// The values of enumerations.
+var (
+	selections    = []string{"SPECIFIC_ATTRIBUTES", "COUNT", "ALL_ATTRIBUTES", "ALL_PROJECTED_ATTRIBUTES"}
+	images        = []string{"ALL_NEW", "UPDATED_OLD", "ALL_OLD", "NONE", "UPDATED_NEW"}
+	failureImages = []string{"ALL_OLD", "NONE"}
+	operators     = []string{"OR", "AND"}
+	capacities    = []string{"INDEXES", "TOTAL", "NONE"}
+	metrics       = []string{"SIZE", "NONE"}
+)
+
 // check notes the violated constraints of single parameters.
 func (r *itemRequest) check(c *constraints) {
 	for _, v := range r.violations {
 		c.fail(v.Value, v.Path, v.Constraint)
 	}
-	c.oneOf(r.selects, "select", "SPECIFIC_ATTRIBUTES, COUNT, ALL_ATTRIBUTES, ALL_PROJECTED_ATTRIBUTES",
-		"SPECIFIC_ATTRIBUTES", "COUNT", "ALL_ATTRIBUTES", "ALL_PROJECTED_ATTRIBUTES")
+	c.oneOf(r.selects, "select", "SPECIFIC_ATTRIBUTES, COUNT, ALL_ATTRIBUTES, ALL_PROJECTED_ATTRIBUTES", selections...)
 	c.atLeast(r.limit, 1, "limit")
 	c.atLeast(r.segments, 1, "totalSegments")
 	c.atMost(r.segments, maxSegments, "totalSegments")
-	c.oneOf(r.capacity, "returnConsumedCapacity", "INDEXES, TOTAL, NONE", "INDEXES", "TOTAL", "NONE")
+	c.capacity(r.capacity)
 	if r.may&pTableName != 0 {
 		c.tableName(r.table, "tableName")
 	}
@@ -355,11 +392,10 @@ func (r *itemRequest) check(c *constraints) {
 	if r.may&pKeys != 0 && c.present(r.keys != nil, "keys") {
 		c.count(len(r.keys), 1, maxBatchGets, "keys")
 	}
-	c.oneOf(r.metrics, "returnItemCollectionMetrics", "SIZE, NONE", "SIZE", "NONE")
-	c.oneOf(r.returnValues, "returnValues", "ALL_NEW, UPDATED_OLD, ALL_OLD, NONE, UPDATED_NEW",
-		"ALL_NEW", "UPDATED_OLD", "ALL_OLD", "NONE", "UPDATED_NEW")
-	c.oneOf(r.onConditionFailure, "returnValuesOnConditionCheckFailure", "ALL_OLD, NONE", "ALL_OLD", "NONE")
-	c.oneOf(r.operator, "conditionalOperator", "OR, AND", "OR", "AND")
+	c.metrics(r.metrics)
+	c.oneOf(r.returnValues, "returnValues", "ALL_NEW, UPDATED_OLD, ALL_OLD, NONE, UPDATED_NEW", images...)
+	c.oneOf(r.onConditionFailure, "returnValuesOnConditionCheckFailure", "ALL_OLD, NONE", failureImages...)
+	c.oneOf(r.operator, "conditionalOperator", "OR, AND", operators...)
 	c.atLeast(r.segment, 0, "segment")
 	c.atMost(r.segment, maxSegments-1, "segment")
 	if r.attributesToGet != nil {

@@ -74,7 +74,7 @@ func (s *statement) check(c *constraints) {
 	if s.values != nil && len(s.values) == 0 {
 		c.fail("'[]'", "parameters", "Member must have length greater than or equal to 1")
 	}
-	c.oneOf(s.onConditionFailure, "returnValuesOnConditionCheckFailure", "ALL_OLD, NONE", "ALL_OLD", "NONE")
+	c.oneOf(s.onConditionFailure, "returnValuesOnConditionCheckFailure", "ALL_OLD, NONE", failureImages...)
 }
 
 // settle parses the statement.
