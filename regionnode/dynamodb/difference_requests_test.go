@@ -377,17 +377,22 @@ func (g *generator) walk() (t *tableDraft, keys []keyDraft, body tree) {
 	t = g.table()
 	keys = t.keys
 	body = tree{"TableName": t.name}
+	global := false
 	if len(t.indexes) > 0 && !g.rarely(3) {
 		x := one(g, t.indexes...)
-		body["IndexName"], keys = x.name, x.keys
+		body["IndexName"], keys, global = x.name, x.keys, !x.local
 	}
 	if g.spoil(25) {
 		body["IndexName"] = "nothing"
 	}
 	g.capacity(body)
-	g.options(body, "ConsistentRead", true, false)
 	g.options(body, "Limit", 1, 2, 3, 100)
-	g.options(body, "Select", "COUNT", "ALL_ATTRIBUTES")
+	if global && !g.spoil(4) { // which has no consistent reads, and may not have all attributes
+		g.options(body, "Select", "COUNT", "ALL_PROJECTED_ATTRIBUTES")
+	} else {
+		g.options(body, "ConsistentRead", true, false)
+		g.options(body, "Select", "COUNT", "ALL_ATTRIBUTES")
+	}
 	if g.spoil(8) {
 		body["Select"] = one(g, "SPECIFIC_ATTRIBUTES", "ALL_PROJECTED_ATTRIBUTES")
 	}

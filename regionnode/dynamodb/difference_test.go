@@ -19,7 +19,7 @@ import (
 // answer. A seed makes all requests of a run before the first is sent, so that a run replays, and a failing run can be made short by leaving requests out.
 
 var (
-	seedsFlag = flag.Int("seeds", 12, "how many seeds the differential test plays")
+	seedsFlag = flag.Int("seeds", 24, "how many seeds the differential test plays")
 	seedFlag  = flag.Uint64("seed", 1, "the first seed of the differential test")
 	stepsFlag = flag.Int("steps", 400, "how many requests the differential test makes of each seed")
 )
