@@ -8,11 +8,14 @@ P        ?= 2
 FUZZTIME ?= 10s
 SEEDS    ?= 200
 SEED     ?= 1
+STEPS    ?= 400
 ITEMS    ?= 1000000
 BENCH    ?= .
+# How many inputs the repository keeps of each fuzz target.
+CORPUS   ?= 20
 
 .DEFAULT_GOAL := help
-.PHONY: help build test race lint compat fuzz sim load join bench bench-world demo clean
+.PHONY: help build test race lint compat fuzz corpus sim difference load join bench bench-world demo clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +49,22 @@ fuzz: ## run every fuzz target for FUZZTIME (default 10s) each
 			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$dir; \
 		done; \
 	done
+
+corpus: ## keep what fuzzing has found interesting: the newest CORPUS inputs of at most 1 KB for each target, in testdata/fuzz
+	@set -e; cache=$$($(GO) env GOCACHE)/fuzz; for file in $$(grep -rlE '^func Fuzz[A-Z]' --include='*_test.go' . | sort); do \
+		dir=$$(dirname $$file); package=$$($(GO) list $$dir); \
+		for target in $$(sed -nE 's/^func (Fuzz[A-Za-z0-9_]+)\(.*/\1/p' $$file); do \
+			[ -d $$cache/$$package/$$target ] || continue; \
+			kept=$$dir/testdata/fuzz/$$target; mkdir -p $$kept; \
+			find $$cache/$$package/$$target -type f -size -2 -printf '%T@ %p\n' | sort -rn | cut -d' ' -f2 | while read input; do \
+				[ $$(ls $$kept | wc -l) -lt $(CORPUS) ] || break; cp $$input $$kept/; \
+			done; \
+			rmdir --ignore-fail-on-non-empty $$kept; \
+		done; \
+	done
+
+difference: ## compare SEEDS seeds (default 200) of STEPS random requests with the naive model of DynamoDB, beginning at SEED
+	$(GO) test ./regionnode/dynamodb -count=1 -timeout 60m -v -run '^TestDifference$$' -args -seeds=$(SEEDS) -seed=$(SEED) -steps=$(STEPS)
 
 sim: ## run SEEDS seeds of the simulation (default 200), beginning at SEED
 	$(GO) test ./chaos/sim -count=1 -timeout 30m -run '^TestSeeds$$' -args -seeds=$(SEEDS) -seed=$(SEED)

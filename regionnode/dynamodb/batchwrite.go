@@ -33,8 +33,10 @@ type batchWrite struct {
 type batchWriteRequest struct {
 	items             *fastjson.Object
 	capacity, metrics text
-	writes            []batchWrite
-	held              error // the first wrong value, reported after violated constraints
+	writes            []batchWrite // as many as a batch may have
+	more              int          // writes beyond them
+	extra             batchWrite   // the last of those: they are checked, for violated constraints come first, and not kept
+	held              error        // the first wrong value, reported after violated constraints
 }
 
 func (r *batchWriteRequest) set(name []byte, v *fastjson.Value) error {
@@ -100,24 +102,26 @@ func (r *batchWriteRequest) check() error {
 	switch err := check.err(); {
 	case err != nil:
 		return err
-	case len(r.writes) > maxBatchWrites:
+	case r.more > 0:
 		return invalid("Too many items requested for the BatchWriteItem call")
 	}
 	return r.held
 }
 
-// parseTable parses the requests for one table. No more are decoded than make the error certain.
+// parseTable parses the requests for one table.
 func (r *batchWriteRequest) parseTable(check *constraints, table []byte, list []*fastjson.Value) error {
 	if slices.ContainsFunc(r.writes, func(w batchWrite) bool { return string(w.table) == string(table) }) {
 		return serialization("A table is named twice in RequestItems")
 	}
 	for i, v := range list {
-		r.writes = append(r.writes, batchWrite{raw: v})
-		if len(r.writes) > maxBatchWrites {
-			continue
+		w := &r.extra
+		if len(r.writes) < maxBatchWrites {
+			r.writes = append(r.writes, batchWrite{raw: v})
+			w = &r.writes[len(r.writes)-1]
+		} else {
+			r.more++
 		}
 		check.at = "requestItems." + string(table) + ".member." + strconv.Itoa(i+1) + ".member."
-		w := &r.writes[len(r.writes)-1]
 		if err := r.parseWrite(check, w, v); err != nil {
 			return err
 		}

@@ -70,10 +70,13 @@ func (e *expressions) named(name string) string {
 	return name
 }
 
-// path writes a path that begins with the attribute given.
-func (e *expressions) path(top string) string {
+// path writes a path that begins with the attribute given, and goes deeper in one of three cases.
+func (e *expressions) path(top string) string { return e.deepPath(top, 3) }
+
+// deepPath goes deeper, and deeper again, in one of n cases.
+func (e *expressions) deepPath(top string, n int) string {
 	out := e.named(top)
-	for e.g.rarely(3) {
+	for e.g.rarely(n) {
 		if e.g.rarely(2) {
 			out += fmt.Sprintf("[%d]", e.g.IntN(3))
 		} else {
@@ -235,7 +238,7 @@ func (e *expressions) update(t *tableDraft) string {
 	actions := map[string][]string{}
 	for _, top := range tops {
 		verb := one(g, "SET", "SET", "SET", "REMOVE", "ADD", "DELETE")
-		actions[verb] = append(actions[verb], e.action(verb, e.path(top)))
+		actions[verb] = append(actions[verb], e.action(verb, e.deepPath(top, 10)))
 	}
 	var sections []string
 	for _, i := range g.Perm(4) {
@@ -273,8 +276,8 @@ func (e *expressions) action(verb, path string) string {
 
 func (e *expressions) setValue() string {
 	g := e.g
-	path := e.path(g.name())
-	switch g.IntN(9) {
+	path := e.deepPath(g.name(), 10)
+	switch g.IntN(14) {
 	case 0:
 		return path
 	case 1:

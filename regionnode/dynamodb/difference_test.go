@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -18,7 +19,7 @@ import (
 // answer. A seed makes all requests of a run before the first is sent, so that a run replays, and a failing run can be made short by leaving requests out.
 
 var (
-	seedsFlag = flag.Int("seeds", 12, "how many seeds the differential test plays")
+	seedsFlag = flag.Int("seeds", 24, "how many seeds the differential test plays")
 	seedFlag  = flag.Uint64("seed", 1, "the first seed of the differential test")
 	stepsFlag = flag.Int("steps", 400, "how many requests the differential test makes of each seed")
 )
@@ -60,6 +61,37 @@ func TestDifference(t *testing.T) {
 		t.Fatalf("seed %d, step %d (replay: make difference SEED=%d SEEDS=1 STEPS=%d)\n%s%s", seed, at, seed, *stepsFlag, &story, difference)
 	}
 	t.Log(census(answers))
+}
+
+// TestOffered sees that nothing is left out of the differential test that could be in it.
+func TestOffered(t *testing.T) {
+	p := newPair(t)
+	for _, operation := range naive.Operations() {
+		offered := !strings.Contains(p.post(operation, `{}`).body, "UnknownOperationException")
+		if made := slices.ContainsFunc(weights, func(w weight) bool { return w.operation == operation }); !made {
+			t.Errorf("the generator does not make requests for %s", operation)
+		}
+		if offered == slices.Contains(notOffered, operation) {
+			t.Errorf("%s is offered: %t, which the list notOffered does not say", operation, offered)
+		}
+	}
+}
+
+// TestReservedWords asks for an attribute by each of the words that are reserved.
+func TestReservedWords(t *testing.T) {
+	words, err := os.ReadFile("naive/reserved.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := newPair(t)
+	for _, word := range strings.Fields(string(words)) {
+		for _, spelling := range []string{word, strings.ToLower(word), word + "_"} {
+			s := step{operation: "GetItem", body: tree{"TableName": "hash", "Key": tree{"pk": tree{"S": "a"}}, "ProjectionExpression": spelling}}
+			if difference := p.compare(t, s, nil); difference != "" {
+				t.Error(difference)
+			}
+		}
+	}
 }
 
 // census says how many answers of each kind there were.
@@ -116,6 +148,12 @@ func (c *clock) advance(d time.Duration) { c.now.Add(d.Milliseconds()) }
 
 func (c *clock) time() time.Time { return time.UnixMilli(c.now.Load()) }
 
+// firstSecond is when a run begins, in Unix seconds.
+const firstSecond = 1_800_000_000
+
+// timeToLiveLead is how long a region takes to put a change of a time to live into force.
+const timeToLiveLead = 2 * time.Second
+
 // pair is a region and its examiner.
 type pair struct {
 	region   *region
@@ -126,11 +164,11 @@ type pair struct {
 
 func newPair(t *testing.T) *pair {
 	p := &pair{clock: &clock{}}
-	p.clock.now.Store(1_800_000_000_000)
-	p.region = startRegionAt(t, p.clock.time, memory(t), open)
+	p.clock.now.Store(firstSecond * 1000)
+	p.region = startRegionAt(t, memory(t), p.clock.time, open)
 	client := httpClient(t)
 	p.post = func(operation, body string) answer { return p.region.post(t, client, operation, body) }
-	p.examiner = naive.New(naive.Config{Region: testRegion, Account: "000000000000", Now: p.clock.time, Hash: hashOf(t)})
+	p.examiner = naive.New(naive.Config{Region: testRegion, Account: "000000000000", Now: p.clock.time, TimeToLiveLead: timeToLiveLead, Hash: hashOf(t)})
 	return p
 }
 
@@ -141,6 +179,7 @@ const maxPages = 200
 func (p *pair) compare(t *testing.T, s step, answers map[string]int) string {
 	body := s.body
 	for range maxPages {
+		p.clock.advance(time.Millisecond) // what is written is older than what is read, as it is on a real clock
 		text, err := json.Marshal(body)
 		if err != nil {
 			t.Fatal(err)

@@ -4,13 +4,15 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strings"
+	"time"
 )
 
 // generator makes requests. What it makes collides: few tables, few keys, few attributes, few values.
 type generator struct {
 	*rand.Rand
-	tables []tableDraft
-	faults int // that the request at hand may still get
+	tables  []tableDraft
+	faults  int           // that the request at hand may still get
+	elapsed time.Duration // that the steps so far wait
 	// repeatable is a transaction with a token that was made before.
 	repeatable tree
 }
@@ -134,7 +136,7 @@ func (g *generator) badValue() any {
 		tree{"L": "x"}, tree{"M": []any{}}, tree{"SS": "a"}, tree{"SS": []any{1}}, tree{"S": []any{}}, tree{"S": tree{}}, "x", 1, []any{})
 }
 
-// unused keeps texts that are longer than a limit by a little, or as long.
+// padded returns a text of so many bytes, to meet a limit with.
 func padded(n int) string { return strings.Repeat("x", n) }
 
 // keyValue returns a value of a key attribute.

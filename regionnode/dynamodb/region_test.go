@@ -77,11 +77,11 @@ func descriptor(t testing.TB, name string, origin hlc.Origin) globaltable.Descri
 // startRegion starts a region, ended with the test. change may change the server's configuration.
 func startRegion(t testing.TB, engine store.Engine, change func(*dynamodb.Config)) *region {
 	t.Helper()
-	return startRegionAt(t, time.Now, engine, change)
+	return startRegionAt(t, engine, time.Now, change)
 }
 
-// startRegionAt is startRegion with a clock of the caller's.
-func startRegionAt(t testing.TB, now func() time.Time, engine store.Engine, change func(*dynamodb.Config)) *region {
+// startRegionAt is startRegion with a wall clock of the caller's.
+func startRegionAt(t testing.TB, engine store.Engine, now func() time.Time, change func(*dynamodb.Config)) *region {
 	t.Helper()
 	self := descriptor(t, testRegion, 1)
 	tables, err := catalog.New(self, nil)

@@ -11,7 +11,7 @@ var (
 	writeRequest  = structure("WriteRequest", optional("PutRequest", putRequest), optional("DeleteRequest", deleteRequest))
 
 	keysAndAttributes = structure("KeysAndAttributes", required("Keys", within(1, 100, listOf(attributes))),
-		optional("AttributesToGet", within(1, -1, listOf(attribute_))), optional("ConsistentRead", boolean),
+		optional("AttributesToGet", within(1, -1, listOf(nameShape))), optional("ConsistentRead", boolean),
 		optional("ProjectionExpression", text), optional("ExpressionAttributeNames", names))
 )
 
@@ -57,7 +57,7 @@ func (db *DB) batchWriteItem(p object) (object, error) {
 	metrics := object{}
 	for _, w := range writes {
 		t := db.tables[w.table]
-		old := db.get(t, w.key)
+		old := t.get(w.key)
 		db.set(t, w.key, w.put)
 		c := units[w.table]
 		c.add(t.writeUnits(old, w.put))
@@ -206,7 +206,7 @@ func (db *DB) batchGetItem(p object) (object, error) {
 		list := []any{}
 		c := consumed{}
 		for _, key := range r.keys {
-			it := db.get(t, key)
+			it := t.get(key)
 			c.table += readUnits(it.size(), r.consistent)
 			if it != nil {
 				list = append(list, selected(it, r.projection).encode())

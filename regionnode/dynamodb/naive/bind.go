@@ -350,7 +350,7 @@ func (b *bindings) comparison(n *node) {
 		for _, a := range n.args {
 			b.wantKinds(n, a, "S", "N", "B")
 		}
-		b.range_(n.args[1], n.args[2])
+		b.bounds(n.args[1], n.args[2])
 	case "IN":
 		if len(n.args) > 101 {
 			b.fail("Invalid number of operands for the IN operator; maximum number of operands: 100, number of operands: %d", len(n.args)-1)
@@ -358,8 +358,8 @@ func (b *bindings) comparison(n *node) {
 	}
 }
 
-// range_ checks the bounds of BETWEEN if they are values.
-func (b *bindings) range_(low, high *node) {
+// bounds checks the bounds of BETWEEN if they are values.
+func (b *bindings) bounds(low, high *node) {
 	if low.op != "value" || high.op != "value" || !ordered(low.value.kind) || !ordered(high.value.kind) {
 		return
 	}

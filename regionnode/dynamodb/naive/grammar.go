@@ -9,12 +9,11 @@ import (
 type node struct {
 	// op is a comparison ("=", "<>", "<", "<=", ">", ">="), "BETWEEN", "IN", "AND", "OR", "NOT", "+", "-"; "path", "value"; "call"; or "()": parentheses,
 	// which are kept until they have been looked at.
-	op     string
-	args   []*node
-	name   string // of a call the function, of a value its placeholder
-	steps  []step // of a path
-	value  value  // of a value, once it is bound
-	inside bool   // "()" around an operand rather than a condition
+	op    string
+	args  []*node
+	name  string // of a call the function, of a value its placeholder
+	steps []step // of a path
+	value value  // of a value, once it is bound
 }
 
 // step is a part of a path: an attribute's name or the index of an element.
@@ -195,7 +194,7 @@ func (p *parser) operand() (*node, error) {
 		if err != nil {
 			return nil, err
 		}
-		return &node{op: "()", inside: true, args: []*node{inner}}, p.expect(")")
+		return &node{op: "()", args: []*node{inner}}, p.expect(")")
 	case t.kind == "word" && !p.isKeyword(t) && p.tokens[p.at+1].kind == "(":
 		return p.call()
 	}

@@ -10,12 +10,12 @@ var (
 	onFailure  = enum("ALL_OLD, NONE")
 	metrics    = enum("SIZE, NONE")
 	names      = mapOf(within(-1, 65535, text))
-	attribute_ = within(-1, 65535, text)
+	nameShape  = within(-1, 65535, text)
 
 	expectation = structure("ExpectedAttributeValue",
 		optional("Value", &shape{kind: "value"}), optional("Exists", boolean),
 		optional("ComparisonOperator", enum(comparisonOperators)), optional("AttributeValueList", listOf(&shape{kind: "value"})))
-	attributeUpdate_ = structure("AttributeValueUpdate",
+	updateShape = structure("AttributeValueUpdate",
 		optional("Value", &shape{kind: "value"}), optional("Action", enum("ADD, PUT, DELETE")))
 	conditionOperator = enum("OR, AND")
 )
@@ -33,9 +33,9 @@ var (
 	putItemInput    = structure("PutItemInput", append([]field{required("Item", attributes)}, conditional...)...)
 	deleteItemInput = structure("DeleteItemInput", append([]field{required("Key", attributes)}, conditional...)...)
 	updateItemInput = structure("UpdateItemInput", append([]field{required("Key", attributes),
-		optional("UpdateExpression", text), optional("AttributeUpdates", mapOf(attributeUpdate_))}, conditional...)...)
+		optional("UpdateExpression", text), optional("AttributeUpdates", mapOf(updateShape))}, conditional...)...)
 	getItemInput = structure("GetItemInput", required("TableName", tableName), required("Key", attributes),
-		optional("AttributesToGet", within(1, -1, listOf(attribute_))), optional("ConsistentRead", boolean), optional("ReturnConsumedCapacity", capacity),
+		optional("AttributesToGet", within(1, -1, listOf(nameShape))), optional("ConsistentRead", boolean), optional("ReturnConsumedCapacity", capacity),
 		optional("ProjectionExpression", text), optional("ExpressionAttributeNames", names))
 )
 
@@ -202,7 +202,7 @@ func (w *write) checkKey(t *table) error {
 
 // plan checks the condition and returns the item as it was and as it will be, nil for none.
 func (db *DB) plan(t *table, w *write) (old, now item, err error) {
-	old = db.get(t, w.key)
+	old = t.get(w.key)
 	if w.condition != nil && !holds(w.condition, old) {
 		f := &fault{kind: "ConditionalCheckFailedException", message: "The conditional request failed"}
 		if w.onFailure == "ALL_OLD" && old != nil {
@@ -333,7 +333,7 @@ func (db *DB) getItem(p object) (object, error) {
 		return nil, err
 	}
 	out := object{}
-	it := db.get(t, r.key)
+	it := t.get(r.key)
 	if it != nil {
 		out["Item"] = selected(it, r.projection).encode()
 	}

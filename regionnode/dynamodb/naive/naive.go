@@ -32,6 +32,8 @@ type Config struct {
 	Account string // the number in ARNs
 	// Now is the time that expiry and timestamps look at.
 	Now func() time.Time
+	// TimeToLiveLead is how long a change of a time to live takes to come into force.
+	TimeToLiveLead time.Duration
 	// Hash places a partition, given by the partition key's values in the form {"S": "a"}, among the others: a scan goes by ascending hash, and
 	// segment i of n has the hashes from 2^64*i/n on.
 	Hash func(partition []any) uint64
@@ -93,6 +95,7 @@ func (db *DB) do(operation string, body []byte) (object, error) {
 	if err := c.verdict(); err != nil {
 		return nil, err
 	}
+	db.sweep()
 	return o.run(db, checked.(object))
 }
 

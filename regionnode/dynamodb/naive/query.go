@@ -8,21 +8,21 @@ import (
 var (
 	selects = enum("SPECIFIC_ATTRIBUTES, COUNT, ALL_ATTRIBUTES, ALL_PROJECTED_ATTRIBUTES")
 
-	condition_ = structure("Condition", optional("AttributeValueList", listOf(&shape{kind: "value"})),
+	conditionShape = structure("Condition", optional("AttributeValueList", listOf(&shape{kind: "value"})),
 		required("ComparisonOperator", enum(comparisonOperators)))
 
 	// walking has the parameters that Query and Scan share.
 	walking = []field{
 		required("TableName", tableName), optional("IndexName", tableName),
 		optional("Select", selects), optional("Limit", within(1, -1, &shape{kind: "integer"})), optional("ConsistentRead", boolean),
-		optional("AttributesToGet", within(1, -1, listOf(attribute_))), optional("ConditionalOperator", conditionOperator),
+		optional("AttributesToGet", within(1, -1, listOf(nameShape))), optional("ConditionalOperator", conditionOperator),
 		optional("ExclusiveStartKey", attributes), optional("ReturnConsumedCapacity", capacity),
 		optional("ProjectionExpression", text), optional("FilterExpression", text),
 		optional("ExpressionAttributeNames", names), optional("ExpressionAttributeValues", attributes),
 	}
-	queryInput = structure("QueryInput", append([]field{optional("KeyConditions", mapOf(condition_)), optional("QueryFilter", mapOf(condition_)),
+	queryInput = structure("QueryInput", append([]field{optional("KeyConditions", mapOf(conditionShape)), optional("QueryFilter", mapOf(conditionShape)),
 		optional("KeyConditionExpression", text), optional("ScanIndexForward", boolean)}, walking...)...)
-	scanInput = structure("ScanInput", append([]field{optional("ScanFilter", mapOf(condition_)),
+	scanInput = structure("ScanInput", append([]field{optional("ScanFilter", mapOf(conditionShape)),
 		optional("Segment", within(0, 999999, &shape{kind: "integer"})), optional("TotalSegments", within(1, 1000000, &shape{kind: "integer"}))}, walking...)...)
 )
 

@@ -44,9 +44,8 @@ type table struct {
 	protected   bool
 	created     time.Time
 	tags        map[string]string
-	expiry      string // the TTL attribute; empty: none
-	streams     object // StreamSpecification
-	encrypted   bool
+	periods     []period // of its time to live, the last one with or without an end
+	expires     bool     // it has, or has had, a time to live
 
 	partitions map[string]*partition // by the partition key's value in its canonical form
 }
@@ -105,8 +104,8 @@ func (db *DB) hash(values []value) uint64 {
 	return db.config.Hash(encoded)
 }
 
-// stored returns the item with the key given, expired or not; nil if there is none.
-func (t *table) stored(key item) item {
+// get returns the item with the key given; nil if there is none.
+func (t *table) get(key item) item {
 	p := t.partitions[canonical(t.keys.partitionValues(key))]
 	if p == nil {
 		return nil
@@ -120,15 +119,6 @@ func (t *table) stored(key item) item {
 
 func (p *partition) find(t *table, key item) (int, bool) {
 	return slices.BinarySearchFunc(p.items, key, func(a, b item) int { return compareAll(t.keys.sortValues(a), t.keys.sortValues(b)) })
-}
-
-// get returns the item with the key given; nil if there is none or it has expired.
-func (db *DB) get(t *table, key item) item {
-	it := t.stored(key)
-	if it == nil || db.expired(t, it) {
-		return nil
-	}
-	return it
 }
 
 // set stores an item, or with nil removes what has the key.
@@ -166,9 +156,6 @@ func (db *DB) rows(t *table, x *index) []row {
 	var out []row
 	for _, p := range t.partitions {
 		for _, it := range p.items {
-			if db.expired(t, it) {
-				continue
-			}
 			r := row{item: it, whole: it, hash: p.hash, tableHash: p.hash}
 			if x != nil {
 				if !x.holds(it) {
@@ -210,16 +197,4 @@ func (x *index) entry(t *table, it item) item {
 		}
 	}
 	return out
-}
-
-// expired reports whether an item's time is over. The documentation: a Number, in seconds since the epoch; items with a time more than five years
-// ago do not expire.
-func (db *DB) expired(t *table, it item) bool {
-	v := it[t.expiry]
-	if t.expiry == "" || v.kind != "N" {
-		return false
-	}
-	const fiveYears = 5 * 365 * 24 * 60 * 60
-	now := db.config.Now().Unix()
-	return v.number.Cmp(whole(int(now))) <= 0 && v.number.Cmp(whole(int(now-fiveYears))) >= 0
 }

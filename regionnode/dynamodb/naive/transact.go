@@ -250,7 +250,7 @@ func (db *DB) transactGetItems(p object) (object, error) {
 	for i, r := range reads {
 		t := db.tables[gets[i]["TableName"].(string)]
 		keys = append(keys, t.identity(r.key))
-		it := db.get(t, r.key)
+		it := t.get(r.key)
 		response := object{}
 		if it != nil {
 			response["Item"] = selected(it, r.projection).encode()

@@ -292,7 +292,7 @@ func (it item) clone() item {
 	return out
 }
 
-// sized reports the length that the function size tells; ok is false for kinds that have none.
+// length reports the length that the function size tells; ok is false for kinds that have none.
 func (v value) length() (n int, ok bool) {
 	switch v.kind {
 	case "S", "B":

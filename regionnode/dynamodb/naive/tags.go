@@ -7,49 +7,12 @@ import (
 )
 
 var (
-	updateTimeToLiveInput = structure("UpdateTimeToLiveInput", required("TableName", tableName),
-		required("TimeToLiveSpecification", structure("TimeToLiveSpecification", required("Enabled", boolean), required("AttributeName", within(1, 255, text)))))
-
 	resource         = within(1, 1283, text)
 	tagResourceInput = structure("TagResourceInput", required("ResourceArn", resource), required("Tags", listOf(tag)))
 
 	untagResourceInput = structure("UntagResourceInput", required("ResourceArn", resource), required("TagKeys", listOf(within(1, 128, text))))
 	listTagsInput      = structure("ListTagsOfResourceInput", required("ResourceArn", resource), optional("NextToken", text))
 )
-
-func (db *DB) updateTimeToLive(p object) (object, error) {
-	t, err := db.namedTable(p)
-	if err != nil {
-		return nil, err
-	}
-	spec := p["TimeToLiveSpecification"].(object)
-	name, enabled := spec["AttributeName"].(string), spec["Enabled"].(bool)
-	switch {
-	case enabled && t.expiry != "":
-		return nil, invalid("TimeToLive is already enabled")
-	case !enabled && t.expiry == "":
-		return nil, invalid("TimeToLive is already disabled")
-	case !enabled && t.expiry != name:
-		return nil, invalid("TimeToLive is active on a different AttributeName: current AttributeName is %s", t.expiry)
-	}
-	t.expiry = ""
-	if enabled {
-		t.expiry = name
-	}
-	return object{"TimeToLiveSpecification": object{"AttributeName": name, "Enabled": enabled}}, nil
-}
-
-func (db *DB) describeTimeToLive(p object) (object, error) {
-	t, err := db.namedTable(p)
-	if err != nil {
-		return nil, err
-	}
-	out := object{"TimeToLiveStatus": "DISABLED"}
-	if t.expiry != "" {
-		out = object{"TimeToLiveStatus": "ENABLED", "AttributeName": t.expiry}
-	}
-	return object{"TimeToLiveDescription": out}, nil
-}
 
 // tagged returns the table that an ARN names.
 func (db *DB) tagged(p object) (*table, error) {
