@@ -107,10 +107,28 @@ func (r *run) beside(ctx context.Context, target Target) (a Against, err error) 
 		return a, err
 	}
 	r.side(&a, Get, get)
-	if c, ok := v.(replicating); ok {
-		err = r.copies(ctx, c, all, &a)
+	switch v := v.(type) {
+	case replicating:
+		err = r.copies(ctx, v, all, &a)
+	case *dynamo:
+		err = r.mixesBeside(ctx, v, &a)
 	}
 	return a, err
+}
+
+// mixesBeside runs the workloads of YCSB over a table of another endpoint, where they were taken here.
+func (r *run) mixesBeside(ctx context.Context, d *dynamo, a *Against) error {
+	if !r.cfg.takes(YCSB) {
+		return nil
+	}
+	mixes, err := r.mixes(ctx, d.door, d.table, false)
+	if err != nil {
+		return err
+	}
+	for i, w := range workloads {
+		r.side(a, w.name, mixes[i])
+	}
+	return nil
 }
 
 // copies measures how a rival replicates.

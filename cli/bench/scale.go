@@ -8,10 +8,10 @@ import (
 )
 
 const (
-	scaleTimes = 100       // as many items as the small table has, the large one has
-	scaleStep  = 1_000_000 // of the items between, written at once: a latency is kept for each
-	// scaleFill bounds the writing of one step. It is far above what a step takes where anything works.
-	scaleFill = time.Hour
+	scaleTimes = 100 // times the items of the small table the large one has
+
+	stepItems    = 1_000_000 // written in one go: a latency is kept for each
+	stepPatience = time.Hour // far above what they take where anything works
 )
 
 // scale measures what reads and writes cost in a table of cfg.Items items beside the same in one with a hundredth of them: items are read, and written again, at random over all of
@@ -56,16 +56,20 @@ func (r *run) scale(ctx context.Context) error {
 
 // extend writes the items from have up to and without to, in the order of their numbers, and returns how many there are.
 func (r *run) extend(ctx context.Context, all []asker, have, to int64) (int64, error) {
-	for have < to {
-		n := min(to-have, scaleStep)
-		from := have
-		r.say("scale: items %d to %d", from, from+n)
-		if _, err := load(ctx, len(all), scaleFill, n, func(w int, i int64) error { return all[w].put(ctx, from+i) }); err != nil {
-			return have, err
+	r.say("scale: items %d to %d", have, to)
+	return to, inSteps(ctx, len(all), have, to, func(w int, i int64) error { return all[w].put(ctx, i) })
+}
+
+// inSteps has workers do op for each number from the first up to and without to, in order.
+func inSteps(ctx context.Context, workers int, from, to int64, op func(worker int, i int64) error) error {
+	for from < to {
+		first, n := from, min(to-from, stepItems)
+		if _, err := load(ctx, workers, stepPatience, n, func(w int, i int64) error { return op(w, first+i) }); err != nil {
+			return err
 		}
-		have += n
+		from += n
 	}
-	return have, nil
+	return nil
 }
 
 // atRandom returns the figures of writes to, and reads of, items below n.
