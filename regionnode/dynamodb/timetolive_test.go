@@ -21,7 +21,7 @@ func (c *handClock) move(by time.Duration) { c.millis.Add(by.Milliseconds()) }
 func TestTimeToLiveThroughTheSDK(t *testing.T) {
 	clock := new(handClock)
 	clock.millis.Store(1_700_000_000_000)
-	r := startRegionAt(t, clock.now, memory(t), nil)
+	r := startRegionAt(t, memory(t), clock.now, nil)
 	c, ctx, table := r.client(t), t.Context(), aws.String("sessions")
 	if _, err := c.CreateTable(ctx, &sdk.CreateTableInput{TableName: table, BillingMode: types.BillingModePayPerRequest,
 		AttributeDefinitions: []types.AttributeDefinition{{AttributeName: aws.String("id"), AttributeType: types.ScalarAttributeTypeS}},
