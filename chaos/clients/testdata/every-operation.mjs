@@ -74,23 +74,23 @@ async function tables() {
 const order = (customer, number, more = {}) => ({ customer: S(customer), number: N(number), ...more });
 
 async function items() {
-  await send("PutItem", { TableName, Item: order("ada", 1, { status: S("open"), lines: { L: [{ M: { sku: S("x-1"), count: N(2) } }] } }) });
+  await send("PutItem", { TableName, Item: order("ada", 1, { status: S("open"), goods: { L: [{ M: { sku: S("x-1"), count: N(2) } }] } }) });
   await refused("PutItem", { TableName, Item: order("ada", 1), ConditionExpression: "attribute_not_exists(customer)", ReturnValuesOnConditionCheckFailure: "ALL_OLD" }, "ConditionalCheckFailedException");
   const updated = await send("UpdateItem", {
-    TableName, Key: order("ada", 1), UpdateExpression: "SET #s = :paid, lines[0].#c = lines[0].#c + :one ADD tags :t REMOVE missing",
-    ConditionExpression: "#s = :open AND size(lines) = :one", ExpressionAttributeNames: { "#s": "status", "#c": "count" },
+    TableName, Key: order("ada", 1), UpdateExpression: "SET #s = :paid, goods[0].#c = goods[0].#c + :one ADD tags :t REMOVE obsolete",
+    ConditionExpression: "#s = :open AND size(goods) = :one", ExpressionAttributeNames: { "#s": "status", "#c": "count" },
     ExpressionAttributeValues: { ":paid": S("paid"), ":open": S("open"), ":one": N(1), ":t": { SS: ["gift"] } }, ReturnValues: "ALL_NEW",
   });
-  assert.deepEqual(updated.Attributes, order("ada", 1, { status: S("paid"), lines: { L: [{ M: { sku: S("x-1"), count: N(3) } }] }, tags: { SS: ["gift"] } }));
-  const got = await send("GetItem", { TableName, Key: order("ada", 1), ProjectionExpression: "lines[0].sku, #s", ExpressionAttributeNames: { "#s": "status" }, ConsistentRead: true });
-  assert.deepEqual(got.Item, { status: S("paid"), lines: { L: [{ M: { sku: S("x-1") } }] } });
+  assert.deepEqual(updated.Attributes, order("ada", 1, { status: S("paid"), goods: { L: [{ M: { sku: S("x-1"), count: N(3) } }] }, tags: { SS: ["gift"] } }));
+  const got = await send("GetItem", { TableName, Key: order("ada", 1), ProjectionExpression: "goods[0].sku, #s", ExpressionAttributeNames: { "#s": "status" }, ConsistentRead: true });
+  assert.deepEqual(got.Item, { status: S("paid"), goods: { L: [{ M: { sku: S("x-1") } }] } });
 
-  const puts = Array.from({ length: 25 }, (_, i) => ({ PutRequest: { Item: order("bob", i, { status: S(i % 2 ? "open" : "paid"), total: N(i * 1.5) }) } }));
+  const puts = Array.from({ length: 25 }, (_, i) => ({ PutRequest: { Item: order("bob", i, { status: S(i % 2 ? "open" : "paid"), price: N(i * 1.5) }) } }));
   assert.deepEqual((await send("BatchWriteItem", { RequestItems: { [TableName]: puts } })).UnprocessedItems, {});
-  const batch = await send("BatchGetItem", { RequestItems: { [TableName]: { Keys: [order("bob", 3), order("bob", 99)], ProjectionExpression: "total" } } });
-  assert.deepEqual(batch.Responses, { [TableName]: [{ total: N(4.5) }] });
+  const batch = await send("BatchGetItem", { RequestItems: { [TableName]: { Keys: [order("bob", 3), order("bob", 99)], ProjectionExpression: "price" } } });
+  assert.deepEqual(batch.Responses, { [TableName]: [{ price: N(4.5) }] });
 
-  const page = await send("Query", { TableName, KeyConditionExpression: "customer = :c AND #n BETWEEN :a AND :b", FilterExpression: "total > :t", ExpressionAttributeNames: { "#n": "number" },
+  const page = await send("Query", { TableName, KeyConditionExpression: "customer = :c AND #n BETWEEN :a AND :b", FilterExpression: "price > :t", ExpressionAttributeNames: { "#n": "number" },
     ExpressionAttributeValues: { ":c": S("bob"), ":a": N(5), ":b": N(15), ":t": N(12) }, ScanIndexForward: false, Limit: 4, ReturnConsumedCapacity: "INDEXES" });
   assert.deepEqual([page.Items.map((i) => i.number.N), page.Count, page.ScannedCount, page.LastEvaluatedKey], [["15", "14", "13", "12"], 4, 4, order("bob", 12)]);
   const open = await send("Query", { TableName, IndexName: "by-status", KeyConditionExpression: "#s = :s", ExpressionAttributeNames: { "#s": "status" }, ExpressionAttributeValues: { ":s": S("open") }, Select: "COUNT" });
@@ -100,10 +100,10 @@ async function items() {
   assert.deepEqual(local.Items[0], order("bob", local.Items[0].number.N, { status: S("paid") }));
   let scanned = 0;
   for (let Segment = 0; Segment < 3; Segment++) {
-    scanned += (await send("Scan", { TableName, Segment, TotalSegments: 3, FilterExpression: "attribute_exists(total)" })).Count;
+    scanned += (await send("Scan", { TableName, Segment, TotalSegments: 3, FilterExpression: "attribute_exists(price)" })).Count;
   }
   assert.equal(scanned, 25);
-  assert.deepEqual((await send("DeleteItem", { TableName, Key: order("bob", 24), ReturnValues: "ALL_OLD" })).Attributes, order("bob", 24, { status: S("paid"), total: N(36) }));
+  assert.deepEqual((await send("DeleteItem", { TableName, Key: order("bob", 24), ReturnValues: "ALL_OLD" })).Attributes, order("bob", 24, { status: S("paid"), price: N(36) }));
 }
 
 async function transactions() {
@@ -128,12 +128,12 @@ async function statements() {
   const selected = await send("ExecuteStatement", { Statement: `SELECT * FROM "${TableName}" WHERE customer = ?`, Parameters: [S("zoe")] });
   assert.deepEqual(selected.Items, [order("zoe", 1, { status: S("open") })]);
   const batch = await send("BatchExecuteStatement", { Statements: [
-    { Statement: `UPDATE "${TableName}" SET status = 'paid' WHERE customer = 'zoe' AND number = 1` },
+    { Statement: `UPDATE "${TableName}" SET "status" = 'paid' WHERE customer = 'zoe' AND "number" = 1` },
     { Statement: `DELETE FROM "${TableName}" WHERE customer = 'nobody'` },
   ] });
   assert.deepEqual(batch.Responses.map((r) => r.Error?.Code), [undefined, "ValidationError"]);
   await send("ExecuteTransaction", { TransactStatements: [
-    { Statement: `UPDATE "${TableName}" SET status = 'sent' WHERE customer = 'zoe' AND number = 1` },
+    { Statement: `UPDATE "${TableName}" SET "status" = 'sent' WHERE customer = 'zoe' AND "number" = 1` },
     { Statement: `INSERT INTO "${TableName}" VALUE {'customer': 'zoe', 'number': 2}` },
   ] });
 }
