@@ -56,7 +56,7 @@ corpus: ## keep what fuzzing has found interesting: the newest CORPUS inputs of 
 		for target in $$(sed -nE 's/^func (Fuzz[A-Za-z0-9_]+)\(.*/\1/p' $$file); do \
 			[ -d $$cache/$$package/$$target ] || continue; \
 			kept=$$dir/testdata/fuzz/$$target; mkdir -p $$kept; \
-			find $$cache/$$package/$$target -type f -size -2 -printf '%T@ %p\n' | sort -rn | cut -d' ' -f2 | while read input; do \
+			find $$cache/$$package/$$target -type f -size -1025c -printf '%T@ %p\n' | sort -rn | cut -d' ' -f2 | while read input; do \
 				[ $$(ls $$kept | wc -l) -lt $(CORPUS) ] || break; cp $$input $$kept/; \
 			done; \
 			rmdir --ignore-fail-on-non-empty $$kept; \
