@@ -113,11 +113,11 @@ func newPlan(rng *rand.Rand) *plan {
 			p.skew[o] = between(rng, 0, 2*maxOffset) - maxOffset
 		}
 	}
-	p.crashJoin = some(rng, 0.6, 0.4)
 	p.collect = sometimes(rng, 0.8, 20*time.Millisecond, 300*time.Millisecond)
 	p.reshape = sometimes(rng, 0.6, 100*time.Millisecond, time.Second)
 	p.index = sometimes(rng, 0.6, 50*time.Millisecond, 500*time.Millisecond)
 	p.build = between(rng, 2*time.Millisecond, 50*time.Millisecond)
+	p.crashJoin = some(rng, 0.6, 0.4)
 	if rng.IntN(2) == 0 {
 		p.moveMembers(rng)
 	}

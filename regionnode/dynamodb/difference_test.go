@@ -63,16 +63,15 @@ func TestDifference(t *testing.T) {
 	t.Log(census(answers))
 }
 
-// TestOffered sees that nothing is left out of the differential test that could be in it.
+// TestOffered sees that nothing that the examiner knows is left out of the differential test.
 func TestOffered(t *testing.T) {
 	p := newPair(t)
 	for _, operation := range naive.Operations() {
-		offered := !strings.Contains(p.post(operation, `{}`).body, "UnknownOperationException")
 		if made := slices.ContainsFunc(weights, func(w weight) bool { return w.operation == operation }); !made {
 			t.Errorf("the generator does not make requests for %s", operation)
 		}
-		if offered == slices.Contains(notOffered, operation) {
-			t.Errorf("%s is offered: %t, which the list notOffered does not say", operation, offered)
+		if strings.Contains(p.post(operation, `{}`).body, "UnknownOperationException") {
+			t.Errorf("%s, which the examiner knows, is not offered", operation)
 		}
 	}
 }

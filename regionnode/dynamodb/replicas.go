@@ -197,6 +197,7 @@ func (c *call) appendReplica(b []byte, t *globaltable.Table, r *globaltable.Repl
 		b = append(b, `,"ReplicaInaccessibleDateTime":`...)
 		b = appendSeconds(b, time.UnixMilli(r.InaccessibleSince))
 	}
+	b = appendReplicaIndexes(b, t)
 	return append(b, '}')
 }
 

@@ -338,11 +338,6 @@ func EntryRange(table globaltable.TableID, index globaltable.IndexID) (lower, up
 	return lower, successor(lower)
 }
 
-// EntriesRange returns the range of the entries of all indexes of table.
-func EntriesRange(table globaltable.TableID) (lower, upper []byte) {
-	return tableRange(SpaceEntry, table)
-}
-
 // AppendEntry appends the value of an entry in whose key the table's key begins at byte at.
 func AppendEntry(dst []byte, at int) []byte { return binary.BigEndian.AppendUint16(dst, uint16(at)) }
 

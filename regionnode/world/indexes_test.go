@@ -93,6 +93,10 @@ func TestIndexInAllRegions(t *testing.T) {
 		}
 	}
 	r.until("the index is built in both regions", active("by-color", us, eu))
+	if d, err := r.db[us].DescribeTable(t.Context(), &dynamodb.DescribeTableInput{TableName: aws.String(tableName)}); err != nil || len(d.Table.Replicas) != 1 ||
+		len(d.Table.Replicas[0].GlobalSecondaryIndexes) != 1 || *d.Table.Replicas[0].GlobalSecondaryIndexes[0].IndexName != "by-color" {
+		t.Errorf("the other replica has %+v, %v", d, err)
+	}
 	if err := put(us, "wrong", map[string]types.AttributeValue{"color": &types.AttributeValueMemberN{Value: "1"}}); err == nil || !strings.Contains(err.Error(), "Type mismatch for Index Key color") {
 		t.Errorf("a key of a wrong type: %v", err)
 	}
