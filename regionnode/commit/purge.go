@@ -28,17 +28,20 @@ type purges struct {
 
 type tablePurge struct {
 	frontier hlc.Timestamp
-	stored   hlc.Timestamp // frontier in the store, or in the group that is being built
-	waiting  uint64        // keys of the table in store.SpaceGarbage
+	under    globaltable.Version // of the table's document under which the frontier was last raised: whose replicas it speaks of; 0 if it was taken over from another region
+	stored   hlc.Timestamp       // frontier in the store, or in the group that is being built
+	waiting  uint64              // keys of the table in store.SpaceGarbage
 }
 
 // storePurgeAfter is how far a frontier moves before it is worth being written for itself.
 const storePurgeAfter = 10 * time.Second
 
-const purgeLen = 8 + 8
+const purgeLen = 8 + 8 + 8
 
 func (t *tablePurge) append(dst []byte) []byte {
-	return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(dst, uint64(t.frontier)), t.waiting)
+	dst = binary.BigEndian.AppendUint64(dst, uint64(t.frontier))
+	dst = binary.BigEndian.AppendUint64(dst, t.waiting)
+	return binary.BigEndian.AppendUint64(dst, uint64(t.under))
 }
 
 func decodePurge(b []byte) (*tablePurge, error) {
@@ -46,7 +49,7 @@ func decodePurge(b []byte) (*tablePurge, error) {
 		return nil, errCorruptStore("purge frontier of a wrong length", nil)
 	}
 	at := hlc.Timestamp(binary.BigEndian.Uint64(b))
-	return &tablePurge{frontier: at, stored: at, waiting: binary.BigEndian.Uint64(b[8:])}, nil
+	return &tablePurge{frontier: at, stored: at, waiting: binary.BigEndian.Uint64(b[8:]), under: globaltable.Version(binary.BigEndian.Uint64(b[16:]))}, nil
 }
 
 func (l *loaded) loadPurges(r store.Reader) error {
@@ -92,10 +95,10 @@ func (p *purges) raise(table globaltable.TableID, version globaltable.Version, t
 	if to <= t.frontier {
 		return
 	}
-	t.frontier = to
-	if to.Time().Sub(t.stored.Time()) >= storePurgeAfter {
+	if t.under != version || to.Time().Sub(t.stored.Time()) >= storePurgeAfter {
 		p.dirty[table] = struct{}{}
 	}
+	t.frontier, t.under = to, version
 }
 
 // count notes that the number of the table's keys in store.SpaceGarbage changes with the group that is being built.
@@ -168,7 +171,9 @@ func takePurge(table globaltable.TableID, purge hlc.Timestamp) func(*core, *grou
 		c.purges.mu.Lock()
 		defer c.purges.mu.Unlock()
 		t := c.purges.of(table)
-		t.frontier = max(t.frontier, purge)
+		if purge > t.frontier {
+			t.frontier, t.under = purge, 0
+		}
 		// At once: of a group with nothing else in it nothing would be written.
 		g.batch.Set(store.AppendPurgeKey(nil, table), t.append(nil))
 		return nil
