@@ -60,7 +60,7 @@ func fencedStore(t *testing.T, items int) (*store.Memory, globaltable.Incarnatio
 	f.must(f.Revoke(background, third, 7))
 	_, err = f.StartLanes(background, peer, 0, 100, []LaneStart{{Lane: withPeer.Lane(), Seq: 5}})
 	f.must(err)
-	f.ConfirmPeer(peer, withPeer.Lane(), 1)
+	f.ConfirmPeer(peer, 1, withPeer.Lane(), 1)
 	for _, step := range []RebuildStep{RebuildNeeded, RebuildSaving} {
 		_, err = f.ChangeRebuild(background, func(r Rebuild) Rebuild {
 			r.Step, r.Reason, r.Above = step, Fenced, 1<<62
