@@ -403,11 +403,12 @@ func (n *Node) regionName(o hlc.Origin) string {
 func (n *Node) newService() *peer.Service {
 	return peer.NewService(peer.ServiceConfig{
 		Self: n.cfg.Region, Descriptor: n.token, Shard: theShard, Log: n.streams, Matrix: n.matrix, Observe: n.clock.Observe, Physical: wallMillis,
-		Regions: func(name string) (globaltable.Descriptor, bool) { return n.catalog.View().Region(name) },
-		Trusts:  func(o hlc.Origin, inc globaltable.Incarnation) bool { return n.catalog.View().Trusts(o, inc) },
-		Known:   n.knownIncarnation,
-		Confirmed: func(p hlc.Origin, lane globaltable.LaneID, seq uint64) {
-			n.shard.ConfirmPeer(p, lane, seq)
+		Regions:     func(name string) (globaltable.Descriptor, bool) { return n.catalog.View().Region(name) },
+		Trusts:      func(o hlc.Origin, inc globaltable.Incarnation) bool { return n.catalog.View().Trusts(o, inc) },
+		Known:       n.knownIncarnation,
+		ConfirmedBy: n.shard.ConfirmedBy,
+		Confirmed: func(p hlc.Origin, store globaltable.Incarnation, lane globaltable.LaneID, seq uint64) {
+			n.shard.ConfirmPeer(p, store, lane, seq)
 			n.outbox.Confirmed(p, lane, seq)
 			n.confirm.Confirmed(p, lane, seq)
 		},
@@ -488,6 +489,9 @@ func (n *Node) inboxEvents(name string) inbox.Events {
 				return
 			}
 			n.metrics.Stopped(name, reason.String())
+			if reason == inbox.Restored {
+				n.regressed(name, "this region has less of a lane than it had told")
+			}
 			event := n.log.Warn()
 			if reason == inbox.CatalogBehind {
 				event = n.log.Debug()

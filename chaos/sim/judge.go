@@ -254,8 +254,18 @@ func withoutCatalog(replicas []check.Replica) []check.Replica {
 // inspect checks what a start finds.
 func (r *region) inspect(heads []commit.LaneHead) {
 	s := r.snapshot(heads)
-	r.evidence.found = append(r.evidence.found, check.Atomicity(s, r.ledger, r.purged)...)
+	r.evidence.found = append(r.evidence.found, check.Atomicity(s, r.ledger, r.frontiers())...)
 	r.evidence.found = append(r.evidence.found, check.Indexes(s)...)
+}
+
+// frontiers is how far this store may have collected: as anybody that is followed did, or, while the others do not follow this region, as it says itself. What was collected was collected at a frontier
+// in the same batch, so a store never says less than it has done; and none but its own records are judged by what it says.
+func (r *region) frontiers() check.Frontiers {
+	out := maps.Clone(r.purged)
+	for _, h := range r.held() {
+		out[uint64(h.Table)] = max(out[uint64(h.Table)], uint64(r.shard.Purge(h.Table)))
+	}
+	return out
 }
 
 // snapshot reads the region's engine, in the checkers' terms.

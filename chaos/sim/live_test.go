@@ -233,8 +233,10 @@ func (r *liveRegion) serviceConfig() peer.ServiceConfig {
 			return globaltable.Descriptor{}, false
 		},
 		Observe: r.clock.Observe, Physical: func() int64 { return time.Now().UnixMilli() },
-		Known:     func(hlc.Origin) globaltable.Incarnation { return 0 },
-		Confirmed: func(p hlc.Origin, lane globaltable.LaneID, seq uint64) { r.outbox.Confirmed(p, lane, seq) },
+		Known: func(hlc.Origin) globaltable.Incarnation { return 0 },
+		Confirmed: func(p hlc.Origin, _ globaltable.Incarnation, lane globaltable.LaneID, seq uint64) {
+			r.outbox.Confirmed(p, lane, seq)
+		},
 		Regressed: func(name, reason string) { r.find("I17", "regressed, says "+name+": "+reason) },
 		Control:   func(context.Context, string, []byte) ([]byte, error) { return []byte("{}"), nil },
 	}

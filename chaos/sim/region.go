@@ -370,8 +370,11 @@ func (r *region) serviceConfig() peer.ServiceConfig {
 		Known:    func(o hlc.Origin) globaltable.Incarnation { return r.known(o) },
 		Trusts:   func(o hlc.Origin, inc globaltable.Incarnation) bool { return r.catalog.View().Trusts(o, inc) },
 		Met:      r.met,
-		Confirmed: func(p hlc.Origin, lane globaltable.LaneID, seq uint64) {
-			r.shard.ConfirmPeer(p, lane, seq)
+		ConfirmedBy: func(p hlc.Origin, store globaltable.Incarnation, lane globaltable.LaneID) uint64 {
+			return r.shard.ConfirmedBy(p, store, lane)
+		},
+		Confirmed: func(p hlc.Origin, store globaltable.Incarnation, lane globaltable.LaneID, seq uint64) {
+			r.shard.ConfirmPeer(p, store, lane, seq)
 			r.actTail(r.outbox.Confirmed(lane, p, seq))
 		},
 		Regressed: r.regressed,

@@ -208,6 +208,9 @@ func (s *session) stopped(e inbox.Effect) {
 		if s.plan.logBytes == unlimited && s.steady() { // a new store follows lanes from their beginnings
 			s.found("I17", "lane %s of region %d stopped: trimmed", e.Lane, s.from.origin)
 		}
+	case inbox.Restored:
+		s.cover("a region has less of a lane than it had told")
+		s.regressed(nameOf(s.from.origin), "this region has less of a lane than it had told")
 	case inbox.Diverged, inbox.Superseded, inbox.Refused:
 		if s.from.store > 0 || !s.catalog.View().Trusts(s.from.origin, s.core.Incarnation()) {
 			return // it has, or had, another store than the one that is followed, or is followed no more

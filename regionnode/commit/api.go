@@ -141,6 +141,7 @@ type Confirmation struct {
 	Peer hlc.Origin
 	Lane globaltable.LaneID
 	Seq  uint64
+	Of   globaltable.Incarnation // which store of the peer; 0: it has not told
 }
 
 // GroupStats describes a group that has become durable.

@@ -188,9 +188,15 @@ func (s *Shard) Revoked(origin hlc.Origin) globaltable.Incarnation {
 	return s.view.revoked[origin]
 }
 
-// ConfirmPeer notes that peer has durably applied a lane of this shard up to and with seq. It is stored along with a later group; a crash may forget it.
-func (s *Shard) ConfirmPeer(peer hlc.Origin, id globaltable.LaneID, seq uint64) {
-	s.confirmed.raise(confirmedKey{id, peer}, seq)
+// ConfirmPeer notes that the store of peer with the incarnation of (0: not told) has durably applied a lane of this shard up to and with seq. It is stored along with a later group; a crash may forget it,
+// but not where the log was trimmed because of it.
+func (s *Shard) ConfirmPeer(peer hlc.Origin, of globaltable.Incarnation, id globaltable.LaneID, seq uint64) {
+	s.confirmed.raise(confirmedKey{id, peer}, confirmedAt{seq, of})
+}
+
+// ConfirmedBy returns how far that store of a peer has confirmed a lane; 0 if it has not.
+func (s *Shard) ConfirmedBy(peer hlc.Origin, of globaltable.Incarnation, id globaltable.LaneID) uint64 {
+	return s.confirmed.by(confirmedKey{id, peer}, of)
 }
 
 // Confirmations returns what peers have confirmed, sorted by lane and peer.

@@ -205,16 +205,23 @@ func TestDigestsAreBounded(t *testing.T) {
 	checkStore(t, f.engine, allRecords)
 }
 
+// TestConfirmationsOnlyRise: as long as the peer has the same store.
 func TestConfirmationsOnlyRise(t *testing.T) {
 	f := start(t, store.NewMemory())
-	f.ConfirmPeer(peer, 7, 5)
-	f.ConfirmPeer(peer, 7, 3)
-	f.ConfirmPeer(third, 7, 9)
+	f.ConfirmPeer(peer, 1, 7, 5)
+	f.ConfirmPeer(peer, 1, 7, 3)
+	f.ConfirmPeer(third, 1, 7, 9)
 	f.must(f.Write(background, put(tableA, "k", "1"))) // carries them
 	again := open(t, f.engine.(*store.Memory).Crash(nil))
-	want := []Confirmation{{peer, 7, 5}, {third, 7, 9}}
+	want := []Confirmation{{peer, 7, 5, 1}, {third, 7, 9, 1}}
 	if got := again.Confirmations(); len(got) != 2 || got[0] != want[0] || got[1] != want[1] {
 		t.Fatalf("got %+v, want %+v", got, want)
+	}
+	// A new store of the peer has told nothing yet; what comes late from the old one counts for nothing any more.
+	again.ConfirmPeer(peer, 2, 7, 4)
+	again.ConfirmPeer(peer, 1, 7, 6)
+	if a, b := again.ConfirmedBy(peer, 1, 7), again.ConfirmedBy(peer, 2, 7); a != 0 || b != 4 {
+		t.Errorf("%d of the old store and %d of the new one are confirmed", a, b)
 	}
 }
 

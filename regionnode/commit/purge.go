@@ -29,23 +29,25 @@ type purges struct {
 
 type tablePurge struct {
 	frontier hlc.Timestamp
-	stored   hlc.Timestamp // frontier in the store, or in the group that is being built
-	waiting  uint64        // keys of the table in store.SpaceGarbage that are of deleted items and removed attributes
-	expiring uint64        // and those of items that expire
+	under    globaltable.Version // of the table's document under which the frontier was last raised: whose replicas it speaks of; 0 if it was taken over from another region
+	stored   hlc.Timestamp       // frontier in the store, or in the group that is being built
+	waiting  uint64              // keys of the table in store.SpaceGarbage that are of deleted items and removed attributes
+	expiring uint64              // and those of items that expire
 	keys     garbageKeys
 }
 
 // storePurgeAfter is how far a frontier moves before it is worth being written for itself.
 const storePurgeAfter = 10 * time.Second
 
-// A table whose items never expired has the first two numbers only.
+// A table whose items never expired has the first three numbers only.
 const (
-	purgeLen         = 8 + 8
+	purgeLen         = 8 + 8 + 8
 	expiringPurgeLen = purgeLen + 8 + 8 + 8 // and the cursor
 )
 
 func (t *tablePurge) append(dst []byte) []byte {
 	dst = binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(dst, uint64(t.frontier)), t.waiting)
+	dst = binary.BigEndian.AppendUint64(dst, uint64(t.under))
 	if t.keys.made == 0 && t.keys.making == 0 {
 		return dst
 	}
@@ -59,10 +61,10 @@ func decodePurge(b []byte) (*tablePurge, error) {
 		return nil, errCorruptStore("purge frontier of a wrong length", nil)
 	}
 	at := hlc.Timestamp(binary.BigEndian.Uint64(b))
-	t := &tablePurge{frontier: at, stored: at, waiting: binary.BigEndian.Uint64(b[8:])}
+	t := &tablePurge{frontier: at, stored: at, waiting: binary.BigEndian.Uint64(b[8:]), under: globaltable.Version(binary.BigEndian.Uint64(b[16:]))}
 	if len(b) > purgeLen {
-		t.expiring = binary.BigEndian.Uint64(b[16:])
-		t.keys.made, t.keys.making = hlc.Timestamp(binary.BigEndian.Uint64(b[24:])), hlc.Timestamp(binary.BigEndian.Uint64(b[32:]))
+		t.expiring = binary.BigEndian.Uint64(b[purgeLen:])
+		t.keys.made, t.keys.making = hlc.Timestamp(binary.BigEndian.Uint64(b[purgeLen+8:])), hlc.Timestamp(binary.BigEndian.Uint64(b[purgeLen+16:]))
 		t.keys.cursor = bytes.Clone(b[expiringPurgeLen:])
 		if t.keys.making == 0 && (t.keys.made == 0 || len(t.keys.cursor) > 0) {
 			return nil, errCorruptStore("purge frontier with a walk that is none", nil)
@@ -124,10 +126,10 @@ func (p *purges) raise(table globaltable.TableID, version globaltable.Version, t
 	if to <= t.frontier {
 		return
 	}
-	t.frontier = to
-	if to.Time().Sub(t.stored.Time()) >= storePurgeAfter {
+	if t.under != version || to.Time().Sub(t.stored.Time()) >= storePurgeAfter {
 		p.dirty[table] = struct{}{}
 	}
+	t.frontier, t.under = to, version
 }
 
 // count notes that a key of the table in store.SpaceGarbage comes, goes, or becomes one of something else with the group that is being built.
@@ -209,7 +211,9 @@ func takePurge(table globaltable.TableID, purge hlc.Timestamp) func(*core, *grou
 		c.purges.mu.Lock()
 		defer c.purges.mu.Unlock()
 		t := c.purges.of(table)
-		t.frontier = max(t.frontier, purge)
+		if purge > t.frontier {
+			t.frontier, t.under = purge, 0
+		}
 		// At once: of a group with nothing else in it nothing would be written.
 		g.batch.Set(store.AppendPurgeKey(nil, table), t.append(nil))
 		return nil

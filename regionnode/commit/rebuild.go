@@ -121,7 +121,7 @@ type Rebuilder struct {
 	shard  uint16
 	clock  *hlc.Clock
 	now    func() time.Time
-	others func(globaltable.TableID) bool
+	others func(table globaltable.TableID, under globaltable.Version) bool
 	loaded *loaded
 	state  Rebuild
 }
@@ -129,9 +129,9 @@ type Rebuilder struct {
 // rebuildPage is about how many bytes are read, and at most how many are written, between two syncs.
 const rebuildPage = 1 << 20
 
-// OpenRebuilder returns the Rebuilder of a store whose step is saving. now is the wall clock; clock is of this store alone. others reports whether other regions serve a table, and so have all of
-// it that is at or below its purge frontier.
-func OpenRebuilder(engine store.Engine, origin hlc.Origin, shard uint16, clock *hlc.Clock, now func() time.Time, others func(globaltable.TableID) bool) (*Rebuilder, error) {
+// OpenRebuilder returns the Rebuilder of a store whose step is saving. now is the wall clock; clock is of this store alone. others reports whether other regions serve a table that did so
+// under the version given of its document, under which its purge frontier was raised here, and so have all of it that is at or below that frontier.
+func OpenRebuilder(engine store.Engine, origin hlc.Origin, shard uint16, clock *hlc.Clock, now func() time.Time, others func(table globaltable.TableID, under globaltable.Version) bool) (*Rebuilder, error) {
 	l, isNew, err := load(engine)
 	if err != nil {
 		return nil, err
@@ -200,7 +200,7 @@ func (r *Rebuilder) copyPage(it store.Iterator, b store.Batch, next *Rebuild) (d
 		if err != nil {
 			return false, errCorruptStore("record", err)
 		}
-		if table == globaltable.SystemTable || newest.Time <= r.loaded.purge(table) && r.others(table) || plantedFenced {
+		if table == globaltable.SystemTable || r.elsewhere(table, newest.Time) || plantedFenced {
 			continue
 		}
 		if err := r.copyRecord(b, table, key, record); err != nil {
@@ -270,10 +270,11 @@ func applyAndWait(e store.Engine, b store.Batch) error {
 	return wait()
 }
 
-// purge is the purge frontier that the region knew of a table.
-func (l *loaded) purge(table globaltable.TableID) hlc.Timestamp {
-	if t := l.purges[table]; t != nil {
-		return t.frontier
+// elsewhere reports whether others certainly have a record whose newest write has that time.
+func (r *Rebuilder) elsewhere(table globaltable.TableID, newest hlc.Timestamp) bool {
+	var known tablePurge
+	if t := r.loaded.purges[table]; t != nil {
+		known = *t
 	}
-	return 0
+	return newest <= known.frontier && r.others(table, known.under)
 }

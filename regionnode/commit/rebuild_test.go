@@ -32,9 +32,9 @@ func reopened(t *testing.T, engine store.Engine) *Rebuilder {
 }
 
 // everybody says that others serve each table.
-func everybody(globaltable.TableID) bool { return true }
+func everybody(globaltable.TableID, globaltable.Version) bool { return true }
 
-func reopenedWith(t *testing.T, engine store.Engine, others func(globaltable.TableID) bool) *Rebuilder {
+func reopenedWith(t *testing.T, engine store.Engine, others func(globaltable.TableID, globaltable.Version) bool) *Rebuilder {
 	t.Helper()
 	r, err := OpenRebuilder(engine, self, 0, hlc.NewClock(time.Now, 0), time.Now, others)
 	if err != nil {
@@ -60,7 +60,7 @@ func fencedStore(t *testing.T, items int) (*store.Memory, globaltable.Incarnatio
 	f.must(f.Revoke(background, third, 7))
 	_, err = f.StartLanes(background, peer, 0, 100, []LaneStart{{Lane: withPeer.Lane(), Seq: 5}})
 	f.must(err)
-	f.ConfirmPeer(peer, withPeer.Lane(), 1)
+	f.ConfirmPeer(peer, 1, withPeer.Lane(), 1)
 	for _, step := range []RebuildStep{RebuildNeeded, RebuildSaving} {
 		_, err = f.ChangeRebuild(background, func(r Rebuild) Rebuild {
 			r.Step, r.Reason, r.Above = step, Fenced, 1<<62
@@ -134,13 +134,13 @@ func TestRebuildSurvivesCrashes(t *testing.T) {
 	checkStore(t, engine, someRecords)
 }
 
-// TestRebuildSavesAllOfATableThatNobodyElseServes: the purge frontier says what all replicas have, and where there is no other one that is nobody.
+// TestRebuildSavesAllOfATableThatNobodyElseServes: the purge frontier says what all replicas have, and where no other one was counted in it that is nobody.
 func TestRebuildSavesAllOfATableThatNobodyElseServes(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
-		others bool
+		others globaltable.Version // since which another one serves the table
 		want   int
-	}{{"others have what is below the frontier", true, 1}, {"nobody else has anything", false, 4}} {
+	}{{"others have what is below the frontier", 7, 1}, {"the other one came after that", 8, 4}} {
 		t.Run(tc.name, func(t *testing.T) {
 			engine := store.NewMemory()
 			f := start(t, engine)
@@ -149,7 +149,7 @@ func TestRebuildSavesAllOfATableThatNobodyElseServes(t *testing.T) {
 			}
 			heads, err := f.Heads(background)
 			f.must(err)
-			f.must(f.TakePurge(background, tableA, heads.HLC))
+			f.RaisePurge(tableA, 7, heads.HLC)
 			f.must(f.Write(background, put(tableA, "k4", "new")))
 			_, err = f.ChangeRebuild(background, func(r Rebuild) Rebuild {
 				r.Step, r.Reason = RebuildSaving, Fenced
@@ -157,7 +157,9 @@ func TestRebuildSavesAllOfATableThatNobodyElseServes(t *testing.T) {
 			})
 			f.must(err)
 			f.must(f.stop())
-			r := reopenedWith(t, engine, func(id globaltable.TableID) bool { return tc.others && id == tableA })
+			r := reopenedWith(t, engine, func(id globaltable.TableID, under globaltable.Version) bool {
+				return id == tableA && tc.others <= under
+			})
 			if done, err := r.Save(); err != nil || !done {
 				t.Fatal(done, err)
 			}

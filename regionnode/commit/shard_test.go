@@ -345,7 +345,7 @@ func runAnswersEverythingAtTheEnd(t *testing.T) {
 		writes = append(writes, async(func() error { return f.Write(background, put(tableA, pk, "1")) }))
 		synctest.Wait()
 	}
-	f.ConfirmPeer(peer, withPeer.Lane(), 3)
+	f.ConfirmPeer(peer, 1, withPeer.Lane(), 3)
 	ctx, cancel := context.WithCancel(background)
 	cancel()
 	f.must(f.Run(ctx))
@@ -353,7 +353,7 @@ func runAnswersEverythingAtTheEnd(t *testing.T) {
 	expectKind(t, f.Write(background, put(tableA, "d", "1")), globaltable.Unavailable)
 	f.expectValue(tableA, "a", "1")
 	again := open(t, f.engine)
-	if c := again.Confirmations(); len(c) != 1 || c[0] != (Confirmation{peer, withPeer.Lane(), 3}) {
+	if c := again.Confirmations(); len(c) != 1 || c[0] != (Confirmation{peer, withPeer.Lane(), 3, 1}) {
 		t.Fatalf("confirmations after a restart: %+v", c)
 	}
 }

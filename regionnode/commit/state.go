@@ -120,7 +120,7 @@ type loaded struct {
 	lanes     map[globaltable.LaneID]*lane
 	positions map[positionKey]globaltable.Position
 	revoked   map[hlc.Origin]globaltable.Incarnation
-	confirmed map[confirmedKey]uint64
+	confirmed map[confirmedKey]confirmedAt
 	purges    map[globaltable.TableID]*tablePurge
 	indexes   map[indexKey]*indexState
 	catchUps  map[hlc.Origin]*CatchUp
@@ -133,7 +133,7 @@ func load(r store.Reader) (l *loaded, isNew bool, err error) {
 		lanes:     make(map[globaltable.LaneID]*lane),
 		positions: make(map[positionKey]globaltable.Position),
 		revoked:   make(map[hlc.Origin]globaltable.Incarnation),
-		confirmed: make(map[confirmedKey]uint64),
+		confirmed: make(map[confirmedKey]confirmedAt),
 		purges:    make(map[globaltable.TableID]*tablePurge),
 		indexes:   make(map[indexKey]*indexState),
 		catchUps:  make(map[hlc.Origin]*CatchUp),
@@ -235,8 +235,8 @@ func (l *loaded) loadPeers(r store.Reader) error {
 		if !ok {
 			return errCorruptStore("key of a confirmed position", nil)
 		}
-		n, err := decodeUint64(value)
-		l.confirmed[confirmedKey{id, peer}] = n
+		at, err := decodeConfirmed(value)
+		l.confirmed[confirmedKey{id, peer}] = at
 		return err
 	})
 }

@@ -139,25 +139,59 @@ func (s *logSize) beyond(keep int64) uint64 {
 	return a.seq + uint64(math.Ceil(float64(b.seq-a.seq)*float64(target-a.bytes)/float64(b.bytes-a.bytes)))
 }
 
-// confirmed is what peers have confirmed of this shard's lanes. It is written along with other groups: forgetting some of it costs a peer's next heartbeat.
+// confirmed is what peers have confirmed of this shard's lanes. It is written along with other groups, so with that in which the log is trimmed because of it: forgetting some of it costs a peer's next
+// heartbeat.
 type confirmed struct {
 	changed atomic.Bool
 
 	mu    sync.Mutex
-	seqs  map[confirmedKey]uint64
+	seqs  map[confirmedKey]confirmedAt
 	dirty map[confirmedKey]struct{}
 }
 
-// raise notes a confirmation. It never falls.
-func (c *confirmed) raise(k confirmedKey, seq uint64) {
+// confirmedAt is a confirmation by one store of a peer.
+type confirmedAt struct {
+	seq uint64
+	of  globaltable.Incarnation // 0: the peer does not tell
+}
+
+const confirmedLen = 8 + 8
+
+func (a confirmedAt) append(dst []byte) []byte {
+	return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(dst, a.seq), uint64(a.of))
+}
+
+func decodeConfirmed(b []byte) (a confirmedAt, err error) {
+	if len(b) != confirmedLen {
+		return a, errCorruptStore("confirmed position of a wrong length", nil)
+	}
+	return confirmedAt{binary.BigEndian.Uint64(b), globaltable.Incarnation(binary.BigEndian.Uint64(b[8:]))}, nil
+}
+
+// raise notes a confirmation. For one store of the peer it never falls; what an earlier one had says nothing of what a later one has.
+func (c *confirmed) raise(k confirmedKey, a confirmedAt) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.seqs[k] >= seq {
+	now := c.seqs[k]
+	if a.of == 0 {
+		a.of = now.of
+	}
+	if a.of < now.of || a.of == now.of && a.seq <= now.seq {
 		return
 	}
-	c.seqs[k] = seq
+	c.seqs[k] = a
 	c.dirty[k] = struct{}{}
 	c.changed.Store(true)
+}
+
+// by returns what that store of the peer has confirmed.
+func (c *confirmed) by(k confirmedKey, of globaltable.Incarnation) uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if now := c.seqs[k]; of != 0 && now.of == of {
+		return now.seq
+	}
+	return 0
 }
 
 // flush writes what has changed into b.
@@ -169,7 +203,7 @@ func (c *confirmed) flush(b store.Batch) {
 	defer c.mu.Unlock()
 	keys := slices.SortedFunc(maps.Keys(c.dirty), compareConfirmed)
 	for _, k := range keys {
-		b.Set(store.AppendConfirmedKey(nil, k.peer, k.lane), binary.BigEndian.AppendUint64(nil, c.seqs[k]))
+		b.Set(store.AppendConfirmedKey(nil, k.peer, k.lane), c.seqs[k].append(nil))
 	}
 	clear(c.dirty)
 }
@@ -179,7 +213,7 @@ func (c *confirmed) list() []Confirmation {
 	defer c.mu.Unlock()
 	out := make([]Confirmation, 0, len(c.seqs))
 	for _, k := range slices.SortedFunc(maps.Keys(c.seqs), compareConfirmed) {
-		out = append(out, Confirmation{Peer: k.peer, Lane: k.lane, Seq: c.seqs[k]})
+		out = append(out, Confirmation{Peer: k.peer, Lane: k.lane, Seq: c.seqs[k].seq, Of: c.seqs[k].of})
 	}
 	return out
 }

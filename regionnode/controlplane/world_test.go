@@ -305,7 +305,7 @@ func (w *world) carryLane(from, to *node, lane globaltable.LaneID) {
 			w.t.Errorf("%s to %s: %v", from.self.Name, to.self.Name, err)
 			return
 		}
-		from.shard.ConfirmPeer(to.self.Origin, lane, e.Seq)
+		from.shard.ConfirmPeer(to.self.Origin, 0, lane, e.Seq)
 	}
 }
 

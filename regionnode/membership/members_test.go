@@ -100,11 +100,15 @@ func TestElsewhere(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			v, id := viewOf(t, tc.states, tc.replicas)
-			if got := Elsewhere(v, tc.reason)(id); got != tc.want {
+			t0, _ := v.Table(id)
+			if got := Elsewhere(v, tc.reason)(id, t0.Version); got != tc.want {
 				t.Errorf("%v, want %v", got, tc.want)
 			}
-			if Elsewhere(v, tc.reason)(id + 1) {
+			if Elsewhere(v, tc.reason)(id+1, t0.Version) {
 				t.Error("others serve a table that nobody knows")
+			}
+			if Elsewhere(v, tc.reason)(id, t0.Replicas[1%len(t0.Replicas)].Since-1) {
+				t.Error("the purge frontier was raised before the other replica was made")
 			}
 		})
 	}

@@ -49,14 +49,17 @@ const (
 	Superseded         // a later incarnation of the origin exists: needs an exchange
 	Refused            // bytes that cannot be right, or that this version does not understand
 	ApplyFailed        // the store did not take the batch; tried again
+	Restored           // this region's own store has less of the lane than it had: it is an older copy, and the region has to be rebuilt
 )
 
 func (s Stop) String() string {
-	return [...]string{"running", "clock ahead", "catalog behind", "trimmed", "diverged", "superseded", "refused", "apply failed"}[s]
+	return [...]string{"running", "clock ahead", "catalog behind", "trimmed", "diverged", "superseded", "refused", "apply failed", "restored"}[s]
 }
 
 // retried reports whether a stopped lane tries again by itself at a tick. What only an exchange can mend waits for it.
-func (s Stop) retried() bool { return s != Superseded && s != Diverged && s != Trimmed }
+func (s Stop) retried() bool {
+	return s != Superseded && s != Diverged && s != Trimmed && s != Restored
+}
 
 // EffectKind is what a runner is to do.
 type EffectKind uint8
@@ -93,6 +96,8 @@ type Head struct {
 	Lane  globaltable.LaneID `json:"lane"`
 	Seq   uint64             `json:"seq"`
 	Chain globaltable.Chain  `json:"chain"`
+	// Confirmed is how far this very store has told the origin, at some time, that it has applied the lane.
+	Confirmed uint64 `json:"confirmed,omitempty"`
 }
 
 // Heartbeat is what an origin says of itself: every write that it stamped at or below HLC is in its lanes at or below Heads.
@@ -205,6 +210,11 @@ func (c *Core) Heartbeat(h Heartbeat) []Effect {
 			c.emit(Effect{Kind: OpenLane, Lane: l.id})
 		}
 		c.hear(l, head)
+		// What was told was durable here. By now the origin has forgotten entries that this store has not got, and deletions among them have been collected everywhere: to go on from the origin's head
+		// would leave here for ever what was deleted meanwhile.
+		if head.Confirmed > l.applied.Seq {
+			c.halt(l, Restored)
+		}
 	}
 	if c.marks[0].HLC == 0 || c.marks[0].beyond(h) {
 		c.marks = [2]Heartbeat{h}

@@ -100,3 +100,27 @@ func TestConnectedBeginsAtTheDurablePosition(t *testing.T) {
 		t.Fatalf("the next batch ends at %d", next.Position.Seq)
 	}
 }
+
+// TestLessThanWasTold: a store that has less of a lane than it had told the origin is an older copy. Its lane does not go on from the origin's head, though the log has nothing before that.
+func TestLessThanWasTold(t *testing.T) {
+	entries := lateEntries(5)
+	at := func(e change.Entry) map[globaltable.LaneID]globaltable.Position {
+		return map[globaltable.LaneID]globaltable.Position{lateLane: {Incarnation: 1, Seq: e.Seq, Chain: e.Chain}}
+	}
+	h := lateHeartbeat(entries[4])
+	h.Heads[0].Confirmed = 3
+	for applied, want := range map[int]Stop{2: Restored, 3: Running, 4: Running} {
+		c := NewCore(1, 0, Limits{}, 1, at(entries[applied-1]))
+		effects := append(c.Connected(), c.Heartbeat(h)...)
+		effects = append(effects, c.LogFailed(lateLane, want == Restored)...) // what it may have asked for before it heard so
+		effects = append(append(effects, c.Heartbeat(h)...), c.Tick()...)
+		if got := c.Positions()[0].Stop; got != want {
+			t.Errorf("with %d applied the lane is %v, want %v", applied, got, want)
+		}
+		for _, e := range effects {
+			if e.Kind == StartLanes {
+				t.Errorf("with %d applied the lane begins anew", applied)
+			}
+		}
+	}
+}

@@ -185,8 +185,9 @@ func (r *region) start(engine *store.Memory) {
 		Regions: func(name string) (globaltable.Descriptor, bool) {
 			return r.other.descriptor, name == r.other.descriptor.Name
 		},
-		Confirmed: func(p hlc.Origin, l globaltable.LaneID, seq uint64) {
-			r.shard.ConfirmPeer(p, l, seq)
+		ConfirmedBy: r.shard.ConfirmedBy,
+		Confirmed: func(p hlc.Origin, store globaltable.Incarnation, l globaltable.LaneID, seq uint64) {
+			r.shard.ConfirmPeer(p, store, l, seq)
 			r.outbox.Confirmed(p, l, seq)
 		},
 		Regressed: r.regressed,

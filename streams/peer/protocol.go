@@ -70,7 +70,8 @@ type Applied struct {
 
 // Confirm tells positions between heartbeats, of lanes whose origin has writers that wait for them. The answer is empty.
 type Confirm struct {
-	Applied []Applied `json:"applied"`
+	Incarnation globaltable.Incarnation `json:"incarnation,omitempty"` // the asker's own
+	Applied     []Applied               `json:"applied"`
 }
 
 // Pulse is the origin's half: every write that it stamped at or below HLC is durable, in its lanes at or below Heads.

@@ -233,7 +233,7 @@ func (r *region) service() *peer.Service {
 			defer r.mu.Unlock()
 			r.met = append(r.met, known)
 		},
-		Confirmed: func(p hlc.Origin, lane globaltable.LaneID, seq uint64) {
+		Confirmed: func(p hlc.Origin, _ globaltable.Incarnation, lane globaltable.LaneID, seq uint64) {
 			r.mu.Lock()
 			defer r.mu.Unlock()
 			r.confirmed = append(r.confirmed, confirmation{p, lane, seq})

@@ -35,7 +35,7 @@ type Log interface {
 	ReadLog(lane globaltable.LaneID, from uint64, maxBytes int) ([]change.Entry, error)
 }
 
-// ServiceConfig configures a Service. All fields but Trusts are needed.
+// ServiceConfig configures a Service. All fields are needed but those that may be nil.
 type ServiceConfig struct {
 	Self       globaltable.Descriptor
 	Descriptor string // Self, signed
@@ -45,17 +45,20 @@ type ServiceConfig struct {
 	Regions    func(name string) (globaltable.Descriptor, bool) // the peers known
 	// Trusts reports whether a peer, with that incarnation of its store (0: not told), is one that this region replicates with. One that it is not may still introduce itself and ask the control
 	// plane, which decides by itself; the rest is refused with an error of kind Fenced. nil: every peer is.
-	Trusts    func(peer hlc.Origin, incarnation globaltable.Incarnation) bool
-	Observe   func(hlc.Timestamp) error                // moves the clock past a remote timestamp, or refuses
-	Physical  func() int64                             // Unix milliseconds
-	Known     func(hlc.Origin) globaltable.Incarnation // newest incarnation known of a peer
-	Confirmed func(peer hlc.Origin, lane globaltable.LaneID, seq uint64)
-	Regressed func(peer string, reason string)                 // a peer knows more of this region than this region does
-	Met       func(peer string, known globaltable.Incarnation) // this region's incarnation as a peer knows it, before Regressed, or an earlier one that it follows. nil: nobody is told
-	Control   func(ctx context.Context, peer string, request []byte) ([]byte, error)
-	Exchange  func(ctx context.Context, asker globaltable.Descriptor, r *repair.Request) (records []byte, end repair.End, err error)
-	Repair    func(ctx context.Context, asker globaltable.Descriptor, r *repair.RepairRequest) error
-	Digests   func(ctx context.Context, asker globaltable.Descriptor, r *repair.DigestsRequest) (*repair.Digests, error)
+	Trusts   func(peer hlc.Origin, incarnation globaltable.Incarnation) bool
+	Observe  func(hlc.Timestamp) error                // moves the clock past a remote timestamp, or refuses
+	Physical func() int64                             // Unix milliseconds
+	Known    func(hlc.Origin) globaltable.Incarnation // newest incarnation known of a peer
+	// Confirmed takes that the peer's store with that incarnation (0: not told) has applied a lane durably up to seq; ConfirmedBy returns the greatest of these, which the
+	// peer is told, for it may have become an older copy of itself. nil: it is not told.
+	Confirmed   func(peer hlc.Origin, store globaltable.Incarnation, lane globaltable.LaneID, seq uint64)
+	ConfirmedBy func(peer hlc.Origin, store globaltable.Incarnation, lane globaltable.LaneID) uint64
+	Regressed   func(peer string, reason string)                 // a peer knows more of this region than this region does
+	Met         func(peer string, known globaltable.Incarnation) // this region's incarnation as a peer knows it, before Regressed, or an earlier one that it follows. nil: nobody is told
+	Control     func(ctx context.Context, peer string, request []byte) ([]byte, error)
+	Exchange    func(ctx context.Context, asker globaltable.Descriptor, r *repair.Request) (records []byte, end repair.End, err error)
+	Repair      func(ctx context.Context, asker globaltable.Descriptor, r *repair.RepairRequest) error
+	Digests     func(ctx context.Context, asker globaltable.Descriptor, r *repair.DigestsRequest) (*repair.Digests, error)
 }
 
 // Service answers peers. Handle is safe for concurrent use.
@@ -67,8 +70,9 @@ type Service struct {
 }
 
 type verifiedKey struct {
-	peer hlc.Origin
-	lane globaltable.LaneID
+	peer  hlc.Origin
+	store globaltable.Incarnation
+	lane  globaltable.LaneID
 }
 
 // NewService returns a Service.
@@ -180,7 +184,7 @@ func (s *Service) positions(ctx context.Context, asker globaltable.Descriptor, p
 	for _, a := range p.Applied {
 		for _, h := range heads {
 			if h.Lane.ID == a.Lane && h.Lane.Placement.Has(asker.Origin) {
-				if err := s.confirm(asker, a, h); err != nil {
+				if err := s.confirm(asker, p.Incarnation, a, h); err != nil {
 					return err
 				}
 			}
@@ -191,11 +195,18 @@ func (s *Service) positions(ctx context.Context, asker globaltable.Descriptor, p
 		Purge: map[globaltable.LaneID]hlc.Timestamp{}}
 	for _, h := range heads {
 		if h.Lane.Placement.Has(asker.Origin) {
-			pulse.Heads = append(pulse.Heads, inbox.Head{Lane: h.Lane.ID, Seq: h.Seq, Chain: h.Chain})
+			pulse.Heads = append(pulse.Heads, inbox.Head{Lane: h.Lane.ID, Seq: h.Seq, Chain: h.Chain, Confirmed: s.confirmedBy(asker.Origin, p.Incarnation, h.Lane.ID)})
 			pulse.Purge[h.Lane.ID] = s.cfg.Matrix.Purge(h.Lane.ID)
 		}
 	}
 	return sendDocument(pulse, reply)
+}
+
+func (s *Service) confirmedBy(peer hlc.Origin, store globaltable.Incarnation, lane globaltable.LaneID) uint64 {
+	if s.cfg.ConfirmedBy == nil {
+		return 0
+	}
+	return s.cfg.ConfirmedBy(peer, store, lane)
 }
 
 // meetEarlier tells which earlier store of this region the asker still follows. It may have met the new one by a session that outlived the old one, and then introduces itself as one that knows it.
@@ -229,7 +240,7 @@ func UseRows(m *watermark.Matrix, observe func(hlc.Timestamp) error, self hlc.Or
 func (s *Service) confirmations(asker globaltable.Descriptor, r *Confirm, reply func([]byte) error) error {
 	for _, a := range r.Applied {
 		if h, ok := s.cfg.Log.Head(a.Lane); ok && h.Lane.Placement.Has(asker.Origin) {
-			if err := s.confirm(asker, a, h); err != nil {
+			if err := s.confirm(asker, r.Incarnation, a, h); err != nil {
 				return err
 			}
 		}
@@ -238,7 +249,7 @@ func (s *Service) confirmations(asker globaltable.Descriptor, r *Confirm, reply 
 }
 
 // confirm checks an acknowledged position against the log before anything relies on it.
-func (s *Service) confirm(asker globaltable.Descriptor, a Applied, h LaneHead) error {
+func (s *Service) confirm(asker globaltable.Descriptor, store globaltable.Incarnation, a Applied, h LaneHead) error {
 	own := s.cfg.Log.Incarnation()
 	switch {
 	case a.Incarnation > own:
@@ -253,7 +264,7 @@ func (s *Service) confirm(asker globaltable.Descriptor, a Applied, h LaneHead) e
 		s.cfg.Regressed(asker.Name, "a peer has applied more of a lane than this region has, or another history of it")
 		return nil
 	}
-	key := verifiedKey{asker.Origin, a.Lane}
+	key := verifiedKey{asker.Origin, store, a.Lane}
 	s.mu.Lock()
 	verified := s.verified[key]
 	s.mu.Unlock()
@@ -276,7 +287,7 @@ func (s *Service) confirm(asker globaltable.Descriptor, a Applied, h LaneHead) e
 	s.mu.Lock()
 	s.verified[key] = max(s.verified[key], a.Seq)
 	s.mu.Unlock()
-	s.cfg.Confirmed(asker.Origin, a.Lane, a.Seq)
+	s.cfg.Confirmed(asker.Origin, store, a.Lane, a.Seq)
 	return nil
 }
 

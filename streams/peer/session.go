@@ -141,7 +141,7 @@ func appliedOf(own []inbox.LanePosition) (out []Applied) {
 
 // Confirm implements inbox.Session.
 func (s *Session) Confirm(ctx context.Context, own []inbox.LanePosition) error {
-	return s.client.Confirm(ctx, Confirm{Applied: appliedOf(own)})
+	return s.client.Confirm(ctx, Confirm{Incarnation: s.cfg.Log.Incarnation(), Applied: appliedOf(own)})
 }
 
 // ReadLog implements inbox.Session.
