@@ -40,38 +40,29 @@ func (n *Node) checkStanding(v *catalog.View) {
 	} else {
 		n.allowAll(refusedMember)
 	}
-	n.mu.Lock()
-	for name := range n.fencedBy {
-		if _, active := v.ActiveRegion(name); !active {
-			delete(n.fencedBy, name)
-		}
-	}
-	n.mu.Unlock()
-	n.checkFencedBy()
+	n.checkRefusals()
 }
 
-// fenced takes from a heartbeat whether a peer refuses to replicate with this region.
-func (n *Node) fenced(name string, is bool) {
+// fenced takes from a heartbeat whether a peer refuses to replicate with this region, and by which version of the world's document.
+func (n *Node) fenced(name string, is bool, by globaltable.Version) {
 	n.mu.Lock()
-	was := n.fencedBy[name]
-	if is {
-		n.fencedBy[name] = true
-	} else {
-		delete(n.fencedBy, name)
-	}
+	changed := n.refusals.Take(name, is, by)
 	n.mu.Unlock()
-	if is == was {
+	if !changed {
 		return
 	}
-	if is {
+	if is && membership.News(n.catalog.View(), by) {
 		n.plane.HearAgain(name)
 	}
-	n.checkFencedBy()
+	n.checkRefusals()
 }
 
-func (n *Node) checkFencedBy() {
+// checkRefusals refuses clients while a peer knows of the members what this region does not, and refuses to replicate with it.
+func (n *Node) checkRefusals() {
+	n.refusing.Lock()
+	defer n.refusing.Unlock()
 	n.mu.Lock()
-	names := slices.Sorted(maps.Keys(n.fencedBy))
+	names := n.refusals.News(n.catalog.View())
 	n.mu.Unlock()
 	if len(names) == 0 {
 		n.allowAll(refusedFenced)

@@ -81,11 +81,13 @@ type Node struct {
 	outbox   *outbox.Runner // nil before the bus is there
 	sessions map[string]*peer.Session
 	refused  map[string]string // reason → what users are told
-	fencedBy map[string]bool   // peers that refuse to replicate with this region
-	excluded map[string]error  // reason → why nobody is served
+	refusals membership.Refusals
+	excluded map[string]error // reason → why nobody is served
 	serving  bool
 
 	closed atomic.Pointer[error] // the first of excluded
+
+	refusing sync.Mutex // held from when the refusals of peers are looked at until clients are refused, or served again, for it
 
 	rebuild rebuilding
 }
@@ -115,7 +117,7 @@ func Open(cfg Config) (*Node, error) {
 		cfg: cfg, log: cfg.Log.With().Str("region", cfg.Region.Name).Logger(), key: key, token: token,
 		clock: hlc.NewClock(time.Now, cfg.Limits.MaxClockOffset), matrix: watermark.New(), guard: newClockGuard(cfg.Limits.MaxClockOffset),
 		metrics: metrics.New(cfg.Region.Name), inboxes: map[hlc.Origin]*inbox.Runner{}, fatal: make(chan error, 1),
-		sessions: map[string]*peer.Session{}, refused: map[string]string{}, fencedBy: map[string]bool{}, excluded: map[string]error{},
+		sessions: map[string]*peer.Session{}, refused: map[string]string{}, refusals: membership.Refusals{}, excluded: map[string]error{},
 	}
 	n.engine, err = store.OpenPebble(store.Config{Dir: cfg.StoreDir(), CacheBytes: cfg.Limits.CacheBytes,
 		MemTableBytes: uint64(cfg.Limits.WriteBufferBytes), OnFatal: n.die})
@@ -403,8 +405,10 @@ func (n *Node) regionName(o hlc.Origin) string {
 func (n *Node) newService() *peer.Service {
 	return peer.NewService(peer.ServiceConfig{
 		Self: n.cfg.Region, Descriptor: n.token, Shard: theShard, Log: n.streams, Matrix: n.matrix, Observe: n.clock.Observe, Physical: wallMillis,
-		Regions:     func(name string) (globaltable.Descriptor, bool) { return n.catalog.View().Region(name) },
-		Trusts:      func(o hlc.Origin, inc globaltable.Incarnation) bool { return n.catalog.View().Trusts(o, inc) },
+		Regions: func(name string) (globaltable.Descriptor, bool) { return n.catalog.View().Region(name) },
+		Trusts: func(o hlc.Origin, inc globaltable.Incarnation) (bool, globaltable.Version) {
+			return membership.Trusts(n.catalog.View(), o, inc)
+		},
 		Known:       n.knownIncarnation,
 		ConfirmedBy: n.shard.ConfirmedBy,
 		Confirmed: func(p hlc.Origin, store globaltable.Incarnation, lane globaltable.LaneID, seq uint64) {

@@ -109,34 +109,27 @@ func (r *region) noticeMembers(v *catalog.View) {
 	} else {
 		r.admit(notFollowed)
 	}
-	for name := range r.fencedBy {
-		if _, active := v.ActiveRegion(name); !active {
-			delete(r.fencedBy, name)
-		}
-	}
-	r.checkFencedBy()
+	r.checkRefusals(v)
 	r.after(0, r.follow) // this may be within a step of a session
 	r.noticeWorld()
 }
 
-// fenced takes from a heartbeat whether a peer refuses to replicate with this region.
-func (r *region) fenced(name string, is bool) {
-	was := r.fencedBy[name]
-	if is {
-		r.fencedBy[name] = true
-	} else {
-		delete(r.fencedBy, name)
+// fenced is regionnode's: it takes from a heartbeat whether a peer refuses to replicate with this region.
+func (r *region) fenced(name string, is bool, by globaltable.Version) {
+	v := r.catalog.View()
+	if !r.refusals.Take(name, is, by) {
+		return
 	}
-	if is != was {
-		if is {
-			r.plane.HearAgain(name)
-		}
-		r.checkFencedBy()
+	if is && membership.News(v, by) {
+		r.plane.HearAgain(name)
+	} else if is {
+		r.cover("a peer refused that had not heard yet")
 	}
+	r.checkRefusals(v)
 }
 
-func (r *region) checkFencedBy() {
-	if len(r.fencedBy) == 0 {
+func (r *region) checkRefusals(v *catalog.View) {
+	if len(r.refusals.News(v)) == 0 {
 		r.admit(notHeard)
 		return
 	}

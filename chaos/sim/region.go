@@ -62,8 +62,8 @@ type region struct {
 	tails    map[globaltable.LaneID]*tail
 	service  *peer.Service
 	comeback *membership.Comeback
-	excluded map[string]string  // reason → why clients are not served
-	fencedBy map[string]bool    // peers that refuse to replicate with this region
+	excluded map[string]string // reason → why clients are not served
+	refusals membership.Refusals
 	leaving  map[hlc.Origin]int // sessions that ended with their member, and still wait for the shard
 	saving   bool               // the store is saved and emptied: nothing else of the region is there
 	sample   commit.Heads       // of the request that is being answered
@@ -166,7 +166,7 @@ func (r *region) open() (commit.Rebuild, []commit.LaneHead) {
 	r.indexed = map[globaltable.TableID]hlc.Timestamp{}
 	r.building, r.blocked, r.unsynced = false, false, 0
 	r.outbox, r.sessions = nil, nil
-	r.excluded, r.fencedBy, r.leaving = map[string]string{}, map[string]bool{}, map[hlc.Origin]int{}
+	r.excluded, r.refusals, r.leaving = map[string]string{}, membership.Refusals{}, map[hlc.Origin]int{}
 	if inc := shard.Incarnation(); !slices.Contains(r.stores, inc) {
 		r.stores = append(r.stores, inc)
 	}
@@ -368,8 +368,10 @@ func (r *region) serviceConfig() peer.ServiceConfig {
 		Observe:  r.clock.Observe,
 		Physical: r.physical,
 		Known:    func(o hlc.Origin) globaltable.Incarnation { return r.known(o) },
-		Trusts:   func(o hlc.Origin, inc globaltable.Incarnation) bool { return r.catalog.View().Trusts(o, inc) },
-		Met:      r.met,
+		Trusts: func(o hlc.Origin, inc globaltable.Incarnation) (bool, globaltable.Version) {
+			return membership.Trusts(r.catalog.View(), o, inc)
+		},
+		Met: r.met,
 		ConfirmedBy: func(p hlc.Origin, store globaltable.Incarnation, lane globaltable.LaneID) uint64 {
 			return r.shard.ConfirmedBy(p, store, lane)
 		},

@@ -131,6 +131,7 @@ func (r *region) startLoops() {
 		r.noticeTable(t) // what came into force just before the region died
 		return true
 	})
+	r.noticeMembers(r.viewed) // the node's watchMembers begins with the documents that the store has: the log does not wait for members that were closed before this life
 }
 
 func (l *loop) in(d time.Duration) {

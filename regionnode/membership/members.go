@@ -3,6 +3,7 @@
 package membership
 
 import (
+	"maps"
 	"slices"
 
 	"github.com/concordat-db/concordat/conflict/hlc"
@@ -30,6 +31,46 @@ func Outside(v *catalog.View, own globaltable.Incarnation) string {
 	}
 	return ""
 }
+
+// Trusts reports whether a region is followed whose store has that incarnation (0: not told), and by which version of the world's document it is or is not.
+func Trusts(v *catalog.View, o hlc.Origin, incarnation globaltable.Incarnation) (trusted bool, world globaltable.Version) {
+	return v.Trusts(o, incarnation), worldVersion(v)
+}
+
+func worldVersion(v *catalog.View) globaltable.Version {
+	if w, ok := v.World(); ok {
+		return w.Version
+	}
+	return 0
+}
+
+// Refusals is the peers that refuse to replicate with this region, with the version of the world's document by which they do. A refusal does not say that the region is out. It says that there may be a document to
+// hear, and only the documents say who is in: a peer that has not heard yet that the region is in again, or has an old store itself, refuses too, and nobody has to wait for it. It counts as little as one that cannot be reached.
+type Refusals map[string]globaltable.Version
+
+// Take takes from a heartbeat whether a peer refuses, and by which version. It reports whether that is another answer than the one before.
+func (r Refusals) Take(peer string, refuses bool, by globaltable.Version) (changed bool) {
+	was, refused := r[peer]
+	if refuses {
+		r[peer] = by
+	} else {
+		delete(r, peer)
+	}
+	return refuses != refused || by != was
+}
+
+// News returns the active members, sorted, that refuse by a document that is later than the one in v: the region may be out, and has not heard so yet.
+func (r Refusals) News(v *catalog.View) (peers []string) {
+	for _, name := range slices.Sorted(maps.Keys(r)) {
+		if _, active := v.ActiveRegion(name); active && News(v, r[name]) {
+			peers = append(peers, name)
+		}
+	}
+	return peers
+}
+
+// News reports whether that version of the world's document is later than the one in v.
+func News(v *catalog.View, version globaltable.Version) bool { return version > worldVersion(v) }
 
 // Unawaited returns what says for which members of a lane the log does not wait: those that nobody hears any more. As long as a table's document still places changes for such a region, that
 // table's lane does wait: what goes into it until the document changes is wanted if the region is let in again. nil: the log waits for everybody, also for a peer that was left out of a

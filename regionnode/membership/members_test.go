@@ -149,3 +149,46 @@ func TestFollowed(t *testing.T) {
 		t.Error("a fenced region takes itself for a member")
 	}
 }
+
+// TestRefusals: only a peer that knows a later document says something that the region has to hear before it serves.
+func TestRefusals(t *testing.T) {
+	v, _ := viewOf(t, [3]globaltable.MemberState{active, fenced, active}, [3]globaltable.Status{serves, serves, serves})
+	trusted, own := Trusts(v, 3, 7)
+	if !trusted || own == 0 {
+		t.Fatalf("an active member is not trusted by version %s", own)
+	}
+	if trusted, by := Trusts(v, 2, 7); trusted || by != own {
+		t.Errorf("a fenced region is trusted: %v, by version %s", trusted, by)
+	}
+	refusals := Refusals{}
+	for _, step := range []struct {
+		what    string
+		peer    string
+		refuses bool
+		by      globaltable.Version
+		changed bool
+		news    int
+	}{
+		{"a peer that follows it", "region-c", false, 0, false, 0},
+		{"one that has not heard yet that it is in again", "region-c", true, own - 1, true, 0},
+		{"one that is fenced itself", "region-b", true, own + 1, true, 0},
+		{"the same again", "region-c", true, own - 1, false, 0},
+		{"it hears that the region is out again", "region-c", true, own + 1, true, 1},
+		{"and that it is in", "region-c", false, 0, true, 0},
+		{"by the document that is known here", "region-c", true, own, true, 0},
+	} {
+		if changed := refusals.Take(step.peer, step.refuses, step.by); changed != step.changed {
+			t.Errorf("%s: changed: %v", step.what, changed)
+		}
+		if news := refusals.News(v); len(news) != step.news {
+			t.Errorf("%s: %v", step.what, news)
+		}
+	}
+	configured, err := catalog.New(v.Self(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if News(configured.View(), 0) || !News(configured.View(), own) {
+		t.Error("a region without a document takes any for news, or none")
+	}
+}

@@ -13,6 +13,8 @@
 //   - A lane whose next entries are gone from the origin's log is begun again at the origin's head. What it has missed comes by an exchange of whole records (package
 //     repair). Until that is complete the lane is held: its position is not told to the origin, for it does not say that all below it is here, and nothing of
 //     the origin is marked as applied.
+//   - A lane that the origin does not tell of any more waits for nothing: the catalog's, between a region's admission and the origin's next document. It goes on when
+//     it is told of again.
 package inbox
 
 import (
@@ -137,6 +139,7 @@ type lane struct {
 	held     bool // not all below applied is here
 	stop     Stop
 	settled  uint64 // applied.Seq when the answer now awaited cannot have been asked for yet
+	fed      bool   // the newest heartbeat tells of it
 	head     Head   // newest heard
 	wanted   uint64 // head at the heartbeat before
 	progress uint64 // last.Seq at the heartbeat before
@@ -156,7 +159,11 @@ func NewCore(origin hlc.Origin, shard uint16, limits Limits, incarnation globalt
 func (c *Core) Positions() []LanePosition {
 	out := make([]LanePosition, 0, len(c.lanes))
 	for _, l := range c.lanes {
-		out = append(out, LanePosition{Lane: l.id, Position: l.applied, Head: l.head.Seq, Stop: l.stop, Held: l.held})
+		p := LanePosition{Lane: l.id, Position: l.applied, Stop: l.stop, Held: l.held}
+		if l.fed {
+			p.Head = l.head.Seq
+		}
+		out = append(out, p)
 	}
 	slices.SortFunc(out, func(a, b LanePosition) int { return cmp.Compare(a.Lane, b.Lane) })
 	return out
@@ -166,7 +173,7 @@ func (c *Core) Positions() []LanePosition {
 type LanePosition struct {
 	Lane     globaltable.LaneID
 	Position globaltable.Position // durable here
-	Head     uint64               // the origin's, as last heard
+	Head     uint64               // the origin's, as last heard; 0 if the origin does not feed this region with the lane
 	Stop     Stop
 	Held     bool // not all below Position is here: it is not told to the origin
 }
@@ -223,6 +230,7 @@ func (c *Core) Heartbeat(h Heartbeat) []Effect {
 	}
 	c.mark()
 	c.restart(h)
+	c.unfeed(h)
 	return c.flush()
 }
 
@@ -236,6 +244,18 @@ func (c *Core) restart(h Heartbeat) {
 	}
 	if len(heads) > 0 {
 		c.emit(Effect{Kind: StartLanes, Incarnation: c.incarnation, Heads: heads})
+	}
+}
+
+// unfeed has lanes wait for nothing that the origin does not tell of. One that stopped since its next entries are gone could not be begun anew, for there is no head to begin at, and would look as if something
+// were missing for as long as the origin writes nothing to it. Its position stays: if it is told of again, it is found by the log whether entries are gone.
+func (c *Core) unfeed(h Heartbeat) {
+	for _, l := range c.sorted() {
+		if l.fed = h.tells(l.id); !l.fed && l.stop == Trimmed && !l.inflight {
+			l.stop = Running
+			l.wanted, l.progress = 0, 0
+			c.emit(Effect{Kind: Stopped, Lane: l.id, Reason: Running})
+		}
 	}
 }
 
@@ -505,9 +525,11 @@ func (c *Core) mark() {
 
 // beyond reports whether h tells of a lane that now does not: the origin does not feed this region with it any more, and its head may never be reached.
 func (h Heartbeat) beyond(now Heartbeat) bool {
-	return slices.ContainsFunc(h.Heads, func(head Head) bool {
-		return !slices.ContainsFunc(now.Heads, func(n Head) bool { return n.Lane == head.Lane })
-	})
+	return slices.ContainsFunc(h.Heads, func(head Head) bool { return !now.tells(head.Lane) })
+}
+
+func (h Heartbeat) tells(id globaltable.LaneID) bool {
+	return slices.ContainsFunc(h.Heads, func(head Head) bool { return head.Lane == id })
 }
 
 func (c *Core) covered(h Heartbeat) bool {

@@ -105,6 +105,12 @@ func TestScenarios(t *testing.T) {
 					fmt.Fprintf(&b, "%d, told: %v\n", p.Position.Seq, !p.Held)
 				}
 				return b.String()
+			case "status":
+				var b strings.Builder
+				for _, p := range c.Positions() {
+					fmt.Fprintf(&b, "at %d of %d: %s\n", p.Position.Seq, p.Head, p.Stop)
+				}
+				return b.String()
 			case "tick":
 				effects = c.Tick()
 			case "wants":

@@ -276,14 +276,20 @@ func TestOriginTooFarAheadIsHeardWithoutItsMarks(t *testing.T) {
 func TestFenced(t *testing.T) {
 	onEachBus(t, func(t *testing.T, s *story) {
 		s.eu.mu.Lock()
-		s.eu.trusts = func(o hlc.Origin, incarnation globaltable.Incarnation) bool { return o != us || incarnation == 101 }
+		s.eu.trusts = func(o hlc.Origin, incarnation globaltable.Incarnation) (bool, globaltable.Version) {
+			return o != us || incarnation == 101, 7
+		}
 		s.eu.mu.Unlock()
-		var told []bool
-		s.us.fenced = func(origin string, is bool) {
+		type tale struct {
+			is bool
+			by globaltable.Version
+		}
+		var told []tale
+		s.us.fenced = func(origin string, is bool, by globaltable.Version) {
 			if origin != s.eu.descriptor.Name {
 				t.Errorf("told of %s", origin)
 			}
-			told = append(told, is)
+			told = append(told, tale{is, by})
 		}
 		session := s.connect()
 		h, err := session.Heartbeat(t.Context(), nil)
@@ -304,7 +310,7 @@ func TestFenced(t *testing.T) {
 		if h, err = session.Heartbeat(t.Context(), nil); err != nil || h.Incarnation == 0 {
 			t.Errorf("%+v %v", h, err)
 		}
-		if !slices.Equal(told, []bool{true, false}) {
+		if !slices.Equal(told, []tale{{true, 7}, {false, 0}}) {
 			t.Error(told)
 		}
 	})

@@ -105,6 +105,16 @@ type wireError struct {
 	Kind     globaltable.Kind `json:"kind"`
 	Message  string           `json:"message,omitempty"`
 	Trimmed  bool             `json:"trimmed,omitempty"`
+
+	World globaltable.Version `json:"world,omitempty"` // of a NotFollowed
+}
+
+// NotFollowed is the cause of an error of kind Fenced: the region that answers does not replicate with the one that asks, by that version of the world's document. One that knows a later version, by
+// which it is followed, has nothing to do but to wait until the other one has heard.
+type NotFollowed struct{ World globaltable.Version }
+
+func (e *NotFollowed) Error() string {
+	return "by version " + e.World.String() + " of the world's document"
 }
 
 func encodeError(err error) []byte {
@@ -115,6 +125,10 @@ func encodeError(err error) []byte {
 		if e.Message != "" {
 			w.Message = e.Message
 		}
+	}
+	var refusal *NotFollowed
+	if errors.As(err, &refusal) {
+		w.World = refusal.World
 	}
 	b, _ := json.Marshal(w) // strings and numbers only: cannot fail
 	return append([]byte{partError}, b...)
@@ -128,7 +142,11 @@ func decodeError(b []byte) error {
 	if w.Trimmed {
 		return change.ErrTrimmed
 	}
-	return &globaltable.Error{Op: w.Op, Resource: w.Resource, Kind: globaltable.KnownKind(w.Kind), Message: w.Message}
+	err := &globaltable.Error{Op: w.Op, Resource: w.Resource, Kind: globaltable.KnownKind(w.Kind), Message: w.Message}
+	if w.World != 0 {
+		err.Err = &NotFollowed{w.World}
+	}
+	return err
 }
 
 func encodeDocument(v any) ([]byte, error) {

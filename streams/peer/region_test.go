@@ -154,8 +154,8 @@ type region struct {
 	met       []globaltable.Incarnation
 	asked     []string // of the control plane
 	offset    time.Duration
-	trusts    func(hlc.Origin, globaltable.Incarnation) bool // nil: everybody
-	fenced    func(origin string, is bool)
+	trusts    func(hlc.Origin, globaltable.Incarnation) (bool, globaltable.Version) // nil: everybody
+	fenced    func(origin string, is bool, by globaltable.Version)
 }
 
 type confirmation struct {
@@ -202,10 +202,13 @@ func (r *region) now() time.Time {
 	return r.physical
 }
 
-func (r *region) trusted(o hlc.Origin, incarnation globaltable.Incarnation) bool {
+func (r *region) trusted(o hlc.Origin, incarnation globaltable.Incarnation) (bool, globaltable.Version) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.trusts == nil || r.trusts(o, incarnation)
+	if r.trusts == nil {
+		return true, 0
+	}
+	return r.trusts(o, incarnation)
 }
 
 func (r *region) incarnationOf(o hlc.Origin) globaltable.Incarnation {

@@ -44,8 +44,8 @@ type ServiceConfig struct {
 	Matrix     *watermark.Matrix
 	Regions    func(name string) (globaltable.Descriptor, bool) // the peers known
 	// Trusts reports whether a peer, with that incarnation of its store (0: not told), is one that this region replicates with. One that it is not may still introduce itself and ask the control
-	// plane, which decides by itself; the rest is refused with an error of kind Fenced. nil: every peer is.
-	Trusts   func(peer hlc.Origin, incarnation globaltable.Incarnation) bool
+	// plane, which decides by itself; the rest is refused with an error of kind Fenced and the version of the world's document that says so. nil: every peer is.
+	Trusts   func(peer hlc.Origin, incarnation globaltable.Incarnation) (trusted bool, world globaltable.Version)
 	Observe  func(hlc.Timestamp) error                // moves the clock past a remote timestamp, or refuses
 	Physical func() int64                             // Unix milliseconds
 	Known    func(hlc.Origin) globaltable.Incarnation // newest incarnation known of a peer
@@ -108,9 +108,8 @@ func (s *Service) handle(ctx context.Context, peer string, raw []byte, reply fun
 		if r.Positions != nil {
 			incarnation = r.Positions.Incarnation
 		}
-		if s.cfg.Trusts != nil && !s.cfg.Trusts(asker.Origin, incarnation) {
-			return &globaltable.Error{Op: "answer peer", Resource: peer, Kind: globaltable.Fenced,
-				Message: "region " + s.cfg.Self.Name + " does not follow region " + peer + ", or follows another store of it"}
+		if err := s.refusal(asker, incarnation); err != nil {
+			return err
 		}
 	}
 	switch {
@@ -143,6 +142,19 @@ func (s *Service) handle(ctx context.Context, peer string, raw []byte, reply fun
 		return sendDocument(json.RawMessage(answer), reply)
 	}
 	return &globaltable.Error{Op: "answer peer", Resource: peer, Kind: globaltable.Invalid, Message: "request of an unknown kind"}
+}
+
+// refusal returns why this region does not replicate with a peer; nil: it does.
+func (s *Service) refusal(asker globaltable.Descriptor, incarnation globaltable.Incarnation) error {
+	if s.cfg.Trusts == nil {
+		return nil
+	}
+	trusted, world := s.cfg.Trusts(asker.Origin, incarnation)
+	if trusted {
+		return nil
+	}
+	return &globaltable.Error{Op: "answer peer", Resource: asker.Name, Kind: globaltable.Fenced, Err: &NotFollowed{world},
+		Message: "region " + s.cfg.Self.Name + " does not follow region " + asker.Name + ", or follows another store of it"}
 }
 
 func sendDocument(v any, reply func([]byte) error) error {

@@ -28,8 +28,9 @@ type SessionConfig struct {
 	Offset     func(origin hlc.Origin, ahead, uncertain time.Duration) // how far this region's wall clock is ahead of the origin's
 	Regressed  func(peer string, reason string)
 	Met        func(peer string, known globaltable.Incarnation) // this region's incarnation as the origin knows it, before Regressed. nil: nobody is told
-	Fenced     func(peer string, is bool)                       // with each heartbeat: whether the origin refuses to replicate with this region. nil: nobody is told
-	Catalog    func(ctx context.Context, c Client) error        // fetches the origin's catalog
+	// Fenced is told with each heartbeat whether the origin refuses to replicate with this region, and by which version of the world's document. nil: nobody is told.
+	Fenced  func(peer string, is bool, by globaltable.Version)
+	Catalog func(ctx context.Context, c Client) error // fetches the origin's catalog
 }
 
 // Session is an inbox.Session over a link.
@@ -103,7 +104,11 @@ func (s *Session) Heartbeat(ctx context.Context, own []inbox.LanePosition) (inbo
 	pulse, err := s.client.Positions(ctx, p)
 	fenced := err != nil && globaltable.KindOf(err) == globaltable.Fenced
 	if s.cfg.Fenced != nil && (fenced || err == nil) {
-		s.cfg.Fenced(s.cfg.Origin.Name, fenced)
+		var refusal NotFollowed
+		if cause := (*NotFollowed)(nil); errors.As(err, &cause) {
+			refusal = *cause
+		}
+		s.cfg.Fenced(s.cfg.Origin.Name, fenced, refusal.World)
 	}
 	if fenced {
 		// An answer like any other: by this session the region can learn why, and ask to be let in again. The heartbeat says nothing.
