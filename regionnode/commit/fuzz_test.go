@@ -45,8 +45,8 @@ func FuzzStoredValues(f *testing.F) {
 	f.Add(appendPosition(nil, globaltable.Position{Incarnation: 1, Seq: 2}))
 	f.Add(appendLaneHead(nil, 7, everywhere))
 	f.Add((&Digest{1, 2, 3}).appendTo(nil))
-	f.Add((&tablePurge{frontier: 1, waiting: 2}).append(nil))
-	f.Add((&tablePurge{frontier: 1, waiting: 2, expiring: 3, keys: garbageKeys{made: 4, making: 5, cursor: []byte("k")}}).append(nil))
+	f.Add((&tablePurge{frontier: 1, under: 9, waiting: 2}).append(nil))
+	f.Add((&tablePurge{frontier: 1, under: 9, waiting: 2, expiring: 3, keys: garbageKeys{made: 4, making: 5, cursor: []byte("k")}}).append(nil))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		check := func(err error, again []byte) {
 			if err == nil && !bytes.Equal(again, b) {
@@ -74,8 +74,8 @@ func TestStoredForms(t *testing.T) {
 		"position":  {appendPosition(nil, globaltable.Position{Incarnation: 1, Seq: 2, Chain: globaltable.Chain{9}}), append([]byte{0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2, 9}, make([]byte, 31)...)},
 		"lane head": {appendLaneHead(nil, 5, withPeer), []byte{1, 0, 0, 0, 0, 0, 0, 0, 5, 0, 1, 0, 2}},
 		"digest":    {(&Digest{1, 2, 3}).appendTo(nil), []byte{0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 3}},
-		"purge":     {(&tablePurge{frontier: 1, waiting: 2}).append(nil), []byte{0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2}},
-		"expiring": {(&tablePurge{frontier: 1, waiting: 2, expiring: 3, keys: garbageKeys{made: 4, making: 5, cursor: []byte("k")}}).append(nil), []byte{0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2,
+		"purge":     {(&tablePurge{frontier: 1, under: 9, waiting: 2}).append(nil), []byte{0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 9}},
+		"expiring": {(&tablePurge{frontier: 1, under: 9, waiting: 2, expiring: 3, keys: garbageKeys{made: 4, making: 5, cursor: []byte("k")}}).append(nil), []byte{0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 9,
 			0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 5, 'k'}},
 		"record key": {store.AppendRecordKey(nil, 1, []byte{9}), []byte{1, 0, 0, 0, 0, 0, 0, 0, 1, 9}},
 		"log key":    {store.AppendLogKey(nil, 1, 2), []byte{2, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2}},
