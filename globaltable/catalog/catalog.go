@@ -279,7 +279,9 @@ func adoptTable(txn *memdb.Txn, t *globaltable.Table, world *globaltable.World, 
 	return a, nil
 }
 
-// follows checks t against the version in force. It is fresh when it is newer. Versions may be skipped: between two looks the owner may have issued several.
+// follows checks t against the version in force. It is fresh when it is newer. Versions may be skipped: between two looks the owner may have issued several. A new owner's version need not follow the
+// newest one of an owner that was fenced: what that one issued, and no region heard that stayed, is void, be it an index or the table's end. Only regions that were fenced have it, and they begin with
+// nothing when they come back.
 func follows(old, t *globaltable.Table, world *globaltable.World) (fresh bool, err error) {
 	switch {
 	case t.Version < old.Version:
@@ -289,15 +291,18 @@ func follows(old, t *globaltable.Table, world *globaltable.World) (fresh bool, e
 			return false, corrupt("two documents of one version of table " + t.ID.String() + ": its owner was restored and did not hear the other regions")
 		}
 		return false, nil
+	case t.Name != old.Name || t.CreatedAt != old.CreatedAt || !sameKeys(t.KeySchema, old.KeySchema):
+		return false, corrupt("a new document of table " + t.ID.String() + " changes what never changes")
+	case t.Owner != old.Owner && inherits(world, old.Owner) && t.Version.Epoch() > old.Version.Epoch():
+		return true, nil
 	case t.Version.Number() <= old.Version.Number(),
 		t.Version.Number() == old.Version.Number()+1 && t.Predecessor != globaltable.HashTable(old):
 		return false, corrupt("the document of table " + t.ID.String() + " does not follow the one in force: its owner was restored and did not hear the other regions")
 	case old.Deleted:
 		return false, corrupt("table " + t.ID.String() + " is dead and has a new document")
-	case t.Owner != old.Owner && !inherits(world, old.Owner):
+	case t.Owner != old.Owner:
 		return false, corrupt("a new document of table " + t.ID.String() + " has another owner, and the old one was never fenced")
-	case t.Name != old.Name || t.CreatedAt != old.CreatedAt || !sameKeys(t.KeySchema, old.KeySchema) || !sameIndexes(old, t),
-		!slices.Equal(t.Expiry.Until(old.Expiry.Newest()), old.Expiry):
+	case !sameIndexes(old, t) || !slices.Equal(t.Expiry.Until(old.Expiry.Newest()), old.Expiry):
 		return false, corrupt("a new document of table " + t.ID.String() + " changes what never changes")
 	}
 	return true, nil
