@@ -55,7 +55,9 @@ func (n *Node) ownMarks() map[hlc.Origin]hlc.Timestamp {
 func (n *Node) newJoiner() (*repair.Joiner, error) {
 	return repair.New(repair.Config{Catalog: n.catalog, Store: controlplane.ForRepair(n.shard), Peers: n, BytesPerSecond: n.cfg.Limits.JoinBytesPerSecond,
 		CatchUps: catchUps{n},
-		Complete: func(ctx context.Context, table globaltable.TableID) error { return n.comeback.Complete(ctx, table) },
+		Complete: func(ctx context.Context, table globaltable.TableID, since globaltable.Version) error {
+			return n.comeback.Complete(ctx, table, since)
+		},
 		Events: repair.Events{
 			Took: func(_ globaltable.TableID, source string, records, bytes int) {
 				n.metrics.Exchanged(source, records, bytes)

@@ -105,8 +105,9 @@ type Plane struct {
 	last globaltable.TableID // newest id that this start made; guarded by turn
 
 	mu       sync.Mutex
-	epoch    uint32 // of this start; 0: not raised yet
-	unheard  map[string]bool
+	epoch    uint32            // of this start; 0: not raised yet
+	unheard  map[string]uint64 // region → the number of the wish to hear it
+	wishes   uint64
 	progress map[globaltable.TableID]catalog.Progress
 	leaving  map[globaltable.TableID]*leave
 	world    worldProgress
@@ -121,11 +122,11 @@ func New(cfg Config) (*Plane, error) {
 	cfg.AskTimeout = cmp.Or(cfg.AskTimeout, 3*time.Second)
 	cfg.MaxTables = cmp.Or(cfg.MaxTables, 2500)
 	v := cfg.Catalog.View()
-	p := &Plane{cfg: cfg, self: v.Self(), turn: make(chan struct{}, 1), unheard: map[string]bool{},
+	p := &Plane{cfg: cfg, self: v.Self(), turn: make(chan struct{}, 1), unheard: map[string]uint64{},
 		progress: map[globaltable.TableID]catalog.Progress{}, leaving: map[globaltable.TableID]*leave{}}
 	for _, d := range v.Regions() {
 		if d.Origin != p.self.Origin {
-			p.unheard[d.Name] = true
+			p.unheard[d.Name] = 0
 		}
 	}
 	return p, nil

@@ -275,6 +275,9 @@ func (p *Plane) answerDocuments(ctx context.Context, tables []string) (*answer, 
 
 // Fetch brings this region's catalog up to that of the region given. The inbox calls it too, when it meets a newer version there.
 func (p *Plane) Fetch(ctx context.Context, region string) error {
+	p.mu.Lock()
+	wish := p.unheard[region]
+	p.mu.Unlock()
 	for after, more := globaltable.TableID(0), true; more; {
 		a, err := p.ask(ctx, region, &request{Versions: &versionsRequest{after.String()}})
 		if err != nil {
@@ -300,7 +303,9 @@ func (p *Plane) Fetch(ctx context.Context, region string) error {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	delete(p.unheard, region)
+	if p.unheard[region] == wish {
+		delete(p.unheard, region)
+	}
 	return nil
 }
 

@@ -137,11 +137,13 @@ func (p *Plane) Standing() (globaltable.MemberState, globaltable.Incarnation) {
 	return m.State, m.Incarnation
 }
 
-// HearAgain has the catalog of a region fetched again: that does not hear this one any more and knows why, or whose catalog lane had to be begun anew, without some of its documents.
+// HearAgain has the catalog of a region fetched again: that does not hear this one any more and knows why, or whose catalog lane had to be begun anew, without some of its documents. What it is
+// being asked already may have been answered before, and does not count.
 func (p *Plane) HearAgain(region string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.unheard[region] = true
+	p.wishes++
+	p.unheard[region] = p.wishes
 }
 
 // issuer returns the region that can issue the world's next document: its owner; without a document, or where that is among those that go out, the active member with the lowest number that is not.

@@ -33,6 +33,7 @@ type Plane interface {
 	Standing() (globaltable.MemberState, globaltable.Incarnation)
 	Admit(ctx context.Context, incarnation globaltable.Incarnation) error
 	Unheard() []string
+	HearAgain(region string)
 }
 
 // Joins tells how far the replicas are that are being created here: a repair.Joiner.
@@ -63,6 +64,7 @@ type Comeback struct {
 	state  commit.Rebuild
 	above  globaltable.Incarnation // greatest of this region that a peer has told of
 	logged map[globaltable.TableID]*replayed
+	asked  bool // for the catalogs of the others, since the region knows that it is admitted
 }
 
 // New returns a Comeback. It does nothing by itself.
@@ -152,8 +154,8 @@ func (c *Comeback) Look(ctx context.Context) (done bool, waiting []string, err e
 	case state != globaltable.MemberActive || followed != own:
 		return false, nil, c.cfg.Plane.Admit(ctx, own)
 	}
-	if unheard := c.cfg.Plane.Unheard(); len(unheard) > 0 {
-		return false, []string{"to hear the catalog of " + strings.Join(unheard, ", ")}, nil
+	if why := c.uninformed(); why != "" {
+		return false, []string{why}, nil
 	}
 	if f := c.cfg.Admitted; f != nil {
 		f()
@@ -165,6 +167,28 @@ func (c *Comeback) Look(ctx context.Context) (done bool, waiting []string, err e
 		return false, nil, err
 	}
 	return true, nil, nil
+}
+
+// uninformed says why the documents of tables that are known here may be older than the region's admission; "" when they are not. Its replicas are closed before it is admitted, and made anew after that; an
+// earlier document can have one that is being created too, of an earlier return, and what is done for that one is dropped when the new one begins. So the catalogs of all others count that are heard
+// after the region knew that it is admitted.
+func (c *Comeback) uninformed() string {
+	if state, followed := c.cfg.Plane.Standing(); state != globaltable.MemberActive || followed != c.cfg.Store.Incarnation() {
+		return "to be admitted"
+	}
+	c.mu.Lock()
+	first := !c.asked
+	c.asked = true
+	if first {
+		for _, m := range Followed(c.cfg.Catalog.View()) {
+			c.cfg.Plane.HearAgain(m.Descriptor.Name)
+		}
+	}
+	c.mu.Unlock()
+	if unheard := c.cfg.Plane.Unheard(); len(unheard) > 0 {
+		return "to hear the catalog of " + strings.Join(unheard, ", ")
+	}
+	return ""
 }
 
 // openTables says which tables have a replica in this region that does not serve yet.

@@ -37,8 +37,8 @@ func regions(t *testing.T, n int) (descriptors []globaltable.Descriptor, tokens 
 	return descriptors, tokens
 }
 
-// viewOf is what region 1 knows of three regions: their states, and one table with a replica in each of them.
-func viewOf(t *testing.T, states [3]globaltable.MemberState, replicas [3]globaltable.Status) (*catalog.View, globaltable.TableID) {
+// catalogOf is what region 1 knows of three regions: their states, and one table with a replica in each of them.
+func catalogOf(t *testing.T, states [3]globaltable.MemberState, replicas [3]globaltable.Status) (*catalog.Catalog, globaltable.TableID) {
 	t.Helper()
 	descriptors, tokens := regions(t, 3)
 	c, err := catalog.New(descriptors[0], descriptors[1:])
@@ -72,6 +72,13 @@ func viewOf(t *testing.T, states [3]globaltable.MemberState, replicas [3]globalt
 	if err := c.Load(docs, nil); err != nil {
 		t.Fatal(err)
 	}
+	return c, id
+}
+
+// viewOf is catalogOf as it is in force.
+func viewOf(t *testing.T, states [3]globaltable.MemberState, replicas [3]globaltable.Status) (*catalog.View, globaltable.TableID) {
+	t.Helper()
+	c, id := catalogOf(t, states, replicas)
 	return c.View(), id
 }
 

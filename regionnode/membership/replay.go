@@ -21,15 +21,26 @@ type replayed struct {
 }
 
 // Complete replays the saved records of a table that has got what the others hold, and returns nil when all other replicas have confirmed what was logged: the dots are older than watermarks that
-// the others may have of this region by then, so the table's purge frontier must not move before. It is called again until it does: repair.Config.Complete.
-func (c *Comeback) Complete(ctx context.Context, table globaltable.TableID) error {
+// the others may have of this region by then, so the table's purge frontier must not move before. It is called again until it does: repair.Config.Complete. since is the version of which the others were
+// asked for what they hold: what only a later one demands has not come yet.
+func (c *Comeback) Complete(ctx context.Context, table globaltable.TableID, since globaltable.Version) error {
+	if c.State().Step != commit.RebuildJoining {
+		return nil
+	}
+	why := c.uninformed() // before the document is looked at
 	t, known := c.cfg.Catalog.View().Table(table)
-	if !known || c.State().Step != commit.RebuildJoining {
+	if !known {
 		return nil
 	}
 	mine := t.Replica(c.self)
 	if mine == nil || mine.Status != globaltable.Creating {
 		return nil
+	}
+	if mine.Since != since {
+		why = "a later document to be heard of"
+	}
+	if why != "" {
+		return &globaltable.Error{Op: "replay", Resource: t.Name, Kind: globaltable.Unavailable, Message: why}
 	}
 	c.mu.Lock()
 	done := c.logged[table]

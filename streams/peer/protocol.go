@@ -64,7 +64,8 @@ type Applied struct {
 	Incarnation globaltable.Incarnation `json:"incarnation"`
 	Seq         uint64                  `json:"seq"`
 	Chain       globaltable.Chain       `json:"chain"`
-	// Diverged: what the origin's log has after it does not continue Chain. The origin may have trimmed its log beyond Seq, and could not tell by itself.
+	// Diverged: what the origin's log has after it does not continue Chain, or the origin has told less of the lane than it had before. It may have trimmed its log beyond Seq, which may be 0, and could not
+	// tell by itself. Such a position confirms nothing.
 	Diverged bool `json:"diverged,omitempty"`
 }
 

@@ -267,10 +267,12 @@ func (s *Service) confirm(asker globaltable.Descriptor, store globaltable.Incarn
 	case a.Incarnation > own:
 		s.cfg.Regressed(asker.Name, "a peer has applied a later incarnation of this region")
 		return nil
-	case a.Incarnation < own || a.Seq == 0:
+	case a.Incarnation < own:
 		return nil
 	case a.Diverged:
-		s.cfg.Regressed(asker.Name, "a peer has applied another history of a lane than this region's log has")
+		s.cfg.Regressed(asker.Name, "a peer knows another history of a lane than this region's log has")
+		return nil
+	case a.Seq == 0:
 		return nil
 	case a.Seq > h.Seq || a.Seq == h.Seq && a.Chain != h.Chain:
 		s.cfg.Regressed(asker.Name, "a peer has applied more of a lane than this region has, or another history of it")

@@ -136,7 +136,7 @@ func (s *Session) Heartbeat(ctx context.Context, own []inbox.LanePosition) (inbo
 // appliedOf is what may be told of positions.
 func appliedOf(own []inbox.LanePosition) (out []Applied) {
 	for _, l := range own {
-		if l.Held {
+		if l.Held && l.Stop != inbox.Diverged {
 			continue // not all below it is here
 		}
 		out = append(out, Applied{Lane: l.Lane, Incarnation: l.Position.Incarnation, Seq: l.Position.Seq, Chain: l.Position.Chain, Diverged: l.Stop == inbox.Diverged})

@@ -35,7 +35,7 @@ type Config struct {
 	// CatchUps are the exchanges with regions whose lanes were begun anew here. nil: there never are any.
 	CatchUps CatchUps
 	// Complete is called when all that the sources of a join held is here, before that is told to anybody; again later if it returns an error. nil: nothing is to be done then.
-	Complete func(ctx context.Context, table globaltable.TableID) error
+	Complete func(ctx context.Context, table globaltable.TableID, since globaltable.Version) error
 
 	Every          time.Duration // between looks at what is unfinished; 250 ms
 	PageBytes      int           // of records in one answer; 1 MiB
@@ -234,7 +234,7 @@ func (j *Joiner) run(ctx context.Context, w *work, one *join) {
 func (j *Joiner) complete(ctx context.Context, w *work, one *join) {
 	var err error
 	if w.key.lags == 0 && j.cfg.Complete != nil {
-		err = j.cfg.Complete(ctx, w.key.table)
+		err = j.cfg.Complete(ctx, w.key.table, w.version)
 	}
 	j.mu.Lock()
 	one.complete, one.fault = err == nil, err

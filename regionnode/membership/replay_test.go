@@ -1,0 +1,79 @@
+package membership
+
+import (
+	"context"
+	"slices"
+	"testing"
+
+	"github.com/concordat-db/concordat/conflict/hlc"
+	"github.com/concordat-db/concordat/globaltable"
+	"github.com/concordat-db/concordat/regionnode/commit"
+	"github.com/concordat-db/concordat/streams/repair"
+)
+
+// returning is everything around a region that comes back, as a test wants it to be. It has one saved record.
+type returning struct {
+	state    globaltable.MemberState
+	followed globaltable.Incarnation
+	unheard  []string
+	again    []string // whom it has wished to hear again
+	replayed int
+}
+
+func (r *returning) Incarnation() globaltable.Incarnation { return 7 }
+func (r *returning) Confirmations() []commit.Confirmation { return nil }
+func (r *returning) Heads(context.Context) (commit.Heads, error) {
+	return commit.Heads{}, nil
+}
+func (r *returning) ChangeRebuild(_ context.Context, change func(commit.Rebuild) commit.Rebuild) (commit.Rebuild, error) {
+	return change(commit.Rebuild{Step: commit.RebuildJoining}), nil
+}
+func (r *returning) Saved(table globaltable.TableID, after commit.Key, f func(commit.SavedRecord) bool) error {
+	if after.Table == 0 {
+		f(commit.SavedRecord{Key: commit.Key{Table: table, Bytes: []byte("k")}})
+	}
+	return nil
+}
+func (r *returning) Purge(globaltable.TableID) hlc.Timestamp { return 0 }
+func (r *returning) Replay(_ context.Context, records []commit.SavedRecord, _ hlc.Timestamp) (commit.ReplayResult, error) {
+	r.replayed += len(records)
+	return commit.ReplayResult{Logged: len(records)}, nil
+}
+func (r *returning) Standing() (globaltable.MemberState, globaltable.Incarnation) {
+	return r.state, r.followed
+}
+func (r *returning) Admit(context.Context, globaltable.Incarnation) error { return nil }
+func (r *returning) Unheard() []string                                    { return r.unheard }
+func (r *returning) HearAgain(region string)                              { r.again = append(r.again, region) }
+func (r *returning) Progress(globaltable.TableID, globaltable.Version) (repair.Progress, bool) {
+	return repair.Progress{}, false
+}
+
+// TestReplayWaitsForTheDocuments: a document of an earlier return of the region has a replica that is being created as well. What was replayed for that one would be dropped, with nothing left of it in the
+// saved space, when the document comes that makes the replica anew.
+func TestReplayWaitsForTheDocuments(t *testing.T) {
+	known, id := catalogOf(t, [3]globaltable.MemberState{active, active, active}, [3]globaltable.Status{globaltable.Creating, serves, serves})
+	doc, _ := known.View().Table(id)
+	since := doc.Replicas[0].Since
+	r := &returning{state: fenced}
+	c := New(Config{Catalog: known, Store: r, Saved: r, Plane: r, Joins: r, State: commit.Rebuild{Step: commit.RebuildJoining}})
+	refused := func(when string, since globaltable.Version) {
+		t.Helper()
+		if err := c.Complete(context.Background(), id, since); globaltable.KindOf(err) != globaltable.Unavailable || r.replayed != 0 {
+			t.Errorf("%s: %d records were replayed: %v", when, r.replayed, err)
+		}
+	}
+	refused("fenced", since)
+	r.state, r.followed = active, 6
+	refused("an earlier store is followed", since)
+	r.followed, r.unheard = 7, []string{"region-b"}
+	refused("what region-b knows was not heard yet", since)
+	if slices.Sort(r.again); !slices.Equal(r.again, []string{"region-b", "region-c"}) {
+		t.Errorf("it wants to hear %v again when it knows that it is admitted", r.again)
+	}
+	r.unheard = nil
+	refused("the others were asked for an earlier version", since-1)
+	if err := c.Complete(context.Background(), id, since); err != nil || r.replayed != 1 || len(r.again) != 2 {
+		t.Errorf("%d records were replayed, %d wishes: %v", r.replayed, len(r.again), err)
+	}
+}
