@@ -256,10 +256,12 @@ func (s *Service) confirm(asker globaltable.Descriptor, a Applied, h LaneHead) e
 	case a.Incarnation > own:
 		s.cfg.Regressed(asker.Name, "a peer has applied a later incarnation of this region")
 		return nil
-	case a.Incarnation < own || a.Seq == 0:
+	case a.Incarnation < own:
 		return nil
-	case a.Diverged:
-		s.cfg.Regressed(asker.Name, "a peer has applied another history of a lane than this region's log has")
+	case a.Diverged: // also at 0: a peer that has applied nothing of the lane yet may have heard of a head beyond the one that there is now
+		s.cfg.Regressed(asker.Name, "a peer knows another history of a lane than this region's log has")
+		return nil
+	case a.Seq == 0:
 		return nil
 	case a.Seq > h.Seq || a.Seq == h.Seq && a.Chain != h.Chain:
 		s.cfg.Regressed(asker.Name, "a peer has applied more of a lane than this region has, or another history of it")
