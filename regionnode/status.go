@@ -122,7 +122,7 @@ func (n *Node) pairs(now time.Time) []admin.Pair {
 				p.WatermarkAgeMillis = ageMillis(now, mark)
 			}
 			if in := n.inbox(from.Origin); in != nil && to.Origin == self.Origin {
-				describe(&p, in.Status(), now)
+				describe(&p, in.Status(), now, n.refusedBy(from.Name))
 				n.describeCatchUp(&p, from.Origin)
 			}
 			out = append(out, p)
@@ -136,8 +136,16 @@ func ageMillis(now time.Time, t hlc.Timestamp) *float64 {
 	return &age
 }
 
-// describe tells idle from live, and catching up from stalled.
-func describe(p *admin.Pair, s inbox.Status, now time.Time) {
+// refusedBy reports whether a peer refuses to replicate with this region.
+func (n *Node) refusedBy(name string) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	_, refuses := n.refusals[name]
+	return refuses
+}
+
+// describe tells idle from live, and catching up from stalled. Of an origin that refuses to replicate with this region nothing comes, which must not look as if there were nothing.
+func describe(p *admin.Pair, s inbox.Status, now time.Time, refuses bool) {
 	var stops []string
 	for _, l := range s.Lanes {
 		if l.Head > l.Position.Seq {
@@ -155,6 +163,8 @@ func describe(p *admin.Pair, s inbox.Status, now time.Time) {
 	switch {
 	case !s.Connected:
 		p.State, p.Detail = admin.StateDisconnected, s.Error
+	case refuses:
+		p.State, p.Detail = admin.StateStalled, "as it knows the members, it does not follow this region"
 	case len(stops) > 0:
 		slices.Sort(stops)
 		p.State, p.Detail = admin.StateStalled, strings.Join(slices.Compact(stops), ", ")

@@ -141,13 +141,30 @@ func (w *world) commander(out []*region) *region {
 	return best[w.rng.IntN(len(best))]
 }
 
+// splits reports whether one of those that are to go out has put out a region that is not among them, and this one does not know it. The order would be carried out by a world that still counts on that region, and
+// nobody in it would take the document from whoever goes out: two operators would have put out each other's region.
+func (r *region) splits(out []*region) bool {
+	mine := r.catalog.View()
+	for _, o := range out {
+		if o.gone || o.catalog == nil || o.catalog.Version(globaltable.WorldTable) <= r.catalog.Version(globaltable.WorldTable) {
+			continue
+		}
+		for _, other := range r.regions {
+			if !slices.Contains(out, other) && mine.Active(other.origin) && !o.catalog.View().Active(other.origin) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // order asks a region to change the members.
 func (w *world) order(out []*region, what string, do func(ctx context.Context, p *controlplane.Plane) error) {
 	if w.now < w.membership.until {
 		return
 	}
 	asked := w.commander(out)
-	if asked == nil {
+	if asked == nil || asked.splits(out) {
 		return
 	}
 	w.membership.orders++

@@ -144,7 +144,8 @@ func TestPositionsAreConfirmedOnceChecked(t *testing.T) {
 		{name: "an earlier life", applied: peer.Applied{Lane: lane, Incarnation: own - 1, Seq: 2, Chain: shipped[1].Chain}},
 		{name: "trimmed already", applied: peer.Applied{Lane: lane, Incarnation: own, Seq: 2, Chain: shipped[1].Chain}, trimmed: 2},
 		{name: "trimmed already, and what follows is another history", applied: peer.Applied{Lane: lane, Incarnation: own, Seq: 2, Chain: shipped[1].Chain, Diverged: true}, trimmed: 2, regressed: "another history"},
-		{name: "nothing applied, and what was told was more", applied: peer.Applied{Lane: lane, Incarnation: own, Diverged: true}, regressed: "another history"},
+		{name: "nothing applied, and a greater head was heard of", applied: peer.Applied{Lane: lane, Incarnation: own, Diverged: true}, regressed: "another history"},
+		{name: "the same of an earlier life", applied: peer.Applied{Lane: lane, Incarnation: own - 1, Diverged: true}},
 		{name: "a lane without the asker", applied: peer.Applied{Lane: other, Incarnation: own, Seq: 1, Chain: kept.Chain}},
 		{name: "no lane at all", applied: peer.Applied{Lane: 99, Incarnation: own, Seq: 1}},
 	} {

@@ -269,7 +269,7 @@ func (s *Service) confirm(asker globaltable.Descriptor, store globaltable.Incarn
 		return nil
 	case a.Incarnation < own:
 		return nil
-	case a.Diverged:
+	case a.Diverged: // also at 0: a peer that has applied nothing of the lane yet may have heard of a head beyond the one that there is now
 		s.cfg.Regressed(asker.Name, "a peer knows another history of a lane than this region's log has")
 		return nil
 	case a.Seq == 0:
