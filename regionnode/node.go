@@ -173,7 +173,7 @@ func (n *Node) openShard() error {
 	if n.joiner, err = n.newJoiner(); err != nil {
 		return err
 	}
-	n.plane, err = controlplane.New(controlplane.Config{Catalog: n.catalog, Door: n.shard, Peers: n, Joins: n.joiner, Now: time.Now,
+	n.plane, err = controlplane.New(controlplane.Config{Catalog: n.catalog, Door: n.shard, Peers: n, Joins: n.joiner, Now: time.Now, Clock: n.clock,
 		Tokens: n.tokens(),
 		Events: controlplane.Events{
 			WorldIssued: func(w *globaltable.World) {
@@ -400,12 +400,14 @@ func (n *Node) regionName(o hlc.Origin) string {
 
 func (n *Node) newService() *peer.Service {
 	return peer.NewService(peer.ServiceConfig{
-		Self: n.cfg.Region, Descriptor: n.token, Shard: theShard, Log: n.streams, Matrix: n.matrix, Observe: n.clock.Observe, Physical: wallMillis,
+		Self: n.cfg.Region, Descriptor: n.token, Shard: theShard, Log: n.streams, Matrix: n.matrix, Clock: n.clock.Last, Observe: n.clock.Observe, Physical: wallMillis,
 		Regions: func(name string) (globaltable.Descriptor, bool) { return n.catalog.View().Region(name) },
 		Trusts:  func(o hlc.Origin, inc globaltable.Incarnation) bool { return n.catalog.View().Trusts(o, inc) },
 		Known:   n.knownIncarnation,
-		Confirmed: func(p hlc.Origin, lane globaltable.LaneID, seq uint64) {
-			n.shard.ConfirmPeer(p, lane, seq)
+		Confirmed: func(p hlc.Origin, lane globaltable.LaneID, seq uint64, past bool) {
+			if past {
+				n.shard.ConfirmPeer(p, lane, seq)
+			}
 			n.outbox.Confirmed(p, lane, seq)
 			n.confirm.Confirmed(p, lane, seq)
 		},
@@ -438,7 +440,7 @@ func (n *Node) newTracker() (*confirm.Tracker, error) {
 func (n *Node) newInbox(m catalog.Member, hold inbox.Hold) *inbox.Runner {
 	p, name, origin := n.peerConfig(m.Descriptor), m.Descriptor.Name, m.Descriptor.Origin
 	session := &peer.SessionConfig{
-		Self: n.cfg.Region, Descriptor: n.token, Origin: m.Descriptor, Log: n.streams, Matrix: n.matrix, Observe: n.clock.Observe, Known: n.knownIncarnation,
+		Self: n.cfg.Region, Descriptor: n.token, Origin: m.Descriptor, Log: n.streams, Matrix: n.matrix, Clock: n.clock.Last, Observe: n.clock.Observe, Known: n.knownIncarnation,
 		Physical: wallMillis, Offset: n.clockMeasured, Regressed: n.regressed, Met: n.met, Fenced: n.fenced,
 		Dial:    func(ctx context.Context) (bus.Link, error) { return n.dial(ctx, p) },
 		Catalog: func(ctx context.Context, _ peer.Client) error { return n.plane.Fetch(ctx, name) },

@@ -363,13 +363,16 @@ func (r *region) serviceConfig() peer.ServiceConfig {
 		Self: identities()[r.origin].descriptor, Descriptor: identities()[r.origin].token,
 		Log: peerLog{r}, Matrix: r.matrix,
 		Regions:  func(name string) (globaltable.Descriptor, bool) { return r.catalog.View().Region(name) },
+		Clock:    r.clock.Last,
 		Observe:  r.clock.Observe,
 		Physical: r.physical,
 		Known:    func(o hlc.Origin) globaltable.Incarnation { return r.known(o) },
 		Trusts:   func(o hlc.Origin, inc globaltable.Incarnation) bool { return r.catalog.View().Trusts(o, inc) },
 		Met:      r.met,
-		Confirmed: func(p hlc.Origin, lane globaltable.LaneID, seq uint64) {
-			r.shard.ConfirmPeer(p, lane, seq)
+		Confirmed: func(p hlc.Origin, lane globaltable.LaneID, seq uint64, past bool) {
+			if past {
+				r.shard.ConfirmPeer(p, lane, seq)
+			}
 			r.actTail(r.outbox.Confirmed(lane, p, seq))
 		},
 		Regressed: r.regressed,

@@ -218,6 +218,28 @@ func TestConfirmationsOnlyRise(t *testing.T) {
 	}
 }
 
+// TestConfirmationsKeepTheClock: a stored confirmation says that the clock is past that of the peer, after a crash and after a stop too.
+func TestConfirmationsKeepTheClock(t *testing.T) {
+	for _, stops := range []bool{false, true} {
+		f := start(t, store.NewMemory())
+		f.must(f.cfg.Clock.Observe(f.cfg.Clock.Last().Add(f.cfg.Clock.MaxOffset() * 3 / 4)))
+		told := f.cfg.Clock.Last()
+		f.ConfirmPeer(peer, 7, 5)
+		if stops {
+			f.must(f.stop())
+		} else {
+			f.must(f.Revoke(background, third, 1)) // carries it, and has no use for the clock itself
+		}
+		again := open(t, f.engine.(*store.Memory).Crash(nil))
+		if n := len(again.Confirmations()); n != 1 {
+			t.Fatalf("%d confirmations are stored", n)
+		}
+		if got := again.cfg.Clock.Last(); got < told {
+			t.Errorf("stopped=%v: the clock starts at %s, and was at %s when the peer had confirmed", stops, got, told)
+		}
+	}
+}
+
 // TestRecords: tombstones are among them, the bounds are exclusive, and a caller may stop.
 func TestRecords(t *testing.T) {
 	f := start(t, store.NewMemory())

@@ -160,10 +160,10 @@ func (c *confirmed) raise(k confirmedKey, seq uint64) {
 	c.changed.Store(true)
 }
 
-// flush writes what has changed into b.
-func (c *confirmed) flush(b store.Batch) {
+// flush writes what has changed into b. The clock's bound has to go with it: see Shard.ConfirmPeer.
+func (c *confirmed) flush(b store.Batch) (wrote bool) {
 	if !c.changed.Swap(false) {
-		return
+		return false
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -172,6 +172,7 @@ func (c *confirmed) flush(b store.Batch) {
 		b.Set(store.AppendConfirmedKey(nil, k.peer, k.lane), binary.BigEndian.AppendUint64(nil, c.seqs[k]))
 	}
 	clear(c.dirty)
+	return true
 }
 
 func (c *confirmed) list() []Confirmation {

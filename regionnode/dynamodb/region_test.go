@@ -98,12 +98,13 @@ func startRegion(t testing.TB, engine store.Engine, change func(*dynamodb.Config
 	if err := tables.Load(nil, nil); err != nil {
 		t.Fatal(err)
 	}
-	shard, err := commit.Open(commit.Config{Origin: self.Origin, Engine: engine, Clock: hlc.NewClock(time.Now, 0), Catalog: inForce{tables},
+	clock := hlc.NewClock(time.Now, 0)
+	shard, err := commit.Open(commit.Config{Origin: self.Origin, Engine: engine, Clock: clock, Catalog: inForce{tables},
 		Random: rand.Reader})
 	if err != nil {
 		t.Fatal(err)
 	}
-	plane, err := controlplane.New(controlplane.Config{Catalog: tables, Door: shard, Peers: nobody{}, Joins: nobody{}, Now: time.Now})
+	plane, err := controlplane.New(controlplane.Config{Catalog: tables, Door: shard, Peers: nobody{}, Joins: nobody{}, Now: time.Now, Clock: clock})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -180,11 +180,11 @@ func (r *region) start(engine *store.Memory) {
 		Events: outbox.Events{Reset: func(globaltable.LaneID) { r.note(func(e *events) { e.resets++ }) }}})
 	r.inbox = r.newInbox(clock)
 	service := peer.NewService(peer.ServiceConfig{
-		Self: r.descriptor, Descriptor: r.token, Log: log{r.shard}, Matrix: r.matrix, Observe: clock.Observe, Physical: r.physical, Known: r.known,
+		Self: r.descriptor, Descriptor: r.token, Log: log{r.shard}, Matrix: r.matrix, Clock: clock.Last, Observe: clock.Observe, Physical: r.physical, Known: r.known,
 		Regions: func(name string) (globaltable.Descriptor, bool) {
 			return r.other.descriptor, name == r.other.descriptor.Name
 		},
-		Confirmed: func(p hlc.Origin, l globaltable.LaneID, seq uint64) {
+		Confirmed: func(p hlc.Origin, l globaltable.LaneID, seq uint64, _ bool) {
 			r.shard.ConfirmPeer(p, l, seq)
 			r.outbox.Confirmed(p, l, seq)
 		},
@@ -233,7 +233,7 @@ func (r *region) newInbox(clock *hlc.Clock) *inbox.Runner {
 		positions[p.Lane] = p.Position
 	}
 	session := &peer.SessionConfig{
-		Self: r.descriptor, Descriptor: r.token, Origin: r.other.descriptor, Log: log{r.shard}, Matrix: r.matrix, Observe: clock.Observe, Known: r.known,
+		Self: r.descriptor, Descriptor: r.token, Origin: r.other.descriptor, Log: log{r.shard}, Matrix: r.matrix, Clock: clock.Last, Observe: clock.Observe, Known: r.known,
 		Physical: r.physical, Offset: func(hlc.Origin, time.Duration, time.Duration) {}, Regressed: r.regressed,
 		Dial: func(context.Context) (bus.Link, error) {
 			r.note(func(e *events) { e.attempts++ })
