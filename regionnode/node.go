@@ -377,16 +377,17 @@ func (n *Node) durable(lane globaltable.Lane, entries []change.Entry) {
 
 // advanceFrontiers moves the purge frontier of each placement of a table here as far as the rows allow, and with it that of each of its tables.
 func (n *Node) advanceFrontiers() {
-	now := n.clock.Last()
-	frontiers := map[globaltable.LaneID]hlc.Timestamp{}
+	type frontier struct{ purge, applied hlc.Timestamp }
+	frontiers := map[globaltable.LaneID]frontier{}
 	n.catalog.View().Held(func(h catalog.Held) {
-		purge, done := frontiers[h.Lane]
+		f, done := frontiers[h.Lane]
 		if !done {
-			purge = n.matrix.Advance(h.Placement, now)
-			frontiers[h.Lane] = purge
+			f.applied = n.matrix.Applied(h.Placement) // before the clock is read
+			f.purge = n.matrix.Advance(h.Lane, f.applied, n.clock.Last())
+			frontiers[h.Lane] = f
 		}
 		if h.Settled {
-			n.shard.RaisePurge(h.Table, h.Version, purge)
+			n.shard.RaisePurge(h.Table, h.Version, f.purge, f.applied)
 		}
 	})
 }

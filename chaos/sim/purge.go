@@ -21,18 +21,19 @@ func (r *region) held() (out []catalog.Held) {
 
 // advanceFrontiers is regionnode's: it moves the purge frontiers of placements, and with them those of their tables. What it raises is checked.
 func (r *region) advanceFrontiers() {
-	now := r.clock.Last()
-	frontiers := map[globaltable.LaneID]hlc.Timestamp{}
+	type frontier struct{ purge, applied hlc.Timestamp }
+	frontiers := map[globaltable.LaneID]frontier{}
 	for _, h := range r.held() {
-		purge, done := frontiers[h.Lane]
+		f, done := frontiers[h.Lane]
 		if !done {
-			purge = r.matrix.Advance(h.Placement, now)
-			frontiers[h.Lane] = purge
+			f.applied = r.matrix.Applied(h.Placement)
+			f.purge = r.matrix.Advance(h.Lane, f.applied, r.clock.Last())
+			frontiers[h.Lane] = f
 		}
 		if !h.Settled {
 			continue
 		}
-		r.shard.RaisePurge(h.Table, h.Version, purge)
+		r.shard.RaisePurge(h.Table, h.Version, f.purge, f.applied)
 		r.checkFrontier(h)
 	}
 }

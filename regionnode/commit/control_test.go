@@ -141,7 +141,7 @@ func TestAnotherReplicaBeginsWithNothing(t *testing.T) {
 	m.Write(remove(tableA, "gone"), ok)
 	m.Write(put(tableB, "k", "other"), ok)
 	m.Settle()
-	f.RaisePurge(tableA, 7, f.cfg.Clock.Now())
+	f.raisePurge(tableA, 7, f.cfg.Clock.Now())
 	b := item.Builder{}
 	document(tableA, withPeer).Each(func(name []byte, v item.Value) bool {
 		b.Add(name, v)

@@ -46,6 +46,7 @@ type tables struct {
 	refuse  error // of the next Prepare
 
 	distrusted map[hlc.Origin]globaltable.Incarnation // the greatest that is not trusted
+	later      atomic.Uint64                          // the version in force, after the first
 	moving     atomic.Bool                            // a replica is on its way
 }
 
@@ -72,7 +73,9 @@ func (c *tables) Trusts(o hlc.Origin, incarnation globaltable.Incarnation) bool 
 	return c.distrusted[o] == 0 || incarnation > c.distrusted[o]
 }
 
-func (c *tables) Version(globaltable.TableID) globaltable.Version { return 7 }
+func (c *tables) Version(globaltable.TableID) globaltable.Version {
+	return 7 + globaltable.Version(c.later.Load())
+}
 
 func (c *tables) Settled(id globaltable.TableID) bool {
 	_, _, _, ok := c.Place(id, nil)

@@ -11,6 +11,7 @@ var (
 	plantedClock     bool // after a start the clock begins at physical time
 	plantedPlacement bool // a peer's changes are stored wherever they may be
 	plantedDigest    bool // merged records do not change the digests
+	plantedAtOnce    bool // a purge frontier moves as soon as a document without replicas on their way is in force
 	plantedFenced    bool // what only a fenced region has is not saved before its store is emptied
 )
 
@@ -31,6 +32,8 @@ func Plant(fault string, on bool) bool {
 		plantedPlacement = on
 	case "digest":
 		plantedDigest = on
+	case "at once":
+		plantedAtOnce = on
 	case "fenced":
 		plantedFenced = on
 	default:

@@ -11,5 +11,6 @@ const (
 	plantedClock     = false
 	plantedPlacement = false
 	plantedDigest    = false
+	plantedAtOnce    = false
 	plantedFenced    = false
 )

@@ -97,7 +97,7 @@ func newShard(cfg Config, l *loaded) (*Shard, error) {
 	s.pool.New = func() any { return &submission{done: make(chan error, 1)} }
 	s.gate.reasons = make(map[string]error)
 	s.confirmed.seqs, s.confirmed.dirty = l.confirmed, make(map[confirmedKey]struct{})
-	s.purges.catalog, s.purges.tables, s.purges.dirty = cfg.Catalog, l.purges, make(map[globaltable.TableID]struct{})
+	s.purges.catalog, s.purges.clock, s.purges.tables, s.purges.dirty = cfg.Catalog, cfg.Clock, l.purges, make(map[globaltable.TableID]struct{})
 	s.core = core{
 		origin: cfg.Origin, engine: cfg.Engine, clock: cfg.Clock, catalog: cfg.Catalog, relog: cfg.Relog, random: cfg.Random,
 		ahead: cfg.Clock.MaxOffset() / 2, pending: &s.pending, digests: newDigests(cfg.Engine, cfg.MaxTables), confirmed: &s.confirmed, purges: &s.purges, view: &s.view,
