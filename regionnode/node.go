@@ -175,7 +175,7 @@ func (n *Node) openShard() error {
 	if n.joiner, err = n.newJoiner(); err != nil {
 		return err
 	}
-	n.plane, err = controlplane.New(controlplane.Config{Catalog: n.catalog, Door: n.shard, Peers: n, Joins: n.joiner, Now: time.Now,
+	n.plane, err = controlplane.New(controlplane.Config{Catalog: n.catalog, Door: n.shard, Peers: n, Joins: n.joiner, Now: time.Now, Clock: n.clock,
 		Tokens: n.tokens(),
 		Events: controlplane.Events{
 			WorldIssued: func(w *globaltable.World) {
@@ -380,17 +380,18 @@ func (n *Node) durable(lane globaltable.Lane, entries []change.Entry) {
 
 // advanceFrontiers moves the purge frontier of each placement of a table here as far as the rows allow, and with it that of each of its tables.
 func (n *Node) advanceFrontiers() {
-	now := n.clock.Last()
-	frontiers := map[globaltable.LaneID]hlc.Timestamp{}
+	type frontier struct{ purge, applied hlc.Timestamp }
+	frontiers := map[globaltable.LaneID]frontier{}
 	n.catalog.View().Held(func(h catalog.Held) {
 		counted := h.Counted.Lane()
-		purge, done := frontiers[counted]
+		f, done := frontiers[counted]
 		if !done {
-			purge = n.matrix.Advance(h.Counted, now)
-			frontiers[counted] = purge
+			f.applied = n.matrix.Applied(h.Counted) // before the clock is read
+			f.purge = n.matrix.Advance(counted, f.applied, n.clock.Last())
+			frontiers[counted] = f
 		}
 		if h.Settled {
-			n.shard.RaisePurge(h.Table, h.Version, purge)
+			n.shard.RaisePurge(h.Table, h.Version, f.purge, f.applied)
 		}
 	})
 }
@@ -404,15 +405,17 @@ func (n *Node) regionName(o hlc.Origin) string {
 
 func (n *Node) newService() *peer.Service {
 	return peer.NewService(peer.ServiceConfig{
-		Self: n.cfg.Region, Descriptor: n.token, Shard: theShard, Log: n.streams, Matrix: n.matrix, Observe: n.clock.Observe, Physical: wallMillis,
+		Self: n.cfg.Region, Descriptor: n.token, Shard: theShard, Log: n.streams, Matrix: n.matrix, Clock: n.clock.Last, Observe: n.clock.Observe, Physical: wallMillis,
 		Regions: func(name string) (globaltable.Descriptor, bool) { return n.catalog.View().Region(name) },
 		Trusts: func(o hlc.Origin, inc globaltable.Incarnation) (bool, globaltable.Version) {
 			return membership.Trusts(n.catalog.View(), o, inc)
 		},
 		Known:       n.knownIncarnation,
 		ConfirmedBy: n.shard.ConfirmedBy,
-		Confirmed: func(p hlc.Origin, store globaltable.Incarnation, lane globaltable.LaneID, seq uint64) {
-			n.shard.ConfirmPeer(p, store, lane, seq)
+		Confirmed: func(p hlc.Origin, store globaltable.Incarnation, lane globaltable.LaneID, seq uint64, past bool) {
+			if past {
+				n.shard.ConfirmPeer(p, store, lane, seq)
+			}
 			n.outbox.Confirmed(p, lane, seq)
 			n.confirm.Confirmed(p, lane, seq)
 		},
@@ -445,7 +448,7 @@ func (n *Node) newTracker() (*confirm.Tracker, error) {
 func (n *Node) newInbox(m catalog.Member, hold inbox.Hold) *inbox.Runner {
 	p, name, origin := n.peerConfig(m.Descriptor), m.Descriptor.Name, m.Descriptor.Origin
 	session := &peer.SessionConfig{
-		Self: n.cfg.Region, Descriptor: n.token, Origin: m.Descriptor, Log: n.streams, Matrix: n.matrix, Observe: n.clock.Observe, Known: n.knownIncarnation,
+		Self: n.cfg.Region, Descriptor: n.token, Origin: m.Descriptor, Log: n.streams, Matrix: n.matrix, Clock: n.clock.Last, Observe: n.clock.Observe, Known: n.knownIncarnation,
 		Physical: wallMillis, Offset: n.clockMeasured, Regressed: n.regressed, Met: n.met, Fenced: n.fenced,
 		Dial:    func(ctx context.Context) (bus.Link, error) { return n.dial(ctx, p) },
 		Catalog: func(ctx context.Context, _ peer.Client) error { return n.plane.Fetch(ctx, name) },

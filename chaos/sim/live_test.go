@@ -234,7 +234,7 @@ func (r *liveRegion) serviceConfig() peer.ServiceConfig {
 		},
 		Observe: r.clock.Observe, Physical: func() int64 { return time.Now().UnixMilli() },
 		Known: func(hlc.Origin) globaltable.Incarnation { return 0 },
-		Confirmed: func(p hlc.Origin, _ globaltable.Incarnation, lane globaltable.LaneID, seq uint64) {
+		Confirmed: func(p hlc.Origin, _ globaltable.Incarnation, lane globaltable.LaneID, seq uint64, _ bool) {
 			r.outbox.Confirmed(p, lane, seq)
 		},
 		Regressed: func(name, reason string) { r.find("I17", "regressed, says "+name+": "+reason) },
@@ -252,7 +252,7 @@ func (r *liveRegion) newInbox(origin hlc.Origin) *inbox.Runner {
 	}
 	cfg := &peer.SessionConfig{
 		Self: identities()[r.origin].descriptor, Descriptor: identities()[r.origin].token, Origin: identities()[origin].descriptor, Log: liveLog{r},
-		Matrix: r.matrix, Observe: r.clock.Observe, Known: func(hlc.Origin) globaltable.Incarnation { return 0 },
+		Matrix: r.matrix, Clock: r.clock.Last, Observe: r.clock.Observe, Known: func(hlc.Origin) globaltable.Incarnation { return 0 },
 		Physical: func() int64 { return time.Now().UnixMilli() }, Offset: func(hlc.Origin, time.Duration, time.Duration) {},
 		Regressed: func(name, reason string) { r.find("I17", "regressed, says "+name+": "+reason) },
 		Dial:      func(ctx context.Context) (bus.Link, error) { return r.dial(ctx, origin) },

@@ -21,19 +21,20 @@ func (r *region) held() (out []catalog.Held) {
 
 // advanceFrontiers is regionnode's: it moves the purge frontiers of placements, and with them those of their tables. What it raises is checked.
 func (r *region) advanceFrontiers() {
-	now := r.clock.Last()
-	frontiers := map[globaltable.LaneID]hlc.Timestamp{}
+	type frontier struct{ purge, applied hlc.Timestamp }
+	frontiers := map[globaltable.LaneID]frontier{}
 	for _, h := range r.held() {
 		counted := h.Counted.Lane()
-		purge, done := frontiers[counted]
+		f, done := frontiers[counted]
 		if !done {
-			purge = r.matrix.Advance(h.Counted, now)
-			frontiers[counted] = purge
+			f.applied = r.matrix.Applied(h.Counted)
+			f.purge = r.matrix.Advance(counted, f.applied, r.clock.Last())
+			frontiers[counted] = f
 		}
 		if !h.Settled {
 			continue
 		}
-		r.shard.RaisePurge(h.Table, h.Version, purge)
+		r.shard.RaisePurge(h.Table, h.Version, f.purge, f.applied)
 		r.checkFrontier(h)
 	}
 }

@@ -365,6 +365,7 @@ func (r *region) serviceConfig() peer.ServiceConfig {
 		Self: identities()[r.origin].descriptor, Descriptor: identities()[r.origin].token,
 		Log: peerLog{r}, Matrix: r.matrix,
 		Regions:  func(name string) (globaltable.Descriptor, bool) { return r.catalog.View().Region(name) },
+		Clock:    r.clock.Last,
 		Observe:  r.clock.Observe,
 		Physical: r.physical,
 		Known:    func(o hlc.Origin) globaltable.Incarnation { return r.known(o) },
@@ -375,8 +376,10 @@ func (r *region) serviceConfig() peer.ServiceConfig {
 		ConfirmedBy: func(p hlc.Origin, store globaltable.Incarnation, lane globaltable.LaneID) uint64 {
 			return r.shard.ConfirmedBy(p, store, lane)
 		},
-		Confirmed: func(p hlc.Origin, store globaltable.Incarnation, lane globaltable.LaneID, seq uint64) {
-			r.shard.ConfirmPeer(p, store, lane, seq)
+		Confirmed: func(p hlc.Origin, store globaltable.Incarnation, lane globaltable.LaneID, seq uint64, past bool) {
+			if past {
+				r.shard.ConfirmPeer(p, store, lane, seq)
+			}
 			r.actTail(r.outbox.Confirmed(lane, p, seq))
 		},
 		Regressed: r.regressed,

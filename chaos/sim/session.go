@@ -107,7 +107,7 @@ func (s *session) sessionConfig() *peer.SessionConfig {
 		Self: identities()[s.origin].descriptor, Descriptor: identities()[s.origin].token, Origin: identities()[s.from.origin].descriptor,
 		Dial:   func(context.Context) (bus.Link, error) { return s.link, nil },
 		Log:    peerLog{s.region},
-		Matrix: s.matrix, Observe: s.clock.Observe, Known: s.known, Physical: s.physical,
+		Matrix: s.matrix, Clock: s.clock.Last, Observe: s.clock.Observe, Known: s.known, Physical: s.physical,
 		Offset:    func(hlc.Origin, time.Duration, time.Duration) {},
 		Regressed: s.regressed, Met: s.met, Fenced: s.fenced,
 		Catalog: func(context.Context, peer.Client) error { panic("the catalog is fetched by fetchCatalog") },

@@ -188,6 +188,7 @@ func (s *Story) table(args []string) error {
 	}
 	for _, r := range s.w.regions {
 		r.noticeCatalog()
+		delete(r.joined, s.w.plan.tables[len(s.w.plan.tables)-1].id) // there was nothing to come
 	}
 	s.w.told = nil
 	return nil

@@ -38,6 +38,11 @@ func (f *fixture) expectWaiting(table globaltable.TableID, records int, waiting 
 	}
 }
 
+// raisePurge raises the frontier for members who have applied all there is.
+func (f *fixture) raisePurge(table globaltable.TableID, version globaltable.Version, to hlc.Timestamp) {
+	f.RaisePurge(table, version, to, f.cfg.Clock.Now())
+}
+
 func updateOps(kind conflict.OpKind, name string) []conflict.Op {
 	op := conflict.Op{Kind: kind, Name: []byte(name)}
 	if kind == conflict.OpSetCell {
@@ -64,7 +69,7 @@ func TestCollect(t *testing.T) {
 	if c, err := f.Collect(background, tableA, nil, 10); err != nil || c.Gone+c.Reduced != 0 || c.Next != nil {
 		t.Fatalf("%+v, %v", c, err)
 	}
-	f.RaisePurge(tableA, 7, between)
+	f.raisePurge(tableA, 7, between)
 	first, err := f.Collect(background, tableA, nil, 2)
 	if err != nil || first.Gone != 1 || first.Reduced != 1 || first.Purge != between || first.Next == nil {
 		t.Fatalf("%+v, %v", first, err)
@@ -80,7 +85,7 @@ func TestCollect(t *testing.T) {
 	// A key that is written again is not collected.
 	f.must(f.Write(background, put(tableA, "c", "again")))
 	f.expectWaiting(tableA, 3, 0)
-	f.RaisePurge(tableA, 7, f.now())
+	f.raisePurge(tableA, 7, f.now())
 	if c, err := f.Collect(background, tableA, nil, 10); err != nil || c.Gone+c.Reduced != 0 {
 		t.Fatalf("%+v, %v", c, err)
 	}
@@ -98,9 +103,9 @@ func TestCollectStandsStill(t *testing.T) {
 	f.must(f.Write(background, put(tableA, "a", "1")))
 	f.must(f.Write(background, remove(tableA, "a")))
 	before := f.now()
-	f.RaisePurge(tableA, 7, before)
+	f.raisePurge(tableA, 7, before)
 	f.catalog.moving.Store(true)
-	f.RaisePurge(tableA, 7, f.now())
+	f.raisePurge(tableA, 7, f.now())
 	if got := f.Purge(tableA); got != before {
 		t.Errorf("the frontier moved from %s to %s", before, got)
 	}
@@ -108,13 +113,37 @@ func TestCollectStandsStill(t *testing.T) {
 	expectKind(t, err, globaltable.InUse)
 	f.expectWaiting(tableA, 1, 1)
 	f.catalog.moving.Store(false)
-	f.RaisePurge(tableA, 6, f.now())
-	f.RaisePurge(tableA, 7, before-1)
+	f.raisePurge(tableA, 6, f.now())
+	f.raisePurge(tableA, 7, before-1)
 	if got := f.Purge(tableA); got != before {
 		t.Errorf("the frontier went from %s to %s, by another version or back", before, got)
 	}
 	if c, err := f.Collect(background, tableA, nil, 10); err != nil || c.Gone != 1 {
 		t.Errorf("%+v, %v", c, err)
+	}
+}
+
+// TestPurgeWaitsForWhatCameBeforeTheVersion: a write that is on its way may have been made before its writer had seen what a region wrote that has left the table; it has a smaller stamp than the version
+// without that region. So the frontier stands still until all have passed the time at which the version was met, after a start too.
+func TestPurgeWaitsForWhatCameBeforeTheVersion(t *testing.T) {
+	engine := store.NewMemory()
+	f := start(t, engine)
+	passed := f.now()
+	f.RaisePurge(tableA, 7, passed, passed)
+	if got := f.Purge(tableA); got != passed {
+		t.Fatalf("the frontier is %s, and all have passed the start, %s", got, passed)
+	}
+	f.catalog.later.Store(1)
+	to := f.now()
+	f.RaisePurge(tableA, 8, to, to-1)
+	f.RaisePurge(tableA, 7, to, f.now())
+	f.RaisePurge(tableA, 8, to, to-1)
+	if got := f.Purge(tableA); got != passed {
+		t.Fatalf("the frontier is %s, and somebody may not have applied what was written before the version was met", got)
+	}
+	f.RaisePurge(tableA, 8, to, f.now())
+	if got := f.Purge(tableA); got != to {
+		t.Fatalf("the frontier is %s, and all have passed the version: %s", got, to)
 	}
 }
 
@@ -125,7 +154,7 @@ func TestPurgeIsDurable(t *testing.T) {
 	f.must(f.Write(background, put(tableA, "a", "1")))
 	f.must(f.Write(background, remove(tableA, "a")))
 	at := f.now()
-	f.RaisePurge(tableA, 7, at)
+	f.raisePurge(tableA, 7, at)
 	if _, err := f.Collect(background, tableA, nil, 10); err != nil {
 		t.Fatal(err)
 	}
@@ -142,7 +171,7 @@ func TestPurgeIsDurable(t *testing.T) {
 	g.expectWaiting(tableA, 0, 0)
 	// What the shard has when it stops is kept, although nothing was collected.
 	later := at + hlc.FromTime(time.UnixMilli(60_000))
-	g.RaisePurge(tableA, 7, later)
+	g.raisePurge(tableA, 7, later)
 	g.must(g.stop())
 	h := open(t, g.engine)
 	if h.Purge(tableA) != later {
@@ -156,7 +185,7 @@ func TestDropTableDropsGarbage(t *testing.T) {
 	f := start(t, store.NewMemory())
 	f.must(f.Write(background, put(tableB, "a", "1")))
 	f.must(f.Write(background, remove(tableB, "a")))
-	f.RaisePurge(tableB, 7, f.now())
+	f.raisePurge(tableB, 7, f.now())
 	f.must(f.Write(background, always(putOps(document(tableB, nil)), keyOf(globaltable.SystemTable, "b"))))
 	f.must(f.DropTable(background, tableB))
 	f.must(f.Write(background, always(putOps(document(tableB, alone)), keyOf(globaltable.SystemTable, "b"))))
@@ -176,7 +205,7 @@ func TestCollectUnderLoad(t *testing.T) {
 	var collector, writers sync.WaitGroup
 	collector.Go(func() {
 		for ctx.Err() == nil {
-			f.RaisePurge(tableA, 7, f.now())
+			f.raisePurge(tableA, 7, f.now())
 			if _, err := f.Collect(background, tableA, nil, 3); err != nil {
 				t.Errorf("collect: %v", err)
 				return
@@ -203,7 +232,7 @@ func TestCollectUnderLoad(t *testing.T) {
 	writers.Wait()
 	cancel()
 	collector.Wait()
-	f.RaisePurge(tableA, 7, f.now())
+	f.raisePurge(tableA, 7, f.now())
 	if _, err := f.Collect(background, tableA, nil, maxCollect); err != nil {
 		t.Fatal(err)
 	}

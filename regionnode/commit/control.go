@@ -188,8 +188,9 @@ func (s *Shard) Revoked(origin hlc.Origin) globaltable.Incarnation {
 	return s.view.revoked[origin]
 }
 
-// ConfirmPeer notes that the store of peer with the incarnation of (0: not told) has durably applied a lane of this shard up to and with seq. It is stored along with a later group; a crash may forget it,
-// but not where the log was trimmed because of it.
+// ConfirmPeer notes that the store of peer with the incarnation of (0: not told) has durably applied a lane of this shard up to and with seq, and that the clock has been moved past the one that the peer
+// had then: what is decided on the strength of it has a greater stamp than all that the peer wrote before it had that. It is stored along with a later group, and with it a bound of the clock; a crash may
+// forget it, but not where the log was trimmed because of it.
 func (s *Shard) ConfirmPeer(peer hlc.Origin, of globaltable.Incarnation, id globaltable.LaneID, seq uint64) {
 	s.confirmed.raise(confirmedKey{id, peer}, confirmedAt{seq, of})
 }

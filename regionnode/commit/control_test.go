@@ -141,7 +141,7 @@ func TestAnotherReplicaBeginsWithNothing(t *testing.T) {
 	m.Write(remove(tableA, "gone"), ok)
 	m.Write(put(tableB, "k", "other"), ok)
 	m.Settle()
-	f.RaisePurge(tableA, 7, f.cfg.Clock.Now())
+	f.raisePurge(tableA, 7, f.cfg.Clock.Now())
 	b := item.Builder{}
 	document(tableA, withPeer).Each(func(name []byte, v item.Value) bool {
 		b.Add(name, v)
@@ -222,6 +222,28 @@ func TestConfirmationsOnlyRise(t *testing.T) {
 	again.ConfirmPeer(peer, 1, 7, 6)
 	if a, b := again.ConfirmedBy(peer, 1, 7), again.ConfirmedBy(peer, 2, 7); a != 0 || b != 4 {
 		t.Errorf("%d of the old store and %d of the new one are confirmed", a, b)
+	}
+}
+
+// TestConfirmationsKeepTheClock: a stored confirmation says that the clock is past that of the peer, after a crash and after a stop too.
+func TestConfirmationsKeepTheClock(t *testing.T) {
+	for _, stops := range []bool{false, true} {
+		f := start(t, store.NewMemory())
+		f.must(f.cfg.Clock.Observe(f.cfg.Clock.Last().Add(f.cfg.Clock.MaxOffset() * 3 / 4)))
+		told := f.cfg.Clock.Last()
+		f.ConfirmPeer(peer, 0, 7, 5)
+		if stops {
+			f.must(f.stop())
+		} else {
+			f.must(f.Revoke(background, third, 1)) // carries it, and has no use for the clock itself
+		}
+		again := open(t, f.engine.(*store.Memory).Crash(nil))
+		if n := len(again.Confirmations()); n != 1 {
+			t.Fatalf("%d confirmations are stored", n)
+		}
+		if got := again.cfg.Clock.Last(); got < told {
+			t.Errorf("stopped=%v: the clock starts at %s, and was at %s when the peer had confirmed", stops, got, told)
+		}
 	}
 }
 

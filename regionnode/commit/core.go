@@ -456,18 +456,31 @@ func (c *core) seal(g *group) {
 		g.useClock = true
 	}
 	if g.useClock {
-		if bound, needed := c.clock.Reserve(c.ahead); needed {
-			key := store.AppendMetaKey(c.scratch[:0], store.MetaClock)
-			c.scratch = binary.BigEndian.AppendUint64(key, uint64(bound))
-			g.batch.Set(c.scratch[:len(key)], c.scratch[len(key):])
-			g.bound = bound
-		}
+		c.reserve(g)
 	}
 	if !g.batch.Empty() {
-		c.confirmed.flush(g.batch)
+		if c.confirmed.flush(g.batch) {
+			c.reserve(g)
+		}
 		c.purges.flush(g.batch)
 		c.indexes.flush(g.batch)
 	}
+}
+
+// reserve puts the clock's bound into the batch, if one is needed.
+func (c *core) reserve(g *group) {
+	if bound, needed := c.clock.Reserve(c.ahead); needed {
+		c.scratch = appendBound(c.scratch[:0], g.batch, bound)
+		g.bound = bound
+	}
+}
+
+// appendBound writes the clock's bound into b. It appends to scratch what b has copied.
+func appendBound(scratch []byte, b store.Batch, bound hlc.Timestamp) []byte {
+	key := store.AppendMetaKey(scratch, store.MetaClock)
+	scratch = binary.BigEndian.AppendUint64(key, uint64(bound))
+	b.Set(scratch[:len(key)], scratch[len(key):])
+	return scratch
 }
 
 func (c *core) storeLaneHead(g *group, l *lane) {

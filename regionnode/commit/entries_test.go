@@ -302,7 +302,7 @@ func (w *indexWorld) step() {
 			})
 		}
 	case 14:
-		w.f.RaisePurge(tableA, 7, hlc.FromTime(w.now)-hlc.Timestamp(w.rng.IntN(1<<22)))
+		w.f.RaisePurge(tableA, 7, hlc.FromTime(w.now)-hlc.Timestamp(w.rng.IntN(1<<22)), w.f.Now())
 		w.m.Collect(tableA, nil, 4, func(_ Collected, err error) { no(err) })
 	case 15:
 		if w.rng.IntN(4) == 0 {

@@ -145,7 +145,7 @@ func TestSweep(t *testing.T) {
 		purge                  hlc.Timestamp
 		expired, gone, records int
 	}{{at(10) - 1, 0, 1, 3}, {at(10), 1, 0, 2}, {at(20) - 1, 0, 0, 2}} {
-		f.RaisePurge(tableA, 7, c.purge)
+		f.RaisePurge(tableA, 7, c.purge, f.Now())
 		got, err := f.Collect(background, tableA, nil, 100)
 		if err != nil || got.Expired != c.expired || got.Gone != c.gone || got.Reduced != 0 {
 			t.Fatalf("at %s: %+v, %v", c.purge, got, err)
@@ -313,7 +313,7 @@ func TestReplayNeverResurrects(t *testing.T) {
 		t.Fatal("the value went before the frontier reached its second", err)
 	}
 	whole := f.recordOf(tableA, "k")
-	f.RaisePurge(tableA, 7, at(9))
+	f.RaisePurge(tableA, 7, at(9), f.Now())
 	got, err := f.Collect(background, tableA, nil, 10)
 	if err != nil || got.Expired != 1 || f.records(tableA) != 0 {
 		t.Fatalf("%+v, %v", got, err)
@@ -446,7 +446,7 @@ func followTimeToLive(t *testing.T, rng *rand.Rand) {
 	}
 	// Everything goes that has expired, and nothing else.
 	w.move(300 * time.Second)
-	f.RaisePurge(tableA, 7, f.Now())
+	f.RaisePurge(tableA, 7, f.Now(), f.Now())
 	m.Collect(tableA, nil, 1000, func(_ Collected, err error) { f.must(err) })
 	m.Settle()
 	f.expectAudit(someRecords)
@@ -472,7 +472,7 @@ func TestCreatedOnceATime(t *testing.T) {
 	})
 	sweeper.Go(func() {
 		for ctx.Err() == nil {
-			f.RaisePurge(tableA, 7, f.now())
+			f.RaisePurge(tableA, 7, f.now(), f.Now())
 			if _, err := f.FollowExpiry(ctx, tableA, 10); err != nil && ctx.Err() == nil {
 				t.Errorf("follow: %v", err)
 			}

@@ -48,6 +48,7 @@ type tables struct {
 	expiry  atomic.Pointer[map[globaltable.TableID]conflict.Expiry]
 
 	distrusted map[hlc.Origin]globaltable.Incarnation // the greatest that is not trusted
+	later      atomic.Uint64                          // the version in force, after the first
 	moving     atomic.Bool                            // a replica is on its way
 }
 
@@ -87,7 +88,9 @@ func (c *tables) expire(id globaltable.TableID, x conflict.Expiry) {
 	c.expiry.Store(&map[globaltable.TableID]conflict.Expiry{id: x})
 }
 
-func (c *tables) Version(globaltable.TableID) globaltable.Version { return 7 }
+func (c *tables) Version(globaltable.TableID) globaltable.Version {
+	return 7 + globaltable.Version(c.later.Load())
+}
 
 func (c *tables) Settled(id globaltable.TableID) bool {
 	_, _, _, ok := c.Place(id, nil)

@@ -73,7 +73,7 @@ func (w *world) step() {
 
 // collect erases what is older than the frontier, which is somewhere in the past: nobody can see a difference.
 func (w *world) collect() {
-	w.f.RaisePurge(tableA, 7, hlc.FromTime(w.now)-hlc.Timestamp(w.rng.IntN(1<<22)))
+	w.f.raisePurge(tableA, 7, hlc.FromTime(w.now)-hlc.Timestamp(w.rng.IntN(1<<22)))
 	limit := 1 + w.rng.IntN(4)
 	w.m.Collect(tableA, nil, limit, func(c Collected, err error) {
 		w.no("collect")(err)

@@ -17,5 +17,6 @@ const (
 	plantedEntry     = false
 	plantedMerge     = false
 	plantedBuild     = false
+	plantedAtOnce    = false
 	plantedFenced    = false
 )

@@ -20,9 +20,14 @@ import (
 // P is a fact about all replicas, so it never falls. It moves only while no replica of the table is on its way in or out, under the very version of the document in force: mu is
 // held while documents come into force, so that a version that brings a replica is a moment after which P stands still. What is collected is collected at a P that is durable in the
 // same batch. Otherwise P is written along with other groups, now and then: after a crash a lower one is as true.
+//
+// The placement's frontier speaks of writes of its members only. A version without replicas on their way is issued when all have what others wrote, those that have left or were closed and what a
+// returning one has replayed; but a member may have written before it had that, and such a write may still be on its way. It has a smaller stamp than the version, and the version was adopted before
+// since: so nothing is raised before every pair of members has passed since.
 type purges struct {
 	mu      sync.Mutex
 	catalog Catalog
+	clock   *hlc.Clock
 	tables  map[globaltable.TableID]*tablePurge
 	dirty   map[globaltable.TableID]struct{}
 }
@@ -34,6 +39,8 @@ type tablePurge struct {
 	waiting  uint64              // keys of the table in store.SpaceGarbage that are of deleted items and removed attributes
 	expiring uint64              // and those of items that expire
 	keys     garbageKeys
+	version  globaltable.Version // that raise was asked under last; zero: not since the start
+	since    hlc.Timestamp       // the clock when it was asked under version for the first time
 }
 
 // storePurgeAfter is how far a frontier moves before it is worth being written for itself.
@@ -115,15 +122,18 @@ func (p *purges) frontier(table globaltable.TableID) hlc.Timestamp {
 	return 0
 }
 
-// raise moves the frontier, if that version of the table's document is in force and no replica is on its way.
-func (p *purges) raise(table globaltable.TableID, version globaltable.Version, to hlc.Timestamp) {
+// raise moves the frontier, if that version of the table's document is in force, no replica is on its way, and all pairs of members have passed the time at which it came into force.
+func (p *purges) raise(table globaltable.TableID, version globaltable.Version, to, applied hlc.Timestamp) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if to == 0 || p.catalog.Version(table) != version || !p.catalog.Settled(table) {
+	if p.catalog.Version(table) != version || !p.catalog.Settled(table) {
 		return
 	}
 	t := p.of(table)
-	if to <= t.frontier {
+	if t.version != version {
+		t.version, t.since = version, p.clock.Last()
+	}
+	if to <= t.frontier || applied < t.since && !plantedAtOnce {
 		return
 	}
 	if t.under != version || to.Time().Sub(t.stored.Time()) >= storePurgeAfter {
@@ -188,10 +198,11 @@ func (s *Shard) Purge(table globaltable.TableID) hlc.Timestamp {
 	return s.purges.frontier(table)
 }
 
-// RaisePurge moves the table's purge frontier to a value that all replicas under version have passed. It does nothing when the frontier is there already, when another
-// version is in force, or while a replica is on its way in or out. It is stored along with a later group.
-func (s *Shard) RaisePurge(table globaltable.TableID, version globaltable.Version, to hlc.Timestamp) {
-	s.purges.raise(table, version, to)
+// RaisePurge moves the table's purge frontier to that of its placement under version; applied is what every replica has applied of every other one (F of package watermark). It does nothing when the
+// frontier is there already, when another version is in force, while a replica is on its way in or out, or until applied has passed the clock of the first call under version: what came before may
+// have been written without having seen what a region wrote that is not in the placement. It is stored along with a later group.
+func (s *Shard) RaisePurge(table globaltable.TableID, version globaltable.Version, to, applied hlc.Timestamp) {
+	s.purges.raise(table, version, to, applied)
 }
 
 // TakePurge takes over, durably, the purge frontier that a replica has told from which this region gets the table's records. It must be taken before those records are. The

@@ -149,7 +149,7 @@ func TestRebuildSavesAllOfATableThatNobodyElseServes(t *testing.T) {
 			}
 			heads, err := f.Heads(background)
 			f.must(err)
-			f.RaisePurge(tableA, 7, heads.HLC)
+			f.RaisePurge(tableA, 7, heads.HLC, f.Now())
 			f.must(f.Write(background, put(tableA, "k4", "new")))
 			_, err = f.ChangeRebuild(background, func(r Rebuild) Rebuild {
 				r.Step, r.Reason = RebuildSaving, Fenced

@@ -206,7 +206,11 @@ func (s *Shard) fail(err error) {
 // flushLast writes, at the end, what peers have confirmed and how far purge frontiers have moved since the last group.
 func (s *Shard) flushLast() error {
 	b := s.cfg.Engine.NewBatch()
-	s.confirmed.flush(b)
+	if s.confirmed.flush(b) {
+		if bound, needed := s.cfg.Clock.Reserve(s.core.ahead); needed {
+			appendBound(nil, b, bound)
+		}
+	}
 	if s.purges.flush(b); b.Empty() {
 		b.Discard()
 		return nil

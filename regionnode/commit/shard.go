@@ -98,7 +98,7 @@ func newShard(cfg Config, l *loaded) (*Shard, error) {
 	s.pool.New = func() any { return &submission{done: make(chan error, 1)} }
 	s.gate.reasons = make(map[string]error)
 	s.confirmed.seqs, s.confirmed.dirty = l.confirmed, make(map[confirmedKey]struct{})
-	s.purges.catalog, s.purges.tables, s.purges.dirty = cfg.Catalog, l.purges, make(map[globaltable.TableID]struct{})
+	s.purges.catalog, s.purges.clock, s.purges.tables, s.purges.dirty = cfg.Catalog, cfg.Clock, l.purges, make(map[globaltable.TableID]struct{})
 	s.indexes.states, s.indexes.dirty = l.indexes, make(map[indexKey]struct{})
 	s.rules = rules{origin: cfg.Origin, clock: cfg.Clock, catalog: cfg.Catalog, purges: &s.purges}
 	s.core = core{

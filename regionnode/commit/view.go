@@ -194,10 +194,10 @@ func (c *confirmed) by(k confirmedKey, of globaltable.Incarnation) uint64 {
 	return 0
 }
 
-// flush writes what has changed into b.
-func (c *confirmed) flush(b store.Batch) {
+// flush writes what has changed into b. The clock's bound has to go with it: see Shard.ConfirmPeer.
+func (c *confirmed) flush(b store.Batch) (wrote bool) {
 	if !c.changed.Swap(false) {
-		return
+		return false
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -206,6 +206,7 @@ func (c *confirmed) flush(b store.Batch) {
 		b.Set(store.AppendConfirmedKey(nil, k.peer, k.lane), c.seqs[k].append(nil))
 	}
 	clear(c.dirty)
+	return true
 }
 
 func (c *confirmed) list() []Confirmation {

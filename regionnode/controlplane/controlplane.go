@@ -57,6 +57,12 @@ type Joins interface {
 	Progress(table globaltable.TableID, since globaltable.Version) (p repair.Progress, ok bool)
 }
 
+// Clock is the region's hybrid clock: an *hlc.Clock.
+type Clock interface {
+	Last() hlc.Timestamp
+	Observe(t hlc.Timestamp) error
+}
+
 // Config says what a Plane works with. Zero limits mean the defaults.
 type Config struct {
 	Catalog *catalog.Catalog // loaded, and the one that Door works under
@@ -64,6 +70,7 @@ type Config struct {
 	Peers   Peers
 	Joins   Joins
 	Now     func() time.Time // wall clock
+	Clock   Clock            // the one that Door stamps with
 	// Tokens are the signed descriptors of this region and of those configured as its peers: the first document of the world is made of them.
 	Tokens []string
 
@@ -86,6 +93,7 @@ func (c *Config) Validate() error {
 	fault(c.Peers == nil, "no peers")
 	fault(c.Joins == nil, "no joins")
 	fault(c.Now == nil, "no clock")
+	fault(c.Clock == nil, "no hybrid clock")
 	fault(c.Every < 0 || c.AskTimeout < 0 || c.MaxTables < 0, "a limit is negative")
 	return errors.Join(faults...)
 }

@@ -238,6 +238,26 @@ func TestLeavingWaits(t *testing.T) {
 	}, "ap", "eu", "us")
 }
 
+// TestIssuedAfterAnswers: a document that brings a replica is after all that its region had written when it said that it has joined, by the clock of every region. One that is too far ahead for that has not answered.
+func TestIssuedAfterAnswers(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		eu, us := w.nodes["eu"], w.nodes["us"]
+		w.make("orders", "eu")
+		w.until("heard", func() bool { return len(eu.plane.Unheard()) == 0 })
+		ahead := us.clock.Last().Add(time.Hour)
+		us.clock.Restore(ahead)
+		if _, err := eu.plane.UpdateTable(t.Context(), "orders", catalog.Change{Create: []string{"us"}}); err != nil {
+			t.Fatal(err)
+		}
+		w.until("us is too far ahead", func() bool { return strings.Contains(eu.replica("orders", "us"), "CREATING: Cannot reach us.") })
+		w.pass(time.Hour - time.Second)
+		w.until("active", func() bool { return eu.replica("orders", "us") == "ACTIVE" })
+		if at := eu.clock.Last(); at < ahead {
+			t.Errorf("the document was issued at %s, and us had written up to %s when it answered", at, ahead)
+		}
+	}, "eu", "us")
+}
+
 // TestOwnerRestarts: in the middle of everything the owner, and the new region, are killed. The owner's epoch rises, and it issues nothing before it has heard all.
 func TestOwnerRestarts(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
@@ -365,7 +385,7 @@ func TestHandlePeerRefuses(t *testing.T) {
 
 func TestConfigValidate(t *testing.T) {
 	_, err := New(Config{Every: -1})
-	for _, want := range []string{"no catalog", "no door", "no peers", "no joins", "no clock", "negative"} {
+	for _, want := range []string{"no catalog", "no door", "no peers", "no joins", "no clock", "no hybrid clock", "negative"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("nothing about %q in %v", want, err)
 		}

@@ -177,6 +177,8 @@ func (p *Plane) gather(ctx context.Context, asked map[hlc.Origin][]question) map
 	return out
 }
 
+// askProgress asks one region. What a document is issued on the strength of lies before it, by the clock of every region: what a region has written before it had what it says it has got a smaller stamp
+// than the document (commit.Shard.RaisePurge relies on it). So the answer of one that is too far ahead is none.
 func (p *Plane) askProgress(ctx context.Context, o hlc.Origin, questions []question) ([]reply, error) {
 	if o == p.self.Origin {
 		return p.answerProgress(questions)
@@ -188,6 +190,9 @@ func (p *Plane) askProgress(ctx context.Context, o hlc.Origin, questions []quest
 	a, err := p.ask(ctx, region.Name, &request{Progress: questions})
 	if err == nil && len(a.Progress) != len(questions) {
 		err = errAnswer
+	}
+	if err == nil {
+		err = p.cfg.Clock.Observe(a.Clock)
 	}
 	if err != nil {
 		p.failed(ctx, "ask for progress", region.Name, err)

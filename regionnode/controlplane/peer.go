@@ -61,6 +61,7 @@ type answer struct {
 	Pending   []string         `json:"pending,omitempty"`
 	Percent   map[string]int   `json:"percent,omitempty"`
 	Progress  []reply          `json:"progress,omitempty"`
+	Clock     hlc.Timestamp    `json:"clock,omitempty"` // of who answers, read after what Progress says was so
 	Versions  []versionAnswer  `json:"versions,omitempty"`
 	More      bool             `json:"more,omitempty"` // of versions
 	Documents []documentAnswer `json:"documents,omitempty"`
@@ -172,7 +173,7 @@ func (p *Plane) handle(ctx context.Context, peer string, raw []byte) (*answer, e
 		return tableAnswer(p.remove(ctx, id, from.Name))
 	case len(r.Progress) > 0 && len(r.Progress) <= maxQuestions:
 		replies, err := p.answerProgress(r.Progress)
-		return &answer{Progress: replies}, err
+		return &answer{Progress: replies, Clock: p.cfg.Clock.Last()}, err
 	case r.Versions != nil:
 		return p.answerVersions(r.Versions)
 	case len(r.Documents) > 0 && len(r.Documents) <= maxDocuments:

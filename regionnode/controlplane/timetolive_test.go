@@ -118,7 +118,7 @@ func TestTimeToLiveInAllRegions(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			n.shard.RaisePurge(table.ID, doc.Version, hlc.FromTime(time.Now()))
+			n.shard.RaisePurge(table.ID, doc.Version, hlc.FromTime(time.Now()), n.shard.Now())
 			if c, err := n.shard.Collect(t.Context(), table.ID, nil, 100); err != nil || c.Expired != 1 {
 				t.Errorf("%s: %+v, %v", n.self.Name, c, err)
 			}

@@ -52,6 +52,7 @@ type node struct {
 	self    globaltable.Descriptor
 	engine  *store.Memory
 	catalog *catalog.Catalog
+	clock   *hlc.Clock
 	shard   *commit.Shard
 	plane   *Plane
 	server  *repair.Server
@@ -120,6 +121,7 @@ func (w *world) start(name string, engine *store.Memory) {
 		w.t.Fatal(err)
 	}
 	clock := hlc.NewClock(time.Now, 500*time.Millisecond)
+	n.clock = clock
 	n.shard, err = commit.Open(commit.Config{Origin: n.self.Origin, Engine: engine, Clock: clock, Catalog: ForShard(n.catalog)})
 	if err != nil {
 		w.t.Fatal(err)
@@ -143,7 +145,7 @@ func (w *world) start(name string, engine *store.Memory) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	n.plane, err = New(Config{Catalog: n.catalog, Door: n.shard, Peers: n, Joins: n.joiner, Now: time.Now, Tokens: w.tokens, Events: Events{
+	n.plane, err = New(Config{Catalog: n.catalog, Door: n.shard, Peers: n, Joins: n.joiner, Now: time.Now, Clock: clock, Tokens: w.tokens, Events: Events{
 		Issued: func(t *globaltable.Table) {
 			n.mu.Lock()
 			defer n.mu.Unlock()

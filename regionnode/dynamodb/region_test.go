@@ -91,12 +91,13 @@ func startRegionAt(t testing.TB, engine store.Engine, now func() time.Time, chan
 	if err := tables.Load(nil, nil); err != nil {
 		t.Fatal(err)
 	}
-	shard, err := commit.Open(commit.Config{Origin: self.Origin, Engine: engine, Clock: hlc.NewClock(now, 0), Catalog: controlplane.ForShard(tables),
+	clock := hlc.NewClock(now, 0)
+	shard, err := commit.Open(commit.Config{Origin: self.Origin, Engine: engine, Clock: clock, Catalog: controlplane.ForShard(tables),
 		Random: rand.Reader})
 	if err != nil {
 		t.Fatal(err)
 	}
-	plane, err := controlplane.New(controlplane.Config{Catalog: tables, Door: shard, Peers: nobody{}, Joins: nobody{}, Now: now})
+	plane, err := controlplane.New(controlplane.Config{Catalog: tables, Door: shard, Peers: nobody{}, Joins: nobody{}, Now: now, Clock: clock})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -181,12 +181,12 @@ func (r *region) start(engine *store.Memory) {
 		Events: outbox.Events{Reset: func(globaltable.LaneID) { r.note(func(e *events) { e.resets++ }) }}})
 	r.inbox = r.newInbox(clock)
 	service := peer.NewService(peer.ServiceConfig{
-		Self: r.descriptor, Descriptor: r.token, Log: log{r.shard}, Matrix: r.matrix, Observe: clock.Observe, Physical: r.physical, Known: r.known,
+		Self: r.descriptor, Descriptor: r.token, Log: log{r.shard}, Matrix: r.matrix, Clock: clock.Last, Observe: clock.Observe, Physical: r.physical, Known: r.known,
 		Regions: func(name string) (globaltable.Descriptor, bool) {
 			return r.other.descriptor, name == r.other.descriptor.Name
 		},
 		ConfirmedBy: r.shard.ConfirmedBy,
-		Confirmed: func(p hlc.Origin, store globaltable.Incarnation, l globaltable.LaneID, seq uint64) {
+		Confirmed: func(p hlc.Origin, store globaltable.Incarnation, l globaltable.LaneID, seq uint64, _ bool) {
 			r.shard.ConfirmPeer(p, store, l, seq)
 			r.outbox.Confirmed(p, l, seq)
 		},
@@ -235,7 +235,7 @@ func (r *region) newInbox(clock *hlc.Clock) *inbox.Runner {
 		positions[p.Lane] = p.Position
 	}
 	session := &peer.SessionConfig{
-		Self: r.descriptor, Descriptor: r.token, Origin: r.other.descriptor, Log: log{r.shard}, Matrix: r.matrix, Observe: clock.Observe, Known: r.known,
+		Self: r.descriptor, Descriptor: r.token, Origin: r.other.descriptor, Log: log{r.shard}, Matrix: r.matrix, Clock: clock.Last, Observe: clock.Observe, Known: r.known,
 		Physical: r.physical, Offset: func(hlc.Origin, time.Duration, time.Duration) {}, Regressed: r.regressed,
 		Dial: func(context.Context) (bus.Link, error) {
 			r.note(func(e *events) { e.attempts++ })

@@ -118,6 +118,41 @@ func TestHeartbeatTellsOfAnEarlierStore(t *testing.T) {
 	}
 }
 
+// TestConfirmationsAreTimed: what a region confirms whose clock is too far ahead may be applied after writes that it stamped much later than anything here. That counts for the log, and not for what is decided after
+// it, until it is told at a time that this region's clock is past.
+func TestConfirmationsAreTimed(t *testing.T) {
+	for name, confirm := range map[string]func(c peer.Client, a []peer.Applied, clock hlc.Timestamp) error{
+		"heartbeat": func(c peer.Client, a []peer.Applied, clock hlc.Timestamp) error {
+			_, err := c.Positions(t.Context(), peer.Positions{Incarnation: 100, Applied: a, Clock: clock})
+			return err
+		},
+		"confirm": func(c peer.Client, a []peer.Applied, clock hlc.Timestamp) error {
+			return c.Confirm(t.Context(), peer.Confirm{Applied: a, Clock: clock})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := inMemory(t)
+			e := s.eu.log.write(shared, 10)
+			applied := []peer.Applied{{Lane: shared.Lane(), Incarnation: 100, Seq: 1, Chain: e.Chain}}
+			told := confirmation{us, shared.Lane(), 1}
+			for _, clock := range []hlc.Timestamp{at(time.Hour), at(time.Hour), at(300 * time.Millisecond), at(400 * time.Millisecond)} {
+				if err := confirm(s.client(), applied, clock); err != nil {
+					t.Fatal(err)
+				}
+				if clock == at(time.Hour) {
+					expectEqual(t, "confirmed", s.eu.confirmed, []confirmation{told})
+					expectEqual(t, "confirmed behind the clock", s.eu.past, nil)
+				}
+			}
+			expectEqual(t, "confirmed", s.eu.confirmed, []confirmation{told, told})
+			expectEqual(t, "confirmed behind the clock", s.eu.past, []confirmation{told})
+			if last := s.eu.clock.Last(); last < at(300*time.Millisecond) {
+				t.Errorf("the clock is at %s", last)
+			}
+		})
+	}
+}
+
 func TestPositionsAreConfirmedOnceChecked(t *testing.T) {
 	const own = globaltable.Incarnation(100)
 	s := inMemory(t)
@@ -241,7 +276,7 @@ func TestRowsAreUsedOnlyBehindTheClock(t *testing.T) {
 		}
 		return clock.Observe(ts)
 	}
-	peer.UseRows(m, watch, us, []watermark.Row{row(eu, 400*time.Millisecond), row(us, time.Millisecond), row(in, time.Second)})
+	peer.UseRows(m, watch, us, []watermark.Row{row(eu, 400*time.Millisecond), row(us, time.Millisecond), row(in, time.Second)}, at(100*time.Millisecond))
 	if got, ok := m.Row(eu); !ok || got.HLC != at(400*time.Millisecond) || clock.Last() < got.HLC {
 		t.Errorf("the row of eu is %+v, the clock at %d", got, clock.Last())
 	}
@@ -250,6 +285,14 @@ func TestRowsAreUsedOnlyBehindTheClock(t *testing.T) {
 	}
 	if _, ok := m.Row(us); ok {
 		t.Error("others wrote the own row")
+	}
+	peer.UseRows(m, watch, us, []watermark.Row{row(eu, 450*time.Millisecond)}, at(480*time.Millisecond))
+	if got, _ := m.Row(eu); got.HLC != at(450*time.Millisecond) || clock.Last() != at(480*time.Millisecond) {
+		t.Errorf("the row of eu is of %d, and the clock at %d: what eu had written by then may have a greater stamp", got.HLC, clock.Last())
+	}
+	peer.UseRows(m, watch, us, []watermark.Row{row(eu, 490*time.Millisecond)}, at(time.Second))
+	if got, _ := m.Row(eu); got.HLC != at(450*time.Millisecond) {
+		t.Error("a row is used of a region too far ahead, which may have written much later before it had applied what the row says")
 	}
 }
 

@@ -55,6 +55,7 @@ type Positions struct {
 	Incarnation globaltable.Incarnation `json:"incarnation"` // the asker's own
 	Physical    int64                   `json:"physical"`    // the asker's wall clock, Unix milliseconds
 	Rows        []watermark.Row         `json:"rows"`        // all that the asker knows, its own included
+	Clock       hlc.Timestamp           `json:"clock"`       // the asker's, read after Rows and Applied: what it wrote before it had applied what they say has a stamp at or below it
 	Applied     []Applied               `json:"applied"`     // of the origin's lanes
 }
 
@@ -73,6 +74,7 @@ type Applied struct {
 type Confirm struct {
 	Incarnation globaltable.Incarnation `json:"incarnation,omitempty"` // the asker's own
 	Applied     []Applied               `json:"applied"`
+	Clock       hlc.Timestamp           `json:"clock"` // the asker's, read after Applied
 }
 
 // Pulse is the origin's half: every write that it stamped at or below HLC is durable, in its lanes at or below Heads.
@@ -82,6 +84,7 @@ type Pulse struct {
 	HLC         hlc.Timestamp                        `json:"hlc"`
 	Heads       []inbox.Head                         `json:"heads"` // of the lanes that the asker shares
 	Rows        []watermark.Row                      `json:"rows"`
+	Clock       hlc.Timestamp                        `json:"clock"`           // read after Rows
 	Purge       map[globaltable.LaneID]hlc.Timestamp `json:"purge,omitempty"` // purge frontiers of those lanes
 }
 

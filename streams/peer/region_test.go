@@ -150,6 +150,7 @@ type region struct {
 	physical  time.Time
 	known     map[hlc.Origin]globaltable.Incarnation
 	confirmed []confirmation
+	past      []confirmation // likewise, behind the clock
 	regressed []string
 	met       []globaltable.Incarnation
 	asked     []string // of the control plane
@@ -225,7 +226,7 @@ func (r *region) tellRegressed(_, reason string) {
 
 func (r *region) service() *peer.Service {
 	return peer.NewService(peer.ServiceConfig{
-		Self: r.descriptor, Descriptor: r.token, Log: r.log, Matrix: r.matrix, Observe: r.clock.Observe,
+		Self: r.descriptor, Descriptor: r.token, Log: r.log, Matrix: r.matrix, Clock: r.clock.Last, Observe: r.clock.Observe,
 		Regions: func(name string) (globaltable.Descriptor, bool) {
 			d, ok := r.peers[name]
 			return d, ok
@@ -236,10 +237,13 @@ func (r *region) service() *peer.Service {
 			defer r.mu.Unlock()
 			r.met = append(r.met, known)
 		},
-		Confirmed: func(p hlc.Origin, _ globaltable.Incarnation, lane globaltable.LaneID, seq uint64) {
+		Confirmed: func(p hlc.Origin, _ globaltable.Incarnation, lane globaltable.LaneID, seq uint64, past bool) {
 			r.mu.Lock()
 			defer r.mu.Unlock()
 			r.confirmed = append(r.confirmed, confirmation{p, lane, seq})
+			if past {
+				r.past = append(r.past, confirmation{p, lane, seq})
+			}
 		},
 		Control: func(_ context.Context, from string, request []byte) ([]byte, error) {
 			r.mu.Lock()
@@ -258,7 +262,7 @@ func (r *region) service() *peer.Service {
 // session says how r meets the origin over a link.
 func (r *region) session(origin *region, dial func() (bus.Link, error)) *peer.SessionConfig {
 	return &peer.SessionConfig{
-		Self: r.descriptor, Descriptor: r.token, Origin: origin.descriptor, Log: r.log, Matrix: r.matrix, Observe: r.clock.Observe,
+		Self: r.descriptor, Descriptor: r.token, Origin: origin.descriptor, Log: r.log, Matrix: r.matrix, Clock: r.clock.Last, Observe: r.clock.Observe,
 		Dial: func(context.Context) (bus.Link, error) { return dial() }, Known: r.incarnationOf,
 		Physical: func() int64 { return r.now().UnixMilli() }, Regressed: r.tellRegressed, Fenced: r.fenced,
 		Offset: func(_ hlc.Origin, ahead, _ time.Duration) {

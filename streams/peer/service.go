@@ -46,12 +46,14 @@ type ServiceConfig struct {
 	// Trusts reports whether a peer, with that incarnation of its store (0: not told), is one that this region replicates with. One that it is not may still introduce itself and ask the control
 	// plane, which decides by itself; the rest is refused with an error of kind Fenced and the version of the world's document that says so. nil: every peer is.
 	Trusts   func(peer hlc.Origin, incarnation globaltable.Incarnation) (trusted bool, world globaltable.Version)
+	Clock    func() hlc.Timestamp                     // no write of this region has a greater stamp yet
 	Observe  func(hlc.Timestamp) error                // moves the clock past a remote timestamp, or refuses
 	Physical func() int64                             // Unix milliseconds
 	Known    func(hlc.Origin) globaltable.Incarnation // newest incarnation known of a peer
 	// Confirmed takes that the peer's store with that incarnation (0: not told) has applied a lane durably up to seq; ConfirmedBy returns the greatest of these, which the
-	// peer is told, for it may have become an older copy of itself. nil: it is not told.
-	Confirmed   func(peer hlc.Origin, store globaltable.Incarnation, lane globaltable.LaneID, seq uint64)
+	// peer is told, for it may have become an older copy of itself. nil: it is not told. past tells that the clock is past the peer's of then, so that what this region stamps from now on is after all that
+	// the peer wrote before it had applied that; it is told again when it becomes true.
+	Confirmed   func(peer hlc.Origin, store globaltable.Incarnation, lane globaltable.LaneID, seq uint64, past bool)
 	ConfirmedBy func(peer hlc.Origin, store globaltable.Incarnation, lane globaltable.LaneID) uint64
 	Regressed   func(peer string, reason string)                 // a peer knows more of this region than this region does
 	Met         func(peer string, known globaltable.Incarnation) // this region's incarnation as a peer knows it, before Regressed, or an earlier one that it follows. nil: nobody is told
@@ -66,7 +68,13 @@ type Service struct {
 	cfg ServiceConfig
 
 	mu       sync.Mutex
-	verified map[verifiedKey]uint64 // sequence whose chain was compared and found equal
+	verified map[verifiedKey]confirmed
+}
+
+// confirmed is what a peer has confirmed of a lane.
+type confirmed struct {
+	seq  uint64 // whose chain was compared and found equal
+	past uint64 // likewise, and the clock was past the peer's
 }
 
 type verifiedKey struct {
@@ -77,7 +85,7 @@ type verifiedKey struct {
 
 // NewService returns a Service.
 func NewService(cfg ServiceConfig) *Service {
-	return &Service{cfg: cfg, verified: map[verifiedKey]uint64{}}
+	return &Service{cfg: cfg, verified: map[verifiedKey]confirmed{}}
 }
 
 // Handle is a bus.Handler.
@@ -193,18 +201,20 @@ func (s *Service) positions(ctx context.Context, asker globaltable.Descriptor, p
 		return err
 	}
 	s.meetEarlier(asker, p.Applied)
+	past := s.cfg.Observe(p.Clock) == nil
 	for _, a := range p.Applied {
 		for _, h := range heads {
 			if h.Lane.ID == a.Lane && h.Lane.Placement.Has(asker.Origin) {
-				if err := s.confirm(asker, p.Incarnation, a, h); err != nil {
+				if err := s.confirm(asker, p.Incarnation, a, h, past); err != nil {
 					return err
 				}
 			}
 		}
 	}
-	s.useRows(asker.Origin, p.Rows)
+	UseRows(s.cfg.Matrix, s.cfg.Observe, s.cfg.Self.Origin, p.Rows, p.Clock)
 	pulse := Pulse{Incarnation: s.cfg.Log.Incarnation(), Physical: s.cfg.Physical(), HLC: at, Rows: s.cfg.Matrix.Rows(),
 		Purge: map[globaltable.LaneID]hlc.Timestamp{}}
+	pulse.Clock = s.cfg.Clock()
 	for _, h := range heads {
 		if h.Lane.Placement.Has(asker.Origin) {
 			pulse.Heads = append(pulse.Heads, inbox.Head{Lane: h.Lane.ID, Seq: h.Seq, Chain: h.Chain, Confirmed: s.confirmedBy(asker.Origin, p.Incarnation, h.Lane.ID)})
@@ -231,15 +241,13 @@ func (s *Service) meetEarlier(asker globaltable.Descriptor, applied []Applied) {
 	}
 }
 
-// useRows takes the asker's rows after the clock has moved past each of them: a mark may be used only by a region that can no longer
-// stamp below it. A row from too far ahead is left out.
-func (s *Service) useRows(asker hlc.Origin, rows []watermark.Row) {
-	UseRows(s.cfg.Matrix, s.cfg.Observe, s.cfg.Self.Origin, rows)
-}
-
-// UseRows puts rows that came with a heartbeat into the matrix, each after the clock has moved past it. The region's own row is not taken from
-// others.
-func UseRows(m *watermark.Matrix, observe func(hlc.Timestamp) error, self hlc.Origin, rows []watermark.Row) {
+// UseRows puts rows that came with a heartbeat into the matrix, after the clock has moved past that of who sent them, and past each of them: a mark may be used only by a region that can no longer stamp
+// below it, and that knows a time after the one at which the mark was raised (package watermark, the second phase). Rows of a sender, or one row, too far ahead are left out. The region's own row is not
+// taken from others.
+func UseRows(m *watermark.Matrix, observe func(hlc.Timestamp) error, self hlc.Origin, rows []watermark.Row, clock hlc.Timestamp) {
+	if observe(clock) != nil {
+		return
+	}
 	for _, r := range rows {
 		if r.Region != self && observe(r.HLC) == nil {
 			m.Update(r)
@@ -250,9 +258,10 @@ func UseRows(m *watermark.Matrix, observe func(hlc.Timestamp) error, self hlc.Or
 // confirmations takes positions told between heartbeats. Nothing can be applied there that was not durable here before, so the durable heads are enough: no sample of
 // the clock, no sync.
 func (s *Service) confirmations(asker globaltable.Descriptor, r *Confirm, reply func([]byte) error) error {
+	past := s.cfg.Observe(r.Clock) == nil
 	for _, a := range r.Applied {
 		if h, ok := s.cfg.Log.Head(a.Lane); ok && h.Lane.Placement.Has(asker.Origin) {
-			if err := s.confirm(asker, r.Incarnation, a, h); err != nil {
+			if err := s.confirm(asker, r.Incarnation, a, h, past); err != nil {
 				return err
 			}
 		}
@@ -261,7 +270,7 @@ func (s *Service) confirmations(asker globaltable.Descriptor, r *Confirm, reply 
 }
 
 // confirm checks an acknowledged position against the log before anything relies on it.
-func (s *Service) confirm(asker globaltable.Descriptor, store globaltable.Incarnation, a Applied, h LaneHead) error {
+func (s *Service) confirm(asker globaltable.Descriptor, store globaltable.Incarnation, a Applied, h LaneHead, past bool) error {
 	own := s.cfg.Log.Incarnation()
 	switch {
 	case a.Incarnation > own:
@@ -282,10 +291,10 @@ func (s *Service) confirm(asker globaltable.Descriptor, store globaltable.Incarn
 	s.mu.Lock()
 	verified := s.verified[key]
 	s.mu.Unlock()
-	if a.Seq <= verified || a.Seq <= h.Trimmed {
+	if a.Seq <= verified.past || a.Seq <= verified.seq && !past || a.Seq <= h.Trimmed {
 		return nil
 	}
-	if a.Seq < h.Seq {
+	if a.Seq != verified.seq && a.Seq < h.Seq {
 		entries, err := s.cfg.Log.ReadLog(a.Lane, a.Seq, 1)
 		if errors.Is(err, change.ErrTrimmed) {
 			return nil // since the heads were read
@@ -299,9 +308,14 @@ func (s *Service) confirm(asker globaltable.Descriptor, store globaltable.Incarn
 		}
 	}
 	s.mu.Lock()
-	s.verified[key] = max(s.verified[key], a.Seq)
+	verified = s.verified[key]
+	verified.seq = max(verified.seq, a.Seq)
+	if past {
+		verified.past = max(verified.past, a.Seq)
+	}
+	s.verified[key] = verified
 	s.mu.Unlock()
-	s.cfg.Confirmed(asker.Origin, store, a.Lane, a.Seq)
+	s.cfg.Confirmed(asker.Origin, store, a.Lane, a.Seq, past)
 	return nil
 }
 

@@ -22,6 +22,7 @@ type SessionConfig struct {
 	Dial       func(ctx context.Context) (bus.Link, error)
 	Log        Log // of this region
 	Matrix     *watermark.Matrix
+	Clock      func() hlc.Timestamp // no write of this region has a greater stamp yet
 	Observe    func(hlc.Timestamp) error
 	Known      func(hlc.Origin) globaltable.Incarnation
 	Physical   func() int64                                            // Unix milliseconds
@@ -100,7 +101,7 @@ func (s *Session) Heartbeat(ctx context.Context, own []inbox.LanePosition) (inbo
 	}
 	s.cfg.Matrix.Beat(s.cfg.Self.Origin, at)
 	p := Positions{Incarnation: s.cfg.Log.Incarnation(), Rows: s.cfg.Matrix.Rows(), Physical: s.cfg.Physical()}
-	p.Applied = appliedOf(own)
+	p.Clock, p.Applied = s.cfg.Clock(), appliedOf(own)
 	pulse, err := s.client.Positions(ctx, p)
 	fenced := err != nil && globaltable.KindOf(err) == globaltable.Fenced
 	if s.cfg.Fenced != nil && (fenced || err == nil) {
@@ -125,7 +126,7 @@ func (s *Session) Heartbeat(ctx context.Context, own []inbox.LanePosition) (inbo
 	h := inbox.Heartbeat{Incarnation: pulse.Incarnation, Heads: pulse.Heads}
 	if s.cfg.Observe(pulse.HLC) == nil {
 		h.HLC = pulse.HLC
-		UseRows(s.cfg.Matrix, s.cfg.Observe, s.cfg.Self.Origin, pulse.Rows)
+		UseRows(s.cfg.Matrix, s.cfg.Observe, s.cfg.Self.Origin, pulse.Rows, pulse.Clock)
 		for lane, purge := range pulse.Purge {
 			s.cfg.Matrix.Raise(lane, purge)
 		}
@@ -146,7 +147,7 @@ func appliedOf(own []inbox.LanePosition) (out []Applied) {
 
 // Confirm implements inbox.Session.
 func (s *Session) Confirm(ctx context.Context, own []inbox.LanePosition) error {
-	return s.client.Confirm(ctx, Confirm{Incarnation: s.cfg.Log.Incarnation(), Applied: appliedOf(own)})
+	return s.client.Confirm(ctx, Confirm{Incarnation: s.cfg.Log.Incarnation(), Applied: appliedOf(own), Clock: s.cfg.Clock()})
 }
 
 // ReadLog implements inbox.Session.

@@ -108,7 +108,7 @@ func (s *story) do(t *testing.T, words []string) string {
 	case "hear":
 		return r.hear(t, s.region(t, words[2]))
 	case "frontier":
-		return fmt.Sprintf("%s at %d by its clock: F %d, P %d", r.name, r.clock, r.matrix.Applied(s.placement()), r.matrix.Advance(s.placement(), r.clock))
+		return fmt.Sprintf("%s at %d by its clock: F %d, P %d", r.name, r.clock, r.matrix.Applied(s.placement()), r.matrix.Advance(s.placement().Lane(), r.matrix.Applied(s.placement()), r.clock))
 	case "collect":
 		p := r.matrix.Purge(s.placement().Lane())
 		if len(words) > 2 && words[2] == "at=F" {

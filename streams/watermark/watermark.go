@@ -2,7 +2,7 @@
 //
 // Row i says, for every origin j, the HLC below which region i has durably applied everything of j. F of a placement is the least
 // entry over all ordered pairs of its members. P is a value that F had at some local HLC h, once F itself has reached h: in one phase a
-// write made before its writer had seen a delete could still be on its way.
+// write made before its writer had seen a delete could still be on its way. It speaks of what the members wrote; for what others had written that were members once, see package commit, RaisePurge.
 //
 // The matrix is pure state: the caller brings rows, its own HLC, and serialises calls or relies on the mutex.
 package watermark
@@ -122,10 +122,6 @@ func (m *Matrix) Row(region hlc.Origin) (Row, bool) {
 func (m *Matrix) Applied(p globaltable.Placement) hlc.Timestamp {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.applied(p)
-}
-
-func (m *Matrix) applied(p globaltable.Placement) hlc.Timestamp {
 	if len(p) == 0 {
 		return 0
 	}
@@ -157,15 +153,15 @@ func (m *Matrix) Least(p globaltable.Placement) (region, origin hlc.Origin, mark
 	return region, origin, mark, ok
 }
 
-// Advance moves the purge frontier of the placement as far as the rows allow at the local HLC now, and returns it.
-func (m *Matrix) Advance(p globaltable.Placement, now hlc.Timestamp) hlc.Timestamp {
+// Advance moves the purge frontier of the lane's placement as far as F allows, which is applied, and returns it. The local HLC now was read after applied: a write that was made before its writer had
+// applied all up to there must not have a greater stamp than now.
+func (m *Matrix) Advance(lane globaltable.LaneID, applied, now hlc.Timestamp) hlc.Timestamp {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	f := m.frontier(p.Lane())
+	f := m.frontier(lane)
 	if f == nil {
 		return 0
 	}
-	applied := m.applied(p)
 	if plantedOnePhase {
 		f.purge = max(f.purge, applied)
 		return f.purge

@@ -135,7 +135,7 @@ func TestMatrixIsItsReference(t *testing.T) {
 				p := placement.Draw(t, "placement")
 				h := lane(p)
 				h.looks = append(h.looks, look{now, ref.applied(p)})
-				purge := m.Advance(p, now)
+				purge := m.Advance(p.Lane(), m.Applied(p), now)
 				if !h.allowed(purge) {
 					t.Fatalf("P of %v is %d, which F was not at any moment that F has reached: %v", p, purge, h.looks)
 				}
@@ -174,9 +174,9 @@ func TestMatrixIsItsReference(t *testing.T) {
 					m.Mark(all[i], all[j], now)
 				}
 			}
-			m.Advance(all, now)
+			m.Advance(all.Lane(), m.Applied(all), now)
 		}
-		if got := m.Advance(all, now); got != now {
+		if got := m.Advance(all.Lane(), m.Applied(all), now); got != now {
 			t.Fatalf("P is %d at rest, want %d", got, now)
 		}
 	})
@@ -201,7 +201,7 @@ func TestPurgeFrontierTakesTwoPhases(t *testing.T) {
 		{"and F has reached it", 40, 60, 20},
 	} {
 		everywhere(step.applied)
-		if got := m.Advance(p, step.now); got != step.want {
+		if got := m.Advance(p.Lane(), m.Applied(p), step.now); got != step.want {
 			t.Errorf("%s: P is %d, want %d", step.name, got, step.want)
 		}
 	}
@@ -216,7 +216,7 @@ func TestUnheardMemberHoldsEverythingBack(t *testing.T) {
 		t.Errorf("F is %d with a member never heard of", got)
 	}
 	for range 3 {
-		if got := m.Advance(p, 1); got != 0 {
+		if got := m.Advance(p.Lane(), m.Applied(p), 1); got != 0 {
 			t.Errorf("P is %d with a member never heard of", got)
 		}
 	}
@@ -243,10 +243,10 @@ func TestRaise(t *testing.T) {
 	p := globaltable.NewPlacement(1)
 	m.Raise(p.Lane(), 50)
 	m.Beat(1, 60)
-	if got := m.Advance(p, 60); got != 50 {
+	if got := m.Advance(p.Lane(), m.Applied(p), 60); got != 50 {
 		t.Errorf("P is %d, want 50", got)
 	}
-	if got := m.Advance(p, 70); got != 60 {
+	if got := m.Advance(p.Lane(), m.Applied(p), 70); got != 60 {
 		t.Errorf("P is %d, want 60", got)
 	}
 }
@@ -262,7 +262,7 @@ func TestBounds(t *testing.T) {
 	p := globaltable.NewPlacement(1)
 	m.Beat(1, 10)
 	for range 2 {
-		if got := m.Advance(p, 10); got != 0 {
+		if got := m.Advance(p.Lane(), m.Applied(p), 10); got != 0 {
 			t.Errorf("P of a placement that found no room is %d: it must collect nothing", got)
 		}
 	}
@@ -340,7 +340,7 @@ func TestConcurrentUse(t *testing.T) {
 	})
 	last := hlc.Timestamp(0)
 	for at := hlc.Timestamp(1); at <= 500; at++ {
-		if got := m.Advance(p, at); got < last || got > m.Applied(p) {
+		if got := m.Advance(p.Lane(), m.Applied(p), at); got < last || got > m.Applied(p) {
 			t.Errorf("P is %d after %d", got, last)
 		} else {
 			last = got
