@@ -201,18 +201,29 @@ func (l *Ledger) Newest(table uint64) (newest uint64) {
 	return newest
 }
 
-// collected reports whether a write may be missing since it was collected: what was written under a store that nobody follows any more may have had a part in that, or not.
+// collected reports whether a write may be missing since it was collected: what was written under a store that nobody follows any more may have had a part in that, or not. What is known of such a
+// store's writes is what came first, since they are read in their order.
 func (l *Ledger) collected(w Write, purged Frontiers) bool {
 	if purged.gone(w, l.plain()) {
 		return true
 	}
-	var followed []Write
+	var known, void []Write
 	for _, o := range l.writes {
-		if !l.Void(o) {
-			followed = append(followed, o.Write)
+		switch {
+		case !l.Void(o):
+			known = append(known, o.Write)
+		case o.Key == w.Key:
+			void = append(void, o.Write)
 		}
 	}
-	return len(followed) < len(l.writes) && purged.gone(w, followed)
+	slices.SortFunc(void, func(a, b Write) int { return a.Stamp.Compare(b.Stamp) })
+	for _, next := range void {
+		if purged.gone(w, known) {
+			return true
+		}
+		known = append(known, next)
+	}
+	return false
 }
 
 func (l *Ledger) plain() []Write {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/nats-io/nkeys"
 
+	"github.com/concordat-db/concordat/conflict"
 	"github.com/concordat-db/concordat/conflict/hlc"
 	"github.com/concordat-db/concordat/globaltable"
 	"github.com/concordat-db/concordat/globaltable/item"
@@ -274,6 +275,55 @@ func TestOwnerOfATableChanges(t *testing.T) {
 		_, adopt, err := catalog.Prepare(docs)
 		if c.ok != (err == nil && adopt != nil) || !c.ok && globaltable.KindOf(err) != globaltable.Corrupt {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestWhatAFencedOwnerIssuedIsVoid: a region that was fenced itself has versions of tables that it issued and nobody heard, with an index, a time to live, or the table's end. It takes the new owner's.
+func TestWhatAFencedOwnerIssuedIsVoid(t *testing.T) {
+	w, regions := founded(t)
+	ap := regions[2]
+	table, err := Create(&Spec{Name: "orders", KeySchema: globaltable.KeySchema{Partition: globaltable.KeyAttribute{Name: "id", Type: item.S}}}, 99<<16|3, ap, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	table.Replicas = append(table.Replicas, globaltable.Replica{Region: "eu", Origin: 1, Status: globaltable.Active, Since: table.Version})
+	fencing, err := FenceMembers(w, []string{"ap"}, 1, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	taken := Inherit(table, 1, 2)
+	indexed := successor(table, 1)
+	indexed.Indexes, indexed.LastIndex = []globaltable.Index{{ID: 1, Name: "by-date", Partition: []globaltable.KeyAttribute{{Name: "date", Type: item.S}}, Projection: globaltable.ProjectAll}}, 1
+	mortal := successor(indexed, 1)
+	mortal.Expiry = conflict.Expiry{{Attribute: "until", From: 5 << 16}}
+	dead := successor(table, 1)
+	dead.Replicas, dead.Deleted = nil, true
+	for name, c := range map[string]struct {
+		own *globaltable.Table // what the fenced region has
+		now globaltable.Version
+		ok  bool
+	}{
+		"an index": {indexed, taken.Version, true}, "a time to live": {mortal, taken.Version, true}, "the end": {dead, taken.Version, true},
+		"no later epoch": {mortal, globaltable.MakeVersion(1, 9), false},
+	} {
+		catalog, err := New(ap, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := catalog.Load([]item.Item{EncodeDocument(c.own)}, nil); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		next := taken.Clone()
+		next.Version = c.now
+		_, adopt, err := catalog.Prepare([]item.Item{EncodeWorld(fencing), EncodeDocument(next)})
+		if c.ok != (err == nil && adopt != nil) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if adopt != nil {
+			if adopt(); catalog.Version(table.ID) != c.now {
+				t.Errorf("%s: %v is in force", name, catalog.Version(table.ID))
+			}
 		}
 	}
 }
