@@ -13,6 +13,7 @@ var reads = []operation{
 	{"query by color", nil, (*client).queryColor},
 	{"query by shape", nil, (*client).queryShape},
 	{"query by grade", nil, (*client).queryGrade},
+	{"legacy query", nil, (*client).queryLegacy},
 	{"query of the table", nil, (*client).queryTable},
 	{"scan of the table", nil, (*client).scanTable},
 	{"scan in segments", nil, (*client).scanSegments},
@@ -66,6 +67,21 @@ func (c *client) pages(what string, page func(from attributes) ([]attributes, at
 	c.fault("%s: no end after %d pages", what, maxPages)
 	return all, nil
 }
+
+// complete checks that all fixed items are there that have to be.
+func (c *client) complete(what string, items []attributes, has func(it attributes) bool) {
+	keys := map[string]bool{}
+	for _, it := range items {
+		keys[keyText(it)] = true
+	}
+	for _, it := range fixed() {
+		if has(it) && !keys[keyText(it)] {
+			c.fault("%s misses %s, which was there all the time", what, text(it))
+		}
+	}
+}
+
+func everything(attributes) bool { return true }
 
 func (c *client) query(what string, in *dynamodb.QueryInput) ([]attributes, error) {
 	in.TableName = aws.String(sharedTable)
@@ -137,24 +153,36 @@ func (c *client) queryColor() error {
 		in.ExpressionAttributeNames = map[string]string{"#by": "writer"}
 	}
 	items, err := c.query("by color", in)
+	if err != nil {
+		return err
+	}
+	found := func(it attributes) bool {
+		n, ok := number(it, "width")
+		return is(it, "color", color) && ok && n >= least && (in.FilterExpression == nil || is(it, "writer", c.regions[0]))
+	}
 	for _, it := range items {
-		if n, ok := number(it, "width"); !is(it, "color", color) || !ok || n < least || in.FilterExpression != nil && !is(it, "writer", c.regions[0]) {
+		if !found(it) {
 			c.fault("color = %s AND width >= %d found %s", color, least, text(it))
 		}
 	}
+	c.complete("by color", items, found)
 	c.sorted("by color", items, *in.ScanIndexForward, false, byNumber("width"))
-	return err
+	return nil
 }
 
 func (c *client) queryShape() error {
 	shape := pick(c, shapes)
 	items, err := c.query("by shape", &dynamodb.QueryInput{IndexName: aws.String(byShape), KeyConditionExpression: aws.String("shape = :s"), ExpressionAttributeValues: attributes{":s": str(shape)}})
+	if err != nil {
+		return err
+	}
+	c.complete("by shape", items, func(it attributes) bool { return is(it, "shape", shape) })
 	for _, it := range items {
 		if !is(it, "shape", shape) || text(it) != text(project(it, "pk", "sk", "shape", "note")) {
 			c.fault("shape = %s found %s", shape, text(it))
 		}
 	}
-	return err
+	return nil
 }
 
 // queryGrade queries the local index. With attributes that are not in it, they come from the table.
@@ -167,26 +195,60 @@ func (c *client) queryGrade() error {
 		in.Select = types.SelectAllAttributes
 	}
 	items, err := c.query("by grade", in)
+	if err != nil {
+		return err
+	}
+	found := func(it attributes) bool {
+		return is(it, "pk", partition) && it["grade"] != nil && valueText(it["grade"]) <= valueText(str(grade))
+	}
+	c.complete("by grade", items, found)
 	for _, it := range items {
-		if !is(it, "pk", partition) || it["grade"] == nil || valueText(it["grade"]) > valueText(str(grade)) || !all && len(it) != 3 {
+		if !found(it) || !all && len(it) != 3 {
 			c.fault("pk = %s AND grade <= %s found %s", partition, grade, text(it))
 		}
 	}
 	c.sorted("by grade", items, *in.ScanIndexForward, false, byText("grade"))
-	return err
+	return nil
+}
+
+func (c *client) queryLegacy() error {
+	color := pick(c, colors)
+	in := &dynamodb.QueryInput{IndexName: aws.String(byColor), KeyConditions: map[string]types.Condition{
+		"color": {ComparisonOperator: types.ComparisonOperatorEq, AttributeValueList: []types.AttributeValue{str(color)}},
+		"width": {ComparisonOperator: types.ComparisonOperatorBetween, AttributeValueList: []types.AttributeValue{num(0), num(5)}}}}
+	items, err := c.query("legacy query", in)
+	if err != nil {
+		return err
+	}
+	found := func(it attributes) bool {
+		n, ok := number(it, "width")
+		return is(it, "color", color) && ok && n >= 0 && n <= 5
+	}
+	for _, it := range items {
+		if !found(it) {
+			c.fault("color EQ %s, width BETWEEN 0 AND 5 found %s", color, text(it))
+		}
+	}
+	c.complete("legacy query", items, found)
+	c.sorted("legacy query", items, *in.ScanIndexForward, false, byNumber("width"))
+	return nil
 }
 
 func (c *client) queryTable() error {
 	partition := pick(c, partitions)
 	in := &dynamodb.QueryInput{KeyConditionExpression: aws.String("pk = :p"), ExpressionAttributeValues: attributes{":p": str(partition)}, ConsistentRead: aws.Bool(true)}
 	items, err := c.query("table", in)
+	if err != nil {
+		return err
+	}
+	c.complete("table", items, func(it attributes) bool { return is(it, "pk", partition) })
 	for _, it := range items {
 		if !is(it, "pk", partition) {
 			c.fault("pk = %s found %s", partition, text(it))
 		}
 	}
 	c.sorted("table", items, *in.ScanIndexForward, true, byNumber("sk"))
-	return err
+	return nil
 }
 
 // once checks that a walk over the table met no key twice.
@@ -202,8 +264,12 @@ func (c *client) once(what string, items []attributes) {
 
 func (c *client) scanTable() error {
 	items, err := c.scan("scan", &dynamodb.ScanInput{ConsistentRead: aws.Bool(c.IntN(2) == 0)})
+	if err != nil {
+		return err
+	}
+	c.complete("scan", items, everything)
 	c.once("scan", items)
-	return err
+	return nil
 }
 
 func (c *client) scanSegments() error {
@@ -215,18 +281,23 @@ func (c *client) scanSegments() error {
 		}
 		all = append(all, items...)
 	}
+	c.complete("segments", all, everything)
 	c.once("segments", all)
 	return nil
 }
 
 func (c *client) scanIndex() error {
 	items, err := c.scan("scan of an index", &dynamodb.ScanInput{IndexName: aws.String(byColor)})
+	if err != nil {
+		return err
+	}
+	c.complete("scan of an index", items, everything)
 	for _, it := range items {
-		if _, ok := number(it, "width"); !ok || valueText(it["color"]) == valueText(nil) {
+		if _, ok := number(it, "width"); !ok || it["color"] == nil {
 			c.fault("%s is in %s", text(it), byColor)
 		}
 	}
-	return err
+	return nil
 }
 
 func (c *client) batchGet() error {
@@ -273,6 +344,7 @@ func (c *client) getPair() error {
 func (c *client) selectStatement() error {
 	color := pick(c, colors)
 	in := &dynamodb.ExecuteStatementInput{Statement: aws.String(`SELECT * FROM "shared"."by-color" WHERE color = ?`), Parameters: []types.AttributeValue{str(color)}, Limit: aws.Int32(1 + c.Int32N(4))}
+	var all []attributes
 	for range maxPages {
 		began := time.Now()
 		out, err := c.api.ExecuteStatement(c.ctx(), in)
@@ -285,7 +357,9 @@ func (c *client) selectStatement() error {
 				c.fault("SELECT … color = %s found %s", color, text(it))
 			}
 		}
+		all = append(all, out.Items...)
 		if in.NextToken = out.NextToken; in.NextToken == nil {
+			c.complete("SELECT", all, func(it attributes) bool { return is(it, "color", color) })
 			return nil
 		}
 	}

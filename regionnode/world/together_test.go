@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
@@ -29,12 +30,14 @@ var (
 func TestTwoRegionsWriteTheSameKeys(t *testing.T) {
 	cfg := config(t)
 	cfg.Regions = cfg.Regions[:2]
+	cfg.Latency = map[Pair]time.Duration{{cfg.Regions[0].Name, cfg.Regions[1].Name}: 10 * time.Millisecond} // so that more writes have not seen each other
 	r := runWorld(t, cfg)
 	s := &shared{running: r, covered: map[string]int{}}
 	for _, region := range cfg.Regions {
 		s.regions = append(s.regions, region.Name)
 	}
 	s.make()
+	s.putFixed()
 	t.Logf("seed %d (replay: go test ./regionnode/world -run '^%s$' -args -seed=%d)", *seedFlag, t.Name(), *seedFlag)
 
 	var writers, readers sync.WaitGroup
@@ -42,6 +45,9 @@ func TestTwoRegionsWriteTheSameKeys(t *testing.T) {
 	for i, region := range s.regions {
 		for n := range 3 {
 			c := s.client(region, uint64(10*i+n))
+			if i+n == 0 {
+				c.rounds = map[int]func(){2: func() { r.Cut(region) }, 4: func() { r.Heal(region) }}
+			}
 			writers.Go(c.write)
 		}
 		c := s.client(region, uint64(10*i+9))
@@ -134,6 +140,25 @@ func (s *shared) make() {
 	})
 }
 
+// fixed are items that nobody changes, among those that change: what a query or a scan may never miss.
+func fixed() (items []attributes) {
+	for i, partition := range partitions {
+		items = append(items, attributes{"pk": str(partition), "sk": num(10 + i), "color": str(colors[i]), "width": num(i), "shape": str(shapes[i%2]), "grade": str(grades[i]), "note": str("fixed")})
+	}
+	return items
+}
+
+// putFixed puts them, and waits until both regions have them.
+func (s *shared) putFixed() {
+	s.t.Helper()
+	for _, it := range fixed() {
+		if _, err := s.db[s.regions[0]].PutItem(s.t.Context(), &dynamodb.PutItemInput{TableName: aws.String(sharedTable), Item: it}); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+	s.until("the other region has the fixed items", func() bool { return len(s.all(s.regions[1], "")) == len(fixed()) })
+}
+
 // expectCovered fails a run in which something did not happen that the test is about.
 func (s *shared) expectCovered() {
 	s.t.Helper()
@@ -166,6 +191,7 @@ type client struct {
 	api          *dynamodb.Client
 	counted      int // transactions that succeeded
 	step         int
+	rounds       map[int]func() // what else happens before a round of writes
 }
 
 func (s *shared) client(region string, n uint64) *client {
@@ -204,7 +230,15 @@ func meets(err error, may string) bool {
 
 // write does as many operations as the test wants of a client, each of the kinds about equally often.
 func (c *client) write() {
-	for c.step = 0; c.step < *stepsFlag && !c.t.Failed(); {
+	expiring := c.item(attributes{"pk": str("own " + c.name), "sk": num(1)}) // nobody overwrites it: it has to go by itself
+	expiring["expires"] = num(int(time.Now().Unix()) + 1)
+	if err := c.putItem(expiring); err != nil {
+		c.fault("%v", err)
+	}
+	for round := 0; c.step < *stepsFlag && !c.t.Failed(); round++ {
+		if also := c.rounds[round]; also != nil {
+			also()
+		}
 		for _, i := range c.Perm(len(writes)) {
 			c.run(&writes[i])
 			c.step++

@@ -41,6 +41,8 @@ var writes = []operation{
 	{"insert statement", []string{conflicts, duplicate}, (*client).insert},
 	{"update statement", []string{conflicts, failed}, (*client).updateStatement},
 	{"delete statement", []string{conflicts, failed}, (*client).deleteStatement},
+	{"batch of statements", nil, (*client).batchStatements},
+	{"legacy update", []string{conflicts, failed}, (*client).updateLegacy},
 	{"transaction of statements", []string{cancelled}, (*client).transactStatements},
 }
 
@@ -385,5 +387,39 @@ func (c *client) transactStatements() error {
 			c.fault("a deletion failed on no condition")
 		}
 	})
+	return err
+}
+
+// batchStatements sends statements that fail, or not, each by itself.
+func (c *client) batchStatements() error {
+	keys := c.keys(2)
+	out, err := c.api.BatchExecuteStatement(c.ctx(), &dynamodb.BatchExecuteStatementInput{Statements: []types.BatchStatementRequest{
+		{Statement: aws.String(updateStatement), Parameters: []types.AttributeValue{str(pick(c, shapes)), str(c.name), keys[0]["pk"], keys[0]["sk"]}},
+		{Statement: aws.String(deleteStatement), Parameters: []types.AttributeValue{keys[1]["pk"], keys[1]["sk"]}},
+	}})
+	if err != nil {
+		return err
+	}
+	if len(out.Responses) != 2 {
+		c.fault("%d answers to 2 statements", len(out.Responses))
+	}
+	for i, r := range out.Responses {
+		if r.Error == nil || r.Error.Code == types.BatchStatementErrorCodeEnumTransactionConflict || i == 0 && r.Error.Code == types.BatchStatementErrorCodeEnumConditionalCheckFailed {
+			continue
+		}
+		c.fault("statement %d: %s, %s", i, r.Error.Code, aws.ToString(r.Error.Message))
+	}
+	return nil
+}
+
+// updateLegacy is a conditional update with the parameters that expressions have replaced.
+func (c *client) updateLegacy() error {
+	color := str(pick(c, colors))
+	out, err := c.api.UpdateItem(c.ctx(), &dynamodb.UpdateItemInput{TableName: aws.String(sharedTable), Key: c.key(), ReturnValues: types.ReturnValueAllOld,
+		AttributeUpdates: map[string]types.AttributeValueUpdate{"color": {Action: types.AttributeActionDelete}, "hits": {Action: types.AttributeActionAdd, Value: num(1)}},
+		Expected:         map[string]types.ExpectedAttributeValue{"color": {ComparisonOperator: types.ComparisonOperatorNe, AttributeValueList: []types.AttributeValue{color}}}})
+	if err == nil && out.Attributes["color"] != nil && valueText(out.Attributes["color"]) == valueText(color) {
+		c.fault("color NE %s let %s be updated", valueText(color), text(out.Attributes))
+	}
 	return err
 }
