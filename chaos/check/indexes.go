@@ -11,12 +11,15 @@ import (
 type Attribute struct {
 	Name string
 	Type byte // the first byte of its values, as the store has them; a length follows, as a varint, and the bytes
-	Most int  // bytes that a value may have; it has one at least
+	Most int  // bytes that a value may have; it has one at least. 0: values of this type have no length before them, and none is too long
 }
 
 func (a *Attribute) takes(value string) bool {
 	if value == "" || value[0] != a.Type {
 		return false
+	}
+	if a.Most == 0 {
+		return true
 	}
 	n, _ := binary.Uvarint([]byte(value[1:]))
 	return n > 0 && n <= uint64(a.Most)

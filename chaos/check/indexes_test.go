@@ -46,7 +46,11 @@ func TestIndexesAreJudged(t *testing.T) {
 		"missing where it may be": {func(s *Snapshot, x *Index) {
 			*x, s.Holds = Index{Table: 7, ID: 1, Missing: true}, func(uint64) []uint16 { return nil }
 		}, ""},
-		"two attributes":             {func(_ *Snapshot, x *Index) { x.Attributes = append(x.Attributes, Attribute{"b", 1, 4}) }, "which its record does not make"},
+		"two attributes": {func(_ *Snapshot, x *Index) { x.Attributes = append(x.Attributes, Attribute{"b", 1, 4}) }, "which its record does not make"},
+		"of numbers": {func(_ *Snapshot, x *Index) {
+			x.Attributes[0], x.Count, x.Entries = Attribute{"a", 2, 0}, 1, []Entry{{[]string{"\x02number"}, "k6"}}
+		}, ""},
+		"of numbers, without one":    {func(_ *Snapshot, x *Index) { x.Attributes[0], x.Count, x.Entries = Attribute{"a", 2, 0}, 1, nil }, "has no entry"},
 		"built to the first":         {func(_ *Snapshot, x *Index) { x.Built, x.UpTo, x.Count, x.Entries = false, "k1", 1, x.Entries[:1] }, ""},
 		"an entry where none is yet": {func(_ *Snapshot, x *Index) { x.Built, x.UpTo, x.Count = false, "k1", 1 }, "which its record does not make"},
 		"nothing built":              {func(_ *Snapshot, x *Index) { x.Built, x.UpTo, x.Count, x.Entries = false, "", 0, nil }, ""},

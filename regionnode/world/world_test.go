@@ -108,19 +108,25 @@ func (r *running) until(what string, ok func() bool) {
 	}
 }
 
-// makeTable makes the table in the first region, with replicas in the others.
+// makeTable makes a table of items with an id in the first region, with replicas in the others.
 func (r *running) makeTable(first string, others ...string) {
 	r.t.Helper()
-	ctx := r.t.Context()
-	_, err := r.db[first].CreateTable(ctx, &dynamodb.CreateTableInput{TableName: aws.String(tableName), BillingMode: types.BillingModePayPerRequest,
+	r.createTable(&dynamodb.CreateTableInput{TableName: aws.String(tableName), BillingMode: types.BillingModePayPerRequest,
 		KeySchema:            []types.KeySchemaElement{{AttributeName: aws.String("id"), KeyType: types.KeyTypeHash}},
-		AttributeDefinitions: []types.AttributeDefinition{{AttributeName: aws.String("id"), AttributeType: types.ScalarAttributeTypeS}}})
+		AttributeDefinitions: []types.AttributeDefinition{{AttributeName: aws.String("id"), AttributeType: types.ScalarAttributeTypeS}}}, first, others...)
+}
+
+// createTable makes a table in the first region, with replicas in the others.
+func (r *running) createTable(in *dynamodb.CreateTableInput, first string, others ...string) {
+	r.t.Helper()
+	ctx := r.t.Context()
+	_, err := r.db[first].CreateTable(ctx, in)
 	if err != nil {
 		r.t.Fatal(err)
 	}
 	for _, region := range others {
 		r.until("a replica can be made", func() bool { // the owner has to hear the others once, and to finish the one before
-			_, err = r.db[first].UpdateTable(ctx, &dynamodb.UpdateTableInput{TableName: aws.String(tableName),
+			_, err = r.db[first].UpdateTable(ctx, &dynamodb.UpdateTableInput{TableName: in.TableName,
 				ReplicaUpdates: []types.ReplicationGroupUpdate{{Create: &types.CreateReplicationGroupMemberAction{RegionName: aws.String(region)}}}})
 			var inUse *types.ResourceInUseException
 			var answer smithy.APIError
@@ -132,7 +138,7 @@ func (r *running) makeTable(first string, others ...string) {
 	}
 	r.until("the table is active everywhere", func() bool {
 		for _, region := range append(others, first) {
-			out, err := r.db[region].DescribeTable(ctx, &dynamodb.DescribeTableInput{TableName: aws.String(tableName)})
+			out, err := r.db[region].DescribeTable(ctx, &dynamodb.DescribeTableInput{TableName: in.TableName})
 			if err != nil || out.Table.TableStatus != types.TableStatusActive || len(out.Table.Replicas) != len(others) {
 				return false
 			}
