@@ -54,7 +54,9 @@ func (r *region) openPlane(state commit.Rebuild) {
 			r.note("%d failed to get %s from %s: %v", r.origin, table, source, err)
 		},
 		Took: func(globaltable.TableID, string, int, int) { r.cover("a page was exchanged") },
-	}, Complete: func(ctx context.Context, table globaltable.TableID, since globaltable.Version) error { return comeback.Complete(ctx, table, since) }})
+	}, Complete: func(ctx context.Context, table globaltable.TableID, since globaltable.Version) error {
+		return comeback.Complete(ctx, table, since)
+	}})
 	if err != nil {
 		panic(err)
 	}

@@ -130,6 +130,7 @@ func (d *door) DropTable(ctx context.Context, table globaltable.TableID) error {
 			if err == nil {
 				d.tell("%s drops its data of table %s", d.name(), d.tableName(table))
 				d.cover("a table was dropped")
+				d.forgiveTable(table)
 			}
 			done(err)
 		})

@@ -32,6 +32,22 @@ func (r *region) forgive(c *diskCopy) {
 	})
 }
 
+// forgiveTable notes that what a region has written to a table may be lost, since clients had asked it to drop its data of it: as the last one that had the table, or while nobody followed it any more, which
+// it did not know. If it is fenced before the others have heard so, they go on with the table, and have it created there anew; that does not bring back what was dropped. Otherwise a region drops only what
+// others have got.
+func (r *region) forgiveTable(table globaltable.TableID) {
+	t, known := r.catalog.View().Table(table)
+	others := known && slices.ContainsFunc(t.Replicas, func(o globaltable.Replica) bool { return o.Origin != r.origin })
+	if others && r.standing(r) == globaltable.MemberActive {
+		return
+	}
+	r.ledger.Each(func(l check.Logged) {
+		if l.By == uint16(r.origin) && l.Key.Table == uint64(table) {
+			r.forgiven[write{l.Key, l.Stamp}] = true
+		}
+	})
+}
+
 // exchanged takes into evidence that records of another region are durable here: what is in them did not get lost with whoever wrote it.
 func (r *region) exchanged(records []commit.RecordAt) {
 	for i := range records {
