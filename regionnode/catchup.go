@@ -78,8 +78,11 @@ func (n *Node) describeCatchUp(p *admin.Pair, origin hlc.Origin) {
 // catchUps is the shard as the joiner keeps catch-ups in it.
 type catchUps struct{ n *Node }
 
-// UnderWay implements repair.CatchUps.
+// UnderWay implements repair.CatchUps. None goes on, or ends, while the others do not follow this store.
 func (c catchUps) UnderWay() (out []repair.CatchUp) {
+	if !c.n.comeback.Followed() {
+		return nil
+	}
 	for _, u := range c.n.shard.CatchUps() {
 		out = append(out, repair.CatchUp{Origin: u.Origin, ID: u.ID})
 	}

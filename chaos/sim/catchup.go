@@ -105,8 +105,11 @@ func (r *region) limitLogs() {
 // catchUps is repair.CatchUps.
 type catchUps struct{ *door }
 
-// UnderWay implements repair.CatchUps.
+// UnderWay implements repair.CatchUps, as regionnode does.
 func (c catchUps) UnderWay() (out []repair.CatchUp) {
+	if !c.comeback.Followed() {
+		return nil
+	}
 	for _, u := range c.shard.CatchUps() {
 		out = append(out, repair.CatchUp{Origin: u.Origin, ID: u.ID})
 	}

@@ -125,6 +125,7 @@ var wanted = []string{
 	"a message came twice",
 	"a message of another history came",
 	"a new replica serves",
+	"a peer refused that had not heard yet",
 	"a page was exchanged",
 	"a publish acknowledgement was lost",
 	"a read of what had expired",

@@ -93,6 +93,19 @@ func (c *Comeback) Met(known globaltable.Incarnation) (replaced bool) {
 	return followed != own
 }
 
+// Followed reports whether the others follow this region's store, as far as it knows. What lanes have brought into one that they do not follow says nothing about what is here: a store that is new may be told by a document that it
+// serves a table of which it never joined a record. So until it is followed no exchange is to end that lets its positions be told: it is emptied, or joins all its tables, first.
+func (c *Comeback) Followed() bool {
+	switch c.State().Step {
+	case commit.RebuildNone:
+		return true
+	case commit.RebuildJoining:
+		state, followed := c.cfg.Plane.Standing()
+		return state == globaltable.MemberActive && followed == c.cfg.Store.Incarnation()
+	}
+	return false
+}
+
 // Known reports whether a reason to be rebuilt says nothing new. A region that is on its way back is not followed yet, and its store is new.
 func (c *Comeback) Known(reason commit.RebuildReason) bool {
 	c.mu.Lock()

@@ -14,7 +14,8 @@ import (
 //
 // A region whose next entries are gone from an origin's log begins the origin's lanes anew at their heads, and takes what it has missed from the origin's store: all records of all
 // tables that both hold, page by page as in a join. The positions were durable before the first page, so what an origin wrote is below them, and in its store, or above them, and in
-// the lanes. A table that comes to be shared later comes by its join, which begins after that too. The other regions are not asked: their own lanes bring what they wrote.
+// the lanes. A table that comes to be shared later comes by its join, which begins after that too; only a region whose store is another one than its peers follow can be told that it shares one that it never
+// joined, and has no catch-up under way until it is followed again. The other regions are not asked: their own lanes bring what they wrote.
 
 // CatchUp is the exchange with one region whose lanes were begun anew here.
 type CatchUp struct {
