@@ -74,6 +74,7 @@ func TestStoredForms(t *testing.T) {
 		"position":  {appendPosition(nil, globaltable.Position{Incarnation: 1, Seq: 2, Chain: globaltable.Chain{9}}), append([]byte{0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2, 9}, make([]byte, 31)...)},
 		"lane head": {appendLaneHead(nil, 5, withPeer), []byte{1, 0, 0, 0, 0, 0, 0, 0, 5, 0, 1, 0, 2}},
 		"digest":    {(&Digest{1, 2, 3}).appendTo(nil), []byte{0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 3}},
+		"confirmed": {confirmedAt{1, 2}.append(nil), []byte{0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2}},
 		"purge":     {(&tablePurge{frontier: 1, under: 9, waiting: 2}).append(nil), []byte{0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 9}},
 		"expiring": {(&tablePurge{frontier: 1, under: 9, waiting: 2, expiring: 3, keys: garbageKeys{made: 4, making: 5, cursor: []byte("k")}}).append(nil), []byte{0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 9,
 			0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 5, 'k'}},
@@ -83,5 +84,12 @@ func TestStoredForms(t *testing.T) {
 		if !bytes.Equal(c.got, c.want) {
 			t.Errorf("%s: %x, want %x", name, c.got, c.want)
 		}
+	}
+}
+
+// TestConfirmationOfTheFirstRelease is one without the store that gave it.
+func TestConfirmationOfTheFirstRelease(t *testing.T) {
+	if a, err := decodeConfirmed([]byte{0, 0, 0, 0, 0, 0, 0, 5}); err != nil || a != (confirmedAt{seq: 5}) {
+		t.Errorf("%+v, %v", a, err)
 	}
 }

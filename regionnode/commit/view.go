@@ -161,8 +161,13 @@ func (a confirmedAt) append(dst []byte) []byte {
 	return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(dst, a.seq), uint64(a.of))
 }
 
+// decodeConfirmed also reads what the first release stored, which does not say of which store it is.
 func decodeConfirmed(b []byte) (a confirmedAt, err error) {
-	if len(b) != confirmedLen {
+	switch len(b) {
+	case confirmedLen - 8:
+		return confirmedAt{seq: binary.BigEndian.Uint64(b)}, nil
+	case confirmedLen:
+	default:
 		return a, errCorruptStore("confirmed position of a wrong length", nil)
 	}
 	return confirmedAt{binary.BigEndian.Uint64(b), globaltable.Incarnation(binary.BigEndian.Uint64(b[8:]))}, nil
