@@ -232,7 +232,7 @@ func (r *liveRegion) serviceConfig() peer.ServiceConfig {
 			}
 			return globaltable.Descriptor{}, false
 		},
-		Observe: r.clock.Observe, Physical: func() int64 { return time.Now().UnixMilli() },
+		Clock: r.clock.Last, Observe: r.clock.Observe, Physical: func() int64 { return time.Now().UnixMilli() },
 		Known: func(hlc.Origin) globaltable.Incarnation { return 0 },
 		Confirmed: func(p hlc.Origin, _ globaltable.Incarnation, lane globaltable.LaneID, seq uint64, _ bool) {
 			r.outbox.Confirmed(p, lane, seq)
