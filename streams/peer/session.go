@@ -136,10 +136,14 @@ func (s *Session) Heartbeat(ctx context.Context, own []inbox.LanePosition) (inbo
 // appliedOf is what may be told of positions.
 func appliedOf(own []inbox.LanePosition) (out []Applied) {
 	for _, l := range own {
-		if l.Held {
-			continue // not all below it is here
+		diverged := l.Stop == inbox.Diverged
+		if l.Held { // not all below it is here
+			if diverged { // the origin has to hear so now: the exchange that the lane waits for may take hours
+				out = append(out, Applied{Lane: l.Lane, Incarnation: l.Position.Incarnation, Diverged: true})
+			}
+			continue
 		}
-		out = append(out, Applied{Lane: l.Lane, Incarnation: l.Position.Incarnation, Seq: l.Position.Seq, Chain: l.Position.Chain, Diverged: l.Stop == inbox.Diverged})
+		out = append(out, Applied{Lane: l.Lane, Incarnation: l.Position.Incarnation, Seq: l.Position.Seq, Chain: l.Position.Chain, Diverged: diverged})
 	}
 	return out
 }
