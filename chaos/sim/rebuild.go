@@ -293,13 +293,16 @@ func (r *region) newStore() {
 	clear(r.missing)
 }
 
-// diskCopy is a copy of a region's disk, and how far the ledger goes with it.
+// diskCopy is a copy of a region's disk, how far the ledger goes with it, and what was missing of the lanes that it says are held.
 type diskCopy struct {
-	disk *store.Memory
-	seen map[globaltable.LaneID]uint64
+	disk    *store.Memory
+	seen    map[globaltable.LaneID]uint64
+	missing map[check.Lane]uint64
 }
 
-func (r *region) copyDisk() diskCopy { return diskCopy{r.disk.Copy(), maps.Clone(r.seen)} }
+func (r *region) copyDisk() diskCopy {
+	return diskCopy{r.disk.Copy(), maps.Clone(r.seen), maps.Clone(r.missing)}
+}
 
 // replaceDisk puts a copy in the place of the disk of a region that is down.
 func (r *region) replaceDisk(c diskCopy) {
@@ -311,6 +314,10 @@ func (r *region) replaceDisk(c diskCopy) {
 		r.again[inc] = true
 	}
 	r.newStore()
+	for l, at := range c.missing {
+		l.Store = r.store
+		r.missing[l] = at
+	}
 }
 
 // withoutStore names lanes as any store of the region follows them.
