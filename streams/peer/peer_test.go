@@ -262,6 +262,24 @@ func TestHeartbeatTellsOfSharedLanesOnly(t *testing.T) {
 	})
 }
 
+// TestHeldLaneOfAnotherHistory: of a lane of which not all is here nothing is told but that its origin went back. That cannot wait for the exchange to end.
+func TestHeldLaneOfAnotherHistory(t *testing.T) {
+	onEachBus(t, func(t *testing.T, s *story) {
+		e := s.eu.log.write(shared, 10)
+		session := s.connect()
+		held := inbox.LanePosition{Lane: shared.Lane(), Position: globaltable.Position{Incarnation: 100, Seq: 1, Chain: e.Chain}, Held: true}
+		for _, stop := range []inbox.Stop{inbox.Running, inbox.Diverged} {
+			held.Stop = stop
+			if _, err := session.Heartbeat(t.Context(), []inbox.LanePosition{held}); err != nil {
+				t.Fatal(err)
+			}
+			if told := len(s.eu.regressed) > 0; told != (stop == inbox.Diverged) || len(s.eu.confirmed) > 0 {
+				t.Errorf("%s: regressed: %v, confirmed: %v", stop, s.eu.regressed, s.eu.confirmed)
+			}
+		}
+	})
+}
+
 func TestRowsAreUsedOnlyBehindTheClock(t *testing.T) {
 	row := func(o hlc.Origin, ahead time.Duration) watermark.Row {
 		return watermark.Row{Region: o, HLC: at(ahead), Marks: map[hlc.Origin]hlc.Timestamp{eu: at(ahead), us: at(ahead)}}
