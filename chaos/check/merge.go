@@ -109,18 +109,15 @@ func Reference(history []Operation, replicas []Replica, members Members, purged 
 	for _, w := range writes {
 		byKey[w.Key] = append(byKey[w.Key], w)
 	}
-	for k, r := range want {
-		want[k] = lived(r, byKey[k], purged[k.Table])
-	}
 	for _, rep := range replicas {
 		for _, k := range sortedKeys(want, rep.Records) {
-			expected, held := want[k], rep.Records[k]
-			may := perhaps[k]
+			held, purge := rep.Records[k], purged[k.Table]
+			folded, known, may := want[k], byKey[k], perhaps[k]
 			if !slices.Contains(members(k.Table), rep.Region) {
-				expected, may = Record{}, nil
+				folded, known, may = Record{}, nil, nil
 			}
-			if !withSome(expected, may, held, purged[k.Table]) {
-				out = append(out, violation("I4", rep.Region, "%s is %v, the reference says %v", k, held, expected))
+			if !withSome(folded, known, may, held, purge) {
+				out = append(out, violation("I4", rep.Region, "%s is %v, the reference says %v", k, held, lived(folded, known, purge)))
 			}
 		}
 	}
@@ -130,19 +127,19 @@ func Reference(history []Operation, replicas []Replica, members Members, purged 
 // maxDoubtful bounds the doubtful writes of a key of which all choices are tried. A key with more is not judged here; that all regions hold the same of it is.
 const maxDoubtful = 12
 
-// withSome reports whether held is r with some of the writes.
-func withSome(r Record, may []Write, held Record, purge uint64) bool {
+// withSome reports whether held is what lives of r, which is the known writes folded, with some of the others.
+func withSome(r Record, known, may []Write, held Record, purge uint64) bool {
 	if len(may) > maxDoubtful {
 		return true
 	}
 	for choice := range 1 << len(may) {
-		with := r
+		with, all := r, slices.Clip(known)
 		for i, w := range may {
 			if choice>>i&1 == 1 {
-				with = Fold(with, w)
+				with, all = Fold(with, w), append(all, w)
 			}
 		}
-		if with.sameBelow(held, purge) {
+		if lived(with, all, purge).sameBelow(held, purge) {
 			return true
 		}
 	}
