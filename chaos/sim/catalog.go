@@ -87,6 +87,11 @@ func (r *region) noticeCatalog() {
 	for _, l := range r.loops {
 		l.wake()
 	}
+	r.noticeView(view)
+}
+
+// noticeView takes notice of all that a view has, as a life does at its start, too: the region may have died just after a document had come into force, and the log does not wait for members that were closed before.
+func (r *region) noticeView(view *catalog.View) {
 	r.noticeMembers(view)
 	view.Tables(func(t *globaltable.Table) bool {
 		r.noticeTable(t)

@@ -127,11 +127,7 @@ func (r *region) startLoops() {
 		l.in(between(r.rng, 0, lookEvery))
 	}
 	r.viewed = r.catalog.View()
-	r.viewed.Tables(func(t *globaltable.Table) bool {
-		r.noticeTable(t) // what came into force just before the region died
-		return true
-	})
-	r.noticeMembers(r.viewed) // the node's watchMembers begins with the documents that the store has: the log does not wait for members that were closed before this life
+	r.noticeView(r.viewed)
 }
 
 func (l *loop) in(d time.Duration) {

@@ -109,28 +109,12 @@ func className(structure string) string {
 
 // parsePairs reads a list of structures of two strings.
 func parsePairs(dst *[]pair, v *fastjson.Value, first, second, structure string) error {
-	var list []*fastjson.Value
-	if err := parseList(&list, v); err != nil || list == nil {
-		return err
-	}
-	*dst = make([]pair, 0, len(list))
-	for _, e := range list {
-		var o *fastjson.Object
-		if err := parseObject(&o, e, className(structure)); err != nil {
+	return parseStructures(dst, v, structure, func(p *pair, o *fastjson.Object) error {
+		if err := parseText(&p.first, o.Get(first)); err != nil {
 			return err
 		}
-		var p pair
-		if o != nil {
-			if err := parseText(&p.first, o.Get(first)); err != nil {
-				return err
-			}
-			if err := parseText(&p.second, o.Get(second)); err != nil {
-				return err
-			}
-		}
-		*dst = append(*dst, p)
-	}
-	return nil
+		return parseText(&p.second, o.Get(second))
+	})
 }
 
 func (c *call) createTable(p *fastjson.Object) error {

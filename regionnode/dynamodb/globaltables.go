@@ -40,12 +40,7 @@ func (r *globalRequest) set(name []byte, v *fastjson.Value) error {
 	case "GlobalTableName":
 		return parseText(&r.name, v)
 	case "ReplicationGroup":
-		return parseStructures(v, "Replica", func(o *fastjson.Object) error {
-			var region text
-			err := parseText(&region, o.Get("RegionName"))
-			r.group = append(r.group, region)
-			return err
-		}, func() { r.group = []text{} })
+		return parseStructures(&r.group, v, "Replica", func(region *text, o *fastjson.Object) error { return parseText(region, o.Get("RegionName")) })
 	case "ReplicaUpdates":
 		return parseReplicaUpdates(&r.updates, v, "ReplicaUpdate")
 	case "ExclusiveStartGlobalTableName":
@@ -59,43 +54,19 @@ func (r *globalRequest) set(name []byte, v *fastjson.Value) error {
 	case "GlobalTableProvisionedWriteCapacityUnits":
 		return parseInteger(&r.write, v, "Long")
 	case "ReplicaSettingsUpdate":
-		return parseStructures(v, "ReplicaSettingsUpdate", r.addSettings, func() { r.replicas = []replicaSettings{} })
+		return parseStructures(&r.replicas, v, "ReplicaSettingsUpdate", (*replicaSettings).parse)
 	}
 	return nil
 }
 
-func (r *globalRequest) addSettings(o *fastjson.Object) error {
-	var s replicaSettings
+func (s *replicaSettings) parse(o *fastjson.Object) error {
 	if err := parseText(&s.region, o.Get("RegionName")); err != nil {
 		return err
 	}
 	if err := parseText(&s.class, o.Get("ReplicaTableClass")); err != nil {
 		return err
 	}
-	r.replicas = append(r.replicas, s)
-	return parseInteger(&r.replicas[len(r.replicas)-1].read, o.Get("ReplicaProvisionedReadCapacityUnits"), "Long")
-}
-
-// parseStructures calls begin if a list is given, then add with each of its structures.
-func parseStructures(v *fastjson.Value, structure string, add func(*fastjson.Object) error, begin func()) error {
-	var list []*fastjson.Value
-	if err := parseList(&list, v); err != nil || list == nil {
-		return err
-	}
-	begin()
-	for _, e := range list {
-		var o *fastjson.Object
-		if err := parseObject(&o, e, className(structure)); err != nil {
-			return err
-		}
-		if o == nil {
-			o = new(fastjson.Object)
-		}
-		if err := add(o); err != nil {
-			return err
-		}
-	}
-	return nil
+	return parseInteger(&s.read, o.Get("ReplicaProvisionedReadCapacityUnits"), "Long")
 }
 
 // parseGlobal reads the parameters and checks the name and what more demands.

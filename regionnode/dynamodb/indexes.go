@@ -357,21 +357,8 @@ type indexUpdate struct {
 }
 
 func parseIndexUpdates(dst *[]indexUpdate, v *fastjson.Value) error {
-	var list []*fastjson.Value
-	if err := parseList(&list, v); err != nil || list == nil {
-		return err
-	}
-	*dst = make([]indexUpdate, len(list))
-	for i, e := range list {
-		var o *fastjson.Object
-		if err := parseObject(&o, e, className("GlobalSecondaryIndexUpdate")); err != nil {
-			return err
-		}
-		if o == nil {
-			continue
-		}
-		u := &(*dst)[i]
-		err := each(o, func(name []byte, v *fastjson.Value) error {
+	return parseStructures(dst, v, "GlobalSecondaryIndexUpdate", func(u *indexUpdate, o *fastjson.Object) error {
+		return each(o, func(name []byte, v *fastjson.Value) error {
 			action := string(name)
 			if action != "Create" && action != "Update" && action != "Delete" || !given(v) {
 				return nil
@@ -380,11 +367,7 @@ func parseIndexUpdates(dst *[]indexUpdate, v *fastjson.Value) error {
 			u.action = action
 			return parseIndex(&u.index, v, action+"GlobalSecondaryIndexAction")
 		})
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+	})
 }
 
 // indexUpdates checks constraints of single parameters.

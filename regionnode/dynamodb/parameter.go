@@ -126,6 +126,28 @@ func parseList(dst *[]*fastjson.Value, v *fastjson.Value) error {
 	return nil
 }
 
+// parseStructures reads a list of structures, whose Java class is named; read is called for each that is not null. An empty list is told from none.
+func parseStructures[T any](dst *[]T, v *fastjson.Value, structure string, read func(t *T, o *fastjson.Object) error) error {
+	var list []*fastjson.Value
+	if err := parseList(&list, v); err != nil || list == nil {
+		return err
+	}
+	*dst = make([]T, len(list))
+	for i, e := range list {
+		var o *fastjson.Object
+		if err := parseObject(&o, e, className(structure)); err != nil {
+			return err
+		}
+		if o == nil {
+			continue
+		}
+		if err := read(&(*dst)[i], o); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // each calls f with every parameter until one fails. Of parameters that are given twice, the last counts.
 func each(p *fastjson.Object, f func(name []byte, v *fastjson.Value) error) error {
 	var first error

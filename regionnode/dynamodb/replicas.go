@@ -23,25 +23,9 @@ type replicaUpdate struct {
 }
 
 func parseReplicaUpdates(dst *[]replicaUpdate, v *fastjson.Value, structure string) error {
-	var list []*fastjson.Value
-	if err := parseList(&list, v); err != nil || list == nil {
-		return err
-	}
-	*dst = make([]replicaUpdate, 0, len(list))
-	for _, e := range list {
-		var o *fastjson.Object
-		if err := parseObject(&o, e, className(structure)); err != nil {
-			return err
-		}
-		var u replicaUpdate
-		if o != nil {
-			if err := each(o, func(name []byte, v *fastjson.Value) error { return u.setAction(string(name), v) }); err != nil {
-				return err
-			}
-		}
-		*dst = append(*dst, u)
-	}
-	return nil
+	return parseStructures(dst, v, structure, func(u *replicaUpdate, o *fastjson.Object) error {
+		return each(o, func(name []byte, v *fastjson.Value) error { return u.setAction(string(name), v) })
+	})
 }
 
 func (u *replicaUpdate) setAction(action string, v *fastjson.Value) error {
