@@ -23,7 +23,7 @@ type Part struct {
 	Name   []byte
 	Lost   item.Value // what the write had made of the attribute; nil: it was not there
 	Won    item.Value // what it is after the merge; nil: it is not there
-	Winner Write
+	Winner Write      // zero: none, under RuleFenced
 }
 
 // Loss is what one write lost in a merge to writes that had not seen it. That makes it a conflict, whose identity is the item's key and the write's dot. All bytes are
@@ -188,6 +188,36 @@ func (r *Record) liveCells() (out []*Cell) {
 		}
 	}
 	return out
+}
+
+// Fenced returns what c, a write of a region that was given up, would be in the encoded record current of those which went on: as a loss to what is there, by RuleFenced. c is not joined. The error is that of DecodeRecord or of Change.Delta.
+func Fenced(current []byte, c *Change) (Loss, error) {
+	now, err := DecodeRecord(current)
+	if err != nil {
+		return Loss{}, err
+	}
+	delta, err := c.Delta()
+	if err != nil {
+		return Loss{}, err
+	}
+	l := Loss{Loser: c.write()}
+	if !delta.Reset.Stamp.IsZero() {
+		l, _ = delta.lostWhole(&now)
+	} else {
+		for i := range delta.Cells {
+			cell := &delta.Cells[i]
+			if len(cell.Name) == 0 {
+				continue
+			}
+			p := Part{Name: cell.Name, Lost: cell.Value}
+			if j, found := now.find(cell.Name); found {
+				p.Won, p.Winner = now.Cells[j].Value, now.Cells[j].Write
+			}
+			l.Parts = append(l.Parts, p)
+		}
+	}
+	l.Rule = RuleFenced
+	return l, nil
 }
 
 // Unsettled reports whether an encoded record can have open conflicts: it has seen writes that none of those which are left in it had seen, or two that are left had not seen each other. A record in uniform form of a single writer

@@ -35,6 +35,8 @@ type tableDocument struct {
 	Mode               string            `json:"mode"`
 	Tags               map[string]string `json:"tags,omitempty"`
 	AcknowledgePeers   int               `json:"acknowledgePeers,omitempty"`
+	ConflictSeconds    int64             `json:"conflictSeconds,omitempty"`
+	ConflictBytes      int64             `json:"conflictBytes,omitempty"`
 	OnDemandMaxRead    int64             `json:"onDemandMaxRead,omitempty"`
 	OnDemandMaxWrite   int64             `json:"onDemandMaxWrite,omitempty"`
 	WarmRead           int64             `json:"warmRead,omitempty"`
@@ -110,7 +112,7 @@ func EncodeTable(t *Table) []byte {
 		PartitionKey: keyDocument{t.KeySchema.Partition.Name, t.KeySchema.Partition.Type.String()},
 		Billing:      t.Billing, ReadCapacity: t.Throughput.Read, WriteCapacity: t.Throughput.Write,
 		DeletionProtection: t.DeletionProtection, Class: t.Class, Mode: t.Mode.String(), Tags: t.Tags,
-		AcknowledgePeers: t.AcknowledgePeers, LastIndex: t.LastIndex, Deleted: t.Deleted,
+		AcknowledgePeers: t.AcknowledgePeers, ConflictSeconds: t.Conflicts.Seconds, ConflictBytes: t.Conflicts.Bytes, LastIndex: t.LastIndex, Deleted: t.Deleted,
 		OnDemandMaxRead: t.OnDemandMax.Read, OnDemandMaxWrite: t.OnDemandMax.Write, WarmRead: t.Warm.Read, WarmWrite: t.Warm.Write,
 		OnDemandSince: t.OnDemandSince, StreamView: t.Stream.View, StreamSince: t.Stream.Since, Legacy: t.Legacy,
 	}
@@ -176,7 +178,7 @@ func (d *tableDocument) table() (*Table, error) {
 		ID: id, Name: d.Name, Owner: d.Owner, CreatedAt: d.CreatedAt,
 		Billing: d.Billing, Throughput: Throughput{Read: d.ReadCapacity, Write: d.WriteCapacity},
 		DeletionProtection: d.DeletionProtection, Class: d.Class, Mode: mode, Tags: d.Tags,
-		AcknowledgePeers: d.AcknowledgePeers, LastIndex: d.LastIndex, Deleted: d.Deleted,
+		AcknowledgePeers: d.AcknowledgePeers, Conflicts: Retention{Seconds: d.ConflictSeconds, Bytes: d.ConflictBytes}, LastIndex: d.LastIndex, Deleted: d.Deleted,
 		OnDemandMax: Throughput{Read: d.OnDemandMaxRead, Write: d.OnDemandMaxWrite}, Warm: Throughput{Read: d.WarmRead, Write: d.WarmWrite},
 		OnDemandSince: d.OnDemandSince, Stream: Stream{View: d.StreamView, Since: d.StreamSince}, Legacy: d.Legacy,
 	}

@@ -126,8 +126,9 @@ type Table struct {
 	Tags               map[string]string // nil: none
 	// AcknowledgePeers is how many peers must have a write durably before it is answered, 0 to MaxAcknowledgePeers. See AcknowledgeTag.
 	AcknowledgePeers int
-	Indexes          []Index // sorted by ID
-	LastIndex        IndexID // the greatest ID that was ever given; 0: none
+	Conflicts        Retention // of the conflict feed
+	Indexes          []Index   // sorted by ID
+	LastIndex        IndexID   // the greatest ID that was ever given; 0: none
 	// Expiry is the history of the table's time to live. A new version adds to it, or ends its last period; nothing of it is ever forgotten or changed: a replica may hold what expired in any period.
 	Expiry conflict.Expiry
 
@@ -215,7 +216,7 @@ func (t *Table) Validate() error {
 			faults = append(faults, fmt.Errorf(format, args...))
 		}
 	}
-	fault(t.ID > WorldTable, "id is not a table's")
+	fault(t.ID > WorldTable && !t.ID.IsFeed(), "id is not a table's")
 	fault(t.Owner != 0, "owner is zero")
 	fault(t.Version.Epoch() > 0 && t.Version.Number() > 0, "version %v is not one that an owner issues", t.Version)
 	fault((t.Version.Number() == 1) == (t.Predecessor == Hash{}), "only the first version has no predecessor")
@@ -230,6 +231,7 @@ func (t *Table) Validate() error {
 	faults = append(faults, tagFaults(t.Tags)...)
 	faults = append(faults, t.settingsFaults()...)
 	fault(t.AcknowledgePeers >= 0 && t.AcknowledgePeers <= MaxAcknowledgePeers, "writes wait for %d peers, at most %d", t.AcknowledgePeers, MaxAcknowledgePeers)
+	fault(t.Conflicts.valid(), "conflicts are kept for %v to %v, up to %d to %d bytes", MinRetention, MaxRetention, MinRetentionBytes, int64(MaxRetentionBytes))
 	faults = append(faults, t.indexFaults()...)
 	faults = append(faults, expiryFaults(t.Expiry)...)
 	faults = append(faults, t.replicaFaults()...)

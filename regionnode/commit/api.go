@@ -60,6 +60,7 @@ type Key struct {
 type Current struct {
 	Record []byte    // encoded conflict record, without what has expired; nil when the key was never written
 	Item   item.Item // nil when the item does not exist, or has expired
+	Key    item.Key  // of the item, in the table; nil for a plan, which knows it
 }
 
 // Write is one client's write: of one key, of several, or of none (a condition check).
@@ -106,6 +107,7 @@ type RemoteResult struct {
 	Duplicate int // already known
 	Lost      int // merged, but at least one write of the change was beaten by a greater stamp
 	Voided    int // dropped: the item may not be here, or its table is not
+	Conflicts int // listed in the conflict feed: writes that lost to others that had not seen them
 }
 
 // RecordAt is a whole record from another region.

@@ -120,6 +120,10 @@ func (c *core) add(g *group, sub *submission) (fatal error) {
 		}
 	case kindFollow:
 		return c.commitFollow(g, sub)
+	case kindFeed:
+		if sub.err = c.decideListings(sub); sub.err == nil {
+			return c.commitListings(g, sub)
+		}
 	case kindControl:
 		sub.err = sub.control(c, g)
 	}
@@ -211,25 +215,33 @@ func (c *core) commitWrite(g *group, sub *submission) error {
 		if k.next == nil {
 			continue
 		}
-		if err := c.commitKey(g, k); err != nil {
+		if err := c.commitOwn(g, k); err != nil {
 			return err
 		}
-		gl, err := c.groupLane(g, k.place)
-		if err != nil {
-			return err
-		}
-		gl.buf = change.AppendBodyChange(gl.buf, &k.change)
-		gl.changes++
-		gl.last = k.change.Dot.Time
-		g.changes++
 		// The group's entry is the lane's next one: see seal.
-		sub.note(Logged{Table: k.table, Lane: gl.lane.ID, Seq: gl.lane.seq + 1})
+		sub.note(Logged{Table: k.table, Lane: k.place.lane, Seq: c.lanes[k.place.lane].seq + 1})
 	}
 	if sub.token != nil {
 		c.pending.mark(sub.token.hash(), g.number)
 		c.tokens.commit(g.batch, sub.token, c.clock.Now())
 	}
 	g.useClock = true
+	return nil
+}
+
+// commitOwn puts a write of this region into the batch: the key's new record, and the change into the entry of its lane.
+func (c *core) commitOwn(g *group, k *keyState) error {
+	if err := c.commitKey(g, k); err != nil {
+		return err
+	}
+	gl, err := c.groupLane(g, k.place)
+	if err != nil {
+		return err
+	}
+	gl.buf = change.AppendBodyChange(gl.buf, &k.change)
+	gl.changes++
+	gl.last = k.change.Dot.Time
+	g.changes++
 	return nil
 }
 
@@ -304,6 +316,9 @@ func (c *core) decideMerge(sub *submission) error {
 			if err := sub.merge(c.rules); err != nil {
 				return err
 			}
+			if err := c.rules.list(sub, c.engine); err != nil {
+				return err
+			}
 			break
 		}
 	}
@@ -317,7 +332,7 @@ func (c *core) decideMerge(sub *submission) error {
 			return fault(globaltable.Internal, "apply", "", err)
 		}
 	}
-	return nil
+	return c.decideListings(sub)
 }
 
 // commitMerge fills the batch with merged records and the position.
@@ -333,7 +348,9 @@ func (c *core) commitMerge(g *group, sub *submission) error {
 		}
 	}
 	g.changes += len(sub.parts)
-	g.useClock = true
+	if err := c.commitListings(g, sub); err != nil {
+		return err
+	}
 	if sub.remote == nil {
 		return nil
 	}

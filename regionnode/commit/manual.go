@@ -192,6 +192,7 @@ func (m *Manual) Replay(records []SavedRecord, purge hlc.Timestamp, done func(Re
 		done(ReplayResult{}, err)
 		return
 	}
+	m.listAhead(sub)
 	m.push(sub, func(_ RemoteResult, err error) { done(result, err) })
 }
 
@@ -250,7 +251,15 @@ func (m *Manual) merge(sub *submission, done func(RemoteResult, error)) {
 		done(RemoteResult{}, err)
 		return
 	}
+	m.listAhead(sub)
 	m.push(sub, done)
+}
+
+// listAhead is Shard.listAhead. That a listing fails shows at what it goes before, too.
+func (m *Manual) listAhead(sub *submission) {
+	for _, one := range m.s.ahead(sub) {
+		m.push(one, func(RemoteResult, error) {})
+	}
 }
 
 func (m *Manual) control(exclusive bool, f func(*core, *group) error, done func(error)) {

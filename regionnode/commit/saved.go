@@ -112,6 +112,9 @@ func (s *Shard) Replay(ctx context.Context, records []SavedRecord, purge hlc.Tim
 		return ReplayResult{}, errInterrupted(ctx, globaltable.Unavailable)
 	}
 	result, err := s.planReplay(sub, records, purge)
+	if err == nil {
+		err = s.listAhead(ctx, sub)
+	}
 	if err != nil {
 		s.release(sub)
 		return ReplayResult{}, err
@@ -178,8 +181,16 @@ func (s *Shard) planReplay(sub *submission, records []SavedRecord, purge hlc.Tim
 				default:
 					result.Kept++
 					r.keep = true
+					fenced, err := conflict.Fenced(current, c)
+					if err != nil {
+						return result, fault(globaltable.Corrupt, opReplay, "", err)
+					}
+					sub.lose(i, []conflict.Loss{fenced})
 				}
 			default:
+				if err := s.rules.loseChange(sub, i, current, c, purge); err != nil {
+					return result, fault(globaltable.Corrupt, opReplay, "", err)
+				}
 				if current, _, err = conflict.Apply(nil, current, c); err != nil {
 					return result, fault(globaltable.Corrupt, opReplay, "", err)
 				}
@@ -198,7 +209,7 @@ func (s *Shard) planReplay(sub *submission, records []SavedRecord, purge hlc.Tim
 			return result, fault(globaltable.Corrupt, opReplay, "", err)
 		}
 	}
-	return result, nil
+	return result, s.rules.list(sub, s.cfg.Engine)
 }
 
 // showsIn reports whether anybody would see, at the purge frontier or later, that c is in the record. A deletion of what is not there does not show; below the purge frontier it can hide nothing any more either.
@@ -243,7 +254,7 @@ func (c *core) decideReplay(sub *submission) error {
 			return fault(globaltable.Internal, opReplay, "", err)
 		}
 	}
-	return nil
+	return c.decideListings(sub)
 }
 
 // commitReplay fills the batch.
@@ -270,6 +281,5 @@ func (c *core) commitReplay(g *group, sub *submission) error {
 			g.changes++
 		}
 	}
-	g.useClock = true
-	return nil
+	return c.commitListings(g, sub)
 }

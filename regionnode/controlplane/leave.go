@@ -137,8 +137,12 @@ func (p *Plane) clear(ctx context.Context, t *globaltable.Table) error {
 	if err != nil {
 		return err
 	}
+	conflicts, _, err := p.cfg.Door.Count(t.ID.Feed())
+	if err != nil {
+		return err
+	}
 	// A replica may have left tombstones, which nobody counts.
-	if n > 0 || t.Replica(p.self.Origin) != nil {
+	if n+conflicts > 0 || t.Replica(p.self.Origin) != nil {
 		if err := p.cfg.Door.DropTable(ctx, t.ID); err != nil {
 			return err
 		}

@@ -111,22 +111,26 @@ func New(cfg Config) (*Joiner, error) {
 		throttle: throttle{perSecond: cfg.BytesPerSecond}, joins: map[workKey]*join{}, ending: map[hlc.Origin]bool{}}, nil
 }
 
-// Progress returns how far the join is of the replica that version since of the table brought. ok is false when there is no such join.
+// Progress returns how far the join is of the replica that version since of the table brought, its conflict feed included. ok is false when there is no such join.
 func (j *Joiner) Progress(table globaltable.TableID, since globaltable.Version) (p Progress, ok bool) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	one := j.joins[workKey{table: table}]
-	if one == nil || one.since != uint64(since) {
+	one, feed := j.joins[workKey{table: table}], j.joins[workKey{table: table.Feed()}]
+	if one == nil || one.since != uint64(since) || feed == nil || feed.since != uint64(since) {
 		return Progress{}, false
 	}
-	if one.core == nil {
+	if one.core == nil || feed.core == nil {
 		return Progress{}, true
 	}
-	p = Progress{Done: one.done(), Percent: percent(one.core)}
+	p = Progress{Done: one.done() && feed.done(), Percent: percent(one.core, feed.core)}
 	if !p.Done {
 		p.Percent = min(p.Percent, 99)
 	}
-	switch waiting := one.core.waiting(); {
+	waiting := one.core.waiting()
+	if len(waiting) == 0 {
+		waiting = feed.core.waiting()
+	}
+	switch {
 	case len(waiting) > 0:
 		p.Waiting = strings.Join(waiting, " and ") + " to give " + j.self.Name + " what is there"
 	case one.fault != nil:
