@@ -259,7 +259,7 @@ func TestCreateTableSaysWhatIsWrong(t *testing.T) {
 		{keys + `,"ProvisionedThroughput":{"ReadCapacityUnits":0,"WriteCapacityUnits":1}`,
 			"1 validation error detected: Value '0' at 'provisionedThroughput.readCapacityUnits' failed to satisfy constraint: Member must have value greater than or equal to 1"},
 		{keys + `,"BillingMode":"PAY_PER_REQUEST","StreamSpecification":{"StreamEnabled":true}`, "One or more parameter values were invalid: StreamViewType must be specified when StreamEnabled is true"},
-		{keys + `,"BillingMode":"PAY_PER_REQUEST","SSESpecification":{"Enabled":true}`, "Unsupported parameter: SSESpecification.Enabled true is not offered by this version of Concordat"},
+		{keys + `,"BillingMode":"PAY_PER_REQUEST","SSESpecification":{"Enabled":true}`, "Unsupported parameter: SSESpecification.Enabled true is not offered by this version of Concordat: encryption at rest is a matter of the disk"},
 		{keys + `,"BillingMode":"PAY_PER_REQUEST","Tags":[{"Key":"a","Value":"1"},{"Key":"a","Value":"2"}]`, "One or more parameter values were invalid: Duplicate tag key: a"},
 		{`"BillingMode":"PAY_PER_REQUEST","AttributeDefinitions":[{"AttributeName":"a","AttributeType":"S"}],"KeySchema":[{"AttributeName":"b","KeyType":"HASH"}]`,
 			"One or more parameter values were invalid: Some index key attributes are not defined in AttributeDefinitions. Keys: [b], AttributeDefinitions: [a]"},
