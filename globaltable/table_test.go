@@ -267,6 +267,7 @@ func FuzzDecodeTable(f *testing.F) {
 	f.Add(EncodeTable(exampleTable()))
 	f.Add(EncodeTable(settingsTable()))
 	f.Add(EncodeTable(expiringTable()))
+	f.Add(EncodeTable(overriddenTable()))
 	f.Add([]byte(`{"format":1}`))
 	f.Add([]byte(`{"format":2}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
