@@ -18,6 +18,19 @@ const (
 	RuleFenced    Rule = 3 // it came from a region that the others had given up, and they may have forgotten what was newer
 )
 
+// String returns the rule's name, as it is shown.
+func (r Rule) String() string {
+	switch r {
+	case RuleItem:
+		return "item"
+	case RuleAttribute:
+		return "attribute"
+	case RuleFenced:
+		return "fenced"
+	}
+	return "none"
+}
+
 // Part is one attribute in which a write lost.
 type Part struct {
 	Name   []byte

@@ -18,7 +18,7 @@ import (
 func show(losses []Loss) string {
 	var out []string
 	for _, l := range losses {
-		what := map[Rule]string{RuleItem: "item", RuleAttribute: "attribute"}[l.Rule]
+		what := l.Rule.String()
 		if l.Whole {
 			what += " whole"
 		}

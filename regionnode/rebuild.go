@@ -242,6 +242,7 @@ func (n *Node) savingAdmin() *admin.Server {
 		Rebuild:      func(context.Context) (admin.Rebuild, error) { return n.rebuildStatus(), nil },
 		RebuildState: n.rebuildStatus,
 		Saved:        admin.NoSaved{Err: unavailable},
+		Conflicts:    admin.NoConflicts{Err: unavailable},
 	})
 }
 

@@ -12,6 +12,7 @@ package feed
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -34,6 +35,9 @@ const (
 // ByTime is the index of every feed: all its conflicts in the order of the losing dots.
 const ByTime globaltable.IndexID = 1
 
+// nameSuffix is what a feed's name, for people, has after its table's. No table can have such a name.
+const nameSuffix = "/conflicts"
+
 var (
 	byTime = globaltable.Index{
 		ID: ByTime, Name: "by-time", Projection: globaltable.ProjectKeys,
@@ -46,7 +50,7 @@ var (
 // TableOf returns the feed of a table as a table: replicas, owner and version are t's.
 func TableOf(t *globaltable.Table) *globaltable.Table {
 	c := *t
-	c.ID = t.ID.Feed()
+	c.ID, c.Name = t.ID.Feed(), t.Name+nameSuffix
 	c.Mode, c.AcknowledgePeers, c.Stream = conflict.Attribute, 0, globaltable.Stream{}
 	c.Indexes, c.LastIndex, c.Expiry = []globaltable.Index{byTime}, ByTime, expiry
 	return &c
@@ -104,6 +108,17 @@ func ParseID(s string) (ID, error) {
 type Entry struct {
 	conflict.Loss
 	Expires time.Time // to the second
+}
+
+// Clone returns a deep copy.
+func (e *Entry) Clone() *Entry {
+	c := *e
+	c.Parts = slices.Clone(e.Parts)
+	for i := range c.Parts {
+		p := &c.Parts[i]
+		p.Name, p.Lost, p.Won = slices.Clone(p.Name), slices.Clone(p.Lost), slices.Clone(p.Won)
+	}
+	return &c
 }
 
 // Winner returns the write that won: of several the greatest.

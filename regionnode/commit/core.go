@@ -32,6 +32,7 @@ type core struct {
 	purges    *purges
 	indexes   *indexes
 	view      *view
+	arrivals  *arrivals
 	tokens    tokens
 
 	number    uint64 // of the newest group
@@ -254,6 +255,10 @@ func (c *core) commitKey(g *group, k *keyState) error {
 		return nil
 	}
 	c.digests.change(k.table, k.digests, k.key.Bucket(digestBits), k.before, k.after)
+	if k.table.IsFeed() && k.live && k.before == (Digest{}) {
+		came := Key{k.table, slices.Clone(k.key)}
+		g.settled = append(g.settled, func(*view) { c.arrivals.add(came) })
+	}
 	return nil
 }
 

@@ -3,6 +3,7 @@ package commit
 import (
 	"context"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/concordat-db/concordat/conflict"
@@ -286,4 +287,91 @@ func (s *Shard) OpenConflicts(ctx context.Context, key Key, record []byte) (open
 		return 0, errCorruptStore("record", failed)
 	}
 	return open, err
+}
+
+// TrimConflicts drops the oldest conflicts of the table, by the losing dots, when there are more than limit bytes of them, for all regions. It returns how many it dropped; they may have to be followed by more.
+func (s *Shard) TrimConflicts(ctx context.Context, table globaltable.TableID, limit int64) (dropped int, err error) {
+	_, bytes, err := s.Count(table.Feed())
+	if err != nil || bytes <= limit {
+		return 0, err
+	}
+	var w Write
+	err = s.Walk(ctx, Range{Table: table.Feed(), Index: feed.ByTime}, func(_ item.Key, c Current) bool {
+		w.Keys = append(w.Keys, Key{table.Feed(), slices.Clone(c.Key)})
+		bytes -= int64(c.Item.Size())
+		return bytes > limit && len(w.Keys) < maxWriteKeys
+	})
+	if err != nil || len(w.Keys) == 0 {
+		return 0, err
+	}
+	w.Plan = func(current []Current) ([][]conflict.Op, error) {
+		ops := make([][]conflict.Op, len(current))
+		for i := range current {
+			if current[i].Item != nil {
+				ops[i] = conflict.RecordDelete(nil)
+			}
+		}
+		return ops, nil
+	}
+	return len(w.Keys), s.Write(ctx, &w)
+}
+
+// arrivals remembers the newest conflicts that have come into the feeds here, from wherever, in the order in which they became durable.
+type arrivals struct {
+	mu   sync.Mutex
+	keys []Key // the newest last
+	next uint64
+	news chan struct{} // closed when something comes; nil: nobody waits
+}
+
+// maxArrivals bounds the conflicts that are remembered for those who follow them.
+const maxArrivals = 1024
+
+func (a *arrivals) add(k Key) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if len(a.keys) == maxArrivals {
+		a.keys = a.keys[1:]
+	}
+	a.keys = append(a.keys, k)
+	a.next++
+	if a.news != nil {
+		close(a.news)
+		a.news = nil
+	}
+}
+
+// after returns what has come after the number given, and the number to ask with the next time; news is closed when there is more.
+func (a *arrivals) after(n uint64) (keys []Key, next uint64, missed bool, news <-chan struct{}) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.news == nil {
+		a.news = make(chan struct{})
+	}
+	// A number from another life of the process says nothing.
+	first := a.next - uint64(len(a.keys))
+	if missed = n < first || n > a.next; missed {
+		n = first
+	}
+	return slices.Clone(a.keys[n-first:]), a.next, missed, a.news
+}
+
+// Arrived returns the keys of conflicts that have come into this shard's feeds, be they from here or from another region, after the number given, and the number to ask with the next time. It waits for one until ctx is done. A number of
+// zero begins now. missed says that there were more than the shard remembers.
+func (s *Shard) Arrived(ctx context.Context, after uint64) (keys []Key, next uint64, missed bool) {
+	if after == 0 {
+		_, after, _, _ = s.arrivals.after(0)
+		after++ // so that a beginning is not taken for another one
+	}
+	for {
+		keys, next, missed, news := s.arrivals.after(after - 1)
+		if len(keys) > 0 || missed {
+			return keys, next + 1, missed
+		}
+		select {
+		case <-news:
+		case <-ctx.Done():
+			return nil, next + 1, false
+		}
+	}
 }

@@ -32,6 +32,7 @@ type Shard struct {
 	purges    purges
 	indexes   indexes
 	view      view
+	arrivals  arrivals
 	pool      sync.Pool // of *submission
 	failure   atomic.Pointer[error]
 	failOnce  sync.Once
@@ -103,7 +104,7 @@ func newShard(cfg Config, l *loaded) (*Shard, error) {
 	s.rules = rules{origin: cfg.Origin, clock: cfg.Clock, catalog: cfg.Catalog, purges: &s.purges, panic: cfg.Events.Panic}
 	s.core = core{
 		rules: &s.rules, origin: cfg.Origin, engine: cfg.Engine, clock: cfg.Clock, catalog: cfg.Catalog, relog: cfg.Relog, random: cfg.Random,
-		ahead: cfg.Clock.MaxOffset() / 2, pending: &s.pending, digests: newDigests(cfg.Engine, cfg.MaxTables), confirmed: &s.confirmed, purges: &s.purges, indexes: &s.indexes, view: &s.view,
+		ahead: cfg.Clock.MaxOffset() / 2, pending: &s.pending, digests: newDigests(cfg.Engine, cfg.MaxTables), confirmed: &s.confirmed, purges: &s.purges, indexes: &s.indexes, view: &s.view, arrivals: &s.arrivals,
 		tokens: tokens{max: cfg.MaxTokens, counts: l.tokens},
 		lanes:  l.lanes, cleared: make(map[globaltable.TableID]uint64), positions: l.positions, revoked: l.revoked, catchUps: l.catchUps, incarnations: make(map[originShard]globaltable.Incarnation),
 	}

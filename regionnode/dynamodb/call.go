@@ -41,6 +41,8 @@ type call struct {
 	scratch []byte   // what a projection leaves of an item
 
 	projected item.Item // what an index shows of one
+	unsettled []byte    // the record that a get found, if it may have open conflicts
+	siblings  int       // how many it has
 
 	// got is c.appendGot as a value, made once: a closure for each request would be an allocation for each.
 	got func(commit.Current) error

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"runtime/debug"
+	"strconv"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -54,6 +55,7 @@ func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 	began := s.config.Now()
 	c := s.calls.Get().(*call)
 	c.reset(began)
+	c.unsettled, c.siblings = c.unsettled[:0], 0
 	x := s.answer(ctx, c)
 	if x != nil {
 		c.out = x.appendBody(c.out[:0])
@@ -238,6 +240,9 @@ func (s *Server) send(ctx *fasthttp.RequestCtx, c *call, x *exception) {
 	}
 	if acceptsGzip(ctx.Request.Header.Peek("Accept-Encoding")) && c.pack() {
 		h.Set("Content-Encoding", "gzip")
+	}
+	if c.siblings > 0 {
+		h.Set("x-concordat-siblings", strconv.Itoa(c.siblings))
 	}
 	allowOrigin(ctx)
 	var crc [10]byte
