@@ -3,6 +3,7 @@ package conflict
 import (
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -77,6 +78,13 @@ func TestLosses(t *testing.T) {
 		}
 		if show(got) != c.want {
 			t.Errorf("%s:\ngot  %s\nwant %s", name, show(got), c.want)
+		}
+		var sent Change
+		if err := DecodeChange(c.comes.Append(nil), &sent); err != nil {
+			t.Fatal(err)
+		}
+		if again, err := Losses(rec, &sent, 0); err != nil || !reflect.DeepEqual(again, got) {
+			t.Errorf("%s: %+v is lost to a change that was sent, %+v to the same one that was not: %v", name, again, got, err)
 		}
 		if all, err := Losses(rec, &c.comes, 9); err != nil || len(all) > 0 {
 			t.Errorf("%s: lost below the purge frontier, where everybody has seen everything: %s %v", name, show(all), err)

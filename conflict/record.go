@@ -104,7 +104,11 @@ func (c *Change) Delta() (Record, error) {
 		case OpSetCell, OpRemoveCell:
 			r.set(Cell{Write: w})
 			if len(op.Name) > 0 {
-				r.set(Cell{Name: op.Name, Write: w, Removed: op.Kind == OpRemoveCell, Value: op.Value})
+				cell := Cell{Name: op.Name, Write: w, Removed: op.Kind == OpRemoveCell}
+				if !cell.Removed {
+					cell.Value = op.Value // a decoded removal has one, an empty one
+				}
+				r.set(cell)
 			}
 		default:
 			return Record{}, &Error{Op: "apply change", Kind: ErrUnsupported, Message: "contribution"}
