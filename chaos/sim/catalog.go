@@ -102,7 +102,7 @@ func (r *region) noticeView(view *catalog.View) {
 // noticeTable notes what became of this region's replica, and has a new one checked when it begins to serve.
 func (r *region) noticeTable(t *globaltable.Table) {
 	if t.Closing() != 0 {
-		r.joined[t.ID] = true // all that stay exchange all records
+		r.joined[t.ID], r.joined[t.ID.Feed()] = true, true // all that stay exchange all records
 	}
 	old, now := r.replicas[t.ID], globaltable.Replica{}
 	if mine := t.Replica(r.origin); mine != nil {
@@ -119,7 +119,7 @@ func (r *region) noticeTable(t *globaltable.Table) {
 	switch {
 	case now.Status == globaltable.Creating:
 		r.cover("a replica was created")
-		r.joined[t.ID] = true
+		r.joined[t.ID], r.joined[t.ID.Feed()] = true, true
 	case now.Status == globaltable.Deleting:
 		r.cover("a replica was removed")
 	case now.Status == globaltable.Active && old.Status == globaltable.Creating:
@@ -127,7 +127,10 @@ func (r *region) noticeTable(t *globaltable.Table) {
 		follows := func(l check.Logged) bool {
 			return l.Catalog >= uint64(now.Born) && r.follows(globaltable.LaneID(l.Lane))
 		}
-		r.evidence.found = append(r.evidence.found, check.Bootstrap(r.replica(), uint64(t.ID), uint64(t.Version), r.ledger, r.purged, follows)...)
+		replica := r.replica()
+		for _, id := range []globaltable.TableID{t.ID, t.ID.Feed()} {
+			r.evidence.found = append(r.evidence.found, check.Bootstrap(replica, uint64(id), uint64(t.Version), r.ledger, r.purged, follows)...)
+		}
 	}
 }
 

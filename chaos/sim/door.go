@@ -56,6 +56,9 @@ func (d *door) MergeFrom(ctx context.Context, origin hlc.Origin, incarnation glo
 		return nil
 	}
 	return d.await(ctx, fmt.Sprintf("merge %x", records[0].Key), func(done func(error)) {
+		for i := range records {
+			d.hears(records[i].Table, records[i].Bytes)
+		}
 		d.manual.MergeFrom(origin, incarnation, records, func(err error) {
 			if err == nil && d.up {
 				d.exchanged(records)
@@ -183,6 +186,9 @@ func (d *door) Replay(ctx context.Context, records []commit.SavedRecord, purge h
 	err = d.await(ctx, fmt.Sprintf("replay %x", records[0].Key), func(done func(error)) {
 		if d.dies() {
 			return
+		}
+		for i := range records {
+			d.hears(records[i].Table, records[i].Bytes)
 		}
 		d.manual.Replay(records, purge, func(r commit.ReplayResult, err error) {
 			result = r

@@ -42,7 +42,7 @@ func (r *region) forgiveTable(table globaltable.TableID) {
 		return
 	}
 	r.ledger.Each(func(l check.Logged) {
-		if l.By == uint16(r.origin) && l.Key.Table == uint64(table) {
+		if l.By == uint16(r.origin) && globaltable.TableID(l.Key.Table).Base() == table {
 			r.forgiven[write{l.Key, l.Stamp}] = true
 		}
 	})

@@ -68,8 +68,8 @@ func (r *region) checkFrontier(h catalog.Held) {
 		return true
 	}
 	saw := func(w, d check.Logged) bool {
-		seen, known := r.saw[w.Stamp]
-		if !known || r.region(hlc.Origin(w.Stamp.Origin)).joined[h.Table] {
+		seen := r.sights[w.Stamp].durable
+		if seen == nil || r.region(hlc.Origin(w.Stamp.Origin)).joined[h.Table] {
 			return true
 		}
 		return !r.placements[globaltable.LaneID(d.Lane)].Has(hlc.Origin(w.Stamp.Origin)) || seen[check.Lane{Region: w.Stamp.Origin, Origin: d.By, Incarnation: d.Incarnation, Lane: d.Lane}] >= d.Seq

@@ -56,7 +56,8 @@ type world struct {
 	placements map[globaltable.LaneID]globaltable.Placement // of every lane that was ever written
 	changes    int                                          // of tables that were asked for
 	purged     check.Frontiers                              // greatest purge frontier of each table that any region had
-	saw        map[check.Stamp]map[check.Lane]uint64        // write → what its region had applied of the others when it became durable
+	sights     map[check.Stamp]sight                        // write → what its region had applied of the others
+	listed     listed
 	membership membershipState
 	forgiven   map[write]bool      // writes that may be lost with the store that had them
 	reached    map[write][]*region // who got a write by an exchange
@@ -85,6 +86,7 @@ func Run(seed uint64) (result Result) {
 	rng := rand.New(rand.NewPCG(seed, 0x636f6e636f726461))
 	p := newPlan(rng)
 	p.mortal(seed)
+	p.ages(seed)
 	w := newWorld(p, rng)
 	result = Result{Seed: seed, Coverage: w.coverage}
 	defer func() {
@@ -107,7 +109,7 @@ func Run(seed uint64) (result Result) {
 
 func newWorld(p *plan, rng *rand.Rand) *world {
 	return &world{plan: p, rng: rng, links: map[[2]hlc.Origin]*link{}, ledger: check.NewLedger(), coverage: map[string]int{},
-		placements: map[globaltable.LaneID]globaltable.Placement{}, purged: check.Frontiers{}, saw: map[check.Stamp]map[check.Lane]uint64{},
+		placements: map[globaltable.LaneID]globaltable.Placement{}, purged: check.Frontiers{}, sights: map[check.Stamp]sight{}, listed: listed{entries: map[check.Key]map[string]string{}},
 		moments: map[moment]struct{}{}, states: map[string][][]byte{}, seconds: map[string]uint64{}, forgiven: map[write]bool{}, reached: map[write][]*region{},
 		membership: membershipState{states: map[hlc.Origin]globaltable.MemberState{}, copies: map[hlc.Origin]diskCopy{}}}
 }
