@@ -16,6 +16,8 @@ const (
 	OpAddNumber      OpKind = 4 // contribution: Value (a number) is added to the counter Name
 	OpAddElements    OpKind = 5 // contribution: the elements of Value (a set) are added to the set Name
 	OpDeleteElements OpKind = 6 // contribution: the elements of Value (a set) are deleted from the set Name
+	OpSetPath        OpKind = 8 // the entry at the path Name, within a map, is set to Value (item.Value)
+	OpRemovePath     OpKind = 9 // the entry at the path Name, within a map, is removed
 )
 
 // TypeTag is the declared merge type of the attribute that an operation is on. Its numbers are part of the encoding.

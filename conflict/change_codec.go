@@ -122,6 +122,10 @@ func (op *Op) check(what string) error {
 		if !named || !valued {
 			return corrupt("contribution without a name or without a value")
 		}
+	case OpSetPath, OpRemovePath:
+		if !isPath(op.Name) || (op.Kind == OpSetPath) != valued {
+			return corrupt("change of an entry without a path, or with a value too many or too few")
+		}
 	default:
 		return &Error{Op: what, Kind: ErrUnsupported, Message: "kind of an operation is not known"}
 	}
