@@ -261,6 +261,10 @@ func ContextOf(current []byte, self hlc.Origin, floor hlc.Timestamp) (vector.Vec
 	return v.Above(floor).Without(self), nil
 }
 
+// WrittenWhole reports whether the item of an encoded record is that of one put, as it was written: the record is in uniform form. Other items are put together of attributes that different writes have left, and
+// may lack those that writes do not name: a table's key.
+func WrittenWhole(encoded []byte) bool { return len(encoded) > 1 && encoded[1]&recordGeneral == 0 }
+
 // ItemOf returns the item of an encoded record. live is false, and the item nil, if it does not exist. The item of a record in uniform form
 // is a view of encoded; else it is built.
 func ItemOf(encoded []byte) (it item.Item, live bool, err error) {

@@ -134,8 +134,7 @@ func (t *Table) mergeFaults() []error {
 		if !validTypeName(name) {
 			faults = append(faults, errTypeName)
 		}
-		fault(name != t.KeySchema.Partition.Name && (t.KeySchema.Sort == nil || name != t.KeySchema.Sort.Name),
-			"attribute %q is of the table's key, which never changes: it has no merge type", clip(name))
+		fault(!t.KeySchema.Has([]byte(name)), "attribute %q is of the table's key, which never changes: it has no merge type", clip(name))
 		for _, a := range keys[keyLen(&t.KeySchema):] {
 			fault(a.Name != name || fitsKey(typ, a.Type), "attribute %q is of an index's key, in type %s, which a %s never has", clip(name), a.Type, typ)
 		}

@@ -82,7 +82,7 @@ func TestKeys(t *testing.T) {
 		if string(ofItem) != string(ofID) {
 			t.Errorf("%.60s: two keys: %x, %x", c.json, ofItem, ofID)
 		}
-		if back, err := plan.AppendKeyItem(nil, c.schema, ofID); err != nil || string(back) != string(it) {
+		if back, err := c.schema.AppendItem(nil, ofID); err != nil || string(back) != string(it) {
 			t.Errorf("%.60s comes back as %x, %v", c.json, back, err)
 		}
 	}

@@ -240,4 +240,3 @@ func expectOps(t *testing.T, mode conflict.Mode, current string, u *expr.Update,
 		}
 	}
 }
-
