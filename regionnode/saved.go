@@ -63,7 +63,7 @@ func (s savedRecords) tableID(name string) (globaltable.TableID, error) {
 
 // describe says what is saved, without key and values.
 func (s savedRecords) describe(r commit.SavedRecord) (admin.SavedRecord, item.Item, error) {
-	it, live, err := conflict.ItemOf(r.Record)
+	it, live, err := conflict.ItemOf(r.Record, nil)
 	if err != nil {
 		return admin.SavedRecord{}, nil, err
 	}
@@ -119,7 +119,7 @@ func (s savedRecords) Restore(ctx context.Context, id string) error {
 	if err := s.n.serves(); err != nil {
 		return err
 	}
-	it, live, err := conflict.ItemOf(r.Record)
+	it, live, err := conflict.ItemOf(r.Record, nil)
 	if err != nil {
 		return err
 	}

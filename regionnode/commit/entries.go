@@ -216,11 +216,11 @@ func (c *core) keepEntries(g *group, k *keyState) error {
 	if t == nil || plantedMerge && k.change.Ops == nil {
 		return nil
 	}
-	before, _, err := conflict.ItemOf(k.current)
+	before, _, err := conflict.ItemOf(k.current, nil)
 	if err != nil {
 		return err
 	}
-	after, _, err := conflict.ItemOf(k.next)
+	after, _, err := conflict.ItemOf(k.next, nil)
 	if err != nil {
 		return err
 	}
@@ -350,7 +350,7 @@ func buildIndex(k indexKey, limit int, out *Built) func(*core, *group) error {
 		}
 		last := slices.Clone(state.upTo)
 		more, err := eachUnbuilt(c.engine, k.table, state.upTo, limit, func(key item.Key, record []byte) error {
-			it, _, err := conflict.ItemOf(record)
+			it, _, err := conflict.ItemOf(record, nil)
 			if err != nil {
 				return errCorruptStore("record", err)
 			}

@@ -42,7 +42,7 @@ func currentOf(x conflict.Expiry, record []byte, at hlc.Timestamp) (c Current, e
 			record = next
 		}
 	}
-	it, live, err := conflict.ItemOf(record)
+	it, live, err := conflict.ItemOf(record, nil)
 	if err != nil {
 		return Current{}, false, errCorruptStore("record", err)
 	}

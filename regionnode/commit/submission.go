@@ -202,7 +202,7 @@ func digestOf(key item.Key, record []byte) (d Digest, live bool, err error) {
 	if err != nil || !live {
 		return Digest{}, false, err
 	}
-	it, _, err := conflict.ItemOf(record)
+	it, _, err := conflict.ItemOf(record, nil)
 	if err != nil {
 		return Digest{}, false, err
 	}
