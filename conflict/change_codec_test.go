@@ -90,7 +90,9 @@ func fullChange(t testing.TB) Change {
 func TestChangeGolden(t *testing.T) {
 	full := fullChange(t)
 	least := Change{Table: 1, Key: []byte("k"), Dot: goldenStamp(0, 0, 1), Ops: []Op{{Kind: OpReset}}}
-	for name, c := range map[string]Change{"change-full": full, "change-least": least} {
+	logged := fullChange(t)
+	logged.Ops = loggedOps(t, logged.Dot)
+	for name, c := range map[string]Change{"change-full": full, "change-least": least, "change-contributions": logged} {
 		b := c.Append(nil)
 		golden(t, name, b)
 		var got Change
@@ -176,7 +178,7 @@ func TestDecodeChangeRefuses(t *testing.T) {
 	}{
 		{"version", with(0, 2), ErrUnsupported},
 		{"flag", with(1, 0x80), ErrUnsupported},
-		{"kind", op(Op{Kind: 7, Name: []byte("a"), Value: x}), ErrUnsupported},
+		{"kind", op(Op{Kind: 99, Name: []byte("a"), Value: x}), ErrUnsupported},
 		{"no kind", op(Op{Kind: 0, Name: []byte("a"), Value: x}), ErrUnsupported},
 		{"type", op(Op{Kind: OpSetCell, Type: 6, Name: []byte("a"), Value: x}), ErrUnsupported},
 		{"bytes after the end", append(bytes.Clone(b), 0), ErrCorrupt},

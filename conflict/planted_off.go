@@ -4,6 +4,7 @@ package conflict
 
 // Faults that the simulation's own test plants, with the build tag planted (see planted.go). Without it they are constants, and cost nothing.
 const (
+	plantedRuns   = false
 	plantedTie    = false
 	plantedVector = false
 )

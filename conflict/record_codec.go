@@ -26,8 +26,7 @@ import (
 // The presence and removals have no value. Of the vector only what the writes do not imply is stored, its times relative to the
 // greatest write's. A record that one region wrote under LWW is thus its item and 12 bytes.
 //
-// Sections are count ‖ (tag ‖ bytes)*: the place for counter runs and observations, element adds and removals, siblings and expiry. This
-// version knows none. It refuses a record that has one: to skip it would lose what it holds at the next merge.
+// Sections are count ‖ (tag ‖ bytes)*, by tag, in general form only. A record with one that is not known is refused: to skip it would lose what it holds at the next merge.
 //
 // A record has exactly one encoding, and decoding refuses any other: replicas with equal records are byte-identical.
 const (
@@ -40,6 +39,8 @@ const (
 	recordRest     = 1 << 4 // rest of the vector
 	recordSections = 1 << 5
 	recordFlags    = recordGeneral | recordLive | recordContext | recordFloor | recordRest | recordSections
+
+	sectionTyped = 1
 
 	writeContext = 1 << 0
 	writeFloor   = 1 << 1
@@ -55,7 +56,8 @@ type head struct {
 	write   Write         // uniform: the only one
 	writes  []Write       // general: ascending
 	rest    vector.Vector // of the vector, what the writes do not imply
-	body    []byte        // uniform: the item; general: from the reset on
+	typed   []Typed
+	body    []byte // uniform: the item; general: from the reset on
 }
 
 // readHead reads the front of b, which is not empty. For a record in uniform form it allocates only for vectors.
@@ -85,7 +87,7 @@ func readHead(b []byte) (h head, err error) {
 		h.rest = r.vector(base)
 	}
 	if flags&recordSections != 0 {
-		r.fail(ErrUnsupported, "section is not known")
+		h.sections(&r, base)
 	}
 	for _, s := range h.rest {
 		if h.implies(s) {
@@ -97,9 +99,40 @@ func readHead(b []byte) (h head, err error) {
 	}
 	h.body = r.b[:len(r.b):len(r.b)]
 	if !h.uniform {
-		h.live = r.presence()
+		h.live = r.presence() || anyLive(h.typed)
 	}
 	return h, r.err("decode record")
+}
+
+// sections reads the sections; base is the time of the newest write.
+func (h *head) sections(r *reader, base hlc.Timestamp) {
+	if h.uniform {
+		r.fail(ErrUnsupported, "section in this form is not known")
+	}
+	n := r.count(2)
+	if n == 0 {
+		r.fail(ErrCorrupt, "no section")
+	}
+	last := byte(0)
+	for range n {
+		tag := r.byte()
+		in := reader{b: r.bytes()}
+		switch {
+		case r.kind != nil:
+			return
+		case tag <= last:
+			r.fail(ErrCorrupt, "sections out of order")
+		case tag == sectionTyped:
+			h.typed = in.typed(base)
+		default:
+			r.fail(ErrUnsupported, "section is not known")
+		}
+		if last = tag; in.kind != nil {
+			r.fail(in.kind, in.message)
+		} else if len(in.b) > 0 && r.kind == nil {
+			r.fail(ErrCorrupt, "bytes after the end of a section")
+		}
+	}
 }
 
 // presence skips the reset and reports whether the first cell is the presence, and live. It leaves faults to the decoding of the cells.
@@ -159,7 +192,7 @@ func DecodeRecord(b []byte) (Record, error) {
 func decodeGeneral(h head) (Record, error) {
 	r := reader{b: h.body}
 	used := make([]bool, len(h.writes))
-	rec := Record{Vector: h.vector()}
+	rec := Record{Typed: h.typed, Vector: h.vector()}
 	if i := r.uvarint(); i > uint64(len(h.writes)) {
 		r.fail(ErrCorrupt, "reset without its write")
 	} else if i > 0 {
@@ -247,12 +280,17 @@ func CheckRecord(b []byte) error {
 			}
 		}
 	}
+	for i := range r.Typed {
+		if err := r.Typed[i].checkValues(); err != nil {
+			return &Error{Op: "check record", Kind: ErrCorrupt, Message: "value of a contribution", Err: err}
+		}
+	}
 	return nil
 }
 
 // uniform reports whether r is one whole put or delete.
 func (r *Record) uniform() bool {
-	if r.Reset.Stamp.IsZero() {
+	if r.Reset.Stamp.IsZero() || len(r.Typed) > 0 {
 		return false
 	}
 	if len(r.Cells) == 0 {
@@ -271,7 +309,7 @@ func (r *Record) uniform() bool {
 
 // isZero reports whether r was never written.
 func (r *Record) isZero() bool {
-	return r.Reset.Stamp.IsZero() && len(r.Cells) == 0 && len(r.Vector) == 0
+	return r.Reset.Stamp.IsZero() && len(r.Cells) == 0 && len(r.Typed) == 0 && len(r.Vector) == 0
 }
 
 // AppendRecord appends the encoding of r; nothing for the zero record.
@@ -357,6 +395,9 @@ func appendGeneral(dst []byte, r *Record) []byte {
 	if len(rest) > 0 {
 		flags |= recordRest
 	}
+	if len(r.Typed) > 0 {
+		flags |= recordSections
+	}
 	dst = append(dst, recordVersion, flags)
 	dst = binary.AppendUvarint(dst, uint64(len(writes)))
 	for _, w := range writes {
@@ -367,6 +408,10 @@ func appendGeneral(dst []byte, r *Record) []byte {
 		base = writes[len(writes)-1].Stamp.Time
 	}
 	dst = appendRest(dst, base, rest)
+	if len(r.Typed) > 0 {
+		dst = append(dst, 1, sectionTyped)
+		dst = appendBytes(dst, appendTyped(nil, base, r.Typed))
+	}
 	if r.Reset.Stamp.IsZero() {
 		dst = append(dst, 0)
 	} else {

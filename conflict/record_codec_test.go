@@ -3,6 +3,7 @@ package conflict
 import (
 	"bytes"
 	"errors"
+	"maps"
 	"testing"
 
 	"github.com/concordat-db/concordat/conflict/hlc"
@@ -27,7 +28,8 @@ func goldenRecords(t testing.TB) map[string]Record {
 	general.set(Cell{Name: []byte("a"), Write: later, Removed: true})
 	general.set(Cell{Name: []byte("c"), Write: later, Value: item.AppendInt(nil, 7)})
 	general.Vector = later.implied(general.Vector)
-	return map[string]Record{
+	records := goldenTyped(t)
+	maps.Copy(records, map[string]Record{
 		"record-put":       uniform(w),
 		"record-put-full":  uniform(seen, goldenStamp(-500, 0, 9)),
 		"record-tombstone": {Reset: w, Vector: vector.Vector{w.Stamp}},
@@ -37,7 +39,8 @@ func goldenRecords(t testing.TB) map[string]Record {
 			Vector: later.implied(nil)},
 		"record-removed-presence": {Cells: []Cell{{Write: w, Removed: true}}, Vector: w.implied(nil)},
 		"record-vector":           {Vector: vector.Vector{w.Stamp}},
-	}
+	})
+	return records
 }
 
 func TestRecordGolden(t *testing.T) {
@@ -45,7 +48,7 @@ func TestRecordGolden(t *testing.T) {
 		b := AppendRecord(nil, &r)
 		golden(t, name, b)
 		got := mustDecode(t, b)
-		if _, live, err := ItemOf(b); err != nil || live != r.Live() {
+		if _, live, err := ItemOf(b, nil); err != nil || live != r.Live() {
 			t.Errorf("%s: item: live %t, %v", name, live, err)
 		}
 		if h, err := readHead(b); err != nil || h.live != r.Live() {
@@ -155,14 +158,14 @@ func TestItemOfIsAView(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	it, live, err := ItemOf(rec)
+	it, live, err := ItemOf(rec, nil)
 	if err != nil || !live {
 		t.Fatalf("live %t, %v", live, err)
 	}
 	if &it[len(it)-1] != &rec[len(rec)-1] || cap(it) != len(it) {
 		t.Error("the item is a copy, or can be appended to over what follows it")
 	}
-	if it, live, err := ItemOf(nil); it != nil || live || err != nil {
+	if it, live, err := ItemOf(nil, nil); it != nil || live || err != nil {
 		t.Errorf("no record has the item %x %t %v", it, live, err)
 	}
 }

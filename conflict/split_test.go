@@ -77,6 +77,9 @@ func stampsOf(r *Record) (b []byte) {
 		}
 		b = appendBytes(c.Stamp.Append(b), c.Value)
 	}
+	if len(r.Typed) > 0 {
+		b = appendTyped(b, 0, r.Typed)
+	}
 	return b
 }
 

@@ -35,31 +35,13 @@ func (s *KeySchema) Has(name []byte) bool {
 // ItemOf returns the item of the encoded record at key in a table whose key is s; nil, which knows none, leaves it as the record has it. live is false, and the item nil, if it does not exist. The item is a view of record, or
 // of memory of its own.
 //
-// It is the one place where a record becomes an item for people, indexes and plans. An update does not write the key's attributes: a deletion in another region that is older than the update, and comes later, takes them from
-// the record, as it takes all that it has seen. So they are read from the record's key, which has them always, and from the record only where it was written whole and nothing needs to be put together.
+// An update does not write the key's attributes: a deletion in another region that is older than the update, and comes later, takes them from the record, as it takes all that it has seen. So they are read from the record's
+// key, which has them always, and from the record only where it was written whole and nothing needs to be put together.
 func (s *KeySchema) ItemOf(key item.Key, record []byte) (it item.Item, live bool, err error) {
-	it, live, err = conflict.ItemOf(record)
-	if err != nil || !live || s == nil || conflict.WrittenWhole(record) || s.in(it) {
-		return it, live, err
-	}
-	var b item.Builder
-	if err := s.add(&b, key); err != nil {
-		return nil, false, err
-	}
-	for name, v := range it.Each {
-		if !s.Has(name) {
-			b.Add(name, v)
+	return conflict.ItemOf(record, func() (item.Item, error) {
+		if s == nil {
+			return nil, nil
 		}
-	}
-	it, err = b.AppendItem(make([]byte, 0, len(it)+len(key)+64))
-	return it, true, err
-}
-
-// in reports whether it has the key's attributes.
-func (s *KeySchema) in(it item.Item) bool {
-	if _, ok := it.GetString(s.Partition.Name); !ok || s.Sort == nil {
-		return ok
-	}
-	_, ok := it.GetString(s.Sort.Name)
-	return ok
+		return s.AppendItem(nil, key)
+	})
 }

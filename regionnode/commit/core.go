@@ -398,7 +398,7 @@ func (c *core) prepare(g *group, sub *submission) (done bool, fatal error) {
 		if k.table != globaltable.SystemTable || k.next == nil || !k.live {
 			continue
 		}
-		it, _, err := conflict.ItemOf(k.next)
+		it, _, err := conflict.ItemOf(k.next, nil)
 		if err != nil {
 			sub.err = fault(globaltable.Corrupt, "adopt catalog", "", err)
 			return false, nil

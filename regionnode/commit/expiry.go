@@ -29,12 +29,14 @@ func (s *Shard) momentOf(x conflict.Expiry) hlc.Timestamp {
 	return s.cfg.Clock.Now()
 }
 
-// itemOf returns the item of the record of a key; live is false, and the item nil, if there is none. Only a record whose item is put together asks the catalog for the table's key: see globaltable.KeySchema.ItemOf.
+// itemOf returns the item of the record of a key; live is false, and the item nil, if there is none. The catalog is asked for the table's key only where the item is put together: see globaltable.KeySchema.ItemOf.
 func itemOf(catalog Catalog, table globaltable.TableID, key item.Key, record []byte) (it item.Item, live bool, err error) {
-	if conflict.WrittenWhole(record) {
-		return conflict.ItemOf(record)
-	}
-	return catalog.KeySchema(table).ItemOf(key, record)
+	return conflict.ItemOf(record, func() (item.Item, error) {
+		if schema := catalog.KeySchema(table); schema != nil {
+			return schema.AppendItem(nil, key)
+		}
+		return nil, nil
+	})
 }
 
 // currentOf returns what is seen of the record of a key at a moment, in a table with the history x: an item that has expired by then is none. Both parts of the result may be views of record.

@@ -323,7 +323,7 @@ func TestReplayNeverResurrects(t *testing.T) {
 	f.expectValue(tableA, "k", "")
 	if r := f.recordOf(tableA, "k"); r == nil {
 		t.Error("the record that came was not taken as what it is")
-	} else if _, live, err := conflict.ItemOf(r); live || err != nil {
+	} else if _, live, err := conflict.ItemOf(r, nil); live || err != nil {
 		t.Errorf("a value came back behind the frontier: %v", err)
 	}
 	got, err = f.Collect(background, tableA, nil, 10)
@@ -332,7 +332,7 @@ func TestReplayNeverResurrects(t *testing.T) {
 	}
 	_, err = f.ApplyRemote(background, o.remote([]conflict.Change{first}))
 	f.must(err)
-	if _, live, err := conflict.ItemOf(f.recordOf(tableA, "k")); live || err != nil {
+	if _, live, err := conflict.ItemOf(f.recordOf(tableA, "k"), nil); live || err != nil {
 		t.Errorf("a value came again behind the frontier: %v", err)
 	}
 	// Where the item has come anew, as an attribute, the old record brings nothing of the rest.

@@ -95,7 +95,7 @@ func indexSnapshot(engine store.Reader) (s check.Snapshot, err error) {
 func storedTables(engine store.Reader) (tables []*globaltable.Table, err error) {
 	lower, upper := store.RecordRange(globaltable.SystemTable)
 	err = store.Each(engine, lower, upper, func(_, value []byte) error {
-		doc, _, err := conflict.ItemOf(bytes.Clone(value))
+		doc, _, err := conflict.ItemOf(bytes.Clone(value), nil)
 		if err != nil || doc == nil {
 			return err
 		}
