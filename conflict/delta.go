@@ -1,6 +1,8 @@
 package conflict
 
 import (
+	"slices"
+
 	"github.com/concordat-db/concordat/conflict/hlc"
 	"github.com/concordat-db/concordat/conflict/vector"
 	"github.com/concordat-db/concordat/globaltable/item"
@@ -132,19 +134,42 @@ func (c *Change) complete(current []byte) error {
 	}
 	state := before.clone()
 	ops := make([]Op, 0, len(c.Ops)+1)
-	for i := range c.Ops {
+	do := func(op *Op) (err error) {
 		done := len(ops)
-		if ops, err = c.completeOp(ops, &c.Ops[i], &state); err != nil {
+		if ops, err = c.completeOp(ops, op, &state); err != nil {
 			return err
 		}
-		for ; done < len(ops); done++ {
-			if err := state.do(&ops[done], c.write()); err != nil {
+		for ; done < len(ops) && err == nil; done++ {
+			err = state.do(&ops[done], c.write())
+		}
+		return err
+	}
+	for i := range c.Ops {
+		if base, needed := state.takenOver(&c.Ops[i]); needed {
+			if err := do(&base); err != nil {
 				return err
 			}
+		}
+		if err := do(&c.Ops[i]); err != nil {
+			return err
 		}
 	}
 	c.Ops = ops
 	return nil
+}
+
+// takenOver returns the operation that has to go before a contribution to an attribute that shows a bid, since its declared type was another one: the attribute is set to what it shows, which is what the client adds to. Bids
+// would hide the contribution else, even from its own writer.
+func (r *Record) takenOver(op *Op) (base Op, needed bool) {
+	if op.Kind != OpAddNumber && op.Kind != OpAddElements && op.Kind != OpDeleteElements {
+		return Op{}, false
+	}
+	t := r.typed(op.Name)
+	if t == nil || !slices.ContainsFunc(t.Bids, func(b Bid) bool { return b.isLive(t) }) {
+		return Op{}, false
+	}
+	v, _, ok := r.shown(op.Name, t)
+	return Op{Kind: OpSetCell, Name: op.Name, Value: v}, ok
 }
 
 // clone returns a copy of r that do may change.

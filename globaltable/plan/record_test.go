@@ -7,8 +7,10 @@ import (
 	"testing"
 
 	"github.com/valyala/fastjson"
+	"pgregory.net/rapid"
 
 	"github.com/concordat-db/concordat/conflict"
+	"github.com/concordat-db/concordat/conflict/hlc"
 	"github.com/concordat-db/concordat/globaltable"
 	"github.com/concordat-db/concordat/globaltable/expr"
 	"github.com/concordat-db/concordat/globaltable/item"
@@ -239,4 +241,63 @@ func expectOps(t *testing.T, mode conflict.Mode, current string, u *expr.Update,
 			t.Errorf("%s: operation %d has type %s", want, i, op.Type)
 		}
 	}
+}
+
+// typedUpdates are updates of the attributes of typedTable and of others, by every clause.
+var typedUpdates = []string{
+	"ADD likes :n", "ADD likes :minus", "SET likes = :n", "SET likes = likes + :n", "SET likes = likes - :start", "SET likes = if_not_exists(likes, :start) + :n", "SET likes = if_not_exists(likes, :zero) - :n",
+	"SET likes = :s", "REMOVE likes", "ADD likes :exact",
+	"ADD labels :ss", "DELETE labels :ss", "SET labels = :ss", "REMOVE labels", "SET labels = :n",
+	"SET best = :n", "SET best = :start", "SET best = :s", "ADD best :minus", "REMOVE best", "SET least = :n", "SET least = :start", "SET least = least + :n", "REMOVE least",
+	"ADD note :n", "SET note = :s", "REMOVE note",
+	"ADD n :n", "SET n = n + :n", "ADD n :ss", "DELETE n :ss", "SET n = :zero", "REMOVE n", "ADD s :ss, n :n SET best = :l REMOVE likes", "SET x = likes, likes = :n",
+}
+
+// TestRecordedIsShown: in whatever mode an update is recorded, and whatever was before, the record shows what the update made of the item. Nobody else writes here: merging may add to it, not change it.
+func TestRecordedIsShown(t *testing.T) {
+	updates := make([]string, 0, len(typedUpdates))
+	updates = append(updates, typedUpdates...)
+	key := parse(t, `{"pk":{"S":"a"}}`)
+	at, err := plan.ItemKey(nil, &hash, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rapid.Check(t, func(r *rapid.T) {
+		var record []byte
+		var current item.Item
+		types := typedTable(conflict.LWW).Types
+		for step := range rapid.IntRange(1, 12).Draw(r, "steps") {
+			table := typedTable(rapid.SampledFrom([]conflict.Mode{conflict.LWW, conflict.Attribute, conflict.Vector, conflict.Vector, conflict.Vector}).Draw(r, "mode"))
+			if rapid.IntRange(0, 5).Draw(r, "types change") == 0 {
+				name := rapid.SampledFrom([]string{"likes", "labels", "best", "note", "n"}).Draw(r, "of")
+				types[name] = rapid.SampledFrom([]conflict.TypeTag{conflict.TypeCounter, conflict.TypeSet, conflict.TypeMax, conflict.TypeMin, conflict.TypeRegister}).Draw(r, "to")
+			}
+			table.Types = types
+			w := plan.Write{Action: plan.Update, Table: table, Item: key}
+			switch rapid.IntRange(0, 9).Draw(r, "action") {
+			case 0:
+				w.Action = plan.Delete
+			case 1:
+				w.Action, w.Item = plan.Put, parse(t, stored)
+			default:
+				w.Update = expression(t, rapid.SampledFrom(updates).Draw(r, "update"))
+			}
+			var m plan.Memory
+			out, err := w.Plan(current, &m)
+			if err != nil {
+				continue // of the wrong type, or not there
+			}
+			c := conflict.Change{Table: 5, Key: at, Dot: hlc.Stamp{Time: hlc.Timestamp(step + 1), Origin: 1}, Ops: out.Ops}
+			if len(out.Ops) > 0 {
+				if record, _, err = conflict.ApplyLocal(nil, record, &c); err != nil {
+					r.Fatal(err)
+				}
+			}
+			shown, live, err := hash.ItemOf(at, record)
+			if err != nil || live != (out.After != nil) || string(shown) != string(out.After) {
+				r.Fatalf("shown %s, %v\nafter %s", shown.AppendJSON(nil), err, out.After.AppendJSON(nil))
+			}
+			current = shown
+		}
+	})
 }
