@@ -1,6 +1,7 @@
 package conflict
 
 import (
+	"bytes"
 	"errors"
 	"testing"
 
