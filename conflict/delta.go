@@ -31,7 +31,7 @@ func (r *Record) do(op *Op, w Write) error {
 	}
 	if op.Kind == OpReset {
 		cells, err := cellsOf(op.Value, w)
-		r.Reset, r.Cells = w, cells
+		r.Reset, r.Cells, r.Nested = w, cells, nil
 		return err
 	}
 	if op.Kind != OpObserve {
@@ -43,10 +43,16 @@ func (r *Record) do(op *Op, w Write) error {
 		if op.Type != TypeRegister {
 			r.add(Typed{Name: op.Name, Bids: []Bid{{Dot: w.Stamp, Min: op.Type == TypeMin, Value: op.Value}}})
 		} else if len(op.Name) > 0 {
-			r.set(Cell{Name: op.Name, Write: w, Value: op.Value})
+			r.setNode(node{Cell: Cell{Name: op.Name, Write: w, Value: op.Value}})
 		}
 	case OpRemoveCell:
-		r.set(Cell{Name: op.Name, Write: w, Removed: true})
+		r.setNode(node{Cell: Cell{Name: op.Name, Write: w, Removed: true}})
+	case OpSetPath, OpRemovePath:
+		name, path, _ := SplitPath(op.Name)
+		n := r.node(name)
+		n.put(path, Cell{Write: w, Removed: op.Kind == OpRemovePath, Value: op.Value})
+		n.collapse()
+		r.setNode(n)
 	case OpIncrement:
 		run, _ := in.increment(w.Stamp)
 		r.extend(op.Name, run)
@@ -74,6 +80,8 @@ func (op *Op) supported() bool {
 		return op.Type == TypeRegister
 	case OpIncrement:
 		return op.Type == TypeCounter
+	case OpSetPath, OpRemovePath:
+		return op.Type == TypeMap
 	case OpAddElements, OpDeleteElements:
 		return op.Type == TypeSet
 	}
