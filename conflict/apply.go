@@ -83,6 +83,10 @@ func applyDecoded(dst, current []byte, c *Change, local bool) ([]byte, Result, e
 		return dst, Result{}, err
 	}
 	after := Join(before, delta)
+	if plantedObserve && after.lacks(&delta) {
+		delta.forget()
+		after = Join(before, delta)
+	}
 	r := Result{
 		Class:      c.classify(before.Vector),
 		LiveBefore: before.Live(),
@@ -111,6 +115,12 @@ func (r *Record) lacks(delta *Record) bool {
 			continue
 		}
 		if j, found := r.find(c.Name); !found || r.Cells[j].Stamp != c.Stamp {
+			return true
+		}
+	}
+	for i := range delta.Nested {
+		// A presence that is not there was overwritten with what is inside.
+		if c := &delta.Nested[i]; !isPresence(c.Name) && !r.kept(c) {
 			return true
 		}
 	}

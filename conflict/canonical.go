@@ -2,6 +2,7 @@ package conflict
 
 import (
 	"encoding/binary"
+	"math"
 
 	"github.com/cespare/xxhash/v2"
 
@@ -12,10 +13,10 @@ import (
 // The canonical bytes of a live record are what two replicas must agree on, and nothing that one may have collected before the
 // other (PROTOCOL.md section 6 rule 1): without reset, vector, contexts and removals.
 //
-//	count ‖ (name (bytes) ‖ stamp ‖ value (bytes))*, live cells by name, the presence first ‖ [contributions]
+//	count ‖ (name (bytes) ‖ stamp ‖ value (bytes))*, live cells by name, the presence first ‖ [1 ‖ contributions] ‖ [2 ‖ entries of maps, as cells]
 //
-// Contributions are those that count, by attribute, as the section of a record has them, without anything that a write had seen, and with what that leaves: remainders for sums, and of the cell what of it does not show any more, which are the elements removed from it
-// and whether a bid hides it. They are there only if an attribute has some, so records without them have the digests that they always had.
+// Where removals have gone, a map may be of one write again: it is then put together. Contributions are those that count, by attribute, as the section of a record has them, without anything that a write had seen, and with what that leaves: remainders for sums, and of the cell what of it does not show any more, which are the elements removed from it
+// and whether a bid hides it. Both are there only if an attribute has some, so records without them have the digests that they always had.
 
 // AppendCanonical appends the canonical bytes of an encoded record to dst; nothing if the item does not exist.
 func AppendCanonical(dst, encoded []byte) ([]byte, error) {
@@ -27,7 +28,7 @@ func AppendCanonical(dst, encoded []byte) ([]byte, error) {
 			dst = s.Append(dst)
 			dst = appendBytes(dst, v)
 		},
-		func(contributions []byte) { dst = append(dst, contributions...) })
+		func(sections []byte) { dst = append(dst, sections...) })
 	if err != nil {
 		return dst[:n], err
 	}
@@ -53,16 +54,16 @@ func Digest(key, encoded []byte) (sum uint64, live bool, err error) {
 			d.Write(binary.AppendUvarint(s.Append(buf[:0]), uint64(len(v))))
 			d.Write(v)
 		},
-		func(contributions []byte) { d.Write(contributions) })
+		func(sections []byte) { d.Write(sections) })
 	if err != nil || !live {
 		return 0, false, err
 	}
 	return d.Sum64(), true, nil
 }
 
-// eachLive calls begin with the number of live cells, the presence included, each with every one, in order, and then, if there are some, rest with the contributions. It calls none of them
+// eachLive calls begin with the number of live cells, the presence included, each with every one, in order, and then, if there are some, rest with contributions and entries of maps. It calls none of them
 // if the item does not exist.
-func eachLive(encoded []byte, begin func(count int), each func(name []byte, s hlc.Stamp, v item.Value), rest func(contributions []byte)) error {
+func eachLive(encoded []byte, begin func(count int), each func(name []byte, s hlc.Stamp, v item.Value), rest func(sections []byte)) error {
 	if len(encoded) == 0 {
 		return nil
 	}
@@ -84,20 +85,30 @@ func eachLive(encoded []byte, begin func(count int), each func(name []byte, s hl
 	if err != nil {
 		return err
 	}
-	count := 0
-	for i := range r.Cells {
-		if !r.Cells[i].Removed {
-			count++
+	sections := r.appendContributions(nil)
+	for i := range r.Nested {
+		r.Nested[i].Write = Write{Stamp: r.Nested[i].Stamp}
+	}
+	for _, name := range appendRoots(nil, r.Nested) {
+		if i, found := r.find(name); found {
+			r.Cells[i].Write = Write{Stamp: r.Cells[i].Stamp}
 		}
 	}
-	begin(count)
+	r.dropRemovals(math.MaxUint64)
+	begin(len(r.Cells))
 	for i := range r.Cells {
-		if c := &r.Cells[i]; !c.Removed {
-			each(c.Name, c.Stamp, c.Value)
+		c := &r.Cells[i]
+		each(c.Name, c.Stamp, c.Value)
+	}
+	if len(r.Nested) > 0 {
+		sections = binary.AppendUvarint(append(sections, sectionNested), uint64(len(r.Nested)))
+		for i := range r.Nested {
+			c := &r.Nested[i]
+			sections = appendBytes(c.Stamp.Append(appendBytes(sections, c.Name)), c.Value)
 		}
 	}
-	if contributions := r.appendContributions(nil); len(contributions) > 0 {
-		rest(contributions)
+	if len(sections) > 0 {
+		rest(sections)
 	}
 	return nil
 }
@@ -113,7 +124,7 @@ func (r *Record) appendContributions(dst []byte) []byte {
 	if len(canonical) == 0 {
 		return dst
 	}
-	return appendTyped(dst, 0, canonical)
+	return appendTyped(append(dst, sectionTyped), 0, canonical)
 }
 
 // canonical returns of t what shows, in its terms. What removes something of the cell is there as a removal, by nobody.

@@ -21,8 +21,8 @@ const (
 	OpDeleteElements OpKind = 6  // contribution: the elements of Value (a set) are deleted from the set Name
 	OpIncrement      OpKind = 7  // contribution to the counter Name: Value is what the origin's run has become, and the increment
 	OpObserve        OpKind = 8  // Value is what the write had seen of contributions to Name
-	OpSetPath        OpKind = 9  // the entry at the path Name, within a map, is set to Value (item.Value)
-	OpRemovePath     OpKind = 10 // the entry at the path Name, within a map, is removed
+	OpSetPath        OpKind = 9  // the entry at Name, a path (AppendPath), inside a map is set to Value; Name ends with an empty name and Value is empty: only the map's presence is written
+	OpRemovePath     OpKind = 10 // the entry at Name, a path, inside a map is removed
 )
 
 // TypeTag is the declared merge type of the attribute that an operation is on. Its numbers are part of the encoding.
@@ -42,7 +42,7 @@ const (
 type Op struct {
 	Kind  OpKind
 	Type  TypeTag
-	Name  []byte // attribute name; see OpKind for when it is empty
+	Name  []byte // attribute name, or path; see OpKind for when it is empty
 	Value []byte // see OpKind
 }
 

@@ -124,8 +124,9 @@ func (op *Op) check(what string) error {
 			return corrupt("contribution without a name or without a value")
 		}
 	case OpSetPath, OpRemovePath:
-		if !isPath(op.Name) || (op.Kind == OpSetPath) != valued {
-			return corrupt("change of an entry without a path, or with a value too many or too few")
+		set := op.Kind == OpSetPath
+		if !checkPath(op.Name, set) || valued != (set && !isPresence(op.Name)) {
+			return corrupt("not a path inside an attribute, or one that does not fit its value")
 		}
 	default:
 		return &Error{Op: what, Kind: ErrUnsupported, Message: "kind of an operation is not known"}
@@ -187,6 +188,9 @@ func (op *Op) checkValue(dot hlc.Stamp) error {
 	}
 	if err := item.CheckValue(op.Value); err != nil {
 		return err
+	}
+	if op.Kind == OpSetPath {
+		return item.CheckNesting(op.Value, depth(op.Name))
 	}
 	t := item.Value(op.Value).Type()
 	switch op.Kind {

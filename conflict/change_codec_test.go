@@ -198,6 +198,14 @@ func TestDecodeChangeRefuses(t *testing.T) {
 		{"set of the presence to a value", op(Op{Kind: OpSetCell, Value: x}), ErrCorrupt},
 		{"removal of the presence", op(Op{Kind: OpRemoveCell}), ErrCorrupt},
 		{"removal with a value", op(Op{Kind: OpRemoveCell, Name: []byte("a"), Value: x}), ErrCorrupt},
+		{"path of one name", op(Op{Kind: OpSetPath, Type: TypeMap, Name: pathOf("a"), Value: x}), ErrCorrupt},
+		{"path that ends early", op(Op{Kind: OpSetPath, Type: TypeMap, Name: []byte{1, 'a', 2, 'b'}, Value: x}), ErrCorrupt},
+		{"path through a presence", op(Op{Kind: OpSetPath, Type: TypeMap, Name: pathOf("a", "", "b"), Value: x}), ErrCorrupt},
+		{"path to an entry without a value", op(Op{Kind: OpSetPath, Type: TypeMap, Name: pathOf("a", "b")}), ErrCorrupt},
+		{"presence of a map with a value", op(Op{Kind: OpSetPath, Type: TypeMap, Name: pathOf("a", ""), Value: x}), ErrCorrupt},
+		{"removal of a map's presence", op(Op{Kind: OpRemovePath, Type: TypeMap, Name: pathOf("a", "")}), ErrCorrupt},
+		{"removal of an entry with a value", op(Op{Kind: OpRemovePath, Type: TypeMap, Name: pathOf("a", "b"), Value: x}), ErrCorrupt},
+		{"path deeper than values nest", op(Op{Kind: OpSetPath, Type: TypeMap, Name: bytes.Repeat(pathOf("a"), item.MaxNesting+1), Value: x}), ErrCorrupt},
 		{"contribution without a value", op(Op{Kind: OpAddNumber, Type: TypeCounter, Name: []byte("a")}), ErrCorrupt},
 	}
 	for _, c := range cases {

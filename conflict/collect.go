@@ -22,9 +22,9 @@ func Garbage(encoded []byte) (at hlc.Timestamp, ok bool, err error) {
 	return h.garbage()
 }
 
-// garbage is Garbage for the general form. It builds no cells, unless there are contributions.
+// garbage is Garbage for the general form. It builds no cells, unless there are sections.
 func (h *head) garbage() (at hlc.Timestamp, ok bool, err error) {
-	if len(h.typed) > 0 {
+	if len(h.typed)+len(h.nested) > 0 {
 		r, err := decodeGeneral(*h)
 		if err != nil {
 			return 0, false, err
@@ -39,7 +39,7 @@ func (h *head) garbage() (at hlc.Timestamp, ok bool, err error) {
 	}
 	live := false
 	for range r.count(minCellLen) {
-		c := r.cell(h.writes, used)
+		c := r.cell(h.writes, used, isItem)
 		if r.kind != nil {
 			return 0, false, r.err("read record")
 		}
@@ -72,7 +72,7 @@ func Collectable(encoded []byte, p hlc.Timestamp) (bool, error) {
 // Collect drops what nobody can need any more when the purge frontier of the record's table is p: nothing that has not been merged in every replica is at or below p, and
 // nothing is on its way that was written by a region which had not merged all of that (PROTOCOL.md section 4).
 //
-//   - The removal of an attribute goes when its stamp is at or below p: no older value of it arrives any more.
+//   - The removal of an attribute, or of an entry in one, goes when its stamp is at or below p: no older value of it arrives any more.
 //   - Of contributions goes what a write had seen, and with it that it had, when that write is at or below p; see sift.
 //   - A record of which nothing else is left goes, vector and all, when its reset is at or below p.
 //   - All else stays. The reset of a live item is the stamp of its cells, or hides them; entries of the vector, contexts and floors are dropped by local
@@ -90,7 +90,7 @@ func Collect(dst, encoded []byte, p hlc.Timestamp) (next []byte, gone, changed b
 		return dst, false, false, err
 	}
 	less := r.collect(p)
-	if len(r.Cells)+len(r.Typed) == 0 && r.Reset.Stamp.Time <= p {
+	if len(r.Cells)+len(r.Nested)+len(r.Typed) == 0 && r.Reset.Stamp.Time <= p {
 		return dst, true, false, nil
 	}
 	if !less {
@@ -106,15 +106,17 @@ func (r *Record) garbage() (at hlc.Timestamp, ok bool) {
 			at, ok = t, true
 		}
 	}
-	for i := range r.Cells {
-		if c := &r.Cells[i]; c.Removed {
-			least(c.Stamp.Time)
+	for _, cells := range [...][]Cell{r.Cells, r.Nested} {
+		for i := range cells {
+			if cells[i].Removed {
+				least(cells[i].Stamp.Time)
+			}
 		}
 	}
 	for i := range r.Typed {
 		r.sift(&r.Typed[i], func(t hlc.Timestamp) bool { least(t); return false })
 	}
-	if len(r.Cells)+len(r.Typed) == 0 {
+	if len(r.Cells)+len(r.Nested)+len(r.Typed) == 0 {
 		return r.Reset.Stamp.Time, true
 	}
 	return at, ok
@@ -132,10 +134,20 @@ func (r *Record) collect(p hlc.Timestamp) (less bool) {
 			typed = append(typed, t)
 		}
 	}
-	n := len(r.Cells)
-	r.Cells = slices.DeleteFunc(r.Cells, func(c Cell) bool { return c.Removed && c.Stamp.Time <= p })
 	r.Typed = typed
-	return less || len(r.Cells) < n
+	n := len(r.Cells) + len(r.Nested)
+	r.dropRemovals(p)
+	return less || len(r.Cells)+len(r.Nested) < n
+}
+
+// dropRemovals drops the removals of attributes and entries at or below p.
+func (r *Record) dropRemovals(p hlc.Timestamp) {
+	removed := func(c Cell) bool { return c.Removed && c.Stamp.Time <= p }
+	r.Cells = slices.DeleteFunc(r.Cells, removed)
+	if len(r.Nested) > 0 {
+		r.Nested = slices.DeleteFunc(r.Nested, removed)
+		r.wholeAgain()
+	}
 }
 
 // sift returns t without what goes: for everything that can go at some purge frontier, goes is asked with the least such. That is the time of the write that had seen it:

@@ -51,6 +51,15 @@ func refCollect(r Record, p hlc.Timestamp) (Record, bool) {
 			base[string(c.Name)] = c
 		}
 	}
+	var nested []Cell
+	for _, c := range r.Nested {
+		if !c.Removed || c.Stamp.Time > p {
+			nested = append(nested, c)
+		}
+		if name, _, _ := SplitPath(c.Name); isPresence(c.Name) && !c.Removed && depth(c.Name) == 2 {
+			base[string(name)] = Cell{Write: c.Write, Value: emptyMap} // its value does not matter, but that it is no set
+		}
+	}
 	var typed []Typed
 	for _, t := range r.Typed {
 		b, live := base[string(t.Name)]
@@ -58,8 +67,9 @@ func refCollect(r Record, p hlc.Timestamp) (Record, bool) {
 			typed = append(typed, t)
 		}
 	}
-	r.Cells, r.Typed = left, typed
-	return r, len(left)+len(typed) > 0 || r.Reset.Stamp.Time > p
+	r.Cells, r.Nested, r.Typed = left, nested, typed
+	r.wholeAgain()
+	return r, len(left)+len(nested)+len(typed) > 0 || r.Reset.Stamp.Time > p
 }
 
 func refCollectTyped(t Typed, base Cell, live bool, p hlc.Timestamp) Typed {

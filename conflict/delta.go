@@ -33,7 +33,7 @@ func (r *Record) do(op *Op, w Write) error {
 	}
 	if op.Kind == OpReset {
 		cells, err := cellsOf(op.Value, w)
-		r.Reset, r.Cells = w, cells
+		r.Reset, r.Cells, r.Nested = w, cells, nil
 		return err
 	}
 	if op.Kind != OpObserve {
@@ -45,10 +45,16 @@ func (r *Record) do(op *Op, w Write) error {
 		if op.Type != TypeRegister {
 			r.add(Typed{Name: op.Name, Bids: []Bid{{Dot: w.Stamp, Min: op.Type == TypeMin, Value: op.Value}}})
 		} else if len(op.Name) > 0 {
-			r.set(Cell{Name: op.Name, Write: w, Value: op.Value})
+			r.setNode(node{Cell: Cell{Name: op.Name, Write: w, Value: op.Value}})
 		}
 	case OpRemoveCell:
-		r.set(Cell{Name: op.Name, Write: w, Removed: true})
+		r.setNode(node{Cell: Cell{Name: op.Name, Write: w, Removed: true}})
+	case OpSetPath, OpRemovePath:
+		name, path, _ := SplitPath(op.Name)
+		n := r.node(name)
+		n.put(path, Cell{Write: w, Removed: op.Kind == OpRemovePath, Value: op.Value})
+		n.collapse()
+		r.setNode(n)
 	case OpIncrement:
 		run, _ := in.increment(w.Stamp)
 		r.extend(op.Name, run)
@@ -76,6 +82,8 @@ func (op *Op) supported() bool {
 		return op.Type == TypeRegister
 	case OpIncrement:
 		return op.Type == TypeCounter
+	case OpSetPath, OpRemovePath:
+		return op.Type == TypeMap
 	case OpAddElements, OpDeleteElements:
 		return op.Type == TypeSet
 	}
@@ -158,18 +166,23 @@ func (c *Change) complete(current []byte) error {
 	return nil
 }
 
-// takenOver returns the operation that has to go before a contribution to an attribute that shows a bid, since its declared type was another one: the attribute is set to what it shows, which is what the client adds to. Bids
-// would hide the contribution else, even from its own writer.
+// takenOver returns the operation that has to go before a contribution to, or a write inside of, an attribute that shows a bid, since its declared type was another one: the attribute is set to what it shows, which is what the client knows. Bids
+// would hide what it does else, even from its own writer.
 func (r *Record) takenOver(op *Op) (base Op, needed bool) {
-	if op.Kind != OpAddNumber && op.Kind != OpAddElements && op.Kind != OpDeleteElements {
+	name := op.Name
+	switch op.Kind {
+	case OpAddNumber, OpAddElements, OpDeleteElements:
+	case OpSetPath, OpRemovePath:
+		name, _, _ = SplitPath(name)
+	default:
 		return Op{}, false
 	}
-	t := r.typed(op.Name)
+	t := r.typed(name)
 	if t == nil || !slices.ContainsFunc(t.Bids, func(b Bid) bool { return b.isLive(t) }) {
 		return Op{}, false
 	}
-	v, _, ok := r.shown(op.Name, t)
-	return Op{Kind: OpSetCell, Name: op.Name, Value: v}, ok
+	v, _, ok := r.shown(name, t)
+	return Op{Kind: OpSetCell, Name: name, Value: v}, ok
 }
 
 // clone returns a copy of r that do may change.

@@ -24,6 +24,11 @@ func (r *Record) Missing(both *Record, purge hlc.Timestamp) (dots []hlc.Stamp) {
 			dots = append(dots, c.Stamp)
 		}
 	}
+	for i := range both.Nested {
+		if c := &both.Nested[i]; !(c.Removed && c.Stamp.Time <= purge) && !r.has(c) {
+			dots = append(dots, c.Stamp)
+		}
+	}
 	for i := range both.Typed {
 		t := r.typed(both.Typed[i].Name)
 		if t == nil {

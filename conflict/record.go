@@ -36,6 +36,7 @@ type Cell struct {
 //   - Reset is ordered by stamp; Join keeps the greater.
 //   - A cell is ordered by stamp; for each name Join keeps the greater. Cells with a stamp below Reset's are dropped. One
 //     at exactly Reset's stamp belongs to that put and stays.
+//   - What was written inside of an attribute is joined as node says: a record within the record.
 //   - What an attribute has beside its cell is joined as Typed says. A reset drops nothing of it.
 //   - Vector is joined by origin.
 //
@@ -58,6 +59,7 @@ type Cell struct {
 type Record struct {
 	Reset  Write         // the latest whole-item write; zero stamp: none
 	Cells  []Cell        // sorted by name, one for each name, none older than Reset
+	Nested []Cell        // entries of maps, and the presences of those maps (see node); Name is a path; sorted by it, one for each
 	Typed  []Typed       // what attributes have beside their cells; sorted by name, one for each, none empty
 	Vector vector.Vector // greatest stamp of each origin that the record's writes had seen, those of Reset and Cells included
 }
@@ -95,10 +97,14 @@ func Join(a, b Record) Record {
 			r.Cells = append(r.Cells, *c)
 		}
 	}
+	var ties [][]byte
 	i, j := 0, 0
 	for i < len(a.Cells) && j < len(b.Cells) {
 		x, y := &a.Cells[i], &b.Cells[j]
 		order := bytes.Compare(x.Name, y.Name)
+		if order == 0 && x.Stamp == y.Stamp && x.tiesInside(y) {
+			ties = append(ties, x.Name)
+		}
 		switch {
 		case order < 0:
 			keep(x)
@@ -122,7 +128,15 @@ func Join(a, b Record) Record {
 	for ; j < len(b.Cells); j++ {
 		keep(&b.Cells[j])
 	}
+	if len(a.Nested)+len(b.Nested)+len(ties) > 0 {
+		r.joinNested(&a, &b, ties)
+	}
 	return r
+}
+
+// tiesInside reports whether two cells of one stamp are different maps, of which each entry counts for itself.
+func (c *Cell) tiesInside(o *Cell) bool {
+	return (c.Value.Type() == item.M || o.Value.Type() == item.M) && !bytes.Equal(c.Value, o.Value)
 }
 
 // compareCells orders two cells of one name: by stamp (time, then origin), then a removal above a value, then by everything
@@ -188,9 +202,13 @@ func (w Write) settle(p hlc.Timestamp) Write {
 func (r *Record) settle(p hlc.Timestamp) Record {
 	out := Record{Reset: r.Reset.settle(p), Cells: slices.Clone(r.Cells), Typed: r.Typed, Vector: r.Vector.Above(p)}
 	out.Vector = out.Reset.implied(out.Vector)
-	for i := range out.Cells {
-		out.Cells[i].Write = out.Cells[i].Write.settle(p)
-		out.Vector = out.Cells[i].implied(out.Vector)
+	out.Nested = slices.Clone(r.Nested)
+	for _, cells := range [...][]Cell{out.Cells, out.Nested} {
+		for i := range cells {
+			cells[i].Write = cells[i].Write.settle(p)
+			out.Vector = cells[i].implied(out.Vector)
+		}
 	}
+	out.wholeAgain()
 	return out
 }

@@ -17,8 +17,14 @@ import (
 //   - live elements: those of the type of the latest of them;
 //   - remainders: their sum.
 
-// base returns the cell of an attribute, if it has a value.
+// base returns the cell of an attribute, if it has a value: where something was written inside of it, the map that this comes to, by the stamp of its presence.
 func (r *Record) base(name []byte) (c Cell, ok bool) {
+	if from, to := r.nested(name); from < to {
+		n := r.node(name)
+		c = Cell{Name: name}
+		c.Value, c.Stamp, ok = n.shown()
+		return c, ok
+	}
 	if i, found := r.find(name); found && !r.Cells[i].Removed {
 		return r.Cells[i], true
 	}
@@ -206,6 +212,7 @@ func (r *Record) names() [][]byte {
 			names = append(names, r.Cells[i].Name)
 		}
 	}
+	names = appendRoots(names, r.Nested)
 	for i := range r.Typed {
 		names = append(names, r.Typed[i].Name)
 	}
@@ -217,7 +224,7 @@ func (r *Record) names() [][]byte {
 func (r *Record) item(key item.Item) item.Item {
 	var b item.Builder
 	have := func(name []byte) bool { i, found := r.find(name); return found && !r.Cells[i].Removed }
-	if len(r.Typed) == 0 {
+	if len(r.Typed)+len(r.Nested) == 0 {
 		for i := range r.Cells {
 			if c := &r.Cells[i]; !c.Removed && len(c.Name) > 0 {
 				b.Add(c.Name, c.Value)

@@ -27,6 +27,12 @@ func ChangesOf(record []byte) ([]Change, error) {
 		}
 		writes = append(writes, &r.Cells[i].Write)
 	}
+	for i := range r.Nested {
+		if c := &r.Nested[i]; isPresence(c.Name) && c.Removed {
+			return nil, &Error{Op: "split record", Kind: ErrUnsupported, Message: "removed presence"}
+		}
+		writes = append(writes, &r.Nested[i].Write)
+	}
 	slices.SortFunc(writes, compareWrites)
 	writes = slices.CompactFunc(writes, func(a, b *Write) bool { return compareWrites(a, b) == 0 })
 	// Of contributions only the dot of their write is kept, no context and no floor: they belong to the first write with that dot that has more.
@@ -116,7 +122,7 @@ func (r *Record) opsOf(ops []Op, w *Write) []Op {
 	if compareWrites(w, &r.Reset) == 0 {
 		// As one put where that says it all; a put whose attributes have gone since would read as a delete.
 		if put, ok := itemOfCells(cells); ok {
-			return RecordPut(ops, put)
+			return r.nestedOpsOf(RecordPut(ops, put), w)
 		}
 		ops = RecordDelete(ops)
 	}
@@ -129,6 +135,22 @@ func (r *Record) opsOf(ops []Op, w *Write) []Op {
 		if len(cell.Name) > 0 || len(cells) == 1 {
 			ops = append(ops, op)
 		}
+	}
+	return r.nestedOpsOf(ops, w)
+}
+
+// nestedOpsOf appends the operations of w inside of maps.
+func (r *Record) nestedOpsOf(ops []Op, w *Write) []Op {
+	for i := range r.Nested {
+		c := &r.Nested[i]
+		if compareWrites(&c.Write, w) != 0 {
+			continue
+		}
+		op := Op{Kind: OpSetPath, Type: TypeMap, Name: c.Name, Value: c.Value}
+		if c.Removed {
+			op.Kind = OpRemovePath
+		}
+		ops = append(ops, op)
 	}
 	return ops
 }
@@ -177,9 +199,11 @@ func Adds(current []byte, c *Change) (bool, error) {
 		return false, err
 	}
 	after := Join(before, delta)
-	return after.Reset.Stamp != before.Reset.Stamp || !sameTyped(after.Typed, before.Typed) || !slices.EqualFunc(after.Cells, before.Cells, func(a, b Cell) bool {
+	same := func(a, b Cell) bool {
 		return a.Stamp == b.Stamp && a.Removed == b.Removed && bytes.Equal(a.Name, b.Name) && bytes.Equal(a.Value, b.Value)
-	}), nil
+	}
+	return after.Reset.Stamp != before.Reset.Stamp || !sameTyped(after.Typed, before.Typed) ||
+		!slices.EqualFunc(after.Cells, before.Cells, same) || !slices.EqualFunc(after.Nested, before.Nested, same), nil
 }
 
 // NewestOf returns the greatest stamp of a write that has left something in an encoded record; zero for no record.

@@ -251,6 +251,9 @@ func (t *Typed) sortElements() {
 // live calls f with the dots that add the element and were not removed, until it returns false.
 func (e *Element) live(f func(dot hlc.Stamp) bool) {
 	for _, dot := range e.Adds {
+		if plantedRemove && slices.ContainsFunc(e.Removals, func(o Observed) bool { return dot.Less(o.By) }) {
+			continue
+		}
 		if dot.Time > dotOf(e.Removals, dot.Origin) && !f(dot) {
 			return
 		}
@@ -264,7 +267,9 @@ func (e *Element) isLive() (live bool) {
 }
 
 // isLive reports whether no write had seen the bid.
-func (b *Bid) isLive(t *Typed) bool { return b.Dot.Time > dotOf(t.Outbid, b.Dot.Origin) }
+func (b *Bid) isLive(t *Typed) bool {
+	return plantedBid || b.Dot.Time > dotOf(t.Outbid, b.Dot.Origin)
+}
 
 // dots calls f with the dots of live contributions until it returns false: of runs the last.
 func (t *Typed) dots(f func(dot hlc.Stamp) bool) {
@@ -326,5 +331,16 @@ func (t *Typed) observers(f func(by hlc.Stamp)) {
 	}
 	for i := range t.Outbid {
 		f(t.Outbid[i].By)
+	}
+}
+
+// forget drops what the write of a delta had seen: a fault that tests plant.
+func (r *Record) forget() {
+	for i := range r.Typed {
+		t := &r.Typed[i]
+		t.Observed, t.Outbid = nil, nil
+		for j := range t.Elements {
+			t.Elements[j].Removals = nil
+		}
 	}
 }

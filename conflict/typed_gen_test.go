@@ -40,6 +40,22 @@ func genEarlier(t *rapid.T, dot hlc.Stamp) hlc.Stamp {
 	return s
 }
 
+// genTree makes a value that may be a map of some depth.
+func genTree(t *rapid.T, depth int) item.Value {
+	if depth == 0 || rapid.IntRange(0, 2).Draw(t, "map") == 0 {
+		return genValue(t)
+	}
+	var b item.Builder
+	for _, name := range rapid.SliceOfNDistinct(rapid.Custom(genName), 0, 2, func(n []byte) string { return string(n) }).Draw(t, "names") {
+		b.Add(name, genTree(t, depth-1))
+	}
+	v, err := b.AppendMap(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
 // sorted returns the list without entries of one key, in order.
 func sorted[T any](l []T, key func(a, b *T) int) []T {
 	slices.SortStableFunc(l, func(a, b T) int { return key(&a, &b) })
@@ -68,7 +84,20 @@ func genObservation(t *rapid.T, name []byte, dot hlc.Stamp) Typed {
 // genTypedOp makes an operation that has to do with contributions, of the change with the dot given.
 func genTypedOp(t *rapid.T, dot hlc.Stamp) Op {
 	op := Op{Name: genName(t)}
-	switch rapid.IntRange(0, 4).Draw(t, "typed op") {
+	switch rapid.IntRange(0, 8).Draw(t, "typed op") {
+	case 5:
+		op.Kind, op.Value = OpSetCell, genTree(t, 2)
+	case 6, 7, 8:
+		op.Kind, op.Type = rapid.SampledFrom([]OpKind{OpSetPath, OpSetPath, OpRemovePath}).Draw(t, "kind"), TypeMap
+		op.Name = AppendPath(nil, op.Name)
+		for range rapid.IntRange(1, 2).Draw(t, "depth") {
+			op.Name = AppendPath(op.Name, genName(t))
+		}
+		if op.Kind == OpSetPath {
+			if op.Value = genTree(t, 1); rapid.IntRange(0, 3).Draw(t, "presence") == 0 {
+				op.Name, op.Value = AppendPath(op.Name, nil), nil
+			}
+		}
 	case 0:
 		run := genRun(t, dot)
 		op.Kind, op.Type, op.Value = OpIncrement, TypeCounter, appendIncrement(nil, &run, nil)
