@@ -90,7 +90,9 @@ func fullChange(t testing.TB) Change {
 func TestChangeGolden(t *testing.T) {
 	full := fullChange(t)
 	least := Change{Table: 1, Key: []byte("k"), Dot: goldenStamp(0, 0, 1), Ops: []Op{{Kind: OpReset}}}
-	for name, c := range map[string]Change{"change-full": full, "change-least": least} {
+	logged := fullChange(t)
+	logged.Ops = loggedOps(t, logged.Dot)
+	for name, c := range map[string]Change{"change-full": full, "change-least": least, "change-contributions": logged} {
 		b := c.Append(nil)
 		golden(t, name, b)
 		var got Change
@@ -176,7 +178,7 @@ func TestDecodeChangeRefuses(t *testing.T) {
 	}{
 		{"version", with(0, 2), ErrUnsupported},
 		{"flag", with(1, 0x80), ErrUnsupported},
-		{"kind", op(Op{Kind: 7, Name: []byte("a"), Value: x}), ErrUnsupported},
+		{"kind", op(Op{Kind: 99, Name: []byte("a"), Value: x}), ErrUnsupported},
 		{"no kind", op(Op{Kind: 0, Name: []byte("a"), Value: x}), ErrUnsupported},
 		{"type", op(Op{Kind: OpSetCell, Type: 6, Name: []byte("a"), Value: x}), ErrUnsupported},
 		{"bytes after the end", append(bytes.Clone(b), 0), ErrCorrupt},
@@ -196,6 +198,14 @@ func TestDecodeChangeRefuses(t *testing.T) {
 		{"set of the presence to a value", op(Op{Kind: OpSetCell, Value: x}), ErrCorrupt},
 		{"removal of the presence", op(Op{Kind: OpRemoveCell}), ErrCorrupt},
 		{"removal with a value", op(Op{Kind: OpRemoveCell, Name: []byte("a"), Value: x}), ErrCorrupt},
+		{"path of one name", op(Op{Kind: OpSetPath, Type: TypeMap, Name: pathOf("a"), Value: x}), ErrCorrupt},
+		{"path that ends early", op(Op{Kind: OpSetPath, Type: TypeMap, Name: []byte{1, 'a', 2, 'b'}, Value: x}), ErrCorrupt},
+		{"path through a presence", op(Op{Kind: OpSetPath, Type: TypeMap, Name: pathOf("a", "", "b"), Value: x}), ErrCorrupt},
+		{"path to an entry without a value", op(Op{Kind: OpSetPath, Type: TypeMap, Name: pathOf("a", "b")}), ErrCorrupt},
+		{"presence of a map with a value", op(Op{Kind: OpSetPath, Type: TypeMap, Name: pathOf("a", ""), Value: x}), ErrCorrupt},
+		{"removal of a map's presence", op(Op{Kind: OpRemovePath, Type: TypeMap, Name: pathOf("a", "")}), ErrCorrupt},
+		{"removal of an entry with a value", op(Op{Kind: OpRemovePath, Type: TypeMap, Name: pathOf("a", "b"), Value: x}), ErrCorrupt},
+		{"path deeper than values nest", op(Op{Kind: OpSetPath, Type: TypeMap, Name: bytes.Repeat(pathOf("a"), item.MaxNesting+1), Value: x}), ErrCorrupt},
 		{"contribution without a value", op(Op{Kind: OpAddNumber, Type: TypeCounter, Name: []byte("a")}), ErrCorrupt},
 	}
 	for _, c := range cases {

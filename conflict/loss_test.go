@@ -243,7 +243,7 @@ func TestLossesAreTheConflicts(t *testing.T) {
 			}
 		}
 		final := map[string]string{}
-		it, _, err := ItemOf(w.record[0])
+		it, _, err := ItemOf(w.record[0], nil)
 		if err != nil {
 			t.Fatal(err)
 		}

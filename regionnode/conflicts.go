@@ -222,7 +222,7 @@ func (f conflictFeeds) look(ctx context.Context, t *globaltable.Table, e listed)
 // describe says what an entry tells.
 func (f conflictFeeds) describe(ctx context.Context, t *globaltable.Table, e listed) (admin.Conflict, error) {
 	out := admin.Conflict{ID: feed.ID{Table: t.ID, Dot: e.Loser.Stamp}.String(), Table: t.Name, TableID: t.ID.String(), Rule: e.Rule.String(), Discarded: []string{}, Expires: e.Expires}
-	key, err := plan.AppendKeyItem(nil, &t.KeySchema, e.key)
+	key, err := t.KeySchema.AppendItem(nil, e.key)
 	if err != nil {
 		return out, err
 	}
@@ -262,7 +262,9 @@ func (f conflictFeeds) version(w conflict.Write, values item.Item) admin.Version
 	return v
 }
 
-func stampText(s hlc.Stamp) string { return fmt.Sprintf("%016x-%04x", uint64(s.Time), uint16(s.Origin)) }
+func stampText(s hlc.Stamp) string {
+	return fmt.Sprintf("%016x-%04x", uint64(s.Time), uint16(s.Origin))
+}
 
 // outcomeOf says in words what became of the two writes.
 func outcomeOf(e *feed.Entry, c *admin.Conflict) string {
@@ -332,7 +334,7 @@ func (f conflictFeeds) Restore(ctx context.Context, id feed.ID, r admin.RestoreC
 // restoring returns the write that makes of an item what was discarded: all of it, or the attributes named.
 func restoring(t *globaltable.Table, e listed, attributes []string) (plan.Write, error) {
 	w := plan.Write{Table: t}
-	key, err := plan.AppendKeyItem(nil, &t.KeySchema, e.key)
+	key, err := t.KeySchema.AppendItem(nil, e.key)
 	if err != nil {
 		return w, err
 	}

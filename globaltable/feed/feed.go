@@ -47,11 +47,11 @@ var (
 	by     = item.AppendString(nil, "c")
 )
 
-// TableOf returns the feed of a table as a table: replicas, owner and version are t's.
+// TableOf returns the feed of a table as a table: replicas, owner and version are t's. No attribute is of its key.
 func TableOf(t *globaltable.Table) *globaltable.Table {
 	c := *t
-	c.ID, c.Name = t.ID.Feed(), t.Name+nameSuffix
-	c.Mode, c.AcknowledgePeers, c.Stream = conflict.Attribute, 0, globaltable.Stream{}
+	c.ID, c.Name, c.KeySchema = t.ID.Feed(), t.Name+nameSuffix, globaltable.KeySchema{}
+	c.Mode, c.Types, c.AcknowledgePeers, c.Stream = conflict.Attribute, nil, 0, globaltable.Stream{}
 	c.Indexes, c.LastIndex, c.Expiry = []globaltable.Index{byTime}, ByTime, expiry
 	return &c
 }

@@ -76,7 +76,7 @@ func indexedIn(r store.Reader) (map[globaltable.TableID]*globaltable.Table, erro
 	out := map[globaltable.TableID]*globaltable.Table{}
 	lower, upper := store.RecordRange(globaltable.SystemTable)
 	err := store.Each(r, lower, upper, func(_, record []byte) error {
-		doc, _, err := conflict.ItemOf(bytes.Clone(record))
+		doc, _, err := conflict.ItemOf(bytes.Clone(record), nil)
 		if err != nil || doc == nil {
 			return err
 		}
@@ -147,7 +147,7 @@ func auditEntries(e store.Engine, l *loaded) error {
 			lower, upper := store.RecordRange(t.ID)
 			err := store.Each(e, lower, upper, func(k, record []byte) error {
 				base := item.Key(bytes.Clone(store.RecordKeySuffix(k)))
-				it, _, err := conflict.ItemOf(record)
+				it, _, err := conflict.ItemOf(record, nil)
 				if err != nil || it == nil || !state.built && string(base) > string(state.upTo) {
 					return err
 				}

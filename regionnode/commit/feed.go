@@ -129,13 +129,13 @@ func (r *rules) listingOf(k *keyState, loss *conflict.Loss, brings map[string]*k
 		l.current, l.before = b.next, b.after
 	} else if err := getValue(reader, l.storeKey, func(value []byte) (err error) {
 		l.current = slices.Clone(value)
-		l.before, _, err = digestOf(key, l.current)
+		l.before, _, err = digestOf(r.catalog, table, key, l.current)
 		return err
 	}); err != nil {
 		return nil, fault(globaltable.Internal, opFeed, "", err)
 	}
 	now := r.clock.Last()
-	seen, _, err := currentOf(doc.Expiry, l.current, now)
+	seen, _, err := currentOf(r.catalog, doc.Expiry, Key{table, key}, l.current, now)
 	if err != nil || l.current != nil && seen.Item == nil {
 		return nil, err
 	}
@@ -215,7 +215,7 @@ func (c *core) decideListings(sub *submission) (err error) {
 			return fault(globaltable.Internal, opFeed, "", err)
 		}
 		k.next = c.merged[at:len(c.merged):len(c.merged)]
-		if k.after, k.live, err = digestOf(k.key, k.next); err != nil {
+		if k.after, k.live, err = digestOf(c.catalog, k.table, k.key, k.next); err != nil {
 			return fault(globaltable.Internal, opFeed, "", err)
 		}
 	}

@@ -104,6 +104,14 @@ func (c *tables) Indexed(id globaltable.TableID) *globaltable.Table {
 	return nil
 }
 
+// KeySchema is that of all tables here.
+func (c *tables) KeySchema(id globaltable.TableID) *globaltable.KeySchema {
+	if id == globaltable.SystemTable {
+		return nil
+	}
+	return &globaltable.KeySchema{Partition: globaltable.KeyAttribute{Name: "pk", Type: item.S}}
+}
+
 func (c *tables) Prepare(docs []item.Item) (a Adoption, err error) {
 	if c.refuse != nil {
 		return Adoption{}, c.refuse
@@ -391,7 +399,7 @@ func auditExpiring(e store.Engine, log coverage, c *tables) error {
 	err = store.Each(e, lower, upper, func(key, record []byte) error {
 		records++
 		k := item.Key(store.RecordKeySuffix(key))
-		d, _, err := digestOf(k, record)
+		d, _, err := digestOf(new(tables), globaltable.TableID(binary.BigEndian.Uint64(key[1:])), k, record)
 		if err != nil {
 			return err
 		}

@@ -189,7 +189,7 @@ func TestReplay(t *testing.T) {
 	for _, s := range saved {
 		changes, err := conflict.ChangesOf(s.Record)
 		f.must(err)
-		it, _, err := conflict.ItemOf(s.Record)
+		it, _, err := conflict.ItemOf(s.Record, nil)
 		f.must(err)
 		name := "k0" // the deleted one
 		if it != nil {
@@ -308,7 +308,7 @@ func TestSavedTwice(t *testing.T) {
 	f := start(t, engine)
 	values := map[string]bool{}
 	for _, s := range f.saved() {
-		it, _, err := conflict.ItemOf(s.Record)
+		it, _, err := conflict.ItemOf(s.Record, nil)
 		f.must(err)
 		values[valueOf(it)] = true
 	}

@@ -42,8 +42,9 @@ func (r *Range) bounds() (lower, upper []byte) {
 func (s *Shard) Walk(ctx context.Context, r Range, f func(key item.Key, current Current) (more bool)) error {
 	x := s.cfg.Catalog.Expiry(r.Table)
 	at := s.momentOf(x)
+	// live shows the record of a key under the one that f gets: an entry's, in an index.
 	live := func(entry, key item.Key, record []byte) (bool, error) {
-		c, _, err := currentOf(x, record, at)
+		c, _, err := currentOf(s.cfg.Catalog, x, Key{r.Table, key}, record, at)
 		c.Key = key
 		return err == nil && (c.Item == nil || f(entry, c)), err
 	}

@@ -56,7 +56,7 @@ func LoadCatalog(c *catalog.Catalog, r store.Reader) error {
 	lower, upper := store.RecordRange(globaltable.SystemTable)
 	err := store.Each(r, lower, upper, func(_, value []byte) error {
 		// The record's bytes go with the iterator; the item, a view of them, must not.
-		it, live, err := conflict.ItemOf(append([]byte(nil), value...))
+		it, live, err := conflict.ItemOf(append([]byte(nil), value...), nil)
 		if err == nil && live {
 			docs = append(docs, it)
 		}
