@@ -168,6 +168,9 @@ func (r *Record) lostWhole(joined *Record) (l Loss, differs bool) {
 		p := Part{Winner: joined.Reset}
 		if order <= 0 {
 			p.Name, p.Lost = own[0].Name, own[0].Value
+			if i, found := joined.find(p.Name); found {
+				p.Winner = joined.Cells[i].Write // it was removed after the reset
+			}
 			own = own[1:]
 		}
 		if order >= 0 {
