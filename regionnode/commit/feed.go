@@ -31,7 +31,8 @@ type lossAt struct {
 // listing is a conflict on its way into the feed.
 type listing struct {
 	keyState
-	ops []conflict.Op
+	ops   []conflict.Op
+	onTop bool // of what the submission itself brings of the entry: it cannot go before
 }
 
 const (
@@ -126,7 +127,7 @@ func (r *rules) listingOf(k *keyState, loss *conflict.Loss, brings map[string]*k
 	key := feed.AppendKey(nil, k.key, loss.Loser.Stamp)
 	l := &listing{keyState: keyState{table: table, key: key, storeKey: store.AppendRecordKey(nil, table, key), hash: k.hash}}
 	if b := brings[string(l.storeKey)]; b != nil {
-		l.current, l.before = b.next, b.after
+		l.current, l.before, l.onTop = b.next, b.after, true
 	} else if err := getValue(reader, l.storeKey, func(value []byte) (err error) {
 		l.current = slices.Clone(value)
 		l.before, _, err = digestOf(r.catalog, table, key, l.current)
@@ -157,8 +158,17 @@ func (l *listing) bytes() int {
 
 // ahead takes from sub the listings for which its batch has no room, as submissions that are to be written before it. They are of keys that sub has latched.
 func (s *Shard) ahead(sub *submission) (before []*submission) {
+	// What cannot go before is first.
+	slices.SortStableFunc(sub.listings, func(a, b listing) int {
+		if a.onTop == b.onTop {
+			return 0
+		} else if a.onTop {
+			return -1
+		}
+		return 1
+	})
 	room, n := maxFeedBytes, 0
-	for n < len(sub.listings) && room > 0 {
+	for n < len(sub.listings) && (room > 0 || sub.listings[n].onTop) {
 		room -= sub.listings[n].bytes()
 		n++
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/concordat-db/concordat/conflict"
@@ -100,7 +101,7 @@ type ReplayResult struct {
 const MaxReplay = 128
 
 // Replay takes saved records into the table. It is for a replica that has got what the others hold and is not active yet. A write that adds nothing is known. One above purge, the greatest
-// purge frontier of the others, cannot be older than a deletion that they have forgotten: it is merged, and logged with its own dot in the lane of the table's placement. The rest stays saved. All of that, and what
+// purge frontier of the others, cannot be older than a deletion that they have forgotten: it is merged, and logged with its own dot in the lane of the table's placement. The rest stays saved, and is listed in the conflict feed; of a feed it is listed anew. All of that, and what
 // leaves the saved space, is one batch. It returns when that is durable.
 func (s *Shard) Replay(ctx context.Context, records []SavedRecord, purge hlc.Timestamp) (ReplayResult, error) {
 	sub, err := s.prepareReplay(records)
@@ -178,6 +179,10 @@ func (s *Shard) planReplay(sub *submission, records []SavedRecord, purge hlc.Tim
 					return result, fault(globaltable.Corrupt, opReplay, "", err)
 				case !shows:
 					result.Known++
+				case k.table.IsFeed():
+					// A conflict is as true as ever. As a write of its time it could not be told from one that was dropped since, so it is listed anew.
+					r.list = append(r.list, c.Ops...)
+					result.Logged++
 				default:
 					result.Kept++
 					r.keep = true
@@ -209,7 +214,31 @@ func (s *Shard) planReplay(sub *submission, records []SavedRecord, purge hlc.Tim
 			return result, fault(globaltable.Corrupt, opReplay, "", err)
 		}
 	}
-	return result, s.rules.list(sub, s.cfg.Engine)
+	if err := s.rules.list(sub, s.cfg.Engine); err != nil {
+		return result, err
+	}
+	sub.listAnew()
+	return result, nil
+}
+
+// listAnew makes listings of the saved ones that nobody else has any more.
+func (sub *submission) listAnew() {
+	for i := range sub.replays {
+		k, ops := &sub.keys[i], sub.replays[i].list
+		if len(ops) == 0 {
+			continue
+		}
+		at := slices.IndexFunc(sub.listings, func(l listing) bool { return string(l.storeKey) == string(k.storeKey) })
+		if at >= 0 { // a loss of the same write was found
+			sub.listings[at].ops = append(sub.listings[at].ops, ops...)
+			continue
+		}
+		l := listing{keyState: keyState{table: k.table, key: k.key, storeKey: k.storeKey, hash: k.hash, current: k.current, before: k.before}, ops: ops}
+		if k.next != nil {
+			l.current, l.before, l.onTop = k.next, k.after, true
+		}
+		sub.listings = append(sub.listings, l)
+	}
 }
 
 // showsIn reports whether anybody would see, at the purge frontier or later, that c is in the record. A deletion of what is not there does not show; below the purge frontier it can hide nothing any more either.
@@ -232,6 +261,7 @@ func showsIn(x conflict.Expiry, current []byte, c *conflict.Change, purge hlc.Ti
 // replay is what becomes of one saved record.
 type replay struct {
 	changes []conflict.Change // to be logged
+	list    []conflict.Op     // of a conflict that is to be listed anew
 	keep    bool              // something of it stays saved
 }
 
