@@ -13,7 +13,8 @@ type Listing struct {
 	At      Stamp  // of the entry's write
 	Key     Key    // of the item
 	Loser   Stamp
-	Fenced  bool // the loser comes from a store that was given up, and may be older than what nobody remembers
+	Lost    bool // it lost in a merge, as somebody has listed
+	Fenced  bool // this listing says that the loser comes from a store that was given up, and may be older than what nobody remembers
 	Whole   bool // a put or a delete was lost
 	Deleted bool // Whole: a delete
 	Parts   []Part
@@ -42,10 +43,15 @@ type Conflicts struct {
 // Exact checks the listings of a whole run. fenced reports whether a listing may be that of a write which a store had that was given up; gone, whether a write need not have reached anybody; kept, whether anybody still has a table.
 func (c *Conflicts) Exact(listings []Listing, fenced func(Listing) bool, gone func(Write) bool, kept func(table uint64) bool) []Violation {
 	var out []Violation
-	listed := map[Key]bool{}
+	listed, given := map[Key]bool{}, map[Key]bool{}
 	for _, l := range listings {
 		listed[l.Feed] = true
-		if why := c.wrong(l, fenced); why != "" {
+		given[l.Feed] = given[l.Feed] || l.Fenced
+		why := c.wrong(l, given[l.Feed])
+		if why == "" && l.Fenced && !fenced(l) {
+			why = "no store had it that was given up"
+		}
+		if why != "" {
 			out = append(out, violation("I22", l.By, "listed at %s that the write of %s at %s lost: %s", l.At, l.Key, l.Loser, why))
 		}
 	}
@@ -153,8 +159,8 @@ func attributesOf(w Write) []string {
 	})
 }
 
-// wrong says what is wrong with a listing; "" if nothing is.
-func (c *Conflicts) wrong(l Listing, fenced func(Listing) bool) string {
+// wrong says what is wrong with a listing; "" if nothing is. given is true if it is one of a store that was given up, too, whose parts name who won if they can.
+func (c *Conflicts) wrong(l Listing, given bool) string {
 	e, known := c.Ledger.Find(l.Key, l.Loser)
 	switch {
 	case !known:
@@ -163,18 +169,15 @@ func (c *Conflicts) wrong(l Listing, fenced func(Listing) bool) string {
 		return "it did not write the whole item"
 	case l.Whole && l.Deleted != (e.Kind == Delete):
 		return "it is said to have deleted what it put, or the other way round"
-	case !l.Whole && !l.Fenced && e.Kind == Delete:
+	case !l.Whole && e.Kind == Delete:
 		return "it has no attributes"
 	}
 	for _, p := range l.Parts {
-		if why := wrongPart(e, l, p); why != "" {
+		if why := wrongPart(e, l, p, given); why != "" {
 			return why
 		}
 	}
-	if l.Fenced {
-		if !fenced(l) {
-			return "no store had it that was given up"
-		}
+	if !l.Lost {
 		return ""
 	}
 	unseen := false
@@ -188,6 +191,9 @@ func (c *Conflicts) wrong(l Listing, fenced func(Listing) bool) string {
 		return "all who wrote over it had seen it"
 	}
 	for _, p := range l.Parts {
+		if given {
+			break
+		}
 		if why := c.wrongWinner(e, l, p); why != "" {
 			return why
 		}
@@ -204,11 +210,11 @@ func (w *Write) takes(e Write) bool {
 }
 
 // wrongPart says what is wrong with what is listed as lost.
-func wrongPart(e Logged, l Listing, p Part) string {
+func wrongPart(e Logged, l Listing, p Part, given bool) string {
 	switch lost, has := e.Set[p.Name]; {
 	case p.Lost != "" && p.Lost != lost:
 		return "it gave attribute " + p.Name + " another value than is listed"
-	case p.Lost == "" && has && !l.Whole && !l.Fenced:
+	case p.Lost == "" && has && !l.Whole && !given:
 		return "it gave attribute " + p.Name + " a value, and a removal is listed"
 	case p.Lost == "" && !l.Whole && !slices.Contains(e.Remove, p.Name):
 		return "it did not name attribute " + p.Name

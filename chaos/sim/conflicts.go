@@ -18,8 +18,11 @@ import (
 // Conflict feeds: what regions list of themselves is in the history as writes of theirs, and checker I22 asks of each whether it is true, and whether anything is missing. What the writer of a write had seen, the simulation knows from the positions
 // that a region had reached, not from the vectors of the records.
 
-// expireAttribute is the one by which entries of feeds expire.
-const expireAttribute = "x"
+// The attributes of entries by which they expire, and which says that it was a fenced region that had a write.
+const (
+	expireAttribute = "x"
+	fencedAttribute = "r3"
+)
 
 // listed is what is known of the conflict feeds.
 type listed struct {
@@ -132,6 +135,7 @@ func (r *region) recordListing(lane globaltable.LaneID, seq uint64, c *conflict.
 		return
 	}
 	l.By, l.At = uint16(r.origin), write.Stamp
+	_, l.Fenced = write.Set[fencedAttribute]
 	if v, sets := write.Set[expireAttribute]; sets {
 		r.seconds[v] = uint64(expires.Unix())
 		r.judgeAge(c, expires)
@@ -185,7 +189,7 @@ func listingOf(key check.Key, attributes map[string]string) (l check.Listing, ex
 		return l, expires, fmt.Errorf("its key is not that of the write that lost")
 	}
 	l = check.Listing{Feed: key, Key: check.Key{Table: uint64(globaltable.TableID(key.Table).Base()), Bytes: string(feed.ItemKey(item.Key(key.Bytes)))},
-		Loser: stampOf(dot), Fenced: e.Rule == conflict.RuleFenced, Whole: e.Whole, Deleted: e.Deleted}
+		Loser: stampOf(dot), Lost: e.Rule != conflict.RuleFenced, Whole: e.Whole, Deleted: e.Deleted}
 	for _, p := range e.Parts {
 		l.Parts = append(l.Parts, check.Part{Name: string(p.Name), Lost: string(p.Lost), Won: string(p.Won), Winner: stampOf(p.Winner.Stamp)})
 	}

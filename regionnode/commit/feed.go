@@ -93,6 +93,9 @@ func hasFeed(table globaltable.TableID) bool {
 // list makes what the submission has lost listings: those that the feed lacks. The keys are latched.
 func (r *rules) list(sub *submission, reader store.Reader) error {
 	sub.listings = sub.listings[:0]
+	if sub.kind == kindMerge && r.returning.Load() {
+		sub.losses = sub.losses[:0]
+	}
 	if len(sub.losses) == 0 {
 		return nil
 	}
