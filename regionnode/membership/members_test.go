@@ -157,6 +157,25 @@ func TestFollowed(t *testing.T) {
 	}
 }
 
+// TestOwes: an origin that is out gives nothing any more, and owes nothing, of whatever lanes.
+func TestOwes(t *testing.T) {
+	const active, removed = globaltable.MemberActive, globaltable.MemberRemoved
+	for name, c := range map[string]struct {
+		origin globaltable.MemberState
+		lanes  []globaltable.LaneID
+		owes   bool
+	}{
+		"the catalog's lane":          {active, []globaltable.LaneID{globaltable.CatalogLane, 7}, true},
+		"other lanes":                 {active, []globaltable.LaneID{7}, false},
+		"of a region that is removed": {removed, []globaltable.LaneID{globaltable.CatalogLane, 7}, false},
+	} {
+		v, _ := viewOf(t, [3]globaltable.MemberState{active, c.origin, active}, [3]globaltable.Status{globaltable.Active, globaltable.Active, globaltable.Active})
+		if owes := Owes(v, &commit.CatchUp{Origin: 2, Lanes: c.lanes}); owes != c.owes {
+			t.Errorf("%s: %v", name, owes)
+		}
+	}
+}
+
 // TestRefusals: only a peer that knows a later document says something that the region has to hear before it serves.
 func TestRefusals(t *testing.T) {
 	v, _ := viewOf(t, [3]globaltable.MemberState{active, fenced, active}, [3]globaltable.Status{serves, serves, serves})
