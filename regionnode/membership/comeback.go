@@ -25,7 +25,8 @@ type Store interface {
 type Saved interface {
 	Saved(table globaltable.TableID, after commit.Key, f func(commit.SavedRecord) (more bool)) error
 	Purge(table globaltable.TableID) hlc.Timestamp
-	Replay(ctx context.Context, records []commit.SavedRecord, purge hlc.Timestamp) (commit.ReplayResult, error)
+	RegainPurge(ctx context.Context, table globaltable.TableID) error
+	Replay(ctx context.Context, records []commit.SavedRecord, purge hlc.Timestamp, alone bool) (commit.ReplayResult, error)
 }
 
 // Plane asks for admission: a controlplane.Plane.

@@ -18,6 +18,7 @@ type returning struct {
 	unheard  []string
 	again    []string // whom it has wished to hear again
 	replayed int
+	regained int // purge frontiers
 }
 
 func (r *returning) Incarnation() globaltable.Incarnation { return 7 }
@@ -35,7 +36,11 @@ func (r *returning) Saved(table globaltable.TableID, after commit.Key, f func(co
 	return nil
 }
 func (r *returning) Purge(globaltable.TableID) hlc.Timestamp { return 0 }
-func (r *returning) Replay(_ context.Context, records []commit.SavedRecord, _ hlc.Timestamp) (commit.ReplayResult, error) {
+func (r *returning) RegainPurge(context.Context, globaltable.TableID) error {
+	r.regained++
+	return nil
+}
+func (r *returning) Replay(_ context.Context, records []commit.SavedRecord, _ hlc.Timestamp, _ bool) (commit.ReplayResult, error) {
 	r.replayed += len(records)
 	return commit.ReplayResult{Logged: len(records)}, nil
 }
