@@ -48,6 +48,28 @@ func (r *region) forgiveTable(table globaltable.TableID) {
 	})
 }
 
+// forgiveExpired notes that what a region has written may be lost that had expired by a moment, if nobody followed the region any more when it erased that: it may have gone by a time to live that the region had issued itself, and that
+// is void. Clients had asked for it, there, and could not see the items any more.
+func (r *region) forgiveExpired(table globaltable.TableID, purge uint64) {
+	if r.standing(r) == globaltable.MemberActive {
+		return
+	}
+	x := r.catalog.Expiry(table)
+	r.ledger.Each(func(l check.Logged) {
+		if l.By != uint16(r.origin) || l.Key.Table != uint64(table) {
+			return
+		}
+		for name, value := range l.Set {
+			if due := r.dueBy(x, name, value, l.Stamp.Time); due > 0 && due <= purge {
+				r.erased[write{l.Key, l.Stamp}] = true
+			}
+		}
+	})
+}
+
+// mayBeErased reports whether a write may have gone by a time to live that is void: see forgiveExpired.
+func (w *world) mayBeErased(x check.Write) bool { return w.erased[write{x.Key, x.Stamp}] }
+
 // exchanged takes into evidence that records of another region are durable here: what is in them did not get lost with whoever wrote it.
 func (r *region) exchanged(records []commit.RecordAt) {
 	for i := range records {
@@ -70,7 +92,8 @@ func (r *region) reach(x write) {
 // steady reports whether the region was an active member with one store throughout.
 func (r *region) steady() bool { return !r.disturbed && r.store == 0 }
 
-// doubtful reports whether a write may be missing in the end: nobody follows a store any more that has logged it, and no region has got it, and holds the table since, that was an active member with one store throughout.
+// doubtful reports whether a write may be missing in the end: nobody follows a store any more that has logged it and has kept the table since, and no region has got it, and holds the table since, that was an active member with one store
+// throughout. Who has given the table back and got it again has given back what it logged before: it was with the others then.
 func (w *world) doubtful(x check.Write) bool {
 	kept := func(r *region) bool {
 		return r.steady() && slices.Contains(w.holders(globaltable.TableID(x.Key.Table)), uint16(r.origin))
@@ -79,12 +102,16 @@ func (w *world) doubtful(x check.Write) bool {
 		return false
 	}
 	for _, l := range w.ledger.Logs(x.Key, x.Stamp) {
-		if !w.ledger.Void(l) {
+		by := w.region(hlc.Origin(l.By))
+		since := func(r *region) bool { // its replica is the one that it was when the write was logged
+			replica := w.document(globaltable.TableID(x.Key.Table)).Replica(r.origin)
+			return replica != nil && l.Catalog >= uint64(replica.Born)
+		}
+		if !w.ledger.Void(l) && since(by) {
 			return false
 		}
-		by := w.region(hlc.Origin(l.By))
 		for _, r := range w.regions {
-			if r == by || !kept(r) || l.Catalog < uint64(w.document(globaltable.TableID(x.Key.Table)).Replica(r.origin).Born) || by.again[globaltable.Incarnation(l.Incarnation)] {
+			if r == by || !kept(r) || !since(r) || by.again[globaltable.Incarnation(l.Incarnation)] {
 				continue
 			}
 			if w.placements[globaltable.LaneID(l.Lane)].Has(r.origin) && r.tookEntry(l) {
@@ -106,7 +133,7 @@ func (w *world) missing(x check.Write) bool {
 	if !w.doubtful(x) {
 		return false
 	}
-	if w.forgiven[write{x.Key, x.Stamp}] {
+	if w.forgiven[write{x.Key, x.Stamp}] || w.mayBeErased(x) {
 		return true
 	}
 	for _, l := range w.ledger.Logs(x.Key, x.Stamp) {

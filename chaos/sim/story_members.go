@@ -14,11 +14,11 @@ func (s *Story) fence(args []string) error {
 	return s.call(s.region(args[2]), "fence", func(ctx context.Context) error { return plane.FenceRegion(ctx, nameOf(s.region(args[0]).origin)) })
 }
 
-// expel: `expel c in a` asks a to remove c for ever.
+// expel: `expel c in a [force]` asks a to remove c for ever, even if tables have their only copy there.
 func (s *Story) expel(args []string) error {
 	plane := s.region(args[2]).plane
 	return s.call(s.region(args[2]), "expel", func(ctx context.Context) error {
-		return plane.RemoveRegion(ctx, nameOf(s.region(args[0]).origin), false)
+		return plane.RemoveRegion(ctx, nameOf(s.region(args[0]).origin), len(args) > 3)
 	})
 }
 

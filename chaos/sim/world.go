@@ -59,6 +59,7 @@ type world struct {
 	saw        map[check.Stamp]map[check.Lane]uint64        // write → what its region had applied of the others when it became durable
 	membership membershipState
 	forgiven   map[write]bool      // writes that may be lost with the store that had them
+	erased     map[write]bool      // writes that may have gone by a time to live that is void
 	reached    map[write][]*region // who got a write by an exchange
 	moments    map[moment]struct{}
 	states     map[string][][]byte // by store key: some of the records it had
@@ -108,7 +109,7 @@ func Run(seed uint64) (result Result) {
 func newWorld(p *plan, rng *rand.Rand) *world {
 	return &world{plan: p, rng: rng, links: map[[2]hlc.Origin]*link{}, ledger: check.NewLedger(), coverage: map[string]int{},
 		placements: map[globaltable.LaneID]globaltable.Placement{}, purged: check.Frontiers{}, saw: map[check.Stamp]map[check.Lane]uint64{},
-		moments: map[moment]struct{}{}, states: map[string][][]byte{}, seconds: map[string]uint64{}, forgiven: map[write]bool{}, reached: map[write][]*region{},
+		moments: map[moment]struct{}{}, states: map[string][][]byte{}, seconds: map[string]uint64{}, forgiven: map[write]bool{}, erased: map[write]bool{}, reached: map[write][]*region{},
 		membership: membershipState{states: map[hlc.Origin]globaltable.MemberState{}, copies: map[hlc.Origin]diskCopy{}}}
 }
 
@@ -181,9 +182,7 @@ func (w *world) rest() string {
 		w.buildAll()
 		w.helpAll()
 		if w.now > began+patience {
-			for _, r := range w.regions {
-				r.abandoned = false // a table whose other replicas were deleted waits for its last one
-			}
+			w.giveUp()
 		}
 	}
 	return w.unrest()

@@ -215,7 +215,11 @@ func (c *Comeback) openTables() (out []string) {
 		}
 		switch r.Status {
 		case globaltable.StatusFencing, globaltable.StatusFenced:
-			out = append(out, fmt.Sprintf("table %s: to be let in by region %s", t.Name, nameIn(v, t.Owner)))
+			line := "to be let in by region " + nameIn(v, t.Owner)
+			if regions, _ := catalog.Waits(t, c.self); len(regions) > 0 {
+				line = strings.Join(regions, " and ") + toComeBack
+			}
+			out = append(out, "table "+t.Name+": "+line)
 		case globaltable.Creating:
 			p, _ := c.cfg.Joins.Progress(t.ID, r.Since)
 			line := fmt.Sprintf("table %s: %d %%", t.Name, p.Percent)

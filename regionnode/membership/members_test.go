@@ -66,6 +66,10 @@ func catalogOf(t *testing.T, states [3]globaltable.MemberState, replicas [3]glob
 		}
 		r := born
 		r.Region, r.Origin, r.Status = descriptors[i].Name, descriptors[i].Origin, s
+		if s == globaltable.Creating { // after the others
+			table.Version, table.Predecessor = globaltable.MakeVersion(1, 2), globaltable.HashTable(table)
+			r.Since, r.Born = table.Version, table.Version
+		}
 		table.Replicas = append(table.Replicas, r)
 	}
 	docs := []item.Item{catalog.EncodeWorld(w), catalog.EncodeDocument(table)}
