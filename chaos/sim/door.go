@@ -184,7 +184,13 @@ func (d *door) RegainPurge(ctx context.Context, table globaltable.TableID) error
 		if d.dies() {
 			return
 		}
-		d.manual.RegainPurge(table, done)
+		before := d.shard.Purge(table)
+		d.manual.RegainPurge(table, func(err error) {
+			if d.up && d.shard.Purge(table) > before {
+				d.cover("a purge frontier was regained")
+			}
+			done(err)
+		})
 		d.work()
 	})
 }

@@ -58,7 +58,6 @@ func (r *region) checkFrontier(h catalog.Held) {
 func (r *region) regainedFrontier(table globaltable.TableID) {
 	for _, h := range r.held() {
 		if purge := uint64(r.shard.Purge(table)); h.Table == table && purge > r.purged[uint64(table)] {
-			r.cover("a purge frontier was regained")
 			r.judgeFrontier(h, purge)
 		}
 	}

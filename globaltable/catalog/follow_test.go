@@ -52,6 +52,7 @@ func TestFollow(t *testing.T) {
 		"together, one is still out":   {"FENCED@4 FENCED@4", states(active, fenced, active), "CREATING@6 FENCED@4"},
 		"one that had it later":        {"CREATING@3 FENCED@4", states(active, active, active), "CREATING@6 CREATING@6"},
 		"one that had it, still out":   {"CREATING@3 FENCED@4", states(active, fenced, active), ""},
+		"one that had it is removed":   {"CREATING@3 FENCED@4", states(active, removed, active), "CREATING@6"},
 		"somebody serves again":        {"ACTIVE@4 CREATING@3", states(active, active, active), "ACTIVE@4 CREATING@6"},
 		"the only one is removed":      {"FENCED@4", states(removed, active, active), "dead"},
 	} {

@@ -404,6 +404,8 @@ func removeReplica(t, next *globaltable.Table, region string) error {
 		return InUse("delete replica", t.Name, "deleted")
 	case r.Status == globaltable.StatusFencing:
 		return InUse("delete replica", t.Name, "updated")
+	case r.Status == globaltable.StatusFenced && orphaned(t) && slices.ContainsFunc(t.Replicas, func(r globaltable.Replica) bool { return r.Status == globaltable.Creating }):
+		return InUse("delete replica", t.Name, "updated") // that one may wait for it
 	case r.Status == globaltable.CreationFailed, r.Status == globaltable.StatusFenced: // nothing was ever served from it; or nobody waits for it any more
 		next.Replicas = slices.DeleteFunc(next.Replicas, func(r globaltable.Replica) bool { return r.Region == region })
 		return nil

@@ -163,7 +163,7 @@ func Follow(t *globaltable.Table, w *globaltable.World, epoch uint32, now int64)
 		case m.State.Closed():
 			changed, goes := closeReplica(&r, m.State == globaltable.MemberRemoved, next.Version, now)
 			ok = ok || changed || goes
-			anew = anew || changed && r.Since == next.Version
+			anew = anew || changed && r.Since == next.Version || goes && orphaned(t) // it may have been waited for
 			if goes {
 				continue
 			}

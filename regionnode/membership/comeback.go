@@ -205,6 +205,9 @@ func (c *Comeback) uninformed() string {
 	return ""
 }
 
+// toComeBack follows the names of regions that had a table later than this one.
+const toComeBack = " to come back, or to be removed: nobody else has the table as it was last"
+
 // openTables says which tables have a replica in this region that does not serve yet.
 func (c *Comeback) openTables() (out []string) {
 	v := c.cfg.Catalog.View()
@@ -223,7 +226,9 @@ func (c *Comeback) openTables() (out []string) {
 		case globaltable.Creating:
 			p, _ := c.cfg.Joins.Progress(t.ID, r.Since)
 			line := fmt.Sprintf("table %s: %d %%", t.Name, p.Percent)
-			if p.Waiting != "" {
+			if regions, _ := catalog.Waits(t, c.self); len(regions) > 0 {
+				line += ", waiting for " + strings.Join(regions, " and ") + toComeBack
+			} else if p.Waiting != "" {
 				line += ", waiting for " + p.Waiting
 			}
 			out = append(out, line)

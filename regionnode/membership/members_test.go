@@ -66,9 +66,14 @@ func catalogOf(t *testing.T, states [3]globaltable.MemberState, replicas [3]glob
 		}
 		r := born
 		r.Region, r.Origin, r.Status = descriptors[i].Name, descriptors[i].Origin, s
-		if s == globaltable.Creating { // after the others
-			table.Version, table.Predecessor = globaltable.MakeVersion(1, 2), globaltable.HashTable(table)
-			r.Since, r.Born = table.Version, table.Version
+		switch s { // after the others, in this order
+		case globaltable.Creating:
+			r.Since, r.Born = globaltable.MakeVersion(1, 2), globaltable.MakeVersion(1, 2)
+		case globaltable.StatusFenced:
+			r.Since = globaltable.MakeVersion(1, 3)
+		}
+		if r.Since != born.Since {
+			table.Version, table.Predecessor = globaltable.MakeVersion(1, 3), globaltable.HashTable(table)
 		}
 		table.Replicas = append(table.Replicas, r)
 	}

@@ -12,9 +12,6 @@ import (
 	"github.com/concordat-db/concordat/regionnode/commit"
 )
 
-// toComeBack follows the names of regions that had a table later than this one.
-const toComeBack = " to come back, or to be removed: nobody else has the table as it was last"
-
 // maxReplayBytes bounds the saved records that are replayed at once, one oversize record aside.
 const maxReplayBytes = 512 << 10
 
@@ -43,14 +40,11 @@ func (c *Comeback) Complete(ctx context.Context, table globaltable.TableID, sinc
 	if mine.Since != since {
 		why = "a later document to be heard of"
 	}
-	if regions, waits := catalog.Waits(t, c.self); waits && why == "" {
-		why = "a later document to be heard of"
-		if len(regions) > 0 {
-			why = strings.Join(regions, " and ") + toComeBack
-		}
-	}
 	if why != "" {
 		return &globaltable.Error{Op: "replay", Resource: t.Name, Kind: globaltable.Unavailable, Message: why}
+	}
+	if _, waits := catalog.Waits(t, c.self); waits {
+		return nil // the replica does not become active before it has begun anew, and comes here again
 	}
 	c.mu.Lock()
 	done := c.logged[table]

@@ -82,3 +82,23 @@ func TestReplayWaitsForTheDocuments(t *testing.T) {
 		t.Errorf("%d records were replayed, %d wishes: %v", r.replayed, len(r.again), err)
 	}
 }
+
+// TestReplayWaitsForTheLast: nobody serves the table, and another region had it later than this one. The exchange is over, so that region can be closed; what was saved here stays until it is known what that one has.
+func TestReplayWaitsForTheLast(t *testing.T) {
+	for name, tc := range map[string]struct {
+		replicas           [3]globaltable.Status
+		replayed, regained int
+	}{
+		"another had it later": {[3]globaltable.Status{globaltable.Creating, globaltable.StatusFenced, ""}, 0, 0},
+		"nobody else has it":   {[3]globaltable.Status{globaltable.Creating, "", ""}, 1, 1},
+		"others serve it":      {[3]globaltable.Status{globaltable.Creating, serves, globaltable.StatusFenced}, 1, 0},
+	} {
+		known, id := catalogOf(t, [3]globaltable.MemberState{active, active, active}, tc.replicas)
+		doc, _ := known.View().Table(id)
+		r := &returning{state: active, followed: 7}
+		c := New(Config{Catalog: known, Store: r, Saved: r, Plane: r, Joins: r, State: commit.Rebuild{Step: commit.RebuildJoining}})
+		if err := c.Complete(context.Background(), id, doc.Replicas[0].Since); err != nil || r.replayed != tc.replayed || r.regained != tc.regained {
+			t.Errorf("%s: %d records were replayed, %d frontiers taken back: %v", name, r.replayed, r.regained, err)
+		}
+	}
+}
