@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/concordat-db/concordat/chaos/check"
+	"github.com/concordat-db/concordat/conflict"
 	"github.com/concordat-db/concordat/conflict/hlc"
 	"github.com/concordat-db/concordat/globaltable"
 	"github.com/concordat-db/concordat/globaltable/item"
@@ -48,27 +49,35 @@ func (r *region) forgiveTable(table globaltable.TableID) {
 	})
 }
 
-// forgiveExpired notes that what a region has written may be lost that had expired by a moment, if nobody followed the region any more when it erased that: it may have gone by a time to live that the region had issued itself, and that
-// is void. Clients had asked for it, there, and could not see the items any more.
-func (r *region) forgiveExpired(table globaltable.TableID, purge uint64) {
-	if r.standing(r) == globaltable.MemberActive {
+// erases notes which writes a region may have erased when it collects a table: those older than the time at which their items have expired, by the history that is in force there. It may turn out to be void: if the table's owner is
+// fenced before anybody else has heard of a time to live. Clients had asked for it, and could not see the items any more.
+func (r *region) erases(table globaltable.TableID) {
+	x, purge := r.catalog.Expiry(table), uint64(r.shard.Purge(table))
+	if len(x) == 0 || r.shard.Expiring(table) == 0 {
 		return
 	}
-	x := r.catalog.Expiry(table)
+	due := map[check.Key]uint64{}
 	r.ledger.Each(func(l check.Logged) {
-		if l.By != uint16(r.origin) || l.Key.Table != uint64(table) {
+		if l.Key.Table != uint64(table) {
 			return
 		}
-		for name, value := range l.Set {
-			if due := r.dueBy(x, name, value, l.Stamp.Time); due > 0 && due <= purge {
-				r.erased[write{l.Key, l.Stamp}] = true
-			}
+		at, known := due[l.Key]
+		if !known {
+			_, at = r.recordBefore(commit.Key{Table: table, Bytes: item.Key(l.Key.Bytes)})
+			due[l.Key] = at
+		}
+		if w := (write{l.Key, l.Stamp}); l.Stamp.Time < at && at <= purge && !slices.ContainsFunc(r.erased[w], func(by conflict.Expiry) bool { return slices.Equal(by, x) }) {
+			r.erased[w] = append(r.erased[w], x)
 		}
 	})
 }
 
-// mayBeErased reports whether a write may have gone by a time to live that is void: see forgiveExpired.
-func (w *world) mayBeErased(x check.Write) bool { return w.erased[write{x.Key, x.Stamp}] }
+// mayBeErased reports whether a write may have gone by a time to live that is void: see erases.
+func (w *world) mayBeErased(x check.Write) bool {
+	return slices.ContainsFunc(w.erased[write{x.Key, x.Stamp}], func(by conflict.Expiry) bool {
+		return !slices.Equal(w.history(globaltable.TableID(x.Key.Table)).Until(by.Newest()), by)
+	})
+}
 
 // exchanged takes into evidence that records of another region are durable here: what is in them did not get lost with whoever wrote it.
 func (r *region) exchanged(records []commit.RecordAt) {

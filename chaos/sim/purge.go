@@ -94,6 +94,7 @@ func (r *region) judgeFrontier(h catalog.Held, purge uint64) {
 
 // collect erases what can go of a table's records, page by page.
 func (r *region) collect(table globaltable.TableID, after []byte) {
+	r.erases(table)
 	r.manual.Collect(table, after, 1+r.rng.IntN(8), func(c commit.Collected, err error) {
 		switch {
 		case !r.up:
@@ -113,7 +114,6 @@ func (r *region) collect(table globaltable.TableID, after []byte) {
 		if c.Expired > 0 {
 			r.note("%d erases %d items of table %s that have expired, at %s", r.origin, c.Expired, table, c.Purge)
 			r.cover("an expired item was erased")
-			r.forgiveExpired(table, uint64(c.Purge))
 		}
 		if c.Reduced > 0 {
 			r.cover("a removed attribute was collected")
