@@ -13,6 +13,9 @@ import (
 // orphaned reports whether no region serves the table.
 func orphaned(t *globaltable.Table) bool { return !slices.ContainsFunc(t.Replicas, staying) }
 
+// ToComeBack follows, in words, the names of regions that Waits returns.
+const ToComeBack = " to come back, or to be removed: nobody else has the table as it was last"
+
 // Waits returns the regions that the replica in region self waits for, sorted, because they had the table later: while nobody serves it, those that were fenced after self was, or after its replica was made if it was being created
 // then, and those of them that are coming back. waits is also true, without regions, for a replica that is being created and has to begin anew: what it was to join is not what it has to join now. A replica that waits does not become
 // active, and replays nothing: when the waiting ends, a new version demands that it joins (Follow).

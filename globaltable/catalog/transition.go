@@ -285,7 +285,7 @@ func Describe(t *globaltable.Table, p Progress) *globaltable.Table {
 		}
 		var gone, pending []string
 		if regions, _ := Waits(t, r.Origin); len(regions) > 0 {
-			pending = append(pending, strings.Join(regions, " and ")+" to come back, or to be removed: nobody else has the table as it was last")
+			pending = append(pending, strings.Join(regions, " and ")+ToComeBack)
 		}
 		for _, o := range Asked(t, r) {
 			name := t.Replica(o).Region

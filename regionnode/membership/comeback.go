@@ -205,9 +205,6 @@ func (c *Comeback) uninformed() string {
 	return ""
 }
 
-// toComeBack follows the names of regions that had a table later than this one.
-const toComeBack = " to come back, or to be removed: nobody else has the table as it was last"
-
 // openTables says which tables have a replica in this region that does not serve yet.
 func (c *Comeback) openTables() (out []string) {
 	v := c.cfg.Catalog.View()
@@ -220,14 +217,14 @@ func (c *Comeback) openTables() (out []string) {
 		case globaltable.StatusFencing, globaltable.StatusFenced:
 			line := "to be let in by region " + nameIn(v, t.Owner)
 			if regions, _ := catalog.Waits(t, c.self); len(regions) > 0 {
-				line = strings.Join(regions, " and ") + toComeBack
+				line = strings.Join(regions, " and ") + catalog.ToComeBack
 			}
 			out = append(out, "table "+t.Name+": "+line)
 		case globaltable.Creating:
 			p, _ := c.cfg.Joins.Progress(t.ID, r.Since)
 			line := fmt.Sprintf("table %s: %d %%", t.Name, p.Percent)
 			if regions, _ := catalog.Waits(t, c.self); len(regions) > 0 {
-				line += ", waiting for " + strings.Join(regions, " and ") + toComeBack
+				line += ", waiting for " + strings.Join(regions, " and ") + catalog.ToComeBack
 			} else if p.Waiting != "" {
 				line += ", waiting for " + p.Waiting
 			}
