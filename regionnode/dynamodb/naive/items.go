@@ -204,11 +204,7 @@ func (w *write) checkKey(t *table) error {
 func (db *DB) plan(t *table, w *write) (old, now item, err error) {
 	old = t.get(w.key)
 	if w.condition != nil && !holds(w.condition, old) {
-		f := &fault{kind: "ConditionalCheckFailedException", message: "The conditional request failed"}
-		if w.onFailure == "ALL_OLD" && old != nil {
-			f.members = object{"Item": old.encode()}
-		}
-		return nil, nil, f
+		return nil, nil, w.conditionFailed(old)
 	}
 	switch {
 	case w.put != nil:
@@ -235,6 +231,14 @@ func (db *DB) plan(t *table, w *write) (old, now item, err error) {
 		faults = append(faults, invalid("Item size to update has exceeded the maximum allowed size"))
 	}
 	return old, now, oneOf(append(faults, t.updatedIndexKeys(now)...))
+}
+
+func (w *write) conditionFailed(old item) error {
+	f := &fault{kind: "ConditionalCheckFailedException", message: "The conditional request failed"}
+	if w.onFailure == "ALL_OLD" && old != nil {
+		f.members = object{"Item": old.encode()}
+	}
+	return f
 }
 
 // onlyRemoves reports whether an update has actions, and all of them take something away.
@@ -283,7 +287,13 @@ func (t *table) collection(p object, key item) object {
 }
 
 // Anything stands in an answer for what is left open.
-var Anything = &struct{}{}
+var Anything = &struct{ byte }{}
+
+// Open stands where it is left open even whether something is there.
+var Open = &struct{ byte }{}
+
+// Token is a text that each side makes for itself, to be sent back to it.
+type Token string
 
 // read is a read of one item, checked as far as it can be without the table.
 type read struct {

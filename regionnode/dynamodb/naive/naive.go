@@ -43,12 +43,13 @@ type Config struct {
 type DB struct {
 	config Config
 	tables map[string]*table
-	tokens map[string]answered // of transactions, by client request token
+	tokens map[string]answered   // of transactions, by client request token
+	places map[string]tokenPlace // of SELECTs, by NextToken
 }
 
 // New returns a region without tables.
 func New(c Config) *DB {
-	return &DB{config: c, tables: map[string]*table{}, tokens: map[string]answered{}}
+	return &DB{config: c, tables: map[string]*table{}, tokens: map[string]answered{}, places: map[string]tokenPlace{}}
 }
 
 // Answer is what a request gets.
@@ -110,24 +111,27 @@ func Operations() []string { return slices.Sorted(maps.Keys(operations())) }
 
 func operations() map[string]operation {
 	return map[string]operation{
-		"PutItem":            {putItemInput, (*DB).putItem},
-		"GetItem":            {getItemInput, (*DB).getItem},
-		"DeleteItem":         {deleteItemInput, (*DB).deleteItem},
-		"UpdateItem":         {updateItemInput, (*DB).updateItem},
-		"Query":              {queryInput, (*DB).query},
-		"Scan":               {scanInput, (*DB).scan},
-		"BatchGetItem":       {batchGetItemInput, (*DB).batchGetItem},
-		"BatchWriteItem":     {batchWriteItemInput, (*DB).batchWriteItem},
-		"TransactGetItems":   {transactGetItemsInput, (*DB).transactGetItems},
-		"TransactWriteItems": {transactWriteItemsInput, (*DB).transactWriteItems},
-		"CreateTable":        {createTableInput, (*DB).createTable},
-		"DescribeTable":      {tableNameInput, (*DB).describeTable},
-		"DeleteTable":        {tableNameInput, (*DB).deleteTable},
-		"ListTables":         {listTablesInput, (*DB).listTables},
-		"UpdateTimeToLive":   {updateTimeToLiveInput, (*DB).updateTimeToLive},
-		"DescribeTimeToLive": {tableNameInput, (*DB).describeTimeToLive},
-		"TagResource":        {tagResourceInput, (*DB).tagResource},
-		"UntagResource":      {untagResourceInput, (*DB).untagResource},
-		"ListTagsOfResource": {listTagsInput, (*DB).listTagsOfResource},
+		"PutItem":               {putItemInput, (*DB).putItem},
+		"GetItem":               {getItemInput, (*DB).getItem},
+		"DeleteItem":            {deleteItemInput, (*DB).deleteItem},
+		"UpdateItem":            {updateItemInput, (*DB).updateItem},
+		"Query":                 {queryInput, (*DB).query},
+		"Scan":                  {scanInput, (*DB).scan},
+		"BatchGetItem":          {batchGetItemInput, (*DB).batchGetItem},
+		"BatchWriteItem":        {batchWriteItemInput, (*DB).batchWriteItem},
+		"TransactGetItems":      {transactGetItemsInput, (*DB).transactGetItems},
+		"TransactWriteItems":    {transactWriteItemsInput, (*DB).transactWriteItems},
+		"ExecuteStatement":      {executeStatementInput, (*DB).executeStatement},
+		"BatchExecuteStatement": {batchExecuteStatementInput, (*DB).batchExecuteStatement},
+		"ExecuteTransaction":    {executeTransactionInput, (*DB).executeTransaction},
+		"CreateTable":           {createTableInput, (*DB).createTable},
+		"DescribeTable":         {tableNameInput, (*DB).describeTable},
+		"DeleteTable":           {tableNameInput, (*DB).deleteTable},
+		"ListTables":            {listTablesInput, (*DB).listTables},
+		"UpdateTimeToLive":      {updateTimeToLiveInput, (*DB).updateTimeToLive},
+		"DescribeTimeToLive":    {tableNameInput, (*DB).describeTimeToLive},
+		"TagResource":           {tagResourceInput, (*DB).tagResource},
+		"UntagResource":         {untagResourceInput, (*DB).untagResource},
+		"ListTagsOfResource":    {listTagsInput, (*DB).listTagsOfResource},
 	}
 }
