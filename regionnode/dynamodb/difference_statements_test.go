@@ -173,10 +173,10 @@ func (q *partiql) path(top string, n int) string {
 	return out
 }
 
-// value writes a value as a literal, or as a question mark with a parameter. Some values have no literal.
+// value writes a value as a literal, or as a question mark with a parameter. Some values have no literal, and some are too long for a statement.
 func (q *partiql) value(v any) string {
 	if !q.g.rarely(3) {
-		if text, ok := literal(v); ok {
+		if text, ok := literal(v); ok && len(text) < 1000 {
 			return text
 		}
 	}

@@ -248,7 +248,7 @@ func (p *statementParser) insertion(s *statement) error {
 	if s.table, err = p.identifier(); err != nil {
 		return err
 	}
-	if p.isWord("VALUES") { // of SQL: several items, which DynamoDB does not take
+	if p.isWord("VALUES") || p.next().kind == "<<" || p.next().kind == "[" { // several items, which DynamoDB does not take
 		return errNotSupported
 	}
 	if err := p.expectWord("VALUE"); err != nil {

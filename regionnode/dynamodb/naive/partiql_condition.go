@@ -5,7 +5,24 @@ import (
 	"strings"
 )
 
-// A condition of PartiQL has the operators and functions of a condition expression in other words, and is evaluated as one.
+// A condition of PartiQL has the operators and functions of a condition expression in other words, and is checked and evaluated as one. In which words it is
+// refused is left open.
+
+// checked returns a comparison or a call if its operands may have an order where they need one, and are texts where they need to be.
+func checked(n *node) (*node, error) {
+	var b bindings
+	switch {
+	case n.name == "begins_with":
+		b.wantKinds(n, n.args[0], "S", "B")
+		b.wantKinds(n, n.args[1], "S", "B")
+	case n.op != "call":
+		b.comparison(n)
+	}
+	if b.verdict() != nil {
+		return nil, errNotSupported
+	}
+	return n, nil
+}
 
 func (p *statementParser) disjunction() (*node, error) {
 	left, err := p.conjunction()
@@ -55,10 +72,13 @@ func (p *statementParser) comparison() (*node, error) {
 			continue
 		}
 		right, err := p.operand()
+		if err != nil {
+			return nil, err
+		}
 		if op == "!=" {
 			op = "<>"
 		}
-		return &node{op: op, args: []*node{left, right}}, err
+		return checked(&node{op: op, args: []*node{left, right}})
 	}
 	if p.acceptWord("IS") {
 		return p.is(left)
@@ -100,7 +120,10 @@ func (p *statementParser) predicate() (*node, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &node{op: "call", name: name, args: []*node{left, right}}, p.expect(")")
+	if err := p.expect(")"); err != nil {
+		return nil, err
+	}
+	return checked(&node{op: "call", name: name, args: []*node{left, right}})
 }
 
 // operand parses a path, a value or size( path ).
@@ -144,7 +167,10 @@ func (p *statementParser) between(left *node) (*node, error) {
 		return nil, err
 	}
 	high, err := p.operand()
-	return &node{op: "BETWEEN", args: []*node{left, low, high}}, err
+	if err != nil {
+		return nil, err
+	}
+	return checked(&node{op: "BETWEEN", args: []*node{left, low, high}})
 }
 
 func (p *statementParser) in(left *node) (*node, error) {
