@@ -34,6 +34,9 @@ func updateBilling(next *globaltable.Table, change *Change) error {
 	if change.Billing != nil {
 		switch was := next.Billing; {
 		case *change.Billing == globaltable.Provisioned:
+			if was == globaltable.PayPerRequest { // of a table that was created so, that was the last time it was set
+				next.OnDemandSince = max(next.OnDemandSince, next.CreatedAt)
+			}
 			next.OnDemandMax = globaltable.Throughput{}
 			for i := range next.Indexes {
 				next.Indexes[i].OnDemandMax = globaltable.Throughput{}
