@@ -145,8 +145,15 @@ func number(v any) any {
 	return v
 }
 
+// sorted sorts a list by what its elements are: indexes by their names, for what else they have may be left open.
 func sorted(list []any) []any {
-	return slices.SortedFunc(slices.Values(list), func(a, b any) int { return strings.Compare(jsonOf(a), jsonOf(b)) })
+	key := func(e any) string {
+		if o, ok := e.(map[string]any); ok && o["IndexName"] != nil {
+			return jsonOf(o["IndexName"])
+		}
+		return jsonOf(e)
+	}
+	return slices.SortedFunc(slices.Values(list), func(a, b any) int { return strings.Compare(key(a), key(b)) })
 }
 
 func jsonOf(v any) string {

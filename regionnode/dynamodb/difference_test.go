@@ -191,7 +191,7 @@ func (p *pair) compare(t *testing.T, s step, answers map[string]int) string {
 			answers[s.operation+" "+want.Type]++
 		}
 		if got.status == 200 {
-			p.settle(s)
+			p.settle(t, s)
 		}
 		begin, after := "ExclusiveStartKey", "LastEvaluatedKey"
 		if s.operation == "ExecuteStatement" {
@@ -209,13 +209,16 @@ func (p *pair) compare(t *testing.T, s step, answers map[string]int) string {
 	return fmt.Sprintf("%s has more than %d pages", s, maxPages)
 }
 
-// settle waits until a table is there, or gone, as clients do.
-func (p *pair) settle(s step) {
+// settle waits until a table is there, changed or gone, as clients do.
+func (p *pair) settle(t *testing.T, s step) {
 	name, _ := s.body["TableName"].(string)
+	if s.operation == "UpdateTable" {
+		p.region.build(t) // nobody else builds indexes here
+	}
 	for {
 		a := p.post("DescribeTable", jsonOf(tree{"TableName": name}))
 		switch s.operation {
-		case "CreateTable":
+		case "CreateTable", "UpdateTable":
 			if strings.Contains(a.body, `"TableStatus":"ACTIVE"`) {
 				return
 			}

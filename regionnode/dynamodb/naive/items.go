@@ -230,7 +230,7 @@ func (db *DB) plan(t *table, w *write) (old, now item, err error) {
 	if now.size() > maxItemSize {
 		faults = append(faults, invalid("Item size to update has exceeded the maximum allowed size"))
 	}
-	return old, now, oneOf(append(faults, t.updatedIndexKeys(now)...))
+	return old, now, oneOf(append(faults, t.updatedIndexKeys(w.touched(now))...))
 }
 
 func (w *write) conditionFailed(old item) error {
@@ -239,6 +239,18 @@ func (w *write) conditionFailed(old item) error {
 		f.members = object{"Item": old.encode()}
 	}
 	return f
+}
+
+// touched returns the attributes of an item that the update is about.
+func (w *write) touched(it item) item {
+	out := item{}
+	for _, a := range w.update {
+		name := a.path.steps[0].name
+		if v, ok := it[name]; ok {
+			out[name] = v
+		}
+	}
+	return out
 }
 
 // onlyRemoves reports whether an update has actions, and all of them take something away.

@@ -125,6 +125,7 @@ func operations() map[string]operation {
 		"BatchExecuteStatement": {batchExecuteStatementInput, (*DB).batchExecuteStatement},
 		"ExecuteTransaction":    {executeTransactionInput, (*DB).executeTransaction},
 		"CreateTable":           {createTableInput, (*DB).createTable},
+		"UpdateTable":           {updateTableInput, (*DB).updateTable},
 		"DescribeTable":         {tableNameInput, (*DB).describeTable},
 		"DeleteTable":           {tableNameInput, (*DB).deleteTable},
 		"ListTables":            {listTablesInput, (*DB).listTables},

@@ -237,7 +237,12 @@ func (p *statementParser) ordering(s *statement) error {
 func (p *statementParser) existence(s *statement) error {
 	p.at++
 	return inTurn(func() error { return p.expect("(") }, func() error { return p.expectWord("SELECT") },
-		func() error { return p.selection(s) }, func() error { return p.expect(")") })
+		func() error { return p.selection(s) }, func() error { return p.expect(")") }, func() error {
+			if s.where == nil {
+				return errNoKey
+			}
+			return nil
+		})
 }
 
 func (p *statementParser) insertion(s *statement) error {
