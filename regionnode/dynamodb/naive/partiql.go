@@ -164,6 +164,9 @@ func (p *statementParser) statement() (*statement, error) {
 func (p *statementParser) selection(s *statement) error {
 	if !p.accept("*") {
 		for {
+			if p.next().kind == "word" && p.tokens[p.at+1].kind == "(" { // a function
+				return errNotSupported
+			}
 			steps, err := p.steps()
 			if err != nil {
 				return err
@@ -259,7 +262,7 @@ func (p *statementParser) insertion(s *statement) error {
 	if err := p.expectWord("VALUE"); err != nil {
 		return err
 	}
-	v, err := p.literal()
+	v, err := p.anyLiteral()
 	if err != nil {
 		return err
 	}

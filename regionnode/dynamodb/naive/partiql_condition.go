@@ -194,10 +194,18 @@ func (p *statementParser) in(left *node) (*node, error) {
 	}
 }
 
-// literal parses a value:
+// literal parses a value that an attribute can have:
 //
 //	'text' | number | TRUE | FALSE | NULL | ? | [ value, … ] | { 'name': value, … } | << value, … >>
 func (p *statementParser) literal() (value, error) {
+	v, err := p.anyLiteral()
+	if err == nil && v.depth() > maxNesting {
+		return v, errNotSupported
+	}
+	return v, err
+}
+
+func (p *statementParser) anyLiteral() (value, error) {
 	t := p.next()
 	sign := ""
 	if (t.kind == "-" || t.kind == "+") && p.tokens[p.at+1].kind == "number" {

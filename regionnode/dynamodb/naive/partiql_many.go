@@ -146,12 +146,11 @@ func (db *DB) executeTransaction(p object) (object, error) {
 		return nil, err
 	}
 	for _, b := range list {
-		if b.statement.index != "" {
+		if b.statement.verb == "SELECT" && (b.statement.index != "" || b.statement.where == nil) {
 			return nil, errTransactSelect
 		}
-		if b.statement.verb != "INSERT" && b.statement.where == nil {
-			return nil, oneOf([]error{errTransactSelect, errNoKey})
-		}
+	}
+	for _, b := range list {
 		if _, err := db.lookUpTable(b.statement.table); err != nil {
 			return nil, err
 		}
@@ -162,7 +161,7 @@ func (db *DB) executeTransaction(p object) (object, error) {
 	return db.transactStatements(p, list)
 }
 
-// errTransactSelect begins as that of a batch does, as far as is known.
+// errTransactSelect: its words are known of batches only.
 var errTransactSelect = errNotSupported
 
 func (db *DB) transactSelect(p object, list []batched) (object, error) {

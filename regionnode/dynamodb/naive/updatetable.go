@@ -79,6 +79,15 @@ func checkStream(p object) error {
 
 // checkIndexUpdates: "You can create or delete only one global secondary index per UpdateTable operation."
 func checkIndexUpdates(p object) error {
+	var scratch table
+	for _, e := range listOrNone(p["AttributeDefinitions"]) {
+		d := e.(object)
+		a := attribute{d["AttributeName"].(string), d["AttributeType"].(string)}
+		if slices.Contains(scratch.definedNames(), a.name) {
+			return errNotSupported
+		}
+		scratch.definitions = append(scratch.definitions, a)
+	}
 	var names []string
 	changes := 0
 	for _, e := range listOrNone(p["GlobalSecondaryIndexUpdates"]) {
@@ -97,12 +106,22 @@ func checkIndexUpdates(p object) error {
 			if changes > 1 {
 				return errTwoIndexes
 			}
+			if action == "Create" && scratch.checkIndex(v.(object)) != nil {
+				return errNotSupported
+			}
 			if action == "Update" && v.(object)["ProvisionedThroughput"] == nil {
 				return errNotSupported
 			}
 		}
 	}
 	return nil
+}
+
+// checkIndex checks a new index as far as it can be without the table: AttributeDefinitions "must include the key element(s) of the new index". How a fault is
+// told is left open.
+func (t *table) checkIndex(o object) error {
+	var x index
+	return inTurn(func() error { return t.indexKey(&x, o["KeySchema"].([]any)) }, func() error { return x.project(o["Projection"].(object)) })
 }
 
 var errTwoIndexes = &fault{kind: "LimitExceededException",
@@ -139,7 +158,7 @@ func (t *table) update(was *table, p object) (deleted bool, err error) {
 				created = true
 				note(t.createIndex(p, o))
 			case "Update":
-				note(t.updateIndex(o))
+				note(t.updateIndex(p, o))
 			case "Delete":
 				deleted = true
 				note(t.deleteIndex(o["IndexName"].(string)))
@@ -246,7 +265,7 @@ func (t *table) checkDefinitions(p object, needed []string) error {
 	return nil
 }
 
-func (t *table) updateIndex(o object) error {
+func (t *table) updateIndex(p, o object) error {
 	name := o["IndexName"].(string)
 	x := t.index(name)
 	if x == nil || x.local {
@@ -256,7 +275,7 @@ func (t *table) updateIndex(o object) error {
 	if t.billing == "PAY_PER_REQUEST" {
 		return invalid("One or more parameter values were invalid: ProvisionedThroughput should not be specified for index: %s when BillingMode is PAY_PER_REQUEST", name)
 	}
-	if maps.Equal(units, x.throughput) {
+	if p["BillingMode"] == nil && maps.Equal(units, x.throughput) {
 		return unchanged(name, units)
 	}
 	x.throughput = units
