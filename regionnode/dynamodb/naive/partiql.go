@@ -37,17 +37,18 @@ func (s *statement) reads() bool { return s.verb == "SELECT" || s.verb == "EXIST
 
 // The documentation has the messages of few faults of statements; the others begin in a known way, or in none.
 var (
-	errMalformed     = invalid("Statement wasn't well formed, can't be processed: …")
-	errNotSupported  = invalid("…")
-	errCount         = invalid("Number of parameters in request and statement don't match.")
-	errNoKey         = invalid("Where clause does not contain a mandatory equality on all key attributes")
-	errOrderNowhere  = invalid("Must have WHERE clause in the statement when using ORDER BY clause.")
-	errOrderNoEqual  = invalid("Must have at least one non-optional hash key condition in WHERE clause when using ORDER BY clause.")
-	errStatementSize = 8192
+	errMalformed    = invalid("Statement wasn't well formed, can't be processed: …")
+	errNotSupported = invalid("…")
+	errCount        = invalid("Number of parameters in request and statement don't match.")
+	errNoKey        = invalid("Where clause does not contain a mandatory equality on all key attributes")
+	errOrderNowhere = invalid("Must have WHERE clause in the statement when using ORDER BY clause.")
+	errOrderNoEqual = invalid("Must have at least one non-optional hash key condition in WHERE clause when using ORDER BY clause.")
 )
 
+const maxStatement = 8192 // bytes
+
 // statementShape has what a statement has wherever it stands.
-var statementShape = []field{required("Statement", within(1, int64(errStatementSize), text)), optional("Parameters", within(1, -1, listOf(&shape{kind: "value"}))),
+var statementShape = []field{required("Statement", within(1, maxStatement, text)), optional("Parameters", within(1, -1, listOf(&shape{kind: "value"}))),
 	optional("ReturnValuesOnConditionCheckFailure", onFailure)}
 
 // decodeStatement parses a statement. Which of several faults is reported is left open.

@@ -266,7 +266,7 @@ type placed struct {
 func (sel *selection) rows(db *DB, from tokenPlace) []placed {
 	if sel.spans == nil {
 		var out []placed
-		for _, r := range sel.range_(db, nil, from.last, "") {
+		for _, r := range sel.rowsIn(db, nil, from.last, "") {
 			out = append(out, placed{r, 0})
 		}
 		return out
@@ -297,15 +297,15 @@ func (sel *selection) rows(db *DB, from tokenPlace) []placed {
 		if i == from.span {
 			after = from.last
 		}
-		for _, r := range sel.range_(db, spans[i], after, direction) {
+		for _, r := range sel.rowsIn(db, spans[i], after, direction) {
 			out = append(out, placed{r, i})
 		}
 	}
 	return out
 }
 
-// range_ returns the rows of one partition, or all.
-func (sel *selection) range_(db *DB, terms []term, after item, direction string) []row {
+// rowsIn returns the rows of one partition, or all.
+func (sel *selection) rowsIn(db *DB, terms []term, after item, direction string) []row {
 	w := sel.walk
 	w.isQuery, w.terms, w.start = terms != nil, terms, after
 	w.parameters = object{"ScanIndexForward": direction != "DESC"}
