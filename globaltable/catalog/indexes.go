@@ -75,8 +75,14 @@ func updateIndexes(next *globaltable.Table, change *Change) error {
 		units.apply(x)
 	}
 	if name := change.DeleteIndex; name != "" {
-		if x := next.IndexNamed(name); x == nil || x.Local {
+		x := next.IndexNamed(name)
+		if x == nil || x.Local {
 			return indexNotFound(next, name)
+		}
+		for i := range next.Replicas {
+			if own := next.Replicas[i].Own; own != nil {
+				delete(own.Indexes, x.ID)
+			}
 		}
 		next.Indexes = slices.DeleteFunc(next.Indexes, func(x globaltable.Index) bool { return x.Name == name })
 	}

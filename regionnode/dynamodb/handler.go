@@ -14,6 +14,7 @@ import (
 
 	"github.com/concordat-db/concordat/globaltable/item"
 	"github.com/concordat-db/concordat/regionnode/auth"
+	"github.com/concordat-db/concordat/regionnode/commit"
 )
 
 const (
@@ -79,7 +80,12 @@ func (s *Server) answer(ctx *fasthttp.RequestCtx, c *call) (x *exception) {
 	if err == nil {
 		return nil
 	}
-	return translate(err, c.operation != nil && c.operation.control)
+	x = translate(err, c.operation != nil && c.operation.control)
+	if x.status == http.StatusInternalServerError {
+		var p *commit.PanicError
+		c.broken = errors.As(x, &p) // as above
+	}
+	return x
 }
 
 // perform finds the operation, authenticates, unpacks, checks the JSON and runs the operation.
