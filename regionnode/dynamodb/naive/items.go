@@ -1,5 +1,7 @@
 package naive
 
+import "slices"
+
 var (
 	tableName  = within(3, 255, &shape{kind: "text", pattern: "[a-zA-Z0-9_.-]+"})
 	boolean    = &shape{kind: "boolean"}
@@ -174,6 +176,9 @@ func (db *DB) writeOne(p object, w *write) (object, error) {
 	if returned := w.answer(old, now); len(returned) > 0 {
 		out["Attributes"] = returned.encode()
 	}
+	if w.movesUp(now) {
+		out["Attributes"] = Open
+	}
 	if report := t.writeUnits(old, now).report(p, t, ""); report != nil {
 		out["ConsumedCapacity"] = report
 	}
@@ -282,6 +287,15 @@ func (w *write) answer(old, now item) item {
 		return project(now, paths)
 	}
 	return nil
+}
+
+// movesUp reports whether UPDATED_NEW is asked for and an element was removed whose place another one has then: whether that one is shown is left open.
+func (w *write) movesUp(now item) bool {
+	return w.returns == "UPDATED_NEW" && slices.ContainsFunc(w.update, func(a action) bool {
+		steps := a.path.steps
+		_, taken := lookUp(now, steps)
+		return a.verb == "REMOVE" && steps[len(steps)-1].name == "" && taken
+	})
 }
 
 // collection is ItemCollectionMetrics, of tables with local indexes. Its estimate of a size is left open.

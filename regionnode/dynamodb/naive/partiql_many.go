@@ -117,6 +117,9 @@ func (db *DB) batchedStatement(b batched, units map[string]consumed) (object, er
 	if returned := w.answer(old, now); len(returned) > 0 {
 		response["Item"] = returned.encode()
 	}
+	if w.movesUp(now) {
+		response["Item"] = Open
+	}
 	sum.add(t.writeUnits(old, now))
 	units[s.table] = sum
 	return response, nil
