@@ -61,6 +61,8 @@ type Answer struct {
 	Type string
 	// Messages has the message of an error. Where DynamoDB leaves open which of several faults it reports, it has all of them.
 	Messages []string
+	// Or has other answers that may come as well.
+	Or []Answer
 }
 
 // Do does a request and returns its answer.
@@ -69,8 +71,15 @@ func (db *DB) Do(operation string, body []byte) Answer {
 	if err == nil {
 		return Answer{Status: 200, Body: out}
 	}
-	f := err.(*fault)
-	return Answer{Status: 400, Type: f.kind, Messages: f.messages(), Body: f.members}
+	return err.(*fault).answer()
+}
+
+func (f *fault) answer() Answer {
+	a := Answer{Status: 400, Type: f.kind, Messages: f.messages(), Body: f.members}
+	for _, other := range f.others {
+		a.Or = append(a.Or, other.answer())
+	}
+	return a
 }
 
 // object is a JSON object whose shape has been checked: nothing in it is null.
