@@ -59,6 +59,7 @@ func decodeStatement(p object) (*statement, error) {
 		decoded, err := decodeValue(v, 1)
 		if err != nil {
 			faults = append(faults, err)
+			decoded = value{}
 		}
 		q.parameters = append(q.parameters, decoded)
 	}
