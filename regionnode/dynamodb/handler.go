@@ -70,7 +70,7 @@ func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 func (s *Server) answer(ctx *fasthttp.RequestCtx, c *call) (x *exception) {
 	defer func() {
 		if p := recover(); p != nil {
-			c.broken = true // its buffers may be in use still
+			c.broken = true               // its buffers may be in use still
 			cause := fmt.Sprintf("%T", p) // its text may quote an item
 			if bug, ok := p.(runtime.Error); ok {
 				cause = bug.Error()
