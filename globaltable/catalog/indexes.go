@@ -84,6 +84,9 @@ func updateIndexes(next *globaltable.Table, change *Change) error {
 			return indexNotFound(next, name)
 		}
 		units := change.IndexUnits[name]
+		if wanted := units.Throughput; wanted != nil && change.Billing == nil && *wanted == x.Throughput {
+			return invalid(next, unchanged("index "+name, "index", *wanted))
+		}
 		units.apply(x)
 	}
 	if name := change.DeleteIndex; name != "" {
