@@ -180,7 +180,7 @@ func (w *world) judge() []check.Violation {
 	heads := map[check.Lane]uint64{}
 	for _, r := range w.active() {
 		s := r.snapshot(r.headsNow())
-		w.evidence.found = append(w.evidence.found, check.Atomicity(s, w.ledger, w.purged)...)
+		w.evidence.found = append(w.evidence.found, check.Atomicity(s, w.ledger, w.purged, w.mayBeErased)...)
 		w.evidence.found = append(w.evidence.found, check.Indexes(s)...)
 		w.evidence.found = append(w.evidence.found, w.conflicts().Atomic(s, w.purged)...)
 		replicas = append(replicas, s.Replica)
@@ -256,7 +256,7 @@ func withoutCatalog(replicas []check.Replica) []check.Replica {
 // inspect checks what a start finds.
 func (r *region) inspect(heads []commit.LaneHead) {
 	s := r.snapshot(heads)
-	r.evidence.found = append(r.evidence.found, check.Atomicity(s, r.ledger, r.frontiers())...)
+	r.evidence.found = append(r.evidence.found, check.Atomicity(s, r.ledger, r.frontiers(), r.mayBeErased)...)
 	r.evidence.found = append(r.evidence.found, check.Indexes(s)...)
 	r.evidence.found = append(r.evidence.found, r.conflicts().Atomic(s, r.frontiers())...)
 }

@@ -59,13 +59,13 @@ func (sub *submission) lose(key int, losses []conflict.Loss) {
 	}
 }
 
-// loseChange notes what is lost where a change of the key at that index is merged into the record current. purge counts beside the table's frontier.
-func (r *rules) loseChange(sub *submission, key int, current []byte, c *conflict.Change, purge hlc.Timestamp) error {
+// loseChange notes what is lost where a change of the key at that index is merged into the record current.
+func (r *rules) loseChange(sub *submission, key int, current []byte, c *conflict.Change) error {
 	table := sub.keys[key].table
 	if len(current) == 0 || !hasFeed(table) {
 		return nil
 	}
-	losses, err := conflict.Losses(current, c, max(purge, r.purges.frontier(table)))
+	losses, err := conflict.Losses(current, c, r.purges.frontier(table))
 	if err == nil {
 		sub.lose(key, losses)
 	}
