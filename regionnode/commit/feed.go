@@ -204,6 +204,13 @@ func (s *Shard) listAhead(ctx context.Context, sub *submission) error {
 
 // decideListings places, stamps and merges. One that has no place here, since the catalog has changed, is dropped, as the merge of its item is.
 func (c *core) decideListings(sub *submission) (err error) {
+	if len(sub.listings) == 0 {
+		return nil
+	}
+	// After a start the clock may be further ahead than peers accept. Clients are refused meanwhile, and what would list something waits as well.
+	if now := c.clock.Last(); c.clock.AheadAtStart(now) > 0 {
+		return fault(globaltable.Unavailable, opFeed, "", &hlc.AheadError{Time: now, Ahead: c.clock.MaxOffset() + c.clock.AheadAtStart(now), MaxOffset: c.clock.MaxOffset()})
+	}
 	c.merged = c.merged[:0]
 	for i := range sub.listings {
 		k := &sub.listings[i].keyState
