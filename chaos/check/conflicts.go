@@ -129,6 +129,10 @@ func (c *Conflicts) takers(e Logged, name string, all []Logged) (by []Logged, ok
 		if _, perhaps := c.Saw(w, e); perhaps {
 			return nil, false
 		}
+		// Whoever comes back with what nobody waited for comes to regions that may have collected what they had removed, and what had expired.
+		if _, sets := e.Set[name]; len(c.Ledger.Logs(w.Key, w.Stamp)) > 1 && (!sets || e.Due != nil) {
+			return nil, false
+		}
 		by = append(by, w)
 	}
 	return by, true

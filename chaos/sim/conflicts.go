@@ -146,10 +146,7 @@ func (r *region) recordListing(lane globaltable.LaneID, seq uint64, c *conflict.
 		return r.dueBy(history, attribute, write.Set[attribute], write.Stamp.Time)
 	}
 	r.listed.listings = append(r.listed.listings, l)
-	r.listed.operations = append(r.listed.operations, check.Operation{Region: uint16(r.origin), Outcome: check.OK, Writes: []check.Write{write}})
-	r.sees(&write, nil)
-	r.evidence.found = append(r.evidence.found, r.ledger.Add(check.Logged{Write: write, By: uint16(r.origin), Incarnation: uint64(r.shard.Incarnation()),
-		Lane: uint64(lane), Seq: seq, Catalog: c.CatalogVersion})...)
+	r.recordOwn(lane, seq, c, write)
 	r.cover("a conflict was listed")
 	if l.Fenced {
 		r.cover("a write of a fenced region was listed")
@@ -157,6 +154,26 @@ func (r *region) recordListing(lane globaltable.LaneID, seq uint64, c *conflict.
 	if l.Whole {
 		r.cover("a whole item was listed as lost")
 	}
+}
+
+// dropsAgain takes into evidence that a region which has come back drops a conflict that it had dropped before: nobody can tell any more that this was after it was listed.
+func (r *region) dropsAgain(lane globaltable.LaneID, seq uint64, c *conflict.Change) bool {
+	write := writeOf(c)
+	write.Key, write.Stamp, write.Floor = check.Key{Table: c.Table, Bytes: string(c.Key)}, stampOf(c.Dot), uint64(c.Floor)
+	if !globaltable.TableID(c.Table).IsFeed() || r.store == 0 || write.Kind != check.Delete {
+		return false
+	}
+	r.recordOwn(lane, seq, c, write)
+	r.cover("a conflict was dropped again")
+	return true
+}
+
+// recordOwn takes into evidence a write that no client asked for.
+func (r *region) recordOwn(lane globaltable.LaneID, seq uint64, c *conflict.Change, write check.Write) {
+	r.listed.operations = append(r.listed.operations, check.Operation{Region: uint16(r.origin), Outcome: check.OK, Writes: []check.Write{write}})
+	r.sees(&write, nil)
+	r.evidence.found = append(r.evidence.found, r.ledger.Add(check.Logged{Write: write, By: uint16(r.origin), Incarnation: uint64(r.shard.Incarnation()),
+		Lane: uint64(lane), Seq: seq, Catalog: c.CatalogVersion})...)
 }
 
 // judgeAge checks that a conflict is listed for as long as its table says. It is the time at which the merge was planned that counts, which may be a while before it is stamped.

@@ -268,6 +268,9 @@ func (r *region) recordChange(lane globaltable.LaneID, seq uint64, c *conflict.C
 			return
 		}
 	}
+	if r.dropsAgain(lane, seq, c) {
+		return
+	}
 	r.found("I20", "entry %d of lane %s has a change that nobody asked for", seq, lane)
 }
 

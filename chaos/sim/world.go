@@ -36,7 +36,7 @@ const (
 	maxBackoff     = time.Second
 
 	patience  = 30 * time.Second // of operators with a region that they have given up, while something waits for it
-	restLimit = 90 * time.Second // of virtual time, from the last fault to rest
+	restLimit = 240 * time.Second // of virtual time, from the last fault to rest
 	stepLimit = 400_000          // events of a whole run
 )
 

@@ -182,7 +182,7 @@ func (s *Shard) planReplay(sub *submission, records []SavedRecord, purge hlc.Tim
 			c.Table, c.Key = uint64(k.table), k.key
 			// Of what a write had seen, the record keeps nothing at or below the frontier at which it was saved: all that was dealt with.
 			if saved := records[i].Frontier; c.Floor < saved && saved < c.Dot.Time {
-				c.Floor = saved
+				c.Floor, c.Context = saved, c.Context.Above(saved)
 			}
 			if current, err = settled(x, current, max(purge, c.Floor)); err != nil {
 				return result, fault(globaltable.Corrupt, opReplay, "", err)
@@ -196,7 +196,7 @@ func (s *Shard) planReplay(sub *submission, records []SavedRecord, purge hlc.Tim
 				result.Known++
 			case doubted:
 				if k.table.IsFeed() {
-					// A conflict is as true as ever. As a write of its time it could not be told from one that was dropped since, so it is listed anew.
+					// A conflict is as true as ever, and so is that one was dropped. As a write of its time it could not be told from what the others have forgotten, so it is written anew.
 					r.list = append(r.list, c.Ops...)
 					result.Logged++
 					break
