@@ -27,17 +27,58 @@ type Part struct {
 	Winner    Stamp
 }
 
-// Sight is what is known of whether the writer of w had seen e when it wrote: surely, and perhaps.
+// Sight is what is known of whether the region that wrote w had got e, of the same key, when it wrote: surely, and perhaps.
 type Sight func(w, e Logged) (surely, perhaps bool)
 
 // Conflicts checks I22: what is listed has lost something to a write whose writer had not seen it, and what surely did so is listed.
 //
 // A write is sure to be listed if something that it gave an attribute was taken away, and nobody who wrote to that attribute afterwards can have seen it. Then the region that made it has it in its record when the first of these writes comes. Nobody
-// else must be relied on: a third region may have got a write that had seen it before the write itself.
+// else must be relied on: a third region may have got a write that had seen it before the write itself. Whoever had got that one counts as one who has seen what it had seen (PROTOCOL.md section 1 rule 6: contexts are joined).
 type Conflicts struct {
 	Ledger *Ledger
 	Saw    Sight
 	Feed   func(item Key, loser Stamp) (entry Key, ok bool) // where a conflict is listed; ok is false if those of the item's table are not
+
+	seen map[dot]map[Stamp]bool // by write: what its writer had seen, perhaps, at first or second hand
+}
+
+// NewConflicts returns a checker of the ledger's conflicts. It may be used again and again while the ledger grows.
+func NewConflicts(ledger *Ledger, saw Sight, feed func(item Key, loser Stamp) (entry Key, ok bool)) *Conflicts {
+	return &Conflicts{Ledger: ledger, Saw: saw, Feed: feed, seen: map[dot]map[Stamp]bool{}}
+}
+
+// perhaps returns what the writer of w had seen, perhaps. A write of a region comes with all that this region had written before.
+func (c *Conflicts) perhaps(w Logged) map[Stamp]bool {
+	of := dot{w.Stamp, w.Key}
+	if out, known := c.seen[of]; known {
+		return out
+	}
+	out := map[Stamp]bool{}
+	c.seen[of] = out
+	all, newest := c.Ledger.byKey[w.Key], map[uint16]Stamp{}
+	var direct []Logged
+	for _, f := range all {
+		if _, is := c.Saw(w, f); is && f.Stamp != w.Stamp && !f.Again {
+			out[f.Stamp] = true
+			direct = append(direct, f)
+		}
+	}
+	for _, f := range direct {
+		for s := range c.perhaps(f) {
+			out[s] = true
+		}
+	}
+	for s := range out {
+		if s.Compare(newest[s.Origin]) > 0 {
+			newest[s.Origin] = s
+		}
+	}
+	for _, f := range all {
+		if f.Stamp.Compare(newest[f.Stamp.Origin]) < 0 {
+			out[f.Stamp] = true
+		}
+	}
+	return out
 }
 
 // Exact checks the listings of a whole run. fenced reports whether a listing may be that of a write which a store had that was given up; gone, whether a write need not have reached anybody; kept, whether anybody still has a table.
@@ -126,7 +167,7 @@ func (c *Conflicts) takers(e Logged, name string, all []Logged) (by []Logged, ok
 		if e.Kind == Delete && w.Kind != Put || e.Kind != Delete && w.Set[name] == e.Set[name] || w.Stamp.Origin == e.Stamp.Origin {
 			return nil, false
 		}
-		if _, perhaps := c.Saw(w, e); perhaps {
+		if c.perhaps(w)[e.Stamp] {
 			return nil, false
 		}
 		// Whoever comes back with what nobody waited for comes to regions that may have collected what they had removed, and what had expired.
@@ -226,12 +267,20 @@ func wrongPart(e Logged, l Listing, p Part, given bool) string {
 	return ""
 }
 
+// removed reports whether somebody has removed an attribute after w.
+func (c *Conflicts) removed(w Logged, name string) bool {
+	return slices.ContainsFunc(c.Ledger.byKey[w.Key], func(r Logged) bool {
+		return r.Stamp.Compare(w.Stamp) > 0 && slices.Contains(r.Remove, name)
+	})
+}
+
 // wrongWinner says what is wrong with what is listed as having won.
 func (c *Conflicts) wrongWinner(e Logged, l Listing, p Part) string {
 	w, known := c.Ledger.Find(l.Key, p.Winner)
 	switch {
 	case !known:
 		return "nobody has made the write that won attribute " + p.Name
+	case p.Won == "" && c.removed(w, p.Name): // and the removal is not known any more
 	case p.Won != w.Set[p.Name]:
 		return "the winner gave attribute " + p.Name + " another value than is listed"
 	case l.Whole:

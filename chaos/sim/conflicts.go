@@ -219,11 +219,6 @@ func feedKey(k check.Key, loser check.Stamp) (entry check.Key, ok bool) {
 	return check.Key{Table: uint64(table.Feed()), Bytes: string(feed.AppendKey(nil, item.Key(k.Bytes), dot))}, !table.IsFeed()
 }
 
-// conflicts is the checker of the feeds.
-func (w *world) conflicts() *check.Conflicts {
-	return &check.Conflicts{Ledger: w.ledger, Saw: w.sawIt, Feed: feedKey}
-}
-
 // judgeConflicts checks I22 over the whole run.
 func (w *world) judgeConflicts() []check.Violation {
 	fenced := func(l check.Listing) bool {
@@ -232,7 +227,7 @@ func (w *world) judgeConflicts() []check.Violation {
 	kept := func(table uint64) bool {
 		return len(w.holders(globaltable.TableID(table))) > 0
 	}
-	out := w.conflicts().Exact(w.listed.listings, fenced, w.doubtful, kept)
+	out := w.conflicts.Exact(w.listed.listings, fenced, w.doubtful, kept)
 	for _, r := range w.active() {
 		for _, s := range savedIn(r) {
 			if r.holds(s.Table) && !s.Table.IsFeed() && !w.listsSome(s) {
