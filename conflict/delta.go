@@ -177,6 +177,13 @@ func (c *Change) completeOp(ops []Op, op *Op, state *Record) ([]Op, error) {
 		run := state.typed(op.Name).nextRun(dot, n.Number())
 		return append(ops, Op{Kind: OpIncrement, Type: TypeCounter, Name: op.Name, Value: appendIncrement(nil, &run, n)}), nil
 	}
+	if base, ok := state.base(op.Name); ok && op.Kind == OpSetCell && op.Type != TypeRegister && base.Stamp == dot {
+		// The cell is of the same write, and so not to be told from the bid by its dot.
+		ops = append(ops, Op{Kind: OpRemoveCell, Name: op.Name})
+		if err := state.do(&ops[len(ops)-1], c.write()); err != nil {
+			return ops, err
+		}
+	}
 	ops = append(ops, *op)
 	observe := func(t Typed) {
 		if !t.isEmpty() {

@@ -25,3 +25,14 @@ func Plant(fault string, on bool) bool {
 	*faults[fault] = on
 	return true
 }
+
+// forget drops what the write of a delta had seen.
+func (r *Record) forget() {
+	for i := range r.Typed {
+		t := &r.Typed[i]
+		t.Observed, t.Outbid = nil, nil
+		for j := range t.Elements {
+			t.Elements[j].Removals = nil
+		}
+	}
+}

@@ -12,3 +12,5 @@ const (
 	plantedTie     = false
 	plantedVector  = false
 )
+
+func (r *Record) forget() {}

@@ -13,7 +13,7 @@ import (
 	"github.com/concordat-db/concordat/globaltable/item"
 )
 
-func number(t testing.TB, text string) item.Value {
+func number(t rapid.TB, text string) item.Value {
 	t.Helper()
 	v, err := item.AppendNumberText(nil, text)
 	if err != nil {
