@@ -7,6 +7,7 @@ const (
 	plantedBase    = false
 	plantedBid     = false
 	plantedObserve = false
+	plantedPart    = false
 	plantedRemove  = false
 	plantedRuns    = false
 	plantedTie     = false

@@ -21,6 +21,8 @@ type world struct {
 	now     hlc.Timestamp
 	history Expiry
 	regions []*worldRegion
+	names   []string // attributes that are written, and
+	kinds   []string // what is done with them: few in each world, so that they meet
 	changes [][]byte // encoded, by write
 	naive   *naive
 	purge   hlc.Timestamp // the greatest that any region may have
@@ -83,7 +85,7 @@ func (w *world) value(attribute string) item.Value {
 func (w *world) effect(attribute string) (f effect, op Op) {
 	name := []byte(attribute)
 	f.path = []string{attribute}
-	switch f.kind = rapid.SampledFrom([]string{"set", "remove", "add", "add", "add", "insert", "insert", "drop", "bid", "bid", "set in", "set in", "remove in"}).Draw(w.t, "effect"); f.kind {
+	switch f.kind = rapid.SampledFrom(w.kinds).Draw(w.t, "effect"); f.kind {
 	case "set":
 		f.value = w.value(attribute)
 		op = Op{Kind: OpSetCell, Name: name, Value: f.value}
@@ -123,7 +125,7 @@ func (w *world) effect(attribute string) (f effect, op Op) {
 
 func (w *world) put() item.Item {
 	var b item.Builder
-	for _, name := range rapid.SliceOfNDistinct(rapid.SampledFrom(attributes), 1, 3, rapid.ID).Draw(w.t, "names") {
+	for _, name := range rapid.SliceOfNDistinct(rapid.SampledFrom(w.names), 1, len(w.names), rapid.ID).Draw(w.t, "names") {
 		b.Add([]byte(name), w.value(name))
 	}
 	it, err := b.AppendItem(nil)
@@ -159,7 +161,7 @@ func (w *world) write(r *worldRegion) {
 		if expired {
 			replace(left)
 		}
-		for _, name := range rapid.SliceOfNDistinct(rapid.SampledFrom(attributes), 1, 2, rapid.ID).Draw(w.t, "names") {
+		for _, name := range rapid.SliceOfNDistinct(rapid.SampledFrom(w.names), 1, min(2, len(w.names)), rapid.ID).Draw(w.t, "names") {
 			f, op := w.effect(name)
 			e.effects, ops = append(e.effects, f), append(ops, op)
 		}
@@ -257,9 +259,26 @@ func (w *world) exchange(r, o *worldRegion) {
 	}
 	next, err := JoinEncoded(nil, w.before(r, r.record), w.before(r, o.record))
 	w.must(err)
+	if w.history == nil {
+		w.missing(r, o, next)
+	}
 	r.record = next
 	maps.Copy(r.seen, o.seen)
 	w.sound(r)
+}
+
+// missing checks what is said of r's record beside the join of it and o's: that it lacks just what o has seen and r has not, and something if it shows less.
+func (w *world) missing(r, o *worldRegion, joined []byte) {
+	mine, both := mustDecode(w.t, r.record), mustDecode(w.t, joined)
+	dots := mine.Missing(&both, r.purge)
+	for _, dot := range dots {
+		if r.seen[dot] || !o.seen[dot] {
+			w.t.Fatalf("region %d is said to lack %v, which it has, or %d has not\n%s", r.origin, dot, o.origin, w.tell())
+		}
+	}
+	if len(dots) == 0 && !bytes.Equal(canonicalOf(w.t, r.record), canonicalOf(w.t, joined)) {
+		w.t.Fatalf("region %d is said to lack nothing\n%s", r.origin, w.tell())
+	}
 }
 
 // rest is a moment at which everybody has heard everything: the frontier may rise to it.
@@ -272,6 +291,7 @@ func (w *world) rest() {
 }
 
 func (w *world) collect(r *worldRegion) {
+	r.purge = max(r.purge, w.purge)
 	next, did, err := w.history.Collect(nil, r.record, r.purge)
 	w.must(err)
 	at, what, err := w.history.Garbage(r.record)
@@ -358,6 +378,11 @@ func (w *world) tell() string {
 
 func newWorld(t *rapid.T, history Expiry) *world {
 	w := &world{t: t, now: 1_700_000_000 * second, history: history}
+	w.names = rapid.SampledFrom([][]string{{"t"}, {"a", "t"}, attributes}).Draw(t, "attributes")
+	w.kinds = rapid.SampledFrom([][]string{
+		{"add", "add", "set"}, {"insert", "insert", "drop", "set"}, {"bid", "bid", "set", "remove"}, {"set in", "remove in", "set", "remove"},
+		{"set", "remove", "add", "insert", "drop", "bid", "set in", "remove in"},
+	}).Draw(t, "kinds")
 	w.naive = &naive{history: history, floors: map[hlc.Timestamp]hlc.Timestamp{}}
 	for o := range hlc.Origin(3) {
 		w.regions = append(w.regions, &worldRegion{origin: o + 1, seen: map[hlc.Stamp]bool{}, inbox: make([][]int, 3)})
@@ -365,7 +390,7 @@ func newWorld(t *rapid.T, history Expiry) *world {
 	return w
 }
 
-// play takes some steps, and lets everybody hear everything.
+// play takes some steps, and lets everybody hear everything; some collect then what they may.
 func (w *world) play() {
 	one := func(label string) *worldRegion { return w.regions[rapid.IntRange(0, 2).Draw(w.t, label)] }
 	for range rapid.IntRange(1, 30).Draw(w.t, "steps") {
@@ -381,14 +406,17 @@ func (w *world) play() {
 		case 8:
 			w.again(one("hearer"))
 		case 9:
-			r := one("collector")
-			r.purge = max(r.purge, w.purge)
-			w.collect(r)
+			w.collect(one("collector"))
 		case 10:
 			w.rest()
 		}
 	}
 	w.rest()
+	for _, r := range w.regions {
+		if rapid.Bool().Draw(w.t, "collects") {
+			w.collect(r)
+		}
+	}
 }
 
 func TestWorldIsItsReference(t *testing.T) {
