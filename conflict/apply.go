@@ -145,7 +145,7 @@ func applyReset(dst, current []byte, c *Change, local bool) (next []byte, r Resu
 		return append(dst, current...), r, true, nil
 	}
 	switch newest := h.newest(); {
-	case len(h.typed) > 0: // contributions outlive a reset
+	case h.more != nil && len(h.more.typed) > 0: // contributions outlive a reset
 	case newest.Less(c.Dot) || plantedTie && newest.Time == c.Dot.Time && newest.Origin > c.Dot.Origin:
 		r.Changed, r.LiveAfter = true, len(op.Value) > 0
 		return append(h.replace(dst, c, local), op.Value...), r, true, nil

@@ -24,7 +24,7 @@ func Garbage(encoded []byte) (at hlc.Timestamp, ok bool, err error) {
 
 // garbage is Garbage for the general form. It builds no cells, unless there are sections.
 func (h *head) garbage() (at hlc.Timestamp, ok bool, err error) {
-	if len(h.typed)+len(h.nested) > 0 {
+	if h.more != nil {
 		r, err := decodeGeneral(*h)
 		if err != nil {
 			return 0, false, err
