@@ -1,6 +1,8 @@
 package conflict
 
 import (
+	"slices"
+
 	"github.com/concordat-db/concordat/conflict/hlc"
 	"github.com/concordat-db/concordat/conflict/vector"
 	"github.com/concordat-db/concordat/globaltable/item"
@@ -125,34 +127,37 @@ func (op *Op) contributes() bool {
 	return op.Kind == OpAddNumber || op.Kind == OpDeleteElements || op.Type == TypeMax || op.Type == TypeMin
 }
 
-// complete makes c, a write of this region with intents, what its log gets: see ApplyLocal.
-func (c *Change) complete(current []byte) error {
+// complete makes c, a write of this region with intents, what its log gets: see ApplyLocal. It returns the record, decoded; nil if there was nothing to complete.
+func (c *Change) complete(current []byte) (*Record, error) {
 	needed := len(current) > 1 && current[1]&recordSections != 0
 	for i := range c.Ops {
 		needed = needed || c.Ops[i].contributes()
 	}
 	if !needed {
-		return nil
+		return nil, nil
 	}
 	before, err := DecodeRecord(current)
 	if err != nil {
-		return err
+		return nil, err
+	}
+	if len(before.Typed) == 0 && !slices.ContainsFunc(c.Ops, func(op Op) bool { return op.contributes() }) {
+		return &before, nil // the section has something else
 	}
 	state := before.clone()
 	ops := make([]Op, 0, len(c.Ops)+1)
 	for i := range c.Ops {
 		done := len(ops)
 		if ops, err = c.completeOp(ops, &c.Ops[i], &state); err != nil {
-			return err
+			return nil, err
 		}
 		for ; done < len(ops); done++ {
 			if err := state.do(&ops[done], c.write()); err != nil {
-				return err
+				return nil, err
 			}
 		}
 	}
 	c.Ops = ops
-	return nil
+	return &before, nil
 }
 
 // clone returns a copy of r that do may change.

@@ -193,7 +193,7 @@ func TestCompletionCostsNothingWithoutContributions(t *testing.T) {
 	}
 	for _, c := range []*Change{&first, &second} {
 		ops := c.Ops
-		if n := testing.AllocsPerRun(10, func() { err = c.complete(rec) }); n != 0 || err != nil {
+		if n := testing.AllocsPerRun(10, func() { _, err = c.complete(rec) }); n != 0 || err != nil {
 			t.Errorf("%v allocations, %v", n, err)
 		}
 		if &ops[0] != &c.Ops[0] || len(ops) != len(c.Ops) {
