@@ -308,10 +308,13 @@ func CheckRecord(b []byte) error {
 		return err
 	}
 	for i := range r.Cells {
-		if c := &r.Cells[i]; !c.Removed && len(c.Name) > 0 {
-			if err := item.CheckValue(c.Value); err != nil {
-				return &Error{Op: "check record", Kind: ErrCorrupt, Message: "value of a cell", Err: err}
-			}
+		c := &r.Cells[i]
+		err := checkName(c.Name)
+		if err == nil && !c.Removed && len(c.Name) > 0 {
+			err = item.CheckValue(c.Value)
+		}
+		if err != nil {
+			return &Error{Op: "check record", Kind: ErrCorrupt, Message: "name or value of a cell", Err: err}
 		}
 	}
 	for i := range r.Nested {
