@@ -22,7 +22,7 @@ func number(t rapid.TB, text string) item.Value {
 	return v
 }
 
-func stringSet(t testing.TB, elements ...string) item.Value {
+func stringSet(t rapid.TB, elements ...string) item.Value {
 	t.Helper()
 	var values []item.Value
 	for _, e := range elements {
