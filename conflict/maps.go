@@ -267,10 +267,10 @@ func (r *Record) setNode(n node) {
 		r.Cells = slices.Delete(r.Cells, i, i+1)
 	}
 	from, to := r.nested(n.Name)
-	inside := n.appendNested(nil, AppendPath(nil, n.Name))
-	if len(inside) == 0 && from == to {
+	if len(n.entries) == 0 && from == to {
 		return
 	}
+	inside := n.appendNested(nil, AppendPath(nil, n.Name))
 	if from == to {
 		from, _ = slices.BinarySearchFunc(r.Nested, inside[0].Name, func(c Cell, p []byte) int { return bytes.Compare(c.Name, p) })
 		to = from

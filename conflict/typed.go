@@ -333,14 +333,3 @@ func (t *Typed) observers(f func(by hlc.Stamp)) {
 		f(t.Outbid[i].By)
 	}
 }
-
-// forget drops what the write of a delta had seen: a fault that tests plant.
-func (r *Record) forget() {
-	for i := range r.Typed {
-		t := &r.Typed[i]
-		t.Observed, t.Outbid = nil, nil
-		for j := range t.Elements {
-			t.Elements[j].Removals = nil
-		}
-	}
-}
