@@ -108,6 +108,7 @@ var meetings = []meeting{
 	{"ADD and SET of a counter", attributes{"likes": num(10)}, updates("ADD likes :v", attributes{":v": num(5)}), updates("SET likes = :v", attributes{":v": num(100)}), "likes=100", "likes=100", "likes=105"},
 	{"ADD and a deletion", attributes{"likes": num(10), "a": num(1)}, updates("ADD likes :v, labels :l", attributes{":v": num(5), ":l": strs("x")}), deletes, "gone", "gone", "labels=set[x] likes=5"},
 	{"an update after a deletion", attributes{"a": num(1), "b": num(1)}, deletes, updates("SET a = :v", attributes{":v": num(2)}), "a=2 b=1", "a=2", "a=2"},
+	{"a deletion after an update", attributes{"a": num(1)}, updates("SET a = :v", attributes{":v": num(2)}), deletes, "gone", "gone", "gone"},
 	{"an element comes, another goes", attributes{"labels": strs("a", "b")}, updates("ADD labels :v", attributes{":v": strs("x")}), updates("DELETE labels :v", attributes{":v": strs("a")}),
 		"labels=set[b]", "labels=set[b]", "labels=set[b x]"},
 	{"an element comes and goes", attributes{"labels": strs("a", "b")}, updates("ADD labels :v", attributes{":v": strs("a")}), updates("DELETE labels :v", attributes{":v": strs("a")}),
