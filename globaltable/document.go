@@ -79,11 +79,16 @@ type replicaDocument struct {
 }
 
 type ownDocument struct {
-	DeletionProtection bool              `json:"deletionProtection,omitempty"`
-	Class              TableClass        `json:"class,omitempty"`
-	ReadCapacity       int64             `json:"readCapacity,omitempty"`
-	OnDemandMaxRead    int64             `json:"onDemandMaxRead,omitempty"`
-	Tags               map[string]string `json:"tags,omitempty"`
+	DeletionProtection bool       `json:"deletionProtection,omitempty"`
+	Class              TableClass `json:"class,omitempty"`
+	readDocument
+	Tags    map[string]string        `json:"tags,omitempty"`
+	Indexes map[IndexID]readDocument `json:"indexes,omitempty"` // encoded in the order of the ids' decimal digits
+}
+
+type readDocument struct {
+	ReadCapacity int64 `json:"readCapacity,omitempty"`
+	OnDemandRead int64 `json:"onDemandMaxRead,omitempty"`
 }
 
 type indexDocument struct {
@@ -258,12 +263,26 @@ func (o *Own) document() *ownDocument {
 	if o == nil {
 		return nil
 	}
-	return &ownDocument{DeletionProtection: o.DeletionProtection, Class: o.Class, ReadCapacity: o.ReadCapacity, OnDemandMaxRead: o.OnDemandRead, Tags: o.Tags}
+	d := &ownDocument{DeletionProtection: o.DeletionProtection, Class: o.Class, readDocument: readDocument(o.ReadUnits), Tags: o.Tags}
+	for id, units := range o.Indexes {
+		if d.Indexes == nil {
+			d.Indexes = make(map[IndexID]readDocument, len(o.Indexes))
+		}
+		d.Indexes[id] = readDocument(units)
+	}
+	return d
 }
 
 func (d *ownDocument) own() *Own {
 	if d == nil {
 		return nil
 	}
-	return &Own{DeletionProtection: d.DeletionProtection, Class: d.Class, ReadCapacity: d.ReadCapacity, OnDemandRead: d.OnDemandMaxRead, Tags: d.Tags}
+	o := &Own{DeletionProtection: d.DeletionProtection, Class: d.Class, ReadUnits: ReadUnits(d.readDocument), Tags: d.Tags}
+	for id, units := range d.Indexes {
+		if o.Indexes == nil {
+			o.Indexes = make(map[IndexID]ReadUnits, len(d.Indexes))
+		}
+		o.Indexes[id] = ReadUnits(units)
+	}
+	return o
 }

@@ -3,6 +3,7 @@ package globaltable
 import (
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -37,13 +38,30 @@ const maxTagBytes = 64 << 10
 // Own are the settings of one replica that DynamoDB does not carry to the others.
 type Own struct {
 	DeletionProtection bool
-	Class              TableClass        // empty: the table's
-	ReadCapacity       int64             // provisioned, in units per second; 0: the table's
-	OnDemandRead       int64             // maximum on demand, in units per second; 0: the table's
-	Tags               map[string]string // without the shared ones; nil: none
+	Class              TableClass // empty: the table's
+	ReadUnits
+	Indexes map[IndexID]ReadUnits // of global indexes of the table, those with any; nil: none
+	Tags    map[string]string     // without the shared ones; nil: none
 }
 
-// OwnOf returns the settings of a replica of t. A replica without any of its own, as the one that the table was made with, has those of the table. The tags
+// ReadUnits are what a replica has for reads instead of what the table, or one of its global indexes, declares, in units per second. Zero, each: what that declares.
+type ReadUnits struct {
+	ReadCapacity int64 `json:"readCapacity,omitempty"` // provisioned
+	OnDemandRead int64 `json:"onDemandRead,omitempty"` // maximum on demand
+}
+
+// Over returns what a replica with u has where the table, or an index, declares a throughput and a maximum on demand, under the table's billing mode.
+func (u ReadUnits) Over(declared, most Throughput, mode BillingMode) (Throughput, Throughput) {
+	switch {
+	case mode == Provisioned && u.ReadCapacity > 0:
+		declared.Read = u.ReadCapacity
+	case mode == PayPerRequest && u.OnDemandRead > 0:
+		most.Read = u.OnDemandRead
+	}
+	return declared, most
+}
+
+// OwnOf returns the settings of a replica of t. A replica without any of its own, as the one that the table was made with, has those of the table. The maps
 // are shared with the document.
 func (t *Table) OwnOf(r *Replica) Own {
 	if r.Own != nil {
@@ -132,6 +150,9 @@ func (t *Table) settingsFaults() []error {
 		}
 		fault(own.Class == "" || own.Class == ClassStandard || own.Class == ClassInfrequentAccess, "replica %d: table class %q is not known", i, own.Class)
 		fault(own.ReadCapacity >= 0 && own.OnDemandRead >= 0, "replica %d: units per second are negative", i)
+		for id, units := range own.Indexes {
+			fault(t.overridden(id, units), "replica %d: it has units that fit no global index, or not the table's billing mode", i)
+		}
 		faults = append(faults, tagFaults(own.Tags, len(own.Tags))...)
 		for k := range own.Tags {
 			fault(!IsSharedTag(k), "replica %d: tag %q is of the whole table", i, clip(k))
@@ -140,6 +161,15 @@ func (t *Table) settingsFaults() []error {
 	}
 	fault(bytes <= maxTagBytes, "the tags of all replicas have %d bytes, at most %d", bytes, maxTagBytes)
 	return faults
+}
+
+// overridden reports whether a replica of t may have those units for the index. There are some, so as many replicas have indexes of their own as the table has indexes, at most.
+func (t *Table) overridden(id IndexID, units ReadUnits) bool {
+	global := slices.ContainsFunc(t.Indexes, func(x Index) bool { return x.ID == id && !x.Local })
+	if t.Billing == PayPerRequest {
+		return global && units.OnDemandRead > 0 && units.ReadCapacity == 0
+	}
+	return global && units.ReadCapacity > 0 && units.OnDemandRead == 0
 }
 
 func tagBytes(tags map[string]string) (n int) {
@@ -170,6 +200,6 @@ func (o *Own) clone() *Own {
 		return nil
 	}
 	c := *o
-	c.Tags = maps.Clone(o.Tags)
+	c.Indexes, c.Tags = maps.Clone(o.Indexes), maps.Clone(o.Tags)
 	return &c
 }

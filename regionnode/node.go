@@ -157,8 +157,11 @@ func (n *Node) openShard() error {
 	}
 	n.shard, err = commit.Open(commit.Config{
 		Origin: n.cfg.Region.Origin, Shard: theShard, Engine: n.engine, Clock: n.clock, Catalog: controlplane.ForShard(n.catalog),
-		Relog:  n.catalog.Feeds,
-		Events: commit.Events{Durable: n.durable, Group: func(s commit.GroupStats) { n.metrics.Group(s.Changes, s.Bytes) }, Fatal: n.die},
+		Relog: n.catalog.Feeds,
+		Events: commit.Events{Durable: n.durable, Group: func(s commit.GroupStats) { n.metrics.Group(s.Changes, s.Bytes) }, Fatal: n.die,
+			Panic: func(e *commit.PanicError) {
+				n.log.Error().Err(e).Str("stack", e.Stack).Msg("a bug: a write was given up")
+			}},
 	})
 	if err != nil {
 		return err

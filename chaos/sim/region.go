@@ -157,6 +157,7 @@ func (r *region) open() (commit.Rebuild, []commit.LaneHead) {
 					panic(fmt.Sprintf("region %d: the shard failed: %v", r.origin, err))
 				}
 			},
+			Panic: func(e *commit.PanicError) { panic(fmt.Sprintf("region %d: %v\n%s", r.origin, e, e.Stack)) },
 		},
 	})
 	if err != nil {

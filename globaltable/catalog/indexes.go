@@ -69,11 +69,20 @@ func updateIndexes(next *globaltable.Table, change *Change) error {
 			return indexNotFound(next, name)
 		}
 		units := change.IndexUnits[name]
+		if wanted := units.Throughput; wanted != nil && change.Billing == nil && *wanted == x.Throughput {
+			return invalid(next, unchanged("index "+name, "index", *wanted))
+		}
 		units.apply(x)
 	}
 	if name := change.DeleteIndex; name != "" {
-		if x := next.IndexNamed(name); x == nil || x.Local {
+		x := next.IndexNamed(name)
+		if x == nil || x.Local {
 			return indexNotFound(next, name)
+		}
+		for i := range next.Replicas {
+			if own := next.Replicas[i].Own; own != nil {
+				delete(own.Indexes, x.ID)
+			}
 		}
 		next.Indexes = slices.DeleteFunc(next.Indexes, func(x globaltable.Index) bool { return x.Name == name })
 	}

@@ -11,9 +11,19 @@ import (
 
 // Override is what one replica has instead of what the table has. Zero fields stay as they are.
 type Override struct {
-	Class        globaltable.TableClass `json:"class,omitempty"`
-	ReadCapacity int64                  `json:"readCapacity,omitempty"`
-	OnDemandRead int64                  `json:"onDemandRead,omitempty"`
+	Class globaltable.TableClass `json:"class,omitempty"`
+	globaltable.ReadUnits
+	Indexes map[string]globaltable.ReadUnits `json:"indexes,omitempty"` // of global indexes, by name, which have to be there
+}
+
+// Empty reports whether o changes nothing.
+func (o *Override) Empty() bool {
+	for _, units := range o.Indexes {
+		if units != (globaltable.ReadUnits{}) {
+			return false
+		}
+	}
+	return o.Class == "" && o.ReadUnits == (globaltable.ReadUnits{})
 }
 
 // updateSettings changes what is no replica.
@@ -30,16 +40,30 @@ func updateSettings(next *globaltable.Table, change *Change) error {
 	return followTags(next, change.Tag)
 }
 
+// unchanged says that what is provisioned is what is asked for. kind is that of the thing: "table" or "index"; thing names it where it needs a name.
+func unchanged(thing, kind string, units globaltable.Throughput) string {
+	return fmt.Sprintf("The provisioned throughput for the %s will not change. The requested value equals the current value. "+
+		"Current ReadCapacityUnits provisioned for the %s: %d. Requested ReadCapacityUnits: %d. "+
+		"Current WriteCapacityUnits provisioned for the %s: %d. Requested WriteCapacityUnits: %d. "+
+		"Refer to the Amazon DynamoDB Developer Guide for current limits and how to request higher limits.",
+		thing, kind, units.Read, units.Read, kind, units.Write, units.Write)
+}
+
 func updateBilling(next *globaltable.Table, change *Change) error {
 	if change.Billing != nil {
 		switch was := next.Billing; {
 		case *change.Billing == globaltable.Provisioned:
+			if was == globaltable.PayPerRequest { // of a table that was created so, that was the last time it was set
+				next.OnDemandSince = max(next.OnDemandSince, next.CreatedAt)
+			}
 			next.OnDemandMax = globaltable.Throughput{}
+			dropOverrides(next, func(u *globaltable.ReadUnits) { u.OnDemandRead = 0 })
 			for i := range next.Indexes {
 				next.Indexes[i].OnDemandMax = globaltable.Throughput{}
 			}
 		case was != globaltable.PayPerRequest:
 			next.Throughput, next.OnDemandSince = globaltable.Throughput{}, max(change.At, next.CreatedAt)
+			dropOverrides(next, func(u *globaltable.ReadUnits) { u.ReadCapacity = 0 })
 			for i := range next.Indexes {
 				next.Indexes[i].Throughput = globaltable.Throughput{}
 			}
@@ -48,11 +72,7 @@ func updateBilling(next *globaltable.Table, change *Change) error {
 	}
 	if wanted := change.Throughput; wanted != nil {
 		if change.Billing == nil && *wanted == next.Throughput {
-			return invalid(next, fmt.Sprintf("The provisioned throughput for the table will not change. The requested value equals the current value. "+
-				"Current ReadCapacityUnits provisioned for the table: %d. Requested ReadCapacityUnits: %d. "+
-				"Current WriteCapacityUnits provisioned for the table: %d. Requested WriteCapacityUnits: %d. "+
-				"Refer to the Amazon DynamoDB Developer Guide for current limits and how to request higher limits.",
-				next.Throughput.Read, wanted.Read, next.Throughput.Write, wanted.Write))
+			return invalid(next, unchanged("table", "table", *wanted))
 		}
 		next.Throughput = *wanted
 	}
@@ -73,6 +93,33 @@ func updateBilling(next *globaltable.Table, change *Change) error {
 	set(&next.Warm.Read, change.WarmRead)
 	set(&next.Warm.Write, change.WarmWrite)
 	return nil
+}
+
+// dropOverrides takes what a billing mode does not have away from all that replicas have for themselves.
+func dropOverrides(next *globaltable.Table, drop func(*globaltable.ReadUnits)) {
+	for i := range next.Replicas {
+		own := next.Replicas[i].Own
+		if own == nil {
+			continue
+		}
+		drop(&own.ReadUnits)
+		for id, units := range own.Indexes {
+			drop(&units)
+			setUnits(own, id, units)
+		}
+	}
+}
+
+// setUnits gives a replica units of its own for an index; zero ones: none.
+func setUnits(own *globaltable.Own, id globaltable.IndexID, units globaltable.ReadUnits) {
+	switch {
+	case units == (globaltable.ReadUnits{}):
+		delete(own.Indexes, id)
+		return
+	case own.Indexes == nil:
+		own.Indexes = map[globaltable.IndexID]globaltable.ReadUnits{}
+	}
+	own.Indexes[id] = units
 }
 
 // updateStream switches the stream on or off.
@@ -187,15 +234,39 @@ func merged(a, b map[string]string) map[string]string {
 
 // overrideReplicas gives replicas that are there, or that the change creates, what they have for themselves.
 func overrideReplicas(t, next *globaltable.Table, change *Change) error {
-	for region, o := range change.Overrides {
-		r := next.ReplicaNamed(region)
+	for _, region := range slices.Sorted(maps.Keys(change.Overrides)) {
+		o, r := change.Overrides[region], next.ReplicaNamed(region)
 		if r == nil {
 			return invalid(t, "Failed to update the replica of table with name: '"+t.Name+"' because it has no replica in region: "+region)
 		}
 		own := ownOf(next, r)
 		own.Class = cmp.Or(o.Class, own.Class)
-		own.ReadCapacity = cmp.Or(o.ReadCapacity, own.ReadCapacity)
-		own.OnDemandRead = cmp.Or(o.OnDemandRead, own.OnDemandRead)
+		units, err := overrideUnits(next, own.ReadUnits, o.ReadUnits, "")
+		if err != nil {
+			return err
+		}
+		own.ReadUnits = units
+		for _, name := range slices.Sorted(maps.Keys(o.Indexes)) {
+			x := next.IndexNamed(name)
+			if x == nil || x.Local {
+				return indexNotFound(next, name)
+			}
+			if units, err = overrideUnits(next, own.Indexes[x.ID], o.Indexes[name], " for index: "+name); err != nil {
+				return err
+			}
+			setUnits(own, x.ID, units)
+		}
 	}
 	return nil
+}
+
+// overrideUnits returns what becomes of a replica's units. whose names an index; empty: they are of the table.
+func overrideUnits(next *globaltable.Table, units, to globaltable.ReadUnits, whose string) (globaltable.ReadUnits, error) {
+	switch {
+	case next.Billing == globaltable.PayPerRequest && to.ReadCapacity != 0:
+		return units, invalid(next, "One or more parameter values were invalid: Neither ReadCapacityUnits nor WriteCapacityUnits can be specified"+whose+" when BillingMode is PAY_PER_REQUEST")
+	case next.Billing == globaltable.Provisioned && to.OnDemandRead != 0:
+		return units, invalid(next, "One or more parameter values were invalid: OnDemandThroughput can only be specified"+whose+" when BillingMode is PAY_PER_REQUEST")
+	}
+	return globaltable.ReadUnits{ReadCapacity: cmp.Or(to.ReadCapacity, units.ReadCapacity), OnDemandRead: cmp.Or(to.OnDemandRead, units.OnDemandRead)}, nil
 }

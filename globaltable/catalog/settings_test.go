@@ -1,12 +1,15 @@
 package catalog
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
+	"reflect"
 	"strings"
 	"testing"
 
 	"github.com/concordat-db/concordat/globaltable"
+	"github.com/concordat-db/concordat/globaltable/item"
 )
 
 const created = 1000 // the example's creation, in milliseconds
@@ -23,6 +26,11 @@ func spread(t testing.TB, w *world) *globaltable.Table {
 		t.Fatal("not active")
 	}
 	return v3
+}
+
+// reads is an override of what a table on demand has for reads.
+func reads(units int64) Override {
+	return Override{ReadUnits: globaltable.ReadUnits{OnDemandRead: units}}
 }
 
 func ptr[T any](v T) *T { return &v }
@@ -83,8 +91,8 @@ func TestBillingTransitions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if provisioned.OnDemandSince != 0 {
-		t.Error("nothing has become on demand")
+	if provisioned.OnDemandSince != onDemand.CreatedAt {
+		t.Errorf("on demand since %d, was created so at %d", provisioned.OnDemandSince, onDemand.CreatedAt)
 	}
 	_, err = update(provisioned, Change{Throughput: &globaltable.Throughput{Read: 5, Write: 6}})
 	want := "The provisioned throughput for the table will not change. The requested value equals the current value. Current ReadCapacityUnits provisioned for the table: 5. " +
@@ -132,9 +140,9 @@ func TestOwnSettingsStayLocal(t *testing.T) {
 	own := func(region string) globaltable.Own { return table.OwnOf(table.ReplicaNamed(region)) }
 	must(Update(table, &Change{Class: ptr(globaltable.ClassStandard), Region: "eu"}, 1, w.region))
 	must(Update(table, &Change{Create: []string{"us"}, Region: "eu", At: 5000}, 1, w.region))
-	must(Update(table, &Change{Overrides: map[string]Override{"us": {ReadCapacity: 7}}, Region: "eu"}, 1, w.region))
+	must(Update(table, &Change{Overrides: map[string]Override{"us": reads(7)}, Region: "eu"}, 1, w.region))
 	// A new replica has the class of the one that it was made from, and neither tags nor protection.
-	if o := own("us"); o.DeletionProtection || o.Class != globaltable.ClassStandard || len(o.Tags) != 0 || o.ReadCapacity != 7 {
+	if o := own("us"); o.DeletionProtection || o.Class != globaltable.ClassStandard || len(o.Tags) != 0 || o.OnDemandRead != 7 {
 		t.Errorf("%+v", o)
 	}
 	must(Update(table, &Change{Tag: map[string]string{"team": "other", globaltable.AcknowledgeTag: "peers:1"}, DeletionProtection: ptr(false), Region: "us"}, 1, w.region))
@@ -167,7 +175,7 @@ func TestOwnSettingsStayLocal(t *testing.T) {
 	if _, err := Update(table, &Change{DeletionProtection: ptr(true), Region: "ap"}, 1, w.region); globaltable.KindOf(err) != globaltable.NotFound {
 		t.Error(err)
 	}
-	if _, err := Update(table, &Change{Overrides: map[string]Override{"ap": {ReadCapacity: 1}}, Region: "eu"}, 1, w.region); err == nil ||
+	if _, err := Update(table, &Change{Overrides: map[string]Override{"ap": reads(1)}, Region: "eu"}, 1, w.region); err == nil ||
 		!strings.HasSuffix(err.Error(), "because it has no replica in region: ap") {
 		t.Error(err)
 	}
@@ -177,6 +185,107 @@ func TestOwnSettingsStayLocal(t *testing.T) {
 	}
 	if _, err := Update(table, &Change{Tag: many, Region: "us"}, 1, w.region); err == nil || !strings.Contains(err.Error(), "Too many tags: the limit is 50") {
 		t.Error(err)
+	}
+}
+
+// TestOverridesOfIndexes: what one replica has for its indexes, from being set to the end of the index or of the billing mode.
+func TestOverridesOfIndexes(t *testing.T) {
+	w := newWorld(t, "eu", "us")
+	spec := specOf("orders")
+	spec.KeySchema.Sort = &globaltable.KeyAttribute{Name: "day", Type: item.S}
+	spec.Indexes = []globaltable.Index{*indexOn("first", "a"), *indexOn("second", "b"),
+		{Name: "local", Local: true, Partition: []globaltable.KeyAttribute{spec.KeySchema.Partition}, Sort: []globaltable.KeyAttribute{{Name: "a", Type: item.S}}, Projection: globaltable.ProjectAll}}
+	table, err := Create(spec, created<<16|1, mustRegion(w, "eu"), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	type units = globaltable.ReadUnits
+	update := func(c Change) error {
+		c.Region, c.At = "eu", created+5
+		next, err := Update(table, &c, 1, w.region)
+		if err == nil {
+			table = next
+		}
+		return err
+	}
+	must := func(c Change) {
+		t.Helper()
+		if err := update(c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	override := func(region string, read units, of map[string]units) Change {
+		return Change{Overrides: map[string]Override{region: {ReadUnits: read, Indexes: of}}}
+	}
+	refused := func(c Change, kind globaltable.Kind, message string) {
+		t.Helper()
+		if err := update(c); globaltable.KindOf(err) != kind || !strings.HasSuffix(err.Error(), message) {
+			t.Errorf("%v", err)
+		}
+	}
+	expect := func(region string, want map[globaltable.IndexID]units) {
+		t.Helper()
+		if got := table.OwnOf(table.ReplicaNamed(region)).Indexes; !maps.Equal(got, want) {
+			t.Errorf("%s has %v, want %v", region, got, want)
+		}
+	}
+	const (
+		needsDemand    = "One or more parameter values were invalid: OnDemandThroughput can only be specified for index: first when BillingMode is PAY_PER_REQUEST"
+		needsProvision = "One or more parameter values were invalid: Neither ReadCapacityUnits nor WriteCapacityUnits can be specified for index: first when BillingMode is PAY_PER_REQUEST"
+		notFound       = "Requested resource not found: Index: %s of table: orders not found"
+	)
+	refused(override("eu", units{}, map[string]units{"first": {ReadCapacity: 5}}), globaltable.Invalid, needsProvision)
+	refused(override("eu", units{ReadCapacity: 5}, nil), globaltable.Invalid, strings.ReplaceAll(needsProvision, " for index: first", ""))
+	for _, name := range []string{"third", "local"} {
+		refused(override("eu", units{}, map[string]units{name: {}}), globaltable.NotFound, fmt.Sprintf(notFound, name))
+	}
+	expect("eu", nil)
+
+	// A replica that is made, with the index that is made with it.
+	c := override("us", units{OnDemandRead: 50}, map[string]units{"first": {OnDemandRead: 51}, "third": {OnDemandRead: 53}})
+	c.Create, c.CreateIndex = []string{"us"}, indexOn("third", "c")
+	must(c)
+	must(override("eu", units{}, map[string]units{"second": {OnDemandRead: 62}}))
+	must(override("us", units{}, map[string]units{"second": {OnDemandRead: 52}, "third": {}}))
+	expect("us", map[globaltable.IndexID]units{1: {OnDemandRead: 51}, 2: {OnDemandRead: 52}, 4: {OnDemandRead: 53}})
+	expect("eu", map[globaltable.IndexID]units{2: {OnDemandRead: 62}})
+
+	// What an index had goes with it, everywhere; another one of its name begins with nothing. While it goes it is not there.
+	gone := override("us", units{}, map[string]units{"second": {OnDemandRead: 1}})
+	gone.DeleteIndex = "second"
+	refused(gone, globaltable.NotFound, fmt.Sprintf(notFound, "second"))
+	must(Change{DeleteIndex: "second"})
+	must(Change{CreateIndex: indexOn("second", "b")})
+	expect("us", map[globaltable.IndexID]units{1: {OnDemandRead: 51}, 4: {OnDemandRead: 53}})
+	expect("eu", map[globaltable.IndexID]units{})
+
+	// A billing mode ends what belongs to the other one.
+	provisioned := Change{Billing: ptr(globaltable.Provisioned), Throughput: &globaltable.Throughput{Read: 1, Write: 1}, IndexUnits: map[string]IndexUnits{}}
+	for _, name := range []string{"first", "second", "third"} {
+		provisioned.IndexUnits[name] = IndexUnits{Throughput: &globaltable.Throughput{Read: 1, Write: 1}}
+	}
+	provisioned.Overrides = map[string]Override{"us": {Indexes: map[string]units{"first": {ReadCapacity: 8}}}}
+	must(provisioned)
+	expect("us", map[globaltable.IndexID]units{1: {ReadCapacity: 8}})
+	if own := table.OwnOf(table.ReplicaNamed("us")); own.ReadUnits != (units{}) {
+		t.Errorf("%+v", own)
+	}
+	refused(override("us", units{}, map[string]units{"first": {OnDemandRead: 5}}), globaltable.Invalid, needsDemand)
+	must(Change{Billing: ptr(globaltable.PayPerRequest)})
+	expect("us", map[globaltable.IndexID]units{})
+}
+
+// TestOverridesAsTheyAreSent: between regions the change has the form that it had before indexes were in it.
+func TestOverridesAsTheyAreSent(t *testing.T) {
+	for want, o := range map[string]Override{
+		`{"class":"STANDARD","readCapacity":1,"onDemandRead":2}`:             {Class: globaltable.ClassStandard, ReadUnits: globaltable.ReadUnits{ReadCapacity: 1, OnDemandRead: 2}},
+		`{"indexes":{"a":{"readCapacity":1},"b":{"onDemandRead":2},"c":{}}}`: {Indexes: map[string]globaltable.ReadUnits{"a": {ReadCapacity: 1}, "b": {OnDemandRead: 2}, "c": {}}},
+	} {
+		got, err := json.Marshal(o)
+		var back Override
+		if err != nil || string(got) != want || json.Unmarshal(got, &back) != nil || !reflect.DeepEqual(back, o) {
+			t.Errorf("%s, want %s: %+v, %v", got, want, back, err)
+		}
 	}
 }
 
@@ -191,8 +300,8 @@ func TestLegacyTables(t *testing.T) {
 		{Change{Legacy: true}, true},
 		{Change{WarmRead: ptr(int64(1))}, true},
 		{Change{Create: []string{"us"}, Legacy: true}, true},
-		{Change{Overrides: map[string]Override{"us": {ReadCapacity: 1}}, Legacy: true}, true},
-		{Change{Overrides: map[string]Override{"us": {ReadCapacity: 2}}}, false},
+		{Change{Overrides: map[string]Override{"us": reads(1)}, Legacy: true}, true},
+		{Change{Overrides: map[string]Override{"us": reads(2)}}, false},
 	} {
 		next, err := Update(table, &c.change, 1, w.region)
 		if err != nil || next.Legacy != c.want {

@@ -71,7 +71,7 @@ type Write struct {
 	// means that it was only looked at. It must be pure; it is called with the keys latched, so what it
 	// is given stays the newest until the write is in. Only time goes on: if an item that it was given expires before the write is stamped, it is called again, while Write waits, and what it returned before
 	// counts no more. current, and all it points to, is valid only during the call. What it returns
-	// must stay unchanged until Write returns. An error is the write's error, and nothing is written.
+	// must stay unchanged until Write returns. An error is the write's error, and nothing is written; so is a panic, as an error of kind Internal with a *PanicError.
 	Plan func(current []Current) ([][]conflict.Op, error)
 	// Before, if not zero, is a moment before which the write has to be stamped: else nothing is written, and the error is of kind Unavailable.
 	Before hlc.Timestamp
@@ -153,7 +153,7 @@ type GroupStats struct {
 	Bytes       int // about, of the changes
 }
 
-// Events are callbacks. Any may be nil. They are called in order by the syncer's goroutine, which waits for them: they must not block long,
+// Events are callbacks. Any may be nil. They are called in order by the syncer's goroutine, Panic aside, which waits for them: they must not block long,
 // and must not call back into the shard.
 type Events struct {
 	// Durable reports fresh entries of a lane, in order, when they are durable. Bodies may be kept, not changed.
@@ -162,4 +162,6 @@ type Events struct {
 	Group func(GroupStats)
 	// Fatal reports that the store failed: the shard has stopped and answers nothing with success any more. The owner must end the process.
 	Fatal func(err error)
+	// Panic reports that the plan of a write panicked: Write returns the same as an error of kind Internal. It is called by the goroutine that planned, several at once, the sequencer's among them.
+	Panic func(*PanicError)
 }

@@ -16,6 +16,7 @@ type rules struct {
 	clock   *hlc.Clock
 	catalog Catalog
 	purges  *purges
+	panic   func(*PanicError) // nil: nobody wants to know
 }
 
 // Now returns the region's time: after all that it has stamped, shown or collected.
@@ -93,8 +94,14 @@ func (r *rules) holds(sub *submission, at hlc.Timestamp) bool {
 	return true
 }
 
-// plan plans a write whose keys were read. writes is false when there is nothing to write.
+// plan plans a write whose keys were read. writes is false when there is nothing to write. It changes nothing but the submission, so a panic in it ends the write and nothing else, whoever plans: the caller,
+// who has latches to release, or the sequencer, on whom all other writes depend.
 func (r *rules) plan(sub *submission) (writes bool, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			writes, err = false, r.panicked(p)
+		}
+	}()
 	if err := r.look(sub); err != nil {
 		return false, err
 	}

@@ -100,7 +100,7 @@ func newShard(cfg Config, l *loaded) (*Shard, error) {
 	s.confirmed.seqs, s.confirmed.dirty = l.confirmed, make(map[confirmedKey]struct{})
 	s.purges.catalog, s.purges.clock, s.purges.tables, s.purges.dirty = cfg.Catalog, cfg.Clock, l.purges, make(map[globaltable.TableID]struct{})
 	s.indexes.states, s.indexes.dirty = l.indexes, make(map[indexKey]struct{})
-	s.rules = rules{origin: cfg.Origin, clock: cfg.Clock, catalog: cfg.Catalog, purges: &s.purges}
+	s.rules = rules{origin: cfg.Origin, clock: cfg.Clock, catalog: cfg.Catalog, purges: &s.purges, panic: cfg.Events.Panic}
 	s.core = core{
 		rules: &s.rules, origin: cfg.Origin, engine: cfg.Engine, clock: cfg.Clock, catalog: cfg.Catalog, relog: cfg.Relog, random: cfg.Random,
 		ahead: cfg.Clock.MaxOffset() / 2, pending: &s.pending, digests: newDigests(cfg.Engine, cfg.MaxTables), confirmed: &s.confirmed, purges: &s.purges, indexes: &s.indexes, view: &s.view,

@@ -53,8 +53,12 @@ func invalid(message string) *exception {
 	return &exception{status: http.StatusBadRequest, name: prefixValidate + "ValidationException", message: message}
 }
 
-func notOffered(what string) *exception {
-	return invalid("Unsupported parameter: " + what + " is not offered by this version of Concordat")
+// notOffered is the refusal of a parameter. why may be empty.
+func notOffered(what, why string) *exception {
+	if why != "" {
+		why = ": " + why
+	}
+	return invalid("Unsupported parameter: " + what + " is not offered by this version of Concordat" + why)
 }
 
 func serialization(message string) *exception {

@@ -1,6 +1,7 @@
 package dynamodb
 
 import (
+	"cmp"
 	"net/http"
 	"strconv"
 	"time"
@@ -26,13 +27,28 @@ type globalRequest struct {
 	region   text
 	billing  text
 	write    integer
+	indexes  []indexWrite      // nil: not given
 	replicas []replicaSettings // nil: not given
+}
+
+// indexWrite is a GlobalTableGlobalSecondaryIndexSettingsUpdate.
+type indexWrite struct {
+	name  text
+	write integer
+}
+
+func (w *indexWrite) parse(o *fastjson.Object) error {
+	if err := parseText(&w.name, o.Get("IndexName")); err != nil {
+		return err
+	}
+	return parseInteger(&w.write, o.Get("ProvisionedWriteCapacityUnits"), "Long")
 }
 
 // replicaSettings is a ReplicaSettingsUpdate.
 type replicaSettings struct {
 	region, class text
-	read          integer
+	read          readOverride
+	indexes       []indexOverride // nil: not given
 }
 
 func (r *globalRequest) set(name []byte, v *fastjson.Value) error {
@@ -53,6 +69,8 @@ func (r *globalRequest) set(name []byte, v *fastjson.Value) error {
 		return parseText(&r.billing, v)
 	case "GlobalTableProvisionedWriteCapacityUnits":
 		return parseInteger(&r.write, v, "Long")
+	case "GlobalTableGlobalSecondaryIndexSettingsUpdate":
+		return parseStructures(&r.indexes, v, "GlobalTableGlobalSecondaryIndexSettingsUpdate", (*indexWrite).parse)
 	case "ReplicaSettingsUpdate":
 		return parseStructures(&r.replicas, v, "ReplicaSettingsUpdate", (*replicaSettings).parse)
 	}
@@ -66,7 +84,15 @@ func (s *replicaSettings) parse(o *fastjson.Object) error {
 	if err := parseText(&s.class, o.Get("ReplicaTableClass")); err != nil {
 		return err
 	}
-	return parseInteger(&s.read, o.Get("ReplicaProvisionedReadCapacityUnits"), "Long")
+	if err := parseInteger(&s.read.provisioned, o.Get("ReplicaProvisionedReadCapacityUnits"), "Long"); err != nil {
+		return err
+	}
+	return parseStructures(&s.indexes, o.Get("ReplicaGlobalSecondaryIndexSettingsUpdate"), "ReplicaGlobalSecondaryIndexSettingsUpdate", func(x *indexOverride, o *fastjson.Object) error {
+		if err := parseText(&x.name, o.Get("IndexName")); err != nil {
+			return err
+		}
+		return parseInteger(&x.provisioned, o.Get("ProvisionedReadCapacityUnits"), "Long")
+	})
 }
 
 // parseGlobal reads the parameters and checks the name and what more demands.
@@ -201,7 +227,7 @@ func (c *call) appendGlobalTable(t *globaltable.Table, status globaltable.Status
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = c.appendReplica(b, t, &t.Replicas[i])
+		b = c.appendReplica(b, t, &t.Replicas[i], nil)
 	}
 	c.out = append(b, "]}}"...)
 }
@@ -279,20 +305,40 @@ func (c *call) describeGlobalTableSettings(p *fastjson.Object) error {
 	return nil
 }
 
+// checkSettings checks constraints of single parameters of UpdateGlobalTableSettings.
+func (r *globalRequest) checkSettings(check *constraints) {
+	check.oneOf(r.billing, "globalTableBillingMode", "PROVISIONED, PAY_PER_REQUEST", "PROVISIONED", "PAY_PER_REQUEST")
+	check.atLeast(r.write, 1, "globalTableProvisionedWriteCapacityUnits")
+	if r.indexes != nil {
+		check.count(len(r.indexes), 1, globaltable.MaxGlobalIndexes, "globalTableGlobalSecondaryIndexSettingsUpdate")
+	}
+	for i, x := range r.indexes {
+		path := "globalTableGlobalSecondaryIndexSettingsUpdate." + strconv.Itoa(i+1) + ".member."
+		check.name(x.name, path+"indexName")
+		check.atLeast(x.write, 1, path+"provisionedWriteCapacityUnits")
+	}
+	if r.replicas != nil {
+		check.count(len(r.replicas), 1, 50, "replicaSettingsUpdate")
+	}
+	for i, s := range r.replicas {
+		path := "replicaSettingsUpdate." + strconv.Itoa(i+1) + ".member."
+		check.present(s.region != nil, path+"regionName")
+		check.atLeast(s.read.provisioned, 1, path+"replicaProvisionedReadCapacityUnits")
+		check.oneOf(s.class, path+"replicaTableClass", "STANDARD, STANDARD_INFREQUENT_ACCESS", "STANDARD", "STANDARD_INFREQUENT_ACCESS")
+		path += "replicaGlobalSecondaryIndexSettingsUpdate"
+		if s.indexes != nil {
+			check.count(len(s.indexes), 1, globaltable.MaxGlobalIndexes, path)
+		}
+		for i, x := range s.indexes {
+			path := path + "." + strconv.Itoa(i+1) + ".member."
+			check.name(x.name, path+"indexName")
+			check.atLeast(x.provisioned, 1, path+"provisionedReadCapacityUnits")
+		}
+	}
+}
+
 func (c *call) updateGlobalTableSettings(p *fastjson.Object) error {
-	r, err := parseGlobal(p, func(r *globalRequest, check *constraints) {
-		check.oneOf(r.billing, "globalTableBillingMode", "PROVISIONED, PAY_PER_REQUEST", "PROVISIONED", "PAY_PER_REQUEST")
-		check.atLeast(r.write, 1, "globalTableProvisionedWriteCapacityUnits")
-		if r.replicas != nil {
-			check.count(len(r.replicas), 1, 50, "replicaSettingsUpdate")
-		}
-		for i, s := range r.replicas {
-			path := "replicaSettingsUpdate." + strconv.Itoa(i+1) + ".member."
-			check.present(s.region != nil, path+"regionName")
-			check.atLeast(s.read, 1, path+"replicaProvisionedReadCapacityUnits")
-			check.oneOf(s.class, path+"replicaTableClass", "STANDARD, STANDARD_INFREQUENT_ACCESS", "STANDARD", "STANDARD_INFREQUENT_ACCESS")
-		}
-	})
+	r, err := parseGlobal(p, (*globalRequest).checkSettings)
 	if err != nil {
 		return err
 	}
@@ -320,15 +366,28 @@ func (r *globalRequest) settings(t *globaltable.Table) (catalog.Change, error) {
 		if t.ReplicaNamed(region) == nil {
 			return change, globalException("ReplicaNotFoundException", "Global table with name: '"+t.Name+"' has no replica in region: '"+region+"'.")
 		}
-		change.Overrides[region] = catalog.Override{Class: globaltable.TableClass(s.class), ReadCapacity: s.read.value}
-		if read == 0 {
-			read = s.read.value
+		if _, twice := change.Overrides[region]; twice {
+			return change, invalid(errRegionTwice + region)
 		}
+		override, err := replicaOverride(s.class, &s.read, s.indexes)
+		if err != nil {
+			return change, err
+		}
+		for _, x := range s.indexes {
+			if err := mayOverride(t, string(x.name)); err != nil {
+				return change, err
+			}
+		}
+		change.Overrides[region] = override
+		read = cmp.Or(read, override.ReadCapacity)
 	}
 	mode := t.Billing
 	if r.billing != nil {
 		mode = globaltable.BillingMode(r.billing)
 		change.Billing = &mode
+	}
+	if err := r.indexWrites(t, mode, &change); err != nil {
+		return change, err
 	}
 	switch {
 	case mode == globaltable.PayPerRequest && r.write.given:
@@ -343,6 +402,50 @@ func (r *globalRequest) settings(t *globaltable.Table) (catalog.Change, error) {
 		change.Throughput = &units
 	}
 	return change, err
+}
+
+// mayOverride demands a global index, as this region knows the table; the owner checks again.
+func mayOverride(t *globaltable.Table, name string) error {
+	if x := t.IndexNamed(name); x == nil || x.Local {
+		return globalException("IndexNotFoundException", "Global table with name: '"+t.Name+"' has no global secondary index with name: '"+name+"'.")
+	}
+	return nil
+}
+
+// indexWrites fills in what indexes are to have for writes. An index that has nothing for reads yet, because its table was on demand, gets what the replicas are to have, as its table does.
+func (r *globalRequest) indexWrites(t *globaltable.Table, mode globaltable.BillingMode, change *catalog.Change) error {
+	change.IndexUnits = map[string]catalog.IndexUnits{}
+	for _, w := range r.indexes {
+		if _, twice := change.IndexUnits[string(w.name)]; twice {
+			return invalid(errIndexTwice + string(w.name))
+		}
+		change.IndexUnits[string(w.name)] = catalog.IndexUnits{}
+	}
+	for _, w := range r.indexes {
+		name := string(w.name)
+		if err := mayOverride(t, name); err != nil {
+			return err
+		}
+		if !w.write.given {
+			continue
+		}
+		units := throughput{read: integer{value: t.IndexNamed(name).Throughput.Read}, write: w.write}
+		for _, s := range r.replicas {
+			units.read.value = cmp.Or(units.read.value, change.Overrides[string(s.region)].Indexes[name].ReadCapacity)
+		}
+		switch {
+		case mode == globaltable.PayPerRequest:
+			return invalid("One or more parameter values were invalid: Neither ReadCapacityUnits nor WriteCapacityUnits can be specified for index: " + name + " when BillingMode is PAY_PER_REQUEST")
+		case units.read.value == 0:
+			return invalid("One or more parameter values were invalid: ProvisionedThroughput must be specified for index: " + name)
+		}
+		declared, err := units.declaredFor(name)
+		if err != nil {
+			return err
+		}
+		change.IndexUnits[name] = catalog.IndexUnits{Throughput: &declared}
+	}
+	return nil
 }
 
 // appendGlobalSettings appends the settings of each replica.
@@ -363,16 +466,46 @@ func (c *call) appendGlobalSettings(t *globaltable.Table) {
 		b = append(b, `,"ReplicaBillingModeSummary":{"BillingMode":`...)
 		b = item.AppendJSONString(b, string(t.Billing))
 		b = append(b, `},"ReplicaProvisionedReadCapacityUnits":`...)
-		read := t.Throughput.Read
-		if own.ReadCapacity > 0 && t.Billing == globaltable.Provisioned {
-			read = own.ReadCapacity
-		}
-		b = strconv.AppendInt(b, read, 10)
+		declared, _ := own.Over(t.Throughput, t.OnDemandMax, t.Billing)
+		b = strconv.AppendInt(b, declared.Read, 10)
 		b = append(b, `,"ReplicaProvisionedWriteCapacityUnits":`...)
-		b = strconv.AppendInt(b, t.Throughput.Write, 10)
+		b = strconv.AppendInt(b, declared.Write, 10)
+		b = c.appendIndexSettings(b, t, r, own)
 		b = append(b, `,"ReplicaTableClassSummary":{"TableClass":`...)
 		b = item.AppendJSONString(b, string(own.Class))
 		b = append(b, "}}"...)
 	}
 	c.out = append(b, "]}"...)
+}
+
+// appendIndexSettings appends the settings of the global indexes in one replica. Whether an index is complete only its own region knows.
+func (c *call) appendIndexSettings(b []byte, t *globaltable.Table, r *globaltable.Replica, own globaltable.Own) []byte {
+	n := 0
+	for i := range t.Indexes {
+		x := &t.Indexes[i]
+		if x.Local {
+			continue
+		}
+		if n++; n == 1 {
+			b = append(b, `,"ReplicaGlobalSecondaryIndexSettings":[`...)
+		} else {
+			b = append(b, ',')
+		}
+		b = append(b, `{"IndexName":`...)
+		b = item.AppendJSONString(b, x.Name)
+		if r.Origin == c.server.config.Origin {
+			status, ok := c.server.config.Shard.Index(t.ID, x.ID)
+			b = append(append(append(b, `,"IndexStatus":"`...), c.indexStatus(t, status, ok)...), '"')
+		}
+		declared, _ := own.Indexes[x.ID].Over(x.Throughput, x.OnDemandMax, t.Billing)
+		b = append(b, `,"ProvisionedReadCapacityUnits":`...)
+		b = strconv.AppendInt(b, declared.Read, 10)
+		b = append(b, `,"ProvisionedWriteCapacityUnits":`...)
+		b = strconv.AppendInt(b, declared.Write, 10)
+		b = append(b, '}')
+	}
+	if n > 0 {
+		b = append(b, ']')
+	}
+	return b
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"runtime"
 	"runtime/debug"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 
 	"github.com/concordat-db/concordat/globaltable/item"
 	"github.com/concordat-db/concordat/regionnode/auth"
+	"github.com/concordat-db/concordat/regionnode/commit"
 )
 
 const (
@@ -68,8 +70,12 @@ func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 func (s *Server) answer(ctx *fasthttp.RequestCtx, c *call) (x *exception) {
 	defer func() {
 		if p := recover(); p != nil {
-			c.broken = true // its buffers may be in use still
-			x = internal(internalMessage, fmt.Errorf("panic: %v\n%s", p, debug.Stack()))
+			c.broken = true               // its buffers may be in use still
+			cause := fmt.Sprintf("%T", p) // its text may quote an item
+			if bug, ok := p.(runtime.Error); ok {
+				cause = bug.Error()
+			}
+			x = internal(internalMessage, fmt.Errorf("panic: %s\n%s", cause, debug.Stack()))
 		}
 	}()
 	err := s.readBody(ctx, c)
@@ -79,7 +85,12 @@ func (s *Server) answer(ctx *fasthttp.RequestCtx, c *call) (x *exception) {
 	if err == nil {
 		return nil
 	}
-	return translate(err, c.operation != nil && c.operation.control)
+	x = translate(err, c.operation != nil && c.operation.control)
+	if x.status == http.StatusInternalServerError {
+		var p *commit.PanicError
+		c.broken = errors.As(x, &p) // as above
+	}
+	return x
 }
 
 // perform finds the operation, authenticates, unpacks, checks the JSON and runs the operation.
@@ -258,6 +269,7 @@ func (s *Server) refuse(ctx *fasthttp.RequestCtx, err error) {
 	case errors.As(err, &timeout) && timeout.Timeout():
 		x.status, x.message = http.StatusRequestTimeout, "The request did not arrive in time"
 	}
+	linger(ctx.Conn())
 	s.reject(ctx, x)
 }
 

@@ -402,7 +402,7 @@ func changeIndexes(change *catalog.Change, list []indexUpdate, attributes []pair
 		case u.actions != 1:
 			return invalid("One or more parameter values were invalid: Each global secondary index update must have exactly one of Create, Update and Delete")
 		case names[name]:
-			return invalid("One or more parameter values were invalid: Only one global secondary index update per index is allowed simultaneously. Index: " + name)
+			return invalid(errIndexTwice + name)
 		case u.action != "Update" && (change.CreateIndex != nil || change.DeleteIndex != ""):
 			return tooManyIndexes()
 		}

@@ -24,7 +24,7 @@ type parameter struct {
 	has   string // members of the structure, by spaces, that share its state
 	state state  // also of everything below a parameter that is refused
 	only  string // the one value, as JSON, that is not refused; empty: all
-	note  string // for COMPATIBILITY.md
+	note  string // why, or what to do instead, for COMPATIBILITY.md and for who is refused; Markdown, backquotes only
 }
 
 const (
@@ -34,6 +34,9 @@ const (
 	noPolicies    = "there are no resource policies"
 	noVectors     = "there are no vector indexes"
 	noWitness     = "there is no multi-Region strong consistency"
+
+	noTableOfItsOwn = "a replica cannot leave its global table and become a table of its own"
+	copyFirst       = "copy the items that are to stay into another table, then "
 )
 
 // parameters has the rows of each operation that is offered.
@@ -229,16 +232,20 @@ var parameters = map[string][]parameter{
 		{at: "GlobalTableName"},
 		{at: "ReplicaUpdates", has: "Create"},
 		{at: "ReplicaUpdates.Create", has: "RegionName"},
-		{at: "ReplicaUpdates.Delete", state: refused, note: "it would leave a table of its own behind; `UpdateTable` deletes a replica with its data"},
+		{at: "ReplicaUpdates.Delete", state: refused, note: noTableOfItsOwn + ": " + copyFirst + "`UpdateTable` with `ReplicaUpdates.Delete` removes the replica with its data, and makes the table one of 2019"},
 	},
 	"UpdateGlobalTableSettings": {
 		{at: "GlobalTableBillingMode", state: kept, note: limitsNothing},
-		{at: "GlobalTableGlobalSecondaryIndexSettingsUpdate", state: refused},
+		{at: "GlobalTableGlobalSecondaryIndexSettingsUpdate", has: "IndexName"},
+		{at: "GlobalTableGlobalSecondaryIndexSettingsUpdate.ProvisionedWriteCapacityAutoScalingSettingsUpdate", state: refused, note: noScaling},
+		{at: "GlobalTableGlobalSecondaryIndexSettingsUpdate.ProvisionedWriteCapacityUnits", state: kept, note: limitsNothing},
 		{at: "GlobalTableName"},
 		{at: "GlobalTableProvisionedWriteCapacityAutoScalingSettingsUpdate", state: refused, note: noScaling},
 		{at: "GlobalTableProvisionedWriteCapacityUnits", state: kept, note: limitsNothing},
 		{at: "ReplicaSettingsUpdate", has: "RegionName"},
-		{at: "ReplicaSettingsUpdate.ReplicaGlobalSecondaryIndexSettingsUpdate", state: refused},
+		{at: "ReplicaSettingsUpdate.ReplicaGlobalSecondaryIndexSettingsUpdate", has: "IndexName"},
+		{at: "ReplicaSettingsUpdate.ReplicaGlobalSecondaryIndexSettingsUpdate.ProvisionedReadCapacityAutoScalingSettingsUpdate", state: refused, note: noScaling},
+		{at: "ReplicaSettingsUpdate.ReplicaGlobalSecondaryIndexSettingsUpdate.ProvisionedReadCapacityUnits", state: kept, note: limitsNothing},
 		{at: "ReplicaSettingsUpdate.ReplicaProvisionedReadCapacityAutoScalingSettingsUpdate", state: refused, note: noScaling},
 		{at: "ReplicaSettingsUpdate.ReplicaProvisionedReadCapacityUnits", state: kept, note: limitsNothing},
 		{at: "ReplicaSettingsUpdate.ReplicaTableClass", state: kept},
@@ -268,7 +275,7 @@ var parameters = map[string][]parameter{
 		{at: "AttributeDefinitions", has: "AttributeName AttributeType"},
 		{at: "BillingMode", state: kept, note: limitsNothing},
 		{at: "DeletionProtectionEnabled"},
-		{at: "DisassociationProtectionEnabled", only: "true", note: "a replica always has it: see `ReplicaUpdates.Disassociate`"},
+		{at: "DisassociationProtectionEnabled", only: "true", note: noTableOfItsOwn + ", so it is always on"},
 		{at: "GlobalSecondaryIndexUpdates", has: "Create Delete Update"},
 		{at: "GlobalSecondaryIndexUpdates.Create", has: "IndexName"},
 		{at: "GlobalSecondaryIndexUpdates.Create.KeySchema", has: "AttributeName KeyType"},
@@ -288,15 +295,19 @@ var parameters = map[string][]parameter{
 		{at: "ProvisionedThroughput", has: "ReadCapacityUnits WriteCapacityUnits", state: kept, note: limitsNothing},
 		{at: "ReplicaUpdates", has: "Create Delete Update"},
 		{at: "ReplicaUpdates.Create", has: "RegionName"},
-		{at: "ReplicaUpdates.Create.GlobalSecondaryIndexes", state: refused},
+		{at: "ReplicaUpdates.Create.GlobalSecondaryIndexes", has: "IndexName"},
+		{at: "ReplicaUpdates.Create.GlobalSecondaryIndexes.OnDemandThroughputOverride", has: "MaxReadRequestUnits", state: kept, note: limitsNothing},
+		{at: "ReplicaUpdates.Create.GlobalSecondaryIndexes.ProvisionedThroughputOverride", has: "ReadCapacityUnits", state: kept, note: limitsNothing},
 		{at: "ReplicaUpdates.Create.KMSMasterKeyId", state: refused, note: noEncryption},
 		{at: "ReplicaUpdates.Create.OnDemandThroughputOverride", has: "MaxReadRequestUnits", state: kept, note: limitsNothing},
 		{at: "ReplicaUpdates.Create.ProvisionedThroughputOverride", has: "ReadCapacityUnits", state: kept, note: limitsNothing},
 		{at: "ReplicaUpdates.Create.TableClassOverride", state: kept},
 		{at: "ReplicaUpdates.Delete", has: "RegionName"},
-		{at: "ReplicaUpdates.Disassociate", state: refused, note: "a replica that leaves cannot keep its data as a table of its own"},
+		{at: "ReplicaUpdates.Disassociate", state: refused, note: noTableOfItsOwn + ": " + copyFirst + "`ReplicaUpdates.Delete` removes the replica with its data"},
 		{at: "ReplicaUpdates.Update", has: "RegionName"},
-		{at: "ReplicaUpdates.Update.GlobalSecondaryIndexes", state: refused},
+		{at: "ReplicaUpdates.Update.GlobalSecondaryIndexes", has: "IndexName"},
+		{at: "ReplicaUpdates.Update.GlobalSecondaryIndexes.OnDemandThroughputOverride", has: "MaxReadRequestUnits", state: kept, note: limitsNothing},
+		{at: "ReplicaUpdates.Update.GlobalSecondaryIndexes.ProvisionedThroughputOverride", has: "ReadCapacityUnits", state: kept, note: limitsNothing},
 		{at: "ReplicaUpdates.Update.KMSMasterKeyId", state: refused, note: noEncryption},
 		{at: "ReplicaUpdates.Update.OnDemandThroughputOverride", has: "MaxReadRequestUnits", state: kept, note: limitsNothing},
 		{at: "ReplicaUpdates.Update.ProvisionedThroughputOverride", has: "ReadCapacityUnits", state: kept, note: limitsNothing},
@@ -317,6 +328,7 @@ var parameters = map[string][]parameter{
 type refusal struct {
 	at    string // of a parameter that is refused; empty: none is here
 	only  string // the value, as JSON, that is not; empty: all are
+	why   string // empty: for no reason that is told
 	below map[string]*refusal
 }
 
@@ -340,7 +352,7 @@ func refusals(rows []parameter) *refusal {
 			}
 			at = at.below[name]
 		}
-		at.at, at.only = row.at, row.only
+		at.at, at.only, at.why = row.at, row.only, strings.ReplaceAll(row.note, "`", "")
 	}
 	return root
 }
@@ -378,12 +390,12 @@ func (r *refusal) refuse(v *fastjson.Value) (err error) {
 // whole is refuse for a parameter that is refused itself.
 func (r *refusal) whole(v *fastjson.Value) error {
 	if r.only == "" {
-		return notOffered(r.at)
+		return notOffered(r.at, r.why)
 	}
 	switch v.Type() {
 	case fastjson.TypeString, fastjson.TypeTrue, fastjson.TypeFalse:
 		if value := string(v.MarshalTo(nil)); value != r.only {
-			return notOffered(r.at + " " + strings.Trim(value, `"`))
+			return notOffered(r.at+" "+strings.Trim(value, `"`), r.why)
 		}
 	}
 	return nil // of a wrong type: the decoder says so

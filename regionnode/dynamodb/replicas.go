@@ -14,12 +14,21 @@ import (
 
 // replicaUpdate is one element of ReplicaUpdates, of UpdateTable and of UpdateGlobalTable.
 type replicaUpdate struct {
-	actions  int    // how many were given
-	action   string // Create, Update or Delete
-	region   text
-	class    text
-	read     integer // provisioned
-	onDemand integer
+	actions int    // how many were given
+	action  string // Create, Update or Delete
+	region  text
+	class   text
+	readOverride
+	indexes []indexOverride // nil: not given
+}
+
+// readOverride is what a replica is to have for reads, of its table or of an index.
+type readOverride struct{ provisioned, onDemand integer }
+
+// indexOverride is a ReplicaGlobalSecondaryIndex, or a ReplicaGlobalSecondaryIndexSettingsUpdate.
+type indexOverride struct {
+	name text
+	readOverride
 }
 
 func parseReplicaUpdates(dst *[]replicaUpdate, v *fastjson.Value, structure string) error {
@@ -47,12 +56,56 @@ func (u *replicaUpdate) set(name []byte, v *fastjson.Value) error {
 		return parseText(&u.region, v)
 	case "TableClassOverride":
 		return parseText(&u.class, v)
+	case "GlobalSecondaryIndexes":
+		return parseStructures(&u.indexes, v, "ReplicaGlobalSecondaryIndex", func(x *indexOverride, o *fastjson.Object) error {
+			return each(o, func(name []byte, v *fastjson.Value) error {
+				if string(name) == "IndexName" {
+					return parseText(&x.name, v)
+				}
+				return x.readOverride.set(name, v)
+			})
+		})
+	}
+	return u.readOverride.set(name, v)
+}
+
+func (r *readOverride) set(name []byte, v *fastjson.Value) error {
+	switch string(name) {
 	case "ProvisionedThroughputOverride":
-		return parseOverride(&u.read, v, "ProvisionedThroughputOverride", "ReadCapacityUnits")
+		return parseOverride(&r.provisioned, v, "ProvisionedThroughputOverride", "ReadCapacityUnits")
 	case "OnDemandThroughputOverride":
-		return parseOverride(&u.onDemand, v, "OnDemandThroughputOverride", "MaxReadRequestUnits")
+		return parseOverride(&r.onDemand, v, "OnDemandThroughputOverride", "MaxReadRequestUnits")
 	}
 	return nil
+}
+
+// units returns r as a replica declares it for the index of that name; the empty name is that of the table.
+func (r *readOverride) units(index string) (globaltable.ReadUnits, error) {
+	if _, err := (&throughput{read: r.provisioned}).declaredFor(index); err != nil {
+		return globaltable.ReadUnits{}, err
+	}
+	return globaltable.ReadUnits{ReadCapacity: r.provisioned.value, OnDemandRead: min(r.onDemand.value, maxCapacityUnits)}, nil
+}
+
+// replicaOverride returns what a replica is to have instead of its table.
+func replicaOverride(class text, read *readOverride, indexes []indexOverride) (o catalog.Override, err error) {
+	o.Class = globaltable.TableClass(class)
+	if o.ReadUnits, err = read.units(""); err != nil {
+		return o, err
+	}
+	for i := range indexes {
+		name := string(indexes[i].name)
+		if _, twice := o.Indexes[name]; twice {
+			return o, invalid(errIndexTwice + name)
+		}
+		if o.Indexes == nil {
+			o.Indexes = make(map[string]globaltable.ReadUnits, len(indexes))
+		}
+		if o.Indexes[name], err = indexes[i].units(name); err != nil {
+			return o, err
+		}
+	}
+	return o, nil
 }
 
 // parseOverride reads a structure of one number.
@@ -74,10 +127,27 @@ func (c *constraints) checkReplicas(updates []replicaUpdate) {
 		path := "replicaUpdates." + strconv.Itoa(i+1) + ".member." + strings.ToLower(u.action) + "."
 		c.present(u.region != nil, path+"regionName")
 		c.oneOf(u.class, path+"tableClassOverride", "STANDARD, STANDARD_INFREQUENT_ACCESS", "STANDARD", "STANDARD_INFREQUENT_ACCESS")
-		c.atLeast(u.read, 1, path+"provisionedThroughputOverride.readCapacityUnits")
-		c.atLeast(u.onDemand, 1, path+"onDemandThroughputOverride.maxReadRequestUnits")
+		c.checkRead(&u.readOverride, path)
+		if u.indexes != nil {
+			c.count(len(u.indexes), 1, globaltable.MaxGlobalIndexes, path+"globalSecondaryIndexes")
+		}
+		for i := range u.indexes {
+			path := path + "globalSecondaryIndexes." + strconv.Itoa(i+1) + ".member."
+			c.name(u.indexes[i].name, path+"indexName")
+			c.checkRead(&u.indexes[i].readOverride, path)
+		}
 	}
 }
+
+func (c *constraints) checkRead(r *readOverride, path string) {
+	c.atLeast(r.provisioned, 1, path+"provisionedThroughputOverride.readCapacityUnits")
+	c.atLeast(r.onDemand, 1, path+"onDemandThroughputOverride.maxReadRequestUnits")
+}
+
+const (
+	errRegionTwice = "One or more parameter values were invalid: Only one replica update can be made for a region at a time: "
+	errIndexTwice  = "One or more parameter values were invalid: Only one global secondary index update per index is allowed simultaneously. Index: "
+)
 
 // changeReplicas fills in the replicas to be made, changed and removed.
 func changeReplicas(change *catalog.Change, updates []replicaUpdate) error {
@@ -89,18 +159,20 @@ func changeReplicas(change *catalog.Change, updates []replicaUpdate) error {
 		case u.actions != 1:
 			return invalid("One or more parameter values were invalid: Each replica update must have exactly one of Create, Update and Delete")
 		case named[region]:
-			return invalid("One or more parameter values were invalid: Only one replica update can be made for a region at a time: " + region)
+			return invalid(errRegionTwice + region)
 		case u.action == "Create":
 			change.Create = append(change.Create, region)
 		case u.action == "Delete":
 			change.Delete = append(change.Delete, region)
 		}
 		named[region] = true
-		override := catalog.Override{Class: globaltable.TableClass(u.class), ReadCapacity: u.read.value, OnDemandRead: u.onDemand.value}
-		if override == (catalog.Override{}) {
-			if u.action == "Update" {
-				return invalid("One or more parameter values were invalid: The update of the replica in region " + region + " changes nothing")
-			}
+		override, err := replicaOverride(u.class, &u.readOverride, u.indexes)
+		switch {
+		case err != nil:
+			return err
+		case u.action == "Update" && override.Empty():
+			return invalid("One or more parameter values were invalid: The update of the replica in region " + region + " changes nothing")
+		case u.action == "Delete" || override.Empty() && override.Indexes == nil:
 			continue
 		}
 		if change.Overrides == nil {
@@ -139,16 +211,20 @@ func (c *call) appendReplicas(b []byte, t *globaltable.Table) []byte {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = c.appendReplica(b, t, r)
 		own := t.OwnOf(r)
+		b = c.appendReplica(b, t, r, own.Indexes)
 		b = append(b[:len(b)-1], `,"ReplicaTableClassSummary":{"TableClass":`...)
 		b = item.AppendJSONString(b, string(own.Class))
 		b = append(b, '}')
-		b = appendOverride(b, "ProvisionedThroughputOverride", "ReadCapacityUnits", own.ReadCapacity)
-		b = appendOverride(b, "OnDemandThroughputOverride", "MaxReadRequestUnits", own.OnDemandRead)
+		b = appendOverrides(b, own.ReadUnits)
 		b = append(b, `,`+settingMode+`}`...)
 	}
 	return append(b, ']')
+}
+
+func appendOverrides(b []byte, units globaltable.ReadUnits) []byte {
+	b = appendOverride(b, "ProvisionedThroughputOverride", "ReadCapacityUnits", units.ReadCapacity)
+	return appendOverride(b, "OnDemandThroughputOverride", "MaxReadRequestUnits", units.OnDemandRead)
 }
 
 func appendOverride(b []byte, structure, member string, units int64) []byte {
@@ -162,8 +238,8 @@ func appendOverride(b []byte, structure, member string, units int64) []byte {
 	return append(b, '}')
 }
 
-// appendReplica appends what both versions of global tables tell of a replica.
-func (c *call) appendReplica(b []byte, t *globaltable.Table, r *globaltable.Replica) []byte {
+// appendReplica appends what both versions of global tables tell of a replica. units are those of its indexes, where they are told.
+func (c *call) appendReplica(b []byte, t *globaltable.Table, r *globaltable.Replica, units map[globaltable.IndexID]globaltable.ReadUnits) []byte {
 	b = append(b, `{"RegionName":`...)
 	b = item.AppendJSONString(b, r.Region)
 	b = append(b, `,"ReplicaStatus":`...)
@@ -181,7 +257,7 @@ func (c *call) appendReplica(b []byte, t *globaltable.Table, r *globaltable.Repl
 		b = append(b, `,"ReplicaInaccessibleDateTime":`...)
 		b = appendSeconds(b, time.UnixMilli(r.InaccessibleSince))
 	}
-	b = appendReplicaIndexes(b, t)
+	b = appendReplicaIndexes(b, t, units)
 	return append(b, '}')
 }
 

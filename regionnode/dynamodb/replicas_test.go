@@ -19,9 +19,9 @@ func TestReplicasAreDescribed(t *testing.T) {
 		Billing:   globaltable.Provisioned, Throughput: globaltable.Throughput{Read: 3, Write: 4}, Class: globaltable.ClassStandard,
 		OnDemandSince: 1_700_000_001_000, Stream: globaltable.Stream{Since: 1_700_000_002_000},
 		Replicas: []globaltable.Replica{
-			{Region: "eu", Origin: 1, Status: globaltable.Active, CreatedAt: 1_700_000_003_000, Own: &globaltable.Own{ReadCapacity: 8, Class: globaltable.ClassInfrequentAccess}},
+			{Region: "eu", Origin: 1, Status: globaltable.Active, CreatedAt: 1_700_000_003_000, Own: &globaltable.Own{ReadUnits: globaltable.ReadUnits{ReadCapacity: 8}, Class: globaltable.ClassInfrequentAccess}},
 			{Region: "in", Origin: 2, Status: globaltable.StatusFenced, InaccessibleSince: 1_700_000_004_500},
-			{Region: "us", Origin: 3, Status: globaltable.Active, Own: &globaltable.Own{ReadCapacity: 5, OnDemandRead: 6}}}}
+			{Region: "us", Origin: 3, Status: globaltable.Active, Own: &globaltable.Own{ReadUnits: globaltable.ReadUnits{ReadCapacity: 5, OnDemandRead: 6}}}}}
 	ask := func(operation, body string) string {
 		var ctx fasthttp.RequestCtx
 		d.ask(&ctx, operation, bytes.NewReader([]byte(body)))

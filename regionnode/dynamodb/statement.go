@@ -224,12 +224,12 @@ func orderOf(by []partiql.Order, ranges []expr.KeyCondition, partition, sort []g
 	}
 	// What is left orders each partition; so it has to be the order, or the other way round, in which its items lie.
 	if !whole {
-		return false, notOffered("ORDER BY a sort key over several partitions")
+		return false, notOffered("ORDER BY a sort key over several partitions", "")
 	}
 	backward = by[0].Descending
 	for i, b := range by {
 		if i >= len(sort) || b.Name != sort[i].Name || b.Descending != backward {
-			return false, notOffered("ORDER BY in another order than that of the sort key")
+			return false, notOffered("ORDER BY in another order than that of the sort key", "")
 		}
 	}
 	return backward, nil

@@ -148,7 +148,7 @@ func (c *call) describeAs(field string, t *globaltable.Table, status globaltable
 	b = append(b, `,"TableSizeBytes":`...)
 	b = strconv.AppendInt(b, bytes, 10)
 	b = c.appendSettings(b, t, here)
-	b = c.appendIndexes(b, t, index)
+	b = c.appendIndexes(b, t, t.OwnOf(here), index)
 	b = c.appendReplicas(b, t)
 	c.out = append(b, "}}"...)
 	return nil

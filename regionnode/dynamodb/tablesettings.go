@@ -292,14 +292,11 @@ func (c *call) appendSettings(b []byte, t *globaltable.Table, r *globaltable.Rep
 }
 
 func appendBilling(b []byte, t *globaltable.Table, own globaltable.Own) []byte {
-	read := t.Throughput.Read
-	if own.ReadCapacity > 0 && t.Billing == globaltable.Provisioned {
-		read = own.ReadCapacity
-	}
+	declared, most := own.Over(t.Throughput, t.OnDemandMax, t.Billing)
 	b = append(b, `,"ProvisionedThroughput":{"NumberOfDecreasesToday":0,"ReadCapacityUnits":`...)
-	b = strconv.AppendInt(b, read, 10)
+	b = strconv.AppendInt(b, declared.Read, 10)
 	b = append(b, `,"WriteCapacityUnits":`...)
-	b = strconv.AppendInt(b, t.Throughput.Write, 10)
+	b = strconv.AppendInt(b, declared.Write, 10)
 	b = append(b, '}')
 	if t.Billing == globaltable.PayPerRequest || t.OnDemandSince > 0 {
 		b = append(b, `,"BillingModeSummary":{"BillingMode":`...)
@@ -309,10 +306,6 @@ func appendBilling(b []byte, t *globaltable.Table, own globaltable.Own) []byte {
 		b = append(b, '}')
 	}
 	if t.Billing == globaltable.PayPerRequest {
-		most := t.OnDemandMax
-		if own.OnDemandRead > 0 {
-			most.Read = own.OnDemandRead
-		}
 		b = appendUnitsOf(b, "OnDemandThroughput", "MaxReadRequestUnits", "MaxWriteRequestUnits", most)
 	}
 	if t.Warm != (globaltable.Throughput{}) {

@@ -10,12 +10,14 @@ import (
 	"net/http"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	sdk "github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
+	"github.com/concordat-db/concordat/conflict"
 	"github.com/concordat-db/concordat/globaltable"
 	"github.com/concordat-db/concordat/regionnode/auth"
 	"github.com/concordat-db/concordat/regionnode/commit"
@@ -257,7 +259,7 @@ func TestCreateTableSaysWhatIsWrong(t *testing.T) {
 		{keys + `,"ProvisionedThroughput":{"ReadCapacityUnits":0,"WriteCapacityUnits":1}`,
 			"1 validation error detected: Value '0' at 'provisionedThroughput.readCapacityUnits' failed to satisfy constraint: Member must have value greater than or equal to 1"},
 		{keys + `,"BillingMode":"PAY_PER_REQUEST","StreamSpecification":{"StreamEnabled":true}`, "One or more parameter values were invalid: StreamViewType must be specified when StreamEnabled is true"},
-		{keys + `,"BillingMode":"PAY_PER_REQUEST","SSESpecification":{"Enabled":true}`, "Unsupported parameter: SSESpecification.Enabled true is not offered by this version of Concordat"},
+		{keys + `,"BillingMode":"PAY_PER_REQUEST","SSESpecification":{"Enabled":true}`, "Unsupported parameter: SSESpecification.Enabled true is not offered by this version of Concordat: encryption at rest is a matter of the disk"},
 		{keys + `,"BillingMode":"PAY_PER_REQUEST","Tags":[{"Key":"a","Value":"1"},{"Key":"a","Value":"2"}]`, "One or more parameter values were invalid: Duplicate tag key: a"},
 		{`"BillingMode":"PAY_PER_REQUEST","AttributeDefinitions":[{"AttributeName":"a","AttributeType":"S"}],"KeySchema":[{"AttributeName":"b","KeyType":"HASH"}]`,
 			"One or more parameter values were invalid: Some index key attributes are not defined in AttributeDefinitions. Keys: [b], AttributeDefinitions: [a]"},
@@ -441,6 +443,40 @@ func (f failing) Write(context.Context, *commit.Write) error {
 		panic("planted")
 	}
 	return f.err
+}
+
+// breaking is a shard that is given, once, a plan with a bug.
+type breaking struct {
+	dynamodb.Shard
+	done atomic.Bool
+}
+
+func (b *breaking) Write(ctx context.Context, w *commit.Write) error {
+	if b.done.Swap(true) {
+		return b.Shard.Write(ctx, w)
+	}
+	return b.Shard.Write(ctx, &commit.Write{Keys: w.Keys, Plan: func([]commit.Current) ([][]conflict.Op, error) { panic("what is in the item") }})
+}
+
+// TestPanicOfAPlan: it is the request's error, and the next one on the same item is served.
+func TestPanicOfAPlan(t *testing.T) {
+	failed := make(chan error, 1)
+	r := startRegion(t, memory(t), func(c *dynamodb.Config) {
+		open(c)
+		c.Shard = &breaking{Shard: c.Shard}
+		c.Events.Failed = func(_, _ string, err error) { failed <- err }
+	})
+	createTable(t, r.client(t), "hash", false)
+	const want = `{"__type":"com.amazonaws.dynamodb.v20120810#InternalServerError","message":"The request processing has failed because of an unknown error, exception or failure."}`
+	if a := r.post(t, httpClient(t), "PutItem", putA); a.status != 500 || a.body != want {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+	if err := <-failed; !strings.Contains(err.Error(), "the plan of a write panicked: string") || strings.Contains(err.Error(), "item") {
+		t.Error(err)
+	}
+	if a := r.post(t, httpClient(t), "PutItem", putA); a.status != 200 {
+		t.Errorf("%d %s", a.status, a.body)
+	}
 }
 
 func TestErrorsOfTheShard(t *testing.T) {

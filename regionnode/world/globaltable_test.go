@@ -3,6 +3,8 @@ package world
 import (
 	"context"
 	"net/http"
+	"slices"
+	"strconv"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -117,7 +119,7 @@ func TestGlobalTableOf2019(t *testing.T) {
 	}
 	w.until("both know", func() bool {
 		a, b := w.describe(us), w.describe(eu)
-		return a.BillingModeSummary == nil && *a.ProvisionedThroughput.ReadCapacityUnits == 3 && *b.ProvisionedThroughput.ReadCapacityUnits == 9 && *b.ProvisionedThroughput.WriteCapacityUnits == 4
+		return a.BillingModeSummary.BillingMode == types.BillingModeProvisioned && *a.ProvisionedThroughput.ReadCapacityUnits == 3 && *b.ProvisionedThroughput.ReadCapacityUnits == 9 && *b.ProvisionedThroughput.WriteCapacityUnits == 4
 	})
 	if got := w.replica(us, eu).ProvisionedThroughputOverride; got == nil || aws.ToInt64(got.ReadCapacityUnits) != 9 {
 		t.Errorf("%+v", got)
@@ -188,7 +190,8 @@ func TestGlobalTableOf2017(t *testing.T) {
 	}
 	expectFailure(t, change(types.ReplicaUpdate{Create: &types.CreateReplicaAction{RegionName: aws.String(eu)}}), http.StatusBadRequest, "ReplicaAlreadyExistsException", "'"+eu+"'")
 	expectFailure(t, change(types.ReplicaUpdate{Delete: &types.DeleteReplicaAction{RegionName: aws.String(eu)}}), http.StatusBadRequest, "ValidationException",
-		"Unsupported parameter: ReplicaUpdates.Delete")
+		"Unsupported parameter: ReplicaUpdates.Delete is not offered by this version of Concordat: a replica cannot leave its global table and become a table of its own: "+
+			"copy the items that are to stay into another table, then UpdateTable with ReplicaUpdates.Delete removes the replica with its data")
 	w.until("a third one can be made", func() bool {
 		return change(types.ReplicaUpdate{Create: &types.CreateReplicaAction{RegionName: aws.String(ap)}}) == nil
 	})
@@ -234,5 +237,229 @@ func TestGlobalTableOf2017(t *testing.T) {
 	expectFailure(t, err, http.StatusBadRequest, "GlobalTableNotFoundException")
 	if d := w.describe(us); aws.ToString(d.GlobalTableVersion) != "2019.11.21" {
 		t.Errorf("%+v", d)
+	}
+}
+
+// withIndexes is a table with two global indexes, under a billing mode; units are those of the table and of each index, nil for none.
+func withIndexes(mode types.BillingMode, units *types.ProvisionedThroughput) *dynamodb.CreateTableInput {
+	text := func(name string) types.AttributeDefinition {
+		return types.AttributeDefinition{AttributeName: aws.String(name), AttributeType: types.ScalarAttributeTypeS}
+	}
+	key := func(name string) []types.KeySchemaElement {
+		return []types.KeySchemaElement{{AttributeName: aws.String(name), KeyType: types.KeyTypeHash}}
+	}
+	in := &dynamodb.CreateTableInput{TableName: aws.String(tableName), BillingMode: mode, ProvisionedThroughput: units, KeySchema: key("id"),
+		AttributeDefinitions: []types.AttributeDefinition{text("id"), text("color"), text("size")}}
+	for _, name := range []string{"color", "size"} {
+		in.GlobalSecondaryIndexes = append(in.GlobalSecondaryIndexes, types.GlobalSecondaryIndex{IndexName: aws.String("by-" + name), KeySchema: key(name),
+			Projection: &types.Projection{ProjectionType: types.ProjectionTypeAll}, ProvisionedThroughput: units})
+	}
+	return in
+}
+
+func units(read, write int64) *types.ProvisionedThroughput {
+	return &types.ProvisionedThroughput{ReadCapacityUnits: &read, WriteCapacityUnits: &write}
+}
+
+// onDemand and provisioned are overrides of an index.
+func onDemand(name string, read int64) types.ReplicaGlobalSecondaryIndex {
+	return types.ReplicaGlobalSecondaryIndex{IndexName: &name, OnDemandThroughputOverride: &types.OnDemandThroughputOverride{MaxReadRequestUnits: &read}}
+}
+
+func provisioned(name string, read int64) types.ReplicaGlobalSecondaryIndex {
+	return types.ReplicaGlobalSecondaryIndex{IndexName: &name, ProvisionedThroughputOverride: &types.ProvisionedThroughputOverride{ReadCapacityUnits: &read}}
+}
+
+// override changes what a replica has for its indexes, asked for in a region.
+func (r *running) override(in, of string, indexes ...types.ReplicaGlobalSecondaryIndex) error {
+	return r.update(in, dynamodb.UpdateTableInput{ReplicaUpdates: []types.ReplicationGroupUpdate{{
+		Update: &types.UpdateReplicationGroupMemberAction{RegionName: &of, GlobalSecondaryIndexes: indexes}}}})
+}
+
+// overrides returns what a region says that the replica in another one has for its indexes: "index provisioned/on demand".
+func (r *running) overrides(in, of string) (out []string) {
+	for _, x := range r.replica(in, of).GlobalSecondaryIndexes {
+		p, o := "-", "-"
+		if x.ProvisionedThroughputOverride != nil {
+			p = strconv.FormatInt(*x.ProvisionedThroughputOverride.ReadCapacityUnits, 10)
+		}
+		if x.OnDemandThroughputOverride != nil {
+			o = strconv.FormatInt(*x.OnDemandThroughputOverride.MaxReadRequestUnits, 10)
+		}
+		out = append(out, *x.IndexName+" "+p+"/"+o)
+	}
+	return out
+}
+
+// reads returns what a region says that its own indexes have for reads: "index provisioned/on demand".
+func (r *running) reads(region string) (out []string) {
+	for _, x := range r.describe(region).GlobalSecondaryIndexes {
+		o := "-"
+		if x.OnDemandThroughput != nil {
+			o = strconv.FormatInt(*x.OnDemandThroughput.MaxReadRequestUnits, 10)
+		}
+		out = append(out, *x.IndexName+" "+strconv.FormatInt(*x.ProvisionedThroughput.ReadCapacityUnits, 10)+"/"+o)
+	}
+	return out
+}
+
+// TestUnitsOfAReplicasIndexes: what one replica has for its indexes is shown by all, wherever it was asked for, until the billing mode changes or the index goes.
+func TestUnitsOfAReplicasIndexes(t *testing.T) {
+	w := runWorld(t, config(t))
+	const us, eu = "us-east-1", "eu-central-1"
+	w.createTable(withIndexes(types.BillingModePayPerRequest, nil), us)
+	create := dynamodb.UpdateTableInput{ReplicaUpdates: []types.ReplicationGroupUpdate{{Create: &types.CreateReplicationGroupMemberAction{RegionName: aws.String(eu),
+		GlobalSecondaryIndexes: []types.ReplicaGlobalSecondaryIndex{onDemand("by-color", 50), {IndexName: aws.String("by-size")}}}}}}
+	w.until("a replica can be made", func() bool { return w.update(us, create) == nil })
+	w.until("it is active", func() bool {
+		out, err := w.db[eu].DescribeTable(t.Context(), &dynamodb.DescribeTableInput{TableName: aws.String(tableName)})
+		return err == nil && out.Table.TableStatus == types.TableStatusActive && w.describe(us).TableStatus == types.TableStatusActive
+	})
+	expect := func(what string, got func() []string, want ...string) {
+		t.Helper()
+		w.until(what, func() bool { return slices.Equal(got(), want) })
+	}
+	other := func(in, of string) func() []string { return func() []string { return w.overrides(in, of) } }
+	own := func(region string) func() []string { return func() []string { return w.reads(region) } }
+	expect("us sees what eu has", other(us, eu), "by-color -/50", "by-size -/-")
+	expect("eu sees what it has", own(eu), "by-color 0/50", "by-size 0/-")
+	expect("us has none of it", own(us), "by-color 0/-", "by-size 0/-")
+
+	// In the region that does not own the table, of the one that does.
+	if err := w.override(eu, us, onDemand("by-size", 60)); err != nil {
+		t.Fatal(err)
+	}
+	expect("eu sees what us has", other(eu, us), "by-color -/-", "by-size -/60")
+	expect("us sees what it has", own(us), "by-color 0/-", "by-size 0/60")
+
+	const wrong = "One or more parameter values were invalid: "
+	expectFailure(t, w.override(us, eu, onDemand("by-nothing", 1)), http.StatusBadRequest, "ResourceNotFoundException", "Requested resource not found: Index: by-nothing of table: "+tableName+" not found")
+	expectFailure(t, w.override(us, eu, provisioned("by-color", 1)), http.StatusBadRequest, "ValidationException",
+		wrong+"Neither ReadCapacityUnits nor WriteCapacityUnits can be specified for index: by-color when BillingMode is PAY_PER_REQUEST")
+	expectFailure(t, w.override(us, eu, onDemand("by-color", 1), onDemand("by-color", 2)), http.StatusBadRequest, "ValidationException",
+		wrong+"Only one global secondary index update per index is allowed simultaneously. Index: by-color")
+	expectFailure(t, w.override(us, eu, onDemand("by-color", 0)), http.StatusBadRequest, "ValidationException",
+		"Value '0' at 'replicaUpdates.1.member.update.globalSecondaryIndexes.1.member.onDemandThroughputOverride.maxReadRequestUnits' failed to satisfy constraint")
+
+	// With the billing mode changes what can be overridden.
+	change := dynamodb.UpdateTableInput{BillingMode: types.BillingModeProvisioned, ProvisionedThroughput: units(1, 2)}
+	for _, name := range []string{"by-color", "by-size"} {
+		change.GlobalSecondaryIndexUpdates = append(change.GlobalSecondaryIndexUpdates,
+			types.GlobalSecondaryIndexUpdate{Update: &types.UpdateGlobalSecondaryIndexAction{IndexName: &name, ProvisionedThroughput: units(3, 4)}})
+	}
+	if err := w.update(us, change); err != nil {
+		t.Fatal(err)
+	}
+	expect("no override is left", other(us, eu), "by-color -/-", "by-size -/-")
+	if err := w.override(us, eu, provisioned("by-color", 9)); err != nil {
+		t.Fatal(err)
+	}
+	expect("us sees what eu has now", other(us, eu), "by-color 9/-", "by-size -/-")
+	expect("eu sees what it has now", own(eu), "by-color 9/-", "by-size 3/-")
+	expectFailure(t, w.override(us, eu, onDemand("by-color", 1)), http.StatusBadRequest, "ValidationException",
+		wrong+"OnDemandThroughput can only be specified for index: by-color when BillingMode is PAY_PER_REQUEST")
+
+	// An index that is made again under its name is another one.
+	if err := w.update(eu, dynamodb.UpdateTableInput{GlobalSecondaryIndexUpdates: []types.GlobalSecondaryIndexUpdate{
+		{Delete: &types.DeleteGlobalSecondaryIndexAction{IndexName: aws.String("by-color")}}}}); err != nil {
+		t.Fatal(err)
+	}
+	expect("it is gone", own(eu), "by-size 3/-")
+	table := withIndexes(types.BillingModeProvisioned, units(5, 6))
+	again := dynamodb.UpdateTableInput{AttributeDefinitions: table.AttributeDefinitions, GlobalSecondaryIndexUpdates: []types.GlobalSecondaryIndexUpdate{
+		{Create: &types.CreateGlobalSecondaryIndexAction{IndexName: aws.String("by-color"), KeySchema: table.GlobalSecondaryIndexes[0].KeySchema,
+			Projection: table.GlobalSecondaryIndexes[0].Projection, ProvisionedThroughput: units(5, 6)}}}}
+	if err := w.update(eu, again); err != nil {
+		t.Fatal(err)
+	}
+	expect("it is another one", own(eu), "by-size 3/-", "by-color 5/-")
+	expect("us sees another one", other(us, eu), "by-size -/-", "by-color -/-")
+}
+
+// TestIndexSettingsOf2017: units of indexes, of one replica and of all, by the calls of the first version.
+func TestIndexSettingsOf2017(t *testing.T) {
+	w := runWorld(t, config(t))
+	const us, eu = "us-east-1", "eu-central-1"
+	w.createTable(withIndexes(types.BillingModePayPerRequest, nil), us)
+	ctx, name := t.Context(), aws.String(tableName)
+	w.until("it can be made global", func() bool {
+		_, err := w.db[us].CreateGlobalTable(ctx, &dynamodb.CreateGlobalTableInput{GlobalTableName: name, ReplicationGroup: []types.Replica{{RegionName: aws.String(us)}, {RegionName: aws.String(eu)}}})
+		return err == nil
+	})
+	w.until("it is active", func() bool {
+		out, err := w.db[eu].DescribeGlobalTable(ctx, &dynamodb.DescribeGlobalTableInput{GlobalTableName: name})
+		return err == nil && out.GlobalTableDescription.GlobalTableStatus == types.GlobalTableStatusActive
+	})
+	write := func(index string, units int64) types.GlobalTableGlobalSecondaryIndexSettingsUpdate {
+		return types.GlobalTableGlobalSecondaryIndexSettingsUpdate{IndexName: &index, ProvisionedWriteCapacityUnits: &units}
+	}
+	read := func(region string, table int64, indexes ...types.ReplicaGlobalSecondaryIndexSettingsUpdate) types.ReplicaSettingsUpdate {
+		return types.ReplicaSettingsUpdate{RegionName: &region, ReplicaProvisionedReadCapacityUnits: &table, ReplicaGlobalSecondaryIndexSettingsUpdate: indexes}
+	}
+	index := func(index string, units int64) types.ReplicaGlobalSecondaryIndexSettingsUpdate {
+		return types.ReplicaGlobalSecondaryIndexSettingsUpdate{IndexName: &index, ProvisionedReadCapacityUnits: &units}
+	}
+	update := func(in dynamodb.UpdateGlobalTableSettingsInput) error {
+		in.GlobalTableName = name
+		_, err := w.db[eu].UpdateGlobalTableSettings(ctx, &in)
+		return err
+	}
+	const wrong, notAllowed = "One or more parameter values were invalid: ", " when BillingMode is PAY_PER_REQUEST"
+	one := func(r types.ReplicaSettingsUpdate) dynamodb.UpdateGlobalTableSettingsInput {
+		return dynamodb.UpdateGlobalTableSettingsInput{ReplicaSettingsUpdate: []types.ReplicaSettingsUpdate{r}}
+	}
+	writes := func(x ...types.GlobalTableGlobalSecondaryIndexSettingsUpdate) dynamodb.UpdateGlobalTableSettingsInput {
+		return dynamodb.UpdateGlobalTableSettingsInput{GlobalTableGlobalSecondaryIndexSettingsUpdate: x}
+	}
+	bad := func(in dynamodb.UpdateGlobalTableSettingsInput, name, message string) {
+		t.Helper()
+		expectFailure(t, update(in), http.StatusBadRequest, name, message)
+	}
+	bad(one(read(us, 5)), "ValidationException", wrong+"Neither ReadCapacityUnits nor WriteCapacityUnits can be specified"+notAllowed)
+	bad(writes(write("by-color", 5)), "ValidationException", wrong+"Neither ReadCapacityUnits nor WriteCapacityUnits can be specified for index: by-color"+notAllowed)
+	bad(writes(write("by-nothing", 5)), "IndexNotFoundException", "'by-nothing'")
+	bad(writes(write("by-color", 5), write("by-color", 6)), "ValidationException", "Only one global secondary index update per index is allowed simultaneously. Index: by-color")
+	bad(one(read(us, 5, index("by-nothing", 5))), "IndexNotFoundException", "'by-nothing'")
+	bad(one(read(us, 5, index("by-color", 5), index("by-color", 6))), "ValidationException", "Only one global secondary index update per index is allowed simultaneously. Index: by-color")
+	bad(one(read(us, 5, index("by-color", 0))), "ValidationException",
+		"Value '0' at 'replicaSettingsUpdate.1.member.replicaGlobalSecondaryIndexSettingsUpdate.1.member.provisionedReadCapacityUnits' failed to satisfy constraint")
+	bad(dynamodb.UpdateGlobalTableSettingsInput{ReplicaSettingsUpdate: []types.ReplicaSettingsUpdate{read(us, 5), read(us, 6)}}, "ValidationException", "Only one replica update can be made for a region at a time: "+us)
+
+	// To provisioned: what the table and its indexes have for reads is what the first replica is to have.
+	mode := dynamodb.UpdateGlobalTableSettingsInput{GlobalTableBillingMode: types.BillingModeProvisioned, GlobalTableProvisionedWriteCapacityUnits: aws.Int64(20),
+		ReplicaSettingsUpdate: []types.ReplicaSettingsUpdate{read(us, 10, index("by-color", 11), index("by-size", 12))}}
+	mode.GlobalTableGlobalSecondaryIndexSettingsUpdate = writes(write("by-color", 21)).GlobalTableGlobalSecondaryIndexSettingsUpdate
+	bad(mode, "ValidationException", wrong+"ProvisionedThroughput must be specified for index: by-size")
+	mode.GlobalTableGlobalSecondaryIndexSettingsUpdate = writes(write("by-color", 21), write("by-size", 22)).GlobalTableGlobalSecondaryIndexSettingsUpdate
+	if err := update(mode); err != nil {
+		t.Fatal(err)
+	}
+	more := one(read(eu, 15, index("by-size", 17)))
+	more.GlobalTableGlobalSecondaryIndexSettingsUpdate = writes(write("by-color", 31)).GlobalTableGlobalSecondaryIndexSettingsUpdate
+	if err := update(more); err != nil {
+		t.Fatal(err)
+	}
+	want := map[string][]string{us: {"by-color 11/31", "by-size 12/22"}, eu: {"by-color 11/31", "by-size 17/22"}}
+	for _, region := range []string{us, eu} {
+		w.until(region+" shows the settings of both", func() bool {
+			out, err := w.db[region].DescribeGlobalTableSettings(ctx, &dynamodb.DescribeGlobalTableSettingsInput{GlobalTableName: name})
+			return err == nil && len(out.ReplicaSettings) == 2 && !slices.ContainsFunc(out.ReplicaSettings, func(s types.ReplicaSettingsDescription) bool {
+				var got []string
+				for _, x := range s.ReplicaGlobalSecondaryIndexSettings {
+					got = append(got, *x.IndexName+" "+strconv.FormatInt(*x.ProvisionedReadCapacityUnits, 10)+"/"+strconv.FormatInt(*x.ProvisionedWriteCapacityUnits, 10))
+					if own := *s.RegionName == region; own && x.IndexStatus != types.IndexStatusActive || !own && x.IndexStatus != "" {
+						return true
+					}
+				}
+				return !slices.Equal(got, want[*s.RegionName])
+			})
+		})
+	}
+	if got := w.reads(eu); !slices.Equal(got, []string{"by-color 11/-", "by-size 17/-"}) {
+		t.Errorf("%v", got)
+	}
+	out, err := w.db[eu].DescribeGlobalTable(ctx, &dynamodb.DescribeGlobalTableInput{GlobalTableName: name})
+	if err != nil || len(out.GlobalTableDescription.ReplicationGroup[0].GlobalSecondaryIndexes) != 2 {
+		t.Errorf("%+v, %v", out, err)
 	}
 }
