@@ -51,9 +51,18 @@ func checkNames(path []byte) error {
 	}
 	for len(path) > 0 {
 		var name []byte
-		if name, path, _ = SplitPath(path); !utf8.Valid(name) || len(name) > item.MaxNameSize {
-			return &Error{Op: "check path", Kind: ErrCorrupt, Message: "name"}
+		name, path, _ = SplitPath(path)
+		if err := checkName(name); err != nil {
+			return err
 		}
+	}
+	return nil
+}
+
+// checkName checks a name, which may be empty.
+func checkName(name []byte) error {
+	if !utf8.Valid(name) || len(name) > item.MaxNameSize {
+		return &Error{Op: "check name", Kind: ErrCorrupt, Message: "not UTF-8, or too long"}
 	}
 	return nil
 }

@@ -24,8 +24,8 @@ func (c *catcher) Fail()                 { c.failed = true }
 func (c *catcher) Failed() bool          { return c.failed }
 func (c *catcher) FailNow()              { c.failed = true }
 
-// TestPlantedFaultsAreFound plants one fault of each type of merge after another. A world that does not notice is a hole in its reference, or in what it does.
-func TestPlantedFaultsAreFound(t *testing.T) {
+// TestPlanted plants one fault of each type of merge after another. A world that does not notice is a hole in its reference, or in what it does.
+func TestPlanted(t *testing.T) {
 	for name, value := range map[string]string{"rapid.nofailfile": "true", "rapid.shrinktime": "0s", "rapid.checks": "2000"} {
 		old := flag.Lookup(name).Value.String()
 		if err := flag.Set(name, value); err != nil {

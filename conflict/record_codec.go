@@ -180,7 +180,7 @@ func (h *head) vector() vector.Vector {
 }
 
 // DecodeRecord decodes b, all of it; no bytes give the zero record. The record has views of b. It checks all but the values of cells in general
-// form: CheckRecord does that. The error is ErrCorrupt or ErrUnsupported.
+// form, and whether entries of maps are in their one form: CheckRecord does that. The error is ErrCorrupt or ErrUnsupported.
 func DecodeRecord(b []byte) (Record, error) {
 	if len(b) == 0 {
 		return Record{}, nil
@@ -236,8 +236,8 @@ func (rec *Record) more(m *more, r *reader, writes []Write, used []bool) {
 	rec.Nested = in.cells(writes, used, rec.Reset.Stamp, isPresence)
 	if in.kind != nil {
 		r.fail(in.kind, in.message)
-	} else if len(in.b) > 0 || len(rec.Nested) == 0 || !rec.checkNested() {
-		r.fail(ErrCorrupt, "entries of maps that are not in their form")
+	} else if len(in.b) > 0 || len(rec.Nested) == 0 {
+		r.fail(ErrCorrupt, "no entries of maps, or bytes after their end")
 	}
 }
 
@@ -308,11 +308,17 @@ func CheckRecord(b []byte) error {
 		return err
 	}
 	for i := range r.Cells {
-		if c := &r.Cells[i]; !c.Removed && len(c.Name) > 0 {
-			if err := item.CheckValue(c.Value); err != nil {
-				return &Error{Op: "check record", Kind: ErrCorrupt, Message: "value of a cell", Err: err}
-			}
+		c := &r.Cells[i]
+		err := checkName(c.Name)
+		if err == nil && !c.Removed && len(c.Name) > 0 {
+			err = item.CheckValue(c.Value)
 		}
+		if err != nil {
+			return &Error{Op: "check record", Kind: ErrCorrupt, Message: "name or value of a cell", Err: err}
+		}
+	}
+	if !r.checkNested() {
+		return &Error{Op: "check record", Kind: ErrCorrupt, Message: "entries of maps that are not in their form"}
 	}
 	for i := range r.Nested {
 		c := &r.Nested[i]

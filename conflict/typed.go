@@ -260,12 +260,6 @@ func (e *Element) live(f func(dot hlc.Stamp) bool) {
 	}
 }
 
-// isLive reports whether a dot of the element is.
-func (e *Element) isLive() (live bool) {
-	e.live(func(hlc.Stamp) bool { live = true; return false })
-	return live
-}
-
 // isLive reports whether no write had seen the bid.
 func (b *Bid) isLive(t *Typed) bool {
 	return plantedBid || b.Dot.Time > dotOf(t.Outbid, b.Dot.Origin)
