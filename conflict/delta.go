@@ -145,19 +145,41 @@ func (c *Change) complete(current []byte) (*Record, error) {
 	}
 	state := before.clone()
 	ops := make([]Op, 0, len(c.Ops)+1)
+	var meant [2]Op
 	for i := range c.Ops {
-		done := len(ops)
-		if ops, err = c.completeOp(ops, &c.Ops[i], &state); err != nil {
-			return nil, err
-		}
-		for ; done < len(ops); done++ {
-			if err := state.do(&ops[done], c.write()); err != nil {
+		for _, op := range state.takenOver(meant[:0], &c.Ops[i]) {
+			done := len(ops)
+			if ops, err = c.completeOp(ops, &op, &state); err != nil {
 				return nil, err
+			}
+			for ; done < len(ops); done++ {
+				if err := state.do(&ops[done], c.write()); err != nil {
+					return nil, err
+				}
 			}
 		}
 	}
 	c.Ops = ops
 	return &before, nil
+}
+
+// takenOver appends an operation to dst. Before a contribution to, or a write inside of, an attribute that shows a bid, since its declared type was another one, goes one that sets the attribute to what it shows, which is what the
+// client knows. The bid would hide what is done else, even from who does it.
+func (r *Record) takenOver(dst []Op, op *Op) []Op {
+	name := op.Name
+	switch op.Kind {
+	case OpAddNumber, OpAddElements, OpDeleteElements:
+	case OpSetPath, OpRemovePath:
+		name, _, _ = SplitPath(name)
+	default:
+		return append(dst, *op)
+	}
+	if t := r.typed(name); t != nil && slices.ContainsFunc(t.Bids, func(b Bid) bool { return b.isLive(t) }) {
+		if v, _, ok := r.shown(name, t); ok {
+			dst = append(dst, Op{Kind: OpSetCell, Name: name, Value: v})
+		}
+	}
+	return append(dst, *op)
 }
 
 // clone returns a copy of r that do may change.

@@ -1,6 +1,7 @@
 package conflict
 
 import (
+	"bytes"
 	"errors"
 	"strings"
 	"testing"
@@ -198,6 +199,47 @@ func TestCompletionCostsNothingWithoutContributions(t *testing.T) {
 		}
 		if &ops[0] != &c.Ops[0] || len(ops) != len(c.Ops) {
 			t.Error("the operations are others")
+		}
+	}
+}
+
+// TestContributionTakesABidOver: an attribute was a maximum and is a counter, or a set, now: what is added is added to what it shows.
+func TestContributionTakesABidOver(t *testing.T) {
+	number := func(n int64) item.Value { return item.AppendInt(nil, n) }
+	set := func(s string) item.Value {
+		v, err := item.AppendSet(nil, item.SS, []item.Value{item.AppendString(nil, s)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+	for name, c := range map[string]struct {
+		bid  item.Value
+		op   Op
+		want string
+	}{
+		"counter":  {number(5), Op{Kind: OpAddNumber, Type: TypeCounter, Value: number(7)}, `{"a":{"N":"12"}}`},
+		"set":      {set("x"), Op{Kind: OpAddElements, Type: TypeSet, Value: set("y")}, `{"a":{"SS":["x","y"]}}`},
+		"deletion": {set("x"), Op{Kind: OpDeleteElements, Type: TypeSet, Value: set("x")}, `{}`},
+	} {
+		bid := Change{Key: []byte("k"), Dot: stamp(10, 1), Ops: []Op{{Kind: OpSetCell, Type: TypeMax, Name: []byte("a"), Value: c.bid}}}
+		record, _, err := ApplyLocal(nil, nil, &bid)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.op.Name = []byte("a")
+		change := Change{Key: []byte("k"), Dot: stamp(20, 2), Ops: []Op{c.op}}
+		local, _, err := ApplyLocal(nil, record, &change)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// A peer does what the log says, and comes to the same.
+		remote, _, err := Apply(nil, record, &change)
+		if err != nil || !bytes.Equal(local, remote) {
+			t.Errorf("%s: here %x, there %x, %v", name, local, remote, err)
+		}
+		if it, live, err := ItemOf(local, nil); err != nil || !live || string(it.AppendJSON(nil)) != c.want {
+			t.Errorf("%s: %s, %v", name, it.AppendJSON(nil), err)
 		}
 	}
 }

@@ -31,8 +31,6 @@ type event struct {
 	effects []effect // a put or a delete is the first one
 }
 
-func (e *event) replaces() bool { return e.effects[0].kind == "put" || e.effects[0].kind == "delete" }
-
 // observes reports whether e takes back what it has seen of a contribution to an attribute: an increment, a bid, or where elem is given that element.
 func (e *event) observes(attribute string, elem item.Value) bool {
 	for _, f := range e.effects {
@@ -151,7 +149,7 @@ func (v *view) runs(attribute string, o hlc.Origin) (runs [][]*event) {
 					known = append(known, w)
 				}
 			}
-			if !e.replaces() && !taken(known, last, attribute, nil) && last.dot.Time >= v.goneAt(e.floor) {
+			if !e.observes(attribute, nil) && !taken(known, last, attribute, nil) && last.dot.Time >= v.goneAt(e.floor) {
 				runs[len(runs)-1] = append(run, e)
 				continue
 			}
@@ -448,6 +446,17 @@ func (v *view) item() item.Item {
 		panic(err)
 	}
 	return it
+}
+
+// showsBid reports whether an attribute shows bids to who has seen some of the writes, and has a purge frontier.
+func (n *naive) showsBid(attribute string, seen map[hlc.Stamp]bool, purge hlc.Timestamp) bool {
+	v := view{n, nil, n.goneAt(purge)}
+	for _, e := range n.events {
+		if seen[e.dot] {
+			v.events, v.gone = append(v.events, e), max(v.gone, n.goneAt(e.floor))
+		}
+	}
+	return len(v.bids(attribute)) > 0
 }
 
 // itemAt returns what everybody sees at a moment who has all writes.

@@ -163,6 +163,13 @@ func (w *world) write(r *worldRegion) {
 		}
 		for _, name := range rapid.SliceOfNDistinct(rapid.SampledFrom(w.names), 1, min(2, len(w.names)), rapid.ID).Draw(w.t, "names") {
 			f, op := w.effect(name)
+			switch f.kind {
+			case "add", "insert", "drop", "set in", "remove in":
+				if !expired && w.naive.showsBid(name, r.seen, r.purge) {
+					shown, _ := left.GetString(name)
+					e.effects = append(e.effects, effect{kind: "set", path: []string{name}, value: shown})
+				}
+			}
 			e.effects, ops = append(e.effects, f), append(ops, op)
 		}
 	}

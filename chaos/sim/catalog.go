@@ -156,7 +156,7 @@ func (w *world) found() {
 func (w *world) make(t *table, owner *region) {
 	plane := owner.plane
 	owner.spawn("make "+t.name, func(ctx context.Context) {
-		made, err := plane.CreateTable(ctx, catalog.Spec{Name: t.name, KeySchema: globaltable.KeySchema{Partition: globaltable.KeyAttribute{Name: "pk", Type: item.S}}})
+		made, err := plane.CreateTable(ctx, catalog.Spec{Name: t.name, KeySchema: globaltable.KeySchema{Partition: globaltable.KeyAttribute{Name: keyAttribute, Type: item.S}}})
 		if err != nil {
 			panic(err)
 		}

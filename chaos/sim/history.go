@@ -127,6 +127,9 @@ func (op *operation) add(w *world, key commit.Key, mayDelete bool) {
 	op.keys, op.ops, op.Writes = append(op.keys, key), append(op.ops, ops), append(op.Writes, write)
 }
 
+// keyAttribute is the attribute that the tables' key is of. The clients' puts do not have it; a region shows it where it puts an item together.
+const keyAttribute = "pk"
+
 func keyOf(n int) item.Key {
 	key, err := item.AppendKey(nil, item.Value(item.AppendString(nil, fmt.Sprintf("k%d", n))), nil)
 	if err != nil {

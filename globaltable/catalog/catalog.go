@@ -160,6 +160,14 @@ func (c *Catalog) Indexed(table globaltable.TableID) *globaltable.Table {
 	return nil
 }
 
+// KeySchema returns the table's primary key; nil if the table is not known. The caller must not change it.
+func (c *Catalog) KeySchema(table globaltable.TableID) *globaltable.KeySchema {
+	if e := c.view.Load().tables[table]; e != nil {
+		return &e.table.KeySchema
+	}
+	return nil
+}
+
 // Settled is View.Settled under the catalog in force.
 func (c *Catalog) Settled(table globaltable.TableID) bool { return c.view.Load().Settled(table) }
 

@@ -37,7 +37,7 @@ func updateSettings(next *globaltable.Table, change *Change) error {
 	if err := updateOwn(next, change); err != nil {
 		return err
 	}
-	return acknowledge(next)
+	return followTags(next, change.Tag)
 }
 
 // unchanged says that what is provisioned is what is asked for. kind is that of the thing: "table" or "index"; thing names it where it needs a name.
@@ -199,7 +199,7 @@ func updateOwn(next *globaltable.Table, change *Change) error {
 		own.Tags = merged(own.Tags, tags)
 	}
 	for i := range next.Replicas {
-		if len(next.TagsOf(&next.Replicas[i])) > globaltable.MaxTags {
+		if len(next.OwnOf(&next.Replicas[i]).Tags) > globaltable.MaxTags {
 			return invalid(next, fmt.Sprintf("One or more parameter values were invalid: Too many tags: the limit is %d", globaltable.MaxTags))
 		}
 	}

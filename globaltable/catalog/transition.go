@@ -87,7 +87,7 @@ func Create(spec *Spec, id globaltable.TableID, owner globaltable.Descriptor, ep
 		streamOn(t, spec.Stream, t.CreatedAt)
 	}
 	t.Replicas = []globaltable.Replica{{Region: owner.Name, Origin: owner.Origin, Status: globaltable.Active, Since: t.Version}}
-	if err := acknowledge(t); err != nil {
+	if err := followTags(t, spec.Tags); err != nil {
 		return nil, err
 	}
 	if err := t.Validate(); err != nil {
@@ -343,14 +343,17 @@ func bury(t *globaltable.Table) {
 	}
 }
 
-// acknowledge makes t's setting follow its tag. A release that does not know the setting refuses the document; one that did not know the tag would answer too early.
-func acknowledge(t *globaltable.Table) (err error) {
-	if t.AcknowledgePeers, err = globaltable.AcknowledgeOf(t.Tags); err != nil {
-		var g *globaltable.Error
-		errors.As(err, &g)
-		return invalid(t, "One or more parameter values were invalid: Tag "+globaltable.AcknowledgeTag+": "+g.Message)
+// followTags makes t's settings follow its tags, after some of them, set, were given.
+func followTags(t *globaltable.Table, set map[string]string) error {
+	err := globaltable.CheckShared(set)
+	if err == nil {
+		err = t.FollowTags()
 	}
-	return nil
+	var g *globaltable.Error
+	if errors.As(err, &g) {
+		return invalid(t, "One or more parameter values were invalid: "+g.Message)
+	}
+	return err
 }
 
 func createReplica(t, next *globaltable.Table, region string, change *Change, regions func(string) (globaltable.Descriptor, bool)) error {

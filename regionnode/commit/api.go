@@ -31,6 +31,8 @@ type Catalog interface {
 	Settled(table globaltable.TableID) bool
 	// Indexed returns the table's document in force if the table has indexes, else nil. The caller must not change it.
 	Indexed(table globaltable.TableID) *globaltable.Table
+	// KeySchema returns the table's primary key, which never changes; nil if the table is not known, or is the system table.
+	KeySchema(table globaltable.TableID) *globaltable.KeySchema
 	// Prepare is called with the items that a group is about to give the system table, before the group is applied; nothing has
 	// happened yet when it returns an error, which the group's submitter gets. docs are views, valid until Prepare returns.
 	Prepare(docs []item.Item) (Adoption, error)

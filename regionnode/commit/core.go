@@ -171,7 +171,7 @@ func (c *core) decideWrite(sub *submission) error {
 		}
 		c.merged = merged
 		k.next = merged[at:len(merged):len(merged)]
-		if k.after, k.live, err = digestOf(k.key, k.next); err != nil {
+		if k.after, k.live, err = digestOf(c.catalog, k.table, k.key, k.next); err != nil {
 			return fault(globaltable.Internal, opWrite, "", err)
 		}
 	}

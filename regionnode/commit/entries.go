@@ -9,7 +9,6 @@ import (
 	"slices"
 	"sync"
 
-	"github.com/concordat-db/concordat/conflict"
 	"github.com/concordat-db/concordat/globaltable"
 	"github.com/concordat-db/concordat/globaltable/item"
 	"github.com/concordat-db/concordat/regionnode/store"
@@ -216,11 +215,11 @@ func (c *core) keepEntries(g *group, k *keyState) error {
 	if t == nil || plantedMerge && k.change.Ops == nil {
 		return nil
 	}
-	before, _, err := conflict.ItemOf(k.current, nil)
+	before, _, err := t.KeySchema.ItemOf(k.key, k.current)
 	if err != nil {
 		return err
 	}
-	after, _, err := conflict.ItemOf(k.next, nil)
+	after, _, err := t.KeySchema.ItemOf(k.key, k.next)
 	if err != nil {
 		return err
 	}
@@ -350,7 +349,7 @@ func buildIndex(k indexKey, limit int, out *Built) func(*core, *group) error {
 		}
 		last := slices.Clone(state.upTo)
 		more, err := eachUnbuilt(c.engine, k.table, state.upTo, limit, func(key item.Key, record []byte) error {
-			it, _, err := conflict.ItemOf(record, nil)
+			it, _, err := t.KeySchema.ItemOf(key, record)
 			if err != nil {
 				return errCorruptStore("record", err)
 			}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"sync/atomic"
 	"testing"
@@ -102,6 +103,14 @@ func (c *tables) Indexed(id globaltable.TableID) *globaltable.Table {
 		return (*m)[id]
 	}
 	return nil
+}
+
+// KeySchema is that of all tables here.
+func (c *tables) KeySchema(id globaltable.TableID) *globaltable.KeySchema {
+	if id == globaltable.SystemTable {
+		return nil
+	}
+	return &globaltable.KeySchema{Partition: globaltable.KeyAttribute{Name: "pk", Type: item.S}}
 }
 
 func (c *tables) Prepare(docs []item.Item) (a Adoption, err error) {
@@ -391,7 +400,7 @@ func auditExpiring(e store.Engine, log coverage, c *tables) error {
 	err = store.Each(e, lower, upper, func(key, record []byte) error {
 		records++
 		k := item.Key(store.RecordKeySuffix(key))
-		d, _, err := digestOf(k, record)
+		d, _, err := digestOf(new(tables), globaltable.TableID(binary.BigEndian.Uint64(key[1:])), k, record)
 		if err != nil {
 			return err
 		}
@@ -507,7 +516,11 @@ func auditLane(e store.Engine, id globaltable.LaneID, ln *lane, records map[stri
 		chain, known = entry.Chain, true
 		return change.EachChange(entry.Body, func(c *conflict.Change) error {
 			k := string(store.AppendRecordKey(nil, globaltable.TableID(c.Table), c.Key))
-			records[k], _, err = conflict.ApplyLocal(nil, records[k], c)
+			apply := conflict.ApplyLocal
+			if slices.ContainsFunc(c.Ops, func(op conflict.Op) bool { return op.Kind == conflict.OpIncrement || op.Kind == conflict.OpObserve }) {
+				apply = conflict.Apply // it is what a local write was completed to
+			}
+			records[k], _, err = apply(nil, records[k], c)
 			return err
 		})
 	})

@@ -159,7 +159,7 @@ func (m *Manual) FollowExpiry(table globaltable.TableID, limit int, done func(ov
 		return
 	}
 	m.latch(sub)
-	if err := sub.read(m.s.cfg.Engine, m.s.progress.durable.Load()); err != nil {
+	if err := sub.read(m.s.cfg.Engine, m.s.cfg.Catalog, m.s.progress.durable.Load()); err != nil {
 		m.s.release(sub)
 		done(false, err)
 		return

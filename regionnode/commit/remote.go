@@ -65,7 +65,7 @@ func (s *Shard) mergeAndSubmit(ctx context.Context, sub *submission) (RemoteResu
 // readAndMerge does in the caller's goroutine all of a merge that needs no sequence.
 func (s *Shard) readAndMerge(sub *submission) error {
 	sub.grow(sub.bytes)
-	if err := sub.read(s.cfg.Engine, s.progress.durable.Load()); err != nil {
+	if err := sub.read(s.cfg.Engine, s.cfg.Catalog, s.progress.durable.Load()); err != nil {
 		return err
 	}
 	sub.grow(sub.bytes + sub.bytes/4)

@@ -143,7 +143,7 @@ func (s *Shard) prepareReplay(records []SavedRecord) (*submission, error) {
 
 // planReplay decides what becomes of each write.
 func (s *Shard) planReplay(sub *submission, records []SavedRecord, purge hlc.Timestamp) (result ReplayResult, err error) {
-	if err := sub.read(s.cfg.Engine, s.progress.durable.Load()); err != nil {
+	if err := sub.read(s.cfg.Engine, s.cfg.Catalog, s.progress.durable.Load()); err != nil {
 		return result, err
 	}
 	sub.replays = make([]replay, len(records))
@@ -194,7 +194,7 @@ func (s *Shard) planReplay(sub *submission, records []SavedRecord, purge hlc.Tim
 		if k.next == nil {
 			continue
 		}
-		if k.after, k.live, err = digestOf(k.key, k.next); err != nil {
+		if k.after, k.live, err = digestOf(s.cfg.Catalog, k.table, k.key, k.next); err != nil {
 			return result, fault(globaltable.Corrupt, opReplay, "", err)
 		}
 	}
