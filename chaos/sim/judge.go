@@ -179,7 +179,7 @@ func (w *world) judge() []check.Violation {
 	heads := map[check.Lane]uint64{}
 	for _, r := range w.active() {
 		s := r.snapshot(r.headsNow())
-		w.evidence.found = append(w.evidence.found, check.Atomicity(s, w.ledger, w.purged)...)
+		w.evidence.found = append(w.evidence.found, check.Atomicity(s, w.ledger, w.purged, w.mayBeErased)...)
 		w.evidence.found = append(w.evidence.found, check.Indexes(s)...)
 		replicas = append(replicas, s.Replica)
 		for _, l := range w.lanes() {
@@ -254,7 +254,7 @@ func withoutCatalog(replicas []check.Replica) []check.Replica {
 // inspect checks what a start finds.
 func (r *region) inspect(heads []commit.LaneHead) {
 	s := r.snapshot(heads)
-	r.evidence.found = append(r.evidence.found, check.Atomicity(s, r.ledger, r.frontiers())...)
+	r.evidence.found = append(r.evidence.found, check.Atomicity(s, r.ledger, r.frontiers(), r.mayBeErased)...)
 	r.evidence.found = append(r.evidence.found, check.Indexes(s)...)
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"reflect"
 	"slices"
 	"strconv"
 	"sync/atomic"
@@ -129,11 +130,16 @@ func (c *tables) Prepare(docs []item.Item) (a Adoption, err error) {
 		regions, _ := doc.GetString("regions")
 		_, anew := doc.GetString("anew")
 		adopted := AdoptedTable{ID: id, Anew: anew}
+		old := indexed[id]
 		delete(indexed, id)
 		if t := indexedBy(id, doc); t != nil {
 			indexed[id] = t
 			for i := range t.Indexes {
-				adopted.Indexes = append(adopted.Indexes, t.Indexes[i].ID)
+				x := &t.Indexes[i]
+				adopted.Indexes = append(adopted.Indexes, x.ID)
+				if old != nil && slices.ContainsFunc(old.Indexes, func(o globaltable.Index) bool { return o.ID == x.ID && !reflect.DeepEqual(&o, x) }) {
+					adopted.Replaced = append(adopted.Replaced, x.ID)
+				}
 			}
 		}
 		a.Tables = append(a.Tables, adopted)
