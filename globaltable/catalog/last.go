@@ -22,7 +22,7 @@ const ToComeBack = " to come back, or to be removed: nobody else has the table a
 func Waits(t *globaltable.Table, self hlc.Origin) (regions []string, waits bool) {
 	r := t.Replica(self)
 	switch {
-	case r == nil || r.Status != globaltable.Creating && r.Status != globaltable.StatusFenced:
+	case plantedAnyFirst, r == nil || r.Status != globaltable.Creating && r.Status != globaltable.StatusFenced:
 		return nil, false
 	case !orphaned(t):
 		return nil, r.Status == globaltable.Creating && len(Sources(t, self)) == 0

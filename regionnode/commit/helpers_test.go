@@ -522,7 +522,11 @@ func auditLane(e store.Engine, id globaltable.LaneID, ln *lane, records map[stri
 		chain, known = entry.Chain, true
 		return change.EachChange(entry.Body, func(c *conflict.Change) error {
 			k := string(store.AppendRecordKey(nil, globaltable.TableID(c.Table), c.Key))
-			records[k], _, err = conflict.ApplyLocal(nil, records[k], c)
+			apply := conflict.ApplyLocal
+			if slices.ContainsFunc(c.Ops, func(op conflict.Op) bool { return op.Kind == conflict.OpIncrement || op.Kind == conflict.OpObserve }) {
+				apply = conflict.Apply // it is what a local write was completed to
+			}
+			records[k], _, err = apply(nil, records[k], c)
 			return err
 		})
 	})
