@@ -15,6 +15,7 @@ import (
 	"github.com/jedib0t/go-pretty/v6/table"
 	ucli "github.com/urfave/cli/v2"
 
+	"github.com/concordat-db/concordat/globaltable"
 	"github.com/concordat-db/concordat/regionnode/admin"
 )
 
@@ -313,7 +314,7 @@ func conflictStats(c *ucli.Context, s Streams) error {
 			if x.Oldest != nil {
 				oldest = x.Oldest.Local().Format(time.DateTime)
 			}
-			t.AppendRow(table.Row{x.Table, x.Listed, x.Open, humanBytes(x.Bytes), humanBytes(x.Limit), time.Duration(x.Keep) * time.Second, oldest, counts(x.ByRule), counts(x.ByLoser)})
+			t.AppendRow(table.Row{x.Table, x.Listed, x.Open, humanBytes(x.Bytes), humanBytes(x.Limit), globaltable.FormatAge(time.Duration(x.Keep) * time.Second), oldest, counts(x.ByRule), counts(x.ByLoser)})
 		}
 		return render(w, t)
 	})

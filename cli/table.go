@@ -2,12 +2,14 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/jedib0t/go-pretty/v6/table"
 	ucli "github.com/urfave/cli/v2"
@@ -34,14 +36,18 @@ func tableCommand(s Streams) *ucli.Command {
 			},
 			{
 				Name:      "set",
-				Usage:     "change what a table's writes wait for, and when its items expire",
+				Usage:     "change what a table's writes wait for, when its items expire, and how long its conflicts are listed",
 				ArgsUsage: "NAME",
 				Description: "A write is answered when it is on the disk of the region that takes it, and with peers:N on those of N other regions, too. If they do not confirm it in time\n" +
 					"the client gets an error that says that the outcome is unknown. It is the tag " + globaltable.AcknowledgeTag + " of the table.\n" +
-					"An item expires at the second, since 1970, that the attribute of --ttl has; off ends that. To take another attribute, switch it off first. It is in force, in all regions, two seconds later.",
+					"An item expires at the second, since 1970, that the attribute of --ttl has; off ends that. To take another attribute, switch it off first. It is in force, in all regions, two seconds later.\n" +
+					"Conflicts (`concordat conflict list`) are listed for --conflict-age, and when they take more than --conflict-bytes the oldest go. A change of the age is for those that are listed from then on.\n" +
+					"These are the tags " + globaltable.ConflictAgeTag + " and " + globaltable.ConflictBytesTag + " of the table.",
 				Flags: []ucli.Flag{
 					&ucli.StringFlag{Name: "acknowledge", Usage: fmt.Sprintf("`WHAT` writes wait for: local, or peers:1 to peers:%d", globaltable.MaxAcknowledgePeers)},
 					&ucli.StringFlag{Name: "ttl", Usage: "`ATTRIBUTE` by whose value items expire, or off"},
+					&ucli.StringFlag{Name: "conflict-age", Usage: "how long conflicts are listed, a `TIME` like 30d or 36h, or default: " + globaltable.FormatAge(globaltable.DefaultConflictAge)},
+					&ucli.StringFlag{Name: "conflict-bytes", Usage: "most `BYTES` of conflicts in each region, like 128MiB, or default: " + globaltable.FormatSize(globaltable.DefaultConflictBytes)},
 				},
 				Action: func(c *ucli.Context) error { return setTable(c, s) },
 			},
@@ -201,6 +207,8 @@ func writeTable(w io.Writer, t admin.Table) error {
 		fmt.Fprintf(w, " Declared types: %s.", strings.Join(types, ", "))
 	}
 	fmt.Fprintln(w)
+	x := t.Conflicts
+	fmt.Fprintf(w, "Conflicts are listed for %s, up to %s; %d are, %s.\n", globaltable.FormatAge(time.Duration(x.KeepSeconds)*time.Second), globaltable.FormatSize(x.Limit), x.Listed, humanBytes(x.Bytes))
 	if ttl := t.TimeToLive; ttl.Attribute != "" {
 		fmt.Fprintf(w, "Items expire by %q (%s); %d have such a time, or have expired and are not erased yet.\n", ttl.Attribute, ttl.Status, t.Collection.Expiring)
 	}
@@ -261,14 +269,35 @@ func setTable(c *ucli.Context, s Streams) error {
 			patch.TimeToLive.Attribute = ""
 		}
 	}
+	if patch.Conflicts, err = conflictLimits(c); err != nil {
+		return err
+	}
 	if patch == (admin.TablePatch{}) {
-		return wrongUsage(c, "give --acknowledge, --ttl or both")
+		return wrongUsage(c, "give --acknowledge, --ttl, --conflict-age or --conflict-bytes")
 	}
 	t, err := at.ask(c.Context, "change table "+at.name, http.MethodPatch, "", patch)
 	if err != nil {
 		return err
 	}
 	return emitTable(c, s, t)
+}
+
+// conflictLimits reads --conflict-age and --conflict-bytes; nil: neither is given.
+func conflictLimits(c *ucli.Context) (*admin.SetConflicts, error) {
+	set := &admin.SetConflicts{Age: c.String("conflict-age"), Bytes: c.String("conflict-bytes")}
+	for name, parse := range map[string]func(string) (int64, error){"conflict-age": globaltable.ParseRetentionAge, "conflict-bytes": globaltable.ParseRetentionBytes} {
+		if !c.IsSet(name) {
+			continue
+		}
+		var fault *globaltable.Error
+		if _, err := parse(c.String(name)); errors.As(err, &fault) {
+			return nil, wrongUsage(c, "--%s: %s", name, fault.Message)
+		}
+	}
+	if *set == (admin.SetConflicts{}) {
+		return nil, nil
+	}
+	return set, nil
 }
 
 func addReplicas(c *ucli.Context, s Streams) error {
@@ -278,7 +307,7 @@ func addReplicas(c *ucli.Context, s Streams) error {
 	}
 	var rate int64
 	if text := c.String("throttle"); text != "" {
-		if rate, err = parseByteSize(text); err != nil {
+		if rate, err = globaltable.ParseSize(text); err != nil {
 			return wrongUsage(c, "--throttle: %v", err)
 		}
 	}

@@ -27,11 +27,29 @@ func show(losses []Loss) string {
 			what += " deleted"
 		}
 		for _, p := range l.Parts {
-			what += fmt.Sprintf(" %s:%s/%s by %d.%d", p.Name, p.Lost.Bytes(), p.Won.Bytes(), p.Winner.Stamp.Time, p.Winner.Stamp.Origin)
+			if p.Path != nil {
+				for _, rest, _ := SplitPath(p.Path); len(rest) > 0; {
+					var name []byte
+					name, rest, _ = SplitPath(rest)
+					p.Name = append(append(slices.Clone(p.Name), '.'), name...)
+				}
+			}
+			what += fmt.Sprintf(" %s:%s/%s by %d.%d", p.Name, plainly(p.Lost), plainly(p.Won), p.Winner.Stamp.Time, p.Winner.Stamp.Origin)
 		}
 		out = append(out, fmt.Sprintf("%d.%d %s", l.Loser.Stamp.Time, l.Loser.Stamp.Origin, what))
 	}
 	return strings.Join(out, "\n")
+}
+
+func plainly(v item.Value) string {
+	if v.Type() != item.M {
+		return string(v.Bytes())
+	}
+	var out []string
+	for name, v := range v.Each {
+		out = append(out, fmt.Sprintf("%s S(%s)", name, v.Bytes()))
+	}
+	return fmt.Sprint(out)
 }
 
 func TestLosses(t *testing.T) {
@@ -45,6 +63,30 @@ func TestLosses(t *testing.T) {
 	a1, b2, a3, b3 := stamp(1, 1), stamp(2, 2), stamp(3, 1), stamp(3, 2)
 	remove := func(at hlc.Stamp, context vector.Vector, name string) Change {
 		return Change{Key: []byte("k"), Dot: at, Context: context, Ops: []Op{{Kind: OpRemoveCell, Name: []byte(name)}}}
+	}
+	inside := func(at hlc.Stamp, context vector.Vector, value string, path ...string) Change {
+		op := Op{Kind: OpSetPath, Type: TypeMap, Value: item.AppendString(nil, value)}
+		if value == "" {
+			op.Kind, op.Value = OpRemovePath, nil
+		}
+		for _, name := range path {
+			op.Name = AppendPath(op.Name, []byte(name))
+		}
+		return Change{Key: []byte("k"), Dot: at, Context: context, Ops: []Op{op}}
+	}
+	mapOf := func(pairs ...string) item.Value {
+		var b item.Builder
+		for i := 0; i < len(pairs); i += 2 {
+			b.Add([]byte(pairs[i]), item.AppendString(nil, pairs[i+1]))
+		}
+		v, err := b.AppendMap(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+	setMap := func(at hlc.Stamp, context vector.Vector, pairs ...string) Change {
+		return Change{Key: []byte("k"), Dot: at, Context: context, Ops: []Op{{Kind: OpSetCell, Name: []byte("m"), Value: mapOf(pairs...)}}}
 	}
 	for name, c := range map[string]struct {
 		before []Change
@@ -69,6 +111,19 @@ func TestLosses(t *testing.T) {
 		"a delete under an unseen update":  {[]Change{put(t, a1, nil, "x", "1"), set(t, b3, seen(a1), "x", "2")}, del(a3, nil), ""},
 		"a put, updated, under an unseen one": {[]Change{put(t, a1, nil, "x", "1", "y", "1"), set(t, b2, seen(a1), "x", "2")}, put(t, b3, nil, "x", "3"),
 			"1.1 item whole x:/3 by 3.2 y:1/ by 3.2"},
+		"entries of one map":         {[]Change{setMap(a1, nil, "x", "1"), inside(a3, nil, "2", "m", "x")}, inside(b3, seen(a1), "3", "m", "y"), ""},
+		"one entry":                  {[]Change{setMap(a1, nil, "x", "1"), inside(a3, nil, "2", "m", "x")}, inside(b3, seen(a1), "3", "m", "x"), "3.1 attribute m.x:2/3 by 3.2"},
+		"an entry, removed":          {[]Change{setMap(a1, nil, "x", "1"), inside(a3, nil, "2", "m", "x")}, inside(b3, seen(a1), "", "m", "x"), "3.1 attribute m.x:2/ by 3.2"},
+		"an entry of an unseen map":  {[]Change{setMap(a1, nil, "x", "1", "y", "1")}, inside(b2, nil, "2", "m", "x"), "1.1 attribute m.x:1/2 by 2.2"},
+		"an entry under a map":       {[]Change{setMap(a1, nil, "x", "1"), inside(b2, seen(a1), "2", "m", "x")}, setMap(a3, nil, "x", "3"), "2.2 attribute m.x:2/3 by 3.1"},
+		"an equal entry under a map": {[]Change{setMap(a1, nil, "x", "1"), inside(b2, seen(a1), "3", "m", "x")}, setMap(a3, nil, "x", "3"), ""},
+		"an entry under a removal":   {[]Change{setMap(a1, nil, "x", "1"), inside(b2, seen(a1), "2", "m", "x")}, remove(a3, nil, "m"), "2.2 attribute m.x:2/ by 3.1"},
+		"an entry under a delete":    {[]Change{setMap(a1, nil, "x", "1"), inside(b2, seen(a1), "2", "m", "x")}, del(a3, nil), "2.2 item m.x:2/ by 3.1"},
+		"an entry inside of a value": {[]Change{set(t, a1, nil, "m", "1")}, inside(b2, nil, "2", "m", "x"), "1.1 attribute m:1/[x S(2)] by 2.2"},
+		"an entry inside of an entry": {[]Change{setMap(a1, nil), inside(a3, nil, "2", "m", "x")}, inside(b3, seen(a1), "3", "m", "x", "z"),
+			"3.1 attribute m.x:2/[z S(3)] by 3.2"},
+		"a put, written inside of": {[]Change{{Key: []byte("k"), Dot: a1, Ops: []Op{{Kind: OpReset, Value: itemWith(t, "m", mapOf("x", "1", "y", "1"))}}}, inside(b2, seen(a1), "2", "m", "x")},
+			put(t, a3, nil, "z", "3"), "2.2 item m.x:2/ by 3.1"},
 	} {
 		rec, err := applyAll(nil, pointers(c.before)...)
 		if err != nil {
@@ -106,8 +161,8 @@ func TestLosses(t *testing.T) {
 	}
 }
 
-// event is a write as the reference knows it: with all the writes that its writer had seen, by name.
-type event struct {
+// lossEvent is a write as the reference knows it: with all the writes that its writer had seen, by name.
+type lossEvent struct {
 	change Change
 	seen   map[hlc.Stamp]bool
 	value  string          // what it gives each attribute that it names
@@ -116,14 +171,14 @@ type event struct {
 }
 
 // over reports whether e, if it comes to an attribute that l wrote, takes it away.
-func (e *event) over(l *event, name string) bool {
+func (e *lossEvent) over(l *lossEvent, name string) bool {
 	return l.change.Dot.Less(e.change.Dot) && (e.names == nil || e.names[name])
 }
 
 // world is some regions that write one key.
 type lossWorld struct {
-	events []*event
-	have   [3][]*event
+	events []*lossEvent
+	have   [3][]*lossEvent
 	record [3][]byte
 	listed map[hlc.Stamp]bool
 	now    uint64
@@ -132,7 +187,7 @@ type lossWorld struct {
 func (w *lossWorld) write(t *rapid.T, region int) {
 	w.now++
 	self := hlc.Origin(region + 1)
-	e := &event{seen: map[hlc.Stamp]bool{}, value: fmt.Sprint("v", w.now)}
+	e := &lossEvent{seen: map[hlc.Stamp]bool{}, value: fmt.Sprint("v", w.now)}
 	for _, s := range w.have[region] {
 		e.seen[s.change.Dot] = true
 	}
@@ -141,17 +196,37 @@ func (w *lossWorld) write(t *rapid.T, region int) {
 		t.Fatal(err)
 	}
 	e.change = Change{Key: []byte("k"), Dot: stamp(w.now, self), Context: context}
-	names := rapid.SampledFrom([][]string{nil, nil, {"x"}, {"y"}, {"x", "y"}}).Draw(t, "names")
+	value := item.AppendString(nil, e.value)
+	names := rapid.SampledFrom([][]string{nil, nil, {"x"}, {"m.a"}, {"x", "m.b"}, {"m.a", "m.b"}}).Draw(t, "names")
+	whole := item.AppendMap(nil, makeItem(t, "a", e.value, "b", e.value))
 	switch {
 	case names != nil:
 		e.names = map[string]bool{}
 		for _, n := range names {
 			e.names[n] = true
-			e.change.Ops = append(e.change.Ops, Op{Kind: OpSetCell, Name: []byte(n), Value: item.AppendString(nil, e.value)})
+		}
+		switch {
+		case len(names) == 2 && e.names["m.a"]:
+			e.change.Ops = []Op{{Kind: OpSetCell, Name: []byte("m"), Value: whole}}
+		default:
+			for _, n := range names {
+				op := Op{Kind: OpSetCell, Name: []byte(n), Value: value}
+				if name, inner, nested := strings.Cut(n, "."); nested {
+					op.Kind, op.Type, op.Name = OpSetPath, TypeMap, AppendPath(AppendPath(nil, []byte(name)), []byte(inner))
+				}
+				e.change.Ops = append(e.change.Ops, op)
+			}
 		}
 	case rapid.Bool().Draw(t, "put"):
 		e.put = true
-		e.change.Ops = RecordPut(nil, makeItem(t, "x", e.value, "y", e.value))
+		var b item.Builder
+		b.Add([]byte("x"), value)
+		b.Add([]byte("m"), whole)
+		it, err := b.AppendItem(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		e.change.Ops = RecordPut(nil, it)
 	default:
 		e.change.Ops = RecordDelete(nil)
 	}
@@ -206,10 +281,10 @@ func (w *lossWorld) list(losses []Loss) {
 }
 
 // must reports whether e has to be listed: what it gave an attribute is not there, and everybody who took it away had not seen it. may reports whether it can be: somebody wrote over it who had not seen it.
-func (w *lossWorld) must(e *event, final map[string]string) (must, may bool) {
+func (w *lossWorld) must(e *lossEvent, final map[string]string) (must, may bool) {
 	names := e.names
 	if names == nil {
-		names = map[string]bool{"x": true, "y": true}
+		names = map[string]bool{"x": true, "m.a": true, "m.b": true}
 	}
 	for _, o := range w.events {
 		for n := range names {
@@ -260,7 +335,13 @@ func TestLossesAreTheConflicts(t *testing.T) {
 		}
 		if it != nil {
 			for name, v := range it.Each {
-				final[string(name)] = string(v.Bytes())
+				if v.Type() != item.M {
+					final[string(name)] = string(v.Bytes())
+					continue
+				}
+				for inner, v := range v.Each {
+					final[string(name)+"."+string(inner)] = string(v.Bytes())
+				}
 			}
 		}
 		for _, e := range w.events {

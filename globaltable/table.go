@@ -128,7 +128,7 @@ type Table struct {
 	Types map[string]conflict.TypeTag
 	// AcknowledgePeers is how many peers must have a write durably before it is answered, 0 to MaxAcknowledgePeers. See AcknowledgeTag.
 	AcknowledgePeers int
-	Conflicts        Retention // of the conflict feed
+	Conflicts        Retention // of the conflict feed: see ConflictAgeTag
 	Indexes          []Index   // sorted by ID
 	LastIndex        IndexID   // the greatest ID that was ever given; 0: none
 	// Expiry is the history of the table's time to live. A new version adds to it, or ends its last period; nothing of it is ever forgotten or changed: a replica may hold what expired in any period.

@@ -47,7 +47,7 @@ func expiringTable() *Table {
 // TestTableDocumentGolden pins the document's bytes: regions of different releases must agree on their hash. What came later changes no document without it.
 func TestTableDocumentGolden(t *testing.T) {
 	for file, table := range map[string]*Table{"table.json": exampleTable(), "table-later.json": laterTable(), "table-settings.json": settingsTable(), "table-indexes.json": indexedTable(),
-		"table-expiring.json": expiringTable(), "table-merging.json": mergingTable(), "table-overrides.json": overriddenTable()} {
+		"table-expiring.json": expiringTable(), "table-overrides.json": overriddenTable(), "table-merging.json": mergingTable(), "table-conflicts.json": listingTable()} {
 		want, err := os.ReadFile("testdata/" + file)
 		if err != nil {
 			t.Fatal(err)
@@ -266,6 +266,7 @@ func FuzzDecodeTable(f *testing.F) {
 	f.Add(EncodeTable(expiringTable()))
 	f.Add(EncodeTable(mergingTable()))
 	f.Add(EncodeTable(overriddenTable()))
+	f.Add(EncodeTable(listingTable()))
 	f.Add([]byte(`{"format":1}`))
 	f.Add([]byte(`{"format":2}`))
 	f.Fuzz(func(t *testing.T, b []byte) {

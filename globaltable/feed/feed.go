@@ -10,12 +10,17 @@
 package feed
 
 import (
+	"bytes"
+	"cmp"
+	"crypto/sha256"
 	"encoding/binary"
+	"encoding/hex"
 	"fmt"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/concordat-db/concordat/conflict"
 	"github.com/concordat-db/concordat/conflict/hlc"
@@ -23,7 +28,7 @@ import (
 	"github.com/concordat-db/concordat/globaltable/item"
 )
 
-// The attributes of an entry. Whoever writes one of them writes the same as anybody else, or no less true: so an entry is the union of what was found. Those of parts are prefixPart and the name of what was lost; by which rules something was, say those of
+// The attributes of an entry. Whoever writes one of them writes the same as anybody else, or no less true: so an entry is the union of what was found. Those of parts are prefixPart and a hash of the part's name or path, which may be longer than an attribute's name, or no text; by which rules something was, say those of
 // prefixRule and the rule's digit.
 const (
 	attributeBy      = "b" // S, always the same: the partition of ByTime
@@ -119,7 +124,7 @@ func (e *Entry) Clone() *Entry {
 	c.Parts = slices.Clone(e.Parts)
 	for i := range c.Parts {
 		p := &c.Parts[i]
-		p.Name, p.Lost, p.Won = slices.Clone(p.Name), slices.Clone(p.Lost), slices.Clone(p.Won)
+		p.Name, p.Path, p.Lost, p.Won = slices.Clone(p.Name), slices.Clone(p.Path), slices.Clone(p.Lost), slices.Clone(p.Won)
 	}
 	return &c
 }
@@ -134,27 +139,99 @@ func (e *Entry) Winner() (w conflict.Write) {
 	return w
 }
 
-// Versions returns what the loser and what the winner had made of the attributes in question; nil: the item, or all of the attributes, was not there.
+// Versions returns what the loser and what the winner had made of the attributes in question, or of what is in question inside of them; nil: the item, or all of it, was not there.
 func (e *Entry) Versions() (lost, won item.Item, err error) {
-	var l, w item.Builder
+	parts := make([]located, 0, 2*len(e.Parts))
 	for i := range e.Parts {
 		p := &e.Parts[i]
-		if p.Lost != nil {
-			l.Add(p.Name, p.Lost)
+		path := p.Path
+		if path == nil {
+			path = conflict.AppendPath(nil, p.Name)
 		}
-		if p.Won != nil {
-			w.Add(p.Name, p.Won)
-		}
+		parts = append(parts, located{path, p.Lost}, located{path, p.Won})
 	}
-	if l.Len() > 0 {
-		if lost, err = l.AppendItem(nil); err != nil {
-			return nil, nil, err
+	only := func(n int) (out []located) {
+		for i := n; i < len(parts); i += 2 {
+			if parts[i].value != nil {
+				out = append(out, parts[i])
+			}
 		}
+		return out
 	}
-	if w.Len() > 0 {
-		won, err = w.AppendItem(nil)
+	if lost, err = itemOf(only(0)); err == nil {
+		won, err = itemOf(only(1))
 	}
 	return lost, won, err
+}
+
+// located is a value at a path.
+type located struct {
+	path  []byte
+	value item.Value
+}
+
+// itemOf returns the item that has those values, sorted by name; nil for none.
+func itemOf(values []located) (item.Item, error) {
+	if len(values) == 0 {
+		return nil, nil
+	}
+	b, err := builderOf(values)
+	if err != nil {
+		return nil, err
+	}
+	return b.AppendItem(nil)
+}
+
+// builderOf puts together what has one name. A value that is there beside others inside of it goes: they are newer.
+func builderOf(values []located) (*item.Builder, error) {
+	b := new(item.Builder)
+	slices.SortStableFunc(values, func(x, y located) int {
+		a, _, _ := conflict.SplitPath(x.path)
+		o, _, _ := conflict.SplitPath(y.path)
+		return bytes.Compare(a, o)
+	})
+	for len(values) > 0 {
+		name, _, _ := conflict.SplitPath(values[0].path)
+		var inside []located
+		var own item.Value
+		for len(values) > 0 {
+			next, rest, _ := conflict.SplitPath(values[0].path)
+			if !bytes.Equal(next, name) {
+				break
+			}
+			if len(rest) == 0 {
+				own = values[0].value
+			} else {
+				inside = append(inside, located{rest, values[0].value})
+			}
+			values = values[1:]
+		}
+		if len(inside) > 0 {
+			inner, err := builderOf(inside)
+			if err != nil {
+				return nil, err
+			}
+			if own, err = inner.AppendMap(nil); err != nil {
+				return nil, err
+			}
+		}
+		b.Add(name, own)
+	}
+	return b, nil
+}
+
+// Text returns the part's path as people write it: names with points between them.
+func Text(p *conflict.Part) string {
+	if p.Path == nil {
+		return string(p.Name)
+	}
+	var names []string
+	for path := p.Path; len(path) > 0; {
+		var name []byte
+		name, path, _ = conflict.SplitPath(path)
+		names = append(names, string(name))
+	}
+	return strings.Join(names, ".")
 }
 
 // Missing appends the operations that make what is listed of a conflict (nil: nothing is) tell of e too; none if it does.
@@ -169,7 +246,7 @@ func (e *Entry) Missing(ops []conflict.Op, listed item.Item) ([]conflict.Op, err
 	}
 	for i := range e.Parts {
 		p := &e.Parts[i]
-		set(prefixPart+string(p.Name), item.AppendBinary(nil, appendPart(nil, p)))
+		set(partName(p), item.AppendBinary(nil, appendPart(nil, p)))
 	}
 	set(prefixRule+strconv.Itoa(int(e.Rule)), item.AppendBool(nil, true))
 	if e.Whole {
@@ -191,15 +268,26 @@ const (
 	partLost   = 1 << 0
 	partWon    = 1 << 1
 	partWinner = 1 << 2
-	partFlags  = partLost | partWon | partWinner
+	partInside = 1 << 3
+	partFlags  = partLost | partWon | partWinner | partInside
 )
 
-// appendHead appends version ‖ loser's write.
+// partName returns the attribute that a part is in an entry.
+func partName(p *conflict.Part) string {
+	path := p.Path
+	if path == nil {
+		path = conflict.AppendPath(nil, p.Name)
+	}
+	sum := sha256.Sum256(path)
+	return prefixPart + hex.EncodeToString(sum[:16])
+}
+
+// appendHead appends what is not of single parts: version ‖ rule ‖ flags ‖ loser's write.
 func (e *Entry) appendHead(dst []byte) []byte {
 	return conflict.AppendWrite(append(dst, entryVersion), &e.Loser)
 }
 
-// appendPart appends version ‖ flags ‖ [winner's write] ‖ [length ‖ lost value] ‖ [length ‖ winning value].
+// appendPart appends version ‖ flags ‖ length ‖ name or path ‖ [winner's write] ‖ [length ‖ lost value] ‖ [length ‖ winning value].
 func appendPart(dst []byte, p *conflict.Part) []byte {
 	var flags byte
 	if p.Lost != nil {
@@ -211,7 +299,12 @@ func appendPart(dst []byte, p *conflict.Part) []byte {
 	if !p.Winner.Stamp.IsZero() {
 		flags |= partWinner
 	}
+	where := p.Name
+	if p.Path != nil {
+		where, flags = p.Path, flags|partInside
+	}
 	dst = append(dst, entryVersion, flags)
+	dst = append(binary.AppendUvarint(dst, uint64(len(where))), where...)
 	if flags&partWinner != 0 {
 		dst = conflict.AppendWrite(dst, &p.Winner)
 	}
@@ -239,7 +332,7 @@ func Decode(it item.Item) (*Entry, error) {
 		case strings.HasPrefix(string(name), prefixRule):
 			failed = e.decodeRule(string(name[len(prefixRule):]))
 		case strings.HasPrefix(string(name), prefixPart):
-			p := conflict.Part{Name: name[len(prefixPart):]}
+			var p conflict.Part
 			if failed = decodePart(v.Bytes(), &p); failed == nil {
 				e.Parts = append(e.Parts, p)
 			}
@@ -251,6 +344,9 @@ func Decode(it item.Item) (*Entry, error) {
 	if e.Rule == 0 || e.Loser.Stamp.IsZero() {
 		return nil, corrupt("the entry of a conflict lacks its head")
 	}
+	slices.SortFunc(e.Parts, func(a, b conflict.Part) int {
+		return cmp.Or(bytes.Compare(a.Name, b.Name), bytes.Compare(a.Path, b.Path))
+	})
 	return e, nil
 }
 
@@ -272,10 +368,10 @@ func (e *Entry) decodeHead(b []byte) (err error) {
 		return corrupt("the head of a conflict cannot be read")
 	}
 	var rest []byte
-	if e.Loser, rest, err = conflict.ReadWrite(b[1:]); err == nil && len(rest) > 0 {
-		err = corrupt("the head of a conflict has bytes after its end")
+	if e.Loser, rest, err = conflict.ReadWrite(b[1:]); err != nil || len(rest) > 0 {
+		return corrupt("the write in the head of a conflict cannot be read")
 	}
-	return err
+	return nil
 }
 
 func decodePart(b []byte, p *conflict.Part) (err error) {
@@ -283,10 +379,21 @@ func decodePart(b []byte, p *conflict.Part) (err error) {
 		return corrupt("a part of a conflict cannot be read")
 	}
 	flags := b[1]
-	b = b[2:]
+	var ok bool
+	if p.Name, b, ok = cutBytes(b[2:]); !ok {
+		return corrupt("the name in a conflict cannot be read")
+	}
+	if flags&partInside != 0 {
+		if p.Path = p.Name; conflict.CheckPath(p.Path) != nil {
+			return corrupt("a path in a conflict is none")
+		}
+		p.Name, _, _ = conflict.SplitPath(p.Path)
+	} else if !utf8.Valid(p.Name) || len(p.Name) > item.MaxNameSize {
+		return corrupt("a name in a conflict is none")
+	}
 	if flags&partWinner != 0 {
 		if p.Winner, b, err = conflict.ReadWrite(b); err != nil {
-			return err
+			return corrupt("the write in a part of a conflict cannot be read")
 		}
 	}
 	for _, one := range []struct {
@@ -296,11 +403,11 @@ func decodePart(b []byte, p *conflict.Part) (err error) {
 		if flags&one.flag == 0 {
 			continue
 		}
-		n, size := binary.Uvarint(b)
-		if size <= 0 || n == 0 || n > uint64(len(b)-size) {
+		var v []byte
+		if v, b, ok = cutBytes(b); !ok {
 			return corrupt("a value in a conflict cannot be read")
 		}
-		*one.v, b = item.Value(b[size:size+int(n)]), b[size+int(n):]
+		*one.v = v
 		if err := item.CheckValue(*one.v); err != nil {
 			return corrupt("a value in a conflict is none")
 		}
@@ -309,6 +416,15 @@ func decodePart(b []byte, p *conflict.Part) (err error) {
 		return corrupt("a part of a conflict has bytes after its end")
 	}
 	return nil
+}
+
+// cutBytes returns what a length stands before, at least one byte, and what follows.
+func cutBytes(b []byte) (v, rest []byte, ok bool) {
+	n, size := binary.Uvarint(b)
+	if size <= 0 || n == 0 || n > uint64(len(b)-size) {
+		return nil, nil, false
+	}
+	return b[size : size+int(n)], b[size+int(n):], true
 }
 
 func corrupt(message string) error {

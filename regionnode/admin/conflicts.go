@@ -28,9 +28,9 @@ type Conflict struct {
 	Table     string          `json:"table"`
 	TableID   string          `json:"tableId"`
 	Key       json.RawMessage `json:"key"`  // as DynamoDB's JSON
-	Rule      string          `json:"rule"` // item, attribute, fenced: see feed.RuleNames
+	Rule      string          `json:"rule"` // item, attribute or fenced: see conflict.Rule
 	Outcome   string          `json:"outcome"`
-	Discarded []string        `json:"discarded"` // attributes; of a discarded deletion none
+	Discarded []string        `json:"discarded"` // attributes, and entries inside of them, with points between the names; of a discarded deletion none
 	Open      bool            `json:"open"`      // nobody has written the item since who had seen what was discarded
 	Loser     Version         `json:"loser"`
 	Winner    Version         `json:"winner"`
@@ -83,7 +83,7 @@ type ConflictChange struct {
 
 // RestoreConflict is the body of POST /v1/conflicts/{id}/restore.
 type RestoreConflict struct {
-	Attributes []string `json:"attributes,omitempty"` // only these; none: all
+	Attributes []string `json:"attributes,omitempty"` // only these, of Conflict.Discarded, or with all inside of them; none: all
 	Write      bool     `json:"write"`                // false: tell only what it would do
 }
 
@@ -143,7 +143,9 @@ func (s *Server) conflictRoutes() {
 		}
 		var tail ConflictTail
 		if err == nil {
-			tail, err = s.cfg.Conflicts.Tail(r.Context(), r.URL.Query().Get("table"), after)
+			ctx, cancel := s.untilTheEnd(r.Context())
+			defer cancel()
+			tail, err = s.cfg.Conflicts.Tail(ctx, r.URL.Query().Get("table"), after)
 		}
 		reply(w, tail, err)
 	})
@@ -171,6 +173,24 @@ func (s *Server) conflictRoutes() {
 		}
 		reply(w, c, err)
 	})
+}
+
+// untilTheEnd returns a context that is done, too, when the server ends: who waits for news would hold that up. The caller calls cancel.
+func (s *Server) untilTheEnd(ctx context.Context) (_ context.Context, cancel func()) {
+	ctx, done := context.WithCancel(ctx)
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		select {
+		case <-s.ending:
+			done()
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, func() {
+		done()
+		<-watched
+	}
 }
 
 func conflictQuery(v url.Values) (q ConflictQuery, err error) {

@@ -19,6 +19,7 @@ import (
 	"github.com/concordat-db/concordat/conflict"
 	"github.com/concordat-db/concordat/conflict/hlc"
 	"github.com/concordat-db/concordat/globaltable"
+	"github.com/concordat-db/concordat/globaltable/feed"
 	"github.com/concordat-db/concordat/globaltable/item"
 	"github.com/concordat-db/concordat/regionnode/store"
 )
@@ -137,6 +138,11 @@ func auditEntries(e store.Engine, l *loaded) error {
 	tables, err := indexedIn(e)
 	if err != nil {
 		return err
+	}
+	for k := range l.indexes {
+		if k.table.IsFeed() {
+			tables[k.table] = feed.TableOf(&globaltable.Table{ID: k.table.Base()})
+		}
 	}
 	want := map[string]int{}
 	states := 0

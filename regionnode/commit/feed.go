@@ -31,8 +31,8 @@ type lossAt struct {
 // listing is a conflict on its way into the feed.
 type listing struct {
 	keyState
-	ops   []conflict.Op
-	onTop bool // of what the submission itself brings of the entry: it cannot go before
+	ops     []conflict.Op
+	brought bool // it is on top of what the same submission brings
 }
 
 const (
@@ -130,7 +130,7 @@ func (r *rules) listingOf(k *keyState, loss *conflict.Loss, brings map[string]*k
 	key := feed.AppendKey(nil, k.key, loss.Loser.Stamp)
 	l := &listing{keyState: keyState{table: table, key: key, storeKey: store.AppendRecordKey(nil, table, key), hash: k.hash}}
 	if b := brings[string(l.storeKey)]; b != nil {
-		l.current, l.before, l.onTop = b.next, b.after, true
+		l.current, l.before, l.brought = b.next, b.after, true
 	} else if err := getValue(reader, l.storeKey, func(value []byte) (err error) {
 		l.current = slices.Clone(value)
 		l.before, _, err = digestOf(r.catalog, table, key, l.current)
@@ -159,19 +159,11 @@ func (l *listing) bytes() int {
 	return n
 }
 
-// ahead takes from sub the listings for which its batch has no room, as submissions that are to be written before it. They are of keys that sub has latched.
+// ahead takes from sub the listings for which its batch has no room, as submissions that are to be written before it. They are of keys that sub has latched. What stands on what sub brings stays.
 func (s *Shard) ahead(sub *submission) (before []*submission) {
-	// What cannot go before is first.
-	slices.SortStableFunc(sub.listings, func(a, b listing) int {
-		if a.onTop == b.onTop {
-			return 0
-		} else if a.onTop {
-			return -1
-		}
-		return 1
-	})
+	slices.SortStableFunc(sub.listings, func(a, b listing) int { return order(b.brought) - order(a.brought) })
 	room, n := maxFeedBytes, 0
-	for n < len(sub.listings) && (room > 0 || sub.listings[n].onTop) {
+	for n < len(sub.listings) && (room > 0 || sub.listings[n].brought) {
 		room -= sub.listings[n].bytes()
 		n++
 	}
@@ -190,6 +182,14 @@ func (s *Shard) ahead(sub *submission) (before []*submission) {
 		before = append(before, one)
 	}
 	return before
+}
+
+// order sorts false before true.
+func order(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 // listAhead writes what ahead returns. When it fails part of it may have been written, which does no harm: it is true, and will not be written again.
@@ -283,6 +283,12 @@ func (s *Shard) Conflicts(ctx context.Context, table globaltable.TableID, from h
 		err = errCorruptStore("conflict", failed)
 	}
 	return err
+}
+
+// HasConflicts reports whether conflicts of the table may be listed: a look into memory.
+func (s *Shard) HasConflicts(table globaltable.TableID) bool {
+	state, _ := s.indexes.get(indexKey{table.Feed(), feed.ByTime})
+	return hasFeed(table) && state.entries > 0
 }
 
 // OpenConflicts returns how many conflicts of an item are open in its record: nobody has written since who had seen them.

@@ -18,6 +18,7 @@ import (
 	"github.com/concordat-db/concordat/conflict"
 	"github.com/concordat-db/concordat/conflict/hlc"
 	"github.com/concordat-db/concordat/globaltable"
+	"github.com/concordat-db/concordat/globaltable/feed"
 	"github.com/concordat-db/concordat/globaltable/item"
 	"github.com/concordat-db/concordat/regionnode/store"
 	"github.com/concordat-db/concordat/streams/change"
@@ -49,6 +50,7 @@ type tables struct {
 	indexed atomic.Pointer[map[globaltable.TableID]*globaltable.Table]
 	expiry  atomic.Pointer[map[globaltable.TableID]conflict.Expiry]
 
+	keep       globaltable.Retention                  // of conflicts
 	distrusted map[hlc.Origin]globaltable.Incarnation // the greatest that is not trusted
 	later      atomic.Uint64                          // the version in force, after the first
 	moving     atomic.Bool                            // a replica is on its way
@@ -64,7 +66,7 @@ func (c *tables) Place(id globaltable.TableID, _ []byte) (globaltable.Placement,
 	if id == globaltable.SystemTable {
 		return everywhere, globaltable.CatalogLane, 0, true
 	}
-	p, ok := (*c.inForce.Load())[id]
+	p, ok := (*c.inForce.Load())[id.Base()]
 	return p, p.Lane(), 7, ok
 }
 
@@ -78,6 +80,9 @@ func (c *tables) Trusts(o hlc.Origin, incarnation globaltable.Incarnation) bool 
 }
 
 func (c *tables) Expiry(id globaltable.TableID) conflict.Expiry {
+	if id.IsFeed() {
+		return feed.TableOf(new(globaltable.Table)).Expiry
+	}
 	m := c.expiry.Load()
 	if m == nil {
 		return nil
@@ -100,6 +105,9 @@ func (c *tables) Settled(id globaltable.TableID) bool {
 }
 
 func (c *tables) Indexed(id globaltable.TableID) *globaltable.Table {
+	if _, _, _, ok := c.Place(id, nil); ok && id.IsFeed() {
+		return feed.TableOf(&globaltable.Table{ID: id.Base(), Conflicts: c.keep})
+	}
 	if m := c.indexed.Load(); m != nil {
 		return (*m)[id]
 	}
@@ -108,7 +116,7 @@ func (c *tables) Indexed(id globaltable.TableID) *globaltable.Table {
 
 // KeySchema is that of all tables here.
 func (c *tables) KeySchema(id globaltable.TableID) *globaltable.KeySchema {
-	if id == globaltable.SystemTable {
+	if id == globaltable.SystemTable || id.IsFeed() {
 		return nil
 	}
 	return &globaltable.KeySchema{Partition: globaltable.KeyAttribute{Name: "pk", Type: item.S}}

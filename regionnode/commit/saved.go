@@ -256,7 +256,7 @@ func (sub *submission) listAnew() {
 		}
 		l := listing{keyState: keyState{table: k.table, key: k.key, storeKey: k.storeKey, hash: k.hash, current: k.current, before: k.before}, ops: ops}
 		if k.next != nil {
-			l.current, l.before, l.onTop = k.next, k.after, true
+			l.current, l.before, l.brought = k.next, k.after, true
 		}
 		sub.listings = append(sub.listings, l)
 	}

@@ -41,7 +41,8 @@ type call struct {
 	scratch []byte   // what a projection leaves of an item
 
 	projected item.Item // what an index shows of one
-	unsettled []byte    // the record that a get found, if it may have open conflicts
+	conflicts bool      // some of the table that a get reads may be listed
+	unsettled []byte    // the record that it found, if that may have open ones
 	siblings  int       // how many it has
 
 	// got is c.appendGot as a value, made once: a closure for each request would be an allocation for each.
@@ -61,7 +62,7 @@ func (c *call) release() {
 	c.server.memory.Add(-c.reserved)
 	c.reserved = 0
 	c.writes.forget()
-	if c.broken || c.heavy || max(cap(c.body), cap(c.out), cap(c.scratch), cap(c.projected), cap(c.request.attributes), cap(c.writes.image)) > maxKept {
+	if c.broken || c.heavy || max(cap(c.body), cap(c.out), cap(c.scratch), cap(c.projected), cap(c.unsettled), cap(c.request.attributes), cap(c.writes.image)) > maxKept {
 		return
 	}
 	c.server.calls.Put(c)

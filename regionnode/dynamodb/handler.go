@@ -56,7 +56,6 @@ func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 	began := s.config.Now()
 	c := s.calls.Get().(*call)
 	c.reset(began)
-	c.unsettled, c.siblings = c.unsettled[:0], 0
 	x := s.answer(ctx, c)
 	if x != nil {
 		c.out = x.appendBody(c.out[:0])
@@ -247,7 +246,7 @@ func (s *Server) send(ctx *fasthttp.RequestCtx, c *call, x *exception) {
 		h.Set("Content-Encoding", "gzip")
 	}
 	if c.siblings > 0 {
-		h.Set("x-concordat-siblings", strconv.Itoa(c.siblings))
+		h.Set(siblingsHeader, strconv.Itoa(c.siblings))
 	}
 	allowOrigin(ctx)
 	var crc [10]byte
@@ -310,5 +309,6 @@ func (c *call) reset(began time.Time) {
 	c.arena.Reset()
 	c.body = c.body[:0]
 	c.out = c.out[:0]
+	c.unsettled, c.siblings = c.unsettled[:0], 0
 	c.heavy = false
 }

@@ -153,6 +153,7 @@ func (c *call) getItem(p *fastjson.Object) error {
 	}
 	c.out = append(c.out, '{')
 	key := commit.Key{Table: table.ID, Bytes: r.itemKey}
+	c.conflicts = c.server.config.Shard.HasConflicts(table.ID)
 	if err := c.server.config.Shard.Get(c.server.base, key, c.got); err != nil {
 		return err
 	}
@@ -169,13 +170,18 @@ func (c *call) getItem(p *fastjson.Object) error {
 	return nil
 }
 
+// siblingsHeader tells in the answer to a get how many conflicts of the item are open; absent: none.
+const siblingsHeader = "x-concordat-siblings"
+
 // appendGot appends the item that a get found, within the shard's callback: the item is a view.
 func (c *call) appendGot(current commit.Current) error {
 	c.found = readSize{}
-	if may, err := conflict.Unsettled(current.Record); err != nil {
-		return err
-	} else if may {
-		c.unsettled = append(c.unsettled[:0], current.Record...)
+	if c.conflicts {
+		if may, err := conflict.Unsettled(current.Record); err != nil {
+			return err
+		} else if may {
+			c.unsettled = append(c.unsettled[:0], current.Record...)
+		}
 	}
 	if current.Item != nil {
 		c.found = readSize{true, current.Item.Size()}
