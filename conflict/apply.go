@@ -94,7 +94,7 @@ func applyDecoded(dst, current []byte, c *Change, local bool) ([]byte, Result, e
 		Lost:       after.lacks(&delta),
 	}
 	if local {
-		after = after.settle(c.Floor)
+		after = after.settle(c.Floor, c.Dot)
 	} else if plantedVector && r.Class == Duplicate {
 		return append(dst, current...), r, nil
 	}
