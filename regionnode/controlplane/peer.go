@@ -79,6 +79,7 @@ type reply struct {
 	Joined  bool            `json:"joined,omitempty"`
 	Percent int             `json:"percent,omitempty"`
 	Dropped bool            `json:"dropped,omitempty"`
+	Filled  bool            `json:"filled,omitempty"`
 	Waiting string          `json:"waiting,omitempty"`
 }
 
@@ -222,6 +223,9 @@ func (p *Plane) answerProgress(questions []question) ([]reply, error) {
 		p.mu.Lock()
 		if l := p.leaving[id]; l != nil && l.since == globaltable.Version(q.Since) {
 			r.Dropped, r.Waiting = l.dropped, l.waiting
+		}
+		if d, ok := p.parting[id]; ok && d.since == globaltable.Version(q.Since) {
+			r.Filled, r.Percent, r.Waiting = d.filled, d.percent, d.waiting
 		}
 		p.mu.Unlock()
 		out = append(out, r)
