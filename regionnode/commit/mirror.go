@@ -102,7 +102,7 @@ func (p *purges) inherit(from, to globaltable.TableID) {
 	t := p.of(to)
 	t.frontier, t.under = p.of(from).frontier, 0
 	t.keys = garbageKeys{made: p.catalog.Expiry(from).Newest()}
-	p.dirty[to] = struct{}{}
+	p.dirty[from], p.dirty[to] = struct{}{}, struct{}{} // both, for what is stored of the other's may be older
 }
 
 // keepMirror keeps the copy of a table in step with a record that is about to be written, or to go.
