@@ -30,10 +30,10 @@ func disassociateReplica(t, next *globaltable.Table, change *Change) error {
 	switch {
 	case len(change.Create)+len(change.Delete)+len(change.Overrides) > 0:
 		return invalid(t, "One or more parameter values were invalid: Disassociate must be the only replica update in the request")
-	case d.Successor == t.ID || t.HasParted(d.Successor) || r != nil && hlc.Origin(d.Successor) != r.Origin:
-		return invalid(t, "One or more parameter values were invalid: the successor of a replica is a new table of its region")
 	case d.Region != change.Region:
 		return refuse("the request must be sent to the region of the replica: " + d.Region)
+	case d.Successor == t.ID || t.HasParted(d.Successor) || r != nil && hlc.Origin(d.Successor) != r.Origin:
+		return invalid(t, "One or more parameter values were invalid: the successor of a replica is a new table of its region")
 	case r == nil || len(t.Replicas) < 2:
 		return refuse("it is not a replica of a global table in region: " + d.Region)
 	case t.Legacy:
