@@ -194,6 +194,11 @@ func (p *Plane) asked(table string, from globaltable.Descriptor) (globaltable.Ta
 		return 0, err
 	}
 	t, ok := p.cfg.Catalog.View().Table(id)
+	if ok {
+		if r := t.Replica(from.Origin); r != nil && r.Disassociated() {
+			return 0, catalog.InUse("answer region", t.Name, "updated") // it has not heard yet that the table there is another one
+		}
+	}
 	if !ok || t.StatusIn(from.Origin) == "" {
 		return 0, &globaltable.Error{Op: "answer region", Resource: table, Kind: globaltable.NotFound, Message: "Requested resource not found"}
 	}
