@@ -120,6 +120,8 @@ func (r *region) noticeTable(t *globaltable.Table) {
 	case now.Status == globaltable.Creating:
 		r.cover("a replica was created")
 		r.joined[t.ID] = true
+	case now.Disassociated():
+		r.takeOver(t, now.Successor)
 	case now.Status == globaltable.Deleting:
 		r.cover("a replica was removed")
 	case now.Status == globaltable.Active && old.Status == globaltable.Creating:
@@ -195,7 +197,7 @@ func (w *world) reshape() {
 	if !asked.up || w.losing() {
 		return
 	}
-	doc, ok := asked.catalog.View().Lookup(t.name)
+	doc, ok := asked.named(t)
 	if !ok {
 		return
 	}

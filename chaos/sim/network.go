@@ -56,6 +56,7 @@ func (w *world) faults() []fault {
 		{p.timeToLive, w.changeTimeToLive},
 		{p.index, w.changeIndex},
 		{p.build, w.buildSome},
+		{p.disassociate, w.disassociate},
 		{200 * time.Millisecond, w.rememberStream},
 	}
 }

@@ -50,7 +50,7 @@ type plan struct {
 
 	dropMessage, duplicate, forge, loseAck, losePubAck, loseRequest float64 // of each
 
-	partition, crash, busRestart, busCut, redeliver, clockJump, reshape, collect, fence, remove, lose, bringBack, copies, index, build time.Duration // between two of them, on average; zero: never
+	partition, crash, busRestart, busCut, redeliver, clockJump, reshape, collect, fence, remove, lose, bringBack, copies, index, build, disassociate time.Duration // between two of them, on average; zero: never
 
 	enabled    bool          // the mortal tables have a time to live from the beginning
 	timeToLive time.Duration // between two changes of it, on average; zero: never

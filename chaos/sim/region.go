@@ -47,6 +47,7 @@ type region struct {
 	missing   map[check.Lane]uint64                       // lanes begun anew → up to where all of them is here
 	replicas  map[globaltable.TableID]globaltable.Replica // this region's, as last noticed
 	joined    map[globaltable.TableID]bool                // tables of which something may have come by exchange
+	inherited map[globaltable.TableID]map[string]string   // the items that a table had when it took the place of a replica here
 
 	life     int
 	up       bool
@@ -85,7 +86,8 @@ type region struct {
 func newRegion(w *world, o hlc.Origin) *region {
 	return &region{world: w, origin: o, disk: store.NewMemory(), bus: newJetstream(w.plan.bound),
 		seen: map[globaltable.LaneID]uint64{}, took: map[check.Lane]uint64{}, again: map[globaltable.Incarnation]bool{},
-		skipped: map[check.Lane][]check.Applied{}, missing: map[check.Lane]uint64{}, replicas: map[globaltable.TableID]globaltable.Replica{}, joined: map[globaltable.TableID]bool{}}
+		skipped: map[check.Lane][]check.Applied{}, missing: map[check.Lane]uint64{}, replicas: map[globaltable.TableID]globaltable.Replica{}, joined: map[globaltable.TableID]bool{},
+		inherited: map[globaltable.TableID]map[string]string{}}
 }
 
 // after makes do happen d from now, if the region has not died by then.

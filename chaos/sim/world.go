@@ -85,6 +85,7 @@ func Run(seed uint64) (result Result) {
 	rng := rand.New(rand.NewPCG(seed, 0x636f6e636f726461))
 	p := newPlan(rng)
 	p.mortal(seed)
+	p.part(seed)
 	w := newWorld(p, rng)
 	result = Result{Seed: seed, Coverage: w.coverage}
 	defer func() {
