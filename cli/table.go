@@ -19,7 +19,7 @@ import (
 func tableCommand(s Streams) *ucli.Command {
 	return &ucli.Command{
 		Name:  "table",
-		Usage: "show tables and change them: their replicas, what their writes wait for, when items expire",
+		Usage: "show tables and change them: their replicas, what their writes wait for, when items expire, how they merge",
 		Subcommands: []*ucli.Command{
 			{
 				Name:   "list",
@@ -45,6 +45,7 @@ func tableCommand(s Streams) *ucli.Command {
 				},
 				Action: func(c *ucli.Context) error { return setTable(c, s) },
 			},
+			mergeCommand(s),
 			replicaCommand(s),
 		},
 	}
@@ -106,10 +107,10 @@ func listTables(c *ucli.Context, s Streams) error {
 			_, err := fmt.Fprintf(w, "Region %s has no tables.\n", list.Region)
 			return err
 		}
-		t := newTable("table", "status", "owner", "acknowledge", "items", "bytes", "replicas")
-		alignRight(t, 5, 6)
+		t := newTable("table", "status", "owner", "acknowledge", "merge", "items", "bytes", "replicas")
+		alignRight(t, 6, 7)
 		for _, b := range list.Tables {
-			t.AppendRow(table.Row{b.Name, b.Status, b.Owner, b.Acknowledge, b.Items, humanBytes(b.Bytes), strings.Join(replicaLines(b.Replicas), "\n")})
+			t.AppendRow(table.Row{b.Name, b.Status, b.Owner, b.Acknowledge, strings.Join(append([]string{b.Merge.Mode}, typeLines(b.Merge)...), "\n"), b.Items, humanBytes(b.Bytes), strings.Join(replicaLines(b.Replicas), "\n")})
 		}
 		return render(w, t)
 	})
@@ -205,6 +206,11 @@ func writeTable(w io.Writer, t admin.Table) error {
 		wait = "wait for " + t.Acknowledge
 	}
 	fmt.Fprintf(w, "Table %s (%s): %s, %d items, %s. Owner %s, version %s. Writes %s.\n", t.Name, t.ID, t.Status, t.Items, humanBytes(t.Bytes), t.Owner, t.Version, wait)
+	fmt.Fprintf(w, "Conflict mode %s.", t.Merge.Mode)
+	if types := typeLines(t.Merge); len(types) > 0 {
+		fmt.Fprintf(w, " Declared types: %s.", strings.Join(types, ", "))
+	}
+	fmt.Fprintln(w)
 	if ttl := t.TimeToLive; ttl.Attribute != "" {
 		fmt.Fprintf(w, "Items expire by %q (%s); %d have such a time, or have expired and are not erased yet.\n", ttl.Attribute, ttl.Status, t.Collection.Expiring)
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -69,6 +70,24 @@ func TestTable(t *testing.T) {
 	expect(us, 2, "", "would be removed with all its data there. 1 replicas stay.", "table", "replica", "remove", "things", "eu-central-1")
 	expect(us, 1, "", "has no replica in ap-south-1; it has some in eu-central-1, us-east-1", "table", "replica", "remove", "things", "ap-south-1", "--yes")
 	expect(eu, 0, "Writes are answered when they are durable in their region.", "", "table", "set", "things", "--acknowledge=local")
+
+	// Either region says how writes merge, and both show it.
+	merge := func(admin string, status int, out, diagnostics string, args ...string) result {
+		t.Helper()
+		return expect(admin, status, out, diagnostics, append([]string{"table", "merge"}, args...)...)
+	}
+	merge(eu, 0, `type of "likes" │ none   │ counter`, "Declared types count in mode vector; the mode is lww.", "things", "--type", "likes=counter", "--type", "a=b=max")
+	got = merge(us, 0, "", "", "--table", "things", "--mode", "vector", "--type", "likes=set", "--type=a=b=none", "--output", "json")
+	var changed mergeChanged
+	if err := json.Unmarshal([]byte(got.out), &changed); err != nil || got.err != "" || changed.Table != "things" || changed.Mode != "vector" || !maps.Equal(changed.Types, map[string]string{"likes": "set"}) ||
+		!slices.Equal(changed.Changed, []mergeChange{{"", "lww", "vector"}, {"a=b", "max", "none"}, {"likes", "counter", "set"}}) {
+		t.Errorf("%v: %+v", err, got)
+	}
+	merge(us, 0, "nothing has changed; its mode is vector", "", "things", "--mode", "vector", "--type", "likes=set")
+	merge(us, 1, "", `attribute "k" is of the table's key, which never changes: it has no merge type`, "things", "--mode", "lww", "--type", "k=max")
+	merge(us, 1, "", "Table: nothing not found", "nothing", "--mode", "lww")
+	expect(us, 0, `Conflict mode vector. Declared types: "likes"=set.`, "", "table", "show", "things")
+	expect(us, 0, "vector", "", "table", "list")
 
 	// Either region gives the table a time to live, and takes it away.
 	expect(eu, 0, `Items expire by "until" (ENABLING); 0 have such a time`, "", "table", "set", "things", "--ttl", "until")

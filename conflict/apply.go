@@ -49,10 +49,20 @@ func Apply(dst, current []byte, c *Change) (next []byte, r Result, err error) {
 	return apply(dst, current, c, false)
 }
 
-// ApplyLocal is Apply for a write of this region. Beyond joining it drops what is at or below the purge frontier c.Floor: entries
+// ApplyLocal is Apply for a write of this region, whose dot is later than all that current has. Beyond joining it drops what is at or below the purge frontier c.Floor: entries
 // of the vector, and contexts and floors of settled writes. Only local writes may do that: they carry the floor to the
 // peers, which thereby know what the write's context has left out.
+//
+// First it completes c: it takes c.Ops for intents, and puts what the log gets in their place. An increment becomes what the region's run of the counter becomes with it, and after each operation comes what it
+// observes of the contributions that the record has (see Typed); what the peers get says all that, since their records may have more by then. Where nothing is to be completed, as on every record
+// without contributions, c.Ops stays as it is. Otherwise it is a new slice: the old one is not changed, and what the new one has are views of it and of current, or own memory.
 func ApplyLocal(dst, current []byte, c *Change) (next []byte, r Result, err error) {
+	switch before, err := c.complete(current); {
+	case err != nil:
+		return dst, Result{}, err
+	case before != nil:
+		return applyTo(dst, current, before, c, true)
+	}
 	return apply(dst, current, c, true)
 }
 
@@ -71,11 +81,20 @@ func applyDecoded(dst, current []byte, c *Change, local bool) ([]byte, Result, e
 	if err != nil {
 		return dst, Result{}, err
 	}
+	return applyTo(dst, current, &before, c, local)
+}
+
+// applyTo is applyDecoded for a record that is decoded already.
+func applyTo(dst, current []byte, before *Record, c *Change, local bool) ([]byte, Result, error) {
 	delta, err := c.Delta()
 	if err != nil {
 		return dst, Result{}, err
 	}
-	after := Join(before, delta)
+	after := Join(*before, delta)
+	if plantedObserve && after.lacks(&delta) {
+		delta.forget()
+		after = Join(*before, delta)
+	}
 	r := Result{
 		Class:      c.classify(before.Vector),
 		LiveBefore: before.Live(),
@@ -107,6 +126,12 @@ func (r *Record) lacks(delta *Record) bool {
 			return true
 		}
 	}
+	for i := range delta.Nested {
+		// A presence that is not there was overwritten with what is inside.
+		if c := &delta.Nested[i]; !isPresence(c.Name) && !r.kept(c) {
+			return true
+		}
+	}
 	return false
 }
 
@@ -128,6 +153,7 @@ func applyReset(dst, current []byte, c *Change, local bool) (next []byte, r Resu
 		return append(dst, current...), r, true, nil
 	}
 	switch newest := h.newest(); {
+	case h.more != nil && len(h.more.typed) > 0: // contributions outlive a reset
 	case newest.Less(c.Dot) || plantedTie && newest.Time == c.Dot.Time && newest.Origin > c.Dot.Origin:
 		r.Changed, r.LiveAfter = true, len(op.Value) > 0
 		return append(h.replace(dst, c, local), op.Value...), r, true, nil
@@ -262,24 +288,28 @@ func ContextOf(current []byte, self hlc.Origin, floor hlc.Timestamp) (vector.Vec
 }
 
 // ItemOf returns the item of an encoded record. live is false, and the item nil, if it does not exist. The item of a record in uniform form
-// is a view of encoded; else it is built.
-func ItemOf(encoded []byte) (it item.Item, live bool, err error) {
+// is a view of encoded; else it is built. Updates do not write the attributes of the key: what the item of a record in general form lacks of them is what key returns. It is asked only then; nil
+// fills in nothing. The error is that of DecodeRecord, or key's.
+func ItemOf(encoded []byte, key func() (item.Item, error)) (it item.Item, live bool, err error) {
 	if len(encoded) == 0 {
 		return nil, false, nil
 	}
 	h, err := readHead(encoded)
-	if err != nil {
+	if err != nil || !h.live {
 		return nil, false, err
 	}
 	if h.uniform {
-		if !h.live {
-			return nil, false, nil
-		}
 		return h.body, true, nil
 	}
 	r, err := decodeGeneral(h)
-	if err != nil || !r.Live() {
+	if err != nil {
 		return nil, false, err
 	}
-	return appendAttributes(nil, r.Cells), true, nil
+	var attributes item.Item
+	if key != nil {
+		if attributes, err = key(); err != nil {
+			return nil, false, err
+		}
+	}
+	return r.item(attributes), true, nil
 }

@@ -84,7 +84,7 @@ func set(t testing.TB, at hlc.Stamp, context vector.Vector, name, value string) 
 // text returns the strings of an item, for example "a=1 b=2"; "-" if there is none.
 func text(t testing.TB, rec []byte) string {
 	t.Helper()
-	it, live, err := ItemOf(rec)
+	it, live, err := ItemOf(rec, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -254,15 +254,10 @@ func TestWriteSettles(t *testing.T) {
 
 func TestUnsupportedIsNotSkipped(t *testing.T) {
 	number := item.AppendInt(nil, 1)
-	elements, err := item.AppendSet(nil, item.SS, []item.Value{item.AppendString(nil, "x")})
-	if err != nil {
-		t.Fatal(err)
-	}
 	for _, op := range []Op{
 		{Kind: OpAddNumber, Type: TypeCounter, Name: []byte("a"), Value: number},
-		{Kind: OpAddElements, Type: TypeSet, Name: []byte("a"), Value: elements},
-		{Kind: OpDeleteElements, Type: TypeSet, Name: []byte("a"), Value: elements},
-		{Kind: OpSetCell, Type: TypeMax, Name: []byte("a"), Value: number},
+		{Kind: OpSetCell, Type: TypeMap, Name: []byte("a"), Value: number},
+		{Kind: OpRemoveCell, Type: TypeMax, Name: []byte("a")},
 	} {
 		c := Change{Key: []byte("k"), Dot: stamp(1, 1), Ops: []Op{op}}
 		if err := c.Check(); err != nil {

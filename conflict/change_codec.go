@@ -3,6 +3,7 @@ package conflict
 import (
 	"encoding/binary"
 
+	"github.com/concordat-db/concordat/conflict/hlc"
 	"github.com/concordat-db/concordat/globaltable/item"
 )
 
@@ -118,9 +119,14 @@ func (op *Op) check(what string) error {
 		if !named || valued {
 			return corrupt("removal of a cell without a name or with a value")
 		}
-	case OpAddNumber, OpAddElements, OpDeleteElements:
+	case OpAddNumber, OpAddElements, OpDeleteElements, OpIncrement, OpObserve:
 		if !named || !valued {
 			return corrupt("contribution without a name or without a value")
+		}
+	case OpSetPath, OpRemovePath:
+		set := op.Kind == OpSetPath
+		if !checkPath(op.Name, set) || valued != (set && !isPresence(op.Name)) {
+			return corrupt("not a path inside an attribute, or one that does not fit its value")
 		}
 	default:
 		return &Error{Op: what, Kind: ErrUnsupported, Message: "kind of an operation is not known"}
@@ -148,22 +154,50 @@ func (c *Change) Check() error {
 		if err := op.check("check change"); err != nil {
 			return err
 		}
-		if err := op.checkValue(); err != nil {
+		check := checkName
+		if op.Kind == OpSetPath || op.Kind == OpRemovePath {
+			check = checkNames
+		}
+		if err := check(op.Name); err != nil {
+			return fail("name of an operation", err)
+		}
+		if err := op.checkValue(c.Dot); err != nil {
 			return fail("value of an operation", err)
 		}
 	}
 	return nil
 }
 
-func (op *Op) checkValue() error {
+// checkValue checks the value of an operation of the change with the dot given.
+func (op *Op) checkValue(dot hlc.Stamp) error {
 	if len(op.Value) == 0 {
 		return nil
 	}
-	if op.Kind == OpReset {
+	r := reader{b: op.Value}
+	switch op.Kind {
+	case OpReset:
 		return item.CheckItem(op.Value)
+	case OpIncrement:
+		_, by := r.increment(dot)
+		if len(by) > 0 && by.Type() != item.N {
+			r.fail(ErrCorrupt, "increment by what is not a number")
+		}
+		if r.kind != nil || len(by) == 0 {
+			return r.err("increment")
+		}
+		return item.CheckValue(by)
+	case OpObserve:
+		seen := r.observation(op.Name, dot)
+		if r.kind != nil {
+			return r.err("observe")
+		}
+		return seen.checkValues()
 	}
 	if err := item.CheckValue(op.Value); err != nil {
 		return err
+	}
+	if op.Kind == OpSetPath {
+		return item.CheckNesting(op.Value, depth(op.Name))
 	}
 	t := item.Value(op.Value).Type()
 	switch op.Kind {

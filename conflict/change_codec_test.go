@@ -90,7 +90,9 @@ func fullChange(t testing.TB) Change {
 func TestChangeGolden(t *testing.T) {
 	full := fullChange(t)
 	least := Change{Table: 1, Key: []byte("k"), Dot: goldenStamp(0, 0, 1), Ops: []Op{{Kind: OpReset}}}
-	for name, c := range map[string]Change{"change-full": full, "change-least": least} {
+	logged := fullChange(t)
+	logged.Ops = loggedOps(t, logged.Dot)
+	for name, c := range map[string]Change{"change-full": full, "change-least": least, "change-contributions": logged} {
 		b := c.Append(nil)
 		golden(t, name, b)
 		var got Change
@@ -176,7 +178,7 @@ func TestDecodeChangeRefuses(t *testing.T) {
 	}{
 		{"version", with(0, 2), ErrUnsupported},
 		{"flag", with(1, 0x80), ErrUnsupported},
-		{"kind", op(Op{Kind: 7, Name: []byte("a"), Value: x}), ErrUnsupported},
+		{"kind", op(Op{Kind: 99, Name: []byte("a"), Value: x}), ErrUnsupported},
 		{"no kind", op(Op{Kind: 0, Name: []byte("a"), Value: x}), ErrUnsupported},
 		{"type", op(Op{Kind: OpSetCell, Type: 6, Name: []byte("a"), Value: x}), ErrUnsupported},
 		{"bytes after the end", append(bytes.Clone(b), 0), ErrCorrupt},
@@ -196,6 +198,14 @@ func TestDecodeChangeRefuses(t *testing.T) {
 		{"set of the presence to a value", op(Op{Kind: OpSetCell, Value: x}), ErrCorrupt},
 		{"removal of the presence", op(Op{Kind: OpRemoveCell}), ErrCorrupt},
 		{"removal with a value", op(Op{Kind: OpRemoveCell, Name: []byte("a"), Value: x}), ErrCorrupt},
+		{"path of one name", op(Op{Kind: OpSetPath, Type: TypeMap, Name: pathOf("a"), Value: x}), ErrCorrupt},
+		{"path that ends early", op(Op{Kind: OpSetPath, Type: TypeMap, Name: []byte{1, 'a', 2, 'b'}, Value: x}), ErrCorrupt},
+		{"path through a presence", op(Op{Kind: OpSetPath, Type: TypeMap, Name: pathOf("a", "", "b"), Value: x}), ErrCorrupt},
+		{"path to an entry without a value", op(Op{Kind: OpSetPath, Type: TypeMap, Name: pathOf("a", "b")}), ErrCorrupt},
+		{"presence of a map with a value", op(Op{Kind: OpSetPath, Type: TypeMap, Name: pathOf("a", ""), Value: x}), ErrCorrupt},
+		{"removal of a map's presence", op(Op{Kind: OpRemovePath, Type: TypeMap, Name: pathOf("a", "")}), ErrCorrupt},
+		{"removal of an entry with a value", op(Op{Kind: OpRemovePath, Type: TypeMap, Name: pathOf("a", "b"), Value: x}), ErrCorrupt},
+		{"path deeper than values nest", op(Op{Kind: OpSetPath, Type: TypeMap, Name: bytes.Repeat(pathOf("a"), item.MaxNesting+1), Value: x}), ErrCorrupt},
 		{"contribution without a value", op(Op{Kind: OpAddNumber, Type: TypeCounter, Name: []byte("a")}), ErrCorrupt},
 	}
 	for _, c := range cases {
@@ -222,11 +232,24 @@ func TestDecodeChangeRefusesLongNumbers(t *testing.T) {
 func TestCheckChangeRefuses(t *testing.T) {
 	str, number := item.AppendString(nil, "s"), item.AppendInt(nil, 1)
 	cases := map[string]func(c *Change){
-		"floor at the dot":          func(c *Change) { c.Floor, c.Context = c.Dot.Time, nil },
-		"context after the dot":     func(c *Change) { c.Context = vector.Vector{{Time: c.Dot.Time, Origin: 2}} },
-		"item that is none":         func(c *Change) { c.Ops = []Op{{Kind: OpReset, Value: []byte{0xff, 1}}} },
-		"item with bytes after":     func(c *Change) { c.Ops = []Op{{Kind: OpReset, Value: append(makeItem(t, "a", "1"), 0)}} },
-		"value that is none":        func(c *Change) { c.Ops = []Op{{Kind: OpSetCell, Name: []byte("a"), Value: []byte{0xff}}} },
+		"floor at the dot":       func(c *Change) { c.Floor, c.Context = c.Dot.Time, nil },
+		"context after the dot":  func(c *Change) { c.Context = vector.Vector{{Time: c.Dot.Time, Origin: 2}} },
+		"item that is none":      func(c *Change) { c.Ops = []Op{{Kind: OpReset, Value: []byte{0xff, 1}}} },
+		"item with bytes after":  func(c *Change) { c.Ops = []Op{{Kind: OpReset, Value: append(makeItem(t, "a", "1"), 0)}} },
+		"value that is none":     func(c *Change) { c.Ops = []Op{{Kind: OpSetCell, Name: []byte("a"), Value: []byte{0xff}}} },
+		"name that is not UTF-8": func(c *Change) { c.Ops = []Op{{Kind: OpRemoveCell, Name: []byte{0xff}}} },
+		"name in a path":         func(c *Change) { c.Ops = []Op{{Kind: OpRemovePath, Type: TypeMap, Name: pathOf("a", "\xff")}} },
+		"increment of a string": func(c *Change) {
+			c.Ops = []Op{{Kind: OpIncrement, Type: TypeCounter, Name: []byte("a"), Value: append([]byte{0, 0}, str...)}}
+		},
+		"run of later": func(c *Change) {
+			c.Ops = []Op{{Kind: OpIncrement, Type: TypeCounter, Name: []byte("a"), Value: []byte{1, 0}}}
+		},
+		"observation of nothing": func(c *Change) { c.Ops = []Op{{Kind: OpObserve, Name: []byte("a"), Value: []byte{0, 0, 0}}} },
+		"observation of later":   func(c *Change) { c.Ops = []Op{{Kind: OpObserve, Name: []byte("a"), Value: []byte{0, 0, 1, 1, 1}}} },
+		"entry deeper than values": func(c *Change) {
+			c.Ops = []Op{{Kind: OpSetPath, Type: TypeMap, Name: bytes.Repeat(pathOf("a"), item.MaxNesting), Value: item.AppendList(nil, []item.Value{number})}}
+		},
 		"two values":                func(c *Change) { c.Ops = []Op{{Kind: OpSetCell, Name: []byte("a"), Value: append(number, number...)}} },
 		"sum of a string":           func(c *Change) { c.Ops = []Op{{Kind: OpAddNumber, Type: TypeCounter, Name: []byte("a"), Value: str}} },
 		"elements of a string":      func(c *Change) { c.Ops = []Op{{Kind: OpAddElements, Type: TypeSet, Name: []byte("a"), Value: str}} },

@@ -1,6 +1,7 @@
 package conflict
 
 import (
+	"slices"
 	"time"
 
 	"github.com/concordat-db/concordat/conflict/hlc"
@@ -92,11 +93,12 @@ func (r *Record) due(x Expiry) (at hlc.Timestamp, ok bool) {
 		return 0, false
 	}
 	for i := range x {
-		j, found := r.find([]byte(x[i].Attribute))
-		if !found || r.Cells[j].Removed {
+		name := []byte(x[i].Attribute)
+		v, written, found := r.shown(name, r.typed(name))
+		if !found {
 			continue
 		}
-		if at, ok = x[i].due(r.Cells[j].Value, r.Cells[j].Stamp.Time); ok {
+		if at, ok = x[i].due(v, written.Time); ok {
 			return at, true
 		}
 	}
@@ -133,9 +135,30 @@ func (x Expiry) Expire(dst, encoded []byte, at hlc.Timestamp) (next []byte, expi
 	}
 	for ok && due <= at {
 		r = Join(r, Record{Reset: Write{Stamp: hlc.Stamp{Time: due}}})
+		r.Typed = unexpired(r.Typed, due)
 		due, ok = r.due(x) // what is left may have an attribute of a later period
 	}
 	return AppendRecord(dst, &r), true, nil
+}
+
+// unexpired returns typed without the contributions before a moment at which their item expired. Of a run that goes on after it nobody knows which part was before: it stays whole. What writes had seen stays.
+func unexpired(typed []Typed, at hlc.Timestamp) (left []Typed) {
+	for i := range typed {
+		t := typed[i]
+		t.Runs = slices.DeleteFunc(slices.Clone(t.Runs), func(r Run) bool { return r.Last.Time < at })
+		t.Bids = slices.DeleteFunc(slices.Clone(t.Bids), func(b Bid) bool { return b.Dot.Time < at })
+		t.Elements = nil
+		for _, e := range typed[i].Elements {
+			e.Adds = e.Adds.Above(at - 1)
+			if len(e.Adds)+len(e.Removals) > 0 {
+				t.Elements = append(t.Elements, e)
+			}
+		}
+		if !t.isEmpty() {
+			left = append(left, t)
+		}
+	}
+	return left
 }
 
 // Waste says what of a record can be collected some time.

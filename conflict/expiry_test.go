@@ -185,7 +185,7 @@ func (m *miniature) write(r *miniRegion) {
 	if !expired {
 		seen = r.record
 	}
-	left, live, err := ItemOf(seen)
+	left, live, err := ItemOf(seen, nil)
 	m.must(err)
 	var ops []Op
 	switch kind := rapid.IntRange(0, 3).Draw(m.t, "kind"); {

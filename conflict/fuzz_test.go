@@ -8,6 +8,8 @@ import (
 func FuzzDecodeChange(f *testing.F) {
 	full := fullChange(f)
 	f.Add(full.Append(nil))
+	full.Ops = loggedOps(f, full.Dot)
+	f.Add(full.Append(nil))
 	one := put(f, stamp(5, 1), nil, "a", "1")
 	f.Add(one.Append(nil))
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -44,7 +46,7 @@ func FuzzDecodeRecord(f *testing.F) {
 		if _, live, err := Digest(nil, b); err != nil || live != r.Live() {
 			t.Fatalf("digest: live %t, %v", live, err)
 		}
-		if _, live, err := ItemOf(b); err != nil || live != r.Live() {
+		if _, live, err := ItemOf(b, nil); err != nil || live != r.Live() {
 			t.Fatalf("item: live %t, %v", live, err)
 		}
 		x := Expiry{{Attribute: "a", From: 1, To: 1 << 40}, {Attribute: "b", From: 1 << 40}}
@@ -69,8 +71,11 @@ func FuzzDecodeRecord(f *testing.F) {
 
 func FuzzApply(f *testing.F) {
 	one, two := put(f, stamp(5, 1), nil, "a", "1"), set(f, stamp(6, 2), nil, "b", "1")
+	logged := fullChange(f)
+	logged.Ops = loggedOps(f, logged.Dot)
 	for _, r := range goldenRecords(f) {
 		f.Add(AppendRecord(nil, &r), one.Append(nil), two.Append(nil))
+		f.Add(AppendRecord(nil, &r), logged.Append(nil), two.Append(nil))
 	}
 	f.Fuzz(func(t *testing.T, rec, a, b []byte) {
 		var x, y Change

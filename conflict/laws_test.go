@@ -40,8 +40,7 @@ func TestLaws(t *testing.T) {
 func TestLawsOnTies(t *testing.T) {
 	one := hlc.Stamp{Time: 5, Origin: 1}
 	genTied := rapid.Custom(func(t *rapid.T) []byte {
-		c := genChange(t)
-		c.Dot = one
+		c := genChangeAt(t, one, true)
 		c.Context = vector.Vector(nil)
 		if at := hlc.Timestamp(rapid.Uint64Range(2, 4).Draw(t, "context")); at > c.Floor {
 			c.Context = c.Context.With(hlc.Stamp{Time: at, Origin: 2})
@@ -91,7 +90,7 @@ func TestCellOrderIsTotal(t *testing.T) {
 
 func TestAgainstReference(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		changes := genChanges(t, "changes")
+		changes := genPlainChanges(t, "changes")
 		rec := applied(t, changes)
 		st := refFold(changes)
 		if d := st.diff(mustDecode(t, rec)); d != "" {
@@ -156,13 +155,12 @@ func TestSettlingKeepsLogicalState(t *testing.T) {
 		}
 		var rec []byte
 		for _, c := range shuffled(t, changes, "order") {
-			apply := Apply
-			if rapid.Bool().Draw(t, "local") {
-				apply = ApplyLocal
+			local := rapid.Bool().Draw(t, "local")
+			if local {
 				c.Floor = hlc.Timestamp(rapid.Uint64Range(0, 9).Draw(t, "purge frontier"))
 				c.Context = c.Context.Above(c.Floor)
 			}
-			if rec, _, err = apply(nil, rec, &c); err != nil {
+			if rec, _, err = apply(nil, rec, &c, local); err != nil {
 				t.Fatal(err)
 			}
 			mustDecode(t, rec)

@@ -2,8 +2,16 @@
 
 package conflict
 
-// Faults that the simulation's own test plants, with the build tag planted (see planted.go). Without it they are constants, and cost nothing.
+// Faults that tests plant, with the build tag planted (see planted.go). Without it they are constants, and cost nothing.
 const (
-	plantedTie    = false
-	plantedVector = false
+	plantedBase    = false
+	plantedBid     = false
+	plantedObserve = false
+	plantedPart    = false
+	plantedRemove  = false
+	plantedRuns    = false
+	plantedTie     = false
+	plantedVector  = false
 )
+
+func (r *Record) forget() {}

@@ -36,9 +36,11 @@ type Cell struct {
 //   - Reset is ordered by stamp; Join keeps the greater.
 //   - A cell is ordered by stamp; for each name Join keeps the greater. Cells with a stamp below Reset's are dropped. One
 //     at exactly Reset's stamp belongs to that put and stays.
+//   - What was written inside of an attribute is joined as node says: a record within the record.
+//   - What an attribute has beside its cell is joined as Typed says. A reset drops nothing of it.
 //   - Vector is joined by origin.
 //
-// Each of the three is a maximum under a total order, or a filter by such a maximum that grows with it, hence commutative,
+// Each of them is a maximum under a total order, or a filter by such a maximum that grows with it, hence commutative,
 // associative and idempotent. This holds only while the orders are total over everything that distinguishes two
 // values. Equal stamps should mean equal writes; after a fault they may not, and a tie decided by less than
 // everything (or by rules that take each pair for itself, "removal beats value, greater value beats smaller") is a divergence that waits. So ties go
@@ -46,7 +48,7 @@ type Cell struct {
 //
 // # Presence
 //
-// An item exists when its presence cell, the one with the empty name, is live. Each write but a delete stamps it. Without it
+// An item exists when its presence cell, the one with the empty name, is live, or a contribution is. Each write but a delete stamps the presence. Without it
 // an item that lost its last attribute could not be told from one deleted, and an update concurrent with a delete
 // would leave attributes without an item.
 //
@@ -57,12 +59,14 @@ type Cell struct {
 type Record struct {
 	Reset  Write         // the latest whole-item write; zero stamp: none
 	Cells  []Cell        // sorted by name, one for each name, none older than Reset
+	Nested []Cell        // entries of maps, and the presences of those maps (see node); Name is a path; sorted by it, one for each
+	Typed  []Typed       // what attributes have beside their cells; sorted by name, one for each, none empty
 	Vector vector.Vector // greatest stamp of each origin that the record's writes had seen, those of Reset and Cells included
 }
 
 // Live reports whether the item exists.
 func (r *Record) Live() bool {
-	return len(r.Cells) > 0 && len(r.Cells[0].Name) == 0 && !r.Cells[0].Removed
+	return len(r.Cells) > 0 && len(r.Cells[0].Name) == 0 && !r.Cells[0].Removed || anyLive(r.Typed)
 }
 
 // find returns the index of the cell with the name given, or where it belongs.
@@ -80,61 +84,10 @@ func (r *Record) set(c Cell) {
 	r.Cells = slices.Insert(r.Cells, i, c)
 }
 
-// Delta returns c as a record, its operations applied in order: applying c is joining this. The record has views of c. The
-// error is ErrUnsupported for operations that this version does not merge, so that a receiver stops and does not skip
-// them; ErrCorrupt for an item that is none.
-func (c *Change) Delta() (Record, error) {
-	w := c.write()
-	r := Record{Vector: c.Context.With(c.Dot)}
-	for i := range c.Ops {
-		op := &c.Ops[i]
-		if err := op.check("apply change"); err != nil {
-			return Record{}, err
-		}
-		if op.Type != TypeRegister {
-			return Record{}, &Error{Op: "apply change", Kind: ErrUnsupported, Message: "attribute with a merge type"}
-		}
-		switch op.Kind {
-		case OpReset:
-			r.Reset = w
-			var err error
-			if r.Cells, err = cellsOf(op.Value, w); err != nil {
-				return Record{}, err
-			}
-		case OpSetCell, OpRemoveCell:
-			r.set(Cell{Write: w})
-			if len(op.Name) > 0 {
-				r.set(Cell{Name: op.Name, Write: w, Removed: op.Kind == OpRemoveCell, Value: op.Value})
-			}
-		default:
-			return Record{}, &Error{Op: "apply change", Kind: ErrUnsupported, Message: "contribution"}
-		}
-	}
-	return r, nil
-}
-
-// cellsOf returns the presence and the attributes of an item written whole by w; no cells for the empty item of a delete.
-func cellsOf(it item.Item, w Write) ([]Cell, error) {
-	if len(it) == 0 {
-		return nil, nil
-	}
-	// Among others this refuses an empty name, which would pass for the presence.
-	if err := item.CheckItem(it); err != nil {
-		return nil, &Error{Op: "read item", Kind: ErrCorrupt, Message: "not an item", Err: err}
-	}
-	cells := make([]Cell, 1, it.Len()+1)
-	cells[0] = Cell{Write: w}
-	it.Each(func(name []byte, v item.Value) bool {
-		cells = append(cells, Cell{Name: name, Write: w, Value: v})
-		return true
-	})
-	return cells, nil
-}
-
 // Join is the one merge: the least record that is at or above both. It is commutative, associative and idempotent. The result
 // shares memory with both.
 func Join(a, b Record) Record {
-	r := Record{Reset: a.Reset, Vector: a.Vector.Join(b.Vector)}
+	r := Record{Reset: a.Reset, Typed: joinTyped(a.Typed, b.Typed), Vector: a.Vector.Join(b.Vector)}
 	if compareWrites(&a.Reset, &b.Reset) < 0 {
 		r.Reset = b.Reset
 	}
@@ -144,10 +97,14 @@ func Join(a, b Record) Record {
 			r.Cells = append(r.Cells, *c)
 		}
 	}
+	var ties [][]byte
 	i, j := 0, 0
 	for i < len(a.Cells) && j < len(b.Cells) {
 		x, y := &a.Cells[i], &b.Cells[j]
 		order := bytes.Compare(x.Name, y.Name)
+		if order == 0 && x.Stamp == y.Stamp && x.tiesInside(y) {
+			ties = append(ties, x.Name)
+		}
 		switch {
 		case order < 0:
 			keep(x)
@@ -171,7 +128,15 @@ func Join(a, b Record) Record {
 	for ; j < len(b.Cells); j++ {
 		keep(&b.Cells[j])
 	}
+	if len(a.Nested)+len(b.Nested)+len(ties) > 0 {
+		r.joinNested(&a, &b, ties)
+	}
 	return r
+}
+
+// tiesInside reports whether two cells of one stamp are different maps, of which each entry counts for itself.
+func (c *Cell) tiesInside(o *Cell) bool {
+	return (c.Value.Type() == item.M || o.Value.Type() == item.M) && !bytes.Equal(c.Value, o.Value)
 }
 
 // compareCells orders two cells of one name: by stamp (time, then origin), then a removal above a value, then by everything
@@ -235,11 +200,15 @@ func (w Write) settle(p hlc.Timestamp) Write {
 // settle is what only a local write does at the purge frontier p: it drops the entries of the vector at or below p, and contexts
 // and floors as Write.settle. It shares nothing that it changes.
 func (r *Record) settle(p hlc.Timestamp) Record {
-	out := Record{Reset: r.Reset.settle(p), Cells: slices.Clone(r.Cells), Vector: r.Vector.Above(p)}
+	out := Record{Reset: r.Reset.settle(p), Cells: slices.Clone(r.Cells), Typed: r.Typed, Vector: r.Vector.Above(p)}
 	out.Vector = out.Reset.implied(out.Vector)
-	for i := range out.Cells {
-		out.Cells[i].Write = out.Cells[i].Write.settle(p)
-		out.Vector = out.Cells[i].implied(out.Vector)
+	out.Nested = slices.Clone(r.Nested)
+	for _, cells := range [...][]Cell{out.Cells, out.Nested} {
+		for i := range cells {
+			cells[i].Write = cells[i].Write.settle(p)
+			out.Vector = cells[i].implied(out.Vector)
+		}
 	}
+	out.wholeAgain()
 	return out
 }

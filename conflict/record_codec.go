@@ -26,8 +26,7 @@ import (
 // The presence and removals have no value. Of the vector only what the writes do not imply is stored, its times relative to the
 // greatest write's. A record that one region wrote under LWW is thus its item and 12 bytes.
 //
-// Sections are count ‖ (tag ‖ bytes)*: the place for counter runs and observations, element adds and removals, siblings and expiry. This
-// version knows none. It refuses a record that has one: to skip it would lose what it holds at the next merge.
+// Sections are count ‖ (tag ‖ bytes)*, by tag, in general form only. A record with one that is not known is refused: to skip it would lose what it holds at the next merge.
 //
 // A record has exactly one encoding, and decoding refuses any other: replicas with equal records are byte-identical.
 const (
@@ -40,6 +39,9 @@ const (
 	recordRest     = 1 << 4 // rest of the vector
 	recordSections = 1 << 5
 	recordFlags    = recordGeneral | recordLive | recordContext | recordFloor | recordRest | recordSections
+
+	sectionTyped  = 1 // what attributes have beside their cells: typed_codec.go
+	sectionNested = 2 // entries of maps, as cells have them, with paths for names
 
 	writeContext = 1 << 0
 	writeFloor   = 1 << 1
@@ -55,7 +57,14 @@ type head struct {
 	write   Write         // uniform: the only one
 	writes  []Write       // general: ascending
 	rest    vector.Vector // of the vector, what the writes do not imply
+	more    *more         // what is in sections; nil without any
 	body    []byte        // uniform: the item; general: from the reset on
+}
+
+// more is what sections hold.
+type more struct {
+	typed  []Typed
+	nested []byte // not decoded yet
 }
 
 // readHead reads the front of b, which is not empty. For a record in uniform form it allocates only for vectors.
@@ -85,7 +94,7 @@ func readHead(b []byte) (h head, err error) {
 		h.rest = r.vector(base)
 	}
 	if flags&recordSections != 0 {
-		r.fail(ErrUnsupported, "section is not known")
+		h.sections(&r, base)
 	}
 	for _, s := range h.rest {
 		if h.implies(s) {
@@ -97,9 +106,43 @@ func readHead(b []byte) (h head, err error) {
 	}
 	h.body = r.b[:len(r.b):len(r.b)]
 	if !h.uniform {
-		h.live = r.presence()
+		h.live = r.presence() || h.more != nil && anyLive(h.more.typed)
 	}
 	return h, r.err("decode record")
+}
+
+// sections reads the sections; base is the time of the newest write.
+func (h *head) sections(r *reader, base hlc.Timestamp) {
+	if h.uniform {
+		r.fail(ErrUnsupported, "section in this form is not known")
+	}
+	n := r.count(2)
+	if n == 0 {
+		r.fail(ErrCorrupt, "no section")
+	}
+	h.more = new(more)
+	last := byte(0)
+	for range n {
+		tag := r.byte()
+		in := reader{b: r.bytes()}
+		switch {
+		case r.kind != nil:
+			return
+		case tag <= last:
+			r.fail(ErrCorrupt, "sections out of order")
+		case tag == sectionTyped:
+			h.more.typed = in.typed(base)
+		case tag == sectionNested:
+			h.more.nested, in.b = in.b, nil
+		default:
+			r.fail(ErrUnsupported, "section is not known")
+		}
+		if last = tag; in.kind != nil {
+			r.fail(in.kind, in.message)
+		} else if len(in.b) > 0 && r.kind == nil {
+			r.fail(ErrCorrupt, "bytes after the end of a section")
+		}
+	}
 }
 
 // presence skips the reset and reports whether the first cell is the presence, and live. It leaves faults to the decoding of the cells.
@@ -137,7 +180,7 @@ func (h *head) vector() vector.Vector {
 }
 
 // DecodeRecord decodes b, all of it; no bytes give the zero record. The record has views of b. It checks all but the values of cells in general
-// form: CheckRecord does that. The error is ErrCorrupt or ErrUnsupported.
+// form, and whether entries of maps are in their one form: CheckRecord does that. The error is ErrCorrupt or ErrUnsupported.
 func DecodeRecord(b []byte) (Record, error) {
 	if len(b) == 0 {
 		return Record{}, nil
@@ -165,20 +208,9 @@ func decodeGeneral(h head) (Record, error) {
 	} else if i > 0 {
 		rec.Reset, used[i-1] = h.writes[i-1], true
 	}
-	n := r.count(minCellLen)
-	rec.Cells = make([]Cell, 0, min(n, 256)) // a cell in memory is 50 times its least encoding
-	for range n {
-		c := r.cell(h.writes, used)
-		if r.kind != nil {
-			break
-		}
-		if last := len(rec.Cells) - 1; last >= 0 && bytes.Compare(rec.Cells[last].Name, c.Name) >= 0 {
-			r.fail(ErrCorrupt, "cells out of order")
-		}
-		if c.Stamp.Less(rec.Reset.Stamp) {
-			r.fail(ErrCorrupt, "cell older than the reset")
-		}
-		rec.Cells = append(rec.Cells, c)
+	rec.Cells = r.cells(h.writes, used, rec.Reset.Stamp, isItem)
+	if h.more != nil {
+		rec.more(h.more, &r, h.writes, used)
 	}
 	switch {
 	case slices.Contains(used, false):
@@ -192,6 +224,21 @@ func decodeGeneral(h head) (Record, error) {
 		return Record{}, r.err("decode record")
 	}
 	return rec, nil
+}
+
+// more puts what sections hold into rec; the rest of the record was read by r.
+func (rec *Record) more(m *more, r *reader, writes []Write, used []bool) {
+	rec.Typed = m.typed
+	if m.nested == nil {
+		return
+	}
+	in := reader{b: m.nested}
+	rec.Nested = in.cells(writes, used, rec.Reset.Stamp, isPresence)
+	if in.kind != nil {
+		r.fail(in.kind, in.message)
+	} else if len(in.b) > 0 || len(rec.Nested) == 0 {
+		r.fail(ErrCorrupt, "no entries of maps, or bytes after their end")
+	}
 }
 
 // writes reads the table of writes.
@@ -215,8 +262,28 @@ func (r *reader) writes() []Write {
 	return writes
 }
 
+// cells reads cells in order of their names, none older than the reset; those whose name is a presence have no value.
+func (r *reader) cells(writes []Write, used []bool, reset hlc.Stamp, presence func(name []byte) bool) []Cell {
+	n := r.count(minCellLen)
+	cells := make([]Cell, 0, min(n, 256)) // a cell in memory is 50 times its least encoding
+	for range n {
+		c := r.cell(writes, used, presence)
+		if r.kind != nil {
+			break
+		}
+		if last := len(cells) - 1; last >= 0 && bytes.Compare(cells[last].Name, c.Name) >= 0 {
+			r.fail(ErrCorrupt, "cells out of order")
+		}
+		if c.Stamp.Less(reset) {
+			r.fail(ErrCorrupt, "cell older than the reset")
+		}
+		cells = append(cells, c)
+	}
+	return cells
+}
+
 // cell reads a cell and marks its write as used.
-func (r *reader) cell(writes []Write, used []bool) Cell {
+func (r *reader) cell(writes []Write, used []bool, presence func(name []byte) bool) Cell {
 	c := Cell{Name: r.bytes()}
 	i := r.uvarint()
 	c.Removed = i&1 != 0
@@ -225,7 +292,7 @@ func (r *reader) cell(writes []Write, used []bool) Cell {
 		return Cell{}
 	}
 	c.Write, used[i] = writes[i], true
-	if !c.Removed && len(c.Name) > 0 {
+	if !c.Removed && !presence(c.Name) {
 		if c.Value = r.bytes(); len(c.Value) == 0 {
 			r.fail(ErrCorrupt, "empty value")
 		}
@@ -241,10 +308,33 @@ func CheckRecord(b []byte) error {
 		return err
 	}
 	for i := range r.Cells {
-		if c := &r.Cells[i]; !c.Removed && len(c.Name) > 0 {
-			if err := item.CheckValue(c.Value); err != nil {
-				return &Error{Op: "check record", Kind: ErrCorrupt, Message: "value of a cell", Err: err}
+		c := &r.Cells[i]
+		err := checkName(c.Name)
+		if err == nil && !c.Removed && len(c.Name) > 0 {
+			err = item.CheckValue(c.Value)
+		}
+		if err != nil {
+			return &Error{Op: "check record", Kind: ErrCorrupt, Message: "name or value of a cell", Err: err}
+		}
+	}
+	if !r.checkNested() {
+		return &Error{Op: "check record", Kind: ErrCorrupt, Message: "entries of maps that are not in their form"}
+	}
+	for i := range r.Nested {
+		c := &r.Nested[i]
+		err := checkNames(c.Name)
+		if err == nil && len(c.Value) > 0 {
+			if err = item.CheckValue(c.Value); err == nil {
+				err = item.CheckNesting(c.Value, depth(c.Name))
 			}
+		}
+		if err != nil {
+			return &Error{Op: "check record", Kind: ErrCorrupt, Message: "entry of a map", Err: err}
+		}
+	}
+	for i := range r.Typed {
+		if err := r.Typed[i].checkValues(); err != nil {
+			return &Error{Op: "check record", Kind: ErrCorrupt, Message: "value of a contribution", Err: err}
 		}
 	}
 	return nil
@@ -252,7 +342,7 @@ func CheckRecord(b []byte) error {
 
 // uniform reports whether r is one whole put or delete.
 func (r *Record) uniform() bool {
-	if r.Reset.Stamp.IsZero() {
+	if r.Reset.Stamp.IsZero() || len(r.Typed)+len(r.Nested) > 0 {
 		return false
 	}
 	if len(r.Cells) == 0 {
@@ -271,7 +361,7 @@ func (r *Record) uniform() bool {
 
 // isZero reports whether r was never written.
 func (r *Record) isZero() bool {
-	return r.Reset.Stamp.IsZero() && len(r.Cells) == 0 && len(r.Vector) == 0
+	return r.Reset.Stamp.IsZero() && len(r.Cells)+len(r.Nested)+len(r.Typed)+len(r.Vector) == 0
 }
 
 // AppendRecord appends the encoding of r; nothing for the zero record.
@@ -333,20 +423,39 @@ func appendAttributes(dst []byte, cells []Cell) []byte {
 	return out
 }
 
-func appendGeneral(dst []byte, r *Record) []byte {
-	writes := make([]*Write, 0, len(r.Cells)+1)
+// writeTable is the distinct writes of a record, ascending.
+type writeTable []*Write
+
+func (r *Record) writeTable() writeTable {
+	writes := make(writeTable, 0, len(r.Cells)+len(r.Nested)+1)
 	if !r.Reset.Stamp.IsZero() {
 		writes = append(writes, &r.Reset)
 	}
 	for i := range r.Cells {
 		writes = append(writes, &r.Cells[i].Write)
 	}
-	slices.SortFunc(writes, compareWrites)
-	writes = slices.CompactFunc(writes, func(a, b *Write) bool { return compareWrites(a, b) == 0 })
-	index := func(w *Write) uint64 {
-		i, _ := slices.BinarySearchFunc(writes, w, compareWrites)
-		return uint64(i)
+	for i := range r.Nested {
+		writes = append(writes, &r.Nested[i].Write)
 	}
+	slices.SortFunc(writes, compareWrites)
+	return slices.CompactFunc(writes, func(a, b *Write) bool { return compareWrites(a, b) == 0 })
+}
+
+func (t writeTable) index(w *Write) uint64 {
+	i, _ := slices.BinarySearchFunc(t, w, compareWrites)
+	return uint64(i)
+}
+
+// base is what times in a record are relative to: that of the newest write; 0 without one.
+func (t writeTable) base() hlc.Timestamp {
+	if len(t) == 0 {
+		return 0
+	}
+	return t[len(t)-1].Stamp.Time
+}
+
+func appendGeneral(dst []byte, r *Record) []byte {
+	writes := r.writeTable()
 	var rest vector.Vector
 	for _, s := range r.Vector {
 		if !slices.ContainsFunc(writes, func(w *Write) bool { return w.implies(s) }) {
@@ -357,24 +466,52 @@ func appendGeneral(dst []byte, r *Record) []byte {
 	if len(rest) > 0 {
 		flags |= recordRest
 	}
+	if len(r.Typed)+len(r.Nested) > 0 {
+		flags |= recordSections
+	}
 	dst = append(dst, recordVersion, flags)
 	dst = binary.AppendUvarint(dst, uint64(len(writes)))
 	for _, w := range writes {
 		dst = appendWrite(dst, w)
 	}
-	base := hlc.Timestamp(0)
-	if len(writes) > 0 {
-		base = writes[len(writes)-1].Stamp.Time
+	dst = appendRest(dst, writes.base(), rest)
+	if flags&recordSections != 0 {
+		dst = appendSections(dst, r, writes)
 	}
-	dst = appendRest(dst, base, rest)
 	if r.Reset.Stamp.IsZero() {
 		dst = append(dst, 0)
 	} else {
-		dst = binary.AppendUvarint(dst, index(&r.Reset)+1)
+		dst = binary.AppendUvarint(dst, writes.index(&r.Reset)+1)
 	}
-	dst = binary.AppendUvarint(dst, uint64(len(r.Cells)))
-	for i := range r.Cells {
-		dst = appendCell(dst, &r.Cells[i], index(&r.Cells[i].Write))
+	return appendCells(dst, r.Cells, writes, isItem)
+}
+
+// isItem reports whether a top-level name is that of the item's presence.
+func isItem(name []byte) bool { return len(name) == 0 }
+
+// appendSections appends the sections of r, which has at least one.
+func appendSections(dst []byte, r *Record, writes writeTable) []byte {
+	n := byte(0)
+	if len(r.Typed) > 0 {
+		n++
+	}
+	if len(r.Nested) > 0 {
+		n++
+	}
+	dst = append(dst, n)
+	if len(r.Typed) > 0 {
+		dst = appendBytes(append(dst, sectionTyped), appendTyped(nil, writes.base(), r.Typed))
+	}
+	if len(r.Nested) > 0 {
+		dst = appendBytes(append(dst, sectionNested), appendCells(nil, r.Nested, writes, isPresence))
+	}
+	return dst
+}
+
+func appendCells(dst []byte, cells []Cell, writes writeTable, presence func(name []byte) bool) []byte {
+	dst = binary.AppendUvarint(dst, uint64(len(cells)))
+	for i := range cells {
+		dst = appendCell(dst, &cells[i], writes.index(&cells[i].Write), presence)
 	}
 	return dst
 }
@@ -390,13 +527,13 @@ func appendWrite(dst []byte, w *Write) []byte {
 	return appendContext(append(w.Stamp.Append(dst), flags), w)
 }
 
-func appendCell(dst []byte, c *Cell, write uint64) []byte {
+func appendCell(dst []byte, c *Cell, write uint64, presence func(name []byte) bool) []byte {
 	dst = appendBytes(dst, c.Name)
 	if c.Removed {
 		return binary.AppendUvarint(dst, write<<1|1)
 	}
 	dst = binary.AppendUvarint(dst, write<<1)
-	if len(c.Name) == 0 {
+	if presence(c.Name) {
 		return dst
 	}
 	return appendBytes(dst, c.Value)

@@ -3,6 +3,7 @@ package conflict
 import (
 	"bytes"
 	"errors"
+	"maps"
 	"testing"
 
 	"github.com/concordat-db/concordat/conflict/hlc"
@@ -27,7 +28,8 @@ func goldenRecords(t testing.TB) map[string]Record {
 	general.set(Cell{Name: []byte("a"), Write: later, Removed: true})
 	general.set(Cell{Name: []byte("c"), Write: later, Value: item.AppendInt(nil, 7)})
 	general.Vector = later.implied(general.Vector)
-	return map[string]Record{
+	records := goldenTyped(t)
+	maps.Copy(records, map[string]Record{
 		"record-put":       uniform(w),
 		"record-put-full":  uniform(seen, goldenStamp(-500, 0, 9)),
 		"record-tombstone": {Reset: w, Vector: vector.Vector{w.Stamp}},
@@ -37,7 +39,8 @@ func goldenRecords(t testing.TB) map[string]Record {
 			Vector: later.implied(nil)},
 		"record-removed-presence": {Cells: []Cell{{Write: w, Removed: true}}, Vector: w.implied(nil)},
 		"record-vector":           {Vector: vector.Vector{w.Stamp}},
-	}
+	})
+	return records
 }
 
 func TestRecordGolden(t *testing.T) {
@@ -45,7 +48,7 @@ func TestRecordGolden(t *testing.T) {
 		b := AppendRecord(nil, &r)
 		golden(t, name, b)
 		got := mustDecode(t, b)
-		if _, live, err := ItemOf(b); err != nil || live != r.Live() {
+		if _, live, err := ItemOf(b, nil); err != nil || live != r.Live() {
 			t.Errorf("%s: item: live %t, %v", name, live, err)
 		}
 		if h, err := readHead(b); err != nil || h.live != r.Live() {
@@ -123,6 +126,25 @@ func TestDecodeRecordRefuses(t *testing.T) {
 		{"unused write", []byte{recordVersion, recordGeneral, 1, 0, 0, 0, 0, 0, 0, 0, 5, 0, 1, 0, 0, 0}, ErrCorrupt},
 		{"flag of a write", []byte{recordVersion, recordGeneral, 1, 0, 0, 0, 0, 0, 0, 0, 5, 0, 1, 4, 0, 0}, ErrUnsupported},
 		{"reset without its write", []byte{recordVersion, recordGeneral, 0, 1, 0}, ErrCorrupt},
+		{"name that is not UTF-8", bad(Record{Cells: []Cell{{Name: []byte{0xff}, Write: w, Removed: true}}}), ErrCorrupt},
+		{"name that is too long", bad(Record{Cells: []Cell{{Name: bytes.Repeat([]byte("a"), item.MaxNameSize+1), Write: w, Removed: true}}}), ErrCorrupt},
+		{"no section", []byte{recordVersion, recordGeneral | recordSections, 0, 0, 0, 0}, ErrCorrupt},
+		{"section that is not known", []byte{recordVersion, recordGeneral | recordSections, 0, 1, 9, 0, 0, 0}, ErrUnsupported},
+		{"part that is not known", []byte{recordVersion, recordGeneral | recordSections, 0, 1, sectionTyped, 7, 1, 1, 'a', 0x80, 1, 1, 1, 0, 0}, ErrUnsupported},
+		{"attribute of nothing", bad(Record{Typed: []Typed{{Name: []byte("a")}}}), ErrCorrupt},
+		{"element of nothing", bad(Record{Typed: []Typed{{Name: []byte("a"), Elements: []Element{{Value: item.AppendInt(nil, 1)}}}}}), ErrCorrupt},
+		{"element that no set has", bad(Record{Typed: []Typed{{Name: []byte("a"), Elements: []Element{{Value: item.AppendNull(nil), Adds: vector.Vector{w.Stamp}}}}}}), ErrCorrupt},
+		{"run that ends before it begins", bad(Record{Typed: []Typed{{Name: []byte("a"), Runs: []Run{{Last: w.Stamp, First: 6}}}}}), ErrCorrupt},
+		{"runs of one origin", bad(Record{Typed: []Typed{{Name: []byte("a"), Runs: []Run{{Last: w.Stamp, First: 1}, {Last: w.Stamp, First: 1}}}}}), ErrCorrupt},
+		{"sum in another form", bad(Record{Typed: []Typed{{Name: []byte("a"), Runs: []Run{{Last: w.Stamp, First: 1, Sum: Sum{2, 10}}}}}}), ErrCorrupt},
+		{"attributes out of order", bad(Record{Typed: []Typed{{Name: []byte("b"), Outbid: []Observed{{w.Stamp, w.Stamp}}}, {Name: []byte("a"), Outbid: []Observed{{w.Stamp, w.Stamp}}}}}), ErrCorrupt},
+		{"entry in a map that is whole", bad(Record{Cells: []Cell{{Name: []byte("a"), Write: Write{Stamp: stamp(4, 1)}, Value: item.AppendMap(nil, makeItem(t, "x", "y"))}},
+			Nested: []Cell{{Name: pathOf("a", ""), Write: w}, {Name: pathOf("a", "b"), Write: w, Value: item.AppendNull(nil)}}}), ErrCorrupt},
+		{"map of one write in parts", bad(Record{Cells: []Cell{{Name: []byte("a"), Write: w, Value: emptyMap}},
+			Nested: []Cell{{Name: pathOf("a", ""), Write: w}, {Name: pathOf("a", "b"), Write: w, Value: item.AppendNull(nil)}}}), ErrCorrupt},
+		{"entry older than its map", bad(Record{Cells: []Cell{{Name: []byte("a"), Write: w, Removed: true}},
+			Nested: []Cell{{Name: pathOf("a", "b"), Write: Write{Stamp: stamp(4, 1)}, Value: item.AppendNull(nil)}}}), ErrCorrupt},
+		{"entry of no map", bad(Record{Nested: []Cell{{Name: pathOf("a"), Write: w, Value: item.AppendNull(nil)}}}), ErrCorrupt},
 		{"cell without its write", []byte{recordVersion, recordGeneral, 0, 0, 1, 0, 0}, ErrCorrupt},
 	}
 	for _, c := range cases {
@@ -155,14 +177,14 @@ func TestItemOfIsAView(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	it, live, err := ItemOf(rec)
+	it, live, err := ItemOf(rec, nil)
 	if err != nil || !live {
 		t.Fatalf("live %t, %v", live, err)
 	}
 	if &it[len(it)-1] != &rec[len(rec)-1] || cap(it) != len(it) {
 		t.Error("the item is a copy, or can be appended to over what follows it")
 	}
-	if it, live, err := ItemOf(nil); it != nil || live || err != nil {
+	if it, live, err := ItemOf(nil, nil); it != nil || live || err != nil {
 		t.Errorf("no record has the item %x %t %v", it, live, err)
 	}
 }

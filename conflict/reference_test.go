@@ -199,31 +199,6 @@ func genOp(t *rapid.T) Op {
 	return Op{Kind: OpSetCell, Name: genName(t), Value: genValue(t)}
 }
 
-// genChange makes a change of any dot, context and floor. Two of them may have one dot and yet differ: the merge must be total even
-// over what should not happen.
-func genChange(t *rapid.T) Change {
-	c := Change{
-		Table: rapid.Uint64().Draw(t, "table"), Key: []byte("key"), Dot: genStamp(t),
-		CatalogVersion: rapid.Uint64().Draw(t, "catalog version"),
-		Floor:          hlc.Timestamp(rapid.Uint64Range(0, 2).Draw(t, "floor")),
-		Transaction:    hlc.Timestamp(rapid.Uint64Range(0, 2).Draw(t, "transaction")),
-	}
-	for _, s := range rapid.SliceOfN(rapid.Custom(genStamp), 0, 3).Draw(t, "context") {
-		if s.Time > c.Floor && s.Origin != c.Dot.Origin && s.Time < c.Dot.Time {
-			c.Context = c.Context.With(s)
-		}
-	}
-	if rapid.IntRange(0, 2).Draw(t, "whole") == 0 {
-		c.Ops = []Op{{Kind: OpReset}}
-		if rapid.Bool().Draw(t, "put") {
-			c.Ops[0].Value = genItem(t)
-		}
-		return c
-	}
-	c.Ops = rapid.SliceOfN(rapid.Custom(genOp), 1, 3).Draw(t, "ops")
-	return c
-}
-
 func genChanges(t *rapid.T, label string) []Change {
 	return rapid.SliceOfN(rapid.Custom(genChange), 0, 8).Draw(t, label)
 }

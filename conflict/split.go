@@ -27,26 +27,104 @@ func ChangesOf(record []byte) ([]Change, error) {
 		}
 		writes = append(writes, &r.Cells[i].Write)
 	}
+	for i := range r.Nested {
+		if c := &r.Nested[i]; isPresence(c.Name) && c.Removed {
+			return nil, &Error{Op: "split record", Kind: ErrUnsupported, Message: "removed presence"}
+		}
+		writes = append(writes, &r.Nested[i].Write)
+	}
+	slices.SortFunc(writes, compareWrites)
+	writes = slices.CompactFunc(writes, func(a, b *Write) bool { return compareWrites(a, b) == 0 })
+	// Of contributions only the dot of their write is kept, no context and no floor: they belong to the first write with that dot that has more.
+	known := len(writes)
+	for i := range r.Typed {
+		r.Typed[i].writes(func(dot hlc.Stamp) {
+			if !slices.ContainsFunc(writes[:known], func(w *Write) bool { return w.Stamp == dot }) {
+				writes = append(writes, &Write{Stamp: dot})
+			}
+		})
+	}
 	slices.SortFunc(writes, compareWrites)
 	writes = slices.CompactFunc(writes, func(a, b *Write) bool { return compareWrites(a, b) == 0 })
 	out := make([]Change, 0, len(writes))
-	for _, w := range writes {
-		out = append(out, r.changeOf(w))
+	for i, w := range writes {
+		c := Change{Dot: w.Stamp, Context: w.Context, Floor: w.Floor}
+		if i == 0 || writes[i-1].Stamp != w.Stamp {
+			for j := range r.Typed {
+				c.Ops = r.Typed[j].opsOf(c.Ops, w.Stamp)
+			}
+		}
+		// A deletion comes last: it takes the presence back that contributions write.
+		c.Ops = r.opsOf(c.Ops, w)
+		out = append(out, c)
 	}
 	return out, nil
 }
 
-// changeOf returns the change that made what w has left in r.
-func (r *Record) changeOf(w *Write) Change {
-	c := Change{Dot: w.Stamp, Context: w.Context, Floor: w.Floor}
+// opsOf appends the operations of the write with the dot given that have left something in t. By how much its increment raised the run is not known any more.
+func (t *Typed) opsOf(ops []Op, dot hlc.Stamp) []Op {
+	for i := range t.Runs {
+		if run := &t.Runs[i]; run.Last == dot {
+			ops = append(ops, Op{Kind: OpIncrement, Type: TypeCounter, Name: t.Name, Value: appendIncrement(nil, run, nil)})
+		}
+	}
+	for of := item.S; of <= item.B; of++ {
+		var added []item.Value
+		for i := range t.Elements {
+			if e := &t.Elements[i]; e.Value.Type() == of && slices.Contains(e.Adds, dot) {
+				added = append(added, e.Value)
+			}
+		}
+		if len(added) > 0 {
+			set, err := item.AppendSet(nil, of-item.S+item.SS, added)
+			if err != nil {
+				panic("conflict: set: " + err.Error()) // distinct, of one type
+			}
+			ops = append(ops, Op{Kind: OpAddElements, Type: TypeSet, Name: t.Name, Value: set})
+		}
+	}
+	for i := range t.Bids {
+		if b := &t.Bids[i]; b.Dot == dot {
+			op := Op{Kind: OpSetCell, Type: TypeMax, Name: t.Name, Value: b.Value}
+			if b.Min {
+				op.Type = TypeMin
+			}
+			ops = append(ops, op)
+		}
+	}
+	if seen := t.seenBy(dot); !seen.isEmpty() {
+		ops = append(ops, Op{Kind: OpObserve, Name: t.Name, Value: appendObservation(nil, dot, &seen)})
+	}
+	return ops
+}
+
+// seenBy returns the observations of the write with the dot given.
+func (t *Typed) seenBy(dot hlc.Stamp) Typed {
+	seen := Typed{Name: t.Name}
+	other := func(o Observed) bool { return o.By != dot }
+	for _, o := range t.Observed {
+		if o.By == dot {
+			seen.Observed = append(seen.Observed, o)
+		}
+	}
+	for _, e := range t.Elements {
+		if removals := slices.DeleteFunc(slices.Clone(e.Removals), other); len(removals) > 0 {
+			seen.Elements = append(seen.Elements, Element{Value: e.Value, Removals: removals})
+		}
+	}
+	seen.Outbid = slices.DeleteFunc(slices.Clone(t.Outbid), other)
+	return seen
+}
+
+// opsOf appends the operations of w that made what it has left in r's reset and cells.
+func (r *Record) opsOf(ops []Op, w *Write) []Op {
 	cells := r.cellsOf(w)
 	if compareWrites(w, &r.Reset) == 0 {
 		// As one put where that says it all; a put whose attributes have gone since would read as a delete.
 		if put, ok := itemOfCells(cells); ok {
-			c.Ops = RecordPut(nil, put)
-			return c
+			return r.nestedOpsOf(RecordPut(ops, put), w)
 		}
-		c.Ops = RecordDelete(nil)
+		ops = RecordDelete(ops)
 	}
 	for _, cell := range cells {
 		op := Op{Kind: OpSetCell, Name: cell.Name, Value: cell.Value}
@@ -55,10 +133,26 @@ func (r *Record) changeOf(w *Write) Change {
 		}
 		// An attribute's operation writes the presence too.
 		if len(cell.Name) > 0 || len(cells) == 1 {
-			c.Ops = append(c.Ops, op)
+			ops = append(ops, op)
 		}
 	}
-	return c
+	return r.nestedOpsOf(ops, w)
+}
+
+// nestedOpsOf appends the operations of w inside of maps.
+func (r *Record) nestedOpsOf(ops []Op, w *Write) []Op {
+	for i := range r.Nested {
+		c := &r.Nested[i]
+		if compareWrites(&c.Write, w) != 0 {
+			continue
+		}
+		op := Op{Kind: OpSetPath, Type: TypeMap, Name: c.Name, Value: c.Value}
+		if c.Removed {
+			op.Kind = OpRemovePath
+		}
+		ops = append(ops, op)
+	}
+	return ops
 }
 
 // cellsOf returns the cells that are of the write w.
@@ -93,7 +187,7 @@ func itemOfCells(cells []Cell) (it item.Item, ok bool) {
 	return it, true
 }
 
-// Adds reports whether joining c into the encoded record current would change more than bookkeeping: its reset or a cell. What adds nothing is known
+// Adds reports whether joining c into the encoded record current would change more than bookkeeping: its reset, a cell or a contribution. What adds nothing is known
 // there, or was overwritten. The error is that of DecodeRecord or of Change.Delta.
 func Adds(current []byte, c *Change) (bool, error) {
 	before, err := DecodeRecord(current)
@@ -105,9 +199,11 @@ func Adds(current []byte, c *Change) (bool, error) {
 		return false, err
 	}
 	after := Join(before, delta)
-	return after.Reset.Stamp != before.Reset.Stamp || !slices.EqualFunc(after.Cells, before.Cells, func(a, b Cell) bool {
+	same := func(a, b Cell) bool {
 		return a.Stamp == b.Stamp && a.Removed == b.Removed && bytes.Equal(a.Name, b.Name) && bytes.Equal(a.Value, b.Value)
-	}), nil
+	}
+	return after.Reset.Stamp != before.Reset.Stamp || !sameTyped(after.Typed, before.Typed) ||
+		!slices.EqualFunc(after.Cells, before.Cells, same) || !slices.EqualFunc(after.Nested, before.Nested, same), nil
 }
 
 // NewestOf returns the greatest stamp of a write that has left something in an encoded record; zero for no record.
@@ -119,5 +215,16 @@ func NewestOf(encoded []byte) (hlc.Stamp, error) {
 	if err != nil {
 		return hlc.Stamp{}, err
 	}
-	return h.newest(), nil
+	newest := h.newest()
+	if h.more == nil {
+		return newest, nil
+	}
+	for i := range h.more.typed {
+		h.more.typed[i].writes(func(dot hlc.Stamp) {
+			if newest.Less(dot) {
+				newest = dot
+			}
+		})
+	}
+	return newest, nil
 }

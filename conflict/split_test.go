@@ -2,6 +2,7 @@ package conflict
 
 import (
 	"bytes"
+	"slices"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -70,12 +71,15 @@ func TestAdds(t *testing.T) {
 // stampsOf writes down what a record says, without what its writes had seen.
 func stampsOf(r *Record) (b []byte) {
 	b = r.Reset.Stamp.Append(b)
-	for _, c := range r.Cells {
+	for _, c := range slices.Concat(r.Cells, r.Nested) {
 		b = append(appendBytes(b, c.Name), 0)
 		if c.Removed {
 			b[len(b)-1] = 1
 		}
 		b = appendBytes(c.Stamp.Append(b), c.Value)
+	}
+	if len(r.Typed) > 0 {
+		b = appendTyped(b, 0, r.Typed)
 	}
 	return b
 }

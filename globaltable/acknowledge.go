@@ -31,8 +31,7 @@ func ParseAcknowledge(s string) (peers int, err error) {
 			return n, nil
 		}
 	}
-	return 0, &Error{Op: "parse acknowledge", Kind: Invalid,
-		Message: fmt.Sprintf("%q is not known; it can be %s, or peers:1 to peers:%d", clip(s), AcknowledgeLocal, MaxAcknowledgePeers)}
+	return 0, notKnown("parse acknowledge", s, fmt.Sprintf("%s, or peers:1 to peers:%d", AcknowledgeLocal, MaxAcknowledgePeers))
 }
 
 // clip bounds a text that is quoted in an error.
@@ -42,15 +41,6 @@ func clip(s string) string {
 		return string(r[:most]) + "…"
 	}
 	return s
-}
-
-// AcknowledgeOf returns what tags say of AcknowledgePeers.
-func AcknowledgeOf(tags map[string]string) (peers int, err error) {
-	v, ok := tags[AcknowledgeTag]
-	if !ok {
-		return 0, nil
-	}
-	return ParseAcknowledge(v)
 }
 
 // ServingPeers returns the regions but self whose replica serves clients: those whose word counts when a write waits for peers. A replica that is on its

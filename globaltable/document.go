@@ -33,6 +33,7 @@ type tableDocument struct {
 	DeletionProtection bool              `json:"deletionProtection,omitempty"`
 	Class              TableClass        `json:"class"`
 	Mode               string            `json:"mode"`
+	Types              map[string]string `json:"types,omitempty"`
 	Tags               map[string]string `json:"tags,omitempty"`
 	AcknowledgePeers   int               `json:"acknowledgePeers,omitempty"`
 	OnDemandMaxRead    int64             `json:"onDemandMaxRead,omitempty"`
@@ -125,7 +126,7 @@ func EncodeTable(t *Table) []byte {
 		Epoch: t.Version.Epoch(), Number: t.Version.Number(), CreatedAt: t.CreatedAt,
 		PartitionKey: keyDocument{t.KeySchema.Partition.Name, t.KeySchema.Partition.Type.String()},
 		Billing:      t.Billing, ReadCapacity: t.Throughput.Read, WriteCapacity: t.Throughput.Write,
-		DeletionProtection: t.DeletionProtection, Class: t.Class, Mode: t.Mode.String(), Tags: t.Tags,
+		DeletionProtection: t.DeletionProtection, Class: t.Class, Mode: t.Mode.String(), Types: TypeNames(t.Types), Tags: t.Tags,
 		AcknowledgePeers: t.AcknowledgePeers, LastIndex: t.LastIndex, Deleted: t.Deleted,
 		OnDemandMaxRead: t.OnDemandMax.Read, OnDemandMaxWrite: t.OnDemandMax.Write, WarmRead: t.Warm.Read, WarmWrite: t.Warm.Write,
 		OnDemandSince: t.OnDemandSince, StreamView: t.Stream.View, StreamSince: t.Stream.Since, Legacy: t.Legacy,
@@ -189,10 +190,14 @@ func (d *tableDocument) table() (*Table, error) {
 	if err != nil {
 		return nil, err
 	}
+	types, err := parseTypes(d.Types)
+	if err != nil {
+		return nil, err
+	}
 	t := &Table{
 		ID: id, Name: d.Name, Owner: d.Owner, CreatedAt: d.CreatedAt,
 		Billing: d.Billing, Throughput: Throughput{Read: d.ReadCapacity, Write: d.WriteCapacity},
-		DeletionProtection: d.DeletionProtection, Class: d.Class, Mode: mode, Tags: d.Tags,
+		DeletionProtection: d.DeletionProtection, Class: d.Class, Mode: mode, Types: types, Tags: d.Tags,
 		AcknowledgePeers: d.AcknowledgePeers, LastIndex: d.LastIndex, Deleted: d.Deleted,
 		OnDemandMax: Throughput{Read: d.OnDemandMaxRead, Write: d.OnDemandMaxWrite}, Warm: Throughput{Read: d.WarmRead, Write: d.WarmWrite},
 		OnDemandSince: d.OnDemandSince, Stream: Stream{View: d.StreamView, Since: d.StreamSince}, Legacy: d.Legacy,

@@ -37,7 +37,7 @@ func valuesOf(dst []item.Value, list []KeyAttribute, it item.Item) (ok bool) {
 
 // Projects reports whether index x of t shows the attribute.
 func (t *Table) Projects(x *Index, name []byte) bool {
-	if x.Projection == ProjectAll || string(name) == t.KeySchema.Partition.Name || t.KeySchema.Sort != nil && string(name) == t.KeySchema.Sort.Name {
+	if x.Projection == ProjectAll || t.KeySchema.Has(name) {
 		return true
 	}
 	for _, list := range [...][]KeyAttribute{x.Partition, x.Sort} {

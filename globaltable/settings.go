@@ -29,6 +29,9 @@ type Stream struct {
 // SharedTagPrefix begins the keys of tags that are settings of the whole table. All other tags are a replica's own, as in DynamoDB.
 const SharedTagPrefix = "concordat:"
 
+// maxSharedTags bounds the tags that are settings of the whole table: one for each declared type, and the others.
+const maxSharedTags = MaxTypes + 14
+
 // maxTagBytes bounds the tags of a document, all replicas together, in bytes.
 const maxTagBytes = 64 << 10
 
@@ -135,6 +138,9 @@ func (t *Table) settingsFaults() []error {
 	}
 	fault(t.OnDemandMax == Throughput{} || t.Billing == PayPerRequest, "a maximum on demand needs billing mode %s", PayPerRequest)
 	fault(t.OnDemandSince >= 0, "the billing mode has no beginning")
+	shared := len(t.Tags) - len(ownTags(t.Tags))
+	fault(shared <= maxSharedTags, "%d tags are settings, at most %d", shared, maxSharedTags)
+	faults = append(faults, tagFaults(t.Tags, len(t.Tags)-shared)...)
 	bytes := tagBytes(t.Tags)
 	for i := range t.Replicas {
 		r := &t.Replicas[i]
@@ -148,7 +154,7 @@ func (t *Table) settingsFaults() []error {
 		for id, units := range own.Indexes {
 			fault(t.overridden(id, units), "replica %d: it has units that fit no global index, or not the table's billing mode", i)
 		}
-		faults = append(faults, tagFaults(own.Tags)...)
+		faults = append(faults, tagFaults(own.Tags, len(own.Tags))...)
 		for k := range own.Tags {
 			fault(!IsSharedTag(k), "replica %d: tag %q is of the whole table", i, clip(k))
 		}
@@ -174,10 +180,11 @@ func tagBytes(tags map[string]string) (n int) {
 	return n
 }
 
-func tagFaults(tags map[string]string) []error {
+// tagFaults checks tags, of which so many count as a replica's own.
+func tagFaults(tags map[string]string, own int) []error {
 	var faults []error
-	if len(tags) > MaxTags {
-		faults = append(faults, fmt.Errorf("%d tags, at most %d", len(tags), MaxTags))
+	if own > MaxTags {
+		faults = append(faults, fmt.Errorf("%d tags, at most %d", own, MaxTags))
 	}
 	for k, v := range tags {
 		n := utf8.RuneCountInString(k)

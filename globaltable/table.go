@@ -20,7 +20,7 @@ const (
 	MaxTableNameLen      = 255
 	MaxKeyNameLen        = 255
 	MaxReplicas          = 64
-	MaxTags              = 50
+	MaxTags              = 50   // of a replica, beside those that are shared
 	MaxTagKeyLen         = 128  // characters
 	MaxTagValueLen       = 256  // characters
 	MaxStatusDescription = 1024 // bytes
@@ -139,8 +139,10 @@ type Table struct {
 	// DeletionProtection, Class and the tags that are not shared are those of replicas without settings of their own.
 	DeletionProtection bool
 	Class              TableClass
-	Mode               conflict.Mode
 	Tags               map[string]string // nil: none
+	// Mode says how writes are recorded, and Types how single attributes merge where it is conflict.Vector; nil: none is declared. See MergeTag and TypeTagPrefix.
+	Mode  conflict.Mode
+	Types map[string]conflict.TypeTag
 	// AcknowledgePeers is how many peers must have a write durably before it is answered, 0 to MaxAcknowledgePeers. See AcknowledgeTag.
 	AcknowledgePeers int
 	Indexes          []Index // sorted by ID
@@ -162,6 +164,7 @@ func (t *Table) Clone() *Table {
 		c.KeySchema.Sort = &attribute
 	}
 	c.Tags = maps.Clone(t.Tags)
+	c.Types = maps.Clone(t.Types)
 	c.Indexes = slices.Clone(t.Indexes)
 	for i := range c.Indexes {
 		c.Indexes[i] = t.Indexes[i].Clone()
@@ -261,9 +264,7 @@ func (t *Table) Validate() error {
 	fault(t.Billing == PayPerRequest && t.Throughput == Throughput{} || t.Billing == Provisioned && t.Throughput.Read > 0 && t.Throughput.Write > 0,
 		"billing mode must be %s without throughput, or %s with read and write units of at least 1", PayPerRequest, Provisioned)
 	fault(t.Class == ClassStandard || t.Class == ClassInfrequentAccess, "table class %q is not known", t.Class)
-	_, err := conflict.ParseMode(t.Mode.String())
-	fault(err == nil, "merge mode is not known")
-	faults = append(faults, tagFaults(t.Tags)...)
+	faults = append(faults, t.mergeFaults()...)
 	faults = append(faults, t.settingsFaults()...)
 	fault(t.AcknowledgePeers >= 0 && t.AcknowledgePeers <= MaxAcknowledgePeers, "writes wait for %d peers, at most %d", t.AcknowledgePeers, MaxAcknowledgePeers)
 	faults = append(faults, t.indexFaults()...)

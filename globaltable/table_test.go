@@ -60,7 +60,8 @@ func partedTable() *Table {
 // TestTableDocumentGolden pins the document's bytes: regions of different releases must agree on their hash. What came later changes no document without it.
 func TestTableDocumentGolden(t *testing.T) {
 	for file, table := range map[string]*Table{"table.json": exampleTable(), "table-later.json": laterTable(), "table-settings.json": settingsTable(), "table-indexes.json": indexedTable(),
-		"table-expiring.json": expiringTable(), "table-overrides.json": overriddenTable(), "table-parted.json": partedTable()} {
+		"table-expiring.json": expiringTable(), "table-merging.json": mergingTable(), "table-overrides.json": overriddenTable(),
+		"table-parted.json": partedTable()} {
 		want, err := os.ReadFile("testdata/" + file)
 		if err != nil {
 			t.Fatal(err)
@@ -84,13 +85,10 @@ func TestTableDocumentGolden(t *testing.T) {
 
 func TestAcknowledge(t *testing.T) {
 	for text, want := range map[string]int{"local": 0, "peers:1": 1, "peers:2": 2, "peers:3": 3} {
-		got, err := AcknowledgeOf(map[string]string{AcknowledgeTag: text})
+		got, err := ParseAcknowledge(text)
 		if err != nil || got != want || FormatAcknowledge(got) != text {
 			t.Errorf("%s: %d, %v", text, got, err)
 		}
-	}
-	if got, err := AcknowledgeOf(map[string]string{"team": "maps"}); got != 0 || err != nil {
-		t.Errorf("no tag: %d, %v", got, err)
 	}
 	for _, text := range []string{"", "peers", "peers:0", "peers:4", "peers:01", "Peers:1", " peers:1", "all", strings.Repeat("ü", 300)} {
 		if _, err := ParseAcknowledge(text); KindOf(err) != Invalid || len(err.Error()) > 400 {
@@ -280,6 +278,7 @@ func FuzzDecodeTable(f *testing.F) {
 	f.Add(EncodeTable(exampleTable()))
 	f.Add(EncodeTable(settingsTable()))
 	f.Add(EncodeTable(expiringTable()))
+	f.Add(EncodeTable(mergingTable()))
 	f.Add(EncodeTable(overriddenTable()))
 	f.Add(EncodeTable(partedTable()))
 	f.Add([]byte(`{"format":1}`))

@@ -61,9 +61,14 @@ func (s savedRecords) tableID(name string) (globaltable.TableID, error) {
 	return 0, &globaltable.Error{Op: "saved records", Resource: name, Kind: globaltable.NotFound, Message: "this region has no table named " + name}
 }
 
+// item returns the item that is saved.
+func (s savedRecords) item(r commit.SavedRecord) (it item.Item, live bool, err error) {
+	return s.n.catalog.KeySchema(r.Table).ItemOf(r.Bytes, r.Record)
+}
+
 // describe says what is saved, without key and values.
 func (s savedRecords) describe(r commit.SavedRecord) (admin.SavedRecord, item.Item, error) {
-	it, live, err := conflict.ItemOf(r.Record)
+	it, live, err := s.item(r)
 	if err != nil {
 		return admin.SavedRecord{}, nil, err
 	}
@@ -119,7 +124,7 @@ func (s savedRecords) Restore(ctx context.Context, id string) error {
 	if err := s.n.serves(); err != nil {
 		return err
 	}
-	it, live, err := conflict.ItemOf(r.Record)
+	it, live, err := s.item(r)
 	if err != nil {
 		return err
 	}

@@ -81,6 +81,7 @@ func (n *Node) tableStatus(ctx context.Context, i controlplane.Inspection) (admi
 	t := i.Table
 	row := admin.Table{Name: t.Name, ID: t.ID.String(), Owner: n.regionName(t.Owner), Version: t.Version.String(),
 		Status: string(t.StatusIn(n.cfg.Region.Origin)), Acknowledge: globaltable.FormatAcknowledge(t.AcknowledgePeers),
+		Merge:       admin.Merge{Mode: t.Mode.String(), Types: globaltable.TypeNames(t.Types)},
 		Comparisons: n.compare.State(t.ID), Collection: n.collectionStatus(t, time.Now()), Indexes: n.indexStatus(t)}
 	status, attribute := t.TimeToLive(n.shard.Now())
 	row.TimeToLive = admin.TimeToLive{Status: string(status), Attribute: attribute}

@@ -39,16 +39,17 @@ func (s *Snapshot) holds(k Key) bool { return slices.Contains(s.Holds(k.Table), 
 
 // Atomicity checks I20: what one batch holds is there wholly or not at all. Records ⇔ entries of the own log, or positions in the lanes of others;
 // records ⇔ digests. ledger has every write that was ever durable in its origin's log, by its stamp and key.
-// What is gone at or below a purge frontier may be.
-func Atomicity(s Snapshot, ledger *Ledger, purged Frontiers) []Violation {
+// What is gone at or below a purge frontier may be. erased, if not nil, reports writes that may be gone though the table's documents do not say so.
+func Atomicity(s Snapshot, ledger *Ledger, purged Frontiers, erased func(Write) bool) []Violation {
 	var out []Violation
+	may := func(w Write) bool { return ledger.collected(w, purged) || erased != nil && erased(w) }
 	inLog := map[dot]bool{}
 	for _, l := range s.Log {
 		inLog[dot{l.Stamp, l.Key}] = true
 		if !s.holds(l.Key) {
 			continue
 		}
-		if lost := lostPart(s.Records[l.Key], l.Write); lost != "" && !ledger.collected(l.Write, purged) {
+		if lost := lostPart(s.Records[l.Key], l.Write); lost != "" && !may(l.Write) {
 			out = append(out, violation("I20", s.Region, "entry %d of lane %x is in the log, and %s of %s at %s is not in the records", l.Seq, l.Lane, lost, l.Key, l.Stamp))
 		}
 	}
@@ -67,7 +68,7 @@ func Atomicity(s Snapshot, ledger *Ledger, purged Frontiers) []Violation {
 		if !follows || l.Seq > position || !s.holds(l.Key) || ledger.Void(l) {
 			continue
 		}
-		if lost := lostPart(s.Records[l.Key], l.Write); lost != "" && !ledger.collected(l.Write, purged) {
+		if lost := lostPart(s.Records[l.Key], l.Write); lost != "" && !may(l.Write) {
 			out = append(out, violation("I20", s.Region, "position %d covers entry %d of region %d, and %s of %s is not in the records", position, l.Seq, l.by(), lost, l.Key))
 		}
 	}

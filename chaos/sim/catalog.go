@@ -126,10 +126,11 @@ func (r *region) noticeTable(t *globaltable.Table) {
 		r.cover("a replica was removed")
 	case now.Status == globaltable.Active && old.Status == globaltable.Creating:
 		r.cover("a new replica serves")
+		r.regainedFrontier(t.ID)
 		follows := func(l check.Logged) bool {
 			return l.Catalog >= uint64(now.Born) && r.follows(globaltable.LaneID(l.Lane))
 		}
-		r.evidence.found = append(r.evidence.found, check.Bootstrap(r.replica(), uint64(t.ID), uint64(t.Version), r.ledger, r.purged, follows)...)
+		r.evidence.found = append(r.evidence.found, check.Bootstrap(r.replica(), uint64(t.ID), uint64(t.Version), r.ledger, r.purged, follows, r.world.missing)...)
 	}
 }
 
@@ -158,7 +159,7 @@ func (w *world) found() {
 func (w *world) make(t *table, owner *region) {
 	plane := owner.plane
 	owner.spawn("make "+t.name, func(ctx context.Context) {
-		made, err := plane.CreateTable(ctx, catalog.Spec{Name: t.name, KeySchema: globaltable.KeySchema{Partition: globaltable.KeyAttribute{Name: "pk", Type: item.S}}})
+		made, err := plane.CreateTable(ctx, catalog.Spec{Name: t.name, KeySchema: globaltable.KeySchema{Partition: globaltable.KeyAttribute{Name: keyAttribute, Type: item.S}}})
 		if err != nil {
 			panic(err)
 		}
@@ -290,6 +291,9 @@ func (w *world) unsettled() string {
 			return fmt.Sprintf("table %s is not settled: %v", t.name, newest.Replicas)
 		}
 		for _, r := range w.active() {
+			if mine := newest.Replica(r.origin); mine != nil && mine.Status == globaltable.StatusFenced {
+				return fmt.Sprintf("region %d is active, and its replica of table %s has not come back: %v", r.origin, t.name, newest.Replicas)
+			}
 			if doc, ok := r.catalog.View().Table(t.id); !ok || doc.Version != newest.Version {
 				return fmt.Sprintf("region %d has not adopted %s of table %s", r.origin, newest.Version, t.name)
 			}

@@ -9,9 +9,9 @@ import (
 	"time"
 
 	"github.com/concordat-db/concordat/chaos/check"
-	"github.com/concordat-db/concordat/conflict"
 	"github.com/concordat-db/concordat/globaltable"
 	"github.com/concordat-db/concordat/globaltable/catalog"
+	"github.com/concordat-db/concordat/globaltable/item"
 	"github.com/concordat-db/concordat/regionnode/commit"
 	"github.com/concordat-db/concordat/regionnode/store"
 )
@@ -150,8 +150,9 @@ func (r *region) recordsOf(id globaltable.TableID) map[string]string {
 // liveOf is the items of a table.
 func (r *region) liveOf(id globaltable.TableID) map[string]string {
 	out := map[string]string{}
+	schema := r.catalog.KeySchema(id)
 	for k, record := range r.recordsOf(id) {
-		it, live, err := conflict.ItemOf([]byte(record))
+		it, live, err := schema.ItemOf(item.Key(k), []byte(record))
 		if err != nil {
 			panic(err)
 		}

@@ -127,6 +127,9 @@ func (op *operation) add(w *world, key commit.Key, mayDelete bool) {
 	op.keys, op.ops, op.Writes = append(op.keys, key), append(op.ops, ops), append(op.Writes, write)
 }
 
+// keyAttribute is the attribute that the tables' key is of. The clients' puts do not have it; a region shows it where it puts an item together.
+const keyAttribute = "pk"
+
 func keyOf(n int) item.Key {
 	key, err := item.AppendKey(nil, item.Value(item.AppendString(nil, fmt.Sprintf("k%d", n))), nil)
 	if err != nil {
@@ -271,7 +274,8 @@ func (r *region) logsAgain(lane globaltable.LaneID, seq uint64, c *conflict.Chan
 		return false
 	}
 	w := writeOf(c)
-	w.Key, w.Stamp = key, stampOf(c.Dot)
+	w.Key, w.Stamp, w.Floor = key, stampOf(c.Dot), uint64(c.Floor)
+	r.mortalWrite(&w) // its item expires as it did in the store before
 	r.evidence.found = append(r.evidence.found, r.ledger.Add(check.Logged{Write: w, By: uint16(r.origin), Incarnation: uint64(r.shard.Incarnation()),
 		Lane: uint64(lane), Seq: seq, Catalog: c.CatalogVersion, Again: r.store > 0})...)
 	return true

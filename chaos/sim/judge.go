@@ -182,7 +182,7 @@ func (w *world) judge() []check.Violation {
 		w.evidence.found = append(w.evidence.found, check.Indexes(s)...)
 		r.checkHeirs(s)
 		s = r.withoutHeirs(s)
-		w.evidence.found = append(w.evidence.found, check.Atomicity(s, w.ledger, w.purged)...)
+		w.evidence.found = append(w.evidence.found, check.Atomicity(s, w.ledger, w.purged, w.mayBeErased)...)
 		replicas = append(replicas, s.Replica)
 		for _, l := range w.lanes() {
 			for _, p := range l.Placement.Peers(r.origin) {
@@ -258,7 +258,7 @@ func (r *region) inspect(heads []commit.LaneHead) {
 	s := r.snapshot(heads)
 	r.evidence.found = append(r.evidence.found, check.Indexes(s)...)
 	r.checkHeirs(s)
-	r.evidence.found = append(r.evidence.found, check.Atomicity(r.withoutHeirs(s), r.ledger, r.frontiers())...)
+	r.evidence.found = append(r.evidence.found, check.Atomicity(r.withoutHeirs(s), r.ledger, r.frontiers(), r.mayBeErased)...)
 }
 
 // frontiers is how far this store may have collected: as anybody that is followed did, or, while the others do not follow this region, as it says itself. What was collected was collected at a frontier

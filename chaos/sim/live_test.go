@@ -110,6 +110,7 @@ func (c liveCatalog) Version(globaltable.TableID) globaltable.Version           
 func (c liveCatalog) Settled(globaltable.TableID) bool                             { return true }
 func (c liveCatalog) Expiry(globaltable.TableID) conflict.Expiry                   { return nil }
 func (liveCatalog) Indexed(globaltable.TableID) *globaltable.Table                 { return nil }
+func (liveCatalog) KeySchema(globaltable.TableID) *globaltable.KeySchema           { return nil }
 func (liveCatalog) Prepare([]item.Item) (commit.Adoption, error)                   { return commit.Adoption{}, nil }
 
 // start begins a life.

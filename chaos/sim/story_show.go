@@ -71,7 +71,7 @@ func text(encoded []byte, attributes map[string]string) string {
 	if encoded == nil {
 		return "nothing"
 	}
-	if _, live, err := conflict.ItemOf(encoded); err != nil || !live {
+	if _, live, err := conflict.ItemOf(encoded, nil); err != nil || !live {
 		return "deleted"
 	}
 	var parts []string

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/concordat-db/concordat/chaos/check"
+	"github.com/concordat-db/concordat/conflict"
 	"github.com/concordat-db/concordat/conflict/hlc"
 	"github.com/concordat-db/concordat/globaltable"
 )
@@ -58,8 +59,9 @@ type world struct {
 	purged     check.Frontiers                              // greatest purge frontier of each table that any region had
 	saw        map[check.Stamp]map[check.Lane]uint64        // write → what its region had applied of the others when it became durable
 	membership membershipState
-	forgiven   map[write]bool      // writes that may be lost with the store that had them
-	reached    map[write][]*region // who got a write by an exchange
+	forgiven   map[write]bool              // writes that may be lost with the store that had them
+	erased     map[write][]conflict.Expiry // writes that a region may have erased, by which histories
+	reached    map[write][]*region         // who got a write by an exchange
 	moments    map[moment]struct{}
 	states     map[string][][]byte // by store key: some of the records it had
 	seconds    map[string]uint64   // by value: what was written as a time at which an item expires
@@ -109,7 +111,7 @@ func Run(seed uint64) (result Result) {
 func newWorld(p *plan, rng *rand.Rand) *world {
 	return &world{plan: p, rng: rng, links: map[[2]hlc.Origin]*link{}, ledger: check.NewLedger(), coverage: map[string]int{},
 		placements: map[globaltable.LaneID]globaltable.Placement{}, purged: check.Frontiers{}, saw: map[check.Stamp]map[check.Lane]uint64{},
-		moments: map[moment]struct{}{}, states: map[string][][]byte{}, seconds: map[string]uint64{}, forgiven: map[write]bool{}, reached: map[write][]*region{},
+		moments: map[moment]struct{}{}, states: map[string][][]byte{}, seconds: map[string]uint64{}, forgiven: map[write]bool{}, erased: map[write][]conflict.Expiry{}, reached: map[write][]*region{},
 		membership: membershipState{states: map[hlc.Origin]globaltable.MemberState{}, copies: map[hlc.Origin]diskCopy{}}}
 }
 
@@ -182,9 +184,7 @@ func (w *world) rest() string {
 		w.buildAll()
 		w.helpAll()
 		if w.now > began+patience {
-			for _, r := range w.regions {
-				r.abandoned = false // a table whose other replicas were deleted waits for its last one
-			}
+			w.giveUp()
 		}
 	}
 	return w.unrest()

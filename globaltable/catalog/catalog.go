@@ -39,12 +39,13 @@ const (
 
 // Adoption is the outcome of adopting one version.
 type Adoption struct {
-	Table   globaltable.TableID
-	Version globaltable.Version
-	Outcome Outcome
-	Anew    bool                  // the version brings this region a replica, or another one: nothing that the region holds of the table is of it. Not stored
-	Indexes []globaltable.IndexID // of the table under the version. Not stored
-	Mirror  Mirror                // what becomes of records beside, or instead of, where they lie; zero: nothing is said of any. Not stored
+	Table    globaltable.TableID
+	Version  globaltable.Version
+	Outcome  Outcome
+	Anew     bool                  // the version brings this region a replica, or another one: nothing that the region holds of the table is of it. Not stored
+	Indexes  []globaltable.IndexID // of the table under the version. Not stored
+	Replaced []globaltable.IndexID // those of them that were other indexes in the version before, which a fenced owner had issued. Not stored
+	Mirror   Mirror                // what becomes of records beside, or instead of, where they lie; zero: nothing is said of any. Not stored
 }
 
 // Catalog holds the documents. It is safe for concurrent use, except that Load, Prepare and the functions that Prepare returns are called by one
@@ -168,6 +169,14 @@ func (c *Catalog) Indexed(table globaltable.TableID) *globaltable.Table {
 	return nil
 }
 
+// KeySchema returns the table's primary key; nil if the table is not known. The caller must not change it.
+func (c *Catalog) KeySchema(table globaltable.TableID) *globaltable.KeySchema {
+	if e := c.view.Load().tables[table]; e != nil {
+		return &e.table.KeySchema
+	}
+	return nil
+}
+
 // Settled is View.Settled under the catalog in force.
 func (c *Catalog) Settled(table globaltable.TableID) bool { return c.view.Load().Settled(table) }
 
@@ -282,6 +291,9 @@ func adoptTable(txn *memdb.Txn, t *globaltable.Table, world *globaltable.World, 
 	var err error
 	if a.Outcome, err = outcome(txn, old, t, self); err != nil {
 		return nil, err
+	}
+	if known {
+		a.Replaced = replaced(old.table, t)
 	}
 	insert(txn, inAdoptions, a)
 	insert(txn, inTables, newEntry(txn, t, self))

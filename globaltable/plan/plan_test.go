@@ -82,7 +82,7 @@ func TestKeys(t *testing.T) {
 		if string(ofItem) != string(ofID) {
 			t.Errorf("%.60s: two keys: %x, %x", c.json, ofItem, ofID)
 		}
-		if back, err := plan.AppendKeyItem(nil, c.schema, ofID); err != nil || string(back) != string(it) {
+		if back, err := c.schema.AppendItem(nil, ofID); err != nil || string(back) != string(it) {
 			t.Errorf("%.60s comes back as %x, %v", c.json, back, err)
 		}
 	}
@@ -126,7 +126,7 @@ func TestPlans(t *testing.T) {
 	lww, attribute := &globaltable.Table{KeySchema: hash}, &globaltable.Table{KeySchema: hash, Mode: conflict.Attribute}
 	add, remove := update(t, "ADD v :n"), update(t, "REMOVE v")
 	v := func(it item.Item) []byte { x, _ := it.GetString("v"); return x }
-	keyCell := conflict.Op{Kind: conflict.OpSetCell, Name: []byte("pk"), Value: item.AppendString(nil, "a")}
+	presence := conflict.Op{Kind: conflict.OpSetCell}
 	for _, c := range []struct {
 		name    string
 		write   plan.Write
@@ -164,10 +164,10 @@ func TestPlans(t *testing.T) {
 			"An operand in the update expression has an incorrect data type"},
 
 		{"update of attributes", plan.Write{Action: plan.Update, Table: attribute, Item: key, Update: add, Returns: plan.AllNew}, old,
-			[]conflict.Op{keyCell, {Kind: conflict.OpSetCell, Name: []byte("v"), Value: v(next)}}, next, ""},
+			[]conflict.Op{{Kind: conflict.OpSetCell, Name: []byte("v"), Value: v(next)}}, next, ""},
 		{"update removes an attribute", plan.Write{Action: plan.Update, Table: attribute, Item: key, Update: remove}, old,
-			[]conflict.Op{keyCell, {Kind: conflict.OpRemoveCell, Name: []byte("v")}}, nil, ""},
-		{"update of no attribute", plan.Write{Action: plan.Update, Table: attribute, Item: key}, nil, []conflict.Op{keyCell}, nil, ""},
+			[]conflict.Op{{Kind: conflict.OpRemoveCell, Name: []byte("v")}}, nil, ""},
+		{"update of no attribute", plan.Write{Action: plan.Update, Table: attribute, Item: key}, nil, []conflict.Op{presence}, nil, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var m plan.Memory

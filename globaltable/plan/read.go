@@ -283,13 +283,13 @@ func (s *Span) eachKeyName(f func(name string)) {
 // AppendPosition appends what StartAfter needs to go on after key, one of the span's: for LastEvaluatedKey.
 func (s *Span) AppendPosition(dst []byte, key item.Key) (item.Item, error) {
 	if s.Index == nil {
-		return AppendKeyItem(dst, &s.Table.KeySchema, key)
+		return s.Table.KeySchema.AppendItem(dst, key)
 	}
 	values, base, err := item.DecodeIndexKey(key, len(s.Index.Partition), len(s.Index.Sort))
 	if err != nil {
 		return nil, err
 	}
-	own, err := AppendKeyItem(nil, &s.Table.KeySchema, base)
+	own, err := s.Table.KeySchema.AppendItem(nil, base)
 	if err != nil {
 		return nil, err
 	}

@@ -67,20 +67,6 @@ func Key(dst []byte, s *globaltable.KeySchema, names item.Item) (item.Key, error
 	return item.AppendKey(dst, partition, sort)
 }
 
-// AppendKeyItem appends the key k as an item with the key's attributes: the inverse of Key.
-func AppendKeyItem(dst []byte, s *globaltable.KeySchema, k item.Key) (item.Item, error) {
-	partition, sort, err := item.DecodeKey(k, s.Sort != nil)
-	if err != nil {
-		return nil, err
-	}
-	var b item.Builder
-	b.Add([]byte(s.Partition.Name), partition)
-	if s.Sort != nil {
-		b.Add([]byte(s.Sort.Name), sort)
-	}
-	return b.AppendItem(dst)
-}
-
 func mismatch() error { return invalid("The provided key element does not match the schema") }
 
 func invalid(message string) error {
@@ -90,7 +76,7 @@ func invalid(message string) error {
 // CheckUpdate returns an error if u names an attribute of the key: that never changes.
 func CheckUpdate(s *globaltable.KeySchema, u *expr.Update) (err error) {
 	u.Names(func(name []byte) bool {
-		if string(name) == s.Partition.Name || s.Sort != nil && string(name) == s.Sort.Name {
+		if s.Has(name) {
 			err = invalid("One or more parameter values were invalid: Cannot update attribute " + string(name) + ". This attribute is part of the key")
 		}
 		return err == nil

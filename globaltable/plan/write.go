@@ -157,10 +157,8 @@ func (w *Write) image(before, after item.Item, m *Memory) item.Item {
 	return made
 }
 
-// update appends the operations of an update to m and returns what it makes of current.
-//
-// Under every mode but LWW, an update names the key's attributes too. A deletion in another region that is older than the update and not yet here takes them from the record, and the
-// item that the update leaves must not be without its key. They are the same in every write, so it does not matter which of them wins.
+// update appends the operations of an update to m and returns what it makes of current. The operations say nothing of the key's attributes: they never change, and who reads the record
+// has them from its key.
 func (w *Write) update(current item.Item, m *Memory) (item.Item, error) {
 	made := current == nil
 	if made {
@@ -194,13 +192,12 @@ func (w *Write) update(current item.Item, m *Memory) (item.Item, error) {
 		}
 	}
 	m.cells = m.cells[:0]
-	if w.Table.Mode != conflict.LWW {
-		for name, v := range w.Item.Each {
-			m.cells = append(m.cells, conflict.Op{Kind: conflict.OpSetCell, Name: name, Value: v})
-		}
-		for i := range cells {
-			m.cells = append(m.cells, operation(&cells[i]))
-		}
+	switch w.Table.Mode {
+	case conflict.LWW:
+	case conflict.Vector:
+		m.recordTyped(w, current, cells)
+	default:
+		m.recordCells(cells)
 	}
 	m.ops = w.Table.Mode.RecordUpdate(m.ops, after, m.cells)
 	return after, nil
@@ -212,14 +209,6 @@ func cellsOf(it item.Item) (cells []expr.Cell) {
 		cells = append(cells, expr.Cell{Kind: expr.SetCell, Name: name, Value: v})
 	}
 	return cells
-}
-
-// operation is what an update does to one attribute, as an operation of the record. A contribution (ADD, DELETE) is recorded by the value that it leaves.
-func operation(c *expr.Cell) conflict.Op {
-	if c.Value == nil {
-		return conflict.Op{Kind: conflict.OpRemoveCell, Name: c.Name}
-	}
-	return conflict.Op{Kind: conflict.OpSetCell, Name: c.Name, Value: c.Value}
 }
 
 // free is where something can be made: behind the bytes of m.

@@ -70,12 +70,19 @@ type Table struct {
 	Digest  string `json:"digest"` // of all live items: equal in converged regions
 	// Acknowledge is what an answer to a write waits for: "local", or "peers:N".
 	Acknowledge string    `json:"acknowledge"`
+	Merge       Merge     `json:"merge"`
 	Replicas    []Replica `json:"replicas"`
 	// Comparisons are those in the background, with each other region that has an active replica.
 	Comparisons []repair.Compared `json:"comparisons,omitempty"`
 	Collection  Collection        `json:"collection"`
 	TimeToLive  TimeToLive        `json:"timeToLive"`
 	Indexes     []Index           `json:"indexes,omitempty"`
+}
+
+// Merge says how writes to a table are recorded, and so how those of several regions meet.
+type Merge struct {
+	Mode  string            `json:"mode"`            // lww, attribute or vector
+	Types map[string]string `json:"types,omitempty"` // declared, by attribute: counter, set, map, max, min or register. They count in mode vector
 }
 
 // Index is a secondary index of a table as this region has it.

@@ -37,6 +37,13 @@ type NewReplicas struct {
 type TablePatch struct {
 	Acknowledge *string        `json:"acknowledge,omitempty"` // "local", or "peers:1" to "peers:3"
 	TimeToLive  *SetTimeToLive `json:"timeToLive,omitempty"`
+	Merge       *SetMerge      `json:"merge,omitempty"`
+}
+
+// SetMerge says how writes to the table are to be recorded. What it does not name stays as it is.
+type SetMerge struct {
+	Mode  string            `json:"mode,omitempty"`  // lww, attribute or vector
+	Types map[string]string `json:"types,omitempty"` // by attribute: counter, set, map, max, min or register; none: no longer declared
 }
 
 // SetTimeToLive says by what the table's items are to expire.
@@ -83,14 +90,22 @@ func patchTable(r *http.Request) (c catalog.Change, err error) {
 	if err := readBody(r, &p); err != nil {
 		return c, err
 	}
-	if p.Acknowledge == nil && p.TimeToLive == nil {
+	if p.Acknowledge == nil && p.TimeToLive == nil && (p.Merge == nil || p.Merge.Mode == "" && len(p.Merge.Types) == 0) {
 		return c, invalid("the patch changes nothing")
+	}
+	if p.Merge != nil {
+		if c.Tag, c.Untag, err = globaltable.MergeTags(p.Merge.Mode, p.Merge.Types); err != nil {
+			return c, err
+		}
 	}
 	if p.Acknowledge != nil {
 		if _, err := globaltable.ParseAcknowledge(*p.Acknowledge); err != nil {
 			return c, err
 		}
-		c.Tag = map[string]string{globaltable.AcknowledgeTag: *p.Acknowledge}
+		if c.Tag == nil {
+			c.Tag = map[string]string{}
+		}
+		c.Tag[globaltable.AcknowledgeTag] = *p.Acknowledge
 	}
 	if p.TimeToLive != nil {
 		c.TimeToLive = &catalog.TimeToLive{Attribute: p.TimeToLive.Attribute, Enabled: p.TimeToLive.Attribute != ""}

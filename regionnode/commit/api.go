@@ -31,6 +31,8 @@ type Catalog interface {
 	Settled(table globaltable.TableID) bool
 	// Indexed returns the table's document in force if the table has indexes, else nil. The caller must not change it.
 	Indexed(table globaltable.TableID) *globaltable.Table
+	// KeySchema returns the table's primary key, which never changes; nil if the table is not known, or is the system table.
+	KeySchema(table globaltable.TableID) *globaltable.KeySchema
 	// Prepare is called with the items that a group is about to give the system table, before the group is applied; nothing has
 	// happened yet when it returns an error, which the group's submitter gets. docs are views, valid until Prepare returns.
 	Prepare(docs []item.Item) (Adoption, error)
@@ -45,10 +47,11 @@ type Adoption struct {
 
 // AdoptedTable is what a table's new document demands of a shard.
 type AdoptedTable struct {
-	ID      globaltable.TableID
-	Anew    bool                  // it brings this region a replica, or another one: whatever is held of the table is dropped in the same batch
-	Indexes []globaltable.IndexID // that the table has; entries of others are dropped in the same batch
-	Mirror  Mirroring             // what becomes of records beside where they lie
+	ID       globaltable.TableID
+	Anew     bool                  // it brings this region a replica, or another one: whatever is held of the table is dropped in the same batch
+	Indexes  []globaltable.IndexID // that the table has; entries of others are dropped in the same batch
+	Replaced []globaltable.IndexID // those of Indexes that are other ones than before: their entries are dropped too, and made anew
+	Mirror   Mirroring             // what becomes of records beside where they lie
 }
 
 // Mirroring says into which table the records of another one are copied, and kept in step with. The zero value says nothing of any table.

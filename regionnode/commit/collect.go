@@ -106,7 +106,7 @@ func (s *Shard) garbage(table globaltable.TableID, after []byte, limit int, out 
 
 // readAndCollect decides what becomes of the latched keys. One that was written since it was found may have nothing to collect any more.
 func (s *Shard) readAndCollect(sub *submission, out *Collected) error {
-	if err := sub.read(s.cfg.Engine, s.progress.durable.Load()); err != nil {
+	if err := sub.read(s.cfg.Engine, s.cfg.Catalog, s.progress.durable.Load()); err != nil {
 		return err
 	}
 	for i := range sub.keys {
@@ -122,7 +122,7 @@ func (s *Shard) readAndCollect(sub *submission, out *Collected) error {
 		case did.Changed:
 			sub.arena = next
 			k.next = next[at:len(next):len(next)]
-			if k.after, k.live, err = digestOf(k.key, k.next); err != nil {
+			if k.after, k.live, err = digestOf(s.cfg.Catalog, k.table, k.key, k.next); err != nil {
 				return errCorruptStore("record", err)
 			}
 		}

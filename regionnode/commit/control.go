@@ -263,7 +263,7 @@ func (s *Shard) RebuildDigest(ctx context.Context, table globaltable.TableID, bu
 		return fault(globaltable.Invalid, "rebuild digest", "a bucket that cannot be", nil)
 	}
 	return s.do(ctx, true, func(c *core, _ *group) error {
-		sum, err := readBucket(c.engine, table, bucket)
+		sum, err := readBucket(c.engine, c.catalog, table, bucket)
 		if err != nil {
 			return fault(globaltable.Internal, "rebuild digest", "", err)
 		}
@@ -277,14 +277,14 @@ func (s *Shard) RebuildDigest(ctx context.Context, table globaltable.TableID, bu
 }
 
 // readBucket sums up the records of a bucket.
-func readBucket(r store.Reader, table globaltable.TableID, bucket int) (sum Digest, err error) {
+func readBucket(r store.Reader, catalog Catalog, table globaltable.TableID, bucket int) (sum Digest, err error) {
 	hash := func(b int) []byte { return binary.BigEndian.AppendUint64(nil, uint64(b)<<(64-digestBits)) }
 	_, upper := store.RecordRange(table)
 	if bucket+1 < DigestBuckets {
 		upper = store.AppendRecordKey(nil, table, hash(bucket+1))
 	}
 	err = store.Each(r, store.AppendRecordKey(nil, table, hash(bucket)), upper, func(key, value []byte) error {
-		d, _, err := digestOf(item.Key(store.RecordKeySuffix(key)), value)
+		d, _, err := digestOf(catalog, table, item.Key(store.RecordKeySuffix(key)), value)
 		sum.add(d)
 		return err
 	})

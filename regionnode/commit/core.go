@@ -172,7 +172,7 @@ func (c *core) decideWrite(sub *submission) error {
 		}
 		c.merged = merged
 		k.next = merged[at:len(merged):len(merged)]
-		if k.after, k.live, err = digestOf(k.key, k.next); err != nil {
+		if k.after, k.live, err = digestOf(c.catalog, k.table, k.key, k.next); err != nil {
 			return fault(globaltable.Internal, opWrite, "", err)
 		}
 	}
@@ -405,7 +405,7 @@ func (c *core) prepare(g *group, sub *submission) (done bool, fatal error) {
 		if k.table != globaltable.SystemTable || k.next == nil || !k.live {
 			continue
 		}
-		it, _, err := conflict.ItemOf(k.next)
+		it, _, err := conflict.ItemOf(k.next, nil)
 		if err != nil {
 			sub.err = fault(globaltable.Corrupt, "adopt catalog", "", err)
 			return false, nil

@@ -9,7 +9,6 @@ import (
 	"slices"
 	"sync"
 
-	"github.com/concordat-db/concordat/conflict"
 	"github.com/concordat-db/concordat/globaltable"
 	"github.com/concordat-db/concordat/globaltable/item"
 	"github.com/concordat-db/concordat/regionnode/store"
@@ -172,7 +171,7 @@ func (x *indexes) flush(b store.Batch) {
 // replica, has nothing to build.
 func (c *core) adoptIndexes(g *group, t *AdoptedTable) error {
 	for _, id := range c.indexes.of(t.ID) {
-		if !slices.Contains(t.Indexes, id) {
+		if !slices.Contains(t.Indexes, id) || slices.Contains(t.Replaced, id) {
 			c.indexes.drop(g.batch, indexKey{t.ID, id})
 		}
 	}
@@ -216,11 +215,11 @@ func (c *core) keepEntries(g *group, k *keyState) error {
 	if t == nil || plantedMerge && k.change.Ops == nil {
 		return nil
 	}
-	before, _, err := conflict.ItemOf(k.current)
+	before, _, err := t.KeySchema.ItemOf(k.key, k.current)
 	if err != nil {
 		return err
 	}
-	after, _, err := conflict.ItemOf(k.next)
+	after, _, err := t.KeySchema.ItemOf(k.key, k.next)
 	if err != nil {
 		return err
 	}
@@ -350,7 +349,7 @@ func buildIndex(k indexKey, limit int, out *Built) func(*core, *group) error {
 		}
 		last := slices.Clone(state.upTo)
 		more, err := eachUnbuilt(c.engine, k.table, state.upTo, limit, func(key item.Key, record []byte) error {
-			it, _, err := conflict.ItemOf(record)
+			it, _, err := t.KeySchema.ItemOf(key, record)
 			if err != nil {
 				return errCorruptStore("record", err)
 			}

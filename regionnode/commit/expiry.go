@@ -7,6 +7,7 @@ import (
 	"github.com/concordat-db/concordat/conflict"
 	"github.com/concordat-db/concordat/conflict/hlc"
 	"github.com/concordat-db/concordat/globaltable"
+	"github.com/concordat-db/concordat/globaltable/item"
 )
 
 // rules is what decides about records beside the records themselves. It is asked by callers and by the sequencer.
@@ -29,8 +30,18 @@ func (s *Shard) momentOf(x conflict.Expiry) hlc.Timestamp {
 	return s.cfg.Clock.Now()
 }
 
-// currentOf returns what is seen of a record at a moment, in a table with the history x: an item that has expired by then is none. Both parts of the result may be views of record.
-func currentOf(x conflict.Expiry, record []byte, at hlc.Timestamp) (c Current, expired bool, err error) {
+// itemOf returns the item of the record of a key; live is false, and the item nil, if there is none. The catalog is asked for the table's key only where the item is put together: see globaltable.KeySchema.ItemOf.
+func itemOf(catalog Catalog, table globaltable.TableID, key item.Key, record []byte) (it item.Item, live bool, err error) {
+	return conflict.ItemOf(record, func() (item.Item, error) {
+		if schema := catalog.KeySchema(table); schema != nil {
+			return schema.AppendItem(nil, key)
+		}
+		return nil, nil
+	})
+}
+
+// currentOf returns what is seen of the record of a key at a moment, in a table with the history x: an item that has expired by then is none. Both parts of the result may be views of record.
+func currentOf(catalog Catalog, x conflict.Expiry, key Key, record []byte, at hlc.Timestamp) (c Current, expired bool, err error) {
 	if record == nil {
 		return Current{}, false, nil
 	}
@@ -43,12 +54,9 @@ func currentOf(x conflict.Expiry, record []byte, at hlc.Timestamp) (c Current, e
 			record = next
 		}
 	}
-	it, live, err := conflict.ItemOf(record)
+	it, _, err := itemOf(catalog, key.Table, key.Bytes, record)
 	if err != nil {
 		return Current{}, false, errCorruptStore("record", err)
-	}
-	if !live {
-		it = nil
 	}
 	return Current{Record: record, Item: it}, expired, nil
 }
@@ -64,7 +72,7 @@ func (r *rules) look(sub *submission) (err error) {
 			now = r.clock.Now()
 		}
 		var c Current
-		if c, k.expired, err = currentOf(k.expiry, k.current, now); err != nil {
+		if c, k.expired, err = currentOf(r.catalog, k.expiry, Key{k.table, k.key}, k.current, now); err != nil {
 			return err
 		}
 		if k.due, _, err = k.expiry.Due(c.Record); err != nil {
@@ -103,7 +111,9 @@ func (r *rules) plan(sub *submission) (writes bool, err error) {
 	if len(sub.ops) != len(sub.keys) {
 		return false, fault(globaltable.Internal, opWrite, "the plan has operations for another number of keys", nil)
 	}
-	sub.replaceExpired()
+	if err := r.replaceExpired(sub); err != nil {
+		return false, err
+	}
 	sub.bytes = 0
 	for i, ops := range sub.ops {
 		if len(ops) == 0 {
@@ -127,10 +137,10 @@ func (r *rules) plan(sub *submission) (writes bool, err error) {
 }
 
 // replaceExpired makes the operations on a record of which something has expired replace all of it: else what has expired would be there again where they change the attribute that it expired by. The record is reset to what the plan
-// saw, which is nothing, or what somebody has written since who did not know of the expiry.
-func (sub *submission) replaceExpired() {
+// saw, which is nothing but its key, or what somebody has written since who did not know of the expiry.
+func (r *rules) replaceExpired(sub *submission) error {
 	if plantedKeep {
-		return
+		return nil
 	}
 	own := false
 	for i, ops := range sub.ops {
@@ -140,8 +150,16 @@ func (sub *submission) replaceExpired() {
 		if !own {
 			sub.ops, own = slices.Clone(sub.ops), true // the list is the planner's
 		}
-		sub.ops[i] = append(conflict.RecordPut(make([]conflict.Op, 0, 1+len(ops)), sub.current[i].Item), ops...)
+		left := sub.current[i].Item
+		if schema := r.catalog.KeySchema(sub.keys[i].table); left == nil && schema != nil {
+			var err error
+			if left, err = schema.AppendItem(nil, sub.keys[i].key); err != nil {
+				return errCorruptStore("key", err)
+			}
+		}
+		sub.ops[i] = append(conflict.RecordPut(make([]conflict.Op, 0, 1+len(ops)), left), ops...)
 	}
+	return nil
 }
 
 // settled returns what a record is joined as, in a table with the history x: an item that has expired at or below the purge frontier is gone for good.

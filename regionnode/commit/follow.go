@@ -119,7 +119,7 @@ func (s *Shard) FollowExpiry(ctx context.Context, table globaltable.TableID, lim
 		s.recycle(sub)
 		return false, errInterrupted(ctx, globaltable.Unavailable)
 	}
-	if err := sub.read(s.cfg.Engine, s.progress.durable.Load()); err != nil {
+	if err := sub.read(s.cfg.Engine, s.cfg.Catalog, s.progress.durable.Load()); err != nil {
 		s.release(sub)
 		return false, err
 	}

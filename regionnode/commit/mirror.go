@@ -188,7 +188,7 @@ func fillMirror(from globaltable.TableID, limit int, out *Built) func(*core, *gr
 		more, err := eachUnbuilt(c.engine, from, m.upTo, limit, func(key item.Key, record []byte) error {
 			k := keyState{key: key, next: record}
 			var err error
-			if k.after, k.live, err = digestOf(key, record); err != nil {
+			if k.after, k.live, err = digestOf(c.catalog, from, key, record); err != nil {
 				return errCorruptStore("record", err)
 			}
 			if err := c.copyRecord(g, m.to, &k); err != nil {

@@ -53,7 +53,7 @@ func (s *Shard) readMoment(moment store.Reader, keys []Key, f func([]Current) er
 			continue
 		}
 		held = append(held, release)
-		if current[i], _, err = currentOf(s.cfg.Catalog.Expiry(k.Table), value, now); err != nil {
+		if current[i], _, err = currentOf(s.cfg.Catalog, s.cfg.Catalog.Expiry(k.Table), k, value, now); err != nil {
 			return err
 		}
 	}

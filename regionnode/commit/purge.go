@@ -231,6 +231,29 @@ func takePurge(table globaltable.TableID, purge hlc.Timestamp) func(*core, *grou
 	}
 }
 
+// RegainPurge takes over, durably, the purge frontier that the table had here before the store was emptied, if there is one. It is for a region that comes back to a table that nobody serves: what it had of the
+// table is all that there is, and no other region would tell it up to where deletions may be forgotten.
+func (s *Shard) RegainPurge(ctx context.Context, table globaltable.TableID) error {
+	return s.do(ctx, false, regainPurge(table))
+}
+
+func regainPurge(table globaltable.TableID) func(*core, *group) error {
+	return func(c *core, g *group) error {
+		var kept hlc.Timestamp
+		err := getValue(c.engine, store.AppendKeptKey(nil, table), func(value []byte) error {
+			if len(value) != 8 {
+				return errCorruptStore("purge frontier that was kept", nil)
+			}
+			kept = hlc.Timestamp(binary.BigEndian.Uint64(value))
+			return nil
+		})
+		if err != nil || kept == 0 {
+			return err
+		}
+		return takePurge(table, kept)(c, g)
+	}
+}
+
 // Waiting returns how many records of the table have something to collect, now or later: those of deleted items, and those with a removed attribute.
 func (s *Shard) Waiting(table globaltable.TableID) uint64 {
 	t := s.purges.get(table)

@@ -189,7 +189,7 @@ func TestReplay(t *testing.T) {
 	for _, s := range saved {
 		changes, err := conflict.ChangesOf(s.Record)
 		f.must(err)
-		it, _, err := conflict.ItemOf(s.Record)
+		it, _, err := conflict.ItemOf(s.Record, nil)
 		f.must(err)
 		name := "k0" // the deleted one
 		if it != nil {
@@ -210,7 +210,7 @@ func TestReplay(t *testing.T) {
 	f.must(f.MergeRecords(background, []RecordAt{{byKey["k1"].Key, byKey["k1"].Record}, {byKey["k2"].Key, k2}, {byKey["k0"].Key, k0}}))
 
 	purge := dots["k5"].Time // k3 to k5 may be older than deletions that the others have forgotten
-	result, err := f.Replay(background, saved, purge)
+	result, err := f.Replay(background, saved, purge, false)
 	f.must(err)
 	if want := (ReplayResult{Known: 2, Logged: 6, Kept: 3}); result != want { // k0, k6 to k9 and the peer's are logged
 		t.Errorf("%+v, want %+v", result, want)
@@ -243,7 +243,7 @@ func TestReplay(t *testing.T) {
 		t.Fatalf("%d records are left, %d writes are logged", len(left), len(logged))
 	}
 	// Again, as after a crash before it was known that it was done: the same.
-	if result, err = f.Replay(background, left, purge); err != nil || result != (ReplayResult{Kept: 3}) {
+	if result, err = f.Replay(background, left, purge, false); err != nil || result != (ReplayResult{Kept: 3}) {
 		t.Errorf("%+v, %v", result, err)
 	}
 	f.must(f.DropSaved(background, left[0].Key))
@@ -274,12 +274,12 @@ func TestReplayWithoutPlacement(t *testing.T) {
 	}
 	f := start(t, engine)
 	before := f.saved()
-	_, err := f.Replay(background, before, 0)
+	_, err := f.Replay(background, before, 0, false)
 	expectKind(t, err, globaltable.NotFound)
 	if after := f.saved(); len(after) != len(before) {
 		t.Errorf("%d of %d are left", len(after), len(before))
 	}
-	_, err = f.Replay(background, nil, 0)
+	_, err = f.Replay(background, nil, 0, false)
 	expectKind(t, err, globaltable.Invalid)
 }
 
@@ -308,7 +308,7 @@ func TestSavedTwice(t *testing.T) {
 	f := start(t, engine)
 	values := map[string]bool{}
 	for _, s := range f.saved() {
-		it, _, err := conflict.ItemOf(s.Record)
+		it, _, err := conflict.ItemOf(s.Record, nil)
 		f.must(err)
 		values[valueOf(it)] = true
 	}

@@ -65,7 +65,7 @@ func (s *Shard) mergeAndSubmit(ctx context.Context, sub *submission) (RemoteResu
 // readAndMerge does in the caller's goroutine all of a merge that needs no sequence.
 func (s *Shard) readAndMerge(sub *submission) error {
 	sub.grow(sub.bytes)
-	if err := sub.read(s.cfg.Engine, s.progress.durable.Load()); err != nil {
+	if err := sub.read(s.cfg.Engine, s.cfg.Catalog, s.progress.durable.Load()); err != nil {
 		return err
 	}
 	sub.grow(sub.bytes + sub.bytes/4)
@@ -173,15 +173,16 @@ func (p *part) last() (hlc.Timestamp, error) {
 	if p.record == nil {
 		return p.change.Dot.Time, nil
 	}
-	r, err := conflict.DecodeRecord(p.record)
+	newest, err := conflict.NewestOf(p.record)
 	if err != nil {
 		return 0, err
 	}
-	last := r.Reset.Stamp.Time
-	for i := range r.Cells {
-		last = max(last, r.Cells[i].Stamp.Time)
+	seen, err := conflict.VectorOf(p.record)
+	if err != nil {
+		return 0, err
 	}
-	for _, stamp := range r.Vector {
+	last := newest.Time
+	for _, stamp := range seen {
 		last = max(last, stamp.Time)
 	}
 	return last, nil

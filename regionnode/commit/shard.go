@@ -240,7 +240,7 @@ func (s *Shard) plan(sub *submission) (writes bool, err error) {
 			return false, err
 		}
 	}
-	if err := sub.read(s.cfg.Engine, s.progress.durable.Load()); err != nil {
+	if err := sub.read(s.cfg.Engine, s.cfg.Catalog, s.progress.durable.Load()); err != nil {
 		return false, err
 	}
 	writes, err = s.rules.plan(sub)
@@ -291,7 +291,7 @@ func (s *Shard) Get(ctx context.Context, key Key, f func(Current) error) error {
 	if ok {
 		defer release.Close()
 		x := s.cfg.Catalog.Expiry(key.Table)
-		if current, _, err = currentOf(x, value, s.momentOf(x)); err != nil {
+		if current, _, err = currentOf(s.cfg.Catalog, x, key, value, s.momentOf(x)); err != nil {
 			return err
 		}
 	}

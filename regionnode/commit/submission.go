@@ -172,7 +172,7 @@ func (sub *submission) note(l Logged) {
 }
 
 // read gets the newest state of all keys. They are latched, so it stays the newest, unless the whole table is dropped. durable is the newest group that is durable now.
-func (sub *submission) read(r store.Reader, durable uint64) error {
+func (sub *submission) read(r store.Reader, catalog Catalog, durable uint64) error {
 	sub.seen = durable
 	for i := range sub.keys {
 		k := &sub.keys[i]
@@ -189,7 +189,7 @@ func (sub *submission) read(r store.Reader, durable uint64) error {
 		if err := release.Close(); err != nil {
 			return fault(globaltable.Internal, "read store", "", err)
 		}
-		if k.before, _, err = digestOf(k.key, k.current); err != nil {
+		if k.before, _, err = digestOf(catalog, k.table, k.key, k.current); err != nil {
 			return errCorruptStore("record", err)
 		}
 	}
@@ -197,12 +197,12 @@ func (sub *submission) read(r store.Reader, durable uint64) error {
 }
 
 // digestOf returns a record's part of its bucket.
-func digestOf(key item.Key, record []byte) (d Digest, live bool, err error) {
+func digestOf(catalog Catalog, table globaltable.TableID, key item.Key, record []byte) (d Digest, live bool, err error) {
 	sum, live, err := conflict.Digest(key, record)
 	if err != nil || !live {
 		return Digest{}, false, err
 	}
-	it, _, err := conflict.ItemOf(record)
+	it, _, err := itemOf(catalog, table, key, record)
 	if err != nil {
 		return Digest{}, false, err
 	}
@@ -254,7 +254,7 @@ func (sub *submission) merge(r *rules) error {
 			continue
 		}
 		var err error
-		if k.after, k.live, err = digestOf(k.key, k.next); err != nil {
+		if k.after, k.live, err = digestOf(r.catalog, k.table, k.key, k.next); err != nil {
 			return err
 		}
 	}

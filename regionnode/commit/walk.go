@@ -42,8 +42,9 @@ func (r *Range) bounds() (lower, upper []byte) {
 func (s *Shard) Walk(ctx context.Context, r Range, f func(key item.Key, current Current) (more bool)) error {
 	x := s.cfg.Catalog.Expiry(r.Table)
 	at := s.momentOf(x)
-	live := func(key item.Key, record []byte) (bool, error) {
-		c, _, err := currentOf(x, record, at)
+	// live shows the record at base under the key that f gets.
+	live := func(key, base item.Key, record []byte) (bool, error) {
+		c, _, err := currentOf(s.cfg.Catalog, x, Key{r.Table, base}, record, at)
 		return err == nil && (c.Item == nil || f(key, c)), err
 	}
 	if r.Index == 0 {
@@ -52,7 +53,8 @@ func (s *Shard) Walk(ctx context.Context, r Range, f func(key item.Key, current 
 			if err != nil {
 				return false, fault(globaltable.Internal, opWalk, "", err)
 			}
-			return live(item.Key(store.RecordKeySuffix(it.Key())), record)
+			key := item.Key(store.RecordKeySuffix(it.Key()))
+			return live(key, key, record)
 		})
 	}
 	if err := s.readable(&r); err != nil {
@@ -75,7 +77,7 @@ func (s *Shard) Walk(ctx context.Context, r Range, f func(key item.Key, current 
 			return false, errCorruptStore("an index has an entry of a record that is not there", nil)
 		}
 		defer closing(release, &err)
-		return live(entry, record)
+		return live(entry, key, record)
 	})
 	if cerr := moment.Close(); err == nil && cerr != nil {
 		err = fault(globaltable.Internal, opWalk, "", cerr)

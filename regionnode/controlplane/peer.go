@@ -376,7 +376,7 @@ func checkDocument(d documentAnswer) (id globaltable.TableID, owner hlc.Origin, 
 	if err != nil {
 		return 0, 0, err
 	}
-	it, live, err := conflict.ItemOf(d.Record)
+	it, live, err := conflict.ItemOf(d.Record, nil)
 	if err != nil {
 		return 0, 0, err
 	}

@@ -26,7 +26,7 @@ func (c shardCatalog) Prepare(docs []item.Item) (commit.Adoption, error) {
 	out := commit.Adoption{Adopt: adopt}
 	for _, a := range adoptions {
 		out.Extra = append(out.Extra, store.KV{Key: store.AppendAdoptionKey(nil, a.Table, a.Version), Value: []byte{byte(a.Outcome)}})
-		out.Tables = append(out.Tables, commit.AdoptedTable{ID: a.Table, Anew: a.Anew, Indexes: a.Indexes, Mirror: commit.Mirroring(a.Mirror)})
+		out.Tables = append(out.Tables, commit.AdoptedTable{ID: a.Table, Anew: a.Anew, Indexes: a.Indexes, Replaced: a.Replaced, Mirror: commit.Mirroring(a.Mirror)})
 	}
 	return out, nil
 }
@@ -52,7 +52,7 @@ func LoadCatalog(c *catalog.Catalog, r store.Reader) error {
 	lower, upper := store.RecordRange(globaltable.SystemTable)
 	err := store.Each(r, lower, upper, func(_, value []byte) error {
 		// The record's bytes go with the iterator; the item, a view of them, must not.
-		it, live, err := conflict.ItemOf(append([]byte(nil), value...))
+		it, live, err := conflict.ItemOf(append([]byte(nil), value...), nil)
 		if err == nil && live {
 			docs = append(docs, it)
 		}

@@ -88,6 +88,7 @@ func (p placed) Version(globaltable.TableID) globaltable.Version              { 
 func (p placed) Settled(globaltable.TableID) bool                             { return true }
 func (p placed) Expiry(globaltable.TableID) conflict.Expiry                   { return nil }
 func (placed) Indexed(globaltable.TableID) *globaltable.Table                 { return nil }
+func (placed) KeySchema(globaltable.TableID) *globaltable.KeySchema           { return nil }
 func (placed) Prepare([]item.Item) (commit.Adoption, error)                   { return commit.Adoption{}, nil }
 
 // direct is a server whose handler is called without a connection.

@@ -154,7 +154,13 @@ func TestTags(t *testing.T) {
 		{func() error { return untag("b", "nothing") }, "a=1;c:/@ é=x y;"},
 		{func() error { return tag() }, "a=1;c:/@ é=x y;"},
 		{func() error { return tag("concordat:acknowledge", "local") }, "a=1;c:/@ é=x y;concordat:acknowledge=local;"},
-		{func() error { return untag("concordat:acknowledge", "a", "c:/@ é") }, ""},
+		{func() error { return untag("concordat:acknowledge", "c:/@ é") }, "a=1;"},
+		{func() error {
+			return tag("concordat:merge", "vector", "concordat:type:likes", "counter", "concordat:type:old", "set")
+		},
+			"a=1;concordat:merge=vector;concordat:type:likes=counter;concordat:type:old=set;"},
+		{func() error { return untag("concordat:type:old") }, "a=1;concordat:merge=vector;concordat:type:likes=counter;"},
+		{func() error { return untag("concordat:merge", "concordat:type:likes", "a") }, ""},
 	} {
 		if err := step.do(); err != nil || list() != step.want {
 			t.Fatalf("step %d: %v, %s", i, err, list())
@@ -165,6 +171,13 @@ func TestTags(t *testing.T) {
 	}
 	const wrong = "One or more parameter values were invalid: "
 	wantError(t, tag("concordat:acknowledge", "always"), "ValidationException", wrong+`Tag concordat:acknowledge: "always" is not known; it can be local, or peers:1 to peers:3`)
+	wantError(t, tag("b", "3", "concordat:merge", "typed", "concordat:type:likes", "list"), "ValidationException", wrong+`Tag concordat:merge: "typed" is not known; it can be lww, attribute or vector; `+
+		`Tag concordat:type:likes: "list" is not known; it can be counter, set, map, max, min, register or none`)
+	wantError(t, tag("concordat:type:pk", "max"), "ValidationException", wrong+`attribute "pk" is of the table's key, which never changes: it has no merge type`)
+	wantError(t, tag("concordat:mode", "vector"), "ValidationException", wrong+"Tag concordat:mode is not known; tags that begin with concordat: are settings of the table: concordat:acknowledge, concordat:merge, concordat:type:ATTRIBUTE")
+	if list() != "a=;b=2;" {
+		t.Errorf("a refused request has left %s", list())
+	}
 	wantError(t, tag("aws:x", "1"), "ValidationException", wrong+"aws: prefixed tag key names are not allowed for external use.")
 	wantError(t, untag("AWS:x"), "ValidationException", wrong+"aws: prefixed tag key names are not allowed for external use.")
 	wantError(t, tag("a", "1", "a", "2"), "ValidationException", wrong+"Duplicate tag key: a")

@@ -67,15 +67,19 @@ func indexSnapshot(engine store.Reader) (s check.Snapshot, err error) {
 	for _, t := range tables {
 		lower, upper := store.RecordRange(t.ID)
 		err := store.Each(engine, lower, upper, func(key, value []byte) error {
-			r, err := conflict.DecodeRecord(value)
+			k := item.Key(bytes.Clone(store.RecordKeySuffix(key)))
+			it, live, err := t.KeySchema.ItemOf(k, bytes.Clone(value))
 			if err != nil {
 				return err
 			}
 			cells := map[string]check.Cell{}
-			for i := range r.Cells {
-				cells[string(r.Cells[i].Name)] = check.Cell{Removed: r.Cells[i].Removed, Value: string(r.Cells[i].Value)}
+			if live {
+				cells[""] = check.Cell{}
+				for name, v := range it.Each {
+					cells[string(name)] = check.Cell{Value: string(v)}
+				}
 			}
-			s.Records[check.Key{Table: uint64(t.ID), Bytes: string(store.RecordKeySuffix(key))}] = check.Record{Cells: cells}
+			s.Records[check.Key{Table: uint64(t.ID), Bytes: string(k)}] = check.Record{Cells: cells}
 			return nil
 		})
 		if err != nil {
@@ -95,7 +99,7 @@ func indexSnapshot(engine store.Reader) (s check.Snapshot, err error) {
 func storedTables(engine store.Reader) (tables []*globaltable.Table, err error) {
 	lower, upper := store.RecordRange(globaltable.SystemTable)
 	err = store.Each(engine, lower, upper, func(_, value []byte) error {
-		doc, _, err := conflict.ItemOf(bytes.Clone(value))
+		doc, _, err := conflict.ItemOf(bytes.Clone(value), nil)
 		if err != nil || doc == nil {
 			return err
 		}

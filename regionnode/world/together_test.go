@@ -16,6 +16,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/aws/smithy-go"
+
+	"github.com/concordat-db/concordat/conflict"
+	"github.com/concordat-db/concordat/globaltable"
 )
 
 var (
@@ -28,11 +31,20 @@ var (
 //
 // What each client asks for follows from the seed alone; how the requests of the clients come to lie in time does not.
 func TestTwoRegionsWriteTheSameKeys(t *testing.T) {
+	for _, mode := range []conflict.Mode{conflict.LWW, conflict.Attribute, conflict.Vector} {
+		t.Run(mode.String(), func(t *testing.T) { writeTheSameKeys(t, mode) })
+	}
+}
+
+// mergedTypes are those that mode vector declares of the attributes that clients write.
+var mergedTypes = map[string]string{"hits": "counter", "count": "counter", "tags": "set", "m": "map", "width": "max", "version": "register", "note": "min"}
+
+func writeTheSameKeys(t *testing.T, mode conflict.Mode) {
 	cfg := config(t)
 	cfg.Regions = cfg.Regions[:2]
 	cfg.Latency = map[Pair]time.Duration{{cfg.Regions[0].Name, cfg.Regions[1].Name}: 10 * time.Millisecond} // so that more writes have not seen each other
 	r := runWorld(t, cfg)
-	s := &shared{running: r, covered: map[string]int{}}
+	s := &shared{running: r, mode: mode, covered: map[string]int{}}
 	for _, region := range cfg.Regions {
 		s.regions = append(s.regions, region.Name)
 	}
@@ -92,6 +104,7 @@ func num(v int) types.AttributeValue    { return &types.AttributeValueMemberN{Va
 // shared is the table, and what its clients found.
 type shared struct {
 	*running
+	mode    conflict.Mode
 	regions []string
 
 	mu      sync.Mutex
@@ -117,7 +130,13 @@ func (s *shared) make() {
 	for name, kind := range map[string]types.ScalarAttributeType{"pk": "S", "sk": "N", "color": "S", "width": "N", "shape": "S", "grade": "S"} {
 		definitions = append(definitions, types.AttributeDefinition{AttributeName: &name, AttributeType: kind})
 	}
-	s.createTable(&dynamodb.CreateTableInput{TableName: aws.String(sharedTable), BillingMode: types.BillingModePayPerRequest, AttributeDefinitions: definitions, KeySchema: key("pk", "sk"),
+	tags := []types.Tag{{Key: aws.String(globaltable.MergeTag), Value: aws.String(s.mode.String())}}
+	if s.mode == conflict.Vector {
+		for name, typ := range mergedTypes {
+			tags = append(tags, types.Tag{Key: aws.String(globaltable.TypeTagPrefix + name), Value: &typ})
+		}
+	}
+	s.createTable(&dynamodb.CreateTableInput{TableName: aws.String(sharedTable), Tags: tags, BillingMode: types.BillingModePayPerRequest, AttributeDefinitions: definitions, KeySchema: key("pk", "sk"),
 		GlobalSecondaryIndexes: []types.GlobalSecondaryIndex{
 			{IndexName: aws.String(byColor), KeySchema: key("color", "width"), Projection: &types.Projection{ProjectionType: types.ProjectionTypeAll}},
 			{IndexName: aws.String(byShape), KeySchema: key("shape", ""), Projection: &types.Projection{ProjectionType: types.ProjectionTypeInclude, NonKeyAttributes: []string{"note"}}}},

@@ -56,7 +56,7 @@ func classify(a, b side) (verdict, error) {
 		side
 		record conflict.Record
 	}{{a, recordA}, {b, recordB}} {
-		for _, dot := range missing(&s.record, &both, s.purge) {
+		for _, dot := range s.record.Missing(&both, s.purge) {
 			if dot.Time <= s.marks[dot.Origin] {
 				return diverged, nil
 			}
@@ -74,25 +74,4 @@ func decode(encoded []byte) (conflict.Record, error) {
 		return conflict.Record{}, nil
 	}
 	return conflict.DecodeRecord(encoded)
-}
-
-// missing returns the dots that both has and r has not, but for those of deletions and removals that may have been collected from r at the purge frontier given. A put that is missing shows
-// by its attributes.
-func missing(r, both *conflict.Record, purge hlc.Timestamp) (dots []hlc.Stamp) {
-	if r.Reset.Stamp.Compare(both.Reset.Stamp) < 0 && both.Reset.Stamp.Time > purge {
-		dots = append(dots, both.Reset.Stamp)
-	}
-	i := 0
-	for _, c := range both.Cells { // both are sorted by name
-		for i < len(r.Cells) && bytes.Compare(r.Cells[i].Name, c.Name) < 0 {
-			i++
-		}
-		if c.Removed && c.Stamp.Time <= purge {
-			continue
-		}
-		if i == len(r.Cells) || !bytes.Equal(r.Cells[i].Name, c.Name) || r.Cells[i].Stamp.Compare(c.Stamp) < 0 {
-			dots = append(dots, c.Stamp)
-		}
-	}
-	return dots
 }

@@ -1,0 +1,47 @@
+package globaltable
+
+import (
+	"github.com/concordat-db/concordat/conflict"
+	"github.com/concordat-db/concordat/globaltable/item"
+)
+
+// AppendItem appends the key k as an item with the key's attributes: the inverse of plan.Key.
+func (s *KeySchema) AppendItem(dst []byte, k item.Key) (item.Item, error) {
+	var b item.Builder
+	if err := s.add(&b, k); err != nil {
+		return nil, err
+	}
+	return b.AppendItem(dst)
+}
+
+// add adds the attributes of the key k.
+func (s *KeySchema) add(b *item.Builder, k item.Key) error {
+	partition, sort, err := item.DecodeKey(k, s.Sort != nil)
+	if err != nil {
+		return err
+	}
+	b.Add([]byte(s.Partition.Name), partition)
+	if s.Sort != nil {
+		b.Add([]byte(s.Sort.Name), sort)
+	}
+	return nil
+}
+
+// Has reports whether an attribute is one of the key.
+func (s *KeySchema) Has(name []byte) bool {
+	return string(name) == s.Partition.Name || s.Sort != nil && string(name) == s.Sort.Name
+}
+
+// ItemOf returns the item of the encoded record at key in a table whose key is s; nil, which knows none, leaves it as the record has it. live is false, and the item nil, if it does not exist. The item is a view of record, or
+// of memory of its own.
+//
+// An update does not write the key's attributes: a deletion in another region that is older than the update, and comes later, takes them from the record, as it takes all that it has seen. So they are read from the record's
+// key, which has them always, and from the record only where it was written whole and nothing needs to be put together.
+func (s *KeySchema) ItemOf(key item.Key, record []byte) (it item.Item, live bool, err error) {
+	return conflict.ItemOf(record, func() (item.Item, error) {
+		if s == nil {
+			return nil, nil
+		}
+		return s.AppendItem(nil, key)
+	})
+}
