@@ -108,7 +108,7 @@ func (p *purges) inherit(from, to globaltable.TableID) {
 // keepMirror keeps the copy of a table in step with a record that is about to be written, or to go.
 func (c *core) keepMirror(g *group, k *keyState) error {
 	m := c.mirrors[k.table]
-	if m == nil || !m.covers(k.key) {
+	if m == nil || !m.covers(k.key) || plantedMirror && k.change.Ops != nil {
 		return nil
 	}
 	return c.copyRecord(g, m.to, k)
@@ -136,10 +136,12 @@ type MirrorStatus struct {
 	From, To globaltable.TableID
 	Full     bool // To has all of From, durably, and keeps it
 	Percent  int  // of the table's keys that were gone through, 0 to 99; 100 when it is full
+
+	upTo item.Key // while it is not full
 }
 
 func (m *mirror) status(from globaltable.TableID) MirrorStatus {
-	s := MirrorStatus{From: from, To: m.to, Full: m.full, Percent: 100}
+	s := MirrorStatus{From: from, To: m.to, Full: m.full, Percent: 100, upTo: m.upTo}
 	if !m.full {
 		s.Percent = percentOf(m.upTo)
 	}
@@ -167,6 +169,9 @@ func (s *Shard) Mirror(from globaltable.TableID) (status MirrorStatus, ok bool) 
 
 // FillMirror takes the copy of a table a step further: over the next records, in the order of keys, at most limit of them. It returns when that is durable.
 func (s *Shard) FillMirror(ctx context.Context, from globaltable.TableID, limit int) (Built, error) {
+	if err := s.readAheadOfCopy(from, limit); err != nil {
+		return Built{}, err
+	}
 	var out Built
 	sub := s.newSubmission(kindControl)
 	sub.first, sub.control = true, fillMirror(from, limit, &out)
@@ -174,6 +179,19 @@ func (s *Shard) FillMirror(ctx context.Context, from globaltable.TableID, limit 
 		return Built{}, err
 	}
 	return out, nil
+}
+
+// readAheadOfCopy reads what a step will read, and forgets it: then the critical section finds it in the store's cache.
+func (s *Shard) readAheadOfCopy(from globaltable.TableID, limit int) error {
+	status, ok := s.Mirror(from)
+	if !ok || status.Full {
+		return nil
+	}
+	_, err := eachUnbuilt(s.cfg.Engine, from, status.upTo, limit, func(item.Key, []byte) error { return nil })
+	if err != nil {
+		return fault(globaltable.Internal, opMirror, "", err)
+	}
+	return nil
 }
 
 // fillMirror is the step inside the critical section. Its submission comes first in its group.
