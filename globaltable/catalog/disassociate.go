@@ -52,6 +52,11 @@ func disassociateReplica(t, next *globaltable.Table, change *Change) error {
 			Message: "Too many replicas of the table have become tables of their own."}
 	}
 	r.Status, r.StatusDescription, r.Since, r.Successor = globaltable.Updating, "", next.Version, d.Successor
+	// What the region will issue has to be right: nobody would hear there why it is not.
+	heir, _ := Succeed(next, globaltable.Descriptor{Name: r.Region, Origin: r.Origin}, next.Version.Epoch())
+	if err := heir.Validate(); err != nil {
+		return faulty("update table", t.Name, err)
+	}
 	return nil
 }
 
