@@ -127,7 +127,7 @@ func newPlan(rng *rand.Rand) *plan {
 // moveMembers plans regions that are fenced, removed, lost, and come back.
 func (p *plan) moveMembers(rng *rand.Rand) {
 	p.fence = sometimes(rng, 0.7, 300*time.Millisecond, 3*time.Second)
-	p.remove = sometimes(rng, 0.5, 300*time.Millisecond, 2*time.Second)
+	p.remove = sometimes(rng, 0.8, 200*time.Millisecond, 1500*time.Millisecond)
 	p.lose = sometimes(rng, 0.4, 100*time.Millisecond, time.Second)
 	if p.lose > 0 { // it happens only where nothing else moves
 		p.reshape, p.remove = 0, 0
