@@ -137,7 +137,7 @@ func (w *world) changeTimeToLive() {
 }
 
 func (w *world) setTimeToLive(r *region, t *table) {
-	doc, known := r.catalog.View().Lookup(t.name)
+	doc, known := r.named(t)
 	if !known {
 		return
 	}

@@ -57,6 +57,7 @@ func (w *world) faults() []fault {
 		{p.dropConflict, w.dropSomeConflict},
 		{p.index, w.changeIndex},
 		{p.build, w.buildSome},
+		{p.disassociate, w.disassociate},
 		{200 * time.Millisecond, w.rememberStream},
 	}
 }

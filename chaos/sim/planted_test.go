@@ -42,6 +42,7 @@ var faults = []struct {
 	{"entry", "I14"},
 	{"merge", "I14"},
 	{"build", "I14"},
+	{"mirror", "I20 I3"},
 }
 
 // plantedBound is how many seeds may pass before a fault is found.
