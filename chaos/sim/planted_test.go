@@ -43,6 +43,10 @@ var faults = []struct {
 	{"merge", "I14"},
 	{"build", "I14"},
 	{"mirror", "I20 I3"},
+	{"exchange loss", "I22"},
+	{"unlogged listing", "I20"},
+	{"seen loss", "I22"},
+	{"feed join", "I9 I2 I3 I4"},
 }
 
 // plantedBound is how many seeds may pass before a fault is found.

@@ -18,6 +18,8 @@ const (
 	plantedMerge     = false
 	plantedBuild     = false
 	plantedMirror    = false
+	plantedExchange  = false
+	plantedUnlogged  = false
 	plantedAtOnce    = false
 	plantedFenced    = false
 )
