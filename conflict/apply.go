@@ -57,8 +57,11 @@ func Apply(dst, current []byte, c *Change) (next []byte, r Result, err error) {
 // observes of the contributions that the record has (see Typed); what the peers get says all that, since their records may have more by then. Where nothing is to be completed, as on every record
 // without contributions, c.Ops stays as it is. Otherwise it is a new slice: the old one is not changed, and what the new one has are views of it and of current, or own memory.
 func ApplyLocal(dst, current []byte, c *Change) (next []byte, r Result, err error) {
-	if err := c.complete(current); err != nil {
+	switch before, err := c.complete(current); {
+	case err != nil:
 		return dst, Result{}, err
+	case before != nil:
+		return applyTo(dst, current, before, c, true)
 	}
 	return apply(dst, current, c, true)
 }
@@ -78,14 +81,19 @@ func applyDecoded(dst, current []byte, c *Change, local bool) ([]byte, Result, e
 	if err != nil {
 		return dst, Result{}, err
 	}
+	return applyTo(dst, current, &before, c, local)
+}
+
+// applyTo is applyDecoded for a record that is decoded already.
+func applyTo(dst, current []byte, before *Record, c *Change, local bool) ([]byte, Result, error) {
 	delta, err := c.Delta()
 	if err != nil {
 		return dst, Result{}, err
 	}
-	after := Join(before, delta)
+	after := Join(*before, delta)
 	if plantedObserve && after.lacks(&delta) {
 		delta.forget()
-		after = Join(before, delta)
+		after = Join(*before, delta)
 	}
 	r := Result{
 		Class:      c.classify(before.Vector),
@@ -145,7 +153,7 @@ func applyReset(dst, current []byte, c *Change, local bool) (next []byte, r Resu
 		return append(dst, current...), r, true, nil
 	}
 	switch newest := h.newest(); {
-	case len(h.typed) > 0: // contributions outlive a reset
+	case h.more != nil && len(h.more.typed) > 0: // contributions outlive a reset
 	case newest.Less(c.Dot) || plantedTie && newest.Time == c.Dot.Time && newest.Origin > c.Dot.Origin:
 		r.Changed, r.LiveAfter = true, len(op.Value) > 0
 		return append(h.replace(dst, c, local), op.Value...), r, true, nil

@@ -21,18 +21,17 @@ import (
 // AppendCanonical appends the canonical bytes of an encoded record to dst; nothing if the item does not exist.
 func AppendCanonical(dst, encoded []byte) ([]byte, error) {
 	n := len(dst)
-	err := eachLive(encoded,
+	sections, err := eachLive(encoded,
 		func(count int) { dst = binary.AppendUvarint(dst, uint64(count)) },
 		func(name []byte, s hlc.Stamp, v item.Value) {
 			dst = appendBytes(dst, name)
 			dst = s.Append(dst)
 			dst = appendBytes(dst, v)
-		},
-		func(sections []byte) { dst = append(dst, sections...) })
+		})
 	if err != nil {
 		return dst[:n], err
 	}
-	return dst, nil
+	return append(dst, sections...), nil
 }
 
 // Digest returns a record's part in the digest of its bucket: xxhash64 over length and bytes of the key, then the canonical
@@ -41,7 +40,7 @@ func Digest(key, encoded []byte) (sum uint64, live bool, err error) {
 	var d xxhash.Digest
 	d.Reset()
 	var buf [2*binary.MaxVarintLen64 + hlc.StampLen]byte
-	err = eachLive(encoded,
+	sections, err := eachLive(encoded,
 		func(count int) {
 			live = true
 			d.Write(binary.AppendUvarint(buf[:0], uint64(len(key))))
@@ -53,23 +52,25 @@ func Digest(key, encoded []byte) (sum uint64, live bool, err error) {
 			d.Write(name)
 			d.Write(binary.AppendUvarint(s.Append(buf[:0]), uint64(len(v))))
 			d.Write(v)
-		},
-		func(sections []byte) { d.Write(sections) })
+		})
 	if err != nil || !live {
 		return 0, false, err
+	}
+	if len(sections) > 0 {
+		d.Write(sections)
 	}
 	return d.Sum64(), true, nil
 }
 
-// eachLive calls begin with the number of live cells, the presence included, each with every one, in order, and then, if there are some, rest with contributions and entries of maps. It calls none of them
-// if the item does not exist.
-func eachLive(encoded []byte, begin func(count int), each func(name []byte, s hlc.Stamp, v item.Value), rest func(sections []byte)) error {
+// eachLive calls begin with the number of live cells, the presence included, and each with every one, in order. It calls neither
+// if the item does not exist. It returns what follows the cells: contributions and entries of maps.
+func eachLive(encoded []byte, begin func(count int), each func(name []byte, s hlc.Stamp, v item.Value)) (sections []byte, err error) {
 	if len(encoded) == 0 {
-		return nil
+		return nil, nil
 	}
 	h, err := readHead(encoded)
 	if err != nil || !h.live {
-		return err
+		return nil, err
 	}
 	if h.uniform {
 		it := item.Item(h.body)
@@ -79,22 +80,14 @@ func eachLive(encoded []byte, begin func(count int), each func(name []byte, s hl
 			each(name, h.write.Stamp, v)
 			return true
 		})
-		return nil
+		return nil, nil
 	}
 	r, err := decodeGeneral(h)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	sections := r.appendContributions(nil)
-	for i := range r.Nested {
-		r.Nested[i].Write = Write{Stamp: r.Nested[i].Stamp}
-	}
-	for _, name := range appendRoots(nil, r.Nested) {
-		if i, found := r.find(name); found {
-			r.Cells[i].Write = Write{Stamp: r.Cells[i].Stamp}
-		}
-	}
-	r.dropRemovals(math.MaxUint64)
+	sections = r.appendContributions(nil)
+	r.bare()
 	begin(len(r.Cells))
 	for i := range r.Cells {
 		c := &r.Cells[i]
@@ -107,10 +100,20 @@ func eachLive(encoded []byte, begin func(count int), each func(name []byte, s hl
 			sections = appendBytes(c.Stamp.Append(appendBytes(sections, c.Name)), c.Value)
 		}
 	}
-	if len(sections) > 0 {
-		rest(sections)
+	return sections, nil
+}
+
+// bare drops removals, and where entries of maps are together with their map what their writes had seen, so that those of one dot can be put together.
+func (r *Record) bare() {
+	for i := range r.Nested {
+		r.Nested[i].Write = Write{Stamp: r.Nested[i].Stamp}
 	}
-	return nil
+	for _, name := range appendRoots(nil, r.Nested) {
+		if i, found := r.find(name); found {
+			r.Cells[i].Write = Write{Stamp: r.Cells[i].Stamp}
+		}
+	}
+	r.dropRemovals(math.MaxUint64)
 }
 
 // appendContributions appends the canonical bytes of what attributes have beside their cells; nothing if nothing of it counts.

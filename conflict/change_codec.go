@@ -154,6 +154,13 @@ func (c *Change) Check() error {
 		if err := op.check("check change"); err != nil {
 			return err
 		}
+		check := checkName
+		if op.Kind == OpSetPath || op.Kind == OpRemovePath {
+			check = checkNames
+		}
+		if err := check(op.Name); err != nil {
+			return fail("name of an operation", err)
+		}
 		if err := op.checkValue(c.Dot); err != nil {
 			return fail("value of an operation", err)
 		}

@@ -232,11 +232,24 @@ func TestDecodeChangeRefusesLongNumbers(t *testing.T) {
 func TestCheckChangeRefuses(t *testing.T) {
 	str, number := item.AppendString(nil, "s"), item.AppendInt(nil, 1)
 	cases := map[string]func(c *Change){
-		"floor at the dot":          func(c *Change) { c.Floor, c.Context = c.Dot.Time, nil },
-		"context after the dot":     func(c *Change) { c.Context = vector.Vector{{Time: c.Dot.Time, Origin: 2}} },
-		"item that is none":         func(c *Change) { c.Ops = []Op{{Kind: OpReset, Value: []byte{0xff, 1}}} },
-		"item with bytes after":     func(c *Change) { c.Ops = []Op{{Kind: OpReset, Value: append(makeItem(t, "a", "1"), 0)}} },
-		"value that is none":        func(c *Change) { c.Ops = []Op{{Kind: OpSetCell, Name: []byte("a"), Value: []byte{0xff}}} },
+		"floor at the dot":       func(c *Change) { c.Floor, c.Context = c.Dot.Time, nil },
+		"context after the dot":  func(c *Change) { c.Context = vector.Vector{{Time: c.Dot.Time, Origin: 2}} },
+		"item that is none":      func(c *Change) { c.Ops = []Op{{Kind: OpReset, Value: []byte{0xff, 1}}} },
+		"item with bytes after":  func(c *Change) { c.Ops = []Op{{Kind: OpReset, Value: append(makeItem(t, "a", "1"), 0)}} },
+		"value that is none":     func(c *Change) { c.Ops = []Op{{Kind: OpSetCell, Name: []byte("a"), Value: []byte{0xff}}} },
+		"name that is not UTF-8": func(c *Change) { c.Ops = []Op{{Kind: OpRemoveCell, Name: []byte{0xff}}} },
+		"name in a path":         func(c *Change) { c.Ops = []Op{{Kind: OpRemovePath, Type: TypeMap, Name: pathOf("a", "\xff")}} },
+		"increment of a string": func(c *Change) {
+			c.Ops = []Op{{Kind: OpIncrement, Type: TypeCounter, Name: []byte("a"), Value: append([]byte{0, 0}, str...)}}
+		},
+		"run of later": func(c *Change) {
+			c.Ops = []Op{{Kind: OpIncrement, Type: TypeCounter, Name: []byte("a"), Value: []byte{1, 0}}}
+		},
+		"observation of nothing": func(c *Change) { c.Ops = []Op{{Kind: OpObserve, Name: []byte("a"), Value: []byte{0, 0, 0}}} },
+		"observation of later":   func(c *Change) { c.Ops = []Op{{Kind: OpObserve, Name: []byte("a"), Value: []byte{0, 0, 1, 1, 1}}} },
+		"entry deeper than values": func(c *Change) {
+			c.Ops = []Op{{Kind: OpSetPath, Type: TypeMap, Name: bytes.Repeat(pathOf("a"), item.MaxNesting), Value: item.AppendList(nil, []item.Value{number})}}
+		},
 		"two values":                func(c *Change) { c.Ops = []Op{{Kind: OpSetCell, Name: []byte("a"), Value: append(number, number...)}} },
 		"sum of a string":           func(c *Change) { c.Ops = []Op{{Kind: OpAddNumber, Type: TypeCounter, Name: []byte("a"), Value: str}} },
 		"elements of a string":      func(c *Change) { c.Ops = []Op{{Kind: OpAddElements, Type: TypeSet, Name: []byte("a"), Value: str}} },

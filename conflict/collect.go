@@ -24,7 +24,7 @@ func Garbage(encoded []byte) (at hlc.Timestamp, ok bool, err error) {
 
 // garbage is Garbage for the general form. It builds no cells, unless there are sections.
 func (h *head) garbage() (at hlc.Timestamp, ok bool, err error) {
-	if len(h.typed)+len(h.nested) > 0 {
+	if h.more != nil {
 		r, err := decodeGeneral(*h)
 		if err != nil {
 			return 0, false, err
@@ -162,11 +162,11 @@ func (r *Record) sift(t *Typed, goes func(at hlc.Timestamp) bool) Typed {
 		obs := &t.Observed[i]
 		j := slices.IndexFunc(out.Runs, func(run Run) bool { return run.Last.Origin == obs.Last.Origin })
 		switch {
-		case j >= 0 && obs.First == out.Runs[j].First && obs.Last.Time < out.Runs[j].Last.Time: // a part
+		case !plantedPart && j >= 0 && obs.First == out.Runs[j].First && obs.Last.Time < out.Runs[j].Last.Time: // a part
 			out.Observed = append(out.Observed, *obs)
 		case !goes(obs.By.Time):
 			out.Observed = append(out.Observed, *obs)
-		case j >= 0 && obs.First >= out.Runs[j].First:
+		case j >= 0 && obs.First >= out.Runs[j].First && (!plantedPart || obs.Last.Time >= out.Runs[j].Last.Time):
 			out.Runs = slices.Delete(out.Runs, j, j+1)
 		}
 	}

@@ -52,7 +52,11 @@ func (r *Record) do(op *Op, w Write) error {
 	case OpSetPath, OpRemovePath:
 		name, path, _ := SplitPath(op.Name)
 		n := r.node(name)
-		n.put(path, Cell{Write: w, Removed: op.Kind == OpRemovePath, Value: op.Value})
+		cell := Cell{Write: w, Removed: op.Kind == OpRemovePath}
+		if !cell.Removed {
+			cell.Value = op.Value // a decoded removal has one, an empty one
+		}
+		n.put(path, cell)
 		n.collapse()
 		r.setNode(n)
 	case OpIncrement:
@@ -127,62 +131,59 @@ func (op *Op) contributes() bool {
 	return op.Kind == OpAddNumber || op.Kind == OpDeleteElements || op.Type == TypeMax || op.Type == TypeMin
 }
 
-// complete makes c, a write of this region with intents, what its log gets: see ApplyLocal.
-func (c *Change) complete(current []byte) error {
+// complete makes c, a write of this region with intents, what its log gets: see ApplyLocal. It returns the record, decoded; nil if there was nothing to complete.
+func (c *Change) complete(current []byte) (*Record, error) {
 	needed := len(current) > 1 && current[1]&recordSections != 0
 	for i := range c.Ops {
 		needed = needed || c.Ops[i].contributes()
 	}
 	if !needed {
-		return nil
+		return nil, nil
 	}
 	before, err := DecodeRecord(current)
 	if err != nil {
-		return err
+		return nil, err
+	}
+	if len(before.Typed) == 0 && !slices.ContainsFunc(c.Ops, func(op Op) bool { return op.contributes() }) {
+		return &before, nil // the section has something else
 	}
 	state := before.clone()
 	ops := make([]Op, 0, len(c.Ops)+1)
-	do := func(op *Op) (err error) {
-		done := len(ops)
-		if ops, err = c.completeOp(ops, op, &state); err != nil {
-			return err
-		}
-		for ; done < len(ops) && err == nil; done++ {
-			err = state.do(&ops[done], c.write())
-		}
-		return err
-	}
+	var meant [2]Op
 	for i := range c.Ops {
-		if base, needed := state.takenOver(&c.Ops[i]); needed {
-			if err := do(&base); err != nil {
-				return err
+		for _, op := range state.takenOver(meant[:0], &c.Ops[i]) {
+			done := len(ops)
+			if ops, err = c.completeOp(ops, &op, &state); err != nil {
+				return nil, err
 			}
-		}
-		if err := do(&c.Ops[i]); err != nil {
-			return err
+			for ; done < len(ops); done++ {
+				if err := state.do(&ops[done], c.write()); err != nil {
+					return nil, err
+				}
+			}
 		}
 	}
 	c.Ops = ops
-	return nil
+	return &before, nil
 }
 
-// takenOver returns the operation that has to go before a contribution to, or a write inside of, an attribute that shows a bid, since its declared type was another one: the attribute is set to what it shows, which is what the client knows. Bids
-// would hide what it does else, even from its own writer.
-func (r *Record) takenOver(op *Op) (base Op, needed bool) {
+// takenOver appends an operation to dst. Before a contribution to, or a write inside of, an attribute that shows a bid, since its declared type was another one, goes one that sets the attribute to what it shows, which is what the
+// client knows. The bid would hide what is done else, even from who does it.
+func (r *Record) takenOver(dst []Op, op *Op) []Op {
 	name := op.Name
 	switch op.Kind {
 	case OpAddNumber, OpAddElements, OpDeleteElements:
 	case OpSetPath, OpRemovePath:
 		name, _, _ = SplitPath(name)
 	default:
-		return Op{}, false
+		return append(dst, *op)
 	}
-	t := r.typed(name)
-	if t == nil || !slices.ContainsFunc(t.Bids, func(b Bid) bool { return b.isLive(t) }) {
-		return Op{}, false
+	if t := r.typed(name); t != nil && slices.ContainsFunc(t.Bids, func(b Bid) bool { return b.isLive(t) }) {
+		if v, _, ok := r.shown(name, t); ok {
+			dst = append(dst, Op{Kind: OpSetCell, Name: name, Value: v})
+		}
 	}
-	v, _, ok := r.shown(name, t)
-	return Op{Kind: OpSetCell, Name: name, Value: v}, ok
+	return append(dst, *op)
 }
 
 // clone returns a copy of r that do may change.
@@ -206,6 +207,13 @@ func (c *Change) completeOp(ops []Op, op *Op, state *Record) ([]Op, error) {
 		}
 		run := state.typed(op.Name).nextRun(dot, n.Number())
 		return append(ops, Op{Kind: OpIncrement, Type: TypeCounter, Name: op.Name, Value: appendIncrement(nil, &run, n)}), nil
+	}
+	if base, ok := state.base(op.Name); ok && op.Kind == OpSetCell && op.Type != TypeRegister && base.Stamp == dot {
+		// The cell is of the same write, and so not to be told from the bid by its dot.
+		ops = append(ops, Op{Kind: OpRemoveCell, Name: op.Name})
+		if err := state.do(&ops[len(ops)-1], c.write()); err != nil {
+			return ops, err
+		}
 	}
 	ops = append(ops, *op)
 	observe := func(t Typed) {

@@ -8,8 +8,5 @@
 // Both have one encoding, versioned and pinned by golden files: changes live in logs and cross to peers that may run another
 // version, records are what the store holds. The hot path works on encoded records: Apply, ContextOf, ItemOf, Digest.
 //
-// # What comes later
-//
-// Contributions (AddNumber, AddElements, DeleteElements) and merge types other than the register are carried and checked, but
-// not merged: Delta and Apply return ErrUnsupported for them, and the lane that brought one waits. Records have sections for what they need.
+// Typed has how attributes are merged whose values are added to rather than written over, node how maps are of which entries are written.
 package conflict

@@ -60,7 +60,8 @@ type Loss struct {
 	Parts   []Part // ascending by name; of a loser that is not whole, only those in which something was lost
 }
 
-// Losses returns what was lost when c was joined into the encoded record current: of the record, and of c. purge is the table's purge frontier: everything at or below it was seen by all that still comes.
+// Losses returns what was lost when c was joined into the encoded record current: of the record, and of c. purge is the table's purge frontier: whatever is at or below it was seen by the writes of the record, which may say so no more. A change
+// says all that its writer had seen, and a region that was given up comes back with changes whose writers had not seen what the others had all got.
 // Only a change of class Concurrent can have any. The error is that of DecodeRecord or of Change.Delta.
 //
 // # What is a conflict
@@ -79,7 +80,7 @@ func Losses(current []byte, c *Change, purge hlc.Timestamp) ([]Loss, error) {
 	if err != nil {
 		return nil, err
 	}
-	return losses(&before, &delta, max(purge, c.Floor)), nil
+	return losses(&before, &delta, c.Floor, max(purge, c.Floor)), nil
 }
 
 // RecordLosses is Losses for the join of two encoded records.
@@ -95,12 +96,13 @@ func RecordLosses(a, b []byte, purge hlc.Timestamp) ([]Loss, error) {
 	if err != nil {
 		return nil, err
 	}
-	return losses(&x, &y, purge), nil
+	return losses(&x, &y, purge, purge), nil
 }
 
-func losses(a, b *Record, purge hlc.Timestamp) []Loss {
+// losses returns what a and b lose when they are joined. Whatever is at or below floorB was seen by the writes of b, at or below floorA by those of a.
+func losses(a, b *Record, floorB, floorA hlc.Timestamp) []Loss {
 	joined := Join(*a, *b)
-	return append(a.lostTo(b, &joined, purge), b.lostTo(a, &joined, purge)...)
+	return append(a.lostTo(b, &joined, floorB), b.lostTo(a, &joined, floorA)...)
 }
 
 // losing gathers what the writes of one record lose in a join.
@@ -110,9 +112,9 @@ type losing struct {
 	out    []Loss
 }
 
-// lostTo returns what the writes of r, joined with other, have lost.
-func (r *Record) lostTo(other, joined *Record, purge hlc.Timestamp) []Loss {
-	l := losing{joined: joined, unseen: func(s hlc.Stamp) bool { return s.Origin != 0 && s.Time > purge && !other.Vector.Contains(s) }}
+// lostTo returns what the writes of r, joined with other, have lost. Whatever is at or below floor was seen by the writes of other.
+func (r *Record) lostTo(other, joined *Record, floor hlc.Timestamp) []Loss {
+	l := losing{joined: joined, unseen: func(s hlc.Stamp) bool { return s.Origin != 0 && s.Time > floor && !other.Vector.Contains(s) }}
 	var told hlc.Stamp
 	if s := r.Reset.Stamp; s != joined.Reset.Stamp && l.unseen(s) && !joined.Reset.saw(s) {
 		if whole, differs := r.lostWhole(joined); differs {
@@ -256,6 +258,9 @@ func (r *Record) lostWhole(joined *Record) (l Loss, differs bool) {
 		p := Part{Winner: joined.Reset}
 		if order <= 0 {
 			p.Name, p.Lost = own[0].Name, own[0].Value
+			if i, found := joined.find(p.Name); found {
+				p.Winner = joined.Cells[i].Write // it was removed after the reset
+			}
 			own = own[1:]
 		}
 		if order >= 0 {

@@ -3,6 +3,7 @@ package conflict
 import (
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -51,16 +52,6 @@ func plainly(v item.Value) string {
 	return fmt.Sprint(out)
 }
 
-func itemWith(t testing.TB, name string, v item.Value) item.Item {
-	var b item.Builder
-	b.Add([]byte(name), v)
-	it, err := b.AppendItem(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return it
-}
-
 func TestLosses(t *testing.T) {
 	seen := func(s ...hlc.Stamp) vector.Vector {
 		var v vector.Vector
@@ -102,15 +93,17 @@ func TestLosses(t *testing.T) {
 		comes  Change
 		want   string
 	}{
-		"a put over an unseen put":         {[]Change{put(t, a1, nil, "x", "old")}, put(t, b2, nil, "x", "new"), "1.1 item whole x:old/new by 2.2"},
-		"a put over a seen put":            {[]Change{put(t, a1, nil, "x", "old")}, put(t, b2, seen(a1), "x", "new"), ""},
-		"an older put comes late":          {[]Change{put(t, b2, nil, "x", "new")}, put(t, a1, nil, "x", "old"), "1.1 item whole x:old/new by 2.2"},
-		"the same twice":                   {[]Change{put(t, b2, nil, "x", "new")}, put(t, b2, nil, "x", "new"), ""},
-		"the same value":                   {[]Change{put(t, a1, nil, "x", "same")}, put(t, b2, nil, "x", "same"), ""},
-		"more attributes":                  {[]Change{put(t, a1, nil, "x", "same")}, put(t, b2, nil, "x", "same", "y", "more"), "1.1 item whole x:same/same by 2.2 y:/more by 2.2"},
-		"a delete over an unseen put":      {[]Change{put(t, a1, nil, "x", "old")}, del(b2, nil), "1.1 item whole x:old/ by 2.2"},
-		"a put over an unseen delete":      {[]Change{del(a1, nil)}, put(t, b2, nil, "x", "new"), "1.1 item whole deleted x:/new by 2.2"},
-		"two deletes":                      {[]Change{del(a1, nil)}, del(b2, nil), ""},
+		"a put over an unseen put":    {[]Change{put(t, a1, nil, "x", "old")}, put(t, b2, nil, "x", "new"), "1.1 item whole x:old/new by 2.2"},
+		"a put over a seen put":       {[]Change{put(t, a1, nil, "x", "old")}, put(t, b2, seen(a1), "x", "new"), ""},
+		"an older put comes late":     {[]Change{put(t, b2, nil, "x", "new")}, put(t, a1, nil, "x", "old"), "1.1 item whole x:old/new by 2.2"},
+		"the same twice":              {[]Change{put(t, b2, nil, "x", "new")}, put(t, b2, nil, "x", "new"), ""},
+		"the same value":              {[]Change{put(t, a1, nil, "x", "same")}, put(t, b2, nil, "x", "same"), ""},
+		"more attributes":             {[]Change{put(t, a1, nil, "x", "same")}, put(t, b2, nil, "x", "same", "y", "more"), "1.1 item whole x:same/same by 2.2 y:/more by 2.2"},
+		"a delete over an unseen put": {[]Change{put(t, a1, nil, "x", "old")}, del(b2, nil), "1.1 item whole x:old/ by 2.2"},
+		"a put over an unseen delete": {[]Change{del(a1, nil)}, put(t, b2, nil, "x", "new"), "1.1 item whole deleted x:/new by 2.2"},
+		"two deletes":                 {[]Change{del(a1, nil)}, del(b2, nil), ""},
+		"a put under a removal": {[]Change{put(t, b2, nil, "x", "new", "y", "new"), remove(b3, nil, "x")}, put(t, a1, nil, "x", "old"),
+			"1.1 item whole x:old/ by 3.2 y:/new by 2.2"},
 		"one attribute each":               {[]Change{put(t, a1, nil, "x", "1"), set(t, a3, nil, "x", "2")}, set(t, b3, seen(a1), "y", "3"), ""},
 		"the same attribute":               {[]Change{put(t, a1, nil, "x", "1"), set(t, a3, nil, "x", "2")}, set(t, b3, seen(a1), "x", "3"), "3.1 attribute x:2/3 by 3.2"},
 		"a removal":                        {[]Change{put(t, a1, nil, "x", "1"), set(t, a3, nil, "x", "2")}, remove(b3, seen(a1), "x"), "3.1 attribute x:2/ by 3.2"},
@@ -143,8 +136,24 @@ func TestLosses(t *testing.T) {
 		if show(got) != c.want {
 			t.Errorf("%s:\ngot  %s\nwant %s", name, show(got), c.want)
 		}
-		if all, err := Losses(rec, &c.comes, 9); err != nil || len(all) > 0 {
-			t.Errorf("%s: lost below the purge frontier, where everybody has seen everything: %s %v", name, show(all), err)
+		var sent Change
+		if err := DecodeChange(c.comes.Append(nil), &sent); err != nil {
+			t.Fatal(err)
+		}
+		if again, err := Losses(rec, &sent, 0); err != nil || !reflect.DeepEqual(again, got) {
+			t.Errorf("%s: %+v is lost to a change that was sent, %+v to the same one that was not: %v", name, again, got, err)
+		}
+		// Below the purge frontier the record's writes have seen everything. A change says itself what its writer had seen.
+		below := slices.DeleteFunc(slices.Clone(got), func(l Loss) bool { return l.Loser.Stamp == c.comes.Dot })
+		if all, err := Losses(rec, &c.comes, 9); err != nil || show(all) != show(below) {
+			t.Errorf("%s: below the purge frontier\ngot  %s %v\nwant %s", name, show(all), err, show(below))
+		}
+		alone, err := applyAll(nil, &c.comes)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if all, err := RecordLosses(rec, alone, 9); err != nil || len(all) > 0 {
+			t.Errorf("%s: two records have lost %s %v below the purge frontier, where all has seen everything", name, show(all), err)
 		}
 		if _, r, _ := Apply(nil, rec, &c.comes); len(got) > 0 && r.Class != Concurrent {
 			t.Errorf("%s: a conflict of class %v", name, r.Class)
@@ -152,8 +161,8 @@ func TestLosses(t *testing.T) {
 	}
 }
 
-// event is a write as the reference knows it: with all the writes that its writer had seen, by name.
-type event struct {
+// lossEvent is a write as the reference knows it: with all the writes that its writer had seen, by name.
+type lossEvent struct {
 	change Change
 	seen   map[hlc.Stamp]bool
 	value  string          // what it gives each attribute that it names
@@ -162,14 +171,14 @@ type event struct {
 }
 
 // over reports whether e, if it comes to an attribute that l wrote, takes it away.
-func (e *event) over(l *event, name string) bool {
+func (e *lossEvent) over(l *lossEvent, name string) bool {
 	return l.change.Dot.Less(e.change.Dot) && (e.names == nil || e.names[name])
 }
 
 // world is some regions that write one key.
 type lossWorld struct {
-	events []*event
-	have   [3][]*event
+	events []*lossEvent
+	have   [3][]*lossEvent
 	record [3][]byte
 	listed map[hlc.Stamp]bool
 	now    uint64
@@ -178,7 +187,7 @@ type lossWorld struct {
 func (w *lossWorld) write(t *rapid.T, region int) {
 	w.now++
 	self := hlc.Origin(region + 1)
-	e := &event{seen: map[hlc.Stamp]bool{}, value: fmt.Sprint("v", w.now)}
+	e := &lossEvent{seen: map[hlc.Stamp]bool{}, value: fmt.Sprint("v", w.now)}
 	for _, s := range w.have[region] {
 		e.seen[s.change.Dot] = true
 	}
@@ -272,7 +281,7 @@ func (w *lossWorld) list(losses []Loss) {
 }
 
 // must reports whether e has to be listed: what it gave an attribute is not there, and everybody who took it away had not seen it. may reports whether it can be: somebody wrote over it who had not seen it.
-func (w *lossWorld) must(e *event, final map[string]string) (must, may bool) {
+func (w *lossWorld) must(e *lossEvent, final map[string]string) (must, may bool) {
 	names := e.names
 	if names == nil {
 		names = map[string]bool{"x": true, "m.a": true, "m.b": true}

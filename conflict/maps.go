@@ -59,9 +59,18 @@ func checkNames(path []byte) error {
 	}
 	for len(path) > 0 {
 		var name []byte
-		if name, path, _ = SplitPath(path); !utf8.Valid(name) || len(name) > item.MaxNameSize {
-			return &Error{Op: "check path", Kind: ErrCorrupt, Message: "name"}
+		name, path, _ = SplitPath(path)
+		if err := checkName(name); err != nil {
+			return err
 		}
+	}
+	return nil
+}
+
+// checkName checks a name, which may be empty.
+func checkName(name []byte) error {
+	if !utf8.Valid(name) || len(name) > item.MaxNameSize {
+		return &Error{Op: "check name", Kind: ErrCorrupt, Message: "not UTF-8, or too long"}
 	}
 	return nil
 }
@@ -275,10 +284,10 @@ func (r *Record) setNode(n node) {
 		r.Cells = slices.Delete(r.Cells, i, i+1)
 	}
 	from, to := r.nested(n.Name)
-	inside := n.appendNested(nil, AppendPath(nil, n.Name))
-	if len(inside) == 0 && from == to {
+	if len(n.entries) == 0 && from == to {
 		return
 	}
+	inside := n.appendNested(nil, AppendPath(nil, n.Name))
 	if from == to {
 		from, _ = slices.BinarySearchFunc(r.Nested, inside[0].Name, func(c Cell, p []byte) int { return bytes.Compare(c.Name, p) })
 		to = from

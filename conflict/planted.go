@@ -7,6 +7,7 @@ var (
 	plantedBase    bool // the write of a whole map, or item, leaves entries in maps that are older
 	plantedBid     bool // of live and outbid bids the greatest shows
 	plantedObserve bool // what a write had seen is forgotten where its reset or cell loses
+	plantedPart    bool // the observation of a part of a run is collected
 	plantedRemove  bool // a removal of an element removes what its writer had not seen
 	plantedRuns    bool // two states of a counter's run are added up
 	plantedTie     bool // at equal times the write that comes later wins, whatever its origin
@@ -16,7 +17,7 @@ var (
 // Plant switches a fault of this package on or off, before anything runs; it reports whether the package has one of that name.
 func Plant(fault string, on bool) bool {
 	faults := map[string]*bool{
-		"base": &plantedBase, "bid": &plantedBid, "observe": &plantedObserve, "remove": &plantedRemove, "runs": &plantedRuns,
+		"base": &plantedBase, "bid": &plantedBid, "observe": &plantedObserve, "part": &plantedPart, "remove": &plantedRemove, "runs": &plantedRuns,
 		"tie": &plantedTie, "vector": &plantedVector,
 	}
 	if faults[fault] == nil {
@@ -24,4 +25,15 @@ func Plant(fault string, on bool) bool {
 	}
 	*faults[fault] = on
 	return true
+}
+
+// forget drops what the write of a delta had seen.
+func (r *Record) forget() {
+	for i := range r.Typed {
+		t := &r.Typed[i]
+		t.Observed, t.Outbid = nil, nil
+		for j := range t.Elements {
+			t.Elements[j].Removals = nil
+		}
+	}
 }

@@ -7,8 +7,11 @@ const (
 	plantedBase    = false
 	plantedBid     = false
 	plantedObserve = false
+	plantedPart    = false
 	plantedRemove  = false
 	plantedRuns    = false
 	plantedTie     = false
 	plantedVector  = false
 )
+
+func (r *Record) forget() {}

@@ -57,9 +57,14 @@ type head struct {
 	write   Write         // uniform: the only one
 	writes  []Write       // general: ascending
 	rest    vector.Vector // of the vector, what the writes do not imply
-	typed   []Typed
-	nested  []byte // the section's bytes
-	body    []byte // uniform: the item; general: from the reset on
+	more    *more         // what is in sections; nil without any
+	body    []byte        // uniform: the item; general: from the reset on
+}
+
+// more is what sections hold.
+type more struct {
+	typed  []Typed
+	nested []byte // not decoded yet
 }
 
 // readHead reads the front of b, which is not empty. For a record in uniform form it allocates only for vectors.
@@ -101,7 +106,7 @@ func readHead(b []byte) (h head, err error) {
 	}
 	h.body = r.b[:len(r.b):len(r.b)]
 	if !h.uniform {
-		h.live = r.presence() || anyLive(h.typed)
+		h.live = r.presence() || h.more != nil && anyLive(h.more.typed)
 	}
 	return h, r.err("decode record")
 }
@@ -115,6 +120,7 @@ func (h *head) sections(r *reader, base hlc.Timestamp) {
 	if n == 0 {
 		r.fail(ErrCorrupt, "no section")
 	}
+	h.more = new(more)
 	last := byte(0)
 	for range n {
 		tag := r.byte()
@@ -125,9 +131,9 @@ func (h *head) sections(r *reader, base hlc.Timestamp) {
 		case tag <= last:
 			r.fail(ErrCorrupt, "sections out of order")
 		case tag == sectionTyped:
-			h.typed = in.typed(base)
+			h.more.typed = in.typed(base)
 		case tag == sectionNested:
-			h.nested, in.b = in.b, nil
+			h.more.nested, in.b = in.b, nil
 		default:
 			r.fail(ErrUnsupported, "section is not known")
 		}
@@ -174,7 +180,7 @@ func (h *head) vector() vector.Vector {
 }
 
 // DecodeRecord decodes b, all of it; no bytes give the zero record. The record has views of b. It checks all but the values of cells in general
-// form: CheckRecord does that. The error is ErrCorrupt or ErrUnsupported.
+// form, and whether entries of maps are in their one form: CheckRecord does that. The error is ErrCorrupt or ErrUnsupported.
 func DecodeRecord(b []byte) (Record, error) {
 	if len(b) == 0 {
 		return Record{}, nil
@@ -196,21 +202,15 @@ func DecodeRecord(b []byte) (Record, error) {
 func decodeGeneral(h head) (Record, error) {
 	r := reader{b: h.body}
 	used := make([]bool, len(h.writes))
-	rec := Record{Typed: h.typed, Vector: h.vector()}
+	rec := Record{Vector: h.vector()}
 	if i := r.uvarint(); i > uint64(len(h.writes)) {
 		r.fail(ErrCorrupt, "reset without its write")
 	} else if i > 0 {
 		rec.Reset, used[i-1] = h.writes[i-1], true
 	}
 	rec.Cells = r.cells(h.writes, used, rec.Reset.Stamp, isItem)
-	if len(h.nested) > 0 {
-		in := reader{b: h.nested}
-		rec.Nested = in.cells(h.writes, used, rec.Reset.Stamp, isPresence)
-		if in.kind != nil {
-			r.fail(in.kind, in.message)
-		} else if len(in.b) > 0 || len(rec.Nested) == 0 || !rec.checkNested() {
-			r.fail(ErrCorrupt, "entries of maps that are not in their form")
-		}
+	if h.more != nil {
+		rec.more(h.more, &r, h.writes, used)
 	}
 	switch {
 	case slices.Contains(used, false):
@@ -224,6 +224,21 @@ func decodeGeneral(h head) (Record, error) {
 		return Record{}, r.err("decode record")
 	}
 	return rec, nil
+}
+
+// more puts what sections hold into rec; the rest of the record was read by r.
+func (rec *Record) more(m *more, r *reader, writes []Write, used []bool) {
+	rec.Typed = m.typed
+	if m.nested == nil {
+		return
+	}
+	in := reader{b: m.nested}
+	rec.Nested = in.cells(writes, used, rec.Reset.Stamp, isPresence)
+	if in.kind != nil {
+		r.fail(in.kind, in.message)
+	} else if len(in.b) > 0 || len(rec.Nested) == 0 {
+		r.fail(ErrCorrupt, "no entries of maps, or bytes after their end")
+	}
 }
 
 // writes reads the table of writes.
@@ -298,11 +313,17 @@ func CheckRecord(b []byte) error {
 		return err
 	}
 	for i := range r.Cells {
-		if c := &r.Cells[i]; !c.Removed && len(c.Name) > 0 {
-			if err := item.CheckValue(c.Value); err != nil {
-				return &Error{Op: "check record", Kind: ErrCorrupt, Message: "value of a cell", Err: err}
-			}
+		c := &r.Cells[i]
+		err := checkName(c.Name)
+		if err == nil && !c.Removed && len(c.Name) > 0 {
+			err = item.CheckValue(c.Value)
 		}
+		if err != nil {
+			return &Error{Op: "check record", Kind: ErrCorrupt, Message: "name or value of a cell", Err: err}
+		}
+	}
+	if !r.checkNested() {
+		return &Error{Op: "check record", Kind: ErrCorrupt, Message: "entries of maps that are not in their form"}
 	}
 	for i := range r.Nested {
 		c := &r.Nested[i]
@@ -407,8 +428,11 @@ func appendAttributes(dst []byte, cells []Cell) []byte {
 	return out
 }
 
-func appendGeneral(dst []byte, r *Record) []byte {
-	writes := make([]*Write, 0, len(r.Cells)+len(r.Nested)+1)
+// writeTable is the distinct writes of a record, ascending.
+type writeTable []*Write
+
+func (r *Record) writeTable() writeTable {
+	writes := make(writeTable, 0, len(r.Cells)+len(r.Nested)+1)
 	if !r.Reset.Stamp.IsZero() {
 		writes = append(writes, &r.Reset)
 	}
@@ -419,11 +443,24 @@ func appendGeneral(dst []byte, r *Record) []byte {
 		writes = append(writes, &r.Nested[i].Write)
 	}
 	slices.SortFunc(writes, compareWrites)
-	writes = slices.CompactFunc(writes, func(a, b *Write) bool { return compareWrites(a, b) == 0 })
-	index := func(w *Write) uint64 {
-		i, _ := slices.BinarySearchFunc(writes, w, compareWrites)
-		return uint64(i)
+	return slices.CompactFunc(writes, func(a, b *Write) bool { return compareWrites(a, b) == 0 })
+}
+
+func (t writeTable) index(w *Write) uint64 {
+	i, _ := slices.BinarySearchFunc(t, w, compareWrites)
+	return uint64(i)
+}
+
+// base is what times in a record are relative to: that of the newest write; 0 without one.
+func (t writeTable) base() hlc.Timestamp {
+	if len(t) == 0 {
+		return 0
 	}
+	return t[len(t)-1].Stamp.Time
+}
+
+func appendGeneral(dst []byte, r *Record) []byte {
+	writes := r.writeTable()
 	var rest vector.Vector
 	for _, s := range r.Vector {
 		if !slices.ContainsFunc(writes, func(w *Write) bool { return w.implies(s) }) {
@@ -442,47 +479,44 @@ func appendGeneral(dst []byte, r *Record) []byte {
 	for _, w := range writes {
 		dst = appendWrite(dst, w)
 	}
-	base := hlc.Timestamp(0)
-	if len(writes) > 0 {
-		base = writes[len(writes)-1].Stamp.Time
-	}
-	dst = appendRest(dst, base, rest)
-	cells := func(dst []byte, cells []Cell, presence func(name []byte) bool) []byte {
-		dst = binary.AppendUvarint(dst, uint64(len(cells)))
-		for i := range cells {
-			dst = appendCell(dst, &cells[i], index(&cells[i].Write), presence)
-		}
-		return dst
-	}
+	dst = appendRest(dst, writes.base(), rest)
 	if flags&recordSections != 0 {
-		dst = r.appendSections(dst, base, func(nested []Cell) []byte { return cells(nil, nested, isPresence) })
+		dst = appendSections(dst, r, writes)
 	}
 	if r.Reset.Stamp.IsZero() {
 		dst = append(dst, 0)
 	} else {
-		dst = binary.AppendUvarint(dst, index(&r.Reset)+1)
+		dst = binary.AppendUvarint(dst, writes.index(&r.Reset)+1)
 	}
-	return cells(dst, r.Cells, isItem)
+	return appendCells(dst, r.Cells, writes, isItem)
 }
 
 // isItem reports whether a top-level name is that of the item's presence.
 func isItem(name []byte) bool { return len(name) == 0 }
 
-// appendSections appends the sections of r, which has at least one; base is the time of the newest write.
-func (r *Record) appendSections(dst []byte, base hlc.Timestamp, encode func(nested []Cell) []byte) []byte {
-	n := 0
+// appendSections appends the sections of r, which has at least one.
+func appendSections(dst []byte, r *Record, writes writeTable) []byte {
+	n := byte(0)
 	if len(r.Typed) > 0 {
 		n++
 	}
 	if len(r.Nested) > 0 {
 		n++
 	}
-	dst = append(dst, byte(n))
+	dst = append(dst, n)
 	if len(r.Typed) > 0 {
-		dst = appendBytes(append(dst, sectionTyped), appendTyped(nil, base, r.Typed))
+		dst = appendBytes(append(dst, sectionTyped), appendTyped(nil, writes.base(), r.Typed))
 	}
 	if len(r.Nested) > 0 {
-		dst = appendBytes(append(dst, sectionNested), encode(r.Nested))
+		dst = appendBytes(append(dst, sectionNested), appendCells(nil, r.Nested, writes, isPresence))
+	}
+	return dst
+}
+
+func appendCells(dst []byte, cells []Cell, writes writeTable, presence func(name []byte) bool) []byte {
+	dst = binary.AppendUvarint(dst, uint64(len(cells)))
+	for i := range cells {
+		dst = appendCell(dst, &cells[i], writes.index(&cells[i].Write), presence)
 	}
 	return dst
 }

@@ -126,6 +126,8 @@ func TestDecodeRecordRefuses(t *testing.T) {
 		{"unused write", []byte{recordVersion, recordGeneral, 1, 0, 0, 0, 0, 0, 0, 0, 5, 0, 1, 0, 0, 0}, ErrCorrupt},
 		{"flag of a write", []byte{recordVersion, recordGeneral, 1, 0, 0, 0, 0, 0, 0, 0, 5, 0, 1, 4, 0, 0}, ErrUnsupported},
 		{"reset without its write", []byte{recordVersion, recordGeneral, 0, 1, 0}, ErrCorrupt},
+		{"name that is not UTF-8", bad(Record{Cells: []Cell{{Name: []byte{0xff}, Write: w, Removed: true}}}), ErrCorrupt},
+		{"name that is too long", bad(Record{Cells: []Cell{{Name: bytes.Repeat([]byte("a"), item.MaxNameSize+1), Write: w, Removed: true}}}), ErrCorrupt},
 		{"no section", []byte{recordVersion, recordGeneral | recordSections, 0, 0, 0, 0}, ErrCorrupt},
 		{"section that is not known", []byte{recordVersion, recordGeneral | recordSections, 0, 1, 9, 0, 0, 0}, ErrUnsupported},
 		{"part that is not known", []byte{recordVersion, recordGeneral | recordSections, 0, 1, sectionTyped, 7, 1, 1, 'a', 0x80, 1, 1, 1, 0, 0}, ErrUnsupported},

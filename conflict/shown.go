@@ -223,7 +223,6 @@ func (r *Record) names() [][]byte {
 // item returns the item that r, which is live, shows, with the attributes of key that it lacks.
 func (r *Record) item(key item.Item) item.Item {
 	var b item.Builder
-	have := func(name []byte) bool { i, found := r.find(name); return found && !r.Cells[i].Removed }
 	if len(r.Typed)+len(r.Nested) == 0 {
 		for i := range r.Cells {
 			if c := &r.Cells[i]; !c.Removed && len(c.Name) > 0 {
@@ -231,17 +230,14 @@ func (r *Record) item(key item.Item) item.Item {
 			}
 		}
 	} else {
-		shown := map[string]bool{}
 		for _, name := range r.names() {
 			if v, _, ok := r.shown(name, r.typed(name)); ok {
 				b.Add(name, v)
-				shown[string(name)] = true
 			}
 		}
-		have = func(name []byte) bool { return shown[string(name)] }
 	}
 	for name, v := range key.Each {
-		if !have(name) {
+		if _, _, ok := r.shown(name, r.typed(name)); !ok {
 			b.Add(name, v)
 		}
 	}

@@ -216,8 +216,11 @@ func NewestOf(encoded []byte) (hlc.Stamp, error) {
 		return hlc.Stamp{}, err
 	}
 	newest := h.newest()
-	for i := range h.typed {
-		h.typed[i].writes(func(dot hlc.Stamp) {
+	if h.more == nil {
+		return newest, nil
+	}
+	for i := range h.more.typed {
+		h.more.typed[i].writes(func(dot hlc.Stamp) {
 			if newest.Less(dot) {
 				newest = dot
 			}

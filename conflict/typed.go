@@ -260,12 +260,6 @@ func (e *Element) live(f func(dot hlc.Stamp) bool) {
 	}
 }
 
-// isLive reports whether a dot of the element is.
-func (e *Element) isLive() (live bool) {
-	e.live(func(hlc.Stamp) bool { live = true; return false })
-	return live
-}
-
 // isLive reports whether no write had seen the bid.
 func (b *Bid) isLive(t *Typed) bool {
 	return plantedBid || b.Dot.Time > dotOf(t.Outbid, b.Dot.Origin)
@@ -331,16 +325,5 @@ func (t *Typed) observers(f func(by hlc.Stamp)) {
 	}
 	for i := range t.Outbid {
 		f(t.Outbid[i].By)
-	}
-}
-
-// forget drops what the write of a delta had seen: a fault that tests plant.
-func (r *Record) forget() {
-	for i := range r.Typed {
-		t := &r.Typed[i]
-		t.Observed, t.Outbid = nil, nil
-		for j := range t.Elements {
-			t.Elements[j].Removals = nil
-		}
 	}
 }

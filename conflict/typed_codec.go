@@ -143,8 +143,11 @@ func (r *reader) bid(base hlc.Timestamp) Bid {
 	return b
 }
 
-// checkValues checks the values that the reader takes as they are.
+// checkValues checks the name and the values that the reader takes as they are.
 func (t *Typed) checkValues() error {
+	if err := checkName(t.Name); err != nil {
+		return err
+	}
 	for i := range t.Elements {
 		if err := checkElement(t.Elements[i].Value); err != nil {
 			return err

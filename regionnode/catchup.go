@@ -10,6 +10,7 @@ import (
 	"github.com/concordat-db/concordat/globaltable"
 	"github.com/concordat-db/concordat/regionnode/admin"
 	"github.com/concordat-db/concordat/regionnode/commit"
+	"github.com/concordat-db/concordat/regionnode/membership"
 	"github.com/concordat-db/concordat/streams/inbox"
 	"github.com/concordat-db/concordat/streams/repair"
 )
@@ -104,7 +105,7 @@ func (c catchUps) End(ctx context.Context, u repair.CatchUp) error {
 	ctx, cancel := context.WithTimeout(ctx, exchangeTimeout)
 	defer cancel()
 	for _, now := range c.n.shard.CatchUps() {
-		if now.Origin == u.Origin && slices.Contains(now.Lanes, globaltable.CatalogLane) {
+		if now.Origin == u.Origin && membership.Owes(c.n.catalog.View(), now) {
 			if err := c.n.plane.Fetch(ctx, c.n.regionName(u.Origin)); err != nil {
 				return err
 			}

@@ -247,7 +247,7 @@ func TestAtomicityFinds(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			s := whole()
 			tc.tear(&s)
-			find(t, Atomicity(s, ledger, nil), tc.want)
+			find(t, Atomicity(s, ledger, nil, nil), tc.want)
 		})
 	}
 }
@@ -272,7 +272,7 @@ func TestBootstrapFinds(t *testing.T) {
 		{"the later version too", 3, []Write{put("y", at(2, 2))}, "without the whole item"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			find(t, Bootstrap(replica(1, held(tc.has...)), key.Table, tc.version, ledger, nil, follows), tc.want)
+			find(t, Bootstrap(replica(1, held(tc.has...)), key.Table, tc.version, ledger, nil, follows, nil), tc.want)
 		})
 	}
 }

@@ -102,7 +102,7 @@ func (r *region) noticeView(view *catalog.View) {
 // noticeTable notes what became of this region's replica, and has a new one checked when it begins to serve.
 func (r *region) noticeTable(t *globaltable.Table) {
 	if t.Closing() != 0 {
-		r.joined[t.ID] = true // all that stay exchange all records
+		r.joined[t.ID], r.joined[t.ID.Feed()] = true, true // all that stay exchange all records
 	}
 	old, now := r.replicas[t.ID], globaltable.Replica{}
 	if mine := t.Replica(r.origin); mine != nil {
@@ -119,15 +119,19 @@ func (r *region) noticeTable(t *globaltable.Table) {
 	switch {
 	case now.Status == globaltable.Creating:
 		r.cover("a replica was created")
-		r.joined[t.ID] = true
+		r.joined[t.ID], r.joined[t.ID.Feed()] = true, true
 	case now.Status == globaltable.Deleting:
 		r.cover("a replica was removed")
 	case now.Status == globaltable.Active && old.Status == globaltable.Creating:
 		r.cover("a new replica serves")
+		r.regainedFrontier(t.ID)
 		follows := func(l check.Logged) bool {
 			return l.Catalog >= uint64(now.Born) && r.follows(globaltable.LaneID(l.Lane))
 		}
-		r.evidence.found = append(r.evidence.found, check.Bootstrap(r.replica(), uint64(t.ID), uint64(t.Version), r.ledger, r.purged, follows)...)
+		replica := r.replica()
+		for _, id := range []globaltable.TableID{t.ID, t.ID.Feed()} {
+			r.evidence.found = append(r.evidence.found, check.Bootstrap(replica, uint64(id), uint64(t.Version), r.ledger, r.purged, follows, r.world.missing)...)
+		}
 	}
 }
 
@@ -288,6 +292,9 @@ func (w *world) unsettled() string {
 			return fmt.Sprintf("table %s is not settled: %v", t.name, newest.Replicas)
 		}
 		for _, r := range w.active() {
+			if mine := newest.Replica(r.origin); mine != nil && mine.Status == globaltable.StatusFenced {
+				return fmt.Sprintf("region %d is active, and its replica of table %s has not come back: %v", r.origin, t.name, newest.Replicas)
+			}
 			if doc, ok := r.catalog.View().Table(t.id); !ok || doc.Version != newest.Version {
 				return fmt.Sprintf("region %d has not adopted %s of table %s", r.origin, newest.Version, t.name)
 			}

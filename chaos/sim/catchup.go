@@ -9,6 +9,7 @@ import (
 	"github.com/concordat-db/concordat/conflict/hlc"
 	"github.com/concordat-db/concordat/globaltable"
 	"github.com/concordat-db/concordat/regionnode/commit"
+	"github.com/concordat-db/concordat/regionnode/membership"
 	"github.com/concordat-db/concordat/streams/inbox"
 	"github.com/concordat-db/concordat/streams/repair"
 )
@@ -138,7 +139,7 @@ func (c catchUps) Kept(u repair.CatchUp, table globaltable.TableID) ([]byte, err
 // End implements repair.CatchUps, as regionnode does.
 func (c catchUps) End(ctx context.Context, u repair.CatchUp) error {
 	for _, now := range c.shard.CatchUps() {
-		if now.Origin == u.Origin && slices.Contains(now.Lanes, globaltable.CatalogLane) {
+		if now.Origin == u.Origin && membership.Owes(c.catalog.View(), now) {
 			if err := c.plane.Fetch(ctx, nameOf(u.Origin)); err != nil {
 				return err
 			}

@@ -31,7 +31,9 @@
 // # What may be missing in the end
 //
 // Regions that were never out hold all that was acknowledged in them or reached them, and all the same. What only another region has (fate.go) may be missing if the region that comes back lists it as saved, or
-// if no store has it any more: it was lost, or its region was removed.
+// if no store has it any more: it was lost, or its region was removed. What a region erased by a time to live that nobody else had heard of may be missing, too, if that is void since the table's owner was fenced.
+//
+// Operators remove a region that has burnt down when a table that nobody serves waits for it: what it alone had is lost. All other replicas of active regions must have come back in the end.
 //
 // # How the simulation is tested
 //

@@ -56,6 +56,9 @@ func (d *door) MergeFrom(ctx context.Context, origin hlc.Origin, incarnation glo
 		return nil
 	}
 	return d.await(ctx, fmt.Sprintf("merge %x", records[0].Key), func(done func(error)) {
+		for i := range records {
+			d.hears(records[i].Table, records[i].Bytes)
+		}
 		d.manual.MergeFrom(origin, incarnation, records, func(err error) {
 			if err == nil && d.up {
 				d.exchanged(records)
@@ -178,13 +181,33 @@ func (d *door) Saved(table globaltable.TableID, after commit.Key, f func(commit.
 	return d.shard.Saved(table, after, f)
 }
 
+// RegainPurge implements membership.Saved.
+func (d *door) RegainPurge(ctx context.Context, table globaltable.TableID) error {
+	return d.await(ctx, fmt.Sprintf("regain purge %x", uint64(table)), func(done func(error)) {
+		if d.dies() {
+			return
+		}
+		before := d.shard.Purge(table)
+		d.manual.RegainPurge(table, func(err error) {
+			if d.up && d.shard.Purge(table) > before {
+				d.cover("a purge frontier was regained")
+			}
+			done(err)
+		})
+		d.work()
+	})
+}
+
 // Replay implements membership.Saved.
-func (d *door) Replay(ctx context.Context, records []commit.SavedRecord, purge hlc.Timestamp) (result commit.ReplayResult, err error) {
+func (d *door) Replay(ctx context.Context, records []commit.SavedRecord, purge hlc.Timestamp, alone bool) (result commit.ReplayResult, err error) {
 	err = d.await(ctx, fmt.Sprintf("replay %x", records[0].Key), func(done func(error)) {
 		if d.dies() {
 			return
 		}
-		d.manual.Replay(records, purge, func(r commit.ReplayResult, err error) {
+		for i := range records {
+			d.hears(records[i].Table, records[i].Bytes)
+		}
+		d.manual.Replay(records, purge, alone, func(r commit.ReplayResult, err error) {
 			result = r
 			done(err)
 		})

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/concordat-db/concordat/chaos/check"
+	"github.com/concordat-db/concordat/conflict"
 	"github.com/concordat-db/concordat/conflict/hlc"
 	"github.com/concordat-db/concordat/globaltable"
 	"github.com/concordat-db/concordat/globaltable/item"
@@ -42,9 +43,39 @@ func (r *region) forgiveTable(table globaltable.TableID) {
 		return
 	}
 	r.ledger.Each(func(l check.Logged) {
-		if l.By == uint16(r.origin) && l.Key.Table == uint64(table) {
+		if l.By == uint16(r.origin) && globaltable.TableID(l.Key.Table).Base() == table {
 			r.forgiven[write{l.Key, l.Stamp}] = true
 		}
+	})
+}
+
+// erases notes which writes a region may have erased when it collects a table: those older than the time at which their items have expired, by the history that is in force there. It may turn out to be void: if the table's owner is
+// fenced before anybody else has heard of a time to live. Clients had asked for it, and could not see the items any more.
+func (r *region) erases(table globaltable.TableID) {
+	x, purge := r.catalog.Expiry(table), uint64(r.shard.Purge(table))
+	if len(x) == 0 || r.shard.Expiring(table) == 0 {
+		return
+	}
+	due := map[check.Key]uint64{}
+	r.ledger.Each(func(l check.Logged) {
+		if l.Key.Table != uint64(table) {
+			return
+		}
+		at, known := due[l.Key]
+		if !known {
+			_, at = r.recordBefore(commit.Key{Table: table, Bytes: item.Key(l.Key.Bytes)})
+			due[l.Key] = at
+		}
+		if w := (write{l.Key, l.Stamp}); l.Stamp.Time < at && at <= purge && !slices.ContainsFunc(r.erased[w], func(by conflict.Expiry) bool { return slices.Equal(by, x) }) {
+			r.erased[w] = append(r.erased[w], x)
+		}
+	})
+}
+
+// mayBeErased reports whether a write may have gone by a time to live that is void: see erases.
+func (w *world) mayBeErased(x check.Write) bool {
+	return slices.ContainsFunc(w.erased[write{x.Key, x.Stamp}], func(by conflict.Expiry) bool {
+		return !slices.Equal(w.history(globaltable.TableID(x.Key.Table)).Until(by.Newest()), by)
 	})
 }
 
@@ -70,7 +101,8 @@ func (r *region) reach(x write) {
 // steady reports whether the region was an active member with one store throughout.
 func (r *region) steady() bool { return !r.disturbed && r.store == 0 }
 
-// doubtful reports whether a write may be missing in the end: nobody follows a store any more that has logged it, and no region has got it, and holds the table since, that was an active member with one store throughout.
+// doubtful reports whether a write may be missing in the end: nobody follows a store any more that has logged it and has kept the table since, and no region has got it, and holds the table since, that was an active member with one store
+// throughout. Who has given the table back and got it again has given back what it logged before: it was with the others then.
 func (w *world) doubtful(x check.Write) bool {
 	kept := func(r *region) bool {
 		return r.steady() && slices.Contains(w.holders(globaltable.TableID(x.Key.Table)), uint16(r.origin))
@@ -79,12 +111,16 @@ func (w *world) doubtful(x check.Write) bool {
 		return false
 	}
 	for _, l := range w.ledger.Logs(x.Key, x.Stamp) {
-		if !w.ledger.Void(l) {
+		by := w.region(hlc.Origin(l.By))
+		since := func(r *region) bool { // its replica is the one that it was when the write was logged
+			replica := w.document(globaltable.TableID(x.Key.Table)).Replica(r.origin)
+			return replica != nil && l.Catalog >= uint64(replica.Born)
+		}
+		if !w.ledger.Void(l) && since(by) {
 			return false
 		}
-		by := w.region(hlc.Origin(l.By))
 		for _, r := range w.regions {
-			if r == by || !kept(r) || l.Catalog < uint64(w.document(globaltable.TableID(x.Key.Table)).Replica(r.origin).Born) || by.again[globaltable.Incarnation(l.Incarnation)] {
+			if r == by || !kept(r) || !since(r) || by.again[globaltable.Incarnation(l.Incarnation)] {
 				continue
 			}
 			if w.placements[globaltable.LaneID(l.Lane)].Has(r.origin) && r.tookEntry(l) {
@@ -106,7 +142,7 @@ func (w *world) missing(x check.Write) bool {
 	if !w.doubtful(x) {
 		return false
 	}
-	if w.forgiven[write{x.Key, x.Stamp}] {
+	if w.forgiven[write{x.Key, x.Stamp}] || w.mayBeErased(x) {
 		return true
 	}
 	for _, l := range w.ledger.Logs(x.Key, x.Stamp) {

@@ -20,8 +20,9 @@ import (
 type operation struct {
 	check.Operation
 	keys []commit.Key
-	ops  [][]conflict.Op // parallel to keys and Writes
-	due  []uint64        // when what it was planned on expires, for each key; nil: nothing of it does
+	ops  [][]conflict.Op       // parallel to keys and Writes
+	due  []uint64              // when what it was planned on expires, for each key; nil: nothing of it does
+	saw  map[check.Lane]uint64 // what its region had applied when it was planned
 }
 
 // client makes one call to one region; now and then one to each, at the same moment, for the same key.
@@ -46,7 +47,12 @@ func (w *world) call(r *region, key *commit.Key) {
 		w.cover("a client was refused")
 		return
 	}
-	op := w.newOperation(r, key)
+	r.begin(w.newOperation(r, key))
+}
+
+// begin has the region carry out an operation.
+func (r *region) begin(op *operation) {
+	w := r.world
 	w.operations = append(w.operations, op)
 	r.pending = append(r.pending, op)
 	r.note("%d operation %d: %s", r.origin, op.ID, op)
@@ -238,6 +244,10 @@ func (r *region) recordChange(lane globaltable.LaneID, seq uint64, c *conflict.C
 		r.cover("a tie happened")
 	}
 	r.moments[at] = struct{}{}
+	if globaltable.TableID(c.Table).IsFeed() && c.Ops[0].Kind != conflict.OpReset {
+		r.recordListing(lane, seq, c)
+		return
+	}
 	for _, op := range r.pending {
 		for i := range op.Writes {
 			w := &op.Writes[i]
@@ -252,13 +262,14 @@ func (r *region) recordChange(lane globaltable.LaneID, seq uint64, c *conflict.C
 			*w = took
 			w.Stamp, w.Floor = stamp, uint64(c.Floor)
 			r.mortalWrite(w)
-			if r.seeing != nil {
-				r.saw[stamp] = r.seeing
-			}
+			r.sees(w, op.saw)
 			r.evidence.found = append(r.evidence.found, r.ledger.Add(check.Logged{Write: *w, By: uint16(r.origin), Incarnation: uint64(r.shard.Incarnation()),
 				Lane: uint64(lane), Seq: seq, Catalog: c.CatalogVersion})...)
 			return
 		}
+	}
+	if r.dropsAgain(lane, seq, c) {
+		return
 	}
 	r.found("I20", "entry %d of lane %s has a change that nobody asked for", seq, lane)
 }
@@ -274,7 +285,8 @@ func (r *region) logsAgain(lane globaltable.LaneID, seq uint64, c *conflict.Chan
 		return false
 	}
 	w := writeOf(c)
-	w.Key, w.Stamp = key, stampOf(c.Dot)
+	w.Key, w.Stamp, w.Floor = key, stampOf(c.Dot), uint64(c.Floor)
+	r.mortalWrite(&w) // its item expires as it did in the store before
 	r.evidence.found = append(r.evidence.found, r.ledger.Add(check.Logged{Write: w, By: uint16(r.origin), Incarnation: uint64(r.shard.Incarnation()),
 		Lane: uint64(lane), Seq: seq, Catalog: c.CatalogVersion, Again: r.store > 0})...)
 	return true

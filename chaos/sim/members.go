@@ -321,6 +321,27 @@ func (r *region) helped() {
 	})
 }
 
+// giveUp is what operators do about tables that wait for regions which were fenced, since nobody else has their data: those that nobody had wanted any more come back after all, and those that have burnt down are removed,
+// whatever is lost with them.
+func (w *world) giveUp() {
+	for _, r := range w.regions {
+		r.abandoned = false
+		if !r.gone || w.standing(r) != globaltable.MemberFenced || !w.awaited(r) {
+			continue
+		}
+		name := nameOf(r.origin)
+		w.order([]*region{r}, "remove "+name+", whatever is lost", func(ctx context.Context, p *controlplane.Plane) error { return p.RemoveRegion(ctx, name, true) })
+	}
+}
+
+// awaited reports whether a table that nobody serves has a replica in a region that is fenced.
+func (w *world) awaited(r *region) bool {
+	return slices.ContainsFunc(w.plan.tables, func(t table) bool {
+		doc := w.document(t.id)
+		return doc.Replica(r.origin) != nil && !slices.ContainsFunc(doc.Replicas, func(o globaltable.Replica) bool { return o.Status == globaltable.Active })
+	})
+}
+
 // helpAll does what operators do when all else is quiet: regions come back, and those that cannot are fenced.
 func (w *world) helpAll() {
 	for _, r := range w.regions {

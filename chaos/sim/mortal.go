@@ -175,8 +175,9 @@ func (r *region) recordBefore(key commit.Key) (before check.Record, due uint64) 
 	return before, before.Due(func(name string, c check.Cell) uint64 { return r.dueBy(x, name, c.Value, c.Stamp.Time) })
 }
 
-// planned notes what a region had of a mortal item when it planned a write to it.
+// planned notes what a region had seen when it planned an operation, and what it had of mortal items.
 func (op *operation) planned(r *region) {
+	op.saw = withoutStore(r.positions())
 	for i, key := range op.keys {
 		if t := r.table(key.Table); t != nil && t.mortal {
 			if op.due == nil {
@@ -301,7 +302,7 @@ func (r *region) unexpired(table globaltable.TableID) string {
 	if newest := r.catalog.Expiry(table).Newest(); r.indexed[table] < newest {
 		return fmt.Sprintf("region %d has not followed the time to live of table %s", r.origin, table)
 	}
-	if n := r.shard.Expiring(table); n > 0 {
+	if n := r.shard.Expiring(table); n > 0 && !r.lasting(table) {
 		return fmt.Sprintf("region %d has %d items of table %s that expire", r.origin, n, table)
 	}
 	return ""

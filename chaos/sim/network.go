@@ -54,6 +54,7 @@ func (w *world) faults() []fault {
 		{p.copies, w.keepCopy},
 		{p.collect, w.collectSome},
 		{p.timeToLive, w.changeTimeToLive},
+		{p.dropConflict, w.dropSomeConflict},
 		{p.index, w.changeIndex},
 		{p.build, w.buildSome},
 		{200 * time.Millisecond, w.rememberStream},

@@ -19,6 +19,8 @@ type table struct {
 	mode    conflict.Mode         // in which its writes are recorded
 	keys    int
 	mortal  bool // its items have times at which they expire
+
+	conflictAge time.Duration // how long a conflict is listed; 0: longer than any run
 }
 
 // plan is what a seed chose: the shape of the world, the work, and the faults with their rates.
@@ -54,6 +56,8 @@ type plan struct {
 
 	enabled    bool          // the mortal tables have a time to live from the beginning
 	timeToLive time.Duration // between two changes of it, on average; zero: never
+
+	dropConflict time.Duration // between two conflicts that are dropped, on average; zero: never
 
 	crashPoint  float64 // chance to die between two effects
 	abandon     float64 // share of the regions that nobody brings back once they are fenced

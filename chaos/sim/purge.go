@@ -40,18 +40,32 @@ func (r *region) advanceFrontiers() {
 }
 
 // checkFrontier checks I8 when a table's purge frontier has moved further than in any region before: everybody who has a replica has applied all that was written at or below it.
-// One that the others do not follow, or not yet, collects for itself only: its store is emptied before anybody gets anything of it, or its replica is made anew.
+// One that the others do not follow, or not yet, collects for itself only: its store is emptied before anybody gets anything of it, or its replica is made anew. It counts when the replica serves: see regainedFrontier.
 func (r *region) checkFrontier(h catalog.Held) {
 	purge := uint64(r.shard.Purge(h.Table))
 	if purge <= r.purged[uint64(h.Table)] || r.excluded[notFollowed] != "" || r.excluded[rebuilds] != "" {
 		return
 	}
 	r.cover("a purge frontier moved")
-	r.purged[uint64(h.Table)] = purge
 	doc, known := r.catalog.View().Table(h.Table)
 	if known && !doc.Settled() {
 		r.found("I8", "the purge frontier of table %s has moved to %s under %s, with replicas on their way: %v", h.Table, hlc.Timestamp(purge), doc.Version, doc.Replicas)
 	}
+	r.judgeFrontier(h, purge)
+}
+
+// regainedFrontier is checkFrontier for a replica that begins to serve: a region that alone has the table has taken back the frontier that it had reached for itself, and with that it gives the table to the others.
+func (r *region) regainedFrontier(table globaltable.TableID) {
+	for _, h := range r.held() {
+		if purge := uint64(r.shard.Purge(table)); h.Table == table && purge > r.purged[uint64(table)] {
+			r.judgeFrontier(h, purge)
+		}
+	}
+}
+
+func (r *region) judgeFrontier(h catalog.Held, purge uint64) {
+	r.purged[uint64(h.Table)] = purge
+	doc, known := r.catalog.View().Table(h.Table)
 	applied := func(l check.Logged) bool {
 		for _, m := range h.Placement {
 			if known && doc.Replica(m) != nil && l.Catalog < uint64(doc.Replica(m).Born) {
@@ -68,8 +82,8 @@ func (r *region) checkFrontier(h catalog.Held) {
 		return true
 	}
 	saw := func(w, d check.Logged) bool {
-		seen, known := r.saw[w.Stamp]
-		if !known || r.region(hlc.Origin(w.Stamp.Origin)).joined[h.Table] {
+		seen := r.sights[w.Stamp].durable
+		if seen == nil || r.region(hlc.Origin(w.Stamp.Origin)).joined[h.Table] {
 			return true
 		}
 		return !r.placements[globaltable.LaneID(d.Lane)].Has(hlc.Origin(w.Stamp.Origin)) || seen[check.Lane{Region: w.Stamp.Origin, Origin: d.By, Incarnation: d.Incarnation, Lane: d.Lane}] >= d.Seq
@@ -80,6 +94,7 @@ func (r *region) checkFrontier(h catalog.Held) {
 
 // collect erases what can go of a table's records, page by page.
 func (r *region) collect(table globaltable.TableID, after []byte) {
+	r.erases(table)
 	r.manual.Collect(table, after, 1+r.rng.IntN(8), func(c commit.Collected, err error) {
 		switch {
 		case !r.up:

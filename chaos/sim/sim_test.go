@@ -134,6 +134,7 @@ var wanted = []string{
 	"an expired item was erased",
 	"keys followed a time to live",
 	"a purge frontier moved",
+	"a purge frontier was regained",
 	"a replica was created",
 	"a replica was removed",
 	"a removed attribute was collected",

@@ -8,17 +8,22 @@ import (
 	"github.com/concordat-db/concordat/globaltable/item"
 )
 
-// fence: `fence c in a` asks a to have c heard no more.
+// fence: `fence c d in a` asks a to have c and d heard no more.
 func (s *Story) fence(args []string) error {
-	plane := s.region(args[2]).plane
-	return s.call(s.region(args[2]), "fence", func(ctx context.Context) error { return plane.FenceRegion(ctx, nameOf(s.region(args[0]).origin)) })
+	asked := s.region(args[len(args)-1])
+	var names []string
+	for _, a := range args[:len(args)-2] {
+		names = append(names, nameOf(s.region(a).origin))
+	}
+	plane := asked.plane
+	return s.call(asked, "fence", func(ctx context.Context) error { return plane.FenceRegion(ctx, names...) })
 }
 
-// expel: `expel c in a` asks a to remove c for ever.
+// expel: `expel c in a [force]` asks a to remove c for ever, even if tables have their only copy there.
 func (s *Story) expel(args []string) error {
 	plane := s.region(args[2]).plane
 	return s.call(s.region(args[2]), "expel", func(ctx context.Context) error {
-		return plane.RemoveRegion(ctx, nameOf(s.region(args[0]).origin), false)
+		return plane.RemoveRegion(ctx, nameOf(s.region(args[0]).origin), len(args) > 3)
 	})
 }
 

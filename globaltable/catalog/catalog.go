@@ -39,11 +39,12 @@ const (
 
 // Adoption is the outcome of adopting one version.
 type Adoption struct {
-	Table   globaltable.TableID
-	Version globaltable.Version
-	Outcome Outcome
-	Anew    bool                  // the version brings this region a replica, or another one: nothing that the region holds of the table is of it. Not stored
-	Indexes []globaltable.IndexID // of the table under the version. Not stored
+	Table    globaltable.TableID
+	Version  globaltable.Version
+	Outcome  Outcome
+	Anew     bool                  // the version brings this region a replica, or another one: nothing that the region holds of the table is of it. Not stored
+	Indexes  []globaltable.IndexID // of the table under the version. Not stored
+	Replaced []globaltable.IndexID // those of them that were other indexes in the version before, which a fenced owner had issued. Not stored
 }
 
 // Catalog holds the documents. It is safe for concurrent use, except that Load, Prepare and the functions that Prepare returns are called by one
@@ -281,6 +282,9 @@ func adoptTable(txn *memdb.Txn, t *globaltable.Table, world *globaltable.World, 
 	var err error
 	if a.Outcome, err = outcome(txn, old, t, self); err != nil {
 		return nil, err
+	}
+	if known {
+		a.Replaced = replaced(old.table, t)
 	}
 	insert(txn, inAdoptions, a)
 	insert(txn, inTables, newEntry(txn, t, self))

@@ -45,6 +45,15 @@ func TestFollow(t *testing.T) {
 		"back, one is on its way in":   {"ACTIVE@1 CREATING@4 FENCED@4", states(active, active, active), ""},
 		"back, one is on its way out":  {"ACTIVE@1 DELETING@4 FENCED@4", states(active, active, active), ""},
 		"back, and nobody else has it": {"DELETING@4 FENCED@4 FENCED@4", states(active, active, fenced), "DELETING@4 CREATING@6 FENCED@4"},
+		"the last one comes first":     {"FENCED@3 FENCED@4", states(active, active, active), "FENCED@3 CREATING@6"},
+		"the last one is still out":    {"FENCED@3 FENCED@4", states(active, fenced, active), ""},
+		"the last one is back":         {"FENCED@3 CREATING@4", states(active, active, active), ""},
+		"fenced together":              {"FENCED@4 FENCED@4", states(active, active, active), "CREATING@6 CREATING@6"},
+		"together, one is still out":   {"FENCED@4 FENCED@4", states(active, fenced, active), "CREATING@6 FENCED@4"},
+		"one that had it later":        {"CREATING@3 FENCED@4", states(active, active, active), "CREATING@6 CREATING@6"},
+		"one that had it, still out":   {"CREATING@3 FENCED@4", states(active, fenced, active), ""},
+		"one that had it is removed":   {"CREATING@3 FENCED@4", states(active, removed, active), "CREATING@6"},
+		"somebody serves again":        {"ACTIVE@4 CREATING@3", states(active, active, active), "ACTIVE@4 CREATING@6"},
 		"the only one is removed":      {"FENCED@4", states(removed, active, active), "dead"},
 	} {
 		table, err := Create(&Spec{Name: "orders", KeySchema: globaltable.KeySchema{Partition: globaltable.KeyAttribute{Name: "id", Type: item.S}}}, 99<<16|2, regions[1], 1)
@@ -60,6 +69,9 @@ func TestFollow(t *testing.T) {
 			}
 			table.Replicas = append(table.Replicas, globaltable.Replica{Region: regions[i].Name, Origin: regions[i].Origin, Status: globaltable.Status(status),
 				Since: globaltable.MakeVersion(1, number)})
+			if r := &table.Replicas[i]; r.Status == globaltable.Creating {
+				r.Born = r.Since
+			}
 		}
 		next, ok := Follow(table, c.world, 1, 5)
 		got := ""
@@ -91,6 +103,77 @@ func showReplicas(t *globaltable.Table) string {
 		out = append(out, part)
 	}
 	return strings.Join(out, " ")
+}
+
+// TestWaits: who waits for whom in a table that nobody serves, and what comes of it: regions a, b, … with their replicas as "status@number of since"; of those being created also of when they were made.
+func TestWaits(t *testing.T) {
+	for name, c := range map[string]struct {
+		replicas string
+		waits    string // "region:for whom", of those that wait
+		advance  string // the statuses when all have joined; empty: nothing happens
+	}{
+		"somebody serves":               {"ACTIVE@1 CREATING@4 FENCED@5", "", "ACTIVE ACTIVE FENCED"},
+		"it has to begin anew":          {"ACTIVE@4 CREATING@3", "b:", ""},
+		"alone":                         {"CREATING@5", "", "ACTIVE"},
+		"the last one":                  {"CREATING@5 FENCED@4", "b:a", "ACTIVE FENCED"},
+		"an earlier one":                {"CREATING@3 FENCED@4", "a:b", ""},
+		"while the last one is closed":  {"CREATING@3 FENCING@4", "a:b", "CREATING FENCED"},
+		"while the last one comes back": {"CREATING@3 CREATING@4", "a:b", "CREATING ACTIVE"},
+		"together":                      {"CREATING@4 CREATING@4", "", "ACTIVE ACTIVE"},
+		"fenced one after the other":    {"FENCED@3 FENCED@4 FENCED@5", "a:b a:c b:c", ""},
+		"fenced one after the other, closed together": {"FENCED@5 FENCED@5+1", "a:b", ""},
+		"on its way out, and one fenced since":        {"CREATING@3 DELETING@4 FENCED@5", "a:c", ""},
+	} {
+		table := &globaltable.Table{ID: 99 << 16, Name: "orders", Owner: 1, Version: globaltable.MakeVersion(1, 6), Predecessor: globaltable.Hash{1}}
+		for i, part := range strings.Fields(c.replicas) {
+			status, since, _ := strings.Cut(part, "@")
+			since, inaccessible, _ := strings.Cut(since, "+")
+			var number uint64
+			if _, err := fmt.Sscan(since, &number); err != nil {
+				t.Fatal(err)
+			}
+			r := globaltable.Replica{Region: string(rune('a' + i)), Origin: hlc.Origin(i + 1), Status: globaltable.Status(status), Since: globaltable.MakeVersion(1, number), InaccessibleSince: int64(len(inaccessible))}
+			if r.Status == globaltable.Creating {
+				r.Born = r.Since
+			}
+			table.Replicas = append(table.Replicas, r)
+		}
+		var waits, statuses []string
+		answers := Answers{}
+		for i := range table.Replicas {
+			r := &table.Replicas[i]
+			answers[r.Origin] = Answer{Outcome: Adopted, Joined: true}
+			regions, is := Waits(table, r.Origin)
+			if is && len(regions) == 0 {
+				waits = append(waits, r.Region+":")
+			}
+			for _, name := range regions {
+				waits = append(waits, r.Region+":"+name)
+				text := Describe(table, Progress{}).Replica(r.Origin).StatusDescription
+				if r.Status == globaltable.Creating && !strings.Contains(text, "Waiting for "+strings.Join(regions, " and ")+" to come back, or to be removed") {
+					t.Errorf("%s: %s is described as %q", name, r.Region, text)
+				}
+			}
+		}
+		if next, ok := Advance(table, answers, 1); ok {
+			for _, r := range next.Replicas {
+				statuses = append(statuses, string(r.Status))
+			}
+		}
+		if got := strings.Join(waits, " "); got != c.waits {
+			t.Errorf("%s: %q, want %q", name, got, c.waits)
+		}
+		if got := strings.Join(statuses, " "); got != c.advance {
+			t.Errorf("%s: %q, want %q", name, got, c.advance)
+		}
+	}
+	_, err := Update(&globaltable.Table{ID: 99 << 16, Name: "orders", Version: globaltable.MakeVersion(1, 6), Replicas: []globaltable.Replica{{Region: "a", Origin: 1, Status: globaltable.StatusFenced}}},
+		&Change{Create: []string{"b"}}, 1, func(name string) (globaltable.Descriptor, bool) {
+			return globaltable.Descriptor{Name: name, Origin: 2}, true
+		})
+	if globaltable.KindOf(err) != globaltable.Invalid || !strings.Contains(err.Error(), "all regions that have the table's data are fenced") {
+		t.Errorf("a replica is made of nothing: %v", err)
+	}
 }
 
 // TestClosing: a replica is closed when all others that are fed have exchanged everything with all others, those on their way out included.

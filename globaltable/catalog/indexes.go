@@ -30,13 +30,28 @@ func sameIndexes(old, t *globaltable.Table) bool {
 		if at < 0 {
 			return false
 		}
-		o := &old.Indexes[at]
-		if o.Name != x.Name || o.Local != x.Local || !slices.Equal(o.Partition, x.Partition) || !slices.Equal(o.Sort, x.Sort) ||
-			o.Projection != x.Projection || !slices.Equal(o.NonKey, x.NonKey) {
+		if !sameIndex(&old.Indexes[at], x) {
 			return false
 		}
 	}
 	return true
+}
+
+func sameIndex(o, x *globaltable.Index) bool {
+	return o.Name == x.Name && o.Local == x.Local && slices.Equal(o.Partition, x.Partition) && slices.Equal(o.Sort, x.Sort) &&
+		o.Projection == x.Projection && slices.Equal(o.NonKey, x.NonKey)
+}
+
+// replaced returns the ids that t gives to another index than old: that one is void, with the version of a fenced owner that brought it.
+func replaced(old, t *globaltable.Table) (ids []globaltable.IndexID) {
+	for i := range t.Indexes {
+		x := &t.Indexes[i]
+		at := slices.IndexFunc(old.Indexes, func(o globaltable.Index) bool { return o.ID == x.ID })
+		if at >= 0 && !sameIndex(&old.Indexes[at], x) {
+			ids = append(ids, x.ID)
+		}
+	}
+	return ids
 }
 
 // IndexUnits is what becomes of a global index's throughput. Nil fields stay as they are.
@@ -69,6 +84,9 @@ func updateIndexes(next *globaltable.Table, change *Change) error {
 			return indexNotFound(next, name)
 		}
 		units := change.IndexUnits[name]
+		if wanted := units.Throughput; wanted != nil && change.Billing == nil && *wanted == x.Throughput {
+			return invalid(next, unchanged("index "+name, "index", *wanted))
+		}
 		units.apply(x)
 	}
 	if name := change.DeleteIndex; name != "" {

@@ -116,6 +116,10 @@ func TestIndexesAreRefused(t *testing.T) {
 	if err != nil || next.Indexes[0].Throughput != units {
 		t.Errorf("both modes change: %+v, %v", next, err)
 	}
+	want := "The provisioned throughput for the index first will not change. The requested value equals the current value. Current ReadCapacityUnits provisioned for the index: "
+	if _, err := Update(next, &Change{Region: "eu", IndexUnits: both.IndexUnits}, 1, w.region); globaltable.KindOf(err) != globaltable.Invalid || !strings.Contains(err.Error(), want) {
+		t.Errorf("the units that there are: %v", err)
+	}
 	onDemand := globaltable.PayPerRequest
 	if next, err = Update(next, &Change{Region: "eu", Billing: &onDemand}, 1, w.region); err != nil || next.Indexes[0].Throughput != (globaltable.Throughput{}) {
 		t.Errorf("and back: %+v, %v", next, err)

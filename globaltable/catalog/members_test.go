@@ -299,13 +299,18 @@ func TestWhatAFencedOwnerIssuedIsVoid(t *testing.T) {
 	mortal.Expiry = conflict.Expiry{{Attribute: "until", From: 5 << 16}}
 	dead := successor(table, 1)
 	dead.Replicas, dead.Deleted = nil, true
+	other := taken.Clone()
+	other.Indexes, other.LastIndex = []globaltable.Index{indexed.Indexes[0].Clone(), {ID: 2, Name: "by-place", Partition: []globaltable.KeyAttribute{{Name: "place", Type: item.S}}, Projection: globaltable.ProjectAll}}, 2
+	other.Indexes[0].Partition[0].Name = "day"
 	for name, c := range map[string]struct {
-		own *globaltable.Table // what the fenced region has
-		now globaltable.Version
-		ok  bool
+		own, next *globaltable.Table // what the fenced region has, and what the new owner has issued
+		now       globaltable.Version
+		ok        bool
+		replaced  []globaltable.IndexID
 	}{
-		"an index": {indexed, taken.Version, true}, "a time to live": {mortal, taken.Version, true}, "the end": {dead, taken.Version, true},
-		"no later epoch": {mortal, globaltable.MakeVersion(1, 9), false},
+		"an index": {indexed, taken, taken.Version, true, nil}, "a time to live": {mortal, taken, taken.Version, true, nil}, "the end": {dead, taken, taken.Version, true, nil},
+		"another index of the same number": {indexed, other, taken.Version, true, []globaltable.IndexID{1}}, "new indexes": {table, other, taken.Version, true, nil},
+		"no later epoch": {mortal, taken, globaltable.MakeVersion(1, 9), false, nil},
 	} {
 		catalog, err := New(ap, nil)
 		if err != nil {
@@ -314,15 +319,18 @@ func TestWhatAFencedOwnerIssuedIsVoid(t *testing.T) {
 		if err := catalog.Load([]item.Item{EncodeDocument(c.own)}, nil); err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
-		next := taken.Clone()
+		next := c.next.Clone()
 		next.Version = c.now
-		_, adopt, err := catalog.Prepare([]item.Item{EncodeWorld(fencing), EncodeDocument(next)})
+		adoptions, adopt, err := catalog.Prepare([]item.Item{EncodeWorld(fencing), EncodeDocument(next)})
 		if c.ok != (err == nil && adopt != nil) {
 			t.Errorf("%s: %v", name, err)
 		}
 		if adopt != nil {
 			if adopt(); catalog.Version(table.ID) != c.now {
 				t.Errorf("%s: %v is in force", name, catalog.Version(table.ID))
+			}
+			if got := adoptions[1].Replaced; !slices.Equal(got, c.replaced) {
+				t.Errorf("%s: indexes %v are other ones, want %v", name, got, c.replaced)
 			}
 		}
 	}

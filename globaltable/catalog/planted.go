@@ -4,7 +4,8 @@ package catalog
 
 // Faults that the simulation's own test plants, to see that they are caught (chaos/sim, TestPlanted). Nothing else sets this build tag.
 var (
-	plantedSource bool // while a replica is on its way in, the first of its sources alone holds collection back
+	plantedSource   bool // while a replica is on its way in, the first of its sources alone holds collection back
+	plantedAnyFirst bool // whoever asks first comes back first to a table that nobody serves
 )
 
 // Plant switches a fault of this package on or off, before anything runs; it reports whether the package has one of that name.
@@ -12,6 +13,8 @@ func Plant(fault string, on bool) bool {
 	switch fault {
 	case "only the source":
 		plantedSource = on
+	case "any first":
+		plantedAnyFirst = on
 	default:
 		return false
 	}

@@ -4,5 +4,6 @@ package catalog
 
 // Faults that the simulation's own test plants, with the build tag planted (see planted.go). Without it they are constants, and cost nothing.
 const (
-	plantedSource = false
+	plantedSource   = false
+	plantedAnyFirst = false
 )

@@ -40,10 +40,22 @@ func updateSettings(next *globaltable.Table, change *Change) error {
 	return followTags(next, change.Tag)
 }
 
+// unchanged says that what is provisioned is what is asked for. kind is that of the thing: "table" or "index"; thing names it where it needs a name.
+func unchanged(thing, kind string, units globaltable.Throughput) string {
+	return fmt.Sprintf("The provisioned throughput for the %s will not change. The requested value equals the current value. "+
+		"Current ReadCapacityUnits provisioned for the %s: %d. Requested ReadCapacityUnits: %d. "+
+		"Current WriteCapacityUnits provisioned for the %s: %d. Requested WriteCapacityUnits: %d. "+
+		"Refer to the Amazon DynamoDB Developer Guide for current limits and how to request higher limits.",
+		thing, kind, units.Read, units.Read, kind, units.Write, units.Write)
+}
+
 func updateBilling(next *globaltable.Table, change *Change) error {
 	if change.Billing != nil {
 		switch was := next.Billing; {
 		case *change.Billing == globaltable.Provisioned:
+			if was == globaltable.PayPerRequest { // of a table that was created so, that was the last time it was set
+				next.OnDemandSince = max(next.OnDemandSince, next.CreatedAt)
+			}
 			next.OnDemandMax = globaltable.Throughput{}
 			dropOverrides(next, func(u *globaltable.ReadUnits) { u.OnDemandRead = 0 })
 			for i := range next.Indexes {
@@ -60,11 +72,7 @@ func updateBilling(next *globaltable.Table, change *Change) error {
 	}
 	if wanted := change.Throughput; wanted != nil {
 		if change.Billing == nil && *wanted == next.Throughput {
-			return invalid(next, fmt.Sprintf("The provisioned throughput for the table will not change. The requested value equals the current value. "+
-				"Current ReadCapacityUnits provisioned for the table: %d. Requested ReadCapacityUnits: %d. "+
-				"Current WriteCapacityUnits provisioned for the table: %d. Requested WriteCapacityUnits: %d. "+
-				"Refer to the Amazon DynamoDB Developer Guide for current limits and how to request higher limits.",
-				next.Throughput.Read, wanted.Read, next.Throughput.Write, wanted.Write))
+			return invalid(next, unchanged("table", "table", *wanted))
 		}
 		next.Throughput = *wanted
 	}

@@ -91,8 +91,8 @@ func TestBillingTransitions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if provisioned.OnDemandSince != 0 {
-		t.Error("nothing has become on demand")
+	if provisioned.OnDemandSince != onDemand.CreatedAt {
+		t.Errorf("on demand since %d, was created so at %d", provisioned.OnDemandSince, onDemand.CreatedAt)
 	}
 	_, err = update(provisioned, Change{Throughput: &globaltable.Throughput{Read: 5, Write: 6}})
 	want := "The provisioned throughput for the table will not change. The requested value equals the current value. Current ReadCapacityUnits provisioned for the table: 5. " +

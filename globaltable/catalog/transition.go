@@ -188,10 +188,10 @@ func Advance(t *globaltable.Table, answers Answers, epoch uint32) (next *globalt
 }
 
 // creation says what a replica that is being created becomes. It is active once it and every replica that may have written before they knew of it
-// have adopted the version that made it, and it has got from each of them what they held by then.
+// have adopted the version that made it, and it has got from each of them what they held by then; not while it waits for others that had the table later.
 func creation(t *globaltable.Table, r *globaltable.Replica, answers Answers) (globaltable.Status, string) {
 	status := globaltable.Active
-	if !answers[r.Origin].Joined {
+	if _, waits := Waits(t, r.Origin); waits || !answers[r.Origin].Joined {
 		status = globaltable.Creating
 	}
 	for _, o := range Asked(t, r) {
@@ -239,15 +239,13 @@ func Asked(t *globaltable.Table, r *globaltable.Replica) []hlc.Origin {
 // for what the closed region wrote may be with any of them alone.
 func Sources(t *globaltable.Table, self hlc.Origin) []hlc.Origin {
 	mine, closing := t.Replica(self), t.Closing() != 0
-	// Where nobody serves the table any more, those on their way out have it.
-	orphaned := !slices.ContainsFunc(t.Replicas, staying)
 	var out []hlc.Origin
 	for _, r := range t.Replicas {
 		switch {
 		case r.Origin == self:
 		case staying(r) && (closing || r.Since < mine.Since),
 			r.Status == globaltable.Creating && closing,
-			r.Status == globaltable.Deleting && (closing || orphaned):
+			r.Status == globaltable.Deleting && (closing || orphaned(t)): // where nobody serves the table any more, those on their way out have it
 			out = append(out, r.Origin)
 		}
 	}
@@ -286,6 +284,9 @@ func Describe(t *globaltable.Table, p Progress) *globaltable.Table {
 			continue
 		}
 		var gone, pending []string
+		if regions, _ := Waits(t, r.Origin); len(regions) > 0 {
+			pending = append(pending, strings.Join(regions, " and ")+ToComeBack)
+		}
 		for _, o := range Asked(t, r) {
 			name := t.Replica(o).Region
 			switch {
@@ -371,6 +372,9 @@ func createReplica(t, next *globaltable.Table, region string, change *Change, re
 	if !ok {
 		return invalid(t, "Failed to create a new replica of table with name: '"+t.Name+"' because the region is not known: "+region)
 	}
+	if orphaned(t) {
+		return invalid(t, "Failed to create a new replica of table with name: '"+t.Name+"' because all regions that have the table's data are fenced. It can be created when one of them has come back.")
+	}
 	// One change of the replicas at a time: what a replica on its way out writes is never to be sent to one on its way in.
 	if !t.Settled() {
 		return InUse("update table", t.Name, "updated")
@@ -403,6 +407,8 @@ func removeReplica(t, next *globaltable.Table, region string) error {
 		return InUse("delete replica", t.Name, "deleted")
 	case r.Status == globaltable.StatusFencing:
 		return InUse("delete replica", t.Name, "updated")
+	case r.Status == globaltable.StatusFenced && orphaned(t) && slices.ContainsFunc(t.Replicas, func(r globaltable.Replica) bool { return r.Status == globaltable.Creating }):
+		return InUse("delete replica", t.Name, "updated") // that one may wait for it
 	case r.Status == globaltable.CreationFailed, r.Status == globaltable.StatusFenced: // nothing was ever served from it; or nobody waits for it any more
 		next.Replicas = slices.DeleteFunc(next.Replicas, func(r globaltable.Replica) bool { return r.Region == region })
 		return nil

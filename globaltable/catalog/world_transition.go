@@ -148,27 +148,31 @@ func ReissueWorld(w *globaltable.World, epoch uint32) *globaltable.World {
 }
 
 // Follow returns the document of a table after what has become of the members: replicas of closed regions are fenced, and what is being created begins anew, since it must not wait for them; the fenced replica of a
-// region that has come back is created. ok is false when there is nothing to do. It runs in the table's owner's region, now in Unix milliseconds.
+// region that has come back is created, once it may: see Waits. ok is false when there is nothing to do. It runs in the table's owner's region, now in Unix milliseconds.
 func Follow(t *globaltable.Table, w *globaltable.World, epoch uint32, now int64) (next *globaltable.Table, ok bool) {
 	if t.Deleted {
 		return nil, false
 	}
 	next = successor(t, epoch)
-	kept, closing := next.Replicas[:0], false
+	kept, anew := next.Replicas[:0], false
 	for _, r := range next.Replicas {
 		m := w.Member(r.Origin)
+		_, waits := Waits(t, r.Origin)
 		switch {
 		case m == nil:
 		case m.State.Closed():
 			changed, goes := closeReplica(&r, m.State == globaltable.MemberRemoved, next.Version, now)
 			ok = ok || changed || goes
-			closing = closing || changed && r.Since == next.Version
+			anew = anew || changed && r.Since == next.Version || goes && orphaned(t) // it may have been waited for
 			if goes {
 				continue
 			}
-		case m.State == globaltable.MemberActive && r.Status == globaltable.StatusFenced && mayReturn(t):
-			r.Status, r.StatusDescription, r.Since, r.Born, ok = globaltable.Creating, "", next.Version, next.Version, true
+		case m.State == globaltable.MemberActive && r.Status == globaltable.StatusFenced && mayReturn(t, &r):
+			r.Status, r.StatusDescription, r.Since, r.Born = globaltable.Creating, "", next.Version, next.Version
 			r.InaccessibleSince = 0
+			ok, anew = true, true
+		case waits && r.Status == globaltable.Creating && !orphaned(t):
+			ok, anew = true, true // somebody serves the table again
 		}
 		kept = append(kept, r)
 	}
@@ -178,7 +182,7 @@ func Follow(t *globaltable.Table, w *globaltable.World, epoch uint32, now int64)
 	next.Replicas = kept
 	for i := range kept {
 		// All that is being created or closed has one Since: whoever has exchanged what that version demands has exchanged it with all who are left.
-		if r := &kept[i]; closing && (r.Status == globaltable.Creating || r.Status == globaltable.StatusFencing) {
+		if r := &kept[i]; anew && (r.Status == globaltable.Creating || r.Status == globaltable.StatusFencing) {
 			r.Since = next.Version
 		}
 	}
@@ -202,13 +206,6 @@ func closeReplica(r *globaltable.Replica, removed bool, v globaltable.Version, n
 	r.Status, r.StatusDescription, r.Since, r.JoinBytesPerSecond = globaltable.StatusFencing, "", v, 0
 	r.InaccessibleSince = now
 	return true, false
-}
-
-// mayReturn reports whether fenced replicas may be created now: one change of replicas at a time. Only where nobody serves the table any more, one on its way out gives what it has to one that comes back.
-func mayReturn(t *globaltable.Table) bool {
-	return t.Settled() || !slices.ContainsFunc(t.Replicas, func(r globaltable.Replica) bool {
-		return staying(r) || r.Status == globaltable.Creating || r.Status == globaltable.StatusFencing
-	})
 }
 
 // Closed reports whether nothing of the region's replica of t is open any more: it can be created anew.

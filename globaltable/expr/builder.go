@@ -67,12 +67,3 @@ func (b *Builder) act(c clause, path []Step, value Node) {
 
 // Update returns the update with all actions added, at least one.
 func (b *Builder) Update() (*Update, error) { return newUpdate(b.actions, b.bound, b.targets) }
-
-// NewProjection returns a projection of the paths given. It keeps views of their names.
-func NewProjection(paths ...[]Step) (*Projection, error) {
-	targets := make([]target, len(paths))
-	for i, path := range paths {
-		targets[i] = target{path, i}
-	}
-	return newProjection(projectionParameter, targets)
-}

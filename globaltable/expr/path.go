@@ -127,6 +127,24 @@ func (b bound) get(it item.Item, path []step) (v item.Value, ok bool) {
 	return v, ok
 }
 
+// follow is get for a path that stands for itself.
+func follow(it item.Item, path []Step) (v item.Value, ok bool) {
+	v, ok = it.Get(path[0].Name)
+	for _, s := range path[1:] {
+		switch {
+		case !ok:
+			return nil, false
+		case !s.isIndex():
+			v, ok = v.Get(s.Name)
+		case v.Type() == item.L:
+			v, ok = v.At(s.Index)
+		default:
+			return nil, false
+		}
+	}
+	return v, ok
+}
+
 // samePath reports whether two paths are the same, whatever their symbols.
 func (b bound) samePath(p, q []step) bool {
 	return slices.EqualFunc(p, q, func(s, t step) bool {

@@ -63,7 +63,7 @@ func TestProjections(t *testing.T) {
 }
 
 func TestProjectionNames(t *testing.T) {
-	x, err := NewProjection([]Step{{Name: []byte("b")}, {Index: 1}}, []Step{{Name: []byte("a")}})
+	x, err := NewColumns([]Step{{Name: []byte("b")}, {Index: 1}}, []Step{{Name: []byte("a")}})
 	if err != nil {
 		t.Fatal(err)
 	}

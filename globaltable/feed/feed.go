@@ -28,12 +28,15 @@ import (
 	"github.com/concordat-db/concordat/globaltable/item"
 )
 
-// The attributes of an entry. Those of parts are prefixPart and a hash of the part's name or path, which may be longer than an attribute's name, or no text.
+// The attributes of an entry. Whoever writes one of them writes the same as anybody else, or no less true: so an entry is the union of what was found. Those of parts are prefixPart and a hash of the part's name or path, which may be longer than an attribute's name, or no text; by which rules something was, say those of
+// prefixRule and the rule's digit.
 const (
 	attributeBy      = "b" // S, always the same: the partition of ByTime
 	attributeDot     = "d" // B, the losing dot: the sort key of ByTime
-	attributeHead    = "h" // B, see Entry.head
+	attributeHead    = "h" // B, see Entry.appendHead
 	attributeExpires = "x" // N, seconds
+	attributeWhole   = "w" // BOOL, whether the item was deleted: a put or a delete was lost
+	prefixRule       = "r" // BOOL
 	prefixPart       = "p"
 )
 
@@ -245,6 +248,10 @@ func (e *Entry) Missing(ops []conflict.Op, listed item.Item) ([]conflict.Op, err
 		p := &e.Parts[i]
 		set(partName(p), item.AppendBinary(nil, appendPart(nil, p)))
 	}
+	set(prefixRule+strconv.Itoa(int(e.Rule)), item.AppendBool(nil, true))
+	if e.Whole {
+		set(attributeWhole, item.AppendBool(nil, e.Deleted))
+	}
 	if listed != nil && len(ops) == 0 {
 		return ops, nil
 	}
@@ -257,9 +264,6 @@ func (e *Entry) Missing(ops []conflict.Op, listed item.Item) ([]conflict.Op, err
 
 const (
 	entryVersion = 1
-
-	headWhole   = 1 << 0
-	headDeleted = 1 << 1
 
 	partLost   = 1 << 0
 	partWon    = 1 << 1
@@ -280,14 +284,7 @@ func partName(p *conflict.Part) string {
 
 // appendHead appends what is not of single parts: version ‖ rule ‖ flags ‖ loser's write.
 func (e *Entry) appendHead(dst []byte) []byte {
-	var flags byte
-	if e.Whole {
-		flags |= headWhole
-	}
-	if e.Deleted {
-		flags |= headDeleted
-	}
-	return conflict.AppendWrite(append(dst, entryVersion, byte(e.Rule), flags), &e.Loser)
+	return conflict.AppendWrite(append(dst, entryVersion), &e.Loser)
 }
 
 // appendPart appends version ‖ flags ‖ length ‖ name or path ‖ [winner's write] ‖ [length ‖ lost value] ‖ [length ‖ winning value].
@@ -330,6 +327,10 @@ func Decode(it item.Item) (*Entry, error) {
 		case string(name) == attributeExpires:
 			seconds, _ := v.Number().Whole()
 			e.Expires = time.Unix(seconds, 0).UTC()
+		case string(name) == attributeWhole:
+			e.Whole, e.Deleted = true, v.Bool()
+		case strings.HasPrefix(string(name), prefixRule):
+			failed = e.decodeRule(string(name[len(prefixRule):]))
 		case strings.HasPrefix(string(name), prefixPart):
 			var p conflict.Part
 			if failed = decodePart(v.Bytes(), &p); failed == nil {
@@ -340,7 +341,7 @@ func Decode(it item.Item) (*Entry, error) {
 			return nil, failed
 		}
 	}
-	if e.Rule == 0 {
+	if e.Rule == 0 || e.Loser.Stamp.IsZero() {
 		return nil, corrupt("the entry of a conflict lacks its head")
 	}
 	slices.SortFunc(e.Parts, func(a, b conflict.Part) int {
@@ -349,13 +350,25 @@ func Decode(it item.Item) (*Entry, error) {
 	return e, nil
 }
 
+// decodeRule takes a rule by which something was lost: of several the strongest counts.
+func (e *Entry) decodeRule(digit string) error {
+	for rule := conflict.RuleItem; rule <= conflict.RuleFenced; rule++ {
+		if digit == strconv.Itoa(int(rule)) {
+			if e.Rule == 0 || rule < e.Rule {
+				e.Rule = rule
+			}
+			return nil
+		}
+	}
+	return corrupt("a conflict by a rule that is not known")
+}
+
 func (e *Entry) decodeHead(b []byte) (err error) {
-	if len(b) < 3 || b[0] != entryVersion || b[1] < byte(conflict.RuleItem) || b[1] > byte(conflict.RuleFenced) || b[2]&^(headWhole|headDeleted) != 0 {
+	if len(b) == 0 || b[0] != entryVersion {
 		return corrupt("the head of a conflict cannot be read")
 	}
-	e.Rule, e.Whole, e.Deleted = conflict.Rule(b[1]), b[2]&headWhole != 0, b[2]&headDeleted != 0
 	var rest []byte
-	if e.Loser, rest, err = conflict.ReadWrite(b[3:]); err != nil || len(rest) > 0 {
+	if e.Loser, rest, err = conflict.ReadWrite(b[1:]); err != nil || len(rest) > 0 {
 		return corrupt("the write in the head of a conflict cannot be read")
 	}
 	return nil

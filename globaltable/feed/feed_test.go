@@ -197,8 +197,10 @@ func mustMissing(t *rapid.T, e *Entry) []conflict.Op {
 func TestDecodeRefuses(t *testing.T) {
 	good := examples()["attributes"]
 	head, part := good.appendHead(nil), appendPart(nil, &good.Parts[0])
+	rule := "r2"
 	entry := func(head, part []byte) item.Item {
 		var b item.Builder
+		b.Add([]byte(rule), item.AppendBool(nil, true))
 		b.Add([]byte(attributeHead), item.AppendBinary(nil, head))
 		b.Add([]byte("p0"), item.AppendBinary(nil, part))
 		it, err := b.AppendItem(nil)
@@ -216,13 +218,18 @@ func TestDecodeRefuses(t *testing.T) {
 		return b
 	}
 	for name, it := range map[string]item.Item{
-		"another version of the head": entry(with(head, 0, 2), part), "rule 0": entry(with(head, 1, 0), part), "rule 4": entry(with(head, 1, 4), part), "a flag of the head": entry(with(head, 2, 4), part),
-		"a head with more": entry(append(head[:len(head):len(head)], 0), part), "half a head": entry(head[:5], part), "another version of a part": entry(head, with(part, 0, 2)),
+		"another version of the head": entry(with(head, 0, 2), part),
+		"a head with more":            entry(append(head[:len(head):len(head)], 0), part), "half a head": entry(head[:5], part), "another version of a part": entry(head, with(part, 0, 2)),
 		"a flag of a part": entry(head, with(part, 1, 16)), "a part with more": entry(head, append(part[:len(part):len(part)], 0)), "half a part": entry(head, part[:len(part)-1]),
 		"a name that is no text": entry(head, with(part, 3, 0xff)), "a name as a path": entry(head, with(part, 1, part[1]|partInside)),
 	} {
 		if e, err := Decode(it); globaltable.KindOf(err) != globaltable.Corrupt {
 			t.Errorf("%s: %v, %v", name, e, err)
+		}
+	}
+	for _, rule = range []string{"r", "r0", "r4", "r22"} {
+		if e, err := Decode(entry(head, part)); globaltable.KindOf(err) != globaltable.Corrupt {
+			t.Errorf("%s: %v, %v", rule, e, err)
 		}
 	}
 	var b item.Builder

@@ -86,8 +86,9 @@ func TestSelect(t *testing.T) {
 	for statement, want := range map[string]string{
 		`SELECT * FROM t`:                      sample,
 		`select s, "it's" from "t";`:           `{"it's":{"S":"quoted"},"s":{"S":"hello"}}`,
-		`SELECT m.a, l[1], m['x y'] FROM t`:    `{"l":{"L":[{"N":"1"}]},"m":{"M":{"a":{"N":"1"},"x y":{"S":"z"}}}}`,
-		`SELECT "m"."x y" FROM t -- only that`: `{"m":{"M":{"x y":{"S":"z"}}}}`,
+		`SELECT m.a, l[1], m['x y'] FROM t`:    `{"a":{"N":"1"},"l[1]":{"N":"1"},"x y":{"S":"z"}}`,
+		`SELECT "m"."x y" FROM t -- only that`: `{"x y":{"S":"z"}}`,
+		`SELECT m, m.a, m.gone, s.b[0] FROM t`: `{"a":{"N":"1"},"m":{"M":{"a":{"N":"1"},"x y":{"S":"z"}}}}`,
 		"SELECT /* two\nlines */ s FROM t":     `{"s":{"S":"hello"}}`,
 	} {
 		s := mustParse(t, statement)
@@ -393,7 +394,7 @@ func TestErrors(t *testing.T) {
 		`INSERT INTO t VALUE {'a': <<1, 1.0>>}`:             "Input collection contains duplicates",
 		`INSERT INTO t VALUE {'a': 1e126}`:                  "Number overflow. Attempting to store a number with magnitude larger than supported range",
 		`INSERT INTO t VALUE {'a': 1.2.3}`:                  "The parameter cannot be converted to a numeric value: 1.2.3",
-		`SELECT a, a.b FROM t`:                              "Invalid ProjectionExpression: Two document paths overlap with each other; must remove or rewrite one of these paths; path one: [a], path two: [a, b]",
+		`SELECT a.b, b FROM t`:                              "Two columns have the same name: b",
 		`UPDATE t SET a = 1, a = 2 WHERE pk = 1`:            "Invalid UpdateExpression: Two document paths overlap with each other; must remove or rewrite one of these paths; path one: [a], path two: [a]",
 		`SELECT * FROM t WHERE a < [1]`:                     "Invalid FilterExpression: Incorrect operand type for operator or function; operator or function: <, operand type: L",
 		`DELETE FROM t WHERE begins_with(a, 1)`:             "Invalid ConditionExpression: Incorrect operand type for operator or function; operator or function: begins_with, operand type: N",

@@ -212,7 +212,7 @@ func (p *parser) selection() (*Statement, error) {
 		return nil, err
 	}
 	if paths != nil {
-		if out.Projection, err = expr.NewProjection(paths...); err != nil {
+		if out.Projection, err = expr.NewColumns(paths...); err != nil {
 			return nil, err
 		}
 	}

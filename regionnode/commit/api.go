@@ -47,9 +47,10 @@ type Adoption struct {
 
 // AdoptedTable is what a table's new document demands of a shard.
 type AdoptedTable struct {
-	ID      globaltable.TableID
-	Anew    bool                  // it brings this region a replica, or another one: whatever is held of the table is dropped in the same batch
-	Indexes []globaltable.IndexID // that the table has; entries of others are dropped in the same batch
+	ID       globaltable.TableID
+	Anew     bool                  // it brings this region a replica, or another one: whatever is held of the table is dropped in the same batch
+	Indexes  []globaltable.IndexID // that the table has; entries of others are dropped in the same batch
+	Replaced []globaltable.IndexID // those of Indexes that are other ones than before: their entries are dropped too, and made anew
 }
 
 // Key names an item.

@@ -178,7 +178,7 @@ func (x *indexes) flush(b store.Batch) {
 // replica, has nothing to build.
 func (c *core) adoptIndexes(g *group, t *AdoptedTable) error {
 	for _, id := range c.indexes.of(t.ID) {
-		if !slices.Contains(t.Indexes, id) {
+		if !slices.Contains(t.Indexes, id) || slices.Contains(t.Replaced, id) {
 			c.indexes.drop(g.batch, indexKey{t.ID, id})
 		}
 	}

@@ -24,7 +24,7 @@ import (
 	"github.com/concordat-db/concordat/regionnode/store"
 )
 
-// Of the indexes in these tests, number i modulo their count is of the shape shapes[i].
+// Of the indexes in these tests, number i modulo their count is of the shape shapes[i]; under a document with a shift, of one further on: another index of the same number.
 var shapes = []globaltable.Index{
 	{Partition: key("a", item.S), Projection: globaltable.ProjectKeys},
 	{Partition: key("a", item.S), Sort: key("n", item.N), Projection: globaltable.ProjectAll},
@@ -52,10 +52,15 @@ func indexedDocument(id globaltable.TableID, p globaltable.Placement, ids ...glo
 // indexedBy is the table that a document makes; nil if it has no indexes.
 func indexedBy(id globaltable.TableID, doc item.Item) *globaltable.Table {
 	v, _ := doc.GetString("indexes")
+	shift := 0
+	if v, ok := doc.GetString("shift"); ok {
+		n, _ := v.Number().Int64()
+		shift = int(n)
+	}
 	t := &globaltable.Table{ID: id, KeySchema: globaltable.KeySchema{Partition: key("pk", item.S)[0]}}
 	for b := v.Bytes(); len(b) > 0; b = b[4:] {
 		n := binary.BigEndian.Uint32(b)
-		x := shapes[int(n)%len(shapes)].Clone()
+		x := shapes[(int(n)+shift)%len(shapes)].Clone()
 		x.ID, x.Name = globaltable.IndexID(n), fmt.Sprint("index", n)
 		t.Indexes = append(t.Indexes, x)
 	}
@@ -206,6 +211,7 @@ type indexWorld struct {
 	m      *Manual
 	origin *origin
 	ids    []globaltable.IndexID // of the newest document
+	shift  int64                 // of the newest document
 	last   globaltable.IndexID
 	built  int // steps that went over records
 	midway int // crashes while an index was being built
@@ -317,7 +323,7 @@ func (w *indexWorld) step() {
 	}
 }
 
-// change adopts a document with another index, with one less, or of another replica.
+// change adopts a document with another index, with one less, of another replica, or with other indexes of the same numbers.
 func (w *indexWorld) change() {
 	w.m.Settle() // documents follow each other
 	switch n := w.rng.IntN(8); {
@@ -329,12 +335,16 @@ func (w *indexWorld) change() {
 	}
 	doc := indexedDocument(tableA, withPeer, w.ids...)
 	if w.rng.IntN(8) == 0 {
-		attributes := map[string]item.Value{"anew": item.AppendBool(nil, true)}
-		for name, v := range doc.Each {
-			attributes[string(name)] = v
-		}
-		doc = buildItem(attributes)
+		w.shift++
 	}
+	attributes := map[string]item.Value{"shift": item.AppendInt(nil, w.shift)}
+	if w.rng.IntN(8) == 0 {
+		attributes["anew"] = item.AppendBool(nil, true)
+	}
+	for name, v := range doc.Each {
+		attributes[string(name)] = v
+	}
+	doc = buildItem(attributes)
 	pk, _ := doc.GetString("pk")
 	w.m.Write(always(putOps(doc), keyOf(globaltable.SystemTable, string(pk.Bytes()))), func(err error) {
 		if err != nil {

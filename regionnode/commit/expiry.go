@@ -3,6 +3,7 @@ package commit
 import (
 	"fmt"
 	"slices"
+	"sync/atomic"
 
 	"github.com/concordat-db/concordat/conflict"
 	"github.com/concordat-db/concordat/conflict/hlc"
@@ -17,6 +18,8 @@ type rules struct {
 	catalog Catalog
 	purges  *purges
 	panic   func(*PanicError) // nil: nobody wants to know
+
+	returning atomic.Bool // see Shard.Returning
 }
 
 // Now returns the region's time: after all that it has stamped, shown or collected.

@@ -59,13 +59,13 @@ func (sub *submission) lose(key int, losses []conflict.Loss) {
 	}
 }
 
-// loseChange notes what is lost where a change of the key at that index is merged into the record current. purge counts beside the table's frontier.
-func (r *rules) loseChange(sub *submission, key int, current []byte, c *conflict.Change, purge hlc.Timestamp) error {
+// loseChange notes what is lost where a change of the key at that index is merged into the record current.
+func (r *rules) loseChange(sub *submission, key int, current []byte, c *conflict.Change) error {
 	table := sub.keys[key].table
 	if len(current) == 0 || !hasFeed(table) {
 		return nil
 	}
-	losses, err := conflict.Losses(current, c, max(purge, r.purges.frontier(table)))
+	losses, err := conflict.Losses(current, c, r.purges.frontier(table))
 	if err == nil {
 		sub.lose(key, losses)
 	}
@@ -93,6 +93,9 @@ func hasFeed(table globaltable.TableID) bool {
 // list makes what the submission has lost listings: those that the feed lacks. The keys are latched.
 func (r *rules) list(sub *submission, reader store.Reader) error {
 	sub.listings = sub.listings[:0]
+	if sub.kind == kindMerge && r.returning.Load() {
+		sub.losses = sub.losses[:0]
+	}
 	if len(sub.losses) == 0 {
 		return nil
 	}
@@ -201,6 +204,13 @@ func (s *Shard) listAhead(ctx context.Context, sub *submission) error {
 
 // decideListings places, stamps and merges. One that has no place here, since the catalog has changed, is dropped, as the merge of its item is.
 func (c *core) decideListings(sub *submission) (err error) {
+	if len(sub.listings) == 0 {
+		return nil
+	}
+	// After a start the clock may be further ahead than peers accept. Clients are refused meanwhile, and what would list something waits as well.
+	if now := c.clock.Last(); c.clock.AheadAtStart(now) > 0 {
+		return fault(globaltable.Unavailable, opFeed, "", &hlc.AheadError{Time: now, Ahead: c.clock.MaxOffset() + c.clock.AheadAtStart(now), MaxOffset: c.clock.MaxOffset()})
+	}
 	c.merged = c.merged[:0]
 	for i := range sub.listings {
 		k := &sub.listings[i].keyState

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"reflect"
+	"slices"
 	"strconv"
 	"sync/atomic"
 	"testing"
@@ -136,11 +138,16 @@ func (c *tables) Prepare(docs []item.Item) (a Adoption, err error) {
 		regions, _ := doc.GetString("regions")
 		_, anew := doc.GetString("anew")
 		adopted := AdoptedTable{ID: id, Anew: anew}
+		old := indexed[id]
 		delete(indexed, id)
 		if t := indexedBy(id, doc); t != nil {
 			indexed[id] = t
 			for i := range t.Indexes {
-				adopted.Indexes = append(adopted.Indexes, t.Indexes[i].ID)
+				x := &t.Indexes[i]
+				adopted.Indexes = append(adopted.Indexes, x.ID)
+				if old != nil && slices.ContainsFunc(old.Indexes, func(o globaltable.Index) bool { return o.ID == x.ID && !reflect.DeepEqual(&o, x) }) {
+					adopted.Replaced = append(adopted.Replaced, x.ID)
+				}
 			}
 		}
 		a.Tables = append(a.Tables, adopted)
@@ -523,7 +530,11 @@ func auditLane(e store.Engine, id globaltable.LaneID, ln *lane, records map[stri
 		chain, known = entry.Chain, true
 		return change.EachChange(entry.Body, func(c *conflict.Change) error {
 			k := string(store.AppendRecordKey(nil, globaltable.TableID(c.Table), c.Key))
-			records[k], _, err = conflict.ApplyLocal(nil, records[k], c)
+			apply := conflict.ApplyLocal
+			if slices.ContainsFunc(c.Ops, func(op conflict.Op) bool { return op.Kind == conflict.OpIncrement || op.Kind == conflict.OpObserve }) {
+				apply = conflict.Apply // it is what a local write was completed to
+			}
+			records[k], _, err = apply(nil, records[k], c)
 			return err
 		})
 	})

@@ -74,3 +74,29 @@ func TestItemHasItsKey(t *testing.T) {
 	f.must(f.stop())
 	f.expectAudit(someRecords)
 }
+
+// TestContributionToWhatHasExpired: what is added to an item that has expired is added to nothing, and the item has its key.
+func TestContributionToWhatHasExpired(t *testing.T) {
+	f, w := expiring(t, store.NewMemory(), fromTheFirst)
+	f.run()
+	k := keyOf(tableA, "k")
+	add := always([]conflict.Op{{Kind: conflict.OpAddNumber, Type: conflict.TypeCounter, Name: []byte("likes"), Value: item.AppendInt(nil, 3)}}, k)
+	f.must(f.Write(background, always(putOps(mortal("k", "old", 5)), k)))
+	f.must(f.Write(background, add))
+	expect := func(want item.Item) {
+		t.Helper()
+		f.must(f.Get(background, k, func(c Current) error {
+			if string(c.Item) != string(want) {
+				t.Errorf("%s, not %s", c.Item.AppendJSON(nil), want.AppendJSON(nil))
+			}
+			return nil
+		}))
+	}
+	three := item.Value(item.AppendInt(nil, 3))
+	expect(buildItem(map[string]item.Value{"pk": item.AppendString(nil, "k"), "v": item.AppendString(nil, "old"), "ttl": item.AppendInt(nil, wallBegins+5), "likes": three}))
+	w.move(10 * time.Second)
+	f.must(f.Write(background, add))
+	expect(buildItem(map[string]item.Value{"pk": item.AppendString(nil, "k"), "likes": three}))
+	f.must(f.stop())
+	f.expectAudit(someRecords)
+}

@@ -172,6 +172,11 @@ func (m *Manual) TakePurge(table globaltable.TableID, purge hlc.Timestamp, done 
 	m.control(false, takePurge(table, purge), done)
 }
 
+// RegainPurge queues what Shard.RegainPurge does.
+func (m *Manual) RegainPurge(table globaltable.TableID, done func(error)) {
+	m.control(false, regainPurge(table), done)
+}
+
 // ChangeRebuild queues what Shard.ChangeRebuild does.
 func (m *Manual) ChangeRebuild(change func(Rebuild) Rebuild, done func(Rebuild, error)) {
 	out := new(Rebuild)
@@ -179,14 +184,14 @@ func (m *Manual) ChangeRebuild(change func(Rebuild) Rebuild, done func(Rebuild, 
 }
 
 // Replay queues what Shard.Replay does.
-func (m *Manual) Replay(records []SavedRecord, purge hlc.Timestamp, done func(ReplayResult, error)) {
+func (m *Manual) Replay(records []SavedRecord, purge hlc.Timestamp, alone bool, done func(ReplayResult, error)) {
 	sub, err := m.s.prepareReplay(records)
 	if err != nil {
 		done(ReplayResult{}, err)
 		return
 	}
 	m.latch(sub)
-	result, err := m.s.planReplay(sub, records, purge)
+	result, err := m.s.planReplay(sub, records, purge, alone)
 	if err != nil {
 		m.s.release(sub)
 		done(ReplayResult{}, err)

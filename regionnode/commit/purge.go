@@ -93,11 +93,14 @@ func (l *loaded) loadPurges(r store.Reader) error {
 	})
 }
 
-// of returns the table's state, new if need be. The caller holds mu.
+// of returns the table's state, new if need be. The time to live of a conflict feed is as old as the feed: there never is a change of it to follow. The caller holds mu.
 func (p *purges) of(table globaltable.TableID) *tablePurge {
 	t := p.tables[table]
 	if t == nil {
 		t = new(tablePurge)
+		if table.IsFeed() {
+			t.keys.made = p.catalog.Expiry(table).Newest()
+		}
 		p.tables[table] = t
 	}
 	return t
@@ -228,6 +231,29 @@ func takePurge(table globaltable.TableID, purge hlc.Timestamp) func(*core, *grou
 		// At once: of a group with nothing else in it nothing would be written.
 		g.batch.Set(store.AppendPurgeKey(nil, table), t.append(nil))
 		return nil
+	}
+}
+
+// RegainPurge takes over, durably, the purge frontier that the table had here before the store was emptied, if there is one. It is for a region that comes back to a table that nobody serves: what it had of the
+// table is all that there is, and no other region would tell it up to where deletions may be forgotten.
+func (s *Shard) RegainPurge(ctx context.Context, table globaltable.TableID) error {
+	return s.do(ctx, false, regainPurge(table))
+}
+
+func regainPurge(table globaltable.TableID) func(*core, *group) error {
+	return func(c *core, g *group) error {
+		var kept hlc.Timestamp
+		err := getValue(c.engine, store.AppendKeptKey(nil, table), func(value []byte) error {
+			if len(value) != 8 {
+				return errCorruptStore("purge frontier that was kept", nil)
+			}
+			kept = hlc.Timestamp(binary.BigEndian.Uint64(value))
+			return nil
+		})
+		if err != nil || kept == 0 {
+			return err
+		}
+		return takePurge(table, kept)(c, g)
 	}
 }
 

@@ -91,6 +91,7 @@ func setRebuild(b store.Batch, r *Rebuild) {
 	key := store.AppendMetaKey(nil, store.MetaRebuild)
 	if r.Step == RebuildNone {
 		b.Delete(key)
+		b.DeleteRange(store.MetaRange(store.MetaKept))
 		return
 	}
 	b.Set(key, r.append(nil))
@@ -200,10 +201,11 @@ func (r *Rebuilder) copyPage(it store.Iterator, b store.Batch, next *Rebuild) (d
 		if err != nil {
 			return false, errCorruptStore("record", err)
 		}
-		if table == globaltable.SystemTable || r.elsewhere(table, newest.Time) || plantedFenced {
+		purge := r.purge(table)
+		if table == globaltable.SystemTable || newest.Time <= purge.frontier && r.others(table, purge.under) || plantedFenced {
 			continue
 		}
-		if err := r.copyRecord(b, table, key, record); err != nil {
+		if err := r.copyRecord(b, table, key, record, purge.frontier); err != nil {
 			return false, err
 		}
 		next.Saved++
@@ -211,16 +213,26 @@ func (r *Rebuilder) copyPage(it store.Iterator, b store.Batch, next *Rebuild) (d
 	return true, nil
 }
 
-// copyRecord joins a record with what an earlier rebuilding has left of it.
-func (r *Rebuilder) copyRecord(b store.Batch, table globaltable.TableID, key item.Key, record []byte) error {
-	e := SavedRecord{At: r.now(), Record: record}
+// purge returns what the store knows of a table's purge frontier. Others certainly have a record at or below it if they serve the table since it was raised.
+func (r *Rebuilder) purge(table globaltable.TableID) (p tablePurge) {
+	if t := r.loaded.purges[table]; t != nil {
+		p = *t
+	}
+	return p
+}
+
+// copyRecord joins a record with what an earlier rebuilding has left of it. What that one had does not know of what was deleted since.
+func (r *Rebuilder) copyRecord(b store.Batch, table globaltable.TableID, key item.Key, record []byte, frontier hlc.Timestamp) error {
+	e := SavedRecord{At: r.now(), Frontier: frontier, Record: record}
 	storeKey := store.AppendSavedKey(nil, table, key)
 	err := getValue(r.engine, storeKey, func(value []byte) error {
 		old, err := decodeSaved(value)
 		if err != nil {
 			return err
 		}
-		e.Record, err = conflict.JoinEncoded(nil, old.Record, record)
+		if e.Record, err = conflict.JoinEncoded(nil, old.Record, record); !bytes.Equal(e.Record, record) {
+			e.Frontier = min(e.Frontier, old.Frontier)
+		}
 		return err
 	})
 	if err != nil {
@@ -230,10 +242,11 @@ func (r *Rebuilder) copyRecord(b store.Batch, table globaltable.TableID, key ite
 	return nil
 }
 
-// outlives are the kinds of meta keys that outlive the emptying, ascending: whose store it is, what time it may be, which stores of others are dead, and the rebuilding itself.
-var outlives = []store.Meta{store.MetaIdentity, store.MetaClock, store.MetaRevoked, store.MetaRebuild}
+// outlives are the kinds of meta keys that outlive the emptying, ascending: whose store it is, what time it may be, which stores of others are dead, the rebuilding itself, and the purge frontiers that an
+// earlier one has kept.
+var outlives = []store.Meta{store.MetaIdentity, store.MetaClock, store.MetaRevoked, store.MetaRebuild, store.MetaKept}
 
-// Empty drops everything but what was saved and the tokens of transactions, which are done still, and gives the store a new incarnation, greater than every one known: in one batch. The step is joining afterwards, and a shard can be opened.
+// Empty drops everything but what was saved, the purge frontiers (see RegainPurge), and the tokens of transactions, which are done still, and gives the store a new incarnation, greater than every one known: in one batch. The step is joining afterwards, and a shard can be opened.
 func (r *Rebuilder) Empty() error {
 	b := r.engine.NewBatch()
 	b.DeleteRange([]byte{0}, []byte{byte(store.SpaceMeta)})
@@ -247,6 +260,11 @@ func (r *Rebuilder) Empty() error {
 		from = upper
 	}
 	b.DeleteRange(from, []byte{byte(store.SpaceMeta) + 1})
+	for table, p := range r.loaded.purges {
+		if p.frontier > 0 {
+			b.Set(store.AppendKeptKey(nil, table), binary.BigEndian.AppendUint64(nil, uint64(p.frontier)))
+		}
+	}
 	inc := max(globaltable.Incarnation(r.clock.Now()), r.loaded.identity.incarnation+1, r.state.Above+1)
 	id := identity{r.origin, r.shard, inc}
 	b.Set(store.AppendMetaKey(nil, store.MetaIdentity), id.append(nil))
@@ -268,13 +286,4 @@ func applyAndWait(e store.Engine, b store.Batch) error {
 		return err
 	}
 	return wait()
-}
-
-// elsewhere reports whether others certainly have a record whose newest write has that time.
-func (r *Rebuilder) elsewhere(table globaltable.TableID, newest hlc.Timestamp) bool {
-	var known tablePurge
-	if t := r.loaded.purges[table]; t != nil {
-		known = *t
-	}
-	return newest <= known.frontier && r.others(table, known.under)
 }

@@ -302,5 +302,9 @@ func (s *Shard) Get(ctx context.Context, key Key, f func(Current) error) error {
 // Refuse makes client writes fail with err until Allow is called with the same reason. Remote changes and reads go on.
 func (s *Shard) Refuse(reason string, err error) { s.gate.set(reason, err) }
 
+// Returning says whether the store was emptied, and the other regions do not follow it yet. What it merges meanwhile is dropped again when its tables are made anew, and so would be what it lists of that, in spite of the log: until then
+// it lists no conflicts, but for those of what is replayed. All it has is of others, who list what of theirs is lost.
+func (s *Shard) Returning(is bool) { s.rules.returning.Store(is) }
+
 // Allow ends a refusal. It is no error if there is none.
 func (s *Shard) Allow(reason string) { s.gate.set(reason, nil) }

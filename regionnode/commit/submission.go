@@ -318,7 +318,7 @@ func (sub *submission) mergePart(r *rules, p *part, current []byte) (changed boo
 		sub.result.Applied++
 	}
 	if did.Class == conflict.Concurrent {
-		err = r.loseChange(sub, p.key, current, &p.change, 0)
+		err = r.loseChange(sub, p.key, current, &p.change)
 	}
 	return did.Changed, err
 }

@@ -200,6 +200,36 @@ func TestTakeoverVoidsWhatOthersGotMeanwhile(t *testing.T) {
 	}, "eu", "us", "ap")
 }
 
+// TestTakeoverOutnumbersStartsThatNobodyHeard: the owner of a table starts again, and again, and issues versions that nobody hears, before it is fenced. Its heir's version is greater than all of these: the fenced region takes it.
+func TestTakeoverOutnumbersStartsThatNobodyHeard(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		id := w.make("orders", "ap", "eu").ID
+		for range 3 {
+			w.restart("ap")
+			ap := w.nodes["ap"]
+			w.pass(2 * time.Second) // it hears the others; no lane is carried
+			if _, err := ap.plane.UpdateTable(t.Context(), "orders", catalog.Change{Tag: map[string]string{"a": "b"}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		eu, ap := w.nodes["eu"], w.nodes["ap"]
+		w.setCut("ap", true)
+		if err := eu.plane.FenceRegion(t.Context(), "ap"); err != nil {
+			t.Fatal(err)
+		}
+		w.until("eu owns the table", func() bool {
+			now, _ := eu.catalog.View().Table(id)
+			return now.Owner == eu.self.Origin && now.Replica(ap.self.Origin).Status == globaltable.StatusFenced
+		})
+		if heir, own := eu.catalog.Version(id), ap.catalog.Version(id); heir.Epoch() <= own.Epoch() {
+			t.Errorf("the heir's version %s is not of a later epoch than %s", heir, own)
+		}
+		w.setCut("ap", false)
+		ap.plane.HearAgain("eu")
+		w.until("ap knows", func() bool { return ap.catalog.Version(id) == eu.catalog.Version(id) })
+	}, "eu", "us", "ap")
+}
+
 // TestFencedMayOnlyAskToComeBack: what a fenced region asks of others.
 func TestFencedMayOnlyAskToComeBack(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {

@@ -201,8 +201,8 @@ func (p *Plane) inheritTable(ctx context.Context, id globaltable.TableID) error 
 	if m := w.Member(t.Owner); !known || w.Owner != p.self.Origin || m == nil || !m.State.Closed() {
 		return nil
 	}
-	// Greater than the closed owner's: it may have issued a version of that number which nobody heard.
-	epoch, err := p.raise(ctx, t.Version.Epoch()+1)
+	// Greater than the closed owner's: it may have started again, and issued versions which nobody heard.
+	epoch, err := p.raise(ctx, t.Version.Epoch()+takeoverEpochs)
 	if err != nil {
 		return err
 	}

@@ -13,6 +13,8 @@ type tableDraft struct {
 	keys       []keyDraft // the partition key, and the sort key if there is one
 	indexes    []indexDraft
 	parameters tree // of CreateTable
+
+	provisioned bool // as far as the requests that were made say
 }
 
 type keyDraft struct{ name, kind string }
@@ -116,8 +118,12 @@ var weights = []weight{
 	{"TransactGetItems", 2, (*generator).transactGet},
 	{"BatchWriteItem", 3, (*generator).batchWrite},
 	{"BatchGetItem", 3, (*generator).batchGet},
+	{"ExecuteStatement", 14, (*generator).executeStatement},
+	{"BatchExecuteStatement", 3, (*generator).batchExecute},
+	{"ExecuteTransaction", 4, (*generator).executeTransaction},
 	{"CreateTable", 2, (*generator).createTable},
-	{"DescribeTable", 1, (*generator).nameTable},
+	{"UpdateTable", 4, (*generator).updateTable},
+	{"DescribeTable", 2, (*generator).nameTable},
 	{"ListTables", 1, (*generator).listTables},
 	{"DeleteTable", 1, (*generator).deleteTable},
 	{"UpdateTimeToLive", 2, (*generator).updateTimeToLive},

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"slices"
@@ -176,15 +177,12 @@ const maxPages = 200
 
 // compare sends a step, all pages of it, to both sides and returns how the answers differ, or nothing.
 func (p *pair) compare(t *testing.T, s step, answers map[string]int) string {
-	body := s.body
+	body, asked := s.body, s.body // of the region and of the examiner: the token of a page is each side's own
 	for range maxPages {
 		p.clock.advance(time.Millisecond) // what is written is older than what is read, as it is on a real clock
-		text, err := json.Marshal(body)
-		if err != nil {
-			t.Fatal(err)
-		}
-		want := p.examiner.Do(s.operation, text)
-		got := p.post(s.operation, string(text))
+		text := jsonOf(body)
+		want := p.examiner.Do(s.operation, []byte(jsonOf(asked)))
+		got := p.post(s.operation, text)
 		decoded, difference := compareAnswers(got, want)
 		if difference != "" {
 			return fmt.Sprintf("%s %s\n%s\nthe region: %d %s\nDynamoDB:   %s", s.operation, text, difference, got.status, got.body, shown(want))
@@ -193,29 +191,34 @@ func (p *pair) compare(t *testing.T, s step, answers map[string]int) string {
 			answers[s.operation+" "+want.Type]++
 		}
 		if got.status == 200 {
-			p.settle(s)
+			p.settle(t, s)
 		}
-		last := decoded["LastEvaluatedKey"]
-		if !s.pages || last == nil {
+		begin, after := "ExclusiveStartKey", "LastEvaluatedKey"
+		if s.operation == "ExecuteStatement" {
+			begin, after = "NextToken", "NextToken"
+		}
+		if !s.pages || decoded[after] == nil {
 			return ""
 		}
-		next := map[string]any{}
-		for name, v := range body {
-			next[name] = v
+		body, asked = maps.Clone(body), maps.Clone(asked)
+		body[begin], asked[begin] = decoded[after], decoded[after]
+		if token, ok := want.Body[after].(naive.Token); ok {
+			asked[begin] = string(token)
 		}
-		next["ExclusiveStartKey"] = last
-		body = next
 	}
 	return fmt.Sprintf("%s has more than %d pages", s, maxPages)
 }
 
-// settle waits until a table is there, or gone, as clients do.
-func (p *pair) settle(s step) {
+// settle waits until a table is there, changed or gone, as clients do.
+func (p *pair) settle(t *testing.T, s step) {
 	name, _ := s.body["TableName"].(string)
+	if s.operation == "UpdateTable" {
+		p.region.build(t) // nobody else builds indexes here
+	}
 	for {
 		a := p.post("DescribeTable", jsonOf(tree{"TableName": name}))
 		switch s.operation {
-		case "CreateTable":
+		case "CreateTable", "UpdateTable":
 			if strings.Contains(a.body, `"TableStatus":"ACTIVE"`) {
 				return
 			}

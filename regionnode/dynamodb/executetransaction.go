@@ -77,24 +77,29 @@ func (r *executeTransactionRequest) check() (err error) {
 
 // transactReads does a transaction of SELECTs: each is about one item.
 func (c *call) transactReads(r *executeTransactionRequest) error {
-	var reads []momentRead
-	var keys []commit.Key
+	const wrong = "Select statements within ExecuteTransaction must specify the primary key in the where clause."
+	reads := make([]momentRead, len(r.statements))
+	keys := make([]commit.Key, len(r.statements))
 	for i := range r.statements {
-		s := &r.statements[i]
-		const wrong = "Select statements within ExecuteTransaction must specify the primary key in the where clause."
-		if s.Select.Where == nil || s.Index != "" {
+		if s := &r.statements[i]; s.Select.Where == nil || s.Index != "" {
 			return invalid(wrong)
 		}
+	}
+	for i := range r.statements {
+		s := &r.statements[i]
 		table, err := c.table([]byte(s.Table))
 		if err != nil {
 			return err
 		}
-		_, key, where, err := keyIn(s.Select.Where, table)
+		reads[i] = momentRead{named: text(s.Table), table: table, shown: s.Select.Projection}
+	}
+	for i := range r.statements {
+		m := &reads[i]
+		_, key, where, err := keyIn(r.statements[i].Select.Where, m.table)
 		if err != nil {
 			return invalid(wrong)
 		}
-		reads = append(reads, momentRead{named: text(s.Table), table: table, shown: s.Select.Projection, where: where})
-		keys = append(keys, commit.Key{Table: table.ID, Bytes: key})
+		m.where, keys[i] = where, commit.Key{Table: m.table.ID, Bytes: key}
 	}
 	return c.answerMoment(reads, keys, capacityOf(r.capacity))
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"runtime"
 	"runtime/debug"
 	"strconv"
 	"time"
@@ -70,8 +71,12 @@ func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 func (s *Server) answer(ctx *fasthttp.RequestCtx, c *call) (x *exception) {
 	defer func() {
 		if p := recover(); p != nil {
-			c.broken = true // its buffers may be in use still
-			x = internal(internalMessage, fmt.Errorf("panic: %v\n%s", p, debug.Stack()))
+			c.broken = true               // its buffers may be in use still
+			cause := fmt.Sprintf("%T", p) // its text may quote an item
+			if bug, ok := p.(runtime.Error); ok {
+				cause = bug.Error()
+			}
+			x = internal(internalMessage, fmt.Errorf("panic: %s\n%s", cause, debug.Stack()))
 		}
 	}()
 	err := s.readBody(ctx, c)
@@ -268,6 +273,7 @@ func (s *Server) refuse(ctx *fasthttp.RequestCtx, err error) {
 	case errors.As(err, &timeout) && timeout.Timeout():
 		x.status, x.message = http.StatusRequestTimeout, "The request did not arrive in time"
 	}
+	linger(ctx.Conn())
 	s.reject(ctx, x)
 }
 

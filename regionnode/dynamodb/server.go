@@ -147,7 +147,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	defer s.cancel()
 	h := s.http()
 	done := make(chan error, 1)
-	go func() { done <- h.Serve(ln) }()
+	go func() { done <- h.Serve(lingering{ln}) }()
 	var failed error
 	select {
 	case err := <-done:

@@ -25,7 +25,8 @@ type Store interface {
 type Saved interface {
 	Saved(table globaltable.TableID, after commit.Key, f func(commit.SavedRecord) (more bool)) error
 	Purge(table globaltable.TableID) hlc.Timestamp
-	Replay(ctx context.Context, records []commit.SavedRecord, purge hlc.Timestamp) (commit.ReplayResult, error)
+	RegainPurge(ctx context.Context, table globaltable.TableID) error
+	Replay(ctx context.Context, records []commit.SavedRecord, purge hlc.Timestamp, alone bool) (commit.ReplayResult, error)
 }
 
 // Plane asks for admission: a controlplane.Plane.
@@ -214,11 +215,17 @@ func (c *Comeback) openTables() (out []string) {
 		}
 		switch r.Status {
 		case globaltable.StatusFencing, globaltable.StatusFenced:
-			out = append(out, fmt.Sprintf("table %s: to be let in by region %s", t.Name, nameIn(v, t.Owner)))
+			line := "to be let in by region " + nameIn(v, t.Owner)
+			if regions, _ := catalog.Waits(t, c.self); len(regions) > 0 {
+				line = strings.Join(regions, " and ") + catalog.ToComeBack
+			}
+			out = append(out, "table "+t.Name+": "+line)
 		case globaltable.Creating:
 			p, _ := c.cfg.Joins.Progress(t.ID, r.Since)
 			line := fmt.Sprintf("table %s: %d %%", t.Name, p.Percent)
-			if p.Waiting != "" {
+			if regions, _ := catalog.Waits(t, c.self); len(regions) > 0 {
+				line += ", waiting for " + strings.Join(regions, " and ") + catalog.ToComeBack
+			} else if p.Waiting != "" {
 				line += ", waiting for " + p.Waiting
 			}
 			out = append(out, line)

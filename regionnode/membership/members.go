@@ -113,6 +113,12 @@ func Elsewhere(v *catalog.View, reason commit.RebuildReason) func(table globalta
 	}
 }
 
+// Owes reports whether an origin whose lanes were begun anew here still has to give the catalog that they would have brought: the catalog's lane was among them, and the origin is an active member. What one
+// that is out has issued is with those who stayed, or void.
+func Owes(v *catalog.View, u *commit.CatchUp) bool {
+	return v.Active(u.Origin) && slices.Contains(u.Lanes, globaltable.CatalogLane)
+}
+
 // Follows reports whether what follows a region, begun when it was the member given, goes on under v: it is an active member still, and its store the same.
 func Follows(v *catalog.View, began catalog.Member) bool {
 	m, ok := v.Member(began.Descriptor.Origin)

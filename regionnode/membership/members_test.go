@@ -66,6 +66,15 @@ func catalogOf(t *testing.T, states [3]globaltable.MemberState, replicas [3]glob
 		}
 		r := born
 		r.Region, r.Origin, r.Status = descriptors[i].Name, descriptors[i].Origin, s
+		switch s { // after the others, in this order
+		case globaltable.Creating:
+			r.Since, r.Born = globaltable.MakeVersion(1, 2), globaltable.MakeVersion(1, 2)
+		case globaltable.StatusFenced:
+			r.Since = globaltable.MakeVersion(1, 3)
+		}
+		if r.Since != born.Since {
+			table.Version, table.Predecessor = globaltable.MakeVersion(1, 3), globaltable.HashTable(table)
+		}
 		table.Replicas = append(table.Replicas, r)
 	}
 	docs := []item.Item{catalog.EncodeWorld(w), catalog.EncodeDocument(table)}
@@ -154,6 +163,25 @@ func TestFollowed(t *testing.T) {
 	out, _ := viewOf(t, [3]globaltable.MemberState{fenced, active, active}, [3]globaltable.Status{serves, serves, serves})
 	if why := Outside(out, 7); why == "" {
 		t.Error("a fenced region takes itself for a member")
+	}
+}
+
+// TestOwes: an origin that is out gives nothing any more, and owes nothing, of whatever lanes.
+func TestOwes(t *testing.T) {
+	const active, removed = globaltable.MemberActive, globaltable.MemberRemoved
+	for name, c := range map[string]struct {
+		origin globaltable.MemberState
+		lanes  []globaltable.LaneID
+		owes   bool
+	}{
+		"the catalog's lane":          {active, []globaltable.LaneID{globaltable.CatalogLane, 7}, true},
+		"other lanes":                 {active, []globaltable.LaneID{7}, false},
+		"of a region that is removed": {removed, []globaltable.LaneID{globaltable.CatalogLane, 7}, false},
+	} {
+		v, _ := viewOf(t, [3]globaltable.MemberState{active, c.origin, active}, [3]globaltable.Status{globaltable.Active, globaltable.Active, globaltable.Active})
+		if owes := Owes(v, &commit.CatchUp{Origin: 2, Lanes: c.lanes}); owes != c.owes {
+			t.Errorf("%s: %v", name, owes)
+		}
 	}
 }
 

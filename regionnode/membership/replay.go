@@ -7,6 +7,7 @@ import (
 
 	"github.com/concordat-db/concordat/conflict/hlc"
 	"github.com/concordat-db/concordat/globaltable"
+	"github.com/concordat-db/concordat/globaltable/catalog"
 	"github.com/concordat-db/concordat/globaltable/locality"
 	"github.com/concordat-db/concordat/regionnode/commit"
 )
@@ -42,6 +43,9 @@ func (c *Comeback) Complete(ctx context.Context, table globaltable.TableID, sinc
 	if why != "" {
 		return &globaltable.Error{Op: "replay", Resource: t.Name, Kind: globaltable.Unavailable, Message: why}
 	}
+	if _, waits := catalog.Waits(t, c.self); waits {
+		return nil // the replica does not become active before it has begun anew, and comes here again
+	}
 	c.mu.Lock()
 	done := c.logged[table]
 	c.mu.Unlock()
@@ -67,6 +71,12 @@ func (c *Comeback) Complete(ctx context.Context, table globaltable.TableID, sinc
 
 // replay replays all saved records of a table. What is in doubt stays.
 func (c *Comeback) replay(ctx context.Context, t *globaltable.Table) error {
+	alone := len(catalog.Sources(t, c.self)) == 0
+	if alone {
+		if err := c.cfg.Saved.RegainPurge(ctx, t.ID); err != nil {
+			return err
+		}
+	}
 	purge := c.cfg.Saved.Purge(t.ID)
 	var total commit.ReplayResult
 	var after commit.Key
@@ -84,7 +94,7 @@ func (c *Comeback) replay(ctx context.Context, t *globaltable.Table) error {
 		if len(page) == 0 {
 			break
 		}
-		result, err := c.cfg.Saved.Replay(ctx, page, purge)
+		result, err := c.cfg.Saved.Replay(ctx, page, purge, alone)
 		if err != nil {
 			return err
 		}

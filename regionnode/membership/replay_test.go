@@ -18,6 +18,7 @@ type returning struct {
 	unheard  []string
 	again    []string // whom it has wished to hear again
 	replayed int
+	regained int // purge frontiers
 }
 
 func (r *returning) Incarnation() globaltable.Incarnation { return 7 }
@@ -35,7 +36,11 @@ func (r *returning) Saved(table globaltable.TableID, after commit.Key, f func(co
 	return nil
 }
 func (r *returning) Purge(globaltable.TableID) hlc.Timestamp { return 0 }
-func (r *returning) Replay(_ context.Context, records []commit.SavedRecord, _ hlc.Timestamp) (commit.ReplayResult, error) {
+func (r *returning) RegainPurge(context.Context, globaltable.TableID) error {
+	r.regained++
+	return nil
+}
+func (r *returning) Replay(_ context.Context, records []commit.SavedRecord, _ hlc.Timestamp, _ bool) (commit.ReplayResult, error) {
 	r.replayed += len(records)
 	return commit.ReplayResult{Logged: len(records)}, nil
 }
@@ -75,5 +80,25 @@ func TestReplayWaitsForTheDocuments(t *testing.T) {
 	refused("the others were asked for an earlier version", since-1)
 	if err := c.Complete(context.Background(), id, since); err != nil || r.replayed != 1 || len(r.again) != 2 {
 		t.Errorf("%d records were replayed, %d wishes: %v", r.replayed, len(r.again), err)
+	}
+}
+
+// TestReplayWaitsForTheLast: nobody serves the table, and another region had it later than this one. The exchange is over, so that region can be closed; what was saved here stays until it is known what that one has.
+func TestReplayWaitsForTheLast(t *testing.T) {
+	for name, tc := range map[string]struct {
+		replicas           [3]globaltable.Status
+		replayed, regained int
+	}{
+		"another had it later": {[3]globaltable.Status{globaltable.Creating, globaltable.StatusFenced, ""}, 0, 0},
+		"nobody else has it":   {[3]globaltable.Status{globaltable.Creating, "", ""}, 1, 1},
+		"others serve it":      {[3]globaltable.Status{globaltable.Creating, serves, globaltable.StatusFenced}, 1, 0},
+	} {
+		known, id := catalogOf(t, [3]globaltable.MemberState{active, active, active}, tc.replicas)
+		doc, _ := known.View().Table(id)
+		r := &returning{state: active, followed: 7}
+		c := New(Config{Catalog: known, Store: r, Saved: r, Plane: r, Joins: r, State: commit.Rebuild{Step: commit.RebuildJoining}})
+		if err := c.Complete(context.Background(), id, doc.Replicas[0].Since); err != nil || r.replayed != tc.replayed || r.regained != tc.regained {
+			t.Errorf("%s: %d records were replayed, %d frontiers taken back: %v", name, r.replayed, r.regained, err)
+		}
 	}
 }

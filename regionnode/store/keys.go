@@ -40,6 +40,7 @@ const (
 	MetaCaught    Meta = 0x09 // origin(2) ‖ table(8) → how far that exchange has got
 	MetaRebuild   Meta = 0x0a // → how far this region is with being rebuilt
 	MetaIndex     Meta = 0x0b // table(8) ‖ index(4) → how far an index is built, and what it has
+	MetaKept      Meta = 0x0c // table(8) → purge frontier(8) that the table had here before the store was emptied
 )
 
 const (
@@ -202,6 +203,11 @@ func JoinRange(table globaltable.TableID) (lower, upper []byte) {
 // AppendPurgeKey appends the meta key of the purge frontier of table.
 func AppendPurgeKey(dst []byte, table globaltable.TableID) []byte {
 	return binary.BigEndian.AppendUint64(AppendMetaKey(dst, MetaPurge), uint64(table))
+}
+
+// AppendKeptKey appends the meta key of the purge frontier that a table had before the store was emptied.
+func AppendKeptKey(dst []byte, table globaltable.TableID) []byte {
+	return binary.BigEndian.AppendUint64(AppendMetaKey(dst, MetaKept), uint64(table))
 }
 
 // DecodePurgeKey is the inverse of AppendPurgeKey.

@@ -119,7 +119,7 @@ func TestGlobalTableOf2019(t *testing.T) {
 	}
 	w.until("both know", func() bool {
 		a, b := w.describe(us), w.describe(eu)
-		return a.BillingModeSummary == nil && *a.ProvisionedThroughput.ReadCapacityUnits == 3 && *b.ProvisionedThroughput.ReadCapacityUnits == 9 && *b.ProvisionedThroughput.WriteCapacityUnits == 4
+		return a.BillingModeSummary.BillingMode == types.BillingModeProvisioned && *a.ProvisionedThroughput.ReadCapacityUnits == 3 && *b.ProvisionedThroughput.ReadCapacityUnits == 9 && *b.ProvisionedThroughput.WriteCapacityUnits == 4
 	})
 	if got := w.replica(us, eu).ProvisionedThroughputOverride; got == nil || aws.ToInt64(got.ReadCapacityUnits) != 9 {
 		t.Errorf("%+v", got)

@@ -37,7 +37,7 @@ func TestTwoRegionsWriteTheSameKeys(t *testing.T) {
 }
 
 // mergedTypes are those that mode vector declares of the attributes that clients write.
-var mergedTypes = map[string]string{"hits": "counter", "count": "counter", "tags": "set", "width": "max", "version": "register", "note": "min"}
+var mergedTypes = map[string]string{"hits": "counter", "count": "counter", "tags": "set", "m": "map", "width": "max", "version": "register", "note": "min"}
 
 func writeTheSameKeys(t *testing.T, mode conflict.Mode) {
 	cfg := config(t)

@@ -136,6 +136,7 @@ type lane struct {
 	assembly change.Assembler
 	inflight bool
 	reading  bool // a ReadLog is out
+	more     bool // the log goes on behind the page read last, which filled the queue
 	held     bool // not all below applied is here
 	stop     Stop
 	settled  uint64 // applied.Seq when the answer now awaited cannot have been asked for yet
@@ -193,7 +194,7 @@ func (c *Core) Wants(id globaltable.LaneID) bool {
 // will be answered. Lanes go on from their durable positions.
 func (c *Core) Connected() []Effect {
 	for _, l := range c.sorted() {
-		l.reading, l.inflight = false, false
+		l.reading, l.inflight, l.more = false, false, false
 		l.queue, l.queued, l.assembly = nil, 0, change.Assembler{}
 		l.last = l.applied
 		l.wanted, l.progress = 0, 0
@@ -375,11 +376,17 @@ func (c *Core) LogPage(id globaltable.LaneID, incarnation globaltable.Incarnatio
 			return c.flush()
 		}
 	}
-	if !done && len(entries) > 0 && l.stop == Running && l.queued < c.limits.QueueBytes {
-		c.read(l)
-	}
+	l.more = !done && len(entries) > 0
+	c.readOn(l)
 	c.next(l)
 	return c.flush()
+}
+
+// readOn asks for the next page as soon as there is room for it: where nothing comes by the stream, nobody else would before two heartbeats.
+func (c *Core) readOn(l *lane) {
+	if l.more && l.queued < c.limits.QueueBytes {
+		c.read(l)
+	}
 }
 
 // LogFailed reports that a ReadLog could not be answered. trimmed: the origin no longer has those entries.
@@ -410,6 +417,7 @@ func (c *Core) Applied(id globaltable.LaneID, p globaltable.Position, reason Sto
 	}
 	c.emit(Effect{Kind: Acknowledge, Lane: l.id, Seq: p.Seq})
 	c.next(l)
+	c.readOn(l)
 	c.mark()
 	return c.flush()
 }
@@ -493,14 +501,14 @@ func (c *Core) read(l *lane) {
 	if l.reading || l.stop != Running {
 		return
 	}
-	l.reading = true
+	l.reading, l.more = true, false
 	l.assembly = change.Assembler{}
 	c.emit(Effect{Kind: ReadLog, Lane: l.id, Seq: l.last.Seq + 1})
 }
 
 // halt stops a lane at its durable position and forgets what was taken beyond it.
 func (c *Core) halt(l *lane, reason Stop) {
-	l.queue, l.queued, l.assembly = nil, 0, change.Assembler{}
+	l.queue, l.queued, l.more, l.assembly = nil, 0, false, change.Assembler{}
 	if !l.inflight {
 		l.last = l.applied
 	}

@@ -182,7 +182,10 @@ func TestPositionsAreConfirmedOnceChecked(t *testing.T) {
 		{name: "nothing applied, and a greater head was heard of", applied: peer.Applied{Lane: lane, Incarnation: own, Diverged: true}, regressed: "another history"},
 		{name: "the same of an earlier life", applied: peer.Applied{Lane: lane, Incarnation: own - 1, Diverged: true}},
 		{name: "a lane without the asker", applied: peer.Applied{Lane: other, Incarnation: own, Seq: 1, Chain: kept.Chain}},
-		{name: "no lane at all", applied: peer.Applied{Lane: 99, Incarnation: own, Seq: 1}},
+		{name: "no lane at all", applied: peer.Applied{Lane: 99, Incarnation: own, Seq: 1}, regressed: "more of a lane"},
+		{name: "no lane at all, of a later life", applied: peer.Applied{Lane: 99, Incarnation: own + 1, Seq: 1}, regressed: "later incarnation"},
+		{name: "no lane at all, of an earlier life", applied: peer.Applied{Lane: 99, Incarnation: own - 1, Seq: 1}},
+		{name: "no lane at all, and nothing applied", applied: peer.Applied{Lane: 99, Incarnation: own}},
 	} {
 		for way, tell := range map[string]func(peer.Client) error{
 			"by heartbeat": func(client peer.Client) error {

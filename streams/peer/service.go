@@ -202,14 +202,16 @@ func (s *Service) positions(ctx context.Context, asker globaltable.Descriptor, p
 	}
 	s.meetEarlier(asker, p.Applied)
 	past := s.cfg.Observe(p.Clock) == nil
-	for _, a := range p.Applied {
-		for _, h := range heads {
-			if h.Lane.ID == a.Lane && h.Lane.Placement.Has(asker.Origin) {
-				if err := s.confirm(asker, p.Incarnation, a, h, past); err != nil {
-					return err
-				}
-			}
-		}
+	byLane := make(map[globaltable.LaneID]LaneHead, len(heads))
+	for _, h := range heads {
+		byLane[h.Lane.ID] = h
+	}
+	err = s.confirmAll(asker, p.Incarnation, p.Applied, past, func(id globaltable.LaneID) (LaneHead, bool) {
+		h, ok := byLane[id]
+		return h, ok
+	})
+	if err != nil {
+		return err
 	}
 	UseRows(s.cfg.Matrix, s.cfg.Observe, s.cfg.Self.Origin, p.Rows, p.Clock)
 	pulse := Pulse{Incarnation: s.cfg.Log.Incarnation(), Physical: s.cfg.Physical(), HLC: at, Rows: s.cfg.Matrix.Rows(),
@@ -259,17 +261,27 @@ func UseRows(m *watermark.Matrix, observe func(hlc.Timestamp) error, self hlc.Or
 // the clock, no sync.
 func (s *Service) confirmations(asker globaltable.Descriptor, r *Confirm, reply func([]byte) error) error {
 	past := s.cfg.Observe(r.Clock) == nil
-	for _, a := range r.Applied {
-		if h, ok := s.cfg.Log.Head(a.Lane); ok && h.Lane.Placement.Has(asker.Origin) {
-			if err := s.confirm(asker, r.Incarnation, a, h, past); err != nil {
-				return err
-			}
-		}
+	if err := s.confirmAll(asker, r.Incarnation, r.Applied, past, s.cfg.Log.Head); err != nil {
+		return err
 	}
 	return sendDocument(struct{}{}, reply)
 }
 
-// confirm checks an acknowledged position against the log before anything relies on it.
+// confirmAll takes the positions in lanes of which the asker is a member, and those in lanes that this region does not have: it had them, if a peer has applied something of them.
+func (s *Service) confirmAll(asker globaltable.Descriptor, store globaltable.Incarnation, applied []Applied, past bool, head func(globaltable.LaneID) (LaneHead, bool)) error {
+	for _, a := range applied {
+		h, ok := head(a.Lane)
+		if ok && !h.Lane.Placement.Has(asker.Origin) {
+			continue
+		}
+		if err := s.confirm(asker, store, a, h, past); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// confirm checks an acknowledged position against the log before anything relies on it. h is the lane's head, zero if there is no such lane.
 func (s *Service) confirm(asker globaltable.Descriptor, store globaltable.Incarnation, a Applied, h LaneHead, past bool) error {
 	own := s.cfg.Log.Incarnation()
 	switch {

@@ -11,6 +11,7 @@ type fault struct {
 	message string
 	or      []string // other messages that DynamoDB may choose as well
 	members object   // what the body has beside type and message
+	others  []*fault // of other kinds, of which DynamoDB may choose one as well
 }
 
 func (f *fault) Error() string { return f.kind + ": " + f.message }
@@ -72,9 +73,13 @@ func oneOf(faults []error) error {
 		return nil
 	}
 	f := *faults[0].(*fault)
-	f.or = slices.Clone(f.or)
-	for _, other := range faults[1:] {
-		f.or = append(f.or, other.(*fault).messages()...)
+	f.or, f.others = slices.Clone(f.or), slices.Clone(f.others)
+	for _, err := range faults[1:] {
+		if other := err.(*fault); other.kind == f.kind {
+			f.or = append(f.or, other.messages()...)
+		} else {
+			f.others = append(f.others, other)
+		}
 	}
 	return &f
 }

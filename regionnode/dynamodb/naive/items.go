@@ -1,5 +1,7 @@
 package naive
 
+import "slices"
+
 var (
 	tableName  = within(3, 255, &shape{kind: "text", pattern: "[a-zA-Z0-9_.-]+"})
 	boolean    = &shape{kind: "boolean"}
@@ -174,6 +176,9 @@ func (db *DB) writeOne(p object, w *write) (object, error) {
 	if returned := w.answer(old, now); len(returned) > 0 {
 		out["Attributes"] = returned.encode()
 	}
+	if w.movesUp(now) {
+		out["Attributes"] = Open
+	}
 	if report := t.writeUnits(old, now).report(p, t, ""); report != nil {
 		out["ConsumedCapacity"] = report
 	}
@@ -204,11 +209,7 @@ func (w *write) checkKey(t *table) error {
 func (db *DB) plan(t *table, w *write) (old, now item, err error) {
 	old = t.get(w.key)
 	if w.condition != nil && !holds(w.condition, old) {
-		f := &fault{kind: "ConditionalCheckFailedException", message: "The conditional request failed"}
-		if w.onFailure == "ALL_OLD" && old != nil {
-			f.members = object{"Item": old.encode()}
-		}
-		return nil, nil, f
+		return nil, nil, w.conditionFailed(old)
 	}
 	switch {
 	case w.put != nil:
@@ -234,7 +235,27 @@ func (db *DB) plan(t *table, w *write) (old, now item, err error) {
 	if now.size() > maxItemSize {
 		faults = append(faults, invalid("Item size to update has exceeded the maximum allowed size"))
 	}
-	return old, now, oneOf(append(faults, t.updatedIndexKeys(now)...))
+	return old, now, oneOf(append(faults, t.updatedIndexKeys(w.touched(now))...))
+}
+
+func (w *write) conditionFailed(old item) error {
+	f := &fault{kind: "ConditionalCheckFailedException", message: "The conditional request failed"}
+	if w.onFailure == "ALL_OLD" && old != nil {
+		f.members = object{"Item": old.encode()}
+	}
+	return f
+}
+
+// touched returns the attributes of an item that the update is about.
+func (w *write) touched(it item) item {
+	out := item{}
+	for _, a := range w.update {
+		name := a.path.steps[0].name
+		if v, ok := it[name]; ok {
+			out[name] = v
+		}
+	}
+	return out
 }
 
 // onlyRemoves reports whether an update has actions, and all of them take something away.
@@ -268,6 +289,15 @@ func (w *write) answer(old, now item) item {
 	return nil
 }
 
+// movesUp reports whether UPDATED_NEW is asked for and an element was removed whose place another one has then: whether that one is shown is left open.
+func (w *write) movesUp(now item) bool {
+	return w.returns == "UPDATED_NEW" && slices.ContainsFunc(w.update, func(a action) bool {
+		steps := a.path.steps
+		_, taken := lookUp(now, steps)
+		return a.verb == "REMOVE" && steps[len(steps)-1].name == "" && taken
+	})
+}
+
 // collection is ItemCollectionMetrics, of tables with local indexes. Its estimate of a size is left open.
 func (t *table) collection(p object, key item) object {
 	if p["ReturnItemCollectionMetrics"] != "SIZE" {
@@ -283,7 +313,13 @@ func (t *table) collection(p object, key item) object {
 }
 
 // Anything stands in an answer for what is left open.
-var Anything = &struct{}{}
+var Anything = &struct{ byte }{}
+
+// Open stands where it is left open even whether something is there.
+var Open = &struct{ byte }{}
+
+// Token is a text that each side makes for itself, to be sent back to it.
+type Token string
 
 // read is a read of one item, checked as far as it can be without the table.
 type read struct {

@@ -43,12 +43,13 @@ type Config struct {
 type DB struct {
 	config Config
 	tables map[string]*table
-	tokens map[string]answered // of transactions, by client request token
+	tokens map[string]answered   // of transactions, by client request token
+	places map[string]tokenPlace // of SELECTs, by NextToken
 }
 
 // New returns a region without tables.
 func New(c Config) *DB {
-	return &DB{config: c, tables: map[string]*table{}, tokens: map[string]answered{}}
+	return &DB{config: c, tables: map[string]*table{}, tokens: map[string]answered{}, places: map[string]tokenPlace{}}
 }
 
 // Answer is what a request gets.
@@ -60,6 +61,8 @@ type Answer struct {
 	Type string
 	// Messages has the message of an error. Where DynamoDB leaves open which of several faults it reports, it has all of them.
 	Messages []string
+	// Or has other answers that may come as well.
+	Or []Answer
 }
 
 // Do does a request and returns its answer.
@@ -68,8 +71,15 @@ func (db *DB) Do(operation string, body []byte) Answer {
 	if err == nil {
 		return Answer{Status: 200, Body: out}
 	}
-	f := err.(*fault)
-	return Answer{Status: 400, Type: f.kind, Messages: f.messages(), Body: f.members}
+	return err.(*fault).answer()
+}
+
+func (f *fault) answer() Answer {
+	a := Answer{Status: 400, Type: f.kind, Messages: f.messages(), Body: f.members}
+	for _, other := range f.others {
+		a.Or = append(a.Or, other.answer())
+	}
+	return a
 }
 
 // object is a JSON object whose shape has been checked: nothing in it is null.
@@ -110,24 +120,28 @@ func Operations() []string { return slices.Sorted(maps.Keys(operations())) }
 
 func operations() map[string]operation {
 	return map[string]operation{
-		"PutItem":            {putItemInput, (*DB).putItem},
-		"GetItem":            {getItemInput, (*DB).getItem},
-		"DeleteItem":         {deleteItemInput, (*DB).deleteItem},
-		"UpdateItem":         {updateItemInput, (*DB).updateItem},
-		"Query":              {queryInput, (*DB).query},
-		"Scan":               {scanInput, (*DB).scan},
-		"BatchGetItem":       {batchGetItemInput, (*DB).batchGetItem},
-		"BatchWriteItem":     {batchWriteItemInput, (*DB).batchWriteItem},
-		"TransactGetItems":   {transactGetItemsInput, (*DB).transactGetItems},
-		"TransactWriteItems": {transactWriteItemsInput, (*DB).transactWriteItems},
-		"CreateTable":        {createTableInput, (*DB).createTable},
-		"DescribeTable":      {tableNameInput, (*DB).describeTable},
-		"DeleteTable":        {tableNameInput, (*DB).deleteTable},
-		"ListTables":         {listTablesInput, (*DB).listTables},
-		"UpdateTimeToLive":   {updateTimeToLiveInput, (*DB).updateTimeToLive},
-		"DescribeTimeToLive": {tableNameInput, (*DB).describeTimeToLive},
-		"TagResource":        {tagResourceInput, (*DB).tagResource},
-		"UntagResource":      {untagResourceInput, (*DB).untagResource},
-		"ListTagsOfResource": {listTagsInput, (*DB).listTagsOfResource},
+		"PutItem":               {putItemInput, (*DB).putItem},
+		"GetItem":               {getItemInput, (*DB).getItem},
+		"DeleteItem":            {deleteItemInput, (*DB).deleteItem},
+		"UpdateItem":            {updateItemInput, (*DB).updateItem},
+		"Query":                 {queryInput, (*DB).query},
+		"Scan":                  {scanInput, (*DB).scan},
+		"BatchGetItem":          {batchGetItemInput, (*DB).batchGetItem},
+		"BatchWriteItem":        {batchWriteItemInput, (*DB).batchWriteItem},
+		"TransactGetItems":      {transactGetItemsInput, (*DB).transactGetItems},
+		"TransactWriteItems":    {transactWriteItemsInput, (*DB).transactWriteItems},
+		"ExecuteStatement":      {executeStatementInput, (*DB).executeStatement},
+		"BatchExecuteStatement": {batchExecuteStatementInput, (*DB).batchExecuteStatement},
+		"ExecuteTransaction":    {executeTransactionInput, (*DB).executeTransaction},
+		"CreateTable":           {createTableInput, (*DB).createTable},
+		"UpdateTable":           {updateTableInput, (*DB).updateTable},
+		"DescribeTable":         {tableNameInput, (*DB).describeTable},
+		"DeleteTable":           {tableNameInput, (*DB).deleteTable},
+		"ListTables":            {listTablesInput, (*DB).listTables},
+		"UpdateTimeToLive":      {updateTimeToLiveInput, (*DB).updateTimeToLive},
+		"DescribeTimeToLive":    {tableNameInput, (*DB).describeTimeToLive},
+		"TagResource":           {tagResourceInput, (*DB).tagResource},
+		"UntagResource":         {untagResourceInput, (*DB).untagResource},
+		"ListTagsOfResource":    {listTagsInput, (*DB).listTagsOfResource},
 	}
 }

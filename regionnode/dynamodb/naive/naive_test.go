@@ -109,6 +109,54 @@ func TestConditionsOfTheGuide(t *testing.T) {
 	}
 }
 
+// TestStatementsOfTheGuide does the statements of the guide's chapter on PartiQL one after the other.
+func TestStatementsOfTheGuide(t *testing.T) {
+	db := catalog(t)
+	must(t, db, "CreateTable", `{"TableName":"Music","BillingMode":"PAY_PER_REQUEST","AttributeDefinitions":[{"AttributeName":"Artist","AttributeType":"S"},{"AttributeName":"SongTitle","AttributeType":"S"}],
+		"KeySchema":[{"AttributeName":"Artist","KeyType":"HASH"},{"AttributeName":"SongTitle","KeyType":"RANGE"}]}`)
+	const song = ` WHERE Artist='Acme Band' AND SongTitle='PartiQL Rocks'`
+	for _, c := range []struct{ statement, want string }{
+		{`INSERT INTO "Music" value {'Artist' : 'Acme Band','SongTitle' : 'PartiQL Rocks'}`, `{"Items":[]}`},
+		{`INSERT INTO "Music" value {'Artist' : 'Acme Band','SongTitle' : 'PartiQL Rocks'}`, `DuplicateItemException`},
+		{`UPDATE "Music" SET AwardsWon=1 SET AwardDetail={'Grammys':[2020, 2018]}` + song + ` RETURNING MODIFIED NEW *`,
+			`{"Items":[{"AwardDetail":{"M":{"Grammys":{"L":[{"N":"2020"},{"N":"2018"}]}}},"AwardsWon":{"N":"1"}}]}`},
+		{`UPDATE "Music" SET AwardDetail.Grammys =list_append(AwardDetail.Grammys,[2016])` + song, `{"Items":[]}`},
+		{`UPDATE "Music" REMOVE AwardDetail.Grammys[2]` + song, `{"Items":[]}`},
+		{`UPDATE "Music" SET AwardDetail.BillBoard=[2020]` + song, `{"Items":[]}`},
+		{`UPDATE "Music" SET BandMembers =<<'member1', 'member2'>>` + song, `{"Items":[]}`},
+		{`UPDATE "Music" SET BandMembers =set_add(BandMembers, <<'newmember'>>)` + song, `{"Items":[]}`},
+		{`UPDATE "Music" SET BandMembers =set_delete(BandMembers, <<'member1'>>)` + song, `{"Items":[]}`},
+		{`SELECT * FROM "Music"` + song, `{"Items":[{"Artist":{"S":"Acme Band"},"AwardDetail":{"M":{"BillBoard":{"L":[{"N":"2020"}]},"Grammys":{"L":[{"N":"2020"},{"N":"2018"}]}}},` +
+			`"AwardsWon":{"N":"1"},"BandMembers":{"SS":["member2","newmember"]},"SongTitle":{"S":"PartiQL Rocks"}}]}`},
+		{`SELECT SongTitle FROM Music WHERE "Artist" = 'Acme Band' AND contains("SongTitle", 'Rocks') AND begins_with("SongTitle", 'Part')`, `{"Items":[{"SongTitle":{"S":"PartiQL Rocks"}}]}`},
+		{`SELECT SongTitle FROM Music WHERE Awards is MISSING AND AwardsWon is not MISSING AND attribute_type("AwardsWon", 'N') AND size("BandMembers") = 2`, `{"Items":[{"SongTitle":{"S":"PartiQL Rocks"}}]}`},
+		{`SELECT * FROM Music WHERE AwardsWon BETWEEN 2 AND 3 OR NOT AwardsWon IN [1, 4]`, `{"Items":[]}`},
+		{`DELETE FROM "Music" WHERE "Artist" = 'Acme Band' AND "SongTitle" = 'PartiQL Rocks' AND AwardsWon = 2`, `ConditionalCheckFailedException`},
+		{`DELETE FROM "Music" WHERE "Artist" = 'Acme Band'`, `ValidationException`},
+		{`DELETE FROM "Music" WHERE "Artist" = 'Acme Band' AND "SongTitle" = 'PartiQL Rocks' RETURNING ALL OLD *`, `{"Items":[{"Artist":{"S":"Acme Band"},"AwardDetail":{"M":{"BillBoard":` +
+			`{"L":[{"N":"2020"}]},"Grammys":{"L":[{"N":"2020"},{"N":"2018"}]}}},"AwardsWon":{"N":"1"},"BandMembers":{"SS":["member2","newmember"]},"SongTitle":{"S":"PartiQL Rocks"}}]}`},
+		{`DELETE FROM "Music"` + song + ` AND AwardsWon = 2`, `{"Items":[]}`},
+		{`UPDATE "Music" SET AwardsWon=1` + song, `ConditionalCheckFailedException`},
+	} {
+		body, err := json.Marshal(map[string]any{"Statement": c.statement})
+		if err != nil {
+			t.Fatal(err)
+		}
+		a := db.Do("ExecuteStatement", body)
+		got := a.Type
+		if got == "" {
+			text, err := json.Marshal(a.Body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = string(text)
+		}
+		if got != c.want {
+			t.Errorf("%s:\n got %s %q\nwant %s", c.statement, got, a.Messages, c.want)
+		}
+	}
+}
+
 func TestNumbers(t *testing.T) {
 	db := catalog(t)
 	for in, want := range map[string]string{

@@ -312,8 +312,10 @@ func (w *walk) consumed(pg page) consumed {
 }
 
 // read reads a page: as many rows as the limit says, or one megabyte.
-func (db *DB) read(w *walk) page {
-	var pg page
+func (db *DB) read(w *walk) page { return w.page(db.rowsOf(w)) }
+
+// rowsOf returns the rows of a walk in its order, after its starting key.
+func (db *DB) rowsOf(w *walk) []row {
 	rows := db.rows(w.table, w.index)
 	rows = slices.DeleteFunc(rows, func(r row) bool { return !w.inRange(r) })
 	if w.isQuery && w.parameters["ScanIndexForward"] == false {
@@ -322,6 +324,12 @@ func (db *DB) read(w *walk) page {
 	if w.start != nil {
 		rows = w.after(db, rows)
 	}
+	return rows
+}
+
+// page takes from the rows what is one page.
+func (w *walk) page(rows []row) page {
+	var pg page
 	limit, limited := w.parameters["Limit"].(int64)
 	read := 0 // with what is looked up
 	for i, r := range rows {

@@ -40,6 +40,9 @@ type table struct {
 	indexes     []index
 	billing     string
 	throughput  object
+	onDemand    bool   // it is, or has been, billed per request
+	stream      string // what its stream shows; empty: it has none
+	streamed    bool   // it has, or has had, a stream
 	class       string
 	protected   bool
 	created     time.Time
@@ -175,10 +178,15 @@ func (db *DB) rows(t *table, x *index) []row {
 	return out
 }
 
-// holds reports whether an item is in the index: it has all attributes of its key.
+// holds reports whether an item is in the index: it has all attributes of its key. An item that was there before the index, with a value that no key can have,
+// is left out.
 func (x *index) holds(it item) bool {
-	for _, a := range x.keys.all() {
-		if it[a.name].kind != a.kind {
+	for i, a := range x.keys.all() {
+		limit := maxPartitionKey
+		if i >= len(x.keys.partition) {
+			limit = maxSortKey
+		}
+		if v := it[a.name]; v.kind != a.kind || isEmpty(v) || len(v.text) > limit {
 			return false
 		}
 	}

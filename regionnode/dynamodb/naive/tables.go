@@ -53,21 +53,30 @@ func (t *table) bill(p object) error {
 	units, given := p["ProvisionedThroughput"].(object)
 	if p["BillingMode"] == "PAY_PER_REQUEST" {
 		if given {
-			return wrongValue("Neither ReadCapacityUnits nor WriteCapacityUnits can be specified when BillingMode is PAY_PER_REQUEST")
+			return errUnitsOnDemand
 		}
-		t.billing = "PAY_PER_REQUEST"
-		t.throughput = object{"ReadCapacityUnits": 0, "WriteCapacityUnits": 0}
+		t.billing, t.onDemand = "PAY_PER_REQUEST", true
+		t.throughput = noUnits()
 		return nil
 	}
 	if !given {
-		return wrongValue("ReadCapacityUnits and WriteCapacityUnits must both be specified when BillingMode is PROVISIONED")
+		return errUnitsMissing
 	}
+	t.throughput = maps.Clone(units)
+	return checkUnits(units)
+}
+
+var (
+	errUnitsOnDemand = wrongValue("Neither ReadCapacityUnits nor WriteCapacityUnits can be specified when BillingMode is PAY_PER_REQUEST")
+	errUnitsMissing  = wrongValue("ReadCapacityUnits and WriteCapacityUnits must both be specified when BillingMode is PROVISIONED")
+)
+
+func checkUnits(units object) error {
 	for _, name := range []string{"ReadCapacityUnits", "WriteCapacityUnits"} {
 		if n := units[name].(int64); n > maxUnits {
 			return invalid("Given value %d for %s is out of bounds", n, name)
 		}
 	}
-	t.throughput = maps.Clone(units)
 	return nil
 }
 
@@ -147,8 +156,14 @@ func (db *DB) description(t *table, status any) object {
 		"AttributeDefinitions": definitions, "KeySchema": keys(t.keys), "ItemCount": count, "TableSizeBytes": bytes,
 		"ProvisionedThroughput": provisioned, "DeletionProtectionEnabled": t.protected, "TableClassSummary": object{"TableClass": t.class},
 	}
-	if t.billing == "PAY_PER_REQUEST" {
-		out["BillingModeSummary"] = object{"BillingMode": "PAY_PER_REQUEST", "LastUpdateToPayPerRequestDateTime": Anything}
+	if t.onDemand {
+		out["BillingModeSummary"] = object{"BillingMode": t.billing, "LastUpdateToPayPerRequestDateTime": Anything}
+	}
+	if t.stream != "" {
+		out["StreamSpecification"] = object{"StreamEnabled": true, "StreamViewType": t.stream}
+	}
+	if t.streamed {
+		out["LatestStreamLabel"], out["LatestStreamArn"] = Anything, Anything
 	}
 	for _, x := range t.indexes {
 		parameter := "GlobalSecondaryIndexes"
@@ -158,6 +173,9 @@ func (db *DB) description(t *table, status any) object {
 			parameter = "LocalSecondaryIndexes"
 		} else {
 			described["IndexStatus"] = status
+			if status == any(Anything) {
+				described["Backfilling"], described["ItemCount"], described["IndexSizeBytes"] = Open, Anything, Anything
+			}
 			units := maps.Clone(x.throughput)
 			units["NumberOfDecreasesToday"] = 0
 			described["ProvisionedThroughput"] = units

@@ -40,7 +40,8 @@ const tokenLifetime = 10 * time.Minute
 // transactWrite is one part of a transaction.
 type transactWrite struct {
 	write
-	check bool // a ConditionCheck: nothing is written
+	check     bool       // a ConditionCheck: nothing is written
+	statement *statement // nil: it is not one of PartiQL
 }
 
 func decodeTransactWrite(o object) (*transactWrite, error) {
@@ -119,7 +120,7 @@ func (db *DB) commit(p object, writes []*transactWrite, reasons *reasons) (objec
 	type planned struct{ old, now item }
 	plans := make([]planned, len(writes))
 	for i, w := range writes {
-		old, now, err := db.plan(db.tables[w.table], &w.write)
+		old, now, err := db.planPart(w)
 		if w.check {
 			now = old
 		}
@@ -156,6 +157,13 @@ func (db *DB) commit(p object, writes []*transactWrite, reasons *reasons) (objec
 		out["ItemCollectionMetrics"] = collections
 	}
 	return out, nil
+}
+
+func (db *DB) planPart(w *transactWrite) (old, now item, err error) {
+	if w.statement != nil {
+		return db.planStatement(db.tables[w.table], w.statement, &w.write)
+	}
+	return db.plan(db.tables[w.table], &w.write)
 }
 
 // requestText is the same for the same request only.
@@ -199,13 +207,17 @@ func newReasons(n int) *reasons {
 	return r
 }
 
+// reasonCodes are the names that exceptions have where they are one reason among others.
+var reasonCodes = map[string]string{"ConditionalCheckFailedException": "ConditionalCheckFailed", "ValidationException": "ValidationError",
+	"DuplicateItemException": "DuplicateItem", "ResourceNotFoundException": "ResourceNotFound"}
+
 // note notes the fault of part i, if it has one.
 func (r *reasons) note(i int, err error) {
 	if err == nil {
 		return
 	}
 	f := err.(*fault)
-	code := map[string]string{"ConditionalCheckFailedException": "ConditionalCheckFailed", "ValidationException": "ValidationError"}[f.kind]
+	code := reasonCodes[f.kind]
 	reason := object{"Code": code, "Message": f.messages()}
 	if old := f.members["Item"]; old != nil {
 		reason["Item"] = old
