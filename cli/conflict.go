@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -190,7 +191,10 @@ func plainValue(v map[string]json.RawMessage) string {
 		if (typ == "S" || typ == "N") && json.Unmarshal(raw, &text) == nil {
 			return text
 		}
-		return string(raw)
+		var compact bytes.Buffer
+		if json.Compact(&compact, raw) == nil {
+			return compact.String()
+		}
 	}
 	return ""
 }
@@ -402,7 +406,7 @@ func showSince(c *ucli.Context, base string, query url.Values, show func(*admin.
 	return nil
 }
 
-// followConflicts shows conflicts as they come until the command is ended. A region that does not answer for a while is asked again.
+// followConflicts shows conflicts as they come until the command is ended. A region that does not answer for a while, or cannot, is asked again.
 func followConflicts(c *ucli.Context, s Streams, base string, query url.Values, show func(*admin.Conflict) error) error {
 	for {
 		tail, err := askAdmin[admin.ConflictTail](c.Context, "follow conflicts", time.Minute, http.MethodGet, base, "/v1/conflicts/tail?"+query.Encode(), nil)
@@ -410,7 +414,7 @@ func followConflicts(c *ucli.Context, s Streams, base string, query url.Values, 
 		switch {
 		case c.Context.Err() != nil:
 			return nil
-		case errors.As(err, &fault):
+		case errors.As(err, &fault) && fault.status < http.StatusInternalServerError:
 			return err
 		case err != nil:
 			fmt.Fprintf(s.Err, "%v; trying again\n", err)
@@ -437,7 +441,9 @@ func restoreConflict(c *ucli.Context, s Streams) error {
 	if err != nil {
 		return err
 	}
-	body := admin.RestoreConflict{Attributes: c.StringSlice("attributes"), Write: c.Bool("yes")}
+	attributes := c.StringSlice("attributes") // twice, if they follow the ID
+	slices.Sort(attributes)
+	body := admin.RestoreConflict{Attributes: slices.Compact(attributes), Write: c.Bool("yes")}
 	change, err := askAdmin[admin.ConflictChange](c.Context, "restore conflict", 3*adminPatience, http.MethodPost, base, "/v1/conflicts/"+id+"/restore", body)
 	if err != nil {
 		return err
