@@ -89,6 +89,13 @@ func TestTable(t *testing.T) {
 	expect(us, 0, `Conflict mode vector. Declared types: "likes"=set.`, "", "table", "show", "things")
 	expect(us, 0, "vector", "", "table", "list")
 
+	// Either region says how long conflicts are listed.
+	expect(us, 0, "Conflicts are listed for 7d, up to 64MiB; 0 are, 0 B.", "", "table", "show", "things")
+	expect(eu, 0, "Conflicts are listed for 30d, up to 128MiB; 0 are, 0 B.", "", "table", "set", "things", "--conflict-age", "30d", "--conflict-bytes", "128MiB")
+	expect(us, 0, "Conflicts are listed for 30d, up to 64MiB;", "", "table", "set", "things", "--conflict-bytes", "default")
+	expect(us, 0, "No conflict is listed.", "", "conflict", "list", "--table", "things")
+	expect(us, 0, "30d", "", "status")
+
 	// Either region gives the table a time to live, and takes it away.
 	expect(eu, 0, `Items expire by "until" (ENABLING); 0 have such a time`, "", "table", "set", "things", "--ttl", "until")
 	expect(us, 1, "", "TimeToLive is already enabled", "table", "set", "things", "--ttl", "until")

@@ -69,24 +69,36 @@ func (f conflictFeeds) List(ctx context.Context, q admin.ConflictQuery) (out adm
 		}
 		before = id.Dot
 	}
+	end := "" // what is older has to wait for the next list
 	for _, t := range tables {
 		// Each table may have the newest of all: so many of each, then the newest of those.
 		some, more, err := f.read(ctx, t, q, before)
 		if err != nil {
 			return out, err
 		}
-		out.Conflicts, out.More = append(out.Conflicts, some...), out.More || more
+		if out.Conflicts = append(out.Conflicts, some...); more {
+			out.More, end = true, max(end, some[len(some)-1].Loser.Stamp)
+		}
 	}
 	slices.SortStableFunc(out.Conflicts, func(a, b admin.Conflict) int { return strings.Compare(b.Loser.Stamp, a.Loser.Stamp) })
-	if len(out.Conflicts) > q.Limit {
-		out.Conflicts, out.More = out.Conflicts[:q.Limit], true
+	bytes := 0
+	for i := range out.Conflicts {
+		c := &out.Conflicts[i]
+		if bytes += c.Size(); c.Loser.Stamp < end || i == q.Limit || i > 0 && bytes > maxListBytes {
+			out.Conflicts, out.More = out.Conflicts[:i], true
+			break
+		}
 	}
 	return out, nil
 }
 
-// read returns the newest conflicts of a table that q selects.
+// maxListBytes bounds the values in one answer, but for its first conflict.
+const maxListBytes = 8 << 20
+
+// read returns the newest conflicts of a table that q selects. more says that there are others; the list is not empty then.
 func (f conflictFeeds) read(ctx context.Context, t *globaltable.Table, q admin.ConflictQuery, before hlc.Stamp) (out []admin.Conflict, more bool, err error) {
 	var failed error
+	bytes := 0
 	err = f.n.shard.Conflicts(ctx, t.ID, before, true, func(key item.Key, e *feed.Entry) bool {
 		if !q.Since.IsZero() && e.Loser.Stamp.Time.Time().Before(q.Since) {
 			return false
@@ -98,26 +110,24 @@ func (f conflictFeeds) read(ctx context.Context, t *globaltable.Table, q admin.C
 			return false
 		case q.Open && !c.Open:
 			return true
-		case len(out) == q.Limit:
+		case len(out) == q.Limit || len(out) > 0 && bytes+c.Size() > maxListBytes:
 			more = true
 			return false
 		}
+		bytes += c.Size()
 		out = append(out, c)
 		return true
 	})
 	return out, more, cmpErr(err, failed)
 }
 
-// tailPatience is how long a Tail waits for something to come.
-const tailPatience = 20 * time.Second
-
 // Tail implements admin.Conflicts.
-func (f conflictFeeds) Tail(ctx context.Context, table string, after uint64) (out admin.ConflictTail, err error) {
+func (f conflictFeeds) Tail(ctx context.Context, table string, after uint64, wait time.Duration) (out admin.ConflictTail, err error) {
 	out.Conflicts = []admin.Conflict{}
 	if _, err := f.tables(table); err != nil {
 		return out, err
 	}
-	waiting, cancel := context.WithTimeout(ctx, tailPatience)
+	waiting, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	keys, next, missed := f.n.shard.Arrived(waiting, after)
 	out.Next, out.Missed = next, missed
@@ -125,7 +135,8 @@ func (f conflictFeeds) Tail(ctx context.Context, table string, after uint64) (ou
 	if err != nil {
 		return out, err
 	}
-	for _, k := range keys {
+	bytes := 0
+	for at, k := range keys {
 		i := slices.IndexFunc(tables, func(t *globaltable.Table) bool { return t.ID == k.Table.Base() })
 		if i < 0 {
 			continue
@@ -140,6 +151,10 @@ func (f conflictFeeds) Tail(ctx context.Context, table string, after uint64) (ou
 		c, err := f.describe(ctx, tables[i], e)
 		if err != nil {
 			return out, err
+		}
+		if bytes += c.Size(); len(out.Conflicts) > 0 && bytes > maxListBytes {
+			out.Next = next - uint64(len(keys)-at) // from this one on the next time
+			return out, nil
 		}
 		out.Conflicts = append(out.Conflicts, c)
 	}

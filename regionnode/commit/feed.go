@@ -52,7 +52,9 @@ func (sub *submission) lose(key int, losses []conflict.Loss) {
 		o := &sub.losses[i]
 		o.Rule, o.Whole, o.Deleted = min(o.Rule, l.Rule), o.Whole || l.Whole, o.Deleted || l.Deleted
 		for _, p := range l.Parts {
-			if !slices.ContainsFunc(o.Parts, func(q conflict.Part) bool { return string(q.Name) == string(p.Name) }) {
+			if !slices.ContainsFunc(o.Parts, func(q conflict.Part) bool {
+				return string(q.Name) == string(p.Name) && string(q.Path) == string(p.Path)
+			}) {
 				o.Parts = append(o.Parts, p)
 			}
 		}

@@ -137,6 +137,13 @@ func (r *running) itemIs(id, what string, is func(it map[string]types.AttributeV
 	}
 }
 
+// nextMoment waits until the clock of all regions shows another time than it does: what one of them writes then has a greater stamp than what any has written.
+func (r *running) nextMoment() {
+	r.t.Helper()
+	now := time.Now().Add(2 * time.Millisecond)
+	r.until("the clock goes on", func() bool { return time.Now().After(now) })
+}
+
 // contested makes a table of all regions in mode vector, cuts the second region off, and has both sides write the same items, the second first: so the others win. It returns what they are.
 func (r *running) contested(replicas ...string) {
 	const us, eu = "us-east-1", "eu-central-1"
@@ -156,10 +163,14 @@ func (r *running) contested(replicas ...string) {
 		r.set(region, "inside", "SET m.a = :v, m."+region[:2]+" = :v", str("secret of "+region))
 		r.set(region, "different", "SET "+region[:2]+" = :v", str("secret of "+region))
 		r.set(region, "counter", "ADD n :v", num(1))
+		if region == eu {
+			r.remove(eu, "gone")
+			r.nextMoment()
+		}
 	}
-	r.remove(eu, "gone")
 	r.put(us, "gone", "secret of us, again")
 	r.put(us, "big", large())
+	r.nextMoment()
 	r.put(eu, "big", large())
 	r.Heal(eu)
 }
@@ -370,6 +381,7 @@ func TestFeedComesWithTheTable(t *testing.T) {
 		r.put(us.Name, fmt.Sprint("late ", i), "us")
 	}
 	r.Heal(eu.Name)
+	r.Cut(ap.Name) // its link to the second, too
 	r.listed(10, us, eu)
 	for i := range 30 {
 		r.put(us.Name, fmt.Sprint("item ", i), large())
