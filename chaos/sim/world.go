@@ -91,6 +91,7 @@ func Run(seed uint64) (result Result) {
 	p.mortal(seed)
 	p.ages(seed)
 	p.part(seed)
+	p.typing(seed)
 	w := newWorld(p, rng)
 	result = Result{Seed: seed, Coverage: w.coverage}
 	defer func() {
