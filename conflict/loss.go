@@ -114,7 +114,9 @@ type losing struct {
 
 // lostTo returns what the writes of r, joined with other, have lost. Whatever is at or below floor was seen by the writes of other.
 func (r *Record) lostTo(other, joined *Record, floor hlc.Timestamp) []Loss {
-	l := losing{joined: joined, unseen: func(s hlc.Stamp) bool { return s.Origin != 0 && s.Time > floor && !other.Vector.Contains(s) }}
+	l := losing{joined: joined, unseen: func(s hlc.Stamp) bool {
+		return s.Origin != 0 && (plantedSeen || s.Time > floor && !other.Vector.Contains(s))
+	}}
 	var told hlc.Stamp
 	if s := r.Reset.Stamp; s != joined.Reset.Stamp && l.unseen(s) && !joined.Reset.saw(s) {
 		if whole, differs := r.lostWhole(joined); differs {
@@ -203,7 +205,7 @@ func (n *node) of(s hlc.Stamp) item.Value {
 
 // saw reports whether whoever made w had seen the write with the stamp s, or made it himself. Of an expiry nobody asks.
 func (w *Write) saw(s hlc.Stamp) bool {
-	return w.Stamp.Origin == 0 || s.Time <= w.Floor || w.implies(s)
+	return w.Stamp.Origin == 0 || !plantedSeen && (s.Time <= w.Floor || w.implies(s))
 }
 
 // lost reports whether the write of the whole of n is not there any more, or hidden, and by which write that had not seen it: of several the nearest. now and around are as for look.

@@ -53,7 +53,7 @@ func (r *region) forgiveTable(table globaltable.TableID) {
 // fenced before anybody else has heard of a time to live. Clients had asked for it, and could not see the items any more.
 func (r *region) erases(table globaltable.TableID) {
 	x, purge := r.catalog.Expiry(table), uint64(r.shard.Purge(table))
-	if len(x) == 0 || r.shard.Expiring(table) == 0 {
+	if len(x) == 0 || table.IsFeed() || r.shard.Expiring(table) == 0 { // a feed's is in force for ever
 		return
 	}
 	due := map[check.Key]uint64{}

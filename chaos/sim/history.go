@@ -196,15 +196,15 @@ func (w *world) newUpdate(id uint64, t *table) (check.Write, []conflict.Op) {
 
 // value is the operation's id, and something around it: repeated, so that it compresses, or not.
 func (w *world) value(id uint64) item.Value {
-	text := fmt.Sprintf("op-%d", id)
+	text := fmt.Appendf(nil, "op-%d", id)
 	if n := w.rng.IntN(w.plan.padding); w.rng.IntN(2) == 0 {
-		text += strings.Repeat(".", n)
+		text = append(text, strings.Repeat(".", n)...)
 	} else {
 		for range n {
-			text += string(rune('a' + w.rng.IntN(26)))
+			text = append(text, byte('a'+w.rng.IntN(26)))
 		}
 	}
-	return item.Value(item.AppendString(nil, text))
+	return item.Value(item.AppendString(nil, string(text)))
 }
 
 // record takes into evidence an entry that has become durable in the region's own log.

@@ -42,6 +42,10 @@ var faults = []struct {
 	{"entry", "I14"},
 	{"merge", "I14"},
 	{"build", "I14"},
+	{"exchange loss", "I22"},
+	{"unlogged listing", "I20"},
+	{"seen loss", "I22"},
+	{"feed join", "I9 I2 I3 I4"},
 }
 
 // plantedBound is how many seeds may pass before a fault is found.

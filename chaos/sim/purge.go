@@ -147,7 +147,7 @@ func (w *world) collectAll() {
 			if h.Table != globaltable.SystemTable {
 				r.followTimeToLive(h.Table)
 			}
-			if r.shard.Waiting(h.Table)+r.shard.Expiring(h.Table) > 0 {
+			if r.shard.Waiting(h.Table) > 0 || r.shard.Expiring(h.Table) > 0 && !r.lasting(h.Table) {
 				r.collect(h.Table, nil)
 			}
 		}

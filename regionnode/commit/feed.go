@@ -77,7 +77,7 @@ func (r *rules) loseChange(sub *submission, key int, current []byte, c *conflict
 // loseRecord notes what is lost where a whole record is merged.
 func (r *rules) loseRecord(sub *submission, p *part, current []byte) error {
 	table := sub.keys[p.key].table
-	if len(current) == 0 || !hasFeed(table) {
+	if len(current) == 0 || !hasFeed(table) || plantedExchange {
 		return nil
 	}
 	losses, err := conflict.RecordLosses(current, p.record, r.purges.frontier(table))
@@ -251,7 +251,11 @@ func (c *core) commitListings(g *group, sub *submission) error {
 		if k.next == nil {
 			continue
 		}
-		if err := c.commitOwn(g, k); err != nil {
+		commit := c.commitOwn
+		if plantedUnlogged {
+			commit = c.commitKey
+		}
+		if err := commit(g, k); err != nil {
 			return err
 		}
 		sub.result.Conflicts++

@@ -17,6 +17,8 @@ const (
 	plantedEntry     = false
 	plantedMerge     = false
 	plantedBuild     = false
+	plantedExchange  = false
+	plantedUnlogged  = false
 	plantedAtOnce    = false
 	plantedFenced    = false
 )
