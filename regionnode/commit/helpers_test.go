@@ -51,6 +51,7 @@ type tables struct {
 	expiry  atomic.Pointer[map[globaltable.TableID]conflict.Expiry]
 
 	keep       globaltable.Retention                  // of conflicts
+	feedless   bool                                   // as a release that knows no feeds
 	distrusted map[hlc.Origin]globaltable.Incarnation // the greatest that is not trusted
 	later      atomic.Uint64                          // the version in force, after the first
 	moving     atomic.Bool                            // a replica is on its way
@@ -105,7 +106,7 @@ func (c *tables) Settled(id globaltable.TableID) bool {
 }
 
 func (c *tables) Indexed(id globaltable.TableID) *globaltable.Table {
-	if _, _, _, ok := c.Place(id, nil); ok && id.IsFeed() {
+	if _, _, _, ok := c.Place(id, nil); ok && id.IsFeed() && !c.feedless {
 		return feed.TableOf(&globaltable.Table{ID: id.Base(), Conflicts: c.keep})
 	}
 	if m := c.indexed.Load(); m != nil {
