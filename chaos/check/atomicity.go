@@ -193,6 +193,9 @@ func (l *Ledger) Find(k Key, s Stamp) (w Logged, known bool) {
 // Logs returns all log entries of a write.
 func (l *Ledger) Logs(k Key, s Stamp) []Logged { return l.byDot[dot{s, k}] }
 
+// Of returns all log entries of writes to a key. The caller does not change them.
+func (l *Ledger) Of(k Key) []Logged { return l.byKey[k] }
+
 // Each calls f with every log entry, in the order in which they were added.
 func (l *Ledger) Each(f func(Logged)) {
 	for _, w := range l.writes {

@@ -143,6 +143,9 @@ func (c *Conflicts) Atomic(s Snapshot, purged Frontiers) []Violation {
 
 // lost returns an attribute in which e surely lost to others unseen, and the writes that took it; none if there is no such attribute. all is the key's writes.
 func (c *Conflicts) lost(e Logged, all []Logged) (name string, by []Logged) {
+	if e.Kind == Delete && e.Typed != nil {
+		return "", nil // contributions may have kept the item
+	}
 	if e.Kind == Delete {
 		by, ok := c.takers(e, "", all)
 		if ok && len(by) > 0 {
@@ -217,7 +220,12 @@ func (c *Conflicts) wrong(l Listing, given bool) string {
 	case !l.Whole && e.Kind == Delete:
 		return "it has no attributes"
 	}
+	// What is inside of maps, and contributions, Write.Set does not say.
+	given = given || e.Typed != nil
 	for _, p := range l.Parts {
+		if e.Typed != nil {
+			break
+		}
 		if why := wrongPart(e, l, p, given); why != "" {
 			return why
 		}
@@ -227,7 +235,7 @@ func (c *Conflicts) wrong(l Listing, given bool) string {
 	}
 	unseen := false
 	for _, w := range c.Ledger.byKey[l.Key] {
-		if w.Stamp.Compare(e.Stamp) > 0 && w.Stamp.Origin != e.Stamp.Origin && w.takes(e.Write) {
+		if w.Stamp.Compare(e.Stamp) > 0 && w.Stamp.Origin != e.Stamp.Origin && (e.Typed != nil || w.takes(e.Write)) {
 			surely, _ := c.Saw(w, e)
 			unseen = unseen || !surely
 		}
@@ -267,10 +275,10 @@ func wrongPart(e Logged, l Listing, p Part, given bool) string {
 	return ""
 }
 
-// removed reports whether somebody has removed an attribute after w.
-func (c *Conflicts) removed(w Logged, name string) bool {
+// overwritten reports whether somebody has written to an attribute after w.
+func (c *Conflicts) overwritten(w Logged, name string) bool {
 	return slices.ContainsFunc(c.Ledger.byKey[w.Key], func(r Logged) bool {
-		return r.Stamp.Compare(w.Stamp) > 0 && slices.Contains(r.Remove, name)
+		return r.Stamp.Compare(w.Stamp) > 0 && r.covers(name)
 	})
 }
 
@@ -280,7 +288,7 @@ func (c *Conflicts) wrongWinner(e Logged, l Listing, p Part) string {
 	switch {
 	case !known:
 		return "nobody has made the write that won attribute " + p.Name
-	case p.Won == "" && c.removed(w, p.Name): // and the removal is not known any more
+	case p.Won == "" && c.overwritten(w, p.Name): // and of what was overwritten nothing was known any more
 	case p.Won != w.Set[p.Name]:
 		return "the winner gave attribute " + p.Name + " another value than is listed"
 	case l.Whole:

@@ -135,6 +135,9 @@ func (r *region) noticeTable(t *globaltable.Table) {
 	}
 }
 
+// keySchema is that of all tables.
+var keySchema = globaltable.KeySchema{Partition: globaltable.KeyAttribute{Name: keyAttribute, Type: item.S}}
+
 // found makes the tables of the plan, before the first fault.
 func (w *world) found() {
 	w.quiet = true
@@ -160,7 +163,7 @@ func (w *world) found() {
 func (w *world) make(t *table, owner *region) {
 	plane := owner.plane
 	owner.spawn("make "+t.name, func(ctx context.Context) {
-		made, err := plane.CreateTable(ctx, catalog.Spec{Name: t.name, KeySchema: globaltable.KeySchema{Partition: globaltable.KeyAttribute{Name: keyAttribute, Type: item.S}}})
+		made, err := plane.CreateTable(ctx, catalog.Spec{Name: t.name, KeySchema: keySchema, Tags: t.tags})
 		if err != nil {
 			panic(err)
 		}

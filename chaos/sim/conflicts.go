@@ -240,20 +240,13 @@ func (w *world) judgeConflicts() []check.Violation {
 
 // listsSome reports whether a write of a saved record is listed as that of a region that was given up.
 func (w *world) listsSome(s commit.SavedRecord) bool {
-	rec, key := recordOf(s.Record), check.Key{Table: uint64(s.Table), Bytes: string(s.Bytes)}
+	changes, err := conflict.ChangesOf(s.Record)
+	if err != nil {
+		panic(err)
+	}
+	key := check.Key{Table: uint64(s.Table), Bytes: string(s.Bytes)}
 	return slices.ContainsFunc(w.listed.listings, func(l check.Listing) bool {
-		if !l.Fenced || l.Key != key {
-			return false
-		}
-		if rec.Reset == l.Loser {
-			return true
-		}
-		for _, c := range rec.Cells {
-			if c.Stamp == l.Loser {
-				return true
-			}
-		}
-		return false
+		return l.Fenced && l.Key == key && slices.ContainsFunc(changes, func(c conflict.Change) bool { return stampOf(c.Dot) == l.Loser })
 	})
 }
 

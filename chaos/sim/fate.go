@@ -82,6 +82,10 @@ func (w *world) mayBeErased(x check.Write) bool {
 // exchanged takes into evidence that records of another region are durable here: what is in them did not get lost with whoever wrote it.
 func (r *region) exchanged(records []commit.RecordAt) {
 	for i := range records {
+		decoded, err := conflict.DecodeRecord(records[i].Record)
+		if err != nil {
+			panic(err)
+		}
 		rec := recordOf(records[i].Record)
 		key := check.Key{Table: uint64(records[i].Table), Bytes: string(records[i].Bytes)}
 		r.joined[records[i].Table] = true
@@ -89,6 +93,7 @@ func (r *region) exchanged(records []commit.RecordAt) {
 		for _, c := range rec.Cells {
 			r.reach(write{key, c.Stamp})
 		}
+		r.reachTyped(key, decoded.Typed)
 	}
 }
 

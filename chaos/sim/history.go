@@ -19,10 +19,11 @@ import (
 // operation is a client's call, as the history has it and as the region gets it.
 type operation struct {
 	check.Operation
-	keys []commit.Key
-	ops  [][]conflict.Op       // parallel to keys and Writes
-	due  []uint64              // when what it was planned on expires, for each key; nil: nothing of it does
-	saw  map[check.Lane]uint64 // what its region had applied when it was planned
+	keys     []commit.Key
+	ops      [][]conflict.Op       // parallel to keys and Writes
+	requests []*request            // of typed tables, parallel to keys; nil: ops says what it does
+	due      []uint64              // when what it was planned on expires, for each key; nil: nothing of it does
+	saw      map[check.Lane]uint64 // what its region had applied when it was planned
 }
 
 // client makes one call to one region; now and then one to each, at the same moment, for the same key.
@@ -61,8 +62,15 @@ func (r *region) begin(op *operation) {
 		r.cover("a transaction")
 	}
 	life := r.life
-	r.manual.Write(&commit.Write{Keys: op.keys, Transaction: transaction, Plan: func([]commit.Current) ([][]conflict.Op, error) {
+	r.manual.Write(&commit.Write{Keys: op.keys, Transaction: transaction, Plan: func(current []commit.Current) ([][]conflict.Op, error) {
 		op.planned(r)
+		for i := range op.requests {
+			if op.requests[i] != nil {
+				if err := op.planTyped(r, i, current[i]); err != nil {
+					return nil, err
+				}
+			}
+		}
 		return op.ops, nil
 	}},
 		func(err error) {
@@ -76,7 +84,11 @@ func (r *region) begin(op *operation) {
 func (op *operation) String() string {
 	var b strings.Builder
 	for i, w := range op.Writes {
-		fmt.Fprintf(&b, "%s %x/%x ", [...]string{"", "put", "delete", "update"}[w.Kind], w.Key.Table, op.keys[i].Bytes[:2])
+		what := [...]string{"", "put", "delete", "update"}[w.Kind]
+		if op.requests != nil && op.requests[i] != nil {
+			what = op.requests[i].text
+		}
+		fmt.Fprintf(&b, "%s %x/%x ", what, w.Key.Table, op.keys[i].Bytes[:2])
 	}
 	return b.String()
 }
@@ -88,6 +100,7 @@ func (r *region) answered(op *operation, err error) {
 	switch {
 	case err == nil:
 		op.Outcome = check.OK
+		op.dropIdle()
 		r.cover("an operation was acknowledged")
 	case globaltable.KindOf(err) == globaltable.Unknown:
 		op.Outcome = check.Unknown
@@ -128,7 +141,15 @@ func (w *world) newOperation(r *region, fixed *commit.Key) *operation {
 
 // add makes the operation's write to a key.
 func (op *operation) add(w *world, key commit.Key, mayDelete bool) {
-	write, ops := w.newWrite(op.ID, w.table(key.Table), mayDelete)
+	t := w.table(key.Table)
+	if t.typed {
+		op.requests = append(op.requests, w.newRequest(op.ID, t, key.Bytes, mayDelete))
+		op.keys, op.ops = append(op.keys, key), append(op.ops, nil)
+		op.Writes = append(op.Writes, check.Write{Kind: check.Update, Key: check.Key{Table: uint64(key.Table), Bytes: string(key.Bytes)}})
+		return
+	}
+	write, ops := w.newWrite(op.ID, t, mayDelete)
+	op.requests = append(op.requests, nil)
 	write.Key = check.Key{Table: uint64(key.Table), Bytes: string(key.Bytes)}
 	op.keys, op.ops, op.Writes = append(op.keys, key), append(op.ops, ops), append(op.Writes, write)
 }
@@ -305,13 +326,17 @@ func writeOf(c *conflict.Change) check.Write {
 				w.Set[string(name)] = string(v)
 				return true
 			})
-		case op.Kind == conflict.OpSetCell && len(op.Name) > 0:
+		case op.Kind == conflict.OpSetCell && op.Type == conflict.TypeRegister && len(op.Name) > 0:
 			w.Set[string(op.Name)] = string(op.Value)
+			w.Remove = slices.DeleteFunc(w.Remove, func(name string) bool { return name == string(op.Name) })
 		case op.Kind == conflict.OpRemoveCell:
 			w.Remove = append(w.Remove, string(op.Name))
+			delete(w.Set, string(op.Name))
 		}
 	}
-	if w.Kind == check.Delete && len(c.Ops) > 1 {
+	delete(w.Set, insideAttribute)
+	w.Remove = slices.DeleteFunc(w.Remove, func(name string) bool { return name == insideAttribute })
+	if w.Kind == check.Delete && slices.ContainsFunc(c.Ops[1:], func(op conflict.Op) bool { return op.Kind != conflict.OpObserve }) {
 		w.Kind = check.Put
 	}
 	return w

@@ -200,6 +200,7 @@ func (w *world) judge() []check.Violation {
 		check.NoLostWrite(history, replicas, members, w.purged, w.missing),
 		check.Convergence(replicas, members, w.purged),
 		check.Reference(history, withoutCatalog(replicas), members, w.purged, w.doubtful, rng),
+		check.Merged(history, w.shown(), members, w.purged, w.doubtful, w.isTyped),
 		check.Clock(w.evidence.readings, maxOffset),
 		check.Quarantine(w.evidence.arrivals, maxOffset),
 		check.Gaps(holes, applied, heads),
@@ -383,6 +384,9 @@ func recordOf(encoded []byte) check.Record {
 	out := check.Record{Reset: stampOf(rec.Reset.Stamp), Cells: map[string]check.Cell{}}
 	for i := range rec.Cells {
 		c := &rec.Cells[i]
+		if string(c.Name) == insideAttribute {
+			continue
+		}
 		out.Cells[string(c.Name)] = check.Cell{Stamp: stampOf(c.Stamp), Removed: c.Removed, Value: string(c.Value)}
 	}
 	return out

@@ -190,6 +190,9 @@ func (op *operation) planned(r *region) {
 
 // logged matches an operation's write with the operations that were logged for it. On a record of which something had expired an update replaces all: what the log says was there, and itself.
 func (op *operation) logged(i int, c *conflict.Change) (check.Write, bool) {
+	if op.requests != nil && op.requests[i] != nil {
+		return op.loggedTyped(i, c)
+	}
 	w := op.Writes[i]
 	if sameOps(op.ops[i], c.Ops) {
 		return w, true
@@ -236,7 +239,7 @@ func (r *region) judgeLogged(op *operation, i int, c *conflict.Change) {
 func (w *world) glanceMortal() {
 	r := w.anyRegion()
 	t := &w.plan.tables[w.rng.IntN(len(w.plan.tables))]
-	if !r.up || !t.mortal {
+	if !r.up || !t.mortal || t.typed { // of typed tables check.Merged says what is shown
 		return
 	}
 	r.flush()

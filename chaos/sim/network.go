@@ -55,6 +55,7 @@ func (w *world) faults() []fault {
 		{p.collect, w.collectSome},
 		{p.timeToLive, w.changeTimeToLive},
 		{p.dropConflict, w.dropSomeConflict},
+		{p.changeMode, w.changeMergeMode},
 		{p.index, w.changeIndex},
 		{p.build, w.buildSome},
 		{200 * time.Millisecond, w.rememberStream},

@@ -19,6 +19,8 @@ type table struct {
 	mode    conflict.Mode         // in which its writes are recorded
 	keys    int
 	mortal  bool // its items have times at which they expire
+	typed   bool // its updates are clients' expressions, and its attributes merge by types
+	tags    map[string]string
 
 	conflictAge time.Duration // how long a conflict is listed; 0: longer than any run
 }
@@ -57,6 +59,7 @@ type plan struct {
 	enabled    bool          // the mortal tables have a time to live from the beginning
 	timeToLive time.Duration // between two changes of it, on average; zero: never
 
+	changeMode   time.Duration // between two changes of how a typed table merges, on average; zero: never
 	dropConflict time.Duration // between two conflicts that are dropped, on average; zero: never
 
 	crashPoint  float64 // chance to die between two effects
