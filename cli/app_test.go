@@ -103,6 +103,7 @@ func TestWrongUsage(t *testing.T) {
 		{"table replica add --throttle=fast orders eu", `--throttle: "fast" is no size above zero`},
 		{"table replica add orders eu --wait=perhaps", `invalid value "perhaps" for --wait`},
 		{"table replica remove orders", "remove needs NAME REGION"},
+		{"table replica disassociate orders", "disassociate needs NAME REGION"},
 		{"table replica remove orders eu us", `remove takes NAME REGION, not also "us"`},
 		{"nats", `after "nats" one of these must follow: accounts`},
 		{"nats accounts", "accounts needs --config"},

@@ -60,7 +60,7 @@ func (r *region) openPlane(state commit.Rebuild) {
 	if err != nil {
 		panic(err)
 	}
-	r.plane, err = controlplane.New(controlplane.Config{Catalog: r.catalog, Door: d, Peers: neighbours{r}, Joins: r.joiner, Now: r.wall, Clock: r.clock, Tokens: r.tokens(), Events: controlplane.Events{
+	r.plane, err = controlplane.New(controlplane.Config{Catalog: r.catalog, Door: d, Peers: neighbours{r}, Joins: r.joiner, Marks: r.matrix, Now: r.wall, Clock: r.clock, Tokens: r.tokens(), Events: controlplane.Events{
 		Failed: func(what, region string, err error) { r.note("%d failed to %s %s: %v", r.origin, what, region, err) },
 	}})
 	if err != nil {
@@ -120,6 +120,8 @@ func (r *region) noticeTable(t *globaltable.Table) {
 	case now.Status == globaltable.Creating:
 		r.cover("a replica was created")
 		r.joined[t.ID], r.joined[t.ID.Feed()] = true, true
+	case now.Disassociated():
+		r.takeOver(t, now.Successor)
 	case now.Status == globaltable.Deleting:
 		r.cover("a replica was removed")
 	case now.Status == globaltable.Active && old.Status == globaltable.Creating:
@@ -202,7 +204,7 @@ func (w *world) reshape() {
 	if !asked.up || w.losing() {
 		return
 	}
-	doc, ok := asked.catalog.View().Lookup(t.name)
+	doc, ok := asked.named(t)
 	if !ok {
 		return
 	}

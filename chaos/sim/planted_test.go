@@ -48,6 +48,7 @@ var faults = []struct {
 	{"part", "I3 I6"},
 	{"remove", "I6"},
 	{"runs", "I3 I6"},
+	{"mirror", "I20 I3"},
 	{"exchange loss", "I22"},
 	{"unlogged listing", "I20"},
 	{"seen loss", "I22"},

@@ -132,6 +132,8 @@ var wanted = []string{
 	"a message came twice",
 	"a message of another history came",
 	"a new replica serves",
+	"a replica became a table of its own",
+	"a table was copied step by step",
 	"a peer refused that had not heard yet",
 	"a page was exchanged",
 	"a publish acknowledgement was lost",

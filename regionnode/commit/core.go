@@ -31,6 +31,7 @@ type core struct {
 	confirmed *confirmed
 	purges    *purges
 	indexes   *indexes
+	mirrors   map[globaltable.TableID]*mirror // by the table that is copied
 	view      *view
 	arrivals  *arrivals
 	tokens    tokens
@@ -273,7 +274,13 @@ func (c *core) putRecord(g *group, k *keyState) error {
 	if err := c.keepGarbage(g, k); err != nil {
 		return err
 	}
-	return c.keepEntries(g, k)
+	if err := c.keepEntries(g, k); err != nil {
+		return err
+	}
+	if len(c.mirrors) == 0 {
+		return nil
+	}
+	return c.keepMirror(g, k)
 }
 
 // groupLane returns the place in g where the changes of a placement gather. The first change of a lane begins its body with a salt.
@@ -431,6 +438,9 @@ func (c *core) prepare(g *group, sub *submission) (done bool, fatal error) {
 		return true, nil
 	}
 	a, err := c.catalog.Prepare(c.docs)
+	if err == nil {
+		err = c.mayMirror(a.Tables)
+	}
 	if err != nil {
 		sub.err = err
 		return false, nil
@@ -446,6 +456,7 @@ func (c *core) prepare(g *group, sub *submission) (done bool, fatal error) {
 		if err := c.adoptIndexes(g, t); err != nil {
 			return false, err
 		}
+		c.adoptMirror(g, t.Mirror)
 	}
 	g.adopt = a.Adopt
 	return true, nil

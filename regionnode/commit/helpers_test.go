@@ -138,7 +138,7 @@ func (c *tables) Prepare(docs []item.Item) (a Adoption, err error) {
 		id := globaltable.TableID(n)
 		regions, _ := doc.GetString("regions")
 		_, anew := doc.GetString("anew")
-		adopted := AdoptedTable{ID: id, Anew: anew}
+		adopted := AdoptedTable{ID: id, Anew: anew, Mirror: mirrorIn(id, doc)}
 		old := indexed[id]
 		delete(indexed, id)
 		if t := indexedBy(id, doc); t != nil {
@@ -401,6 +401,9 @@ func auditExpiring(e store.Engine, log coverage, c *tables) error {
 		return err
 	}
 	if err := auditEntries(e, l); err != nil {
+		return err
+	}
+	if err := auditMirrors(e, l); err != nil {
 		return err
 	}
 	fromLog := map[string][]byte{}

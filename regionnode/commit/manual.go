@@ -143,6 +143,14 @@ func (m *Manual) BuildIndex(table globaltable.TableID, index globaltable.IndexID
 	m.push(sub, func(_ RemoteResult, err error) { done(*out, err) })
 }
 
+// FillMirror queues what Shard.FillMirror does.
+func (m *Manual) FillMirror(from globaltable.TableID, limit int, done func(Built, error)) {
+	out := new(Built)
+	sub := m.s.newSubmission(kindControl)
+	sub.first, sub.control = true, fillMirror(from, limit, out)
+	m.push(sub, func(_ RemoteResult, err error) { done(*out, err) })
+}
+
 // FollowExpiry queues what Shard.FollowExpiry does.
 func (m *Manual) FollowExpiry(table globaltable.TableID, limit int, done func(over bool, err error)) {
 	switch until, next := m.s.purges.following(table); next {

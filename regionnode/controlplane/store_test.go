@@ -2,6 +2,7 @@ package controlplane
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/concordat-db/concordat/globaltable"
@@ -38,11 +39,23 @@ func TestFeedBeginsAnewWithItsTable(t *testing.T) {
 		want    []commit.AdoptedTable
 	}{{v1, []commit.AdoptedTable{{ID: v1.ID}}}, {v2, anew}, {v3, []commit.AdoptedTable{{ID: v1.ID}}}} {
 		got, err := ForShard(c).Prepare([]item.Item{catalog.EncodeDocument(step.version)})
-		if err != nil || fmt.Sprint(got.Tables) != fmt.Sprint(step.want) {
+		if err != nil || !sameButMirrors(got.Tables, step.want) {
 			t.Errorf("version %v: %+v, %v", step.version.Version, got.Tables, err)
 		}
 		if got.Adopt != nil {
 			got.Adopt()
 		}
 	}
+}
+
+// sameButMirrors compares what documents demand of a shard, but for what they say of copies.
+func sameButMirrors(a, b []commit.AdoptedTable) bool {
+	plain := func(list []commit.AdoptedTable) string {
+		list = slices.Clone(list)
+		for i := range list {
+			list[i].Mirror = commit.Mirroring{}
+		}
+		return fmt.Sprint(list)
+	}
+	return plain(a) == plain(b)
 }
