@@ -275,10 +275,10 @@ func wrongPart(e Logged, l Listing, p Part, given bool) string {
 	return ""
 }
 
-// removed reports whether somebody has removed an attribute after w.
-func (c *Conflicts) removed(w Logged, name string) bool {
+// overwritten reports whether somebody has written to an attribute after w.
+func (c *Conflicts) overwritten(w Logged, name string) bool {
 	return slices.ContainsFunc(c.Ledger.byKey[w.Key], func(r Logged) bool {
-		return r.Stamp.Compare(w.Stamp) > 0 && slices.Contains(r.Remove, name)
+		return r.Stamp.Compare(w.Stamp) > 0 && r.covers(name)
 	})
 }
 
@@ -288,7 +288,7 @@ func (c *Conflicts) wrongWinner(e Logged, l Listing, p Part) string {
 	switch {
 	case !known:
 		return "nobody has made the write that won attribute " + p.Name
-	case p.Won == "" && c.removed(w, p.Name): // and the removal is not known any more
+	case p.Won == "" && c.overwritten(w, p.Name): // and of what was overwritten nothing was known any more
 	case p.Won != w.Set[p.Name]:
 		return "the winner gave attribute " + p.Name + " another value than is listed"
 	case l.Whole:

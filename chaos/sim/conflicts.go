@@ -240,13 +240,13 @@ func (w *world) judgeConflicts() []check.Violation {
 
 // listsSome reports whether a write of a saved record is listed as that of a region that was given up.
 func (w *world) listsSome(s commit.SavedRecord) bool {
-	writes, err := conflict.ChangesOf(s.Record)
+	changes, err := conflict.ChangesOf(s.Record)
 	if err != nil {
 		panic(err)
 	}
 	key := check.Key{Table: uint64(s.Table), Bytes: string(s.Bytes)}
 	return slices.ContainsFunc(w.listed.listings, func(l check.Listing) bool {
-		return l.Fenced && l.Key == key && slices.ContainsFunc(writes, func(c conflict.Change) bool { return stampOf(c.Dot) == l.Loser })
+		return l.Fenced && l.Key == key && slices.ContainsFunc(changes, func(c conflict.Change) bool { return stampOf(c.Dot) == l.Loser })
 	})
 }
 

@@ -19,6 +19,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
+	"github.com/concordat-db/concordat/globaltable"
 	"github.com/concordat-db/concordat/globaltable/catalog"
 	"github.com/concordat-db/concordat/regionnode/admin"
 	"github.com/concordat-db/concordat/streams/repair"
@@ -231,6 +232,17 @@ func TestConflictFeed(t *testing.T) {
 	}
 	r.expectQuiet()
 	r.closeAndRestore(got)
+
+	// Beyond the table's limit of bytes the oldest go, everywhere.
+	r.change(us.Name, catalog.Change{Tag: map[string]string{globaltable.ConflictBytesTag: "1MiB"}})
+	r.Cut(eu.Name)
+	r.put(us.Name, "big", large())
+	r.nextMoment()
+	r.put(eu.Name, "big", large())
+	r.Heal(eu.Name)
+	if c := r.listed(1, us, eu, ap)["big"]; c.ID == got["big"].ID || !c.Open {
+		t.Errorf("%+v", c.Loser.Stamp)
+	}
 }
 
 func compact(b json.RawMessage) string {

@@ -119,15 +119,16 @@ func (j *Joiner) Progress(table globaltable.TableID, since globaltable.Version) 
 	if one == nil || one.since != uint64(since) || feed == nil || feed.since != uint64(since) {
 		return Progress{}, false
 	}
-	var waiting []string
-	switch {
-	case feed.core == nil:
+	if one.core == nil {
 		return Progress{}, true
-	case one.core == nil:
-		waiting = feed.core.waiting()
-	default:
-		p = Progress{Done: one.done() && feed.done(), Percent: percent(one.core, feed.core)}
-		waiting = one.core.waiting()
+	}
+	p = Progress{Done: one.done() && feed.done(), Percent: percent(one.core)}
+	waiting := one.core.waiting()
+	if feed.core != nil {
+		p.Percent = percent(one.core, feed.core)
+		if len(waiting) == 0 {
+			waiting = feed.core.waiting()
+		}
 	}
 	if !p.Done {
 		p.Percent = min(p.Percent, 99)
@@ -135,8 +136,8 @@ func (j *Joiner) Progress(table globaltable.TableID, since globaltable.Version) 
 	switch {
 	case len(waiting) > 0:
 		p.Waiting = strings.Join(waiting, " and ") + " to give " + j.self.Name + " what is there"
-	case cmp.Or(feed.fault, one.fault) != nil:
-		p.Waiting = "region " + j.self.Name + ": " + cmp.Or(feed.fault, one.fault).Error()
+	case one.fault != nil:
+		p.Waiting = "region " + j.self.Name + ": " + one.fault.Error()
 	}
 	return p, true
 }
@@ -205,13 +206,13 @@ func (j *Joiner) Look(ctx context.Context, view *catalog.View, running *sync.Wai
 	j.endCatchUps(ctx, catchUps, works, running)
 }
 
-// isNext reports whether what has to come before w is done: a table's conflict feed comes before the table, so that what its join finds lost is listed beside what the others have listed. The caller holds mu.
+// isNext reports whether what has to come before w is done: a table comes before its conflict feed. The caller holds mu.
 func (j *Joiner) isNext(w *work) bool {
-	if w.key.table.IsFeed() {
+	if !w.key.table.IsFeed() {
 		return true
 	}
-	feed := j.joins[workKey{table: w.key.table.Feed(), lags: w.key.lags}]
-	return feed != nil && feed.since == w.since && feed.done()
+	table := j.joins[workKey{table: w.key.table.Base(), lags: w.key.lags}]
+	return table != nil && table.since == w.since && table.done()
 }
 
 // run goes on with a piece of work until it is done or every source that is not has failed. The next look tries again.
