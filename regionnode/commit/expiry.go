@@ -1,7 +1,6 @@
 package commit
 
 import (
-	"fmt"
 	"slices"
 
 	"github.com/concordat-db/concordat/conflict"
@@ -131,7 +130,7 @@ func (r *rules) plan(sub *submission) (writes bool, err error) {
 		}
 	}
 	if sub.bytes > maxWriteBytes {
-		return false, fault(globaltable.LimitExceeded, opWrite, fmt.Sprintf("a write of more than %d bytes", maxWriteBytes), nil)
+		return false, errTooLarge()
 	}
 	return writes, nil
 }

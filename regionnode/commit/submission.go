@@ -40,6 +40,8 @@ type submission struct {
 	notify    func(sub *submission, err error) // instead of done, when driven without goroutines
 	first     bool                             // goes before all others in its group: it reads the engine
 	exclusive bool                             // has a group of its own: system table, or a range deletion
+	logs      int                              // at least what it adds to bodies of the log; known when it has been decided
+	later     bool                             // it has no room in its group, and goes into the next one
 	bytes     int                              // about what it adds to a group
 	hashes    []uint64                         // the latches it holds, sorted
 	keys      []keyState
@@ -127,6 +129,7 @@ func (s *Shard) recycle(sub *submission) {
 	clear(sub.current)
 	sub.hashes, sub.keys, sub.arena, sub.parts, sub.current = sub.hashes[:0], sub.keys[:0], sub.arena[:0], sub.parts[:0], sub.current[:0]
 	sub.kind, sub.notify, sub.first, sub.exclusive, sub.bytes, sub.err = 0, nil, false, false, 0, nil
+	sub.logs, sub.later = 0, false
 	sub.token, sub.write, sub.logged = nil, nil, sub.logged[:0]
 	sub.ops, sub.transaction, sub.remote, sub.giver, sub.result, sub.purge, sub.control = nil, false, nil, giver{}, RemoteResult{}, 0, nil
 	sub.replays, sub.follow = nil, followPage{}
