@@ -141,6 +141,15 @@ func (x Expiry) Expire(dst, encoded []byte, at hlc.Timestamp) (next []byte, expi
 	return AppendRecord(dst, &r), true, nil
 }
 
+// Settled returns what an encoded record is joined as at a purge frontier: an item that has expired at or below it is gone for good. The error is that of DecodeRecord.
+func (x Expiry) Settled(encoded []byte, purge hlc.Timestamp) ([]byte, error) {
+	next, expired, err := x.Expire(nil, encoded, purge)
+	if err != nil || !expired {
+		return encoded, err
+	}
+	return next, nil
+}
+
 // unexpired returns typed without the contributions before a moment at which their item expired. Of a run that goes on after it nobody knows which part was before: it stays whole. What writes had seen stays.
 func unexpired(typed []Typed, at hlc.Timestamp) (left []Typed) {
 	for i := range typed {

@@ -160,12 +160,3 @@ func (r *rules) replaceExpired(sub *submission) error {
 	}
 	return nil
 }
-
-// settled returns what a record is joined as, in a table with the history x: an item that has expired at or below the purge frontier is gone for good.
-func settled(x conflict.Expiry, record []byte, purge hlc.Timestamp) ([]byte, error) {
-	next, expired, err := x.Expire(nil, record, purge)
-	if err != nil || !expired {
-		return record, err
-	}
-	return next, nil
-}

@@ -267,12 +267,12 @@ func (sub *submission) merge(r *rules) error {
 // mergeExpiring is mergePart in a table with the history x, at its purge frontier. A change's floor is the frontier of its writer, which is as good as one's own, and has to be counted: what the writer had collected at it, it has not reset.
 func (sub *submission) mergeExpiring(x conflict.Expiry, p *part, current []byte, purge hlc.Timestamp) (changed bool, err error) {
 	purge = max(purge, p.change.Floor)
-	before, err := settled(x, current, purge)
+	before, err := x.Settled(current, purge)
 	if err != nil {
 		return false, err
 	}
 	if p.record != nil {
-		if p.record, err = settled(x, p.record, purge); err != nil {
+		if p.record, err = x.Settled(p.record, purge); err != nil {
 			return false, err
 		}
 	}
@@ -281,7 +281,7 @@ func (sub *submission) mergeExpiring(x conflict.Expiry, p *part, current []byte,
 		return false, err
 	}
 	// A change, which is no record before it is joined, may bring what has expired.
-	after, err := settled(x, sub.arena[at:], purge)
+	after, err := x.Settled(sub.arena[at:], purge)
 	if err != nil {
 		return false, err
 	}
