@@ -130,7 +130,7 @@ func EncodeTable(t *Table) []byte {
 		d.Indexes = append(d.Indexes, t.Indexes[i].document())
 	}
 	for _, p := range t.Expiry {
-		d.Expiry = append(d.Expiry, periodDocument(p))
+		d.Expiry = append(d.Expiry, periodDocument{Attribute: p.Attribute, From: p.From, To: p.To})
 	}
 	for _, r := range t.Replicas {
 		d.Replicas = append(d.Replicas, replicaDocument{Region: r.Region, Origin: r.Origin, Status: r.Status, Description: r.StatusDescription,
@@ -205,7 +205,7 @@ func (d *tableDocument) table() (*Table, error) {
 		t.Indexes = append(t.Indexes, d.Indexes[i].index())
 	}
 	for _, p := range d.Expiry {
-		t.Expiry = append(t.Expiry, conflict.Period(p))
+		t.Expiry = append(t.Expiry, conflict.Period{Attribute: p.Attribute, From: p.From, To: p.To})
 	}
 	for _, r := range d.Replicas {
 		t.Replicas = append(t.Replicas, Replica{Region: r.Region, Origin: r.Origin, Status: r.Status, StatusDescription: r.Description,

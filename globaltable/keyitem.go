@@ -1,6 +1,8 @@
 package globaltable
 
 import (
+	"slices"
+
 	"github.com/concordat-db/concordat/conflict"
 	"github.com/concordat-db/concordat/globaltable/item"
 )
@@ -30,6 +32,18 @@ func (s *KeySchema) add(b *item.Builder, k item.Key) error {
 // Has reports whether an attribute is one of the key.
 func (s *KeySchema) Has(name []byte) bool {
 	return string(name) == s.Partition.Name || s.Sort != nil && string(name) == s.Sort.Name
+}
+
+// ExpiryOf returns the history x of a table whose key is s for the record at key: with what the key says of the attributes that are part of it. s may be nil, which knows none. Mostly that is x itself.
+func (s *KeySchema) ExpiryOf(x conflict.Expiry, key item.Key) (conflict.Expiry, error) {
+	if s == nil || !slices.ContainsFunc(x, func(p conflict.Period) bool { return s.Has([]byte(p.Attribute)) }) {
+		return x, nil
+	}
+	it, err := s.AppendItem(nil, key)
+	if err != nil {
+		return nil, err
+	}
+	return x.Keyed(it), nil
 }
 
 // ItemOf returns the item of the encoded record at key in a table whose key is s; nil, which knows none, leaves it as the record has it. live is false, and the item nil, if it does not exist. The item is a view of record, or

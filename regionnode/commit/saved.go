@@ -209,7 +209,11 @@ func (s *Shard) planRecord(sub *submission, i int, r *replaying) error {
 	if err != nil {
 		return err
 	}
-	x, current := s.cfg.Catalog.Expiry(k.table), k.current
+	x, err := expiryOf(s.cfg.Catalog, s.cfg.Catalog.Expiry(k.table), k.table, k.key)
+	if err != nil {
+		return err
+	}
+	current := k.current
 	p := conflict.Replay{Self: s.cfg.Origin, Expiry: x, Purge: r.purge, Doubt: r.purge}
 	if r.alone && saved.Frontier >= r.purge {
 		p.Doubt = 0

@@ -232,8 +232,11 @@ func (sub *submission) merge(r *rules) error {
 		}
 		at := len(sub.arena)
 		var changed bool
-		var err error
-		if x := r.catalog.Expiry(k.table); len(x) == 0 {
+		x, err := expiryOf(r.catalog, r.catalog.Expiry(k.table), k.table, k.key)
+		if err != nil {
+			return err
+		}
+		if len(x) == 0 {
 			changed, err = sub.mergePart(p, current)
 		} else {
 			purge := r.purges.frontier(k.table)
