@@ -1,8 +1,6 @@
 package globaltable
 
 import (
-	"slices"
-
 	"github.com/concordat-db/concordat/conflict"
 	"github.com/concordat-db/concordat/globaltable/item"
 )
@@ -36,7 +34,11 @@ func (s *KeySchema) Has(name []byte) bool {
 
 // ExpiryOf returns the history x of a table whose key is s for the record at key: with what the key says of the attributes that are part of it. s may be nil, which knows none. Mostly that is x itself.
 func (s *KeySchema) ExpiryOf(x conflict.Expiry, key item.Key) (conflict.Expiry, error) {
-	if s == nil || !slices.ContainsFunc(x, func(p conflict.Period) bool { return s.Has([]byte(p.Attribute)) }) {
+	named := false
+	for i := 0; s != nil && i < len(x); i++ {
+		named = named || x[i].Attribute == s.Partition.Name || s.Sort != nil && x[i].Attribute == s.Sort.Name
+	}
+	if !named {
 		return x, nil
 	}
 	it, err := s.AppendItem(nil, key)

@@ -116,8 +116,10 @@ func (c *tables) KeySchema(id globaltable.TableID) *globaltable.KeySchema {
 	if c.schema != nil {
 		return c.schema
 	}
-	return &globaltable.KeySchema{Partition: globaltable.KeyAttribute{Name: "pk", Type: item.S}}
+	return byPK
 }
+
+var byPK = &globaltable.KeySchema{Partition: globaltable.KeyAttribute{Name: "pk", Type: item.S}}
 
 func (c *tables) Prepare(docs []item.Item) (a Adoption, err error) {
 	if c.refuse != nil {
