@@ -17,7 +17,7 @@ import (
 // RebuildStep is how far a region is with being rebuilt. Its numbers are stored. The steps follow each other, and each is durable before anything of the next is done:
 //
 //	needed   clients are refused until somebody has the region rebuilt
-//	saving   records are copied to where the emptying does not reach; page by page, with a cursor
+//	saving   records, and writes of the log, are copied to where the emptying does not reach; page by page, with a cursor
 //	joining  the store was emptied and has a new incarnation: one batch. The region is admitted, joins its tables, and replays what was saved
 type RebuildStep uint8
 

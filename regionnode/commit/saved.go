@@ -114,9 +114,8 @@ type ReplayResult struct {
 const MaxReplay = 128
 
 // Replay takes saved records into the table. It is for a replica that has got what the others hold and is not active yet. A write that adds nothing is known. One above purge, the greatest
-// purge frontier of the others, cannot be older than a deletion that they have forgotten: it is merged, and logged with its own dot in the lane of the table's placement; what of it is relative to the region's own contributions is made
-// anew (conflict.Replay). The rest stays saved. All of that, and what
-// leaves the saved space, is one batch, or several where records have many writes: then each is right by itself. It returns when that is durable.
+// purge frontier of the others, cannot be older than a deletion that they have forgotten: it is merged, and logged with its own dot in the lane of the table's placement; what of it is relative to the region's own
+// contributions is made anew (conflict.Replay). The rest stays saved. All of that, and what leaves the saved space, is one batch, or several where records have many writes: then each is right by itself. It returns when that is durable.
 //
 // With alone, there are no others: nobody has served the table since this region did, and purge is the frontier that it had itself. Then nothing is in doubt of a record that was saved at that frontier.
 func (s *Shard) Replay(ctx context.Context, records []SavedRecord, purge hlc.Timestamp, alone bool) (ReplayResult, error) {
