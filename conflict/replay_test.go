@@ -8,6 +8,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/concordat-db/concordat/conflict/hlc"
+	"github.com/concordat-db/concordat/globaltable/item"
 )
 
 // copyOf is a region's store at a moment, as its log and its record have it.
@@ -186,11 +187,20 @@ func (w *world) counts(e *event, seen map[hlc.Stamp]bool) bool {
 // TestReturningWorldIsItsReference: a region is cut off, or is restored from an old copy of itself, and writes what nobody hears; the others go on, and collect. Then it is rebuilt, and replays. All show what the naive reading
 // of all writes gives that are not in doubt: each increment counts once, or was observed, and nothing that was taken back is there again.
 func TestReturningWorldIsItsReference(t *testing.T) {
-	rapid.Check(t, playReturn)
+	rapid.Check(t, func(t *rapid.T) { playReturn(newWorld(t, nil)) })
 }
 
-func playReturn(t *rapid.T) {
-	w := newWorld(t, nil)
+// TestReturningCountersAreTheirReference is the same with nothing but a counter.
+func TestReturningCountersAreTheirReference(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		w := newWorld(t, nil)
+		w.names, w.kinds = []string{"a"}, []string{"add", "add", "add", "set"}
+		playReturn(w)
+	})
+}
+
+func playReturn(w *world) {
+	t := w.t
 	w.play()
 	r := w.regions[rapid.IntRange(0, 2).Draw(t, "leaves")]
 	var old *copyOf
@@ -265,5 +275,89 @@ func (w *world) drop(gone map[int]bool) {
 				inbox[i] = moved[inbox[i]]
 			}
 		}
+	}
+}
+
+// written returns the record, and the change as it is logged, after a region's write on a record.
+func written(t *testing.T, record []byte, dot hlc.Stamp, ops ...Op) (next []byte, logged Change) {
+	t.Helper()
+	logged = Change{Key: []byte("k"), Dot: dot, Ops: ops}
+	var err error
+	if logged.Context, err = ContextOf(record, dot.Origin, 0); err == nil {
+		next, _, err = ApplyLocal(nil, record, &logged)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return next, logged
+}
+
+func adding(n int64) Op {
+	return Op{Kind: OpAddNumber, Type: TypeCounter, Name: []byte("a"), Value: item.AppendInt(nil, n)}
+}
+
+// TestReplayOfAResetWithAnIncrement: what is reset in the write of an increment is what is there, not what the region had.
+func TestReplayOfAResetWithAnIncrement(t *testing.T) {
+	copied, _ := written(t, nil, stamp(10, 1), adding(5))
+	others, _ := written(t, copied, stamp(20, 1), adding(7))
+	had, logged := written(t, copied, stamp(30, 1), Op{Kind: OpReset, Value: makeItem(t, "pk", "k")}, adding(2))
+	had, _ = written(t, had, stamp(40, 1), adding(1))
+	p := &Replay{Self: 1, Purge: 5, Doubt: 5}
+	_, second := written(t, had, stamp(50, 1), adding(3))
+	for i, c := range []Change{logged, second} {
+		w := SavedWrite{Change: c, Logged: true}
+		if fate, err := p.Judge(others, &w); err != nil || fate != Fresh {
+			t.Fatalf("%d: %d, %v", i, fate, err)
+		}
+		var err error
+		if others, _, err = Apply(nil, others, &w.Change); err != nil {
+			t.Fatal(err)
+		}
+	}
+	it, _, err := ItemOf(others, nil)
+	if err != nil || textOf(it) != `{"a":{"N":"5"},"pk":{"S":"k"}}` {
+		t.Errorf("%s, %v", textOf(it), err)
+	}
+}
+
+// TestReplayOfTheStateOfARun: of another region's run only the state is known. Where the others have nothing of it, they may have collected a part.
+func TestReplayOfTheStateOfARun(t *testing.T) {
+	early, _ := written(t, nil, stamp(10, 2), adding(5))
+	saved, _ := written(t, early, stamp(30, 2), adding(7))
+	later, _ := written(t, nil, stamp(35, 2), adding(1))
+	own, logged := written(t, nil, stamp(30, 1), adding(7))
+	for name, tc := range map[string]struct {
+		current, saved []byte
+		log            []SavedWrite
+		doubt          hlc.Timestamp
+		want           Fate
+	}{
+		"nothing is left of it":            {nil, saved, nil, 20, Doubted},
+		"nothing can have been collected":  {nil, saved, nil, 9, Fresh},
+		"they have the beginning":          {early, saved, nil, 20, Fresh},
+		"they have it":                     {saved, saved, nil, 20, Known},
+		"they have a later one":            {later, saved, nil, 20, Known},
+		"it ended below the frontier":      {early, saved, nil, 30, Doubted},
+		"an own one":                       {nil, own, []SavedWrite{{Change: logged, Logged: true}}, 20, Fresh},
+		"an own one in doubt":              {nil, own, []SavedWrite{{Change: logged, Logged: true}}, 30, Doubted},
+		"one that was in doubt":            {nil, own, []SavedWrite{{Change: logged, Logged: true, Kept: true}}, 30, Doubted},
+		"one that was in doubt, and alone": {nil, own, []SavedWrite{{Change: logged, Logged: true, Kept: true}}, 0, Fresh},
+	} {
+		p := &Replay{Self: 1, Purge: tc.doubt, Doubt: tc.doubt}
+		writes, err := p.Writes(tc.saved, tc.log)
+		if err != nil || len(writes) != 1 {
+			t.Fatalf("%s: %d writes, %v", name, len(writes), err)
+		}
+		if fate, err := p.Judge(tc.current, &writes[0]); err != nil || fate != tc.want {
+			t.Errorf("%s: %d, %v; want %d", name, fate, err, tc.want)
+		}
+	}
+	for _, w := range []SavedWrite{{Change: Change{Dot: stamp(30, 1), Ops: []Op{{Kind: OpIncrement, Type: TypeCounter, Name: []byte("a"), Value: []byte{1}}}}, Logged: true}} {
+		if _, err := (&Replay{Self: 1}).Judge(nil, &w); err == nil {
+			t.Error("an increment that is none was judged")
+		}
+	}
+	if _, err := (&Replay{Self: 1}).Writes([]byte{0xff}, nil); err == nil {
+		t.Error("what is no record was split")
 	}
 }
