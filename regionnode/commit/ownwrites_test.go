@@ -249,11 +249,11 @@ func TestDoubtedIncrementStays(t *testing.T) {
 func TestReplayOfALongLog(t *testing.T) {
 	const n = 12000
 	f := start(t, store.NewMemory())
-	record := f.does(addTo("n", 1))
+	f.does(addTo("n", 1))
 	f.must(f.stop())
 	old := f.engine.(*store.Memory).Copy()
 	f = start(t, f.engine)
-	record = f.does(addTo("n", 1000000))
+	record := f.does(addTo("n", 1000000))
 	f.must(f.stop())
 	f = start(t, old)
 	o := f.others(record)
