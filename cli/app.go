@@ -93,6 +93,7 @@ func newApp(s Streams, version string) *ucli.App {
 			verifyCommand(s),
 			repairCommand(s),
 			tableCommand(s),
+			conflictCommand(s),
 			regionCommand(s),
 			natsCommand(s),
 			benchCommand(s),

@@ -4,16 +4,16 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"math"
 	"path/filepath"
 	"reflect"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
+
+	"github.com/concordat-db/concordat/globaltable"
 )
 
 // maxConfigFile is the greatest configuration, in bytes.
@@ -168,26 +168,12 @@ func (z *byteSize) UnmarshalYAML(b []byte) error {
 	if err := yaml.Unmarshal(b, &s); err != nil {
 		return err
 	}
-	v, err := parseByteSize(s)
+	v, err := globaltable.ParseSize(s)
 	if err != nil {
 		return err
 	}
 	*z = byteSize(v)
 	return nil
-}
-
-func parseByteSize(s string) (int64, error) {
-	digits, unit := s, int64(1)
-	for i, suffix := range []string{"KiB", "MiB", "GiB", "TiB"} {
-		if rest, ok := strings.CutSuffix(s, suffix); ok {
-			digits, unit = strings.TrimSpace(rest), int64(1)<<(10*(i+1))
-		}
-	}
-	n, err := strconv.ParseInt(digits, 10, 64)
-	if err != nil || n <= 0 || n > math.MaxInt64/unit {
-		return 0, fmt.Errorf("%q is no size above zero, like 1048576 or 64MiB", s)
-	}
-	return n * unit, nil
 }
 
 // readNodeDocument reads and checks a node's configuration. It reports all unknown fields at once, else the first value of a wrong type, else

@@ -112,6 +112,7 @@ func writeStatus(w io.Writer, st admin.Status) error {
 		{"Replication", "no peers", pairsTable(st.Pairs)},
 		{"Tables", "no tables", tablesTable(st.Tables)},
 		{"Deleted and expired items", "no tables", collectionTable(st.Tables)},
+		{"Conflicts", "no tables", listedTable(st.Tables)},
 		{"Indexes that are being built", "", indexesTable(st.Tables, true)},
 		{"Comparison in the background", "nothing to compare", comparisonsTable(st.Tables)},
 		{"Change log of this region", "no lanes", lanesTable(st.Lanes)},
@@ -191,6 +192,16 @@ func collectionTable(tables []admin.Table) table.Writer {
 			upTo = fmt.Sprintf("%.0f ms ago", *c.PurgeAgeMillis)
 		}
 		t.AppendRow(table.Row{b.Name, c.Waiting, c.Expiring, upTo, c.HeldBack})
+	}
+	return t
+}
+
+func listedTable(tables []admin.Table) table.Writer {
+	t := newTable("table", "listed", "size", "up to", "listed for")
+	alignRight(t, 2, 3, 4, 5)
+	for _, b := range tables {
+		x := b.Conflicts
+		t.AppendRow(table.Row{b.Name, x.Listed, humanBytes(x.Bytes), humanBytes(x.Limit), globaltable.FormatAge(time.Duration(x.KeepSeconds) * time.Second)})
 	}
 	return t
 }

@@ -2,12 +2,14 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/jedib0t/go-pretty/v6/table"
 	ucli "github.com/urfave/cli/v2"
@@ -34,14 +36,18 @@ func tableCommand(s Streams) *ucli.Command {
 			},
 			{
 				Name:      "set",
-				Usage:     "change what a table's writes wait for, and when its items expire",
+				Usage:     "change what a table's writes wait for, when its items expire, and how long its conflicts are listed",
 				ArgsUsage: "NAME",
 				Description: "A write is answered when it is on the disk of the region that takes it, and with peers:N on those of N other regions, too. If they do not confirm it in time\n" +
 					"the client gets an error that says that the outcome is unknown. It is the tag " + globaltable.AcknowledgeTag + " of the table.\n" +
-					"An item expires at the second, since 1970, that the attribute of --ttl has; off ends that. To take another attribute, switch it off first. It is in force, in all regions, two seconds later.",
+					"An item expires at the second, since 1970, that the attribute of --ttl has; off ends that. To take another attribute, switch it off first. It is in force, in all regions, two seconds later.\n" +
+					"Conflicts (`concordat conflict list`) are listed for --conflict-age, and when they take more than --conflict-bytes the oldest go. A change of the age is for those that are listed from then on.\n" +
+					"These are the tags " + globaltable.ConflictAgeTag + " and " + globaltable.ConflictBytesTag + " of the table.",
 				Flags: []ucli.Flag{
 					&ucli.StringFlag{Name: "acknowledge", Usage: fmt.Sprintf("`WHAT` writes wait for: local, or peers:1 to peers:%d", globaltable.MaxAcknowledgePeers)},
 					&ucli.StringFlag{Name: "ttl", Usage: "`ATTRIBUTE` by whose value items expire, or off"},
+					&ucli.StringFlag{Name: "conflict-age", Usage: "how long conflicts are listed, a `TIME` like 30d or 36h, or default: " + globaltable.FormatAge(globaltable.DefaultConflictAge)},
+					&ucli.StringFlag{Name: "conflict-bytes", Usage: "most `BYTES` of conflicts in each region, like 128MiB, or default: " + globaltable.FormatSize(globaltable.DefaultConflictBytes)},
 				},
 				Action: func(c *ucli.Context) error { return setTable(c, s) },
 			},
@@ -54,7 +60,7 @@ func tableCommand(s Streams) *ucli.Command {
 func replicaCommand(s Streams) *ucli.Command {
 	return &ucli.Command{
 		Name:  "replica",
-		Usage: "add and remove regions of a table",
+		Usage: "add and remove regions of a table, or have one keep its data as a table of its own",
 		Subcommands: []*ucli.Command{
 			{
 				Name:      "add",
@@ -76,6 +82,16 @@ func replicaCommand(s Streams) *ucli.Command {
 					"when writes were acknowledged by peers goes with it.",
 				Flags:  []ucli.Flag{&ucli.BoolFlag{Name: "yes", Usage: "do it"}, waitFlag("wait until the data is gone")},
 				Action: func(c *ucli.Context) error { return removeReplica(c, s) },
+			},
+			{
+				Name:      "disassociate",
+				Usage:     "have a region keep its replica of a table as a table of its own",
+				ArgsUsage: "NAME REGION",
+				Description: "The region that leaves is asked. Its replica becomes a table of the same name in that region alone, with its items, indexes and settings; the other regions keep theirs. It is read and written all\n" +
+					"the time. What was written before is everywhere when it leaves: a region that is out of reach holds it up and is named. Nothing else of the table can be changed meanwhile.\n" +
+					"Ctrl-C ends the command and not the disassociation; the same command again shows how far it is.",
+				Flags:  []ucli.Flag{&ucli.BoolFlag{Name: "yes", Usage: "do it"}, waitFlag("wait until it is a table of its own")},
+				Action: func(c *ucli.Context) error { return disassociateReplica(c, s) },
 			},
 		},
 	}
@@ -201,10 +217,12 @@ func writeTable(w io.Writer, t admin.Table) error {
 		fmt.Fprintf(w, " Declared types: %s.", strings.Join(types, ", "))
 	}
 	fmt.Fprintln(w)
+	x := t.Conflicts
+	fmt.Fprintf(w, "Conflicts are listed for %s, up to %s; %d are, %s.\n", globaltable.FormatAge(time.Duration(x.KeepSeconds)*time.Second), globaltable.FormatSize(x.Limit), x.Listed, humanBytes(x.Bytes))
 	if ttl := t.TimeToLive; ttl.Attribute != "" {
 		fmt.Fprintf(w, "Items expire by %q (%s); %d have such a time, or have expired and are not erased yet.\n", ttl.Attribute, ttl.Status, t.Collection.Expiring)
 	}
-	rows := newTable("replica", "status", "joined", "detail")
+	rows := newTable("replica", "status", "done", "detail")
 	alignRight(rows, 3)
 	for _, r := range t.Replicas {
 		percent := ""
@@ -261,14 +279,35 @@ func setTable(c *ucli.Context, s Streams) error {
 			patch.TimeToLive.Attribute = ""
 		}
 	}
+	if patch.Conflicts, err = conflictLimits(c); err != nil {
+		return err
+	}
 	if patch == (admin.TablePatch{}) {
-		return wrongUsage(c, "give --acknowledge, --ttl or both")
+		return wrongUsage(c, "give --acknowledge, --ttl, --conflict-age or --conflict-bytes")
 	}
 	t, err := at.ask(c.Context, "change table "+at.name, http.MethodPatch, "", patch)
 	if err != nil {
 		return err
 	}
 	return emitTable(c, s, t)
+}
+
+// conflictLimits reads --conflict-age and --conflict-bytes; nil: neither is given.
+func conflictLimits(c *ucli.Context) (*admin.SetConflicts, error) {
+	set := &admin.SetConflicts{Age: c.String("conflict-age"), Bytes: c.String("conflict-bytes")}
+	for name, parse := range map[string]func(string) (int64, error){"conflict-age": globaltable.ParseRetentionAge, "conflict-bytes": globaltable.ParseRetentionBytes} {
+		if !c.IsSet(name) {
+			continue
+		}
+		var fault *globaltable.Error
+		if _, err := parse(c.String(name)); errors.As(err, &fault) {
+			return nil, wrongUsage(c, "--%s: %s", name, fault.Message)
+		}
+	}
+	if *set == (admin.SetConflicts{}) {
+		return nil, nil
+	}
+	return set, nil
 }
 
 func addReplicas(c *ucli.Context, s Streams) error {
@@ -278,7 +317,7 @@ func addReplicas(c *ucli.Context, s Streams) error {
 	}
 	var rate int64
 	if text := c.String("throttle"); text != "" {
-		if rate, err = parseByteSize(text); err != nil {
+		if rate, err = globaltable.ParseSize(text); err != nil {
 			return wrongUsage(c, "--throttle: %v", err)
 		}
 	}
@@ -342,6 +381,41 @@ func removeReplica(c *ucli.Context, s Streams) error {
 	}
 	if c.Bool("wait") {
 		if t, err = watchLeave(c.Context, s.Err, at, t, region); err != nil {
+			return err
+		}
+	}
+	return emitTable(c, s, t)
+}
+
+func disassociateReplica(c *ucli.Context, s Streams) error {
+	at, regions, err := tableOf(c)
+	if err != nil {
+		return err
+	}
+	region := regions[0]
+	t, err := at.get(c.Context)
+	if err != nil {
+		return err
+	}
+	r := replicaOf(&t, region)
+	switch {
+	case r == nil:
+		return fmt.Errorf("table %s has no replica in %s; it has some in %s", at.name, region, strings.Join(replicaRegions(&t), ", "))
+	case len(t.Replicas) == 1:
+		fmt.Fprintf(s.Err, "Table %s is in %s alone.\n", at.name, region)
+		return emitTable(c, s, t)
+	case !c.Bool("yes"):
+		fmt.Fprintf(s.Err, "The replica of table %s in %s (%s) would become a table of its own. %d replicas stay together.\n", at.name, region, r.Status, len(t.Replicas)-1)
+		return wrongUsage(c, "give --yes to disassociate it")
+	}
+	was := t.ID
+	if r.Status != string(globaltable.Updating) { // else the command was interrupted
+		if t, err = at.ask(c.Context, "disassociate the replica", http.MethodPost, "/replicas/"+url.PathEscape(region)+"/disassociate", nil); err != nil {
+			return err
+		}
+	}
+	if c.Bool("wait") {
+		if t, err = watchDisassociation(c.Context, s.Err, at, t, was, region); err != nil {
 			return err
 		}
 	}

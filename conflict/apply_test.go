@@ -55,7 +55,7 @@ func TestShortWayAgainstLongWay(t *testing.T) {
 
 func stamp(at uint64, o hlc.Origin) hlc.Stamp { return hlc.Stamp{Time: hlc.Timestamp(at), Origin: o} }
 
-func makeItem(t testing.TB, pairs ...string) item.Item {
+func makeItem(t rapid.TB, pairs ...string) item.Item {
 	t.Helper()
 	var b item.Builder
 	for i := 0; i < len(pairs); i += 2 {

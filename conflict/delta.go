@@ -52,7 +52,11 @@ func (r *Record) do(op *Op, w Write) error {
 	case OpSetPath, OpRemovePath:
 		name, path, _ := SplitPath(op.Name)
 		n := r.node(name)
-		n.put(path, Cell{Write: w, Removed: op.Kind == OpRemovePath, Value: op.Value})
+		cell := Cell{Write: w, Removed: op.Kind == OpRemovePath}
+		if !cell.Removed {
+			cell.Value = op.Value // a decoded removal has one, an empty one
+		}
+		n.put(path, cell)
 		n.collapse()
 		r.setNode(n)
 	case OpIncrement:

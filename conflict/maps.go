@@ -44,6 +44,14 @@ func isPresence(path []byte) bool {
 	}
 }
 
+// CheckPath returns an error, ErrCorrupt, for a path that is not that of an entry inside an attribute.
+func CheckPath(path []byte) error {
+	if !checkPath(path, false) {
+		return &Error{Op: "check path", Kind: ErrCorrupt, Message: "not inside an attribute"}
+	}
+	return checkNames(path)
+}
+
 // checkNames checks the names of a path.
 func checkNames(path []byte) error {
 	if !checkPath(path, true) {

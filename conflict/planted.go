@@ -9,6 +9,7 @@ var (
 	plantedObserve bool // what a write had seen is forgotten where its reset or cell loses
 	plantedPart    bool // the observation of a part of a run is collected
 	plantedRemove  bool // a removal of an element removes what its writer had not seen
+	plantedSeen    bool // a write is lost to one that had seen it
 	plantedRuns    bool // two states of a counter's run are added up
 	plantedTie     bool // at equal times the write that comes later wins, whatever its origin
 	plantedVector  bool // a change at or below the record's vector entry for its origin is taken for one that is in the record already
@@ -18,7 +19,7 @@ var (
 func Plant(fault string, on bool) bool {
 	faults := map[string]*bool{
 		"base": &plantedBase, "bid": &plantedBid, "observe": &plantedObserve, "part": &plantedPart, "remove": &plantedRemove, "runs": &plantedRuns,
-		"tie": &plantedTie, "vector": &plantedVector,
+		"seen loss": &plantedSeen, "tie": &plantedTie, "vector": &plantedVector,
 	}
 	if faults[fault] == nil {
 		return false

@@ -10,6 +10,7 @@ const (
 	plantedPart    = false
 	plantedRemove  = false
 	plantedRuns    = false
+	plantedSeen    = false
 	plantedTie     = false
 	plantedVector  = false
 )

@@ -246,11 +246,7 @@ func (r *reader) writes() []Write {
 	n := r.count(minWriteLen)
 	writes := make([]Write, 0, n)
 	for range n {
-		stamp, flags := r.stamp(), r.byte()
-		if flags&^(writeContext|writeFloor) != 0 {
-			r.fail(ErrUnsupported, "flag of a write is not known")
-		}
-		w := r.context(stamp, flags&writeContext != 0, flags&writeFloor != 0)
+		w := r.write()
 		if r.kind != nil {
 			return nil
 		}
@@ -260,6 +256,15 @@ func (r *reader) writes() []Write {
 		writes = append(writes, w)
 	}
 	return writes
+}
+
+// write reads one write.
+func (r *reader) write() Write {
+	stamp, flags := r.stamp(), r.byte()
+	if flags&^(writeContext|writeFloor) != 0 {
+		r.fail(ErrUnsupported, "flag of a write is not known")
+	}
+	return r.context(stamp, flags&writeContext != 0, flags&writeFloor != 0)
 }
 
 // cells reads cells in order of their names, none older than the reset; those whose name is a presence have no value.
@@ -514,6 +519,19 @@ func appendCells(dst []byte, cells []Cell, writes writeTable, presence func(name
 		dst = appendCell(dst, &cells[i], writes.index(&cells[i].Write), presence)
 	}
 	return dst
+}
+
+// AppendWrite appends w as records have it: stamp ‖ flags ‖ [context] ‖ [floor].
+func AppendWrite(dst []byte, w *Write) []byte { return appendWrite(dst, w) }
+
+// ReadWrite reads what AppendWrite has appended from the beginning of b, and returns what follows. The error is ErrCorrupt or ErrUnsupported.
+func ReadWrite(b []byte) (w Write, rest []byte, err error) {
+	r := reader{b: b}
+	w = r.write()
+	if err := r.err("read write"); err != nil {
+		return Write{}, nil, err
+	}
+	return w, r.b, nil
 }
 
 func appendWrite(dst []byte, w *Write) []byte {

@@ -19,6 +19,7 @@ import (
 type Replay struct {
 	Self   hlc.Origin
 	Expiry Expiry
+	Saved  hlc.Timestamp // the purge frontier at which the record was saved; zero: not known, or none
 	Purge  hlc.Timestamp // the greatest purge frontier of the others
 	Doubt  hlc.Timestamp // up to which they may have forgotten what they knew of a write: Purge, or zero if there are no others
 }
@@ -51,6 +52,12 @@ func (p *Replay) Writes(record []byte, own []SavedWrite) ([]SavedWrite, error) {
 	r, err := DecodeRecord(record)
 	if err != nil {
 		return nil, err
+	}
+	// Of what a write had seen, the record keeps nothing at or below the frontier at which it was saved: all that was dealt with. The log keeps it.
+	for i := range changes {
+		if c := &changes[i]; c.Floor < p.Saved && p.Saved < c.Dot.Time {
+			c.Floor, c.Context = p.Saved, c.Context.Above(p.Saved)
+		}
 	}
 	var out []SavedWrite
 	for i := 0; i < len(changes) || len(own) > 0; {

@@ -27,6 +27,18 @@ func NewTableID(t hlc.Timestamp, origin hlc.Origin) TableID {
 	return TableID(uint64(t)&^0xffff | uint64(origin))
 }
 
+// feedBit is in no id that NewTableID makes before the year 6429.
+const feedBit TableID = 1 << 63
+
+// Feed returns the id of the table's conflict feed: a table of its own in the store and in every comparison, with the table's replicas and its versions, which belongs to the table and has no document. See package feed.
+func (id TableID) Feed() TableID { return id | feedBit }
+
+// IsFeed reports whether id is that of a conflict feed.
+func (id TableID) IsFeed() bool { return id&feedBit != 0 }
+
+// Base returns the id of the table that a conflict feed belongs to; of any other id, itself.
+func (id TableID) Base() TableID { return id &^ feedBit }
+
 // String returns the id as 16 hexadecimal digits.
 func (id TableID) String() string { return fmt.Sprintf("%016x", uint64(id)) }
 

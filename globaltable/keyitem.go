@@ -48,14 +48,14 @@ func (s *KeySchema) ExpiryOf(x conflict.Expiry, key item.Key) (conflict.Expiry, 
 	return x.Keyed(it), nil
 }
 
-// ItemOf returns the item of the encoded record at key in a table whose key is s; nil, which knows none, leaves it as the record has it. live is false, and the item nil, if it does not exist. The item is a view of record, or
+// ItemOf returns the item of the encoded record at key in a table whose key is s; nil, or one without attributes, leaves it as the record has it. live is false, and the item nil, if it does not exist. The item is a view of record, or
 // of memory of its own.
 //
 // An update does not write the key's attributes: a deletion in another region that is older than the update, and comes later, takes them from the record, as it takes all that it has seen. So they are read from the record's
 // key, which has them always, and from the record only where it was written whole and nothing needs to be put together.
 func (s *KeySchema) ItemOf(key item.Key, record []byte) (it item.Item, live bool, err error) {
 	return conflict.ItemOf(record, func() (item.Item, error) {
-		if s == nil {
+		if s == nil || s.Partition.Name == "" {
 			return nil, nil
 		}
 		return s.AppendItem(nil, key)

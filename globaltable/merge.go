@@ -164,6 +164,7 @@ func fitsKey(t conflict.TypeTag, key item.Type) bool {
 // of kind Invalid, names all tags that are wrong, and t is as it was then.
 func (t *Table) FollowTags() error {
 	peers, mode := 0, conflict.LWW
+	var conflicts Retention
 	var types map[string]conflict.TypeTag
 	var faults []error
 	for _, key := range slices.Sorted(maps.Keys(t.Tags)) {
@@ -174,6 +175,10 @@ func (t *Table) FollowTags() error {
 			peers, err = ParseAcknowledge(value)
 		case key == MergeTag:
 			mode, err = ParseMergeMode(value)
+		case key == ConflictAgeTag:
+			conflicts.Seconds, err = ParseRetentionAge(value)
+		case key == ConflictBytesTag:
+			conflicts.Bytes, err = ParseRetentionBytes(value)
 		case isType:
 			if types == nil {
 				types = map[string]conflict.TypeTag{}
@@ -191,19 +196,22 @@ func (t *Table) FollowTags() error {
 	if len(types) == 0 {
 		types = nil
 	}
-	t.AcknowledgePeers, t.Mode, t.Types = peers, mode, types
+	t.AcknowledgePeers, t.Mode, t.Types, t.Conflicts = peers, mode, types, conflicts
 	return nil
 }
+
+// settingTags are the tags that are settings, but for those that declare types.
+var settingTags = []string{AcknowledgeTag, ConflictAgeTag, ConflictBytesTag, MergeTag}
 
 // CheckShared returns an error, of kind Invalid, if tags has one that would be a setting but is none that there is: whoever sets it believes that it does something.
 func CheckShared(tags map[string]string) error {
 	for _, key := range slices.Sorted(maps.Keys(tags)) {
 		name, isType := strings.CutPrefix(key, TypeTagPrefix)
-		if !IsSharedTag(key) || key == AcknowledgeTag || key == MergeTag || isType && name != "" {
+		if !IsSharedTag(key) || slices.Contains(settingTags, key) || isType && name != "" {
 			continue
 		}
-		return &Error{Op: "check tags", Kind: Invalid, Message: fmt.Sprintf("Tag %s is not known; tags that begin with %s are settings of the table: %s, %s, %sATTRIBUTE",
-			clip(key), SharedTagPrefix, AcknowledgeTag, MergeTag, TypeTagPrefix)}
+		return &Error{Op: "check tags", Kind: Invalid, Message: fmt.Sprintf("Tag %s is not known; tags that begin with %s are settings of the table: %s, %sATTRIBUTE",
+			clip(key), SharedTagPrefix, strings.Join(settingTags, ", "), TypeTagPrefix)}
 	}
 	return nil
 }

@@ -122,6 +122,7 @@ func (n *Node) sweep(ctx context.Context, plan *collecting) {
 	for _, t := range tables {
 		n.followTimeToLive(ctx, t.table)
 	}
+	n.trimConflicts(ctx)
 	plan.turn(time.Now(), tables)
 	for table, after, limit, ok := plan.next(); ok && ctx.Err() == nil; table, after, limit, ok = plan.next() {
 		r, err := n.shard.Collect(ctx, table, after, limit)
@@ -135,6 +136,23 @@ func (n *Node) sweep(ctx context.Context, plan *collecting) {
 		plan.did(table, r)
 		n.collected(table, r)
 	}
+}
+
+// trimConflicts drops the oldest conflicts of tables that keep too many. The regions of a table would all drop the same at the same time; so each but the first leaves it to those before it, unless there is a good deal too much.
+func (n *Node) trimConflicts(ctx context.Context) {
+	view := n.catalog.View()
+	view.Held(func(h catalog.Held) {
+		t, known := view.Table(h.Table.Base())
+		if !h.Table.IsFeed() || !known || n.serves() != nil {
+			return
+		}
+		rank := int64(slices.Index(h.Placement, n.cfg.Region.Origin))
+		limit := t.Conflicts.Size()
+		limit += limit / 16 * rank
+		if _, err := n.shard.TrimConflicts(ctx, t.ID, limit); err != nil && ctx.Err() == nil && t.StatusIn(n.cfg.Region.Origin) == globaltable.Active {
+			n.log.Warn().Str("table", t.Name).Err(err).Msg("old conflicts could not be dropped")
+		}
+	})
 }
 
 // followPages bounds the pages of a table, of 1 MiB at most, that one sweep reads after a change of its time to live.
@@ -225,6 +243,12 @@ func (n *Node) measureCollection(before map[string]bool) map[string]bool {
 			return // the system table: nothing of it is ever deleted
 		}
 		now[t.Name] = true
+		if h.Table.IsFeed() {
+			if listed, bytes, err := n.shard.Count(h.Table); err == nil {
+				n.metrics.Conflicts(t.Name, listed, bytes)
+			}
+			return
+		}
 		age := time.Duration(-1)
 		if purge := n.shard.Purge(h.Table); purge > 0 {
 			age = max(0, at.Sub(purge.Time()))

@@ -178,7 +178,7 @@ func (n *Node) openShard() error {
 	if n.joiner, err = n.newJoiner(); err != nil {
 		return err
 	}
-	n.plane, err = controlplane.New(controlplane.Config{Catalog: n.catalog, Door: n.shard, Peers: n, Joins: n.joiner, Now: time.Now, Clock: n.clock,
+	n.plane, err = controlplane.New(controlplane.Config{Catalog: n.catalog, Door: n.shard, Peers: n, Joins: n.joiner, Marks: n.matrix, Now: time.Now, Clock: n.clock,
 		Tokens: n.tokens(),
 		Events: controlplane.Events{
 			WorldIssued: func(w *globaltable.World) {
@@ -287,7 +287,7 @@ func (n *Node) run(ctx context.Context, ready func(Endpoints)) (err error) {
 	group.Go(func() error { return n.watchDisk(ctx) })
 	group.Go(func() error { return n.waitForClock(ctx) })
 	group.Go(func() error { return api.Serve(ctx, listeners[0]) })
-	group.Go(func() error { return n.newAdmin().Serve(ctx, listeners[1], n.cfg.Limits.ShutdownPatience) })
+	group.Go(func() error { return n.newAdmin(api).Serve(ctx, listeners[1], n.cfg.Limits.ShutdownPatience) })
 	n.setServing(true)
 	n.log.Info().Str("dynamodb", listeners[0].Addr().String()).Str("admin", listeners[1].Addr().String()).Msg("region serves")
 	ready(Endpoints{DynamoDB: "http://" + listeners[0].Addr().String(), Admin: "http://" + listeners[1].Addr().String(), NATS: natsURL})
@@ -568,10 +568,10 @@ func (n *Node) newAPI() (*dynamodb.Server, error) {
 	})
 }
 
-func (n *Node) newAdmin() *admin.Server {
+func (n *Node) newAdmin(api *dynamodb.Server) *admin.Server {
 	return admin.New(admin.Config{Status: n.Status, Verify: n.Verify, Repair: n.repairTables,
 		Tables: n, Regions: n.Regions, Fence: n.fenceRegion, Remove: n.plane.RemoveRegion, AddRegion: n.AddRegion,
-		Rebuild: n.Rebuild, RebuildState: n.rebuildStatus, Saved: savedRecords{n},
+		Rebuild: n.Rebuild, RebuildState: n.rebuildStatus, Saved: savedRecords{n}, Conflicts: conflictFeeds{n, api.Write},
 		Ready: func() error { return cmp.Or(n.ready(), n.serves()) }, Metrics: n.metrics.Handler()})
 }
 

@@ -72,7 +72,7 @@ func (n *Node) openRebuild() error {
 
 func (n *Node) newComeback() *membership.Comeback {
 	return membership.New(membership.Config{Catalog: n.catalog, Store: n.shard, Saved: n.shard, Plane: n.plane, Joins: n.joiner, State: n.rebuild.state,
-		Admitted: func() { n.allowAll(refusedRebuilding) },
+		Admitted: n.endRebuilding,
 		Replayed: func(t *globaltable.Table, r commit.ReplayResult) {
 			n.metrics.Replayed(r.Known, r.Logged, r.Kept)
 			n.log.Info().Str("table", t.Name).Int("known", r.Known).Int("logged", r.Logged).Int("kept", r.Kept).Msg("saved writes were replayed")
@@ -105,7 +105,13 @@ func (n *Node) excludeNeeded(reason commit.RebuildReason, detail string) {
 }
 
 func (n *Node) excludeRebuilding() {
+	n.shard.Returning(true)
 	n.excludeWith(refusedRebuilding, "Region "+n.cfg.Region.Name+" is being rebuilt and serves nobody yet. `concordat status` shows how far it is.")
+}
+
+func (n *Node) endRebuilding() {
+	n.shard.Returning(false)
+	n.allowAll(refusedRebuilding)
 }
 
 // needRebuild refuses clients for good, over restarts too. It returns when that is durable, or could not be made so: then the next who notices tries again.
@@ -242,6 +248,7 @@ func (n *Node) savingAdmin() *admin.Server {
 		Rebuild:      func(context.Context) (admin.Rebuild, error) { return n.rebuildStatus(), nil },
 		RebuildState: n.rebuildStatus,
 		Saved:        admin.NoSaved{Err: unavailable},
+		Conflicts:    admin.NoConflicts{Err: unavailable},
 	})
 }
 
@@ -274,7 +281,7 @@ func (n *Node) comeBack(ctx context.Context) error {
 		n.rebuild.mu.Unlock()
 		if n.comeback.State().Step == commit.RebuildNeeded {
 			n.excludeNeeded(commit.Fenced, "")
-			n.allowAll(refusedRebuilding)
+			n.endRebuilding()
 			return nil
 		}
 		if done {

@@ -85,6 +85,11 @@ func (n *Node) tableStatus(ctx context.Context, i controlplane.Inspection) (admi
 		Comparisons: n.compare.State(t.ID), Collection: n.collectionStatus(t, time.Now()), Indexes: n.indexStatus(t)}
 	status, attribute := t.TimeToLive(n.shard.Now())
 	row.TimeToLive = admin.TimeToLive{Status: string(status), Attribute: attribute}
+	row.Conflicts = admin.Listed{Limit: t.Conflicts.Size(), KeepSeconds: int64(t.Conflicts.Age() / time.Second)}
+	var err error
+	if row.Conflicts.Listed, row.Conflicts.Bytes, err = n.shard.Count(t.ID.Feed()); err != nil {
+		return row, err
+	}
 	digests, err := n.shard.Digests(ctx, t.ID)
 	if err != nil {
 		return row, err

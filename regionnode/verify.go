@@ -27,13 +27,18 @@ func (n *Node) compareTables(ctx context.Context, table string, one func(context
 		return out, err
 	}
 	for _, t := range tables {
-		report, err := one(ctx, t.ID)
-		if err != nil {
-			return out, err
+		for _, id := range []globaltable.TableID{t.ID, t.ID.Feed()} {
+			report, err := one(ctx, id)
+			if err != nil {
+				return out, err
+			}
+			n.compare.Compared(id, report)
+			if id.IsFeed() && report.Items == 0 && report.State == repair.Converged {
+				continue // a table without conflicts has one line
+			}
+			out.Tables = append(out.Tables, *report)
+			out.State = repair.Worse(out.State, report.State)
 		}
-		n.compare.Compared(t.ID, report)
-		out.Tables = append(out.Tables, *report)
-		out.State = repair.Worse(out.State, report.State)
 	}
 	return out, nil
 }

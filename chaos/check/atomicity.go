@@ -14,6 +14,7 @@ type Logged struct {
 	Seq         uint64
 	Catalog     uint64 // version of the table's document under which it was made
 	Again       bool   // logged before, in a lane of a store that nobody follows any more
+	Number      int    // among all that the ledger has, from 1, in the order in which it became known; Ledger.Add gives it
 }
 
 func (l Logged) by() uint16 { return cmp.Or(l.By, l.Stamp.Origin) }
@@ -127,9 +128,11 @@ type dot struct {
 
 // Ledger has every write that was ever durable in a log. The zero value is not ready; see NewLedger.
 type Ledger struct {
-	byDot  map[dot][]Logged
-	writes []Logged // in the order in which they were added
-	void   map[owner]bool
+	byDot   map[dot][]Logged
+	byKey   map[Key][]Logged
+	byTable map[uint64][]Logged
+	writes  []Logged // in the order in which they were added, as all of these are
+	void    map[owner]bool
 }
 
 // owner is one store of a region.
@@ -139,7 +142,9 @@ type owner struct {
 }
 
 // NewLedger returns an empty ledger.
-func NewLedger() *Ledger { return &Ledger{byDot: map[dot][]Logged{}, void: map[owner]bool{}} }
+func NewLedger() *Ledger {
+	return &Ledger{byDot: map[dot][]Logged{}, byKey: map[Key][]Logged{}, byTable: map[uint64][]Logged{}, void: map[owner]bool{}}
+}
 
 // Add adds a write. It returns a violation when another entry has the same identity, or the same write was logged elsewhere, unless it says so itself.
 func (l *Ledger) Add(w Logged) []Violation {
@@ -152,7 +157,10 @@ func (l *Ledger) Add(w Logged) []Violation {
 			return []Violation{violation("I20", w.Stamp.Origin, "%s at %s is in entry %d of lane %x and in entry %d of lane %x", w.Key, w.Stamp, old.Seq, old.Lane, w.Seq, w.Lane)}
 		}
 	}
+	w.Number = len(l.writes) + 1
 	l.byDot[d] = append(l.byDot[d], w)
+	l.byKey[w.Key] = append(l.byKey[w.Key], w)
+	l.byTable[w.Key.Table] = append(l.byTable[w.Key.Table], w)
 	l.writes = append(l.writes, w)
 	return nil
 }
@@ -185,6 +193,9 @@ func (l *Ledger) Find(k Key, s Stamp) (w Logged, known bool) {
 // Logs returns all log entries of a write.
 func (l *Ledger) Logs(k Key, s Stamp) []Logged { return l.byDot[dot{s, k}] }
 
+// Of returns all log entries of writes to a key. The caller does not change them.
+func (l *Ledger) Of(k Key) []Logged { return l.byKey[k] }
+
 // Each calls f with every log entry, in the order in which they were added.
 func (l *Ledger) Each(f func(Logged)) {
 	for _, w := range l.writes {
@@ -194,10 +205,8 @@ func (l *Ledger) Each(f func(Logged)) {
 
 // Newest returns the time of the newest write of a table, zero if there is none.
 func (l *Ledger) Newest(table uint64) (newest uint64) {
-	for _, w := range l.writes {
-		if w.Key.Table == table {
-			newest = max(newest, w.Stamp.Time)
-		}
+	for _, w := range l.byTable[table] {
+		newest = max(newest, w.Stamp.Time)
 	}
 	return newest
 }
@@ -205,17 +214,17 @@ func (l *Ledger) Newest(table uint64) (newest uint64) {
 // collected reports whether a write may be missing since it was collected: what was written under a store that nobody follows any more may have had a part in that, or not. What is known of such a
 // store's writes is what came first, since they are read in their order.
 func (l *Ledger) collected(w Write, purged Frontiers) bool {
-	if purged.gone(w, l.plain()) {
-		return true
-	}
-	var known, void []Write
-	for _, o := range l.writes {
-		switch {
-		case !l.Void(o):
-			known = append(known, o.Write)
-		case o.Key == w.Key:
+	var all, known, void []Write
+	for _, o := range l.byKey[w.Key] {
+		all = append(all, o.Write)
+		if l.Void(o) {
 			void = append(void, o.Write)
+		} else {
+			known = append(known, o.Write)
 		}
+	}
+	if purged.gone(w, all) {
+		return true
 	}
 	slices.SortFunc(void, func(a, b Write) int { return a.Stamp.Compare(b.Stamp) })
 	for _, next := range void {
@@ -225,14 +234,6 @@ func (l *Ledger) collected(w Write, purged Frontiers) bool {
 		known = append(known, next)
 	}
 	return false
-}
-
-func (l *Ledger) plain() []Write {
-	out := make([]Write, 0, len(l.writes))
-	for _, w := range l.writes {
-		out = append(out, w.Write)
-	}
-	return out
 }
 
 // Len returns the number of writes.

@@ -4,8 +4,8 @@ package check
 // follows can have come by the exchange only, and must be there, or have been beaten by what is. missing is NoLostWrite's.
 func Bootstrap(replica Replica, table, version uint64, ledger *Ledger, purged Frontiers, follows func(Logged) bool, missing func(Write) bool) []Violation {
 	var out []Violation
-	for _, l := range ledger.writes {
-		if l.Key.Table != table || l.Catalog > version || follows(l) || ledger.Void(l) {
+	for _, l := range ledger.byTable[table] {
+		if l.Catalog > version || follows(l) || ledger.Void(l) {
 			continue
 		}
 		if lost := lostPart(replica.Records[l.Key], l.Write); lost != "" && !ledger.collected(l.Write, purged) && (missing == nil || !missing(l.Write)) {

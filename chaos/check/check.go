@@ -70,7 +70,8 @@ type Write struct {
 	Stamp  Stamp  // zero: not known, or it never took place
 	Floor  uint64 // the writer's purge frontier
 	// Due returns when an item expires whose attribute has the value that this write gave it; 0: never. nil: items do not expire.
-	Due func(attribute string) uint64
+	Due   func(attribute string) uint64
+	Typed *Typed // all of it where attributes merge by types; nil elsewhere
 }
 
 // Outcome is what a client knows of its operation.

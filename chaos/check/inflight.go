@@ -5,12 +5,12 @@ package check
 // replica; saw, whether the writer of w had durably applied d when w became durable (true if that is not known).
 func InFlight(region uint16, table, purge uint64, ledger *Ledger, applied func(Logged) bool, saw func(w, d Logged) bool) []Violation {
 	var out []Violation
-	for _, w := range ledger.writes {
-		if w.Key.Table != table || w.Again || ledger.Void(w) || applied(w) {
+	for _, w := range ledger.byTable[table] {
+		if w.Again || ledger.Void(w) || applied(w) {
 			continue
 		}
-		for _, d := range ledger.writes {
-			if d.Key.Table == table && d.Stamp.Time <= purge && d.Stamp.Origin != w.Stamp.Origin && !d.Again && !ledger.Void(d) && !saw(w, d) {
+		for _, d := range ledger.byTable[table] {
+			if d.Stamp.Time <= purge && d.Stamp.Origin != w.Stamp.Origin && !d.Again && !ledger.Void(d) && !saw(w, d) {
 				out = append(out, violation("I8", region, "the purge frontier of table %x is %s, and the write at %s is on its way, whose writer had not seen the one at %s",
 					table, Stamp{purge, region}, w.Stamp, d.Stamp))
 			}

@@ -59,8 +59,8 @@ func (f Frontiers) gone(w Write, writes []Write) bool {
 // Frontier checks I8 when a replica's purge frontier has moved: applied reports whether a logged write is durably applied by every replica, those that are being made, and those out of reach, included.
 func Frontier(region uint16, table, purge uint64, ledger *Ledger, applied func(Logged) bool) []Violation {
 	var out []Violation
-	for _, l := range ledger.writes {
-		if l.Key.Table == table && l.Stamp.Time <= purge && !ledger.Void(l) && !applied(l) {
+	for _, l := range ledger.byTable[table] {
+		if l.Stamp.Time <= purge && !ledger.Void(l) && !applied(l) {
 			out = append(out, violation("I8", region, "the purge frontier of table %x is %s, and entry %d of lane %x with %s is not applied everywhere",
 				table, Stamp{purge, region}, l.Seq, l.Lane, l.Stamp))
 		}

@@ -1,7 +1,5 @@
 package check
 
-import "slices"
-
 // NoLostWrite checks I2: in every region that may hold it, the final state of a key dominates every acknowledged write to it. Dominating
 // means that the write is there as it was made, or that a greater one took its place, or that it was collected. missing, if not nil, reports which writes may be missing: no store has one any
 // more, or the region that comes back with it lists it as saved.
@@ -11,10 +9,12 @@ func NoLostWrite(history []Operation, replicas []Replica, members Members, purge
 		byRegion[r.Region] = r
 	}
 	var out []Violation
-	all := accepted(history)
-	sure := all // of those that are missing nobody knows whether they had a part in what was collected
-	if missing != nil {
-		sure = slices.DeleteFunc(slices.Clone(all), missing)
+	all, sure := map[Key][]Write{}, map[Key][]Write{} // of those that are missing nobody knows whether they had a part in what was collected
+	for _, w := range accepted(history) {
+		all[w.Key] = append(all[w.Key], w)
+		if missing == nil || !missing(w) {
+			sure[w.Key] = append(sure[w.Key], w)
+		}
 	}
 	for _, op := range history {
 		if op.Outcome != OK {
@@ -26,7 +26,7 @@ func NoLostWrite(history []Operation, replicas []Replica, members Members, purge
 				continue
 			}
 			for _, region := range members(w.Key.Table) {
-				if lost := lostPart(byRegion[region].Records[w.Key], w); lost != "" && !purged.gone(w, all) && !purged.gone(w, sure) && (missing == nil || !missing(w)) {
+				if lost := lostPart(byRegion[region].Records[w.Key], w); lost != "" && !purged.gone(w, all[w.Key]) && !purged.gone(w, sure[w.Key]) && (missing == nil || !missing(w)) {
 					out = append(out, violation("I2", region, "operation %d acknowledged in region %d: %s of %s at %s is lost", op.ID, op.Region, lost, w.Key, w.Stamp))
 				}
 			}

@@ -60,7 +60,7 @@ func (r *region) openPlane(state commit.Rebuild) {
 	if err != nil {
 		panic(err)
 	}
-	r.plane, err = controlplane.New(controlplane.Config{Catalog: r.catalog, Door: d, Peers: neighbours{r}, Joins: r.joiner, Now: r.wall, Clock: r.clock, Tokens: r.tokens(), Events: controlplane.Events{
+	r.plane, err = controlplane.New(controlplane.Config{Catalog: r.catalog, Door: d, Peers: neighbours{r}, Joins: r.joiner, Marks: r.matrix, Now: r.wall, Clock: r.clock, Tokens: r.tokens(), Events: controlplane.Events{
 		Failed: func(what, region string, err error) { r.note("%d failed to %s %s: %v", r.origin, what, region, err) },
 	}})
 	if err != nil {
@@ -102,7 +102,7 @@ func (r *region) noticeView(view *catalog.View) {
 // noticeTable notes what became of this region's replica, and has a new one checked when it begins to serve.
 func (r *region) noticeTable(t *globaltable.Table) {
 	if t.Closing() != 0 {
-		r.joined[t.ID] = true // all that stay exchange all records
+		r.joined[t.ID], r.joined[t.ID.Feed()] = true, true // all that stay exchange all records
 	}
 	old, now := r.replicas[t.ID], globaltable.Replica{}
 	if mine := t.Replica(r.origin); mine != nil {
@@ -119,7 +119,9 @@ func (r *region) noticeTable(t *globaltable.Table) {
 	switch {
 	case now.Status == globaltable.Creating:
 		r.cover("a replica was created")
-		r.joined[t.ID] = true
+		r.joined[t.ID], r.joined[t.ID.Feed()] = true, true
+	case now.Disassociated():
+		r.takeOver(t, now.Successor)
 	case now.Status == globaltable.Deleting:
 		r.cover("a replica was removed")
 	case now.Status == globaltable.Active && old.Status == globaltable.Creating:
@@ -128,9 +130,15 @@ func (r *region) noticeTable(t *globaltable.Table) {
 		follows := func(l check.Logged) bool {
 			return l.Catalog >= uint64(now.Born) && r.follows(globaltable.LaneID(l.Lane))
 		}
-		r.evidence.found = append(r.evidence.found, check.Bootstrap(r.replica(), uint64(t.ID), uint64(t.Version), r.ledger, r.purged, follows, r.world.missing)...)
+		replica := r.replica()
+		for _, id := range []globaltable.TableID{t.ID, t.ID.Feed()} {
+			r.evidence.found = append(r.evidence.found, check.Bootstrap(replica, uint64(id), uint64(t.Version), r.ledger, r.purged, follows, r.world.missing)...)
+		}
 	}
 }
+
+// keySchema is that of all tables.
+var keySchema = globaltable.KeySchema{Partition: globaltable.KeyAttribute{Name: keyAttribute, Type: item.S}}
 
 // found makes the tables of the plan, before the first fault.
 func (w *world) found() {
@@ -157,7 +165,7 @@ func (w *world) found() {
 func (w *world) make(t *table, owner *region) {
 	plane := owner.plane
 	owner.spawn("make "+t.name, func(ctx context.Context) {
-		made, err := plane.CreateTable(ctx, catalog.Spec{Name: t.name, KeySchema: globaltable.KeySchema{Partition: globaltable.KeyAttribute{Name: keyAttribute, Type: item.S}}})
+		made, err := plane.CreateTable(ctx, catalog.Spec{Name: t.name, KeySchema: keySchema, Tags: t.tags})
 		if err != nil {
 			panic(err)
 		}
@@ -196,7 +204,7 @@ func (w *world) reshape() {
 	if !asked.up || w.losing() {
 		return
 	}
-	doc, ok := asked.catalog.View().Lookup(t.name)
+	doc, ok := asked.named(t)
 	if !ok {
 		return
 	}

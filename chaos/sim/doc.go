@@ -17,6 +17,9 @@
 //
 // Some tables have items that expire, within seconds, and a time to live that is changed (mortal.go). A run ends when all of them have expired and are erased everywhere.
 //
+// Whatever loses unseen is listed in the table's conflict feed by whoever merges it: each feed is a table beside its table, with all that goes for tables, and checker I22 asks whether what it says is true, and all (conflicts.go). Some feeds forget within seconds, and
+// operators drop conflicts.
+//
 // # How a run goes
 //
 // The seed picks a plan: how many regions, tables and keys, and a random subset of faults and operations with random rates (swarm testing: a run with every

@@ -56,6 +56,9 @@ func (d *door) MergeFrom(ctx context.Context, origin hlc.Origin, incarnation glo
 		return nil
 	}
 	return d.await(ctx, fmt.Sprintf("merge %x", records[0].Key), func(done func(error)) {
+		for i := range records {
+			d.hears(records[i].Table, records[i].Bytes)
+		}
 		d.manual.MergeFrom(origin, incarnation, records, func(err error) {
 			if err == nil && d.up {
 				d.exchanged(records)
@@ -158,6 +161,11 @@ func (d *door) Count(table globaltable.TableID) (items, bytes int64, err error) 
 // Confirmations implements controlplane.Door.
 func (d *door) Confirmations() []commit.Confirmation { return d.shard.Confirmations() }
 
+// Mirror implements controlplane.Door.
+func (d *door) Mirror(table globaltable.TableID) (commit.MirrorStatus, bool) {
+	return d.shard.Mirror(table)
+}
+
 // ChangeRebuild implements membership.Store.
 func (d *door) ChangeRebuild(ctx context.Context, change func(commit.Rebuild) commit.Rebuild) (state commit.Rebuild, err error) {
 	err = d.await(ctx, "rebuild", func(done func(error)) {
@@ -200,6 +208,9 @@ func (d *door) Replay(ctx context.Context, records []commit.SavedRecord, purge h
 	err = d.await(ctx, fmt.Sprintf("replay %x", records[0].Key), func(done func(error)) {
 		if d.dies() {
 			return
+		}
+		for i := range records {
+			d.hears(records[i].Table, records[i].Bytes)
 		}
 		d.manual.Replay(records, purge, alone, func(r commit.ReplayResult, err error) {
 			result = r

@@ -43,7 +43,7 @@ func (r *region) forgiveTable(table globaltable.TableID) {
 		return
 	}
 	r.ledger.Each(func(l check.Logged) {
-		if l.By == uint16(r.origin) && l.Key.Table == uint64(table) {
+		if l.By == uint16(r.origin) && globaltable.TableID(l.Key.Table).Base() == table {
 			r.forgiven[write{l.Key, l.Stamp}] = true
 		}
 	})
@@ -53,7 +53,7 @@ func (r *region) forgiveTable(table globaltable.TableID) {
 // fenced before anybody else has heard of a time to live. Clients had asked for it, and could not see the items any more.
 func (r *region) erases(table globaltable.TableID) {
 	x, purge := r.catalog.Expiry(table), uint64(r.shard.Purge(table))
-	if len(x) == 0 || r.shard.Expiring(table) == 0 {
+	if len(x) == 0 || table.IsFeed() || r.shard.Expiring(table) == 0 { // a feed's is in force for ever
 		return
 	}
 	due := map[check.Key]uint64{}
@@ -82,6 +82,10 @@ func (w *world) mayBeErased(x check.Write) bool {
 // exchanged takes into evidence that records of another region are durable here: what is in them did not get lost with whoever wrote it.
 func (r *region) exchanged(records []commit.RecordAt) {
 	for i := range records {
+		decoded, err := conflict.DecodeRecord(records[i].Record)
+		if err != nil {
+			panic(err)
+		}
 		rec := recordOf(records[i].Record)
 		key := check.Key{Table: uint64(records[i].Table), Bytes: string(records[i].Bytes)}
 		r.joined[records[i].Table] = true
@@ -89,6 +93,7 @@ func (r *region) exchanged(records []commit.RecordAt) {
 		for _, c := range rec.Cells {
 			r.reach(write{key, c.Stamp})
 		}
+		r.reachTyped(key, decoded.Typed)
 	}
 }
 

@@ -19,9 +19,11 @@ import (
 // operation is a client's call, as the history has it and as the region gets it.
 type operation struct {
 	check.Operation
-	keys []commit.Key
-	ops  [][]conflict.Op // parallel to keys and Writes
-	due  []uint64        // when what it was planned on expires, for each key; nil: nothing of it does
+	keys     []commit.Key
+	ops      [][]conflict.Op       // parallel to keys and Writes
+	requests []*request            // of typed tables, parallel to keys; nil: ops says what it does
+	due      []uint64              // when what it was planned on expires, for each key; nil: nothing of it does
+	saw      map[check.Lane]uint64 // what its region had applied when it was planned
 }
 
 // client makes one call to one region; now and then one to each, at the same moment, for the same key.
@@ -46,7 +48,12 @@ func (w *world) call(r *region, key *commit.Key) {
 		w.cover("a client was refused")
 		return
 	}
-	op := w.newOperation(r, key)
+	r.begin(w.newOperation(r, key))
+}
+
+// begin has the region carry out an operation.
+func (r *region) begin(op *operation) {
+	w := r.world
 	w.operations = append(w.operations, op)
 	r.pending = append(r.pending, op)
 	r.note("%d operation %d: %s", r.origin, op.ID, op)
@@ -55,8 +62,15 @@ func (w *world) call(r *region, key *commit.Key) {
 		r.cover("a transaction")
 	}
 	life := r.life
-	r.manual.Write(&commit.Write{Keys: op.keys, Transaction: transaction, Plan: func([]commit.Current) ([][]conflict.Op, error) {
+	r.manual.Write(&commit.Write{Keys: op.keys, Transaction: transaction, Plan: func(current []commit.Current) ([][]conflict.Op, error) {
 		op.planned(r)
+		for i := range op.requests {
+			if op.requests[i] != nil {
+				if err := op.planTyped(r, i, current[i]); err != nil {
+					return nil, err
+				}
+			}
+		}
 		return op.ops, nil
 	}},
 		func(err error) {
@@ -70,7 +84,11 @@ func (w *world) call(r *region, key *commit.Key) {
 func (op *operation) String() string {
 	var b strings.Builder
 	for i, w := range op.Writes {
-		fmt.Fprintf(&b, "%s %x/%x ", [...]string{"", "put", "delete", "update"}[w.Kind], w.Key.Table, op.keys[i].Bytes[:2])
+		what := [...]string{"", "put", "delete", "update"}[w.Kind]
+		if op.requests != nil && op.requests[i] != nil {
+			what = op.requests[i].text
+		}
+		fmt.Fprintf(&b, "%s %x/%x ", what, w.Key.Table, op.keys[i].Bytes[:2])
 	}
 	return b.String()
 }
@@ -82,6 +100,7 @@ func (r *region) answered(op *operation, err error) {
 	switch {
 	case err == nil:
 		op.Outcome = check.OK
+		op.dropIdle()
 		r.cover("an operation was acknowledged")
 	case globaltable.KindOf(err) == globaltable.Unknown:
 		op.Outcome = check.Unknown
@@ -122,7 +141,15 @@ func (w *world) newOperation(r *region, fixed *commit.Key) *operation {
 
 // add makes the operation's write to a key.
 func (op *operation) add(w *world, key commit.Key, mayDelete bool) {
-	write, ops := w.newWrite(op.ID, w.table(key.Table), mayDelete)
+	t := w.table(key.Table)
+	if t.typed {
+		op.requests = append(op.requests, w.newRequest(op.ID, t, key.Bytes, mayDelete))
+		op.keys, op.ops = append(op.keys, key), append(op.ops, nil)
+		op.Writes = append(op.Writes, check.Write{Kind: check.Update, Key: check.Key{Table: uint64(key.Table), Bytes: string(key.Bytes)}})
+		return
+	}
+	write, ops := w.newWrite(op.ID, t, mayDelete)
+	op.requests = append(op.requests, nil)
 	write.Key = check.Key{Table: uint64(key.Table), Bytes: string(key.Bytes)}
 	op.keys, op.ops, op.Writes = append(op.keys, key), append(op.ops, ops), append(op.Writes, write)
 }
@@ -190,15 +217,15 @@ func (w *world) newUpdate(id uint64, t *table) (check.Write, []conflict.Op) {
 
 // value is the operation's id, and something around it: repeated, so that it compresses, or not.
 func (w *world) value(id uint64) item.Value {
-	text := fmt.Sprintf("op-%d", id)
+	text := fmt.Appendf(nil, "op-%d", id)
 	if n := w.rng.IntN(w.plan.padding); w.rng.IntN(2) == 0 {
-		text += strings.Repeat(".", n)
+		text = append(text, strings.Repeat(".", n)...)
 	} else {
 		for range n {
-			text += string(rune('a' + w.rng.IntN(26)))
+			text = append(text, byte('a'+w.rng.IntN(26)))
 		}
 	}
-	return item.Value(item.AppendString(nil, text))
+	return item.Value(item.AppendString(nil, string(text)))
 }
 
 // record takes into evidence an entry that has become durable in the region's own log.
@@ -238,6 +265,10 @@ func (r *region) recordChange(lane globaltable.LaneID, seq uint64, c *conflict.C
 		r.cover("a tie happened")
 	}
 	r.moments[at] = struct{}{}
+	if globaltable.TableID(c.Table).IsFeed() && c.Ops[0].Kind != conflict.OpReset {
+		r.recordListing(lane, seq, c)
+		return
+	}
 	for _, op := range r.pending {
 		for i := range op.Writes {
 			w := &op.Writes[i]
@@ -252,13 +283,14 @@ func (r *region) recordChange(lane globaltable.LaneID, seq uint64, c *conflict.C
 			*w = took
 			w.Stamp, w.Floor = stamp, uint64(c.Floor)
 			r.mortalWrite(w)
-			if r.seeing != nil {
-				r.saw[stamp] = r.seeing
-			}
+			r.sees(w, op.saw)
 			r.evidence.found = append(r.evidence.found, r.ledger.Add(check.Logged{Write: *w, By: uint16(r.origin), Incarnation: uint64(r.shard.Incarnation()),
 				Lane: uint64(lane), Seq: seq, Catalog: c.CatalogVersion})...)
 			return
 		}
+	}
+	if r.dropsAgain(lane, seq, c) {
+		return
 	}
 	r.found("I20", "entry %d of lane %s has a change that nobody asked for", seq, lane)
 }
@@ -294,13 +326,17 @@ func writeOf(c *conflict.Change) check.Write {
 				w.Set[string(name)] = string(v)
 				return true
 			})
-		case op.Kind == conflict.OpSetCell && len(op.Name) > 0:
+		case op.Kind == conflict.OpSetCell && op.Type == conflict.TypeRegister && len(op.Name) > 0:
 			w.Set[string(op.Name)] = string(op.Value)
+			w.Remove = slices.DeleteFunc(w.Remove, func(name string) bool { return name == string(op.Name) })
 		case op.Kind == conflict.OpRemoveCell:
 			w.Remove = append(w.Remove, string(op.Name))
+			delete(w.Set, string(op.Name))
 		}
 	}
-	if w.Kind == check.Delete && len(c.Ops) > 1 {
+	delete(w.Set, insideAttribute)
+	w.Remove = slices.DeleteFunc(w.Remove, func(name string) bool { return name == insideAttribute })
+	if w.Kind == check.Delete && slices.ContainsFunc(c.Ops[1:], func(op conflict.Op) bool { return op.Kind != conflict.OpObserve }) {
 		w.Kind = check.Put
 	}
 	return w

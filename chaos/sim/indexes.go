@@ -41,7 +41,7 @@ func (w *world) changeIndex() {
 	if !asked.up {
 		return
 	}
-	doc, ok := asked.catalog.View().Lookup(t.name)
+	doc, ok := asked.named(t)
 	if !ok {
 		return
 	}
@@ -85,6 +85,7 @@ func (w *world) buildAll() {
 }
 
 func (r *region) buildIndexes() {
+	r.fillMirrors()
 	for _, u := range r.shard.Unbuilt() {
 		r.manual.BuildIndex(u.Table, u.Index, 1+r.rng.IntN(3), func(b commit.Built, err error) {
 			if !r.up || err != nil {
@@ -99,8 +100,11 @@ func (r *region) buildIndexes() {
 	}
 }
 
-// unbuilt says which index is not built; "" when all are.
+// unbuilt says which index is not built, or which table not copied; "" when all are.
 func (r *region) unbuilt() string {
+	for _, m := range r.shard.Mirrors() {
+		return fmt.Sprintf("region %d copies table %s", r.origin, m.From)
+	}
 	for _, u := range r.shard.Unbuilt() {
 		return fmt.Sprintf("region %d has not built index %d of table %s", r.origin, u.Index, u.Table)
 	}
@@ -114,8 +118,8 @@ func (r *region) indexes() []check.Index {
 		index globaltable.IndexID
 	}
 	found := map[id]*check.Index{}
-	attributes := map[id]int{}
-	r.catalog.View().Tables(func(t *globaltable.Table) bool {
+	types := map[id][]check.Attribute{}
+	add := func(t *globaltable.Table) {
 		for i := range t.Indexes {
 			x := &check.Index{Table: uint64(t.ID), ID: uint32(t.Indexes[i].ID), Missing: true}
 			for _, a := range t.Indexes[i].Partition {
@@ -125,7 +129,13 @@ func (r *region) indexes() []check.Index {
 				x.Attributes = append(x.Attributes, check.Attribute{Name: a.Name, Type: byte(a.Type), Most: 1024})
 			}
 			found[id{t.ID, t.Indexes[i].ID}] = x
-			attributes[id{t.ID, t.Indexes[i].ID}] = len(x.Attributes)
+			types[id{t.ID, t.Indexes[i].ID}] = x.Attributes
+		}
+	}
+	r.catalog.View().Tables(func(t *globaltable.Table) bool {
+		add(t)
+		if conflicts, ok := r.catalog.View().Table(t.ID.Feed()); ok {
+			add(conflicts)
 		}
 		return true
 	})
@@ -153,20 +163,23 @@ func (r *region) indexes() []check.Index {
 			r.found("I14", "the store has entries of index %d of table %s, which it does not know", index, table)
 			return
 		}
-		x.Entries = append(x.Entries, readEntry(store.EntryKeySuffix(key), attributes[id{table, index}]))
+		x.Entries = append(x.Entries, readEntry(store.EntryKeySuffix(key), types[id{table, index}]))
 	})
 	var out []check.Index
-	for _, x := range found {
+	for id, x := range found {
+		if x.Missing && id.table.IsFeed() { // it is there with its first entry
+			x.Missing, x.Built = false, true
+		}
 		out = append(out, *x)
 	}
 	slices.SortFunc(out, func(a, b check.Index) int { return cmp.Or(cmp.Compare(a.Table, b.Table), cmp.Compare(a.ID, b.ID)) })
 	return out
 }
 
-// readEntry takes an entry of n strings apart: a hash of 8 bytes, the strings, each with its type before it and two bytes behind it, the item's key.
-func readEntry(entry []byte, n int) (e check.Entry) {
+// readEntry takes an entry of strings and binaries apart: a hash of 8 bytes, the values, each with its type before it and two bytes behind it, the item's key.
+func readEntry(entry []byte, attributes []check.Attribute) (e check.Entry) {
 	rest := entry[8:]
-	for range n {
+	for _, a := range attributes {
 		end := 1
 		for {
 			at := bytes.IndexByte(rest[end:], 0)
@@ -175,7 +188,11 @@ func readEntry(entry []byte, n int) (e check.Entry) {
 			}
 		}
 		text := bytes.ReplaceAll(rest[1:end-2], []byte{0, 0xff}, []byte{0})
-		e.Values = append(e.Values, string(item.AppendString(nil, string(text))))
+		if value := item.AppendString(nil, string(text)); item.Type(a.Type) == item.B {
+			e.Values = append(e.Values, string(item.AppendBinary(nil, text)))
+		} else {
+			e.Values = append(e.Values, string(value))
+		}
 		rest = rest[end:]
 	}
 	e.Key = string(rest)

@@ -175,12 +175,16 @@ func (w *world) judge() []check.Violation {
 	for _, op := range w.operations {
 		history = append(history, op.Operation)
 	}
+	history = append(history, w.listed.operations...)
 	var replicas []check.Replica
 	heads := map[check.Lane]uint64{}
 	for _, r := range w.active() {
 		s := r.snapshot(r.headsNow())
-		w.evidence.found = append(w.evidence.found, check.Atomicity(s, w.ledger, w.purged, w.mayBeErased)...)
 		w.evidence.found = append(w.evidence.found, check.Indexes(s)...)
+		w.evidence.found = append(w.evidence.found, w.conflicts.Atomic(s, w.purged)...)
+		r.checkHeirs(s)
+		s = r.withoutHeirs(s)
+		w.evidence.found = append(w.evidence.found, check.Atomicity(s, w.ledger, w.purged, w.mayBeErased)...)
 		replicas = append(replicas, s.Replica)
 		for _, l := range w.lanes() {
 			for _, p := range l.Placement.Peers(r.origin) {
@@ -194,10 +198,11 @@ func (w *world) judge() []check.Violation {
 	holes, applied := w.followed()
 	replicas = withoutEpochs(replicas)
 	rng := rand.New(rand.NewPCG(w.rng.Uint64(), 1))
-	return slices.Concat(w.evidence.found, w.laws(),
+	return slices.Concat(w.evidence.found, w.laws(), w.judgeConflicts(),
 		check.NoLostWrite(history, replicas, members, w.purged, w.missing),
 		check.Convergence(replicas, members, w.purged),
 		check.Reference(history, withoutCatalog(replicas), members, w.purged, w.doubtful, rng),
+		check.Merged(history, w.shown(), members, w.purged, w.doubtful, w.isTyped),
 		check.Clock(w.evidence.readings, maxOffset),
 		check.Quarantine(w.evidence.arrivals, maxOffset),
 		check.Gaps(holes, applied, heads),
@@ -254,8 +259,10 @@ func withoutCatalog(replicas []check.Replica) []check.Replica {
 // inspect checks what a start finds.
 func (r *region) inspect(heads []commit.LaneHead) {
 	s := r.snapshot(heads)
-	r.evidence.found = append(r.evidence.found, check.Atomicity(s, r.ledger, r.frontiers(), r.mayBeErased)...)
 	r.evidence.found = append(r.evidence.found, check.Indexes(s)...)
+	r.evidence.found = append(r.evidence.found, r.conflicts.Atomic(s, r.frontiers())...)
+	r.checkHeirs(s)
+	r.evidence.found = append(r.evidence.found, check.Atomicity(r.withoutHeirs(s), r.ledger, r.frontiers(), r.mayBeErased)...)
 }
 
 // frontiers is how far this store may have collected: as anybody that is followed did, or, while the others do not follow this region, as it says itself. What was collected was collected at a frontier
@@ -380,6 +387,9 @@ func recordOf(encoded []byte) check.Record {
 	out := check.Record{Reset: stampOf(rec.Reset.Stamp), Cells: map[string]check.Cell{}}
 	for i := range rec.Cells {
 		c := &rec.Cells[i]
+		if string(c.Name) == insideAttribute {
+			continue
+		}
 		out.Cells[string(c.Name)] = check.Cell{Stamp: stampOf(c.Stamp), Removed: c.Removed, Value: string(c.Value)}
 	}
 	return out

@@ -80,6 +80,9 @@ func (w *world) noticeMember(r *region, now globaltable.MemberState) {
 	switch now {
 	case globaltable.MemberFencing, globaltable.MemberRemoving:
 		r.disturbed = true
+		if now == globaltable.MemberRemoving && w.someoneCut(r) {
+			w.cover("a removal began while another region was cut off")
+		}
 	case globaltable.MemberFenced:
 		w.cover("a region was fenced")
 		if !r.up {
@@ -87,9 +90,6 @@ func (w *world) noticeMember(r *region, now globaltable.MemberState) {
 		}
 	case globaltable.MemberRemoved:
 		w.cover("a region was removed")
-		if w.someoneCut(r) {
-			w.cover("a region was removed while another one was cut off")
-		}
 	}
 }
 

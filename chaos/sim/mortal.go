@@ -137,7 +137,7 @@ func (w *world) changeTimeToLive() {
 }
 
 func (w *world) setTimeToLive(r *region, t *table) {
-	doc, known := r.catalog.View().Lookup(t.name)
+	doc, known := r.named(t)
 	if !known {
 		return
 	}
@@ -175,8 +175,9 @@ func (r *region) recordBefore(key commit.Key) (before check.Record, due uint64) 
 	return before, before.Due(func(name string, c check.Cell) uint64 { return r.dueBy(x, name, c.Value, c.Stamp.Time) })
 }
 
-// planned notes what a region had of a mortal item when it planned a write to it.
+// planned notes what a region had seen when it planned an operation, and what it had of mortal items.
 func (op *operation) planned(r *region) {
+	op.saw = withoutStore(r.positions())
 	for i, key := range op.keys {
 		if t := r.table(key.Table); t != nil && t.mortal {
 			if op.due == nil {
@@ -189,6 +190,9 @@ func (op *operation) planned(r *region) {
 
 // logged matches an operation's write with the operations that were logged for it. On a record of which something had expired an update replaces all: what the log says was there, and itself.
 func (op *operation) logged(i int, c *conflict.Change) (check.Write, bool) {
+	if op.requests != nil && op.requests[i] != nil {
+		return op.loggedTyped(i, c)
+	}
 	w := op.Writes[i]
 	if sameOps(op.ops[i], c.Ops) {
 		return w, true
@@ -235,7 +239,7 @@ func (r *region) judgeLogged(op *operation, i int, c *conflict.Change) {
 func (w *world) glanceMortal() {
 	r := w.anyRegion()
 	t := &w.plan.tables[w.rng.IntN(len(w.plan.tables))]
-	if !r.up || !t.mortal {
+	if !r.up || !t.mortal || t.typed { // of typed tables check.Merged says what is shown
 		return
 	}
 	r.flush()
@@ -298,10 +302,10 @@ func (r *region) followTimeToLive(table globaltable.TableID) {
 
 // unexpired says which table's items still wait for their time, or to be erased; "" when none do.
 func (r *region) unexpired(table globaltable.TableID) string {
-	if newest := r.catalog.Expiry(table).Newest(); r.indexed[table] < newest {
+	if newest := r.catalog.Expiry(table).Newest(); r.indexed[table] < newest && !table.IsFeed() { // a feed's never changes
 		return fmt.Sprintf("region %d has not followed the time to live of table %s", r.origin, table)
 	}
-	if n := r.shard.Expiring(table); n > 0 {
+	if n := r.shard.Expiring(table); n > 0 && !r.lasting(table) {
 		return fmt.Sprintf("region %d has %d items of table %s that expire", r.origin, n, table)
 	}
 	return ""

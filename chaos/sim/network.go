@@ -54,8 +54,11 @@ func (w *world) faults() []fault {
 		{p.copies, w.keepCopy},
 		{p.collect, w.collectSome},
 		{p.timeToLive, w.changeTimeToLive},
+		{p.dropConflict, w.dropSomeConflict},
+		{p.changeMode, w.changeMergeMode},
 		{p.index, w.changeIndex},
 		{p.build, w.buildSome},
+		{p.disassociate, w.disassociate},
 		{200 * time.Millisecond, w.rememberStream},
 	}
 }

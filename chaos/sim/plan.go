@@ -19,6 +19,10 @@ type table struct {
 	mode    conflict.Mode         // in which its writes are recorded
 	keys    int
 	mortal  bool // its items have times at which they expire
+	typed   bool // its updates are clients' expressions, and its attributes merge by types
+	tags    map[string]string
+
+	conflictAge time.Duration // how long a conflict is listed; 0: longer than any run
 }
 
 // plan is what a seed chose: the shape of the world, the work, and the faults with their rates.
@@ -50,10 +54,13 @@ type plan struct {
 
 	dropMessage, duplicate, forge, loseAck, losePubAck, loseRequest float64 // of each
 
-	partition, crash, busRestart, busCut, redeliver, clockJump, reshape, collect, fence, remove, lose, bringBack, copies, index, build time.Duration // between two of them, on average; zero: never
+	partition, crash, busRestart, busCut, redeliver, clockJump, reshape, collect, fence, remove, lose, bringBack, copies, index, build, disassociate time.Duration // between two of them, on average; zero: never
 
 	enabled    bool          // the mortal tables have a time to live from the beginning
 	timeToLive time.Duration // between two changes of it, on average; zero: never
+
+	changeMode   time.Duration // between two changes of how a typed table merges, on average; zero: never
+	dropConflict time.Duration // between two conflicts that are dropped, on average; zero: never
 
 	crashPoint  float64 // chance to die between two effects
 	abandon     float64 // share of the regions that nobody brings back once they are fenced
@@ -127,7 +134,7 @@ func newPlan(rng *rand.Rand) *plan {
 // moveMembers plans regions that are fenced, removed, lost, and come back.
 func (p *plan) moveMembers(rng *rand.Rand) {
 	p.fence = sometimes(rng, 0.7, 300*time.Millisecond, 3*time.Second)
-	p.remove = sometimes(rng, 0.5, 300*time.Millisecond, 2*time.Second)
+	p.remove = sometimes(rng, 0.8, 200*time.Millisecond, 1500*time.Millisecond)
 	p.lose = sometimes(rng, 0.4, 100*time.Millisecond, time.Second)
 	if p.lose > 0 { // it happens only where nothing else moves
 		p.reshape, p.remove = 0, 0

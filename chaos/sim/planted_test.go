@@ -42,6 +42,17 @@ var faults = []struct {
 	{"entry", "I14"},
 	{"merge", "I14"},
 	{"build", "I14"},
+	{"base", "I3 I6"},
+	{"bid", "I6"},
+	{"observe", "I6"},
+	{"part", "I3 I6"},
+	{"remove", "I6"},
+	{"runs", "I3 I6"},
+	{"mirror", "I20 I3"},
+	{"exchange loss", "I22"},
+	{"unlogged listing", "I20"},
+	{"seen loss", "I22"},
+	{"feed join", "I9 I2 I3 I4"},
 }
 
 // plantedBound is how many seeds may pass before a fault is found.

@@ -82,8 +82,8 @@ func (r *region) judgeFrontier(h catalog.Held, purge uint64) {
 		return true
 	}
 	saw := func(w, d check.Logged) bool {
-		seen, known := r.saw[w.Stamp]
-		if !known || r.region(hlc.Origin(w.Stamp.Origin)).joined[h.Table] {
+		seen := r.sights[w.Stamp].durable
+		if seen == nil || r.region(hlc.Origin(w.Stamp.Origin)).joined[h.Table] {
 			return true
 		}
 		return !r.placements[globaltable.LaneID(d.Lane)].Has(hlc.Origin(w.Stamp.Origin)) || seen[check.Lane{Region: w.Stamp.Origin, Origin: d.By, Incarnation: d.Incarnation, Lane: d.Lane}] >= d.Seq
@@ -147,7 +147,7 @@ func (w *world) collectAll() {
 			if h.Table != globaltable.SystemTable {
 				r.followTimeToLive(h.Table)
 			}
-			if r.shard.Waiting(h.Table)+r.shard.Expiring(h.Table) > 0 {
+			if r.shard.Waiting(h.Table) > 0 || r.shard.Expiring(h.Table) > 0 && !r.lasting(h.Table) {
 				r.collect(h.Table, nil)
 			}
 		}

@@ -88,6 +88,7 @@ func (r *region) exclude(reason, why string) {
 		r.note("%d serves nobody: %s: %s", r.origin, reason, why)
 	}
 	r.excluded[reason] = why
+	r.shard.Returning(r.excluded[rebuilds] != "")
 	r.shard.Refuse(reason, &globaltable.Error{Op: "write", Kind: globaltable.Unavailable, Message: why})
 }
 
@@ -95,6 +96,7 @@ func (r *region) admit(reason string) {
 	if _, was := r.excluded[reason]; was {
 		r.note("%d: over: %s", r.origin, reason)
 		delete(r.excluded, reason)
+		r.shard.Returning(r.excluded[rebuilds] != "")
 		r.shard.Allow(reason)
 	}
 }

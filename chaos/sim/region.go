@@ -47,6 +47,8 @@ type region struct {
 	missing   map[check.Lane]uint64                       // lanes begun anew → up to where all of them is here
 	replicas  map[globaltable.TableID]globaltable.Replica // this region's, as last noticed
 	joined    map[globaltable.TableID]bool                // tables of which something may have come by exchange
+	heard     map[check.Key]int                           // keys that came by an exchange → how many entries the ledger had then
+	inherited map[globaltable.TableID]map[string]string   // the items that a table had when it took the place of a replica here
 
 	life     int
 	up       bool
@@ -76,16 +78,17 @@ type region struct {
 	plane    *controlplane.Plane
 	indexed  map[globaltable.TableID]hlc.Timestamp // up to which the keys by which a table is collected follow its time to live, in this life
 	loops    []*loop
-	viewed   *catalog.View         // the newest that noticeCatalog has seen
-	served   int                   // requests of tasks
-	seeing   map[check.Lane]uint64 // what was applied here when the entries that are being recorded became durable; nil: not known
-	pending  []*operation          // built into a group or queued, oldest first; kept over a crash until the log has told
+	viewed   *catalog.View // the newest that noticeCatalog has seen
+	served   int           // requests of tasks
+	seeing   sight         // what was applied here when the entries that are being recorded became durable
+	pending  []*operation  // built into a group or queued, oldest first; kept over a crash until the log has told
 }
 
 func newRegion(w *world, o hlc.Origin) *region {
 	return &region{world: w, origin: o, disk: store.NewMemory(), bus: newJetstream(w.plan.bound),
 		seen: map[globaltable.LaneID]uint64{}, took: map[check.Lane]uint64{}, again: map[globaltable.Incarnation]bool{},
-		skipped: map[check.Lane][]check.Applied{}, missing: map[check.Lane]uint64{}, replicas: map[globaltable.TableID]globaltable.Replica{}, joined: map[globaltable.TableID]bool{}}
+		skipped: map[check.Lane][]check.Applied{}, missing: map[check.Lane]uint64{}, replicas: map[globaltable.TableID]globaltable.Replica{}, joined: map[globaltable.TableID]bool{}, heard: map[check.Key]int{},
+		inherited: map[globaltable.TableID]map[string]string{}}
 }
 
 // after makes do happen d from now, if the region has not died by then.
@@ -149,7 +152,7 @@ func (r *region) open() (commit.Rebuild, []commit.LaneHead) {
 	r.openCatalog()
 	life := r.life
 	shard, err := commit.Open(commit.Config{
-		Origin: r.origin, Engine: r.disk, Clock: r.clock, Catalog: controlplane.ForShard(r.catalog), Relog: r.catalog.Feeds, Random: salts{r.rng},
+		Origin: r.origin, Engine: r.disk, Clock: r.clock, Catalog: aged{controlplane.ForShard(r.catalog), r.world}, Relog: r.catalog.Feeds, Random: salts{r.rng},
 		Events: commit.Events{
 			Durable: r.durable,
 			Fatal: func(err error) {
@@ -348,11 +351,11 @@ func (r *region) durable(l globaltable.Lane, entries []change.Entry) {
 		return // the next life finds them in the log
 	}
 	r.placements[l.ID] = l.Placement
-	r.seeing = withoutStore(r.positions())
+	r.seeing = sight{durable: withoutStore(r.positions()), reached: r.reachedLanes()}
 	for i := range entries {
 		r.record(l.ID, &entries[i])
 	}
-	r.seeing = nil
+	r.seeing = sight{}
 	if r.dies() {
 		return
 	}

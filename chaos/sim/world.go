@@ -35,9 +35,9 @@ const (
 	requestTimeout = 2 * time.Second
 	maxBackoff     = time.Second
 
-	patience  = 30 * time.Second // of operators with a region that they have given up, while something waits for it
-	restLimit = 90 * time.Second // of virtual time, from the last fault to rest
-	stepLimit = 400_000          // events of a whole run
+	patience  = 30 * time.Second  // of operators with a region that they have given up, while something waits for it
+	restLimit = 240 * time.Second // of virtual time, from the last fault to rest
+	stepLimit = 400_000           // events of a whole run
 )
 
 // world is everything in one run.
@@ -57,7 +57,9 @@ type world struct {
 	placements map[globaltable.LaneID]globaltable.Placement // of every lane that was ever written
 	changes    int                                          // of tables that were asked for
 	purged     check.Frontiers                              // greatest purge frontier of each table that any region had
-	saw        map[check.Stamp]map[check.Lane]uint64        // write → what its region had applied of the others when it became durable
+	sights     map[check.Stamp]sight                        // write → what its region had applied of the others
+	listed     listed
+	conflicts  *check.Conflicts
 	membership membershipState
 	forgiven   map[write]bool              // writes that may be lost with the store that had them
 	erased     map[write][]conflict.Expiry // writes that a region may have erased, by which histories
@@ -87,6 +89,9 @@ func Run(seed uint64) (result Result) {
 	rng := rand.New(rand.NewPCG(seed, 0x636f6e636f726461))
 	p := newPlan(rng)
 	p.mortal(seed)
+	p.ages(seed)
+	p.part(seed)
+	p.typing(seed)
 	w := newWorld(p, rng)
 	result = Result{Seed: seed, Coverage: w.coverage}
 	defer func() {
@@ -108,10 +113,12 @@ func Run(seed uint64) (result Result) {
 }
 
 func newWorld(p *plan, rng *rand.Rand) *world {
-	return &world{plan: p, rng: rng, links: map[[2]hlc.Origin]*link{}, ledger: check.NewLedger(), coverage: map[string]int{},
-		placements: map[globaltable.LaneID]globaltable.Placement{}, purged: check.Frontiers{}, saw: map[check.Stamp]map[check.Lane]uint64{},
+	w := &world{plan: p, rng: rng, links: map[[2]hlc.Origin]*link{}, ledger: check.NewLedger(), coverage: map[string]int{},
+		placements: map[globaltable.LaneID]globaltable.Placement{}, purged: check.Frontiers{}, sights: map[check.Stamp]sight{}, listed: listed{entries: map[check.Key]map[string]string{}},
 		moments: map[moment]struct{}{}, states: map[string][][]byte{}, seconds: map[string]uint64{}, forgiven: map[write]bool{}, erased: map[write][]conflict.Expiry{}, reached: map[write][]*region{},
 		membership: membershipState{states: map[hlc.Origin]globaltable.MemberState{}, copies: map[hlc.Origin]diskCopy{}}}
+	w.conflicts = check.NewConflicts(w.ledger, w.sawIt, feedKey)
+	return w
 }
 
 func (w *world) build() {

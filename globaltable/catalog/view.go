@@ -8,18 +8,19 @@ import (
 	"github.com/concordat-db/concordat/conflict"
 	"github.com/concordat-db/concordat/conflict/hlc"
 	"github.com/concordat-db/concordat/globaltable"
+	"github.com/concordat-db/concordat/globaltable/feed"
 	"github.com/concordat-db/concordat/globaltable/locality"
 )
 
 // View is the catalog at one moment. It is immutable.
 type View struct {
 	self    globaltable.Descriptor
-	db      *memdb.MemDB             // a snapshot
-	world   *globaltable.World       // nil: the members are those configured
-	members []Member                 // sorted by name
-	regions []globaltable.Descriptor // of active members
-	all     globaltable.Placement    // active members
-	tables  map[globaltable.TableID]*entry
+	db      *memdb.MemDB                   // a snapshot
+	world   *globaltable.World             // nil: the members are those configured
+	members []Member                       // sorted by name
+	regions []globaltable.Descriptor       // of active members
+	all     globaltable.Placement          // active members
+	tables  map[globaltable.TableID]*entry // and their conflict feeds
 	names   map[string]*entry
 	prompt  map[globaltable.LaneID]bool             // lanes of tables whose writes wait for peers
 	expiry  map[globaltable.TableID]conflict.Expiry // of tables whose items expire, or have expired once
@@ -32,11 +33,12 @@ type entry struct {
 	placement globaltable.Placement
 	lane      globaltable.LaneID
 	status    globaltable.Status  // in this region
-	refused   bool                // this region does not take the replica that the document gives it
+	refused   bool                // this region does not take the replica that the document gives it, or not yet: see View.Awaits
 	bound     bool                // the table has its name in this region
 	settled   bool                // no replica is on its way in or out
 	born      globaltable.Version // of the replica in this region
 	counted   globaltable.Placement
+	feed      *entry // the table's conflict feed; nil of one
 }
 
 // newEntry compiles t. The adoptions of t must be in txn.
@@ -48,9 +50,13 @@ func newEntry(txn *memdb.Txn, t *globaltable.Table, self hlc.Origin) *entry {
 	if r := t.Replica(self); r != nil {
 		e.born = r.Born
 		o, ok := outcomeSince(txn, t.ID, r.Since)
-		e.refused = ok && o == NameTaken
+		e.refused = ok && o == NameTaken || awaits(txn, t, self)
 	}
 	e.bound = claims(t, self) && !e.refused
+	// The feed is where the table is, and as settled. Its entries expire by what is in force for all feeds for ever: the owner has no say in it.
+	f := *e
+	f.table, f.counted, f.bound = feed.TableOf(t), f.placement, false
+	e.feed = &f
 	return e
 }
 
@@ -103,13 +109,14 @@ func compile(self globaltable.Descriptor, db *memdb.MemDB) *View {
 	}
 	v.all = globaltable.NewPlacement(origins...)
 	from(txn, inTables, byID, nil, func(e *entry) bool {
-		v.tables[e.table.ID] = e
+		v.tables[e.table.ID], v.tables[e.table.ID.Feed()] = e, e.feed
 		if e.table.AcknowledgePeers > 0 {
 			v.prompt[e.lane] = true
 		}
 		if len(e.table.Expiry) > 0 {
 			v.expiry[e.table.ID] = e.table.Expiry
 		}
+		v.expiry[e.feed.table.ID] = e.feed.table.Expiry
 		if e.bound {
 			v.names[e.table.Name] = e
 		}
@@ -118,7 +125,7 @@ func compile(self globaltable.Descriptor, db *memdb.MemDB) *View {
 	return v
 }
 
-// Table returns the newest document of a table, dead, foreign or refused ones included. ok is false when it is not known.
+// Table returns the newest document of a table, dead, foreign or refused ones included; of a conflict feed, what stands for one. ok is false when it is not known.
 func (v *View) Table(id globaltable.TableID) (t *globaltable.Table, ok bool) {
 	if e := v.tables[id]; e != nil {
 		return e.table, true
@@ -185,7 +192,7 @@ func (v *View) Settled(id globaltable.TableID) bool {
 	return e != nil && e.settled && v.serves(e)
 }
 
-// Held is a table that this region holds items of.
+// Held is a table that this region holds items of, or a conflict feed.
 type Held struct {
 	Table     globaltable.TableID
 	Version   globaltable.Version
@@ -214,7 +221,7 @@ type Join struct {
 	BytesPerSecond int64 // that it may take from them together, about; 0: no bound but the node's
 }
 
-// Joins returns the joins of replicas here that are not refused, in the order of tables' ids.
+// Joins returns the joins of replicas here that are not refused, in the order of tables' ids, each followed by that of the conflict feed, which belongs to it.
 func (v *View) Joins() []Join {
 	var out []Join
 	from(v.db.Txn(false), inTables, byID, nil, func(e *entry) bool {
@@ -231,18 +238,20 @@ func (v *View) Joins() []Join {
 			j.Sources = append(j.Sources, d)
 		}
 		out = append(out, j)
+		j.Table = j.Table.Feed()
+		out = append(out, j)
 		return true
 	})
 	return out
 }
 
-// Shared returns the tables that this region and another one hold, or are to hold, replicas of, in the order of ids. A replica there that is on its way out counts: what it wrote may not
+// Shared returns the tables that this region and another one hold, or are to hold, replicas of, in the order of ids, each followed by its conflict feed. A replica there that is on its way out counts: what it wrote may not
 // have come yet. One whose region is fenced does not: the others give what it wrote.
 func (v *View) Shared(other hlc.Origin) (out []globaltable.TableID) {
 	from(v.db.Txn(false), inTables, byID, nil, func(e *entry) bool {
 		r := e.table.Replica(other)
 		if r != nil && (r.Status == globaltable.Deleting || e.table.StatusIn(other) != "") && !e.refused && e.placement.Has(v.self.Origin) {
-			out = append(out, e.table.ID)
+			out = append(out, e.table.ID, e.feed.table.ID)
 		}
 		return true
 	})

@@ -29,7 +29,7 @@ func fullStatus() admin.Status {
 			{From: "us-east-1", To: "eu-central-1", State: admin.StateGossip},
 		},
 		Tables: []admin.Table{{Name: "orders", ID: "0000000000000001", Owner: "us-east-1", Version: "1.2", Status: "ACTIVE", Items: 2, Bytes: 100,
-			Digest: "00", Acknowledge: "peers:1", Merge: admin.Merge{Mode: "vector", Types: map[string]string{"likes": "counter"}}, Replicas: []admin.Replica{{Region: "us-east-1", Status: "CREATION_FAILED", Detail: "why", Percent: &percent}}, Comparisons: []repair.Compared{
+			Digest: "00", Acknowledge: "peers:1", Conflicts: admin.Listed{Listed: 2, Bytes: 300, Limit: 1 << 20, KeepSeconds: 60}, Merge: admin.Merge{Mode: "vector", Types: map[string]string{"likes": "counter"}}, Replicas: []admin.Replica{{Region: "us-east-1", Status: "CREATION_FAILED", Detail: "why", Percent: &percent}}, Comparisons: []repair.Compared{
 				{Region: "eu-central-1", Diverged: &at, Percent: 7, Bytes: 10, Share: 0.5, Paused: "why", Last: &repair.Pass{Began: at, Ended: at, State: repair.NotCompared,
 					Detail: "why", Keys: 1, Buckets: 1, InFlight: 1, Bytes: 5, Share: 0.25}},
 				{Region: "ap-south-1"}}, Collection: admin.Collection{Waiting: 7, Expiring: 9, PurgeAgeMillis: &age, HeldBack: "why"}, TimeToLive: admin.TimeToLive{Status: "ENABLED", Attribute: "until"},
@@ -315,11 +315,15 @@ func TestDocumentNamesAllStatesAndPaths(t *testing.T) {
 	if got := d.Components.Schemas["Pair"].Properties["state"].Enum; !slices.Equal(got, states) {
 		t.Errorf("states %v, want %v", got, states)
 	}
-	bodies := map[string]string{"POST /v1/regions": `{"descriptor":"new"}`, "PATCH /v1/tables/{name}": `{"acknowledge":"peers:1"}`, "POST /v1/tables/{name}/replicas": `{"regions":["eu-central-1"]}`}
+	bodies := map[string]string{"POST /v1/conflicts/{id}/restore": `{"write":true}`, "POST /v1/regions": `{"descriptor":"new"}`, "PATCH /v1/tables/{name}": `{"acknowledge":"peers:1"}`, "POST /v1/tables/{name}/replicas": `{"regions":["eu-central-1"]}`}
 	for path, methods := range d.Paths {
 		for method, op := range methods {
 			method = strings.ToUpper(method)
-			at := strings.NewReplacer("{name}", "orders", "{region}", "eu-central-1", "{id}", "00aa").Replace(path)
+			id := "00aa"
+			if strings.HasPrefix(path, "/v1/conflicts") {
+				id = oneConflict
+			}
+			at := strings.NewReplacer("{name}", "orders", "{region}", "eu-central-1", "{id}", id).Replace(path)
 			r := ask(t, config(), method, at, bodies[method+" "+path])
 			content := op.Responses["200"].Content
 			if kind, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";"); r.StatusCode != http.StatusOK || kind != "" && content[kind] == nil {
@@ -339,7 +343,7 @@ func TestDocumentNamesAllStatesAndPaths(t *testing.T) {
 	if got := d.Components.Schemas["Comparison"].Enum; !slices.Equal(got, compared) {
 		t.Errorf("states %v, want %v", got, compared)
 	}
-	if len(d.Paths) != 20 {
+	if len(d.Paths) != 26 {
 		t.Errorf("%d paths are documented", len(d.Paths))
 	}
 }

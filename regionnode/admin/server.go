@@ -27,6 +27,7 @@ type Config struct {
 	Rebuild      func(ctx context.Context) (Rebuild, error)
 	RebuildState func() Rebuild
 	Saved        Saved
+	Conflicts    Conflicts
 	// Regions returns the members; Fence and Remove change them, and return before all of it is done. AddRegion makes the region of a signed descriptor a member, and invites it.
 	Regions   func(ctx context.Context) (Regions, error)
 	Fence     func(ctx context.Context, region string) error
@@ -43,11 +44,12 @@ type Server struct {
 	mux *http.ServeMux
 	// A page of another site, in the browser of somebody who reaches this server, must not act here.
 	guarded http.Handler
+	ending  chan struct{} // closed when Serve lets open requests end: nobody waits for news any more
 }
 
 // New returns a Server. It starts nothing.
 func New(cfg Config) *Server {
-	s := &Server{cfg: cfg, mux: http.NewServeMux()}
+	s := &Server{cfg: cfg, mux: http.NewServeMux(), ending: make(chan struct{})}
 	s.mux.HandleFunc("GET /v1/status", s.status)
 	s.mux.HandleFunc("GET /v1/verify", compare(cfg.Verify))
 	s.mux.HandleFunc("POST /v1/repair", compare(cfg.Repair))
@@ -57,6 +59,7 @@ func New(cfg Config) *Server {
 	s.mux.HandleFunc("POST /v1/regions/{name}/fence", s.fence)
 	s.mux.HandleFunc("POST /v1/regions/{name}/remove", s.remove)
 	s.handleTables()
+	s.conflictRoutes()
 	s.mux.HandleFunc("GET /v1/openapi.json", static("application/json", openAPI))
 	s.mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, http.StatusOK, map[string]string{"status": "ok"})
@@ -101,7 +104,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.guarded.ServeHTTP(w, r)
 }
 
-// Serve answers on ln until ctx is done, then lets open requests end for at most patience.
+// Serve, which is called once, answers on ln until ctx is done, then lets open requests end for at most patience.
 func (s *Server) Serve(ctx context.Context, ln net.Listener, patience time.Duration) error {
 	server := &http.Server{Handler: s, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10}
 	ended := make(chan error, 1)
@@ -111,6 +114,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener, patience time.Durat
 		return err
 	case <-ctx.Done():
 	}
+	close(s.ending)
 	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 	defer cancel()
 	err := server.Shutdown(stopping)

@@ -45,6 +45,7 @@ func config() admin.Config {
 		Rebuild:      func(context.Context) (admin.Rebuild, error) { return fullRebuild(), nil },
 		RebuildState: fullRebuild,
 		Saved:        saved{},
+		Conflicts:    &conflicts{},
 		Ready:        func() error { return nil },
 		Metrics:      http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "concordat_up 1\n") }),
 	}

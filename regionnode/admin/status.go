@@ -71,6 +71,7 @@ type Table struct {
 	// Acknowledge is what an answer to a write waits for: "local", or "peers:N".
 	Acknowledge string    `json:"acknowledge"`
 	Merge       Merge     `json:"merge"`
+	Conflicts   Listed    `json:"conflicts"`
 	Replicas    []Replica `json:"replicas"`
 	// Comparisons are those in the background, with each other region that has an active replica.
 	Comparisons []repair.Compared `json:"comparisons,omitempty"`
@@ -83,6 +84,14 @@ type Table struct {
 type Merge struct {
 	Mode  string            `json:"mode"`            // lww, attribute or vector
 	Types map[string]string `json:"types,omitempty"` // declared, by attribute: counter, set, map, max, min or register. They count in mode vector
+}
+
+// Listed is how much of a table's conflicts is listed here, and how much can be.
+type Listed struct {
+	Listed      int64 `json:"listed"` // some of them may have expired, and not be erased yet
+	Bytes       int64 `json:"bytes"`
+	Limit       int64 `json:"limit"`       // of bytes
+	KeepSeconds int64 `json:"keepSeconds"` // what is listed from now on
 }
 
 // Index is a secondary index of a table as this region has it.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"maps"
 	"net/http"
 
 	"github.com/concordat-db/concordat/globaltable"
@@ -38,6 +39,13 @@ type TablePatch struct {
 	Acknowledge *string        `json:"acknowledge,omitempty"` // "local", or "peers:1" to "peers:3"
 	TimeToLive  *SetTimeToLive `json:"timeToLive,omitempty"`
 	Merge       *SetMerge      `json:"merge,omitempty"`
+	Conflicts   *SetConflicts  `json:"conflicts,omitempty"`
+}
+
+// SetConflicts says how long, and up to which size, the table's conflicts are listed. What is empty stays as it is; "default" is the default.
+type SetConflicts struct {
+	Age   string `json:"age,omitempty"`   // 30d, 36h; of conflicts that are listed from then on
+	Bytes string `json:"bytes,omitempty"` // 128MiB
 }
 
 // SetMerge says how writes to the table are to be recorded. What it does not name stays as it is.
@@ -68,6 +76,9 @@ func (s *Server) handleTables() {
 	s.mux.HandleFunc("DELETE /v1/tables/{name}/replicas/{region}", s.changeTable(func(r *http.Request) (catalog.Change, error) {
 		return catalog.Change{Delete: []string{r.PathValue("region")}}, nil
 	}))
+	s.mux.HandleFunc("POST /v1/tables/{name}/replicas/{region}/disassociate", s.changeTable(func(r *http.Request) (catalog.Change, error) {
+		return catalog.Change{Disassociate: &catalog.Disassociation{Region: r.PathValue("region"), Confirmed: true}}, nil
+	}))
 }
 
 // changeTable makes the change that a request asks for.
@@ -87,27 +98,29 @@ func patchTable(r *http.Request) (c catalog.Change, err error) {
 	if err := readBody(r, &p); err != nil {
 		return c, err
 	}
-	if p.Acknowledge == nil && p.TimeToLive == nil && (p.Merge == nil || p.Merge.Mode == "" && len(p.Merge.Types) == 0) {
-		return c, invalid("the patch changes nothing")
+	set := func(tag map[string]string, untag []string, err error) error {
+		maps.Copy(c.Tag, tag)
+		c.Untag = append(c.Untag, untag...)
+		return err
 	}
+	c.Tag = map[string]string{}
 	if p.Merge != nil {
-		if c.Tag, c.Untag, err = globaltable.MergeTags(p.Merge.Mode, p.Merge.Types); err != nil {
-			return c, err
-		}
+		err = set(globaltable.MergeTags(p.Merge.Mode, p.Merge.Types))
 	}
-	if p.Acknowledge != nil {
-		if _, err := globaltable.ParseAcknowledge(*p.Acknowledge); err != nil {
-			return c, err
-		}
-		if c.Tag == nil {
-			c.Tag = map[string]string{}
-		}
+	if p.Conflicts != nil && err == nil {
+		err = set(globaltable.RetentionTags(p.Conflicts.Age, p.Conflicts.Bytes))
+	}
+	if p.Acknowledge != nil && err == nil {
+		_, err = globaltable.ParseAcknowledge(*p.Acknowledge)
 		c.Tag[globaltable.AcknowledgeTag] = *p.Acknowledge
 	}
 	if p.TimeToLive != nil {
 		c.TimeToLive = &catalog.TimeToLive{Attribute: p.TimeToLive.Attribute, Enabled: p.TimeToLive.Attribute != ""}
 	}
-	return c, nil
+	if err == nil && c.TimeToLive == nil && len(c.Tag)+len(c.Untag) == 0 {
+		err = invalid("the patch changes nothing")
+	}
+	return c, err
 }
 
 func addReplicas(r *http.Request) (c catalog.Change, err error) {

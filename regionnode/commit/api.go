@@ -31,7 +31,7 @@ type Catalog interface {
 	Settled(table globaltable.TableID) bool
 	// Indexed returns the table's document in force if the table has indexes, else nil. The caller must not change it.
 	Indexed(table globaltable.TableID) *globaltable.Table
-	// KeySchema returns the table's primary key, which never changes; nil if the table is not known, or is the system table.
+	// KeySchema returns the table's primary key, which never changes; nil if the table is not known, or is the system table or a conflict feed.
 	KeySchema(table globaltable.TableID) *globaltable.KeySchema
 	// Prepare is called with the items that a group is about to give the system table, before the group is applied; nothing has
 	// happened yet when it returns an error, which the group's submitter gets. docs are views, valid until Prepare returns.
@@ -51,6 +51,13 @@ type AdoptedTable struct {
 	Anew     bool                  // it brings this region a replica, or another one: whatever is held of the table is dropped in the same batch
 	Indexes  []globaltable.IndexID // that the table has; entries of others are dropped in the same batch
 	Replaced []globaltable.IndexID // those of Indexes that are other ones than before: their entries are dropped too, and made anew
+	Mirror   Mirroring             // what becomes of records beside where they lie
+}
+
+// Mirroring says into which table the records of another one are copied, and kept in step with. The zero value says nothing of any table.
+type Mirroring struct {
+	From, To globaltable.TableID // To is zero when From has none, or has it no more
+	Over     bool                // To is in From's place: it has to have all of it
 }
 
 // Key names an item.
@@ -63,6 +70,7 @@ type Key struct {
 type Current struct {
 	Record []byte    // encoded conflict record, without what has expired; nil when the key was never written
 	Item   item.Item // nil when the item does not exist, or has expired
+	Key    item.Key  // of the item, in the table; nil for a plan, which knows it
 }
 
 // Write is one client's write: of one key, of several, or of none (a condition check).
@@ -109,6 +117,7 @@ type RemoteResult struct {
 	Duplicate int // already known
 	Lost      int // merged, but at least one write of the change was beaten by a greater stamp
 	Voided    int // dropped: the item may not be here, or its table is not
+	Conflicts int // listed in the conflict feed: writes that lost to others that had not seen them
 }
 
 // RecordAt is a whole record from another region.

@@ -20,7 +20,7 @@ type Config struct {
 	Engine  store.Engine // the shard does not close it
 	Clock   *hlc.Clock   // of this shard alone: Open restores it
 	Catalog Catalog
-	// Relog is Catalog.Place for a write of an earlier time that this region logs anew: also where its own replica is being created. nil: there is no such write.
+	// Relog is Catalog.Place for a write of an earlier time that this region logs anew, and for what it lists as a conflict: also where its own replica is being created. nil: there is no such write.
 	Relog  func(table globaltable.TableID, key []byte) (p globaltable.Placement, lane globaltable.LaneID, version globaltable.Version, ok bool)
 	Events Events
 	Random io.Reader // salts; nil: crypto/rand

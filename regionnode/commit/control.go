@@ -291,7 +291,7 @@ func readBucket(r store.Reader, catalog Catalog, table globaltable.TableID, buck
 	return sum, err
 }
 
-// DropTable erases all records and digests of a table, its purge frontier and what else there is of it, durably. The catalog in force must not have the table any more: no write can add to it then.
+// DropTable erases all records and digests of a table, its purge frontier and what else there is of it, and all of its conflict feed, durably. The catalog in force must not have the table any more: no write can add to it then.
 func (s *Shard) DropTable(ctx context.Context, table globaltable.TableID) error {
 	if table == globaltable.SystemTable {
 		return fault(globaltable.Invalid, "drop table", "the system table stays", nil)
@@ -304,7 +304,13 @@ func dropTable(table globaltable.TableID) func(*core, *group) error {
 		if _, _, _, ok := c.catalog.Place(table, nil); ok || c.catalog.Admits(table, nil, 0) {
 			return fault(globaltable.InUse, "drop table", "the table is still in the catalog", nil)
 		}
+		for _, m := range c.mirrors {
+			if m.to == table {
+				return fault(globaltable.InUse, "drop table", "another table is being copied into it", nil)
+			}
+		}
 		c.clearTable(g, table)
+		c.clearTable(g, table.Feed())
 		return nil
 	}
 }

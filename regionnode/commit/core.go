@@ -31,7 +31,9 @@ type core struct {
 	confirmed *confirmed
 	purges    *purges
 	indexes   *indexes
+	mirrors   map[globaltable.TableID]*mirror // by the table that is copied
 	view      *view
+	arrivals  *arrivals
 	tokens    tokens
 
 	number    uint64 // of the newest group
@@ -121,6 +123,10 @@ func (c *core) add(g *group, sub *submission) (fatal error) {
 		}
 	case kindFollow:
 		return c.commitFollow(g, sub)
+	case kindFeed:
+		if sub.err = c.decideListings(sub); sub.err == nil {
+			return c.commitListings(g, sub)
+		}
 	case kindControl:
 		sub.err = sub.control(c, g)
 	}
@@ -229,25 +235,33 @@ func (c *core) commitWrite(g *group, sub *submission) error {
 		if k.next == nil {
 			continue
 		}
-		if err := c.commitKey(g, k); err != nil {
+		if err := c.commitOwn(g, k); err != nil {
 			return err
 		}
-		gl, err := c.groupLane(g, k.place)
-		if err != nil {
-			return err
-		}
-		gl.buf = change.AppendBodyChange(gl.buf, &k.change)
-		gl.changes++
-		gl.last = k.change.Dot.Time
-		g.changes++
 		// The group's entry is the lane's next one: see seal.
-		sub.note(Logged{Table: k.table, Lane: gl.lane.ID, Seq: gl.lane.seq + 1})
+		sub.note(Logged{Table: k.table, Lane: k.place.lane, Seq: c.lanes[k.place.lane].seq + 1})
 	}
 	if sub.token != nil {
 		c.pending.mark(sub.token.hash(), g.number)
 		c.tokens.commit(g.batch, sub.token, c.clock.Now())
 	}
 	g.useClock = true
+	return nil
+}
+
+// commitOwn puts a write of this region into the batch: the key's new record, and the change into the entry of its lane.
+func (c *core) commitOwn(g *group, k *keyState) error {
+	if err := c.commitKey(g, k); err != nil {
+		return err
+	}
+	gl, err := c.groupLane(g, k.place)
+	if err != nil {
+		return err
+	}
+	gl.buf = change.AppendBodyChange(gl.buf, &k.change)
+	gl.changes++
+	gl.last = k.change.Dot.Time
+	g.changes++
 	return nil
 }
 
@@ -260,6 +274,10 @@ func (c *core) commitKey(g *group, k *keyState) error {
 		return nil
 	}
 	c.digests.change(k.table, k.digests, k.key.Bucket(digestBits), k.before, k.after)
+	if k.table.IsFeed() && k.live && k.before == (Digest{}) {
+		came := Key{k.table, slices.Clone(k.key)}
+		g.settled = append(g.settled, func(*view) { c.arrivals.add(came) })
+	}
 	return nil
 }
 
@@ -274,7 +292,13 @@ func (c *core) putRecord(g *group, k *keyState) error {
 	if err := c.keepGarbage(g, k); err != nil {
 		return err
 	}
-	return c.keepEntries(g, k)
+	if err := c.keepEntries(g, k); err != nil {
+		return err
+	}
+	if len(c.mirrors) == 0 {
+		return nil
+	}
+	return c.keepMirror(g, k)
 }
 
 // groupLane returns the place in g where the changes of a placement gather. The first change of a lane begins its body with a salt.
@@ -322,6 +346,9 @@ func (c *core) decideMerge(sub *submission) error {
 			if err := sub.merge(c.rules); err != nil {
 				return err
 			}
+			if err := c.rules.list(sub, c.engine); err != nil {
+				return err
+			}
 			break
 		}
 	}
@@ -335,7 +362,7 @@ func (c *core) decideMerge(sub *submission) error {
 			return fault(globaltable.Internal, "apply", "", err)
 		}
 	}
-	return nil
+	return c.decideListings(sub)
 }
 
 // commitMerge fills the batch with merged records and the position.
@@ -351,7 +378,9 @@ func (c *core) commitMerge(g *group, sub *submission) error {
 		}
 	}
 	g.changes += len(sub.parts)
-	g.useClock = true
+	if err := c.commitListings(g, sub); err != nil {
+		return err
+	}
 	if sub.remote == nil {
 		return nil
 	}
@@ -427,6 +456,9 @@ func (c *core) prepare(g *group, sub *submission) (done bool, fatal error) {
 		return true, nil
 	}
 	a, err := c.catalog.Prepare(c.docs)
+	if err == nil {
+		err = c.mayMirror(a.Tables)
+	}
 	if err != nil {
 		sub.err = err
 		return false, nil
@@ -442,6 +474,7 @@ func (c *core) prepare(g *group, sub *submission) (done bool, fatal error) {
 		if err := c.adoptIndexes(g, t); err != nil {
 			return false, err
 		}
+		c.adoptMirror(g, t.Mirror)
 	}
 	g.adopt = a.Adopt
 	return true, nil

@@ -71,7 +71,11 @@ func TestJudge(t *testing.T) {
 func TestFrontierOutlivesTheEmptying(t *testing.T) {
 	nobody := func(globaltable.TableID, globaltable.Version) bool { return false }
 	engine := store.NewMemory()
-	f := start(t, engine, relogs)
+	var passed time.Duration // for each start the clock begins further ahead
+	clock := func(c *Config) {
+		c.Clock = hlc.NewClock(func() time.Time { return time.Now().Add(passed) }, 0)
+	}
+	f := start(t, engine, relogs, clock)
 	rebuild := func() {
 		t.Helper()
 		_, err := f.ChangeRebuild(background, func(r Rebuild) Rebuild {
@@ -85,8 +89,8 @@ func TestFrontierOutlivesTheEmptying(t *testing.T) {
 			t.Fatal(done, err)
 		}
 		f.must(r.Empty())
-		engine = engine.Crash(nil)
-		f = start(t, engine, relogs)
+		engine, passed = engine.Crash(nil), passed+time.Minute
+		f = start(t, engine, relogs, clock)
 	}
 	raise := func() hlc.Timestamp {
 		t.Helper()
@@ -118,12 +122,13 @@ func TestFrontierOutlivesTheEmptying(t *testing.T) {
 	f.must(f.RegainPurge(background, tableA))
 	f.must(f.RegainPurge(background, tableB))
 	f.must(f.stop())
-	engine = engine.Crash(nil)
-	f = start(t, engine, relogs)
+	engine, passed = engine.Crash(nil), passed+time.Minute
+	f = start(t, engine, relogs, clock)
 	if got := f.Purge(tableA); got != first || f.Purge(tableB) != 0 {
 		t.Fatalf("the frontier is %s, not %s", got, first)
 	}
-	if result, err = f.Replay(background, f.saved(), first, false); err != nil || result != (ReplayResult{Logged: 1, Kept: 1}) {
+	// What was listed of the two is logged again.
+	if result, err = f.Replay(background, f.saved(), first, false); err != nil || result != (ReplayResult{Logged: 3, Kept: 1}) {
 		t.Errorf("with others: %+v, %v", result, err)
 	}
 	// What is in doubt stays so when more is saved of its item; what comes to be saved for the first time is not.
@@ -134,7 +139,7 @@ func TestFrontierOutlivesTheEmptying(t *testing.T) {
 	if got := f.Purge(tableA); got != second {
 		t.Errorf("the frontier is %s, not %s", got, second)
 	}
-	if result, err = f.Replay(background, f.saved(), second, true); err != nil || result != (ReplayResult{Logged: 1, Kept: 2}) {
+	if result, err = f.Replay(background, f.saved(), second, true); err != nil || result != (ReplayResult{Logged: 3, Kept: 2}) {
 		t.Errorf("again: %+v, %v", result, err)
 	}
 	f.expectValue(tableA, "new", "two")

@@ -84,12 +84,15 @@ func (s *indexState) covers(key item.Key) bool {
 	return s != nil && (s.built || bytes.Compare(key, s.upTo) <= 0)
 }
 
-// get returns a copy of the index's state.
+// get returns a copy of the index's state. The index of a conflict feed is as old as the feed: there never is anything to build.
 func (x *indexes) get(k indexKey) (indexState, bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if s := x.states[k]; s != nil {
 		return *s, true
+	}
+	if k.table.IsFeed() {
+		return indexState{built: true, ready: true}, true
 	}
 	return indexState{}, false
 }
@@ -109,6 +112,10 @@ func (x *indexes) count(k indexKey, entries, bytes int) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	s := x.states[k]
+	if s == nil && k.table.IsFeed() {
+		s = &indexState{built: true, ready: true}
+		x.states[k] = s
+	}
 	s.entries += uint64(entries)
 	s.bytes += uint64(bytes)
 	x.dirty[k] = struct{}{}

@@ -2,6 +2,7 @@ package commit
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/concordat-db/concordat/globaltable"
@@ -92,8 +93,11 @@ func errInterrupted(ctx context.Context, kind globaltable.Kind) error {
 	return fault(kind, "commit", message, context.Cause(ctx))
 }
 
+// ErrNoTable is in the chain of what a write is told of which a table was not, or no longer, in this region when it was to be stamped: nothing was done. Another table may have its name by then.
+var ErrNoTable = errors.New("the table is not in this region")
+
 func errNoTable(id globaltable.TableID) error {
-	return &globaltable.Error{Op: opWrite, Resource: "table " + id.String(), Kind: globaltable.NotFound, Message: "the table is not in this region"}
+	return &globaltable.Error{Op: opWrite, Resource: "table " + id.String(), Kind: globaltable.NotFound, Message: ErrNoTable.Error(), Err: ErrNoTable}
 }
 
 func errCorruptStore(what string, cause error) error {

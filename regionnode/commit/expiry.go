@@ -2,6 +2,7 @@ package commit
 
 import (
 	"slices"
+	"sync/atomic"
 
 	"github.com/concordat-db/concordat/conflict"
 	"github.com/concordat-db/concordat/conflict/hlc"
@@ -16,6 +17,8 @@ type rules struct {
 	catalog Catalog
 	purges  *purges
 	panic   func(*PanicError) // nil: nobody wants to know
+
+	returning atomic.Bool // see Shard.Returning
 }
 
 // Now returns the region's time: after all that it has stamped, shown or collected.

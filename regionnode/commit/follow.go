@@ -49,6 +49,9 @@ func (p *purges) histories(table globaltable.TableID) (by, next conflict.Expiry,
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	t := p.tables[table]
+	if t == nil && table.IsFeed() {
+		t = p.of(table)
+	}
 	if t == nil || t.keys.made == 0 && t.keys.making == 0 {
 		return nil, nil, false
 	}
@@ -153,6 +156,9 @@ const (
 
 // following returns what is to be done next for a table's keys; until is for a walk to begin: by the history until then.
 func (p *purges) following(table globaltable.TableID) (until hlc.Timestamp, next followStep) {
+	if table.IsFeed() {
+		return 0, nothingToFollow
+	}
 	until = p.catalog.Expiry(table).Newest()
 	switch keys := p.get(table).keys; {
 	case keys.making != 0:

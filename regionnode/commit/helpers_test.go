@@ -18,6 +18,7 @@ import (
 	"github.com/concordat-db/concordat/conflict"
 	"github.com/concordat-db/concordat/conflict/hlc"
 	"github.com/concordat-db/concordat/globaltable"
+	"github.com/concordat-db/concordat/globaltable/feed"
 	"github.com/concordat-db/concordat/globaltable/item"
 	"github.com/concordat-db/concordat/regionnode/store"
 	"github.com/concordat-db/concordat/streams/change"
@@ -49,6 +50,8 @@ type tables struct {
 	indexed atomic.Pointer[map[globaltable.TableID]*globaltable.Table]
 	expiry  atomic.Pointer[map[globaltable.TableID]conflict.Expiry]
 
+	keep       globaltable.Retention                  // of conflicts
+	feedless   bool                                   // as a release that knows no feeds
 	distrusted map[hlc.Origin]globaltable.Incarnation // the greatest that is not trusted
 	later      atomic.Uint64                          // the version in force, after the first
 	moving     atomic.Bool                            // a replica is on its way
@@ -66,7 +69,7 @@ func (c *tables) Place(id globaltable.TableID, _ []byte) (globaltable.Placement,
 	if id == globaltable.SystemTable {
 		return everywhere, globaltable.CatalogLane, 0, true
 	}
-	p, ok := (*c.inForce.Load())[id]
+	p, ok := (*c.inForce.Load())[id.Base()]
 	return p, p.Lane(), 7, ok
 }
 
@@ -80,6 +83,9 @@ func (c *tables) Trusts(o hlc.Origin, incarnation globaltable.Incarnation) bool 
 }
 
 func (c *tables) Expiry(id globaltable.TableID) conflict.Expiry {
+	if id.IsFeed() {
+		return feed.TableOf(new(globaltable.Table)).Expiry
+	}
 	m := c.expiry.Load()
 	if m == nil {
 		return nil
@@ -102,6 +108,9 @@ func (c *tables) Settled(id globaltable.TableID) bool {
 }
 
 func (c *tables) Indexed(id globaltable.TableID) *globaltable.Table {
+	if _, _, _, ok := c.Place(id, nil); ok && id.IsFeed() && !c.feedless {
+		return feed.TableOf(&globaltable.Table{ID: id.Base(), Conflicts: c.keep})
+	}
 	if m := c.indexed.Load(); m != nil {
 		return (*m)[id]
 	}
@@ -110,7 +119,7 @@ func (c *tables) Indexed(id globaltable.TableID) *globaltable.Table {
 
 // KeySchema is that of all tables here.
 func (c *tables) KeySchema(id globaltable.TableID) *globaltable.KeySchema {
-	if id == globaltable.SystemTable {
+	if id == globaltable.SystemTable || id.IsFeed() {
 		return nil
 	}
 	if c.schema != nil {
@@ -136,7 +145,7 @@ func (c *tables) Prepare(docs []item.Item) (a Adoption, err error) {
 		id := globaltable.TableID(n)
 		regions, _ := doc.GetString("regions")
 		_, anew := doc.GetString("anew")
-		adopted := AdoptedTable{ID: id, Anew: anew}
+		adopted := AdoptedTable{ID: id, Anew: anew, Mirror: mirrorIn(id, doc)}
 		old := indexed[id]
 		delete(indexed, id)
 		if t := indexedBy(id, doc); t != nil {
@@ -399,6 +408,9 @@ func auditExpiring(e store.Engine, log coverage, c *tables) error {
 		return err
 	}
 	if err := auditEntries(e, l); err != nil {
+		return err
+	}
+	if err := auditMirrors(e, l); err != nil {
 		return err
 	}
 	fromLog := map[string][]byte{}

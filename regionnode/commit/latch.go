@@ -8,11 +8,15 @@ import (
 	"github.com/cespare/xxhash/v2"
 
 	"github.com/concordat-db/concordat/globaltable"
+	"github.com/concordat-db/concordat/globaltable/feed"
 )
 
 // hashKey is the identity of a key for latches and for the applied-not-synced set. Two keys with the same hash share a latch, which costs them a wait,
 // never correctness.
 func hashKey(table globaltable.TableID, key []byte) uint64 {
+	if table.IsFeed() {
+		table, key = table.Base(), feed.ItemKey(key) // see feed.go
+	}
 	// A key begins with a hash of its own, which saves nothing here: the sort key follows it.
 	return xxhash.Sum64(key) ^ uint64(table)*0x9e3779b97f4a7c15
 }

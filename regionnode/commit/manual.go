@@ -143,6 +143,14 @@ func (m *Manual) BuildIndex(table globaltable.TableID, index globaltable.IndexID
 	m.push(sub, func(_ RemoteResult, err error) { done(*out, err) })
 }
 
+// FillMirror queues what Shard.FillMirror does.
+func (m *Manual) FillMirror(from globaltable.TableID, limit int, done func(Built, error)) {
+	out := new(Built)
+	sub := m.s.newSubmission(kindControl)
+	sub.first, sub.control = true, fillMirror(from, limit, out)
+	m.push(sub, func(_ RemoteResult, err error) { done(*out, err) })
+}
+
 // FollowExpiry queues what Shard.FollowExpiry does.
 func (m *Manual) FollowExpiry(table globaltable.TableID, limit int, done func(over bool, err error)) {
 	switch until, next := m.s.purges.following(table); next {
@@ -200,6 +208,7 @@ func (m *Manual) replay(r *replaying, done func(ReplayResult, error)) {
 		done(ReplayResult{}, err)
 		return
 	}
+	m.listAhead(sub)
 	m.push(sub, func(_ RemoteResult, err error) {
 		switch {
 		case err != nil:
@@ -267,7 +276,15 @@ func (m *Manual) merge(sub *submission, done func(RemoteResult, error)) {
 		done(RemoteResult{}, err)
 		return
 	}
+	m.listAhead(sub)
 	m.push(sub, done)
+}
+
+// listAhead is Shard.listAhead. That a listing fails shows at what it goes before, too.
+func (m *Manual) listAhead(sub *submission) {
+	for _, one := range m.s.ahead(sub) {
+		m.push(one, func(RemoteResult, error) {})
+	}
 }
 
 func (m *Manual) control(exclusive bool, f func(*core, *group) error, done func(error)) {

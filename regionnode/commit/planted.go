@@ -17,6 +17,9 @@ var (
 	plantedEntry     bool // an entry stays when its record changes
 	plantedMerge     bool // merges do not keep entries in step
 	plantedBuild     bool // a step of building an index comes anywhere in its group
+	plantedMirror    bool // a copy of a table is not kept in step with writes of clients
+	plantedExchange  bool // what is lost where records of other regions are merged is not listed
+	plantedUnlogged  bool // what a merge lists is not in the log
 	plantedAtOnce    bool // a purge frontier moves as soon as a document without replicas on their way is in force
 	plantedFenced    bool // what only a fenced region has is not saved before its store is emptied
 )
@@ -50,6 +53,12 @@ func Plant(fault string, on bool) bool {
 		plantedMerge = on
 	case "build":
 		plantedBuild = on
+	case "mirror":
+		plantedMirror = on
+	case "exchange loss":
+		plantedExchange = on
+	case "unlogged listing":
+		plantedUnlogged = on
 	case "at once":
 		plantedAtOnce = on
 	case "fenced":

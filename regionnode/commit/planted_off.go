@@ -17,6 +17,9 @@ const (
 	plantedEntry     = false
 	plantedMerge     = false
 	plantedBuild     = false
+	plantedMirror    = false
+	plantedExchange  = false
+	plantedUnlogged  = false
 	plantedAtOnce    = false
 	plantedFenced    = false
 )

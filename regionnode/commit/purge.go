@@ -93,11 +93,14 @@ func (l *loaded) loadPurges(r store.Reader) error {
 	})
 }
 
-// of returns the table's state, new if need be. The caller holds mu.
+// of returns the table's state, new if need be. The time to live of a conflict feed is as old as the feed: there never is a change of it to follow. The caller holds mu.
 func (p *purges) of(table globaltable.TableID) *tablePurge {
 	t := p.tables[table]
 	if t == nil {
 		t = new(tablePurge)
+		if table.IsFeed() {
+			t.keys.made = p.catalog.Expiry(table).Newest()
+		}
 		p.tables[table] = t
 	}
 	return t

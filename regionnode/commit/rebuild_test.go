@@ -222,11 +222,16 @@ func TestReplay(t *testing.T) {
 		f.expectValue(tableA, name, want)
 	}
 	var logged []hlc.Stamp
+	kept := 0
 	entries, err := f.ReadLog(withPeer.Lane(), 1, 1<<20)
 	f.must(err)
 	for _, e := range entries {
 		f.must(change.EachChange(e.Body, func(c *conflict.Change) error {
-			logged = append(logged, c.Dot)
+			if c.Table == uint64(tableA.Feed()) {
+				kept++
+			} else {
+				logged = append(logged, c.Dot)
+			}
 			if c.CatalogVersion != 7 {
 				t.Errorf("logged under version %d", c.CatalogVersion)
 			}
@@ -239,12 +244,25 @@ func TestReplay(t *testing.T) {
 		}
 	}
 	left := f.saved()
-	if len(left) != 3 || len(logged) != 6 {
-		t.Fatalf("%d records are left, %d writes are logged", len(left), len(logged))
+	if len(left) != 3 || len(logged) != 6 || kept != 4 {
+		t.Fatalf("%d records are left, %d writes and %d conflicts are logged", len(left), len(logged), kept)
+	}
+	// What is kept is listed, with what it would have written. So is what a write that was logged takes away: it had not seen it.
+	for _, e := range f.listed(tableA) {
+		if e.Loser.Stamp == early.Dot && e.Rule == conflict.RuleItem {
+			continue
+		}
+		name := map[string]string{"v3": "k3", "v4": "k4", "v5": "k5"}[string(e.Parts[len(e.Parts)-1].Lost.Bytes())]
+		if e.Rule != conflict.RuleFenced || name == "" || e.Loser.Stamp != dots[name] {
+			t.Errorf("%s: %+v", name, e)
+		}
 	}
 	// Again, as after a crash before it was known that it was done: the same.
 	if result, err = f.Replay(background, left, purge, false); err != nil || result != (ReplayResult{Kept: 3}) {
 		t.Errorf("%+v, %v", result, err)
+	}
+	if n := len(f.listed(tableA)); n != 4 {
+		t.Errorf("%d conflicts are listed", n)
 	}
 	f.must(f.DropSaved(background, left[0].Key))
 	if got := f.saved(); len(got) != 2 {

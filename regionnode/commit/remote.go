@@ -55,7 +55,11 @@ func (s *Shard) mergeAndSubmit(ctx context.Context, sub *submission) (RemoteResu
 		s.recycle(sub)
 		return RemoteResult{}, errInterrupted(ctx, globaltable.Unavailable)
 	}
-	if err := s.readAndMerge(sub); err != nil {
+	err := s.readAndMerge(sub)
+	if err == nil {
+		err = s.listAhead(ctx, sub)
+	}
+	if err != nil {
 		s.release(sub)
 		return RemoteResult{}, err
 	}
@@ -72,7 +76,7 @@ func (s *Shard) readAndMerge(sub *submission) error {
 	if err := sub.merge(&s.rules); err != nil {
 		return fault(globaltable.Corrupt, opApply, "", err)
 	}
-	return nil
+	return s.rules.list(sub, s.cfg.Engine)
 }
 
 // prepareRemote checks and decodes r.

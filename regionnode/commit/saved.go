@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/concordat-db/concordat/conflict"
@@ -115,7 +116,8 @@ const MaxReplay = 128
 
 // Replay takes saved records into the table. It is for a replica that has got what the others hold and is not active yet. A write that adds nothing is known. One above purge, the greatest
 // purge frontier of the others, cannot be older than a deletion that they have forgotten: it is merged, and logged with its own dot in the lane of the table's placement; what of it is relative to the region's own
-// contributions is made anew (conflict.Replay). The rest stays saved. All of that, and what leaves the saved space, is one batch, or several where records have many writes: then each is right by itself. It returns when that is durable.
+// contributions is made anew (conflict.Replay). The rest stays saved, and is listed in the conflict feed; of a feed it is listed anew. All of that, and what leaves the saved space, is one batch, or several where records have many
+// writes: then each is right by itself. It returns when that is durable.
 //
 // With alone, there are no others: nobody has served the table since this region did, and purge is the frontier that it had itself. Then nothing is in doubt of a record that was saved at that frontier.
 func (s *Shard) Replay(ctx context.Context, records []SavedRecord, purge hlc.Timestamp, alone bool) (ReplayResult, error) {
@@ -129,7 +131,10 @@ func (s *Shard) Replay(ctx context.Context, records []SavedRecord, purge hlc.Tim
 			s.recycle(sub)
 			return ReplayResult{}, errInterrupted(ctx, globaltable.Unavailable)
 		}
-		if err := s.planReplay(sub, &r); err != nil {
+		if err = s.planReplay(sub, &r); err == nil {
+			err = s.listAhead(ctx, sub)
+		}
+		if err != nil {
 			s.release(sub)
 			return ReplayResult{}, err
 		}
@@ -197,7 +202,36 @@ func (s *Shard) planReplay(sub *submission, r *replaying) error {
 		r.records, r.after, r.kept = r.records[1:], hlc.Stamp{}, false
 	}
 	sub.bytes += sub.logs
+	if err := s.rules.list(sub, s.cfg.Engine); err != nil {
+		return err
+	}
+	sub.listAnew()
 	return nil
+}
+
+// listAnew makes listings of the saved ones that nobody else has any more.
+func (sub *submission) listAnew() {
+	for i := range sub.replays {
+		k, ops := &sub.keys[i], sub.replays[i].list
+		if len(ops) == 0 {
+			continue
+		}
+		at := slices.IndexFunc(sub.listings, func(l listing) bool { return string(l.storeKey) == string(k.storeKey) })
+		if at >= 0 { // a loss of the same write was found
+			found := sub.listings[at].ops
+			for _, op := range ops {
+				if !slices.ContainsFunc(found, func(o conflict.Op) bool { return string(o.Name) == string(op.Name) }) {
+					sub.listings[at].ops = append(sub.listings[at].ops, op)
+				}
+			}
+			continue
+		}
+		l := listing{keyState: keyState{table: k.table, key: k.key, storeKey: k.storeKey, hash: k.hash, current: k.current, before: k.before}, ops: ops}
+		if k.next != nil {
+			l.current, l.before, l.brought = k.next, k.after, true
+		}
+		sub.listings = append(sub.listings, l)
+	}
 }
 
 // planRecord decides what becomes of the writes of the record that is next, as far as the batch goes.
@@ -213,7 +247,7 @@ func (s *Shard) planRecord(sub *submission, i int, r *replaying) error {
 		return err
 	}
 	current := k.current
-	p := conflict.Replay{Self: s.cfg.Origin, Expiry: x, Purge: r.purge, Doubt: r.purge}
+	p := conflict.Replay{Self: s.cfg.Origin, Expiry: x, Saved: saved.Frontier, Purge: r.purge, Doubt: r.purge}
 	if r.alone && saved.Frontier >= r.purge {
 		p.Doubt = 0
 	}
@@ -232,7 +266,8 @@ func (s *Shard) planRecord(sub *submission, i int, r *replaying) error {
 		if !r.after.Less(c.Dot) {
 			continue
 		}
-		if sub.logs >= replayBytes || own.more && own.last().Less(c.Dot) {
+		// What a feed lists anew is not split: a part of it, made anew, would hide the rest.
+		if sub.logs >= replayBytes && len(out.list) == 0 || own.more && own.last().Less(c.Dot) {
 			r.kept = out.keep
 			return nil
 		}
@@ -252,19 +287,13 @@ func (s *Shard) planRecord(sub *submission, i int, r *replaying) error {
 		case conflict.Known:
 			r.result.Known++
 		case conflict.Doubted:
-			r.result.Kept++
-			out.keep = true
+			err = sub.keepDoubted(i, current, c, &r.result)
 		case conflict.Fresh:
-			if current, _, err = conflict.Apply(nil, current, c); err != nil {
-				return fault(globaltable.Corrupt, opReplay, "", err)
-			}
-			k.next = current
-			out.changes = append(out.changes, *c)
-			sub.logs += lengthInBody(c)
+			current, err = s.replayFresh(sub, i, current, c)
 			r.result.Logged++
-			if err := s.cfg.Clock.Observe(c.Dot.Time); err != nil {
-				return fault(globaltable.Unavailable, opReplay, "", err)
-			}
+		}
+		if err != nil {
+			return err
 		}
 		own.settle(out, w, what)
 	}
@@ -272,9 +301,47 @@ func (s *Shard) planRecord(sub *submission, i int, r *replaying) error {
 	return nil
 }
 
+// keepDoubted leaves c, a write of the key at that index, saved, and notes it for the conflict feed, where current is what the table has.
+func (sub *submission) keepDoubted(i int, current []byte, c *conflict.Change, result *ReplayResult) error {
+	out := &sub.replays[i]
+	if sub.keys[i].table.IsFeed() {
+		// A conflict is as true as ever, and so is that one was dropped. As a write of its time it could not be told from what the others have forgotten, so it is written anew.
+		out.list = append(out.list, c.Ops...)
+		sub.logs += lengthInBody(c)
+		result.Logged++
+		return nil
+	}
+	result.Kept++
+	out.keep = true
+	fenced, err := conflict.Fenced(current, c)
+	if err != nil {
+		return fault(globaltable.Corrupt, opReplay, "", err)
+	}
+	sub.lose(i, []conflict.Loss{fenced})
+	return nil
+}
+
+// replayFresh merges c, a write of the key at that index, into what the table has, to be logged with the batch. It returns what the table has then.
+func (s *Shard) replayFresh(sub *submission, i int, current []byte, c *conflict.Change) (next []byte, err error) {
+	if err := s.rules.loseChange(sub, i, current, c); err != nil {
+		return nil, fault(globaltable.Corrupt, opReplay, "", err)
+	}
+	if next, _, err = conflict.Apply(nil, current, c); err != nil {
+		return nil, fault(globaltable.Corrupt, opReplay, "", err)
+	}
+	sub.keys[i].next = next
+	sub.replays[i].changes = append(sub.replays[i].changes, *c)
+	sub.logs += lengthInBody(c)
+	if err := s.cfg.Clock.Observe(c.Dot.Time); err != nil {
+		return nil, fault(globaltable.Unavailable, opReplay, "", err)
+	}
+	return next, nil
+}
+
 // replay is what becomes of one saved record in a batch.
 type replay struct {
 	changes []conflict.Change // to be logged
+	list    []conflict.Op     // of a conflict that is to be listed anew
 	own     []store.KV        // saved writes of the log that are in doubt from now on, and, without a value, those that are done
 	keep    bool              // something of it stays saved
 	done    bool              // all of its writes have been looked at
@@ -299,7 +366,7 @@ func (c *core) decideReplay(sub *submission) error {
 			return fault(globaltable.Internal, opReplay, "", err)
 		}
 	}
-	return nil
+	return c.decideListings(sub)
 }
 
 // commitReplay fills the batch.
@@ -333,6 +400,5 @@ func (c *core) commitReplay(g *group, sub *submission) error {
 			g.changes++
 		}
 	}
-	g.useClock = true
-	return nil
+	return c.commitListings(g, sub)
 }

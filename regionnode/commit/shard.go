@@ -32,6 +32,7 @@ type Shard struct {
 	purges    purges
 	indexes   indexes
 	view      view
+	arrivals  arrivals
 	pool      sync.Pool // of *submission
 	failure   atomic.Pointer[error]
 	failOnce  sync.Once
@@ -103,7 +104,7 @@ func newShard(cfg Config, l *loaded) (*Shard, error) {
 	s.rules = rules{origin: cfg.Origin, clock: cfg.Clock, catalog: cfg.Catalog, purges: &s.purges, panic: cfg.Events.Panic}
 	s.core = core{
 		rules: &s.rules, origin: cfg.Origin, engine: cfg.Engine, clock: cfg.Clock, catalog: cfg.Catalog, relog: cfg.Relog, random: cfg.Random,
-		ahead: cfg.Clock.MaxOffset() / 2, pending: &s.pending, digests: newDigests(cfg.Engine, cfg.MaxTables), confirmed: &s.confirmed, purges: &s.purges, indexes: &s.indexes, view: &s.view,
+		ahead: cfg.Clock.MaxOffset() / 2, pending: &s.pending, digests: newDigests(cfg.Engine, cfg.MaxTables), confirmed: &s.confirmed, purges: &s.purges, indexes: &s.indexes, mirrors: l.mirrors, view: &s.view, arrivals: &s.arrivals,
 		tokens: tokens{max: cfg.MaxTokens, counts: l.tokens},
 		lanes:  l.lanes, cleared: make(map[globaltable.TableID]uint64), positions: l.positions, revoked: l.revoked, catchUps: l.catchUps, incarnations: make(map[originShard]globaltable.Incarnation),
 	}
@@ -111,6 +112,10 @@ func newShard(cfg Config, l *loaded) (*Shard, error) {
 	s.view.positions = make(map[positionKey]globaltable.Position)
 	s.view.revoked = make(map[hlc.Origin]globaltable.Incarnation)
 	s.view.catchUps = maps.Clone(l.catchUps)
+	s.view.mirrors = make(map[globaltable.TableID]MirrorStatus)
+	for from, m := range l.mirrors {
+		s.view.mirrors[from] = m.status(from)
+	}
 	for k, p := range l.positions {
 		o := originShard{k.origin, k.shard}
 		s.core.incarnations[o] = max(s.core.incarnations[o], p.Incarnation)
@@ -300,6 +305,10 @@ func (s *Shard) Get(ctx context.Context, key Key, f func(Current) error) error {
 
 // Refuse makes client writes fail with err until Allow is called with the same reason. Remote changes and reads go on.
 func (s *Shard) Refuse(reason string, err error) { s.gate.set(reason, err) }
+
+// Returning says whether the store was emptied, and the other regions do not follow it yet. What it merges meanwhile is dropped again when its tables are made anew, and so would be what it lists of that, in spite of the log: until then
+// it lists no conflicts, but for those of what is replayed. All it has is of others, who list what of theirs is lost.
+func (s *Shard) Returning(is bool) { s.rules.returning.Store(is) }
 
 // Allow ends a refusal. It is no error if there is none.
 func (s *Shard) Allow(reason string) { s.gate.set(reason, nil) }

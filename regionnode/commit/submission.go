@@ -29,6 +29,7 @@ const (
 	kindCollect
 	kindFollow
 	kindControl
+	kindFeed
 )
 
 // submission is one thing for the sequencer to put into a group. They are pooled: a warm one makes a single-key write without allocating.
@@ -59,7 +60,10 @@ type submission struct {
 	giver  giver   // kindMerge: whose records they are; zero: this region's own
 	parts  []part
 	result RemoteResult
-	purge  hlc.Timestamp // kindCollect: the frontier at which the keys were collected
+	// losses are what merging the keys has lost; listings, those that the conflict feed lacks.
+	losses   []lossAt
+	listings []listing
+	purge    hlc.Timestamp // kindCollect: the frontier at which the keys were collected
 
 	replays []replay // kindReplay: parallel to keys
 
@@ -133,6 +137,9 @@ func (s *Shard) recycle(sub *submission) {
 	sub.token, sub.write, sub.logged = nil, nil, sub.logged[:0]
 	sub.ops, sub.transaction, sub.remote, sub.giver, sub.result, sub.purge, sub.control = nil, false, nil, giver{}, RemoteResult{}, 0, nil
 	sub.replays, sub.follow = nil, followPage{}
+	clear(sub.losses)
+	clear(sub.listings)
+	sub.losses, sub.listings = sub.losses[:0], sub.listings[:0]
 	sub.state.Store(stateQueued)
 	s.pool.Put(sub)
 }
@@ -215,6 +222,7 @@ func digestOf(catalog Catalog, table globaltable.TableID, key item.Key, record [
 // merge computes what the keys become. The catalog is asked for every part. It may be called again when that has changed its mind.
 func (sub *submission) merge(r *rules) error {
 	sub.result = RemoteResult{}
+	sub.losses = sub.losses[:0]
 	for i := range sub.keys {
 		k := &sub.keys[i]
 		k.next, k.after, k.live = nil, Digest{}, false
@@ -237,13 +245,13 @@ func (sub *submission) merge(r *rules) error {
 			return err
 		}
 		if len(x) == 0 {
-			changed, err = sub.mergePart(p, current)
+			changed, err = sub.mergePart(r, p, current)
 		} else {
 			purge := r.purges.frontier(k.table)
 			if plantedBake {
 				purge = r.clock.Last()
 			}
-			changed, err = sub.mergeExpiring(x, p, current, purge)
+			changed, err = sub.mergeExpiring(r, x, p, current, purge)
 		}
 		if err != nil {
 			return err
@@ -268,7 +276,7 @@ func (sub *submission) merge(r *rules) error {
 }
 
 // mergeExpiring is mergePart in a table with the history x, at its purge frontier. A change's floor is the frontier of its writer, which is as good as one's own, and has to be counted: what the writer had collected at it, it has not reset.
-func (sub *submission) mergeExpiring(x conflict.Expiry, p *part, current []byte, purge hlc.Timestamp) (changed bool, err error) {
+func (sub *submission) mergeExpiring(r *rules, x conflict.Expiry, p *part, current []byte, purge hlc.Timestamp) (changed bool, err error) {
 	purge = max(purge, p.change.Floor)
 	before, err := x.Settled(current, purge)
 	if err != nil {
@@ -280,7 +288,7 @@ func (sub *submission) mergeExpiring(x conflict.Expiry, p *part, current []byte,
 		}
 	}
 	at := len(sub.arena)
-	if _, err := sub.mergePart(p, before); err != nil {
+	if _, err := sub.mergePart(r, p, before); err != nil {
 		return false, err
 	}
 	// A change, which is no record before it is joined, may bring what has expired.
@@ -292,25 +300,31 @@ func (sub *submission) mergeExpiring(x conflict.Expiry, p *part, current []byte,
 	return string(after) != string(current), nil
 }
 
-// mergePart appends the merged record to the arena.
-func (sub *submission) mergePart(p *part, current []byte) (changed bool, err error) {
+// mergePart appends the merged record to the arena, and notes what was lost.
+func (sub *submission) mergePart(r *rules, p *part, current []byte) (changed bool, err error) {
 	if p.record != nil {
+		if err := r.loseRecord(sub, p, current); err != nil {
+			return false, err
+		}
 		at := len(sub.arena)
 		sub.arena, err = conflict.JoinEncoded(sub.arena, current, p.record)
 		return err == nil && string(sub.arena[at:]) != string(current), err
 	}
-	next, r, err := conflict.Apply(sub.arena, current, &p.change)
+	next, did, err := conflict.Apply(sub.arena, current, &p.change)
 	if err != nil {
 		return false, err
 	}
 	sub.arena = next
 	switch {
-	case r.Class == conflict.Duplicate:
+	case did.Class == conflict.Duplicate:
 		sub.result.Duplicate++
-	case r.Lost:
+	case did.Lost:
 		sub.result.Lost++
 	default:
 		sub.result.Applied++
 	}
-	return r.Changed, nil
+	if did.Class == conflict.Concurrent {
+		err = r.loseChange(sub, p.key, current, &p.change)
+	}
+	return did.Changed, err
 }

@@ -42,10 +42,11 @@ func (r *Range) bounds() (lower, upper []byte) {
 func (s *Shard) Walk(ctx context.Context, r Range, f func(key item.Key, current Current) (more bool)) error {
 	x := s.cfg.Catalog.Expiry(r.Table)
 	at := s.momentOf(x)
-	// live shows the record at base under the key that f gets.
-	live := func(key, base item.Key, record []byte) (bool, error) {
-		c, _, err := currentOf(s.cfg.Catalog, x, Key{r.Table, base}, record, at)
-		return err == nil && (c.Item == nil || f(key, c)), err
+	// live shows the record of a key under the one that f gets: an entry's, in an index.
+	live := func(entry, key item.Key, record []byte) (bool, error) {
+		c, _, err := currentOf(s.cfg.Catalog, x, Key{r.Table, key}, record, at)
+		c.Key = key
+		return err == nil && (c.Item == nil || f(entry, c)), err
 	}
 	if r.Index == 0 {
 		return s.walk(ctx, s.cfg.Engine, &r, func(it store.Iterator) (bool, error) {

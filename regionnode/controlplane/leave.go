@@ -30,6 +30,9 @@ func (p *Plane) leave(ctx context.Context) {
 		if r := t.Replica(p.self.Origin); r != nil && (r.Status == globaltable.StatusFencing || r.Status == globaltable.StatusFenced) {
 			return ctx.Err() == nil // likewise
 		}
+		if v.Awaits(t, p.self.Origin) {
+			return ctx.Err() == nil // it is being filled, or about to end
+		}
 		if v.Serves(t.ID) {
 			p.mu.Lock()
 			delete(p.leaving, t.ID)
@@ -137,8 +140,12 @@ func (p *Plane) clear(ctx context.Context, t *globaltable.Table) error {
 	if err != nil {
 		return err
 	}
+	conflicts, _, err := p.cfg.Door.Count(t.ID.Feed())
+	if err != nil {
+		return err
+	}
 	// A replica may have left tombstones, which nobody counts.
-	if n > 0 || t.Replica(p.self.Origin) != nil {
+	if n+conflicts > 0 || t.Replica(p.self.Origin) != nil {
 		if err := p.cfg.Door.DropTable(ctx, t.ID); err != nil {
 			return err
 		}

@@ -20,6 +20,10 @@ type Shard interface {
 	Size(r commit.Range) (bytes uint64, err error)
 	Count(table globaltable.TableID) (items, bytes int64, err error)
 	Index(table globaltable.TableID, index globaltable.IndexID) (status commit.IndexStatus, ok bool)
+	// HasConflicts reports whether conflicts of the table may be listed: a look into memory.
+	HasConflicts(table globaltable.TableID) bool
+	// OpenConflicts returns how many conflicts of an item are open in its record.
+	OpenConflicts(ctx context.Context, key commit.Key, record []byte) (int, error)
 	// Now is the region's time, by which items expire.
 	Now() hlc.Timestamp
 }

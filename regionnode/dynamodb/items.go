@@ -3,7 +3,9 @@ package dynamodb
 import (
 	"github.com/valyala/fastjson"
 
+	"github.com/concordat-db/concordat/conflict"
 	"github.com/concordat-db/concordat/globaltable"
+	"github.com/concordat-db/concordat/globaltable/item"
 	"github.com/concordat-db/concordat/globaltable/plan"
 	"github.com/concordat-db/concordat/regionnode/commit"
 )
@@ -56,6 +58,19 @@ func (c *call) writeItem(action plan.Action, may parameterSet, p *fastjson.Objec
 		return err
 	}
 	return c.answerWrite(table)
+}
+
+// Write does a write as a client's request does it: under the table's settings, acknowledged by peers where it asks for that. The key is the item's; w is checked as far as its plan checks it.
+func (s *Server) Write(key item.Key, w plan.Write) error {
+	c := newCall(s)
+	c.writes.begin(1)
+	if err := c.writes.add(key, planned{Write: w}); err != nil {
+		return err
+	}
+	if err := c.writes.commit(0, 1); err != nil {
+		return err
+	}
+	return c.writes.acknowledged()
 }
 
 // write returns r as a write to the table, and leaves its key in r.itemKey.
@@ -137,8 +152,15 @@ func (c *call) getItem(p *fastjson.Object) error {
 		return err
 	}
 	c.out = append(c.out, '{')
-	if err := c.server.config.Shard.Get(c.server.base, commit.Key{Table: table.ID, Bytes: r.itemKey}, c.got); err != nil {
+	key := commit.Key{Table: table.ID, Bytes: r.itemKey}
+	c.conflicts = c.server.config.Shard.HasConflicts(table.ID)
+	if err := c.server.config.Shard.Get(c.server.base, key, c.got); err != nil {
 		return err
+	}
+	if len(c.unsettled) > 0 {
+		if c.siblings, err = c.server.config.Shard.OpenConflicts(c.server.base, key, c.unsettled); err != nil {
+			return err
+		}
 	}
 	if what := capacityOf(r.capacity); what != capacityNone {
 		spent := consumed{r.table, table, plan.Units{Table: plan.ReadUnits(c.found.bytes, r.consistent)}}
@@ -148,9 +170,19 @@ func (c *call) getItem(p *fastjson.Object) error {
 	return nil
 }
 
+// siblingsHeader tells in the answer to a get how many conflicts of the item are open; absent: none.
+const siblingsHeader = "x-concordat-siblings"
+
 // appendGot appends the item that a get found, within the shard's callback: the item is a view.
 func (c *call) appendGot(current commit.Current) error {
 	c.found = readSize{}
+	if c.conflicts {
+		if may, err := conflict.Unsettled(current.Record); err != nil {
+			return err
+		} else if may {
+			c.unsettled = append(c.unsettled[:0], current.Record...)
+		}
+	}
 	if current.Item != nil {
 		c.found = readSize{true, current.Item.Size()}
 		c.out = c.show(append(c.out, `"Item":`...), current.Item, c.request.shown)

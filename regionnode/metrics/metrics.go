@@ -35,6 +35,8 @@ type Set struct {
 	replayed     *prometheus.CounterVec
 	lagging      *prometheus.GaugeVec
 	collected    *prometheus.CounterVec
+	conflicts    *prometheus.GaugeVec
+	conflictB    *prometheus.GaugeVec
 	waiting      *prometheus.GaugeVec
 	expiring     *prometheus.GaugeVec
 	purgeAge     *prometheus.GaugeVec
@@ -77,6 +79,8 @@ func New(region string) *Set {
 	s.expiring = f.gauges("concordat_items_expiring", "Items of the table that expire some time, or have expired and are not erased yet.", "table")
 	s.waiting = f.gauges("concordat_tombstones_waiting", "Records of the table with something to collect: deleted items, and live ones with removed attributes.", "table")
 	s.purgeAge = f.gauges("concordat_purge_frontier_age_seconds", "Age of the moment up to which every replica of the table is known to have everything; missing until it is known.", "table")
+	s.conflicts = f.gauges("concordat_conflicts", "Conflicts that are listed: writes that concurrent ones have discarded.", "table")
+	s.conflictB = f.gauges("concordat_conflict_bytes", "Size of the conflicts that are listed.", "table")
 	s.indexed = f.counter("concordat_index_build_records_total", "Records gone through to build indexes that were new.")
 	s.unbuilt = f.gauge("concordat_indexes_unbuilt", "Indexes that are being built: queries on them are refused.")
 	s.comparedB = f.counters("concordat_compare_bytes_total", "Bytes read for comparisons in the background, on the side that read more.", "peer")
@@ -171,6 +175,14 @@ func (s *Set) CollectionEnds(table string) {
 	s.waiting.DeleteLabelValues(table)
 	s.expiring.DeleteLabelValues(table)
 	s.purgeAge.DeleteLabelValues(table)
+	s.conflicts.DeleteLabelValues(table)
+	s.conflictB.DeleteLabelValues(table)
+}
+
+// Conflicts sets how many conflicts a feed lists, and their size. The feed's name is its table's with "/conflicts".
+func (s *Set) Conflicts(feed string, listed, bytes int64) {
+	s.conflicts.WithLabelValues(feed).Set(float64(listed))
+	s.conflictB.WithLabelValues(feed).Set(float64(bytes))
 }
 
 // IndexBuilt counts records gone through to build an index.

@@ -42,6 +42,7 @@ const (
 	MetaRebuild   Meta = 0x0a // → how far this region is with being rebuilt
 	MetaIndex     Meta = 0x0b // table(8) ‖ index(4) → how far an index is built, and what it has
 	MetaKept      Meta = 0x0c // table(8) → purge frontier(8) that the table had here before the store was emptied
+	MetaMirror    Meta = 0x0d // table(8) → into which table its records are copied, and how far
 )
 
 const (
@@ -261,6 +262,19 @@ func DecodeIndexKey(storeKey []byte) (table globaltable.TableID, index globaltab
 		return 0, 0, false
 	}
 	return globaltable.TableID(binary.BigEndian.Uint64(storeKey[2:])), globaltable.IndexID(binary.BigEndian.Uint32(storeKey[10:])), true
+}
+
+// AppendMirrorKey appends the meta key of how far the records of table are copied into another one.
+func AppendMirrorKey(dst []byte, table globaltable.TableID) []byte {
+	return binary.BigEndian.AppendUint64(AppendMetaKey(dst, MetaMirror), uint64(table))
+}
+
+// DecodeMirrorKey is the inverse of AppendMirrorKey.
+func DecodeMirrorKey(storeKey []byte) (table globaltable.TableID, ok bool) {
+	if len(storeKey) != 2+8 || Space(storeKey[0]) != SpaceMeta || Meta(storeKey[1]) != MetaMirror {
+		return 0, false
+	}
+	return globaltable.TableID(binary.BigEndian.Uint64(storeKey[2:])), true
 }
 
 // AppendCatchUpKey appends the meta key of the exchange that brings what lanes of origin have missed.

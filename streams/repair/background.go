@@ -103,14 +103,16 @@ func (b *Background) pairs(view *catalog.View) (all []known) {
 		if err != nil {
 			return true // it has no active replica here
 		}
-		// What a store does not tell now it tells the next time.
-		_, bytes, _ := v.server.source.Count(t.ID)
 		paused := ""
 		if !t.Settled() {
 			paused = "a replica of the table is on its way in or out"
 		}
-		for _, d := range others {
-			all = append(all, known{pair{t.ID, d.Name}, bytes, paused})
+		for _, id := range []globaltable.TableID{t.ID, t.ID.Feed()} {
+			// What a store does not tell now it tells the next time.
+			_, bytes, _ := v.server.source.Count(id)
+			for _, d := range others {
+				all = append(all, known{pair{id, d.Name}, bytes, paused})
+			}
 		}
 		return true
 	})

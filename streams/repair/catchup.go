@@ -61,6 +61,9 @@ func (j *Joiner) works(view *catalog.View) (works []*work, catchUps []CatchUp) {
 		if plantedSources {
 			join.Sources = join.Sources[:min(1, len(join.Sources))]
 		}
+		if plantedFeed && join.Table.IsFeed() {
+			join.Sources = nil
+		}
 		works = append(works, &work{key: workKey{table: join.Table}, since: uint64(join.Since), version: join.Since, sources: join.Sources,
 			throttle: throttle{perSecond: join.BytesPerSecond},
 			kept:     func(source hlc.Origin) ([]byte, error) { return j.cfg.Store.Join(join.Table, source) },

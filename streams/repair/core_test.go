@@ -25,9 +25,11 @@ func coreOf(t *testing.T, load func(hlc.Origin) ([]byte, error)) *core {
 	return c
 }
 
-// TestCatalogSaysWhatJoins: the catalog of the new replica's region lists the join, no other's does.
+// TestCatalogSaysWhatJoins: the catalog of the new replica's region lists the join, and that of the table's conflict feed, which is as old and comes from the same. No other's does.
 func TestCatalogSaysWhatJoins(t *testing.T) {
-	if got := tableIn(t, ap).View().Joins(); !reflect.DeepEqual(got, []catalog.Join{joinOfAp}) {
+	ofFeed := joinOfAp
+	ofFeed.Table = theTable.Feed()
+	if got := tableIn(t, ap).View().Joins(); !reflect.DeepEqual(got, []catalog.Join{joinOfAp, ofFeed}) {
 		t.Errorf("%+v", got)
 	}
 	if got := tableIn(t, eu).View().Joins(); got != nil || tableIn(t, us).View().Settled(theTable) {

@@ -111,22 +111,29 @@ func New(cfg Config) (*Joiner, error) {
 		throttle: throttle{perSecond: cfg.BytesPerSecond}, joins: map[workKey]*join{}, ending: map[hlc.Origin]bool{}}, nil
 }
 
-// Progress returns how far the join is of the replica that version since of the table brought. ok is false when there is no such join.
+// Progress returns how far the join is of the replica that version since of the table brought, its conflict feed included. ok is false when there is no such join.
 func (j *Joiner) Progress(table globaltable.TableID, since globaltable.Version) (p Progress, ok bool) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	one := j.joins[workKey{table: table}]
-	if one == nil || one.since != uint64(since) {
+	one, feed := j.joins[workKey{table: table}], j.joins[workKey{table: table.Feed()}]
+	if one == nil || one.since != uint64(since) || feed == nil || feed.since != uint64(since) {
 		return Progress{}, false
 	}
 	if one.core == nil {
 		return Progress{}, true
 	}
-	p = Progress{Done: one.done(), Percent: percent(one.core)}
+	p = Progress{Done: one.done() && feed.done(), Percent: percent(one.core)}
+	waiting := one.core.waiting()
+	if feed.core != nil {
+		p.Percent = percent(one.core, feed.core)
+		if len(waiting) == 0 {
+			waiting = feed.core.waiting()
+		}
+	}
 	if !p.Done {
 		p.Percent = min(p.Percent, 99)
 	}
-	switch waiting := one.core.waiting(); {
+	switch {
 	case len(waiting) > 0:
 		p.Waiting = strings.Join(waiting, " and ") + " to give " + j.self.Name + " what is there"
 	case one.fault != nil:
@@ -174,7 +181,7 @@ func (j *Joiner) Look(ctx context.Context, view *catalog.View, running *sync.Wai
 		case one.since != w.since:
 			*one = join{since: w.since}
 		}
-		if one.cancel != nil || one.done() {
+		if one.cancel != nil || one.done() || !j.isNext(w) {
 			continue
 		}
 		var turn context.Context
@@ -197,6 +204,15 @@ func (j *Joiner) Look(ctx context.Context, view *catalog.View, running *sync.Wai
 		}
 	}
 	j.endCatchUps(ctx, catchUps, works, running)
+}
+
+// isNext reports whether what has to come before w is done: a table comes before its conflict feed. The caller holds mu.
+func (j *Joiner) isNext(w *work) bool {
+	if !w.key.table.IsFeed() {
+		return true
+	}
+	table := j.joins[workKey{table: w.key.table.Base(), lags: w.key.lags}]
+	return table != nil && table.since == w.since && table.done()
 }
 
 // run goes on with a piece of work until it is done or every source that is not has failed. The next look tries again.
