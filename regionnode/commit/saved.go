@@ -349,6 +349,7 @@ type replay struct {
 
 // decideReplay asks the catalog in force where the writes go. Nothing has changed when it returns an error.
 func (c *core) decideReplay(sub *submission) error {
+	sub.logs = 0
 	for i := range sub.keys {
 		k, r := &sub.keys[i], &sub.replays[i]
 		if len(r.changes) == 0 {
@@ -360,6 +361,7 @@ func (c *core) decideReplay(sub *submission) error {
 		}
 		for j := range r.changes {
 			r.changes[j].CatalogVersion = uint64(k.place.version)
+			sub.logs += lengthInBody(&r.changes[j])
 		}
 		var err error
 		if k.digests, err = c.digests.table(k.table); err != nil {
