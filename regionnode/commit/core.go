@@ -104,13 +104,14 @@ func (c *core) add(g *group, sub *submission) (fatal error) {
 	if sub.err = c.readTooEarly(sub); sub.err != nil {
 		return nil
 	}
+	sub.logs = 0
 	switch sub.kind {
 	case kindWrite:
 		if sub.err = c.decideWrite(sub); sub.err == nil && g.admit(sub) {
 			return c.commitWrite(g, sub)
 		}
 	case kindMerge:
-		if sub.err = c.decideMerge(sub); sub.err == nil {
+		if sub.err = c.decideMerge(sub); sub.err == nil && g.admit(sub) {
 			return c.commitMerge(g, sub)
 		}
 	case kindReplay:
@@ -124,7 +125,7 @@ func (c *core) add(g *group, sub *submission) (fatal error) {
 	case kindFollow:
 		return c.commitFollow(g, sub)
 	case kindFeed:
-		if sub.err = c.decideListings(sub); sub.err == nil {
+		if sub.err = c.decideListings(sub); sub.err == nil && g.admit(sub) {
 			return c.commitListings(g, sub)
 		}
 	case kindControl:
@@ -134,7 +135,7 @@ func (c *core) add(g *group, sub *submission) (fatal error) {
 }
 
 // admit reports whether what sub logs has room in the group's bodies, and takes it if so. What a write is completed by is not known before it is decided, so it may come to more than the queue took it for. A submission that has no
-// room waits for the next group; in an empty one each has.
+// room waits for the next group, as does all behind it: merges of a lane are in order. In an empty group each has room.
 func (g *group) admit(sub *submission) bool {
 	if g.logged > 0 && g.logged+sub.logs > change.MaxBody-change.SaltLen {
 		sub.later = true
@@ -168,7 +169,7 @@ func (c *core) decideWrite(sub *submission) error {
 			return err
 		}
 	}
-	c.merged, sub.logs = c.merged[:0], 0
+	c.merged = c.merged[:0]
 	var transaction hlc.Timestamp
 	for i := range sub.keys {
 		k := &sub.keys[i]

@@ -71,7 +71,7 @@ func TestCompletedWriteIsBounded(t *testing.T) {
 	for _, err := range []*error{first, second, third} {
 		f.must(*err)
 	}
-	if got := f.log[len(heads)+1:]; len(got) != 2 || got[0].Changes != 2 || got[1].Changes != 1 {
+	if got := f.log[len(heads)+1:]; len(got) != 2 || got[0].Changes != 1 || got[1].Changes != 2 {
 		t.Errorf("the writes are in %d entries", len(got))
 	}
 	for _, e := range f.log {

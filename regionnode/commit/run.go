@@ -131,15 +131,20 @@ func (s *Shard) postpone(g *group) {
 // buildGroup fills the group's batch and applies it. An error is the end of the shard.
 func (s *Shard) buildGroup(g *group) error {
 	s.core.begin(g)
+	full := false
 	for _, first := range [...]bool{true, false} {
 		for _, sub := range g.subs {
 			if sub.first != first {
+				continue
+			}
+			if sub.later = full; full {
 				continue
 			}
 			if err := s.core.add(g, sub); err != nil {
 				s.core.abort(g)
 				return err
 			}
+			full = sub.later
 		}
 	}
 	s.core.seal(g)

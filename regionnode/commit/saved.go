@@ -349,7 +349,6 @@ type replay struct {
 
 // decideReplay asks the catalog in force where the writes go. Nothing has changed when it returns an error.
 func (c *core) decideReplay(sub *submission) error {
-	sub.logs = 0
 	for i := range sub.keys {
 		k, r := &sub.keys[i], &sub.replays[i]
 		if len(r.changes) == 0 {
