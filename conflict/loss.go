@@ -123,15 +123,15 @@ func (r *Record) lostTo(other, joined *Record, floor hlc.Timestamp) []Loss {
 			l.out, told = append(l.out, whole), s
 		}
 	}
-	for _, name := range r.written() {
+	for _, name := range r.attributesWritten() {
 		n, now := r.node(name), joined.node(name)
 		l.look(Part{Name: name}, &n, &now, []*Write{&joined.Reset}, told)
 	}
 	return l.out
 }
 
-// written returns the names of the attributes that r has writes of, contributions apart.
-func (r *Record) written() [][]byte {
+// attributesWritten returns the names of the attributes that r has writes of, contributions apart.
+func (r *Record) attributesWritten() [][]byte {
 	bare := Record{Cells: r.Cells, Nested: r.Nested}
 	return bare.names()
 }
@@ -329,7 +329,7 @@ func Fenced(current []byte, c *Change) (Loss, error) {
 	if !delta.Reset.Stamp.IsZero() {
 		l, _ = delta.lostWhole(&now)
 	} else {
-		for _, name := range delta.written() {
+		for _, name := range delta.attributesWritten() {
 			lost, won := delta.node(name), now.node(name)
 			l.Parts = lost.parts(Part{Name: name}, &won, l.Parts)
 		}

@@ -143,7 +143,7 @@ func EncodeTable(t *Table) []byte {
 		d.Indexes = append(d.Indexes, t.Indexes[i].document())
 	}
 	for _, p := range t.Expiry {
-		d.Expiry = append(d.Expiry, periodDocument(p))
+		d.Expiry = append(d.Expiry, periodDocument{Attribute: p.Attribute, From: p.From, To: p.To})
 	}
 	for i := range t.Replicas {
 		d.Replicas = append(d.Replicas, t.Replicas[i].document())
@@ -219,7 +219,7 @@ func (d *tableDocument) table() (*Table, error) {
 		t.Indexes = append(t.Indexes, d.Indexes[i].index())
 	}
 	for _, p := range d.Expiry {
-		t.Expiry = append(t.Expiry, conflict.Period(p))
+		t.Expiry = append(t.Expiry, conflict.Period{Attribute: p.Attribute, From: p.From, To: p.To})
 	}
 	for i := range d.Replicas {
 		r, err := d.Replicas[i].replica()

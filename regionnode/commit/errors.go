@@ -72,6 +72,10 @@ func errQueueFull() error {
 	return fault(globaltable.LimitExceeded, opWrite, "too many writes are waiting in this region", nil)
 }
 
+func errTooLarge() error {
+	return fault(globaltable.Invalid, opWrite, fmt.Sprintf("A write of more than %d bytes, with what it replaces of contributions to its items, is not possible; nothing was done", maxWriteBytes), nil)
+}
+
 func errStopped() error {
 	return fault(globaltable.Unavailable, "commit", "the region is shutting down", nil)
 }

@@ -204,7 +204,7 @@ func (s *Shard) listAhead(ctx context.Context, sub *submission) error {
 	return nil
 }
 
-// decideListings places, stamps and merges. One that has no place here, since the catalog has changed, is dropped, as the merge of its item is.
+// decideListings places, stamps and merges, and adds to what the submission logs. One that has no place here, since the catalog has changed, is dropped, as the merge of its item is.
 func (c *core) decideListings(sub *submission) (err error) {
 	if len(sub.listings) == 0 {
 		return nil
@@ -232,6 +232,7 @@ func (c *core) decideListings(sub *submission) (err error) {
 			Table: uint64(k.table), Key: k.key, Dot: hlc.Stamp{Time: k.stamp, Origin: c.origin}, Context: k.context, Floor: k.floor,
 			CatalogVersion: uint64(k.place.version), Ops: sub.listings[i].ops,
 		}
+		sub.logs += lengthInBody(&k.change)
 		at := len(c.merged)
 		if c.merged, _, err = conflict.ApplyLocal(c.merged, k.current, &k.change); err != nil {
 			return fault(globaltable.Internal, opFeed, "", err)

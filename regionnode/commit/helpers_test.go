@@ -55,6 +55,8 @@ type tables struct {
 	distrusted map[hlc.Origin]globaltable.Incarnation // the greatest that is not trusted
 	later      atomic.Uint64                          // the version in force, after the first
 	moving     atomic.Bool                            // a replica is on its way
+
+	schema *globaltable.KeySchema // of all tables; nil: pk
 }
 
 func newTables(m map[globaltable.TableID]globaltable.Placement) *tables {
@@ -120,8 +122,13 @@ func (c *tables) KeySchema(id globaltable.TableID) *globaltable.KeySchema {
 	if id == globaltable.SystemTable || id.IsFeed() {
 		return nil
 	}
-	return &globaltable.KeySchema{Partition: globaltable.KeyAttribute{Name: "pk", Type: item.S}}
+	if c.schema != nil {
+		return c.schema
+	}
+	return byPK
 }
+
+var byPK = &globaltable.KeySchema{Partition: globaltable.KeyAttribute{Name: "pk", Type: item.S}}
 
 func (c *tables) Prepare(docs []item.Item) (a Adoption, err error) {
 	if c.refuse != nil {
@@ -418,7 +425,7 @@ func auditExpiring(e store.Engine, log coverage, c *tables) error {
 	err = store.Each(e, lower, upper, func(key, record []byte) error {
 		records++
 		k := item.Key(store.RecordKeySuffix(key))
-		d, _, err := digestOf(new(tables), globaltable.TableID(binary.BigEndian.Uint64(key[1:])), k, record)
+		d, _, err := digestOf(c, globaltable.TableID(binary.BigEndian.Uint64(key[1:])), k, record)
 		if err != nil {
 			return err
 		}
@@ -474,6 +481,10 @@ func auditGarbage(e store.Engine, l *loaded, c *tables) error {
 			return fmt.Errorf("table %s: a walk is not at its end", table)
 		} else if p != nil {
 			x = c.Expiry(table).Until(p.keys.made)
+		}
+		x, err := expiryOf(c, x, table, store.RecordKeySuffix(key))
+		if err != nil {
+			return err
 		}
 		at, what, err := x.Garbage(record)
 		if what != conflict.NoWaste {

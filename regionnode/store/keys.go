@@ -23,6 +23,7 @@ const (
 	SpaceSaved    Space = 0x09 // table(8) ‖ item.Key → what a region keeps of a record over its rebuilding; see package commit
 	SpaceEntry    Space = 0x0a // table(8) ‖ index(4) ‖ item.AppendIndexKey's key → length(2) of what is before the table's key in it
 	SpaceToken    Space = 0x0b // window(8) ‖ token(16) → when(8) and what(32) was done; see package commit
+	SpaceReplay   Space = 0x0c // table(8) ‖ item.Key ‖ dot(10) → a write of the region's own log that it keeps over its rebuilding; see package commit
 )
 
 // Meta is the second byte of a key in SpaceMeta.
@@ -83,6 +84,14 @@ func LogRange(lane globaltable.LaneID, from, to uint64) (lower, upper []byte) {
 		return lower, AppendLogKey(nil, lane, to)
 	}
 	return lower, successor(lower[:1+8])
+}
+
+// DecodeLogKey is the inverse of AppendLogKey.
+func DecodeLogKey(storeKey []byte) (lane globaltable.LaneID, seq uint64, ok bool) {
+	if seq, ok = DecodeLogSeq(storeKey); !ok {
+		return 0, 0, false
+	}
+	return globaltable.LaneID(binary.BigEndian.Uint64(storeKey[1:])), seq, true
 }
 
 // DecodeLogSeq returns the sequence in the key of a log entry.
@@ -311,6 +320,33 @@ func DecodeSavedKey(storeKey []byte) (table globaltable.TableID, key []byte, ok 
 // SavedRange returns the range of what is saved of table.
 func SavedRange(table globaltable.TableID) (lower, upper []byte) {
 	return tableRange(SpaceSaved, table)
+}
+
+// AppendReplayKey appends the key of what is kept of a write of the record at key in table.
+func AppendReplayKey(dst []byte, table globaltable.TableID, key []byte, dot hlc.Stamp) []byte {
+	return dot.Append(appendReplayPrefix(dst, table, key))
+}
+
+func appendReplayPrefix(dst []byte, table globaltable.TableID, key []byte) []byte {
+	dst = append(dst, byte(SpaceReplay))
+	dst = binary.BigEndian.AppendUint64(dst, uint64(table))
+	return append(dst, key...)
+}
+
+// ReplayRange returns the range of AppendReplayKey's keys of one record with dots after the one given. A key of another record may be in it: see DecodeReplayKey.
+func ReplayRange(table globaltable.TableID, key []byte, after hlc.Stamp) (lower, upper []byte) {
+	lower = appendReplayPrefix(nil, table, key)
+	return append(after.Append(lower), 0), successor(lower)
+}
+
+// DecodeReplayKey is the inverse of AppendReplayKey. key is a view.
+func DecodeReplayKey(storeKey []byte) (table globaltable.TableID, key []byte, dot hlc.Stamp, ok bool) {
+	at := len(storeKey) - hlc.StampLen
+	if at <= tablePrefixLen || Space(storeKey[0]) != SpaceReplay {
+		return 0, nil, hlc.Stamp{}, false
+	}
+	dot, ok = hlc.DecodeStamp(storeKey[at:])
+	return globaltable.TableID(binary.BigEndian.Uint64(storeKey[1:])), storeKey[tablePrefixLen:at], dot, ok
 }
 
 // AppendTokenKey appends the key of what was done with a token in a window of time.

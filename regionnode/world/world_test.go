@@ -56,12 +56,15 @@ type running struct {
 	stop  func()
 }
 
-// runWorld opens and runs a world until the test ends.
-func runWorld(t *testing.T, cfg Config) *running {
+// runWorld opens and runs a world until the test ends. prepare is done before anything runs.
+func runWorld(t *testing.T, cfg Config, prepare ...func(*World)) *running {
 	t.Helper()
 	w, err := Open(cfg)
 	if err != nil {
 		t.Fatal(err)
+	}
+	for _, p := range prepare {
+		p(w)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ready, ended := make(chan Ready, 1), make(chan error, 1)
