@@ -69,7 +69,7 @@ func runWorld(t *testing.T, cfg Config, prepare ...func(*World)) *running {
 	ctx, cancel := context.WithCancel(context.Background())
 	ready, ended := make(chan Ready, 1), make(chan error, 1)
 	go func() { ended <- w.Run(ctx, func(r Ready) { ready <- r }) }()
-	r := &running{World: w, t: t, http: &http.Client{Transport: &http.Transport{}}, db: map[string]*dynamodb.Client{}}
+	r := &running{World: w, t: t, http: &http.Client{Transport: wholeBodies{&http.Transport{}}}, db: map[string]*dynamodb.Client{}}
 	r.stop = sync.OnceFunc(func() {
 		r.http.CloseIdleConnections()
 		cancel()
