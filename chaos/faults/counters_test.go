@@ -3,6 +3,7 @@
 package faults
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -16,6 +17,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	sdk "github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+
+	"github.com/concordat-db/concordat/regionnode/admin"
 )
 
 const (
@@ -31,7 +34,7 @@ func TestCounters(t *testing.T) {
 	c := newClusterApart(t, oneWay)
 	c.launch()
 	createTable(t, table, c.regions()...)
-	mergeByVector(t, c.regions()[0])
+	mergeByVector(t, c.regions()...)
 	halves := []func(){func() { c.cut(c.nodes[2]) }, func() {}}
 	for _, change := range halves {
 		var all sync.WaitGroup
@@ -58,10 +61,22 @@ func TestCounters(t *testing.T) {
 
 func counterKey(i int) string { return "counter/" + strconv.Itoa(i) }
 
-// mergeByVector gives the table its mode as Terraform would, by a tag, and waits until all regions have it.
-func mergeByVector(t testing.TB, asked *region) {
+// mergeByVector gives the table its mode, and waits until all regions have it: what is added before is recorded by the mode of then.
+func mergeByVector(t testing.TB, regions ...*region) {
 	t.Helper()
-	mustCommand(t, "table", "merge", table, "--mode", "vector", "--admin", asked.admin)
+	mustCommand(t, "table", "merge", table, "--mode", "vector", "--admin", regions[0].admin)
+	for _, r := range regions {
+		eventually(t, r.name+" has the mode", func() string {
+			var told admin.Table
+			if err := json.Unmarshal([]byte(mustCommand(t, "table", "show", table, "--admin", r.admin, "--output", "json")), &told); err != nil {
+				return err.Error()
+			}
+			if told.Merge.Mode != "vector" {
+				return "it says " + told.Merge.Mode
+			}
+			return ""
+		})
+	}
 }
 
 // addToCounters adds 1 so many times, in turn to each counter.
@@ -127,7 +142,7 @@ func TestCountersAreSetAndDeleted(t *testing.T) {
 	c := newClusterApart(t, oneWay)
 	c.launch()
 	createTable(t, table, c.regions()...)
-	mergeByVector(t, c.regions()[0])
+	mergeByVector(t, c.regions()...)
 	h := &countHistory{added: map[string]map[string]bool{}, seen: map[string]map[string]bool{}, bases: map[string]map[int]bool{}}
 	for half, change := range []func(){func() { c.cut(c.nodes[2]) }, func() {}} {
 		var all sync.WaitGroup
