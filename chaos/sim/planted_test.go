@@ -46,7 +46,6 @@ var faults = []struct {
 	{"bid", "I6"},
 	{"observe", "I6"},
 	{"part", "I3 I6"},
-	{"remove", "I6"},
 	{"runs", "I3 I6"},
 	{"mirror", "I20 I3"},
 	{"exchange loss", "I22"},
