@@ -439,6 +439,14 @@ type Shown struct {
 	Items  map[Key]map[string]Value
 }
 
+// Shows checks the same for one region and one item, while it goes on: writes are those that the region has, purge is its frontier.
+func Shows(region uint16, k Key, writes []Write, purge uint64, shown map[string]Value) []Violation {
+	if want := merge(writes, purge); showText(want) != showText(shown) {
+		return []Violation{violation("I6", region, "%s shows %s, by the definitions it is %s", k, showText(shown), showText(want))}
+	}
+	return nil
+}
+
 // Merged checks I4, I6 and I7 where attributes merge by types: what each region shows in the end is what all accepted writes come to by the definitions. doubtful reports which writes may be there or not, typed, in which tables anything merges.
 func Merged(history []Operation, shown []Shown, members Members, purged Frontiers, doubtful func(Write) bool, typed func(table uint64) bool) []Violation {
 	writes, perhaps := map[Key][]Write{}, map[Key][]Write{}

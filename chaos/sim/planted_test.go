@@ -48,6 +48,8 @@ var faults = []struct {
 	{"part", "I3 I6"},
 	{"remove", "I6"},
 	{"runs", "I3 I6"},
+	{"replayed increment", "I3 I6"},
+	{"straddle", "I3 I6"},
 	{"exchange loss", "I22"},
 	{"unlogged listing", "I20"},
 	{"seen loss", "I22"},

@@ -139,6 +139,8 @@ var wanted = []string{
 	"a conflict was listed",
 	"a whole item was listed as lost",
 	"a read of what had expired",
+	"a table's conflict mode or types were changed",
+	"an item was looked at that merges by types",
 	"a time to live was changed",
 	"a write on what had expired",
 	"an expired item was erased",

@@ -44,6 +44,15 @@ func (p *plan) typing(seed uint64) {
 			continue
 		}
 		t.tags = map[string]string{}
+		t.puts = some(rng, 0.7, 0.15)
+		of := []string{"n", "s", "ns", "bs", "hi", "lo", "m", "g", "q", "a"}
+		rng.Shuffle(len(of), func(i, j int) { of[i], of[j] = of[j], of[i] })
+		of = of[:1+rng.IntN(3)] // what meets often tells more
+		for _, x := range templates {
+			if slices.Contains(of, x.of) {
+				t.templates = append(t.templates, x)
+			}
+		}
 		if rng.IntN(4) > 0 {
 			t.tags[globaltable.MergeTag] = pickMode(rng).String()
 		}
@@ -120,6 +129,7 @@ var templates = []template{
 	{"ADD s :ss", "s"},
 	{"ADD s :ss", "s"},
 	{"DELETE s :ss", "s"},
+	{"DELETE s :ss", "s"},
 	{"SET s = :ss", "s"},
 	{"REMOVE s", "s"},
 	{"ADD ns :ns", "ns"},
@@ -160,14 +170,14 @@ func (w *world) newRequest(id uint64, t *table, key item.Key, mayDelete bool) *r
 	case roll < w.plan.deletes && mayDelete:
 		q.text, q.write = "delete", planner.Write{Action: planner.Delete, Item: attributes}
 		return q
-	case roll < w.plan.deletes+0.1:
+	case roll < w.plan.deletes+t.puts:
 		q.text, q.write = "put", planner.Write{Action: planner.Put}
 		q.write.Item = w.typedItem(attributes, id, t)
 		return q
 	}
-	first := templates[w.rng.IntN(len(templates))]
+	first := t.templates[w.rng.IntN(len(t.templates))]
 	clauses := []string{first.text}
-	if second := templates[w.rng.IntN(len(templates))]; w.rng.IntN(3) == 0 && second.of != first.of {
+	if second := t.templates[w.rng.IntN(len(t.templates))]; w.rng.IntN(3) == 0 && second.of != first.of {
 		clauses = append(clauses, second.text)
 	}
 	if t.mortal && w.rng.IntN(4) == 0 {
@@ -217,7 +227,7 @@ func (w *world) values(id uint64, t *table) string {
 	}
 	n := w.rng.IntN(20) - 5
 	return fmt.Sprintf(`{":n":{"N":"%d"},":zero":{"N":"0"},":c":{"N":"%d"},":id":{"S":"op-%d"},":ss":%s,":ns":%s,":bs":%s,":m":{"M":{"x":{"S":"op-%d"},"deep":{"M":{"n":{"N":"%d"}}}}}%s}`,
-		n, w.rng.IntN(10), id, some("SS", "a", "b", "c", "d"), some("NS", "1", "2", "3"), some("BS", "AQ==", "Ag=="), id, n, due)
+		n, w.rng.IntN(10), id, some("SS", "a", "b", "c"), some("NS", "1", "2"), some("BS", "AQ==", "Ag=="), id, n, due)
 }
 
 // typedItem is what a put of a typed table's item has.
@@ -446,26 +456,64 @@ func (w *world) shown() (out []check.Shown) {
 			if !t.typed {
 				continue
 			}
-			x, purge := r.catalog.Expiry(t.id), r.shard.Purge(t.id)
 			lower, upper := store.RecordRange(t.id)
 			eachKV(r.disk, lower, upper, func(key, value []byte) {
-				if left, expired, err := x.Expire(nil, value, purge); err != nil {
-					panic(err)
-				} else if expired {
-					value = left
-				}
-				it, live, err := conflict.ItemOf(value, nil)
-				if err != nil {
-					panic(err)
-				}
-				if live {
-					s.Items[check.Key{Table: uint64(t.id), Bytes: string(store.RecordKeySuffix(key))}] = itemOf(it)
+				if it := r.shows(t.id, value); it != nil {
+					s.Items[check.Key{Table: uint64(t.id), Bytes: string(store.RecordKeySuffix(key))}] = it
 				}
 			})
 		}
 		out = append(out, s)
 	}
 	return out
+}
+
+// shows is what the region shows of a record of a table, of which all has gone that had expired at the purge frontier; nil if there is no item.
+func (r *region) shows(table globaltable.TableID, record []byte) map[string]check.Value {
+	left, expired, err := r.catalog.Expiry(table).Expire(nil, record, r.shard.Purge(table))
+	if err != nil {
+		panic(err)
+	}
+	if expired {
+		record = left
+	}
+	it, live, err := conflict.ItemOf(record, nil)
+	if err != nil {
+		panic(err)
+	}
+	if !live {
+		return nil
+	}
+	return itemOf(it)
+}
+
+// glanceTyped checks what some region shows of some item of a typed table, if it is known what of it the region has.
+func (w *world) glanceTyped() {
+	r, t := w.anyRegion(), &w.plan.tables[w.rng.IntN(len(w.plan.tables))]
+	if !r.up || !t.typed || r.joined[t.id] || !r.steady() || !r.holds(t.id) || t.mortal && w.history(t.id).Newest() != r.catalog.Expiry(t.id).Newest() {
+		return
+	}
+	key := check.Key{Table: uint64(t.id), Bytes: string(keyOf(w.rng.IntN(t.keys)))}
+	if r.heard[key] > 0 {
+		return
+	}
+	r.flush()
+	if !r.up {
+		return
+	}
+	var writes []check.Write
+	reached := r.reachedLanes()
+	for _, l := range w.ledger.Of(key) {
+		if l.Again || w.ledger.Void(l) {
+			return
+		}
+		if l.By == uint16(r.origin) || l.Seq <= reached[check.Lane{Region: uint16(r.origin), Origin: l.By, Incarnation: l.Incarnation, Lane: l.Lane}] {
+			writes = append(writes, l.Write)
+		}
+	}
+	w.cover("an item was looked at that merges by types")
+	record := recordIn(r, t.id, item.Key(key.Bytes))
+	w.evidence.found = append(w.evidence.found, check.Shows(uint16(r.origin), key, writes, uint64(r.shard.Purge(t.id)), r.shows(t.id, record))...)
 }
 
 // isTyped reports whether attributes of the table's items may merge by types.
