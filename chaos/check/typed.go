@@ -439,9 +439,9 @@ type Shown struct {
 	Items  map[Key]map[string]Value
 }
 
-// Shows checks the same for one region and one item, while it goes on: writes are those that the region has, purge is its frontier.
-func Shows(region uint16, k Key, writes []Write, purge uint64, shown map[string]Value) []Violation {
-	if want := merge(writes, purge); showText(want) != showText(shown) {
+// Shows checks the same for one region and one item, while it goes on: writes are those that the region has, at is the moment.
+func Shows(region uint16, k Key, writes []Write, at uint64, shown map[string]Value) []Violation {
+	if want := merge(writes, at); showText(want) != showText(shown) {
 		return []Violation{violation("I6", region, "%s shows %s, by the definitions it is %s", k, showText(shown), showText(want))}
 	}
 	return nil

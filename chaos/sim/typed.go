@@ -48,6 +48,9 @@ func (p *plan) typing(seed uint64) {
 		of := []string{"n", "s", "ns", "bs", "hi", "lo", "m", "g", "q", "a"}
 		rng.Shuffle(len(of), func(i, j int) { of[i], of[j] = of[j], of[i] })
 		of = of[:1+rng.IntN(3)] // what meets often tells more
+		if t.mortal {
+			of = append(of, "n")
+		}
 		for _, x := range templates {
 			if slices.Contains(of, x.of) {
 				t.templates = append(t.templates, x)
@@ -180,8 +183,11 @@ func (w *world) newRequest(id uint64, t *table, key item.Key, mayDelete bool) *r
 	if second := t.templates[w.rng.IntN(len(t.templates))]; w.rng.IntN(3) == 0 && second.of != first.of {
 		clauses = append(clauses, second.text)
 	}
-	if t.mortal && w.rng.IntN(4) == 0 {
+	if t.mortal && w.rng.IntN(3) == 0 {
 		clauses = append(clauses, "SET t = :due")
+		if w.rng.IntN(2) == 0 {
+			clauses = clauses[len(clauses)-1:]
+		}
 	}
 	q.text = joinClauses(clauses)
 	update, err := parseUpdate(q.text, w.values(id, t))
@@ -458,7 +464,7 @@ func (w *world) shown() (out []check.Shown) {
 			}
 			lower, upper := store.RecordRange(t.id)
 			eachKV(r.disk, lower, upper, func(key, value []byte) {
-				if it := r.shows(t.id, value); it != nil {
+				if it := r.shows(t.id, value, r.shard.Purge(t.id)); it != nil {
 					s.Items[check.Key{Table: uint64(t.id), Bytes: string(store.RecordKeySuffix(key))}] = it
 				}
 			})
@@ -468,9 +474,9 @@ func (w *world) shown() (out []check.Shown) {
 	return out
 }
 
-// shows is what the region shows of a record of a table, of which all has gone that had expired at the purge frontier; nil if there is no item.
-func (r *region) shows(table globaltable.TableID, record []byte) map[string]check.Value {
-	left, expired, err := r.catalog.Expiry(table).Expire(nil, record, r.shard.Purge(table))
+// shows is what the region shows of a record of a table at a moment; nil if there is no item.
+func (r *region) shows(table globaltable.TableID, record []byte, at hlc.Timestamp) map[string]check.Value {
+	left, expired, err := r.catalog.Expiry(table).Expire(nil, record, at)
 	if err != nil {
 		panic(err)
 	}
@@ -512,8 +518,8 @@ func (w *world) glanceTyped() {
 		}
 	}
 	w.cover("an item was looked at that merges by types")
-	record := recordIn(r, t.id, item.Key(key.Bytes))
-	w.evidence.found = append(w.evidence.found, check.Shows(uint16(r.origin), key, writes, uint64(r.shard.Purge(t.id)), r.shows(t.id, record))...)
+	record, now := recordIn(r, t.id, item.Key(key.Bytes)), r.clock.Last()
+	w.evidence.found = append(w.evidence.found, check.Shows(uint16(r.origin), key, writes, uint64(now), r.shows(t.id, record, now))...)
 }
 
 // isTyped reports whether attributes of the table's items may merge by types.
