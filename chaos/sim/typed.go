@@ -65,6 +65,10 @@ func (p *plan) typing(seed uint64) {
 			}
 		}
 	}
+	if slices.ContainsFunc(p.tables, func(t table) bool { return t.typed && t.mortal }) && rng.IntN(2) == 0 {
+		p.pace = between(rng, 30*time.Millisecond, 60*time.Millisecond) // a time to live takes a while to take effect, and is to meet clients
+		p.operations = 100 + rng.IntN(100)
+	}
 	p.changeMode = sometimes(rng, 0.5, 200*time.Millisecond, 2*time.Second)
 }
 
