@@ -200,7 +200,7 @@ func (w *world) judge() []check.Violation {
 		check.NoLostWrite(history, replicas, members, w.purged, w.missing),
 		check.Convergence(replicas, members, w.purged),
 		check.Reference(history, withoutCatalog(replicas), members, w.purged, w.doubtful, rng),
-		check.Merged(history, w.shown(), members, w.purged, w.missing, w.isTyped),
+		check.Merged(history, w.shown(), members, w.purged, w.missing, w.isTyped, func(o uint16) bool { return w.region(hlc.Origin(o)).restored }),
 		check.Clock(w.evidence.readings, maxOffset),
 		check.Quarantine(w.evidence.arrivals, maxOffset),
 		check.Gaps(holes, applied, heads),

@@ -48,15 +48,18 @@ func (p *plan) typing(seed uint64) {
 		of := []string{"n", "s", "ns", "bs", "hi", "lo", "m", "g", "q", "a"}
 		rng.Shuffle(len(of), func(i, j int) { of[i], of[j] = of[j], of[i] })
 		of = of[:1+rng.IntN(3)] // what meets often tells more
-		if t.mortal {
-			of = append(of, "n")
+		if t.mortal && rng.IntN(3) > 0 { // increments are to meet an expiry
+			of, t.keys, t.puts = []string{"n"}, 1+rng.IntN(2), 0
+			t.tags[globaltable.MergeTag] = conflict.Vector.String()
+			p.enabled, p.timeToLive = true, 0
+			p.pace, p.operations = between(rng, 30*time.Millisecond, 60*time.Millisecond), 100+rng.IntN(100)
 		}
 		for _, x := range templates {
 			if slices.Contains(of, x.of) {
 				t.templates = append(t.templates, x)
 			}
 		}
-		if rng.IntN(4) > 0 {
+		if t.tags[globaltable.MergeTag] == "" && rng.IntN(4) > 0 {
 			t.tags[globaltable.MergeTag] = pickMode(rng).String()
 		}
 		for _, name := range slices.Sorted(maps.Keys(typedAttributes)) {
@@ -64,10 +67,6 @@ func (p *plan) typing(seed uint64) {
 				t.tags[globaltable.TypeTagPrefix+name] = typedAttributes[name].String()
 			}
 		}
-	}
-	if slices.ContainsFunc(p.tables, func(t table) bool { return t.typed && t.mortal }) && rng.IntN(2) == 0 {
-		p.pace = between(rng, 30*time.Millisecond, 60*time.Millisecond) // a time to live takes a while to take effect, and is to meet clients
-		p.operations = 100 + rng.IntN(100)
 	}
 	p.changeMode = sometimes(rng, 0.5, 200*time.Millisecond, 2*time.Second)
 }
@@ -188,7 +187,7 @@ func (w *world) newRequest(id uint64, t *table, key item.Key, mayDelete bool) *r
 		clauses = append(clauses, second.text)
 	}
 	if t.mortal && w.rng.IntN(3) == 0 {
-		clauses = append(clauses, "SET t = :due")
+		clauses = append(clauses, "SET "+mortalAttributes[w.rng.IntN(len(mortalAttributes))]+" = :due")
 		if w.rng.IntN(2) == 0 {
 			clauses = clauses[len(clauses)-1:]
 		}
@@ -248,8 +247,8 @@ func (w *world) typedItem(key item.Item, id uint64, t *table) item.Item {
 		b.Add(name, v)
 		return true
 	})
-	for _, a := range [][2]string{{"n", ":n"}, {"s", ":ss"}, {"ns", ":ns"}, {"m", ":m"}, {"hi", ":n"}, {"lo", ":n"}, {"g", ":id"}, {"t", ":due"}} {
-		if w.rng.IntN(2) == 0 || a[0] == "t" && !t.mortal {
+	for _, a := range [][2]string{{"n", ":n"}, {"s", ":ss"}, {"ns", ":ns"}, {"m", ":m"}, {"hi", ":n"}, {"lo", ":n"}, {"g", ":id"}, {"t", ":due"}, {"u", ":due"}} {
+		if w.rng.IntN(2) == 0 || a[1] == ":due" && !t.mortal {
 			continue
 		}
 		v, err := item.DecodeValueJSON(nil, values.Get(a[1]))
@@ -512,13 +511,34 @@ func (w *world) glanceTyped() {
 		return
 	}
 	var writes []check.Write
-	reached := r.reachedLanes()
-	for _, l := range w.ledger.Of(key) {
-		if l.Again || w.ledger.Void(l) {
+	reached, newest, all := r.reachedLanes(), map[uint16]check.Stamp{}, w.ledger.Of(key)
+	has := func(l *check.Logged) bool {
+		return l.By == uint16(r.origin) || l.Seq <= reached[check.Lane{Region: uint16(r.origin), Origin: l.By, Incarnation: l.Incarnation, Lane: l.Lane}]
+	}
+	for i := range all {
+		l := &all[i]
+		if l.Again || w.ledger.Void(*l) {
 			return
 		}
-		if l.By == uint16(r.origin) || l.Seq <= reached[check.Lane{Region: uint16(r.origin), Origin: l.By, Incarnation: l.Incarnation, Lane: l.Lane}] {
-			writes = append(writes, l.Write)
+		if has(l) {
+			if writes = append(writes, l.Write); l.Stamp.Compare(newest[l.By]) > 0 {
+				newest[l.By] = l.Stamp
+			}
+		}
+	}
+	// What it has may say something of what it has not: an increment, what all before it of its region have come to, and that a new run begins, that somebody had taken back the one before.
+	for i := range all {
+		missing := &all[i]
+		if has(missing) {
+			continue
+		}
+		if missing.Stamp.Compare(newest[missing.By]) < 0 {
+			return
+		}
+		for j := range all {
+			if _, perhaps := w.sawIt(all[j], *missing); perhaps && has(&all[j]) {
+				return
+			}
 		}
 	}
 	w.cover("an item was looked at that merges by types")
