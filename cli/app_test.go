@@ -75,7 +75,27 @@ func TestWrongUsage(t *testing.T) {
 		{"table merge orders --type =set", `--type is "=set"; it is ATTRIBUTE=TYPE`},
 		{"table merge orders --type likes=list", `--type is "likes=list"; the type can be counter, set, map, max, min, register or none`},
 		{"table merge orders --type likes=set --type likes=none", `--type gives "likes" two types`},
-		{"table set orders", "give --acknowledge, --ttl or both"},
+		{"table set orders", "give --acknowledge, --ttl, --conflict-age or --conflict-bytes"},
+		{"table set orders --conflict-age 1s", `--conflict-age: "1s" is not known; it can be a time from 1m to 366d`},
+		{"table set orders --conflict-age=", `--conflict-age: "" is not known`},
+		{"table set orders --conflict-bytes 5TiB", `--conflict-bytes: "5TiB" is not known; it can be a size from 1MiB to 1TiB`},
+		{"conflict", `after "conflict" one of these must follow: list, show, tail, stats, restore`},
+		{"conflict lst", `did you mean "list"?`},
+		{"conflict list orders", `list takes flags only, not "orders"`},
+		{"conflict list --limit 0", "--limit is 0; it can be 1 to 1000"},
+		{"conflict list --limit 1001", "--limit is 1001"},
+		{"conflict list --since -1h", "--since is -1h0m0s; it must be above zero"},
+		{"conflict list --since yesterday", `invalid value "yesterday" for flag -since`},
+		{"conflict list --output xml", `--output is "xml"`},
+		{"conflict list --admin nowhere", "--admin (or CONCORDAT_ADMIN)"},
+		{"conflict show", "show needs a"},
+		{"conflict show 1 2", `show takes one ID, not also "2"`},
+		{"conflict tail orders", `tail takes flags only, not "orders"`},
+		{"conflict tail --since 0s", "--since is 0s"},
+		{"conflict tail --output xml", `--output is "xml"`},
+		{"conflict stats orders", `stats takes flags only, not "orders"`},
+		{"conflict restore", "restore needs a"},
+		{"conflict restore 1 --attribute x", "there is no flag --attribute; did you mean --attributes?"},
 		{"table set orders --ttl=", "--ttl is an attribute's name, 1 to 255 bytes, or off"},
 		{"table set orders --acknowledge peers:4", `--acknowledge is "peers:4"; it can be local, or peers:1 to peers:3`},
 		{"table replica", `after "replica" one of these must follow: add, remove`},
@@ -83,6 +103,7 @@ func TestWrongUsage(t *testing.T) {
 		{"table replica add --throttle=fast orders eu", `--throttle: "fast" is no size above zero`},
 		{"table replica add orders eu --wait=perhaps", `invalid value "perhaps" for --wait`},
 		{"table replica remove orders", "remove needs NAME REGION"},
+		{"table replica disassociate orders", "disassociate needs NAME REGION"},
 		{"table replica remove orders eu us", `remove takes NAME REGION, not also "us"`},
 		{"nats", `after "nats" one of these must follow: accounts`},
 		{"nats accounts", "accounts needs --config"},
@@ -114,6 +135,8 @@ func TestFailuresHaveStatusOne(t *testing.T) {
 		"status --admin http://127.0.0.1:1",
 		"node --config /does/not/exist.yaml",
 		"nats accounts --config /does/not/exist.yaml",
+		"conflict list --admin http://127.0.0.1:1",
+		"conflict restore 1 --yes --admin http://127.0.0.1:1",
 		"region descriptor --key /does/not/exist --name a --jurisdiction B --id 1",
 		"region keygen --out /does/not/exist/key",
 	} {
@@ -130,7 +153,7 @@ func TestHelpNamesEveryCommand(t *testing.T) {
 		if got.status != 0 || got.err != "" {
 			t.Errorf("concordat %v: status %d, %q", args, got.status, got.err)
 		}
-		for _, name := range []string{"demo", "dev", "node", "status", "verify", "repair", "table", "region", "nats", "version"} {
+		for _, name := range []string{"demo", "dev", "node", "status", "verify", "repair", "table", "conflict", "region", "nats", "version"} {
 			if !strings.Contains(got.out, "\n   "+name+" ") {
 				t.Errorf("concordat %v does not name %s", args, name)
 			}

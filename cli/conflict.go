@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -48,7 +49,7 @@ func conflictCommand(s Streams) *ucli.Command {
 			{
 				Name:        "tail",
 				Usage:       "follow conflicts as they are found or arrive, until Ctrl-C",
-				Description: "With --output json, one conflict a line.",
+				Description: "With --output json, one conflict a line; with yaml, one document each.",
 				Flags: []ucli.Flag{
 					tableFlag,
 					&ucli.DurationFlag{Name: "since", Usage: "begin with those of the last `TIME`"},
@@ -190,7 +191,10 @@ func plainValue(v map[string]json.RawMessage) string {
 		if (typ == "S" || typ == "N") && json.Unmarshal(raw, &text) == nil {
 			return text
 		}
-		return string(raw)
+		var compact bytes.Buffer
+		if json.Compact(&compact, raw) == nil {
+			return compact.String()
+		}
 	}
 	return ""
 }
@@ -233,8 +237,8 @@ func writeConflict(w io.Writer, x *admin.Conflict) error {
 	t.AppendRow(table.Row{"written", versionTime(&x.Loser), versionTime(&x.Winner)})
 	t.AppendRow(table.Row{"stamp", x.Loser.Stamp, x.Winner.Stamp})
 	t.AppendRow(table.Row{"had seen", contextText(&x.Loser), contextText(&x.Winner)})
-	for _, row := range differences(x.Loser.Values, x.Winner.Values) {
-		t.AppendRow(row)
+	for _, d := range differences(x.Loser.Values, x.Winner.Values) {
+		t.AppendRow(table.Row{d.name, clipped(d.a), clipped(d.b)})
 	}
 	return render(w, t)
 }
@@ -270,8 +274,11 @@ func contextText(v *admin.Version) string {
 	return strings.Join(out, "\n")
 }
 
-// differences has a row for each attribute of two items, in DynamoDB's JSON.
-func differences(a, b json.RawMessage) (rows []table.Row) {
+// difference is an attribute in two items, for people.
+type difference struct{ name, a, b string }
+
+// differences has an entry for each attribute of two items, in DynamoDB's JSON.
+func differences(a, b json.RawMessage) (out []difference) {
 	var x, y map[string]map[string]json.RawMessage
 	_ = json.Unmarshal(a, &x) // none: nothing to show
 	_ = json.Unmarshal(b, &y)
@@ -280,13 +287,13 @@ func differences(a, b json.RawMessage) (rows []table.Row) {
 	for _, name := range slices.Compact(names) {
 		cell := func(m map[string]map[string]json.RawMessage) string {
 			if v, has := m[name]; has {
-				return clipped(plainValue(v))
+				return plainValue(v)
 			}
 			return "–"
 		}
-		rows = append(rows, table.Row{name, cell(x), cell(y)})
+		out = append(out, difference{name, cell(x), cell(y)})
 	}
-	return rows
+	return out
 }
 
 func conflictStats(c *ucli.Context, s Streams) error {
@@ -347,30 +354,59 @@ func tailConflicts(c *ucli.Context, s Streams) error {
 			_, err := fmt.Fprintf(s.Out, "%s  %s  %s  %s: %s (%s)\n", x.Loser.Time.Local().Format(time.DateTime), x.ID, x.Table, plainItem(x.Key), x.Outcome, discardedOf(x))
 			return err
 		}
+		if f == formatYAML {
+			if _, err := io.WriteString(s.Out, "---\n"); err != nil {
+				return err
+			}
+			return write(s.Out, f, x)
+		}
 		b, err := json.Marshal(x)
 		if err == nil {
 			_, err = s.Out.Write(append(b, '\n'))
 		}
 		return err
 	}
+	follow := url.Values{}
+	if query.Has("table") {
+		follow.Set("table", query.Get("table"))
+	}
 	if c.IsSet("since") {
-		query.Set("limit", "1000")
+		// What comes while these are listed is followed: from here on.
+		now, err := askAdmin[admin.ConflictTail](c.Context, "follow conflicts", time.Minute, http.MethodGet, base, "/v1/conflicts/tail?wait=0&"+follow.Encode(), nil)
+		if err != nil {
+			return err
+		}
+		follow.Set("after", strconv.FormatUint(now.Next, 10))
+		if err := showSince(c, base, query, show); err != nil {
+			return err
+		}
+	}
+	return followConflicts(c, s, base, follow, show)
+}
+
+// showSince shows the conflicts that query selects, the oldest first.
+func showSince(c *ucli.Context, base string, query url.Values, show func(*admin.Conflict) error) error {
+	query.Set("limit", "1000")
+	var all []admin.Conflict
+	for more := true; more; {
 		list, err := askAdmin[admin.ConflictList](c.Context, "list conflicts", 3*adminPatience, http.MethodGet, base, "/v1/conflicts?"+query.Encode(), nil)
 		if err != nil {
 			return err
 		}
-		for _, x := range slices.Backward(list.Conflicts) {
-			if err := show(&x); err != nil {
-				return err
-			}
+		all = append(all, list.Conflicts...)
+		if more = list.More && len(list.Conflicts) > 0; more {
+			query.Set("before", all[len(all)-1].ID)
 		}
-		query.Del("since")
-		query.Del("limit")
 	}
-	return followConflicts(c, s, base, query, show)
+	for _, x := range slices.Backward(all) {
+		if err := show(&x); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
-// followConflicts shows conflicts as they come until the command is ended. A region that does not answer for a while is asked again.
+// followConflicts shows conflicts as they come until the command is ended. A region that does not answer for a while, or cannot, is asked again.
 func followConflicts(c *ucli.Context, s Streams, base string, query url.Values, show func(*admin.Conflict) error) error {
 	for {
 		tail, err := askAdmin[admin.ConflictTail](c.Context, "follow conflicts", time.Minute, http.MethodGet, base, "/v1/conflicts/tail?"+query.Encode(), nil)
@@ -378,7 +414,7 @@ func followConflicts(c *ucli.Context, s Streams, base string, query url.Values, 
 		switch {
 		case c.Context.Err() != nil:
 			return nil
-		case errors.As(err, &fault):
+		case errors.As(err, &fault) && fault.status < http.StatusInternalServerError:
 			return err
 		case err != nil:
 			fmt.Fprintf(s.Err, "%v; trying again\n", err)
@@ -405,7 +441,9 @@ func restoreConflict(c *ucli.Context, s Streams) error {
 	if err != nil {
 		return err
 	}
-	body := admin.RestoreConflict{Attributes: c.StringSlice("attributes"), Write: c.Bool("yes")}
+	attributes := c.StringSlice("attributes") // twice, if they follow the ID
+	slices.Sort(attributes)
+	body := admin.RestoreConflict{Attributes: slices.Compact(attributes), Write: c.Bool("yes")}
 	change, err := askAdmin[admin.ConflictChange](c.Context, "restore conflict", 3*adminPatience, http.MethodPost, base, "/v1/conflicts/"+id+"/restore", body)
 	if err != nil {
 		return err
@@ -418,10 +456,14 @@ func restoreConflict(c *ucli.Context, s Streams) error {
 		if change.Then == nil {
 			fmt.Fprintln(w, "The item is deleted by it.")
 		}
-		for _, row := range differences(change.Now, change.Then) {
-			if row[1] != row[2] {
-				t.AppendRow(row)
+		for _, d := range differences(change.Now, change.Then) {
+			if d.a != d.b {
+				t.AppendRow(table.Row{d.name, clipped(d.a), clipped(d.b)})
 			}
+		}
+		if t.Length() == 0 {
+			_, err := fmt.Fprintln(w, "Nothing is changed by it: the item is so already.")
+			return err
 		}
 		return render(w, t)
 	})

@@ -38,6 +38,11 @@ func emit(c *ucli.Context, w io.Writer, v any, people func(io.Writer) error) err
 	if f == formatTable {
 		return people(w)
 	}
+	return write(w, f, v)
+}
+
+// write writes one document, in a format that is not for people.
+func write(w io.Writer, f format, v any) error {
 	b, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {
 		return fmt.Errorf("write result: %w", err)

@@ -35,8 +35,8 @@ func sampleStatus() admin.Status {
 				{Region: "ap-south-1", Paused: "a replica is on its way",
 					Last: &repair.Pass{Ended: at, State: repair.NotCompared, Detail: "out of reach"}},
 				{Region: "sa-east-1"}},
-			Collection: admin.Collection{Waiting: 210, Expiring: 3000, PurgeAgeMillis: &age, HeldBack: "ap-south-1 has not applied us-east-1 since 2026-01-02 03:04:05 UTC"},
-			Indexes:    []admin.Index{{Name: "by-name", Ready: true, Percent: 100, Entries: 12000, Bytes: 2 << 20}, {Name: "by-height", Percent: 37, Entries: 4444, Bytes: 1 << 20}},
+			Conflicts: admin.Listed{Listed: 3, Bytes: 2048, Limit: 1 << 20, KeepSeconds: 36 * 3600}, Collection: admin.Collection{Waiting: 210, Expiring: 3000, PurgeAgeMillis: &age, HeldBack: "ap-south-1 has not applied us-east-1 since 2026-01-02 03:04:05 UTC"},
+			Indexes: []admin.Index{{Name: "by-name", Ready: true, Percent: 100, Entries: 12000, Bytes: 2 << 20}, {Name: "by-height", Percent: 37, Entries: 4444, Bytes: 1 << 20}},
 		}},
 		Lanes: []admin.Lane{{ID: "00aa", Regions: []string{"us-east-1", "eu-central-1"}, Head: 99, Entries: 5, Bytes: 512, Live: true,
 			Confirmed: map[string]uint64{"us-east-1": 94, "ap-south-1": 90}}},
@@ -80,6 +80,13 @@ Deleted and expired items
 ├────────┼────────────────┼──────────┼────────────────────────────┼────────────────────────────────────────────────────────────────────┤
 │ places │            210 │     3000 │                 140 ms ago │ ap-south-1 has not applied us-east-1 since 2026-01-02 03:04:05 UTC │
 └────────┴────────────────┴──────────┴────────────────────────────┴────────────────────────────────────────────────────────────────────┘
+
+Conflicts
+┌────────┬────────┬─────────┬─────────┬────────────┐
+│ table  │ listed │    size │   up to │ listed for │
+├────────┼────────┼─────────┼─────────┼────────────┤
+│ places │      3 │ 2.0 KiB │ 1.0 MiB │        36h │
+└────────┴────────┴─────────┴─────────┴────────────┘
 
 Indexes that are being built
 ┌────────┬───────────┬────────┬───────┬─────────┬─────────┐

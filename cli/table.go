@@ -60,7 +60,7 @@ func tableCommand(s Streams) *ucli.Command {
 func replicaCommand(s Streams) *ucli.Command {
 	return &ucli.Command{
 		Name:  "replica",
-		Usage: "add and remove regions of a table",
+		Usage: "add and remove regions of a table, or have one keep its data as a table of its own",
 		Subcommands: []*ucli.Command{
 			{
 				Name:      "add",
@@ -82,6 +82,16 @@ func replicaCommand(s Streams) *ucli.Command {
 					"when writes were acknowledged by peers goes with it.",
 				Flags:  []ucli.Flag{&ucli.BoolFlag{Name: "yes", Usage: "do it"}, waitFlag("wait until the data is gone")},
 				Action: func(c *ucli.Context) error { return removeReplica(c, s) },
+			},
+			{
+				Name:      "disassociate",
+				Usage:     "have a region keep its replica of a table as a table of its own",
+				ArgsUsage: "NAME REGION",
+				Description: "The region that leaves is asked. Its replica becomes a table of the same name in that region alone, with its items, indexes and settings; the other regions keep theirs. It is read and written all\n" +
+					"the time. What was written before is everywhere when it leaves: a region that is out of reach holds it up and is named. Nothing else of the table can be changed meanwhile.\n" +
+					"Ctrl-C ends the command and not the disassociation; the same command again shows how far it is.",
+				Flags:  []ucli.Flag{&ucli.BoolFlag{Name: "yes", Usage: "do it"}, waitFlag("wait until it is a table of its own")},
+				Action: func(c *ucli.Context) error { return disassociateReplica(c, s) },
 			},
 		},
 	}
@@ -212,7 +222,7 @@ func writeTable(w io.Writer, t admin.Table) error {
 	if ttl := t.TimeToLive; ttl.Attribute != "" {
 		fmt.Fprintf(w, "Items expire by %q (%s); %d have such a time, or have expired and are not erased yet.\n", ttl.Attribute, ttl.Status, t.Collection.Expiring)
 	}
-	rows := newTable("replica", "status", "joined", "detail")
+	rows := newTable("replica", "status", "done", "detail")
 	alignRight(rows, 3)
 	for _, r := range t.Replicas {
 		percent := ""
@@ -371,6 +381,41 @@ func removeReplica(c *ucli.Context, s Streams) error {
 	}
 	if c.Bool("wait") {
 		if t, err = watchLeave(c.Context, s.Err, at, t, region); err != nil {
+			return err
+		}
+	}
+	return emitTable(c, s, t)
+}
+
+func disassociateReplica(c *ucli.Context, s Streams) error {
+	at, regions, err := tableOf(c)
+	if err != nil {
+		return err
+	}
+	region := regions[0]
+	t, err := at.get(c.Context)
+	if err != nil {
+		return err
+	}
+	r := replicaOf(&t, region)
+	switch {
+	case r == nil:
+		return fmt.Errorf("table %s has no replica in %s; it has some in %s", at.name, region, strings.Join(replicaRegions(&t), ", "))
+	case len(t.Replicas) == 1:
+		fmt.Fprintf(s.Err, "Table %s is in %s alone.\n", at.name, region)
+		return emitTable(c, s, t)
+	case !c.Bool("yes"):
+		fmt.Fprintf(s.Err, "The replica of table %s in %s (%s) would become a table of its own. %d replicas stay together.\n", at.name, region, r.Status, len(t.Replicas)-1)
+		return wrongUsage(c, "give --yes to disassociate it")
+	}
+	was := t.ID
+	if r.Status != string(globaltable.Updating) { // else the command was interrupted
+		if t, err = at.ask(c.Context, "disassociate the replica", http.MethodPost, "/replicas/"+url.PathEscape(region)+"/disassociate", nil); err != nil {
+			return err
+		}
+	}
+	if c.Bool("wait") {
+		if t, err = watchDisassociation(c.Context, s.Err, at, t, was, region); err != nil {
 			return err
 		}
 	}

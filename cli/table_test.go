@@ -89,6 +89,13 @@ func TestTable(t *testing.T) {
 	expect(us, 0, `Conflict mode vector. Declared types: "likes"=set.`, "", "table", "show", "things")
 	expect(us, 0, "vector", "", "table", "list")
 
+	// Either region says how long conflicts are listed.
+	expect(us, 0, "Conflicts are listed for 7d, up to 64MiB; 0 are, 0 B.", "", "table", "show", "things")
+	expect(eu, 0, "Conflicts are listed for 30d, up to 128MiB; 0 are, 0 B.", "", "table", "set", "things", "--conflict-age", "30d", "--conflict-bytes", "128MiB")
+	expect(us, 0, "Conflicts are listed for 30d, up to 64MiB;", "", "table", "set", "things", "--conflict-bytes", "default")
+	expect(us, 0, "No conflict is listed.", "", "conflict", "list", "--table", "things")
+	expect(us, 0, "30d", "", "status")
+
 	// Either region gives the table a time to live, and takes it away.
 	expect(eu, 0, `Items expire by "until" (ENABLING); 0 have such a time`, "", "table", "set", "things", "--ttl", "until")
 	expect(us, 1, "", "TimeToLive is already enabled", "table", "set", "things", "--ttl", "until")
@@ -138,6 +145,72 @@ func TestReplicaAddInterrupted(t *testing.T) {
 	}
 	if strings.Contains(errs.String(), "eu-central-1: active") {
 		t.Error("it was there before the interruption: the test shows nothing")
+	}
+}
+
+// TestReplicaDisassociate: the region that leaves is asked, and has a table of its own in the end.
+func TestReplicaDisassociate(t *testing.T) {
+	d := startDev(t)
+	us, eu := d.ready.Regions[0].Admin, d.ready.Regions[1].Admin
+	createTable(t, d.client(0), "things", "k")
+	ask := func(admin string, args ...string) result {
+		return command(t, append([]string{"table", "replica", args[0], "--admin", admin, "things"}, args[1:]...)...)
+	}
+	if got := ask(us, "add", "eu-central-1"); got.status != 0 {
+		t.Fatalf("%+v", got)
+	}
+	if _, err := d.client(1).PutItem(t.Context(), &dynamodb.PutItemInput{TableName: aws.String("things"), Item: map[string]types.AttributeValue{"k": &types.AttributeValueMemberS{Value: "a"}}}); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		admin, region string
+		yes           bool
+		status        int
+		says          string
+	}{
+		{eu, "eu-central-1", false, 2, "would become a table of its own. 1 replicas stay together."},
+		{eu, "ap-south-1", true, 1, "has no replica in ap-south-1; it has some in eu-central-1, us-east-1"},
+		{us, "eu-central-1", true, 1, "the request must be sent to the region of the replica: eu-central-1"},
+		{eu, "eu-central-1", true, 0, "eu-central-1: a table of its own"},
+		{eu, "eu-central-1", true, 0, "Table things is in eu-central-1 alone."},
+	} {
+		args := []string{"disassociate", c.region}
+		if c.yes {
+			args = append(args, "--yes")
+		}
+		if got := ask(c.admin, args...); got.status != c.status || !strings.Contains(got.err, c.says) || c.status == 0 && !strings.Contains(got.out, "ACTIVE, 1 items") {
+			t.Fatalf("%+v: %+v", c, got)
+		}
+	}
+	var tables admin.TableList
+	got := command(t, "table", "list", "--admin", eu, "--output", "json")
+	if err := json.Unmarshal([]byte(got.out), &tables); err != nil || len(tables.Tables) != 1 || len(tables.Tables[0].Replicas) != 1 || tables.Tables[0].Owner != "eu-central-1" {
+		t.Errorf("%v: %s", err, got.out)
+	}
+}
+
+// TestWatchTellsWhatDisassociationsWaitFor drives the watch with tables as they may come.
+func TestWatchTellsWhatDisassociationsWaitFor(t *testing.T) {
+	number := func(n int) *int { return &n }
+	for name, c := range map[string]struct {
+		id       string
+		replicas []admin.Replica
+		err      string
+		told     string
+	}{
+		"done":       {"2", []admin.Replica{{Region: "eu", Status: "ACTIVE"}}, "", "eu: a table of its own\n"},
+		"called off": {"1", []admin.Replica{{Region: "eu", Status: "ACTIVE"}}, "stays in its table", ""},
+		"fenced":     {"1", nil, "stays in its table", ""},
+		"waits":      {"1", []admin.Replica{{Region: "eu", Status: "UPDATING", Percent: number(100), Detail: "Cannot reach ap."}}, "interrupted", "eu: Cannot reach ap.\neu: 99% copied\n"},
+		"not known":  {"1", []admin.Replica{{Region: "eu", Status: "UPDATING"}}, "interrupted", ""},
+	} {
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel() // one look
+		errs := newSyncBuffer()
+		_, err := watchDisassociation(ctx, errs, tableAt{}, admin.Table{ID: c.id, Replicas: c.replicas}, "1", "eu")
+		if (err == nil) != (c.err == "") || err != nil && !strings.Contains(err.Error(), c.err) || errs.String() != c.told {
+			t.Errorf("%s: %v, told %q", name, err, errs)
+		}
 	}
 }
 

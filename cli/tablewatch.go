@@ -77,6 +77,29 @@ func watchJoins(ctx context.Context, w io.Writer, at tableAt, t admin.Table, reg
 	return t, err
 }
 
+// watchDisassociation returns when the table that has the name in the region is another than the one with the id given.
+func watchDisassociation(ctx context.Context, w io.Writer, at tableAt, t admin.Table, was, region string) (admin.Table, error) {
+	show := newJoinProgress(w, []string{region})
+	show.doing, show.done = "copied", "a table of its own"
+	t, err := watch(ctx, at, t, func(t admin.Table) (bool, error) {
+		r := replicaOf(&t, region)
+		switch {
+		case t.ID != was:
+			show.set(region, 100, "")
+			return true, nil
+		case r == nil || r.Status != string(globaltable.Updating):
+			return false, fmt.Errorf("the replica in %s stays in its table: the disassociation was called off", region)
+		case r.Percent != nil:
+			show.set(region, min(*r.Percent, 99), r.Detail) // what is copied waits for the others
+		default:
+			show.set(region, -1, r.Detail)
+		}
+		return false, nil
+	}, func(*admin.Table) bool { return false })
+	show.end(err == nil)
+	return t, err
+}
+
 // watchLeave returns when the region's replica is gone. What it waits for is told when it changes.
 func watchLeave(ctx context.Context, w io.Writer, at tableAt, t admin.Table, region string) (admin.Table, error) {
 	said := ""
@@ -97,11 +120,13 @@ func watchLeave(ctx context.Context, w io.Writer, at tableAt, t admin.Table, reg
 	})
 }
 
-// joinProgress shows how far joins are: a bar for each on a screen, lines elsewhere.
+// joinProgress shows how far joins are, or what else becomes of replicas: a bar for each on a screen, lines elsewhere.
 type joinProgress struct {
 	w    io.Writer
 	all  *mpb.Progress // nil: lines
 	each map[string]*joinBar
+
+	doing, done string // what becomes of a replica, in lines
 }
 
 type joinBar struct {
@@ -111,7 +136,7 @@ type joinBar struct {
 }
 
 func newJoinProgress(w io.Writer, regions []string) *joinProgress {
-	p := &joinProgress{w: w, each: map[string]*joinBar{}}
+	p := &joinProgress{w: w, each: map[string]*joinBar{}, doing: "joined", done: "active"}
 	if isTerminal(w) {
 		p.all = mpb.New(mpb.WithOutput(w), mpb.WithWidth(48))
 	}
@@ -142,15 +167,15 @@ func (p *joinProgress) set(region string, percent int, detail string) {
 	}
 	if percent >= 0 && (b.percent < 0 || percent/25 > b.percent/25) {
 		b.percent = percent
-		fmt.Fprintf(p.w, "%s: %s\n", region, joinText(percent))
+		fmt.Fprintf(p.w, "%s: %s\n", region, p.text(percent))
 	}
 }
 
-func joinText(percent int) string {
+func (p *joinProgress) text(percent int) string {
 	if percent == 100 {
-		return "active"
+		return p.done
 	}
-	return fmt.Sprintf("%d%% joined", percent)
+	return fmt.Sprintf("%d%% %s", percent, p.doing)
 }
 
 // end stops showing. Bars that are not full stay as they are.

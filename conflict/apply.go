@@ -102,7 +102,7 @@ func applyTo(dst, current []byte, before *Record, c *Change, local bool) ([]byte
 		Lost:       after.lacks(&delta),
 	}
 	if local {
-		after = after.settle(c.Floor)
+		after = after.settle(c.Floor, c.Dot)
 	} else if plantedVector && r.Class == Duplicate {
 		return append(dst, current...), r, nil
 	}

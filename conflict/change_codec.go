@@ -54,6 +54,16 @@ func (c *Change) Append(dst []byte) []byte {
 	return dst
 }
 
+// MaxLen returns a length in bytes that the encoding of c does not exceed. It is cheap: nothing is encoded.
+func (c *Change) MaxLen() int {
+	const number = binary.MaxVarintLen64
+	n := 2 + hlc.StampLen + 8 + number + len(c.Key) + number + 2*number*len(c.Context) + 4*number
+	for i := range c.Ops {
+		n += 2 + 2*number + len(c.Ops[i].Name) + len(c.Ops[i].Value)
+	}
+	return n
+}
+
 // DecodeChange decodes b, all of it, into c, reusing c.Ops. c's slices are views of b, its context apart. It checks the
 // structure; Check checks the rest, for changes from peers. On an error, ErrCorrupt or ErrUnsupported, c is undefined.
 func DecodeChange(b []byte, c *Change) error {

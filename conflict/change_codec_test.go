@@ -263,3 +263,13 @@ func TestCheckChangeRefuses(t *testing.T) {
 		}
 	}
 }
+
+// TestMaxLen: no encoding is longer than what was said of it.
+func TestMaxLen(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		c := genChange(t)
+		if n := len(c.Append(nil)); n > c.MaxLen() || c.MaxLen() > n+400 {
+			t.Fatalf("%d bytes, and at most %d were said", n, c.MaxLen())
+		}
+	})
+}

@@ -13,6 +13,8 @@ type Period struct {
 	Attribute string        // top-level; not empty
 	From      hlc.Timestamp // not zero
 	To        hlc.Timestamp // the first moment that is not in it, above From; zero: it has no end yet
+	// FromKey is the value (item.Value) that the attribute has by the record's key, if it is part of that: see Expiry.Keyed. Empty in the history of a table.
+	FromKey string
 }
 
 // Expiry is the history of a table's time to live: periods, ascending, none overlapping the next. A nil Expiry, like an empty one, lets nothing expire.
@@ -28,7 +30,7 @@ type Period struct {
 //
 // # The moment
 //
-// The value of the attribute, if it is a number, is in seconds since 1970; a fraction is cut off. In each period it takes effect at the latest of: the value; the moment after the write of the value; the beginning of the
+// The value of the attribute, if it is a number (in the record, or in its key), is in seconds since 1970; a fraction is cut off. In each period it takes effect at the latest of: the value; the moment after the write of the value; the beginning of the
 // period. It does so in the first period that has not ended by then. A value beyond what a Timestamp holds, or more than MaxOverdue before the moment at which it would take effect, means nothing.
 type Expiry []Period
 
@@ -49,6 +51,16 @@ func (x Expiry) Until(t hlc.Timestamp) Expiry {
 			p.To = 0
 		}
 		out = append(out, p)
+	}
+	return out
+}
+
+// Keyed returns the history for the record of one key, whose attributes are given. Updates do not write them (ItemOf), so a record that was not written whole may have the attribute in its key only.
+func (x Expiry) Keyed(key item.Item) Expiry {
+	out := slices.Clone(x)
+	for i := range out {
+		v, _ := key.GetString(out[i].Attribute)
+		out[i].FromKey = string(v)
 	}
 	return out
 }
@@ -95,6 +107,9 @@ func (r *Record) due(x Expiry) (at hlc.Timestamp, ok bool) {
 	for i := range x {
 		name := []byte(x[i].Attribute)
 		v, written, found := r.shown(name, r.typed(name))
+		if !found && x[i].FromKey != "" {
+			v, written, found = item.Value(x[i].FromKey), r.written(), true
+		}
 		if !found {
 			continue
 		}
@@ -103,6 +118,22 @@ func (r *Record) due(x Expiry) (at hlc.Timestamp, ok bool) {
 		}
 	}
 	return 0, false
+}
+
+// written returns the greatest stamp by which the item exists: its key was written then, if nothing else says when.
+func (r *Record) written() (at hlc.Stamp) {
+	if i, found := r.find(nil); found && !r.Cells[i].Removed {
+		at = r.Cells[i].Stamp
+	}
+	for i := range r.Typed {
+		r.Typed[i].dots(func(dot hlc.Stamp) bool {
+			if at.Less(dot) {
+				at = dot
+			}
+			return true
+		})
+	}
+	return at
 }
 
 // due returns when the value v of the period's attribute (empty: none), written at the time given, takes effect in the period.
@@ -139,6 +170,15 @@ func (x Expiry) Expire(dst, encoded []byte, at hlc.Timestamp) (next []byte, expi
 		due, ok = r.due(x) // what is left may have an attribute of a later period
 	}
 	return AppendRecord(dst, &r), true, nil
+}
+
+// Settled returns what an encoded record is joined as at a purge frontier: an item that has expired at or below it is gone for good. The error is that of DecodeRecord.
+func (x Expiry) Settled(encoded []byte, purge hlc.Timestamp) ([]byte, error) {
+	next, expired, err := x.Expire(nil, encoded, purge)
+	if err != nil || !expired {
+		return encoded, err
+	}
+	return next, nil
 }
 
 // unexpired returns typed without the contributions before a moment at which their item expired. Of a run that goes on after it nobody knows which part was before: it stays whole. What writes had seen stays.

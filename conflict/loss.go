@@ -118,15 +118,15 @@ func (r *Record) lostTo(joined *Record, floor hlc.Timestamp) []Loss {
 			l.out, told = append(l.out, whole), s
 		}
 	}
-	for _, name := range r.written() {
+	for _, name := range r.attributesWritten() {
 		n, now := r.node(name), joined.node(name)
 		l.look(Part{Name: name}, &n, &now, []*Write{&joined.Reset}, told)
 	}
 	return l.out
 }
 
-// written returns the names of the attributes that r has writes of, contributions apart.
-func (r *Record) written() [][]byte {
+// attributesWritten returns the names of the attributes that r has writes of, contributions apart.
+func (r *Record) attributesWritten() [][]byte {
 	bare := Record{Cells: r.Cells, Nested: r.Nested}
 	return bare.names()
 }
@@ -324,7 +324,7 @@ func Fenced(current []byte, c *Change) (Loss, error) {
 	if !delta.Reset.Stamp.IsZero() {
 		l, _ = delta.lostWhole(&now)
 	} else {
-		for _, name := range delta.written() {
+		for _, name := range delta.attributesWritten() {
 			lost, won := delta.node(name), now.node(name)
 			l.Parts = lost.parts(Part{Name: name}, &won, l.Parts)
 		}
@@ -356,17 +356,23 @@ func Unsettled(encoded []byte) (bool, error) {
 		return false, nil
 	}
 	h, err := readHead(encoded)
-	if err != nil || len(h.rest) > 0 {
-		return err == nil, err
+	if err != nil {
+		return false, err
 	}
-	unseen := 0
+	unseen := func(s hlc.Stamp) bool {
+		saw := func(w Write) bool { return !w.Stamp.IsZero() && w.Stamp.Origin != 0 && w.Stamp != s && w.saw(s) }
+		return s.Origin != 0 && !saw(h.write) && !slices.ContainsFunc(h.writes, saw)
+	}
+	if slices.ContainsFunc(h.rest, unseen) {
+		return true, nil
+	}
+	n := 0
 	for i := range h.writes {
-		s := h.writes[i].Stamp
-		if s.Origin != 0 && !slices.ContainsFunc(h.writes, func(w Write) bool { return w.Stamp != s && w.saw(s) }) {
-			unseen++
+		if unseen(h.writes[i].Stamp) {
+			n++
 		}
 	}
-	return unseen > 1, nil
+	return n > 1, nil
 }
 
 // Open reports whether the conflict that the write with the stamp lost is open in an encoded record: no other write that is left in it had seen the loser. Any later one of somebody who has seen it closes it. The error

@@ -366,3 +366,57 @@ func TestLossesAreTheConflicts(t *testing.T) {
 		t.Fatal("no conflict in all of it")
 	}
 }
+
+// TestClosedStaysClosed: a write at a purge frontier above a conflict closes it, in its own region and in the others, although all contexts that could tell are dropped then; so does it stay when more is written.
+func TestClosedStaysClosed(t *testing.T) {
+	loser := set(t, stamp(10, 1), nil, "x", "lost")
+	loser.Ops = append(loser.Ops, Op{Kind: OpSetCell, Name: []byte("y"), Value: item.AppendString(nil, "stays")})
+	winner := set(t, stamp(11, 2), nil, "x", "won")
+	record, err := applyAll(nil, &loser, &winner)
+	if err != nil {
+		t.Fatal(err)
+	}
+	expect := func(where string, record []byte, open bool) {
+		t.Helper()
+		if got, err := Open(record, loser.Dot); err != nil || got != open {
+			t.Errorf("%s: open %v, %v", where, got, err)
+		}
+		if got, err := Unsettled(record); err != nil || got != open {
+			t.Errorf("%s: unsettled %v, %v", where, got, err)
+		}
+	}
+	expect("both", record, true)
+	other := record
+	for i, name := range []string{"z", "x", "z", "y"} {
+		by := hlc.Origin(2 + i%2)
+		context, err := ContextOf(record, by, 50)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := set(t, stamp(uint64(100+i), by), context, name, "later")
+		c.Floor = 50
+		if record, _, err = ApplyLocal(nil, record, &c); err != nil {
+			t.Fatal(err)
+		}
+		if other, _, err = Apply(nil, other, &c); err != nil {
+			t.Fatal(err)
+		}
+		expect(fmt.Sprint("after ", i), record, false)
+		expect(fmt.Sprint("elsewhere, after ", i), other, false)
+	}
+	// Who writes alone keeps nothing.
+	alone, err := applyAll(nil, &loser)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := set(t, stamp(100, 1), nil, "x", "later")
+	c.Floor = 50
+	alone, _, err = ApplyLocal(nil, alone, &c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rec, err := DecodeRecord(alone)
+	if err != nil || slices.ContainsFunc(rec.Cells, func(c Cell) bool { return c.Floor != 0 }) {
+		t.Errorf("%+v %v", rec, err)
+	}
+}

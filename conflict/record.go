@@ -198,14 +198,22 @@ func (w Write) settle(p hlc.Timestamp) Write {
 }
 
 // settle is what only a local write does at the purge frontier p: it drops the entries of the vector at or below p, and contexts
-// and floors as Write.settle. It shares nothing that it changes.
-func (r *Record) settle(p hlc.Timestamp) Record {
-	out := Record{Reset: r.Reset.settle(p), Cells: slices.Clone(r.Cells), Typed: r.Typed, Vector: r.Vector.Above(p)}
+// and floors as Write.settle. Only the write itself, own, keeps its own beside what other regions have written: it says that somebody has seen all of that (see Open). It shares nothing that it changes.
+func (r *Record) settle(p hlc.Timestamp, own hlc.Stamp) Record {
+	out := Record{Cells: slices.Clone(r.Cells), Nested: slices.Clone(r.Nested), Typed: r.Typed, Vector: r.Vector.Above(p)}
+	others := func(c Cell) bool { return c.Stamp.Origin != own.Origin }
+	alone := (r.Reset.Stamp.IsZero() || r.Reset.Stamp.Origin == own.Origin) && !slices.ContainsFunc(r.Cells, others) && !slices.ContainsFunc(r.Nested, others)
+	settled := func(w Write) Write {
+		if w.Stamp == own && !alone {
+			return w
+		}
+		return w.settle(p)
+	}
+	out.Reset = settled(r.Reset)
 	out.Vector = out.Reset.implied(out.Vector)
-	out.Nested = slices.Clone(r.Nested)
 	for _, cells := range [...][]Cell{out.Cells, out.Nested} {
 		for i := range cells {
-			cells[i].Write = cells[i].Write.settle(p)
+			cells[i].Write = settled(cells[i].Write)
 			out.Vector = cells[i].implied(out.Vector)
 		}
 	}

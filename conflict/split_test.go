@@ -44,7 +44,7 @@ func TestChangesOfARecordAreTheRecord(t *testing.T) {
 		}
 		have := mustDecode(t, got)
 		have.Vector, want.Vector = nil, nil
-		have.Vector, want.Vector = have.settle(0).Vector, want.settle(0).Vector
+		have.Vector, want.Vector = have.settle(0, hlc.Stamp{}).Vector, want.settle(0, hlc.Stamp{}).Vector
 		if !bytes.Equal(AppendRecord(nil, &have), AppendRecord(nil, &want)) {
 			t.Fatalf("joined again:\n%+v\nwant\n%+v", have, want)
 		}

@@ -51,6 +51,7 @@ type tableDocument struct {
 	Expiry             []periodDocument  `json:"expiry,omitempty"`
 	Replicas           []replicaDocument `json:"replicas,omitempty"`
 	Deleted            bool              `json:"deleted,omitempty"`
+	Parted             []string          `json:"parted,omitempty"`
 }
 
 type keyDocument struct {
@@ -78,10 +79,20 @@ type replicaDocument struct {
 	CreatedAt   int64        `json:"createdAt,omitempty"`
 	GoneSince   int64        `json:"inaccessibleSince,omitempty"`
 	Own         *ownDocument `json:"own,omitempty"`
+
+	Successor string              `json:"successor,omitempty"`
+	Succeeds  *successionDocument `json:"succeeds,omitempty"`
+}
+
+type successionDocument struct {
+	Table       string `json:"table"`
+	SinceEpoch  uint32 `json:"sinceEpoch"`
+	SinceNumber uint64 `json:"sinceNumber"`
 }
 
 type ownDocument struct {
 	DeletionProtection bool       `json:"deletionProtection,omitempty"`
+	Disassociable      bool       `json:"disassociable,omitempty"`
 	Class              TableClass `json:"class,omitempty"`
 	readDocument
 	Tags    map[string]string        `json:"tags,omitempty"`
@@ -132,12 +143,13 @@ func EncodeTable(t *Table) []byte {
 		d.Indexes = append(d.Indexes, t.Indexes[i].document())
 	}
 	for _, p := range t.Expiry {
-		d.Expiry = append(d.Expiry, periodDocument(p))
+		d.Expiry = append(d.Expiry, periodDocument{Attribute: p.Attribute, From: p.From, To: p.To})
 	}
-	for _, r := range t.Replicas {
-		d.Replicas = append(d.Replicas, replicaDocument{Region: r.Region, Origin: r.Origin, Status: r.Status, Description: r.StatusDescription,
-			SinceEpoch: r.Since.Epoch(), SinceNumber: r.Since.Number(), BornEpoch: r.Born.Epoch(), BornNumber: r.Born.Number(), Leaving: r.Leaving, JoinRate: r.JoinBytesPerSecond,
-			CreatedAt: r.CreatedAt, GoneSince: r.InaccessibleSince, Own: r.Own.document()})
+	for i := range t.Replicas {
+		d.Replicas = append(d.Replicas, t.Replicas[i].document())
+	}
+	for _, id := range t.Parted {
+		d.Parted = append(d.Parted, id.String())
 	}
 	b, err := json.Marshal(&d)
 	if err != nil {
@@ -207,14 +219,52 @@ func (d *tableDocument) table() (*Table, error) {
 		t.Indexes = append(t.Indexes, d.Indexes[i].index())
 	}
 	for _, p := range d.Expiry {
-		t.Expiry = append(t.Expiry, conflict.Period(p))
+		t.Expiry = append(t.Expiry, conflict.Period{Attribute: p.Attribute, From: p.From, To: p.To})
 	}
-	for _, r := range d.Replicas {
-		t.Replicas = append(t.Replicas, Replica{Region: r.Region, Origin: r.Origin, Status: r.Status, StatusDescription: r.Description,
-			Since: MakeVersion(r.SinceEpoch, r.SinceNumber), Born: MakeVersion(r.BornEpoch, r.BornNumber), Leaving: r.Leaving, JoinBytesPerSecond: r.JoinRate,
-			CreatedAt: r.CreatedAt, InaccessibleSince: r.GoneSince, Own: r.Own.own()})
+	for i := range d.Replicas {
+		r, err := d.Replicas[i].replica()
+		if err != nil {
+			return nil, err
+		}
+		t.Replicas = append(t.Replicas, r)
+	}
+	for _, s := range d.Parted {
+		id, err := ParseTableID(s)
+		if err != nil {
+			return nil, err
+		}
+		t.Parted = append(t.Parted, id)
 	}
 	return t, nil
+}
+
+func (r *Replica) document() replicaDocument {
+	d := replicaDocument{Region: r.Region, Origin: r.Origin, Status: r.Status, Description: r.StatusDescription,
+		SinceEpoch: r.Since.Epoch(), SinceNumber: r.Since.Number(), BornEpoch: r.Born.Epoch(), BornNumber: r.Born.Number(), Leaving: r.Leaving, JoinRate: r.JoinBytesPerSecond,
+		CreatedAt: r.CreatedAt, GoneSince: r.InaccessibleSince, Own: r.Own.document()}
+	if r.Successor != 0 {
+		d.Successor = r.Successor.String()
+	}
+	if s := r.Succeeds; s != (Succession{}) {
+		d.Succeeds = &successionDocument{s.Table.String(), s.Since.Epoch(), s.Since.Number()}
+	}
+	return d
+}
+
+func (d *replicaDocument) replica() (r Replica, err error) {
+	r = Replica{Region: d.Region, Origin: d.Origin, Status: d.Status, StatusDescription: d.Description,
+		Since: MakeVersion(d.SinceEpoch, d.SinceNumber), Born: MakeVersion(d.BornEpoch, d.BornNumber), Leaving: d.Leaving, JoinBytesPerSecond: d.JoinRate,
+		CreatedAt: d.CreatedAt, InaccessibleSince: d.GoneSince, Own: d.Own.own()}
+	if d.Successor != "" {
+		if r.Successor, err = ParseTableID(d.Successor); err != nil {
+			return r, err
+		}
+	}
+	if s := d.Succeeds; s != nil {
+		r.Succeeds.Since = MakeVersion(s.SinceEpoch, s.SinceNumber)
+		r.Succeeds.Table, err = ParseTableID(s.Table)
+	}
+	return r, err
 }
 
 func (x *Index) document() indexDocument {
@@ -265,7 +315,7 @@ func (o *Own) document() *ownDocument {
 	if o == nil {
 		return nil
 	}
-	d := &ownDocument{DeletionProtection: o.DeletionProtection, Class: o.Class, readDocument: readDocument(o.ReadUnits), Tags: o.Tags}
+	d := &ownDocument{DeletionProtection: o.DeletionProtection, Disassociable: o.Disassociable, Class: o.Class, readDocument: readDocument(o.ReadUnits), Tags: o.Tags}
 	for id, units := range o.Indexes {
 		if d.Indexes == nil {
 			d.Indexes = make(map[IndexID]readDocument, len(o.Indexes))
@@ -279,7 +329,7 @@ func (d *ownDocument) own() *Own {
 	if d == nil {
 		return nil
 	}
-	o := &Own{DeletionProtection: d.DeletionProtection, Class: d.Class, ReadUnits: ReadUnits(d.readDocument), Tags: d.Tags}
+	o := &Own{DeletionProtection: d.DeletionProtection, Disassociable: d.Disassociable, Class: d.Class, ReadUnits: ReadUnits(d.readDocument), Tags: d.Tags}
 	for id, units := range d.Indexes {
 		if o.Indexes == nil {
 			o.Indexes = make(map[IndexID]ReadUnits, len(d.Indexes))

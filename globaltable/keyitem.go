@@ -32,6 +32,22 @@ func (s *KeySchema) Has(name []byte) bool {
 	return string(name) == s.Partition.Name || s.Sort != nil && string(name) == s.Sort.Name
 }
 
+// ExpiryOf returns the history x of a table whose key is s for the record at key: with what the key says of the attributes that are part of it. s may be nil, which knows none. Mostly that is x itself.
+func (s *KeySchema) ExpiryOf(x conflict.Expiry, key item.Key) (conflict.Expiry, error) {
+	named := false
+	for i := 0; s != nil && i < len(x); i++ {
+		named = named || x[i].Attribute == s.Partition.Name || s.Sort != nil && x[i].Attribute == s.Sort.Name
+	}
+	if !named {
+		return x, nil
+	}
+	it, err := s.AppendItem(nil, key)
+	if err != nil {
+		return nil, err
+	}
+	return x.Keyed(it), nil
+}
+
 // ItemOf returns the item of the encoded record at key in a table whose key is s; nil, or one without attributes, leaves it as the record has it. live is false, and the item nil, if it does not exist. The item is a view of record, or
 // of memory of its own.
 //

@@ -38,6 +38,7 @@ const maxTagBytes = 64 << 10
 // Own are the settings of one replica that DynamoDB does not carry to the others.
 type Own struct {
 	DeletionProtection bool
+	Disassociable      bool       // the protection is off that keeps the replica from becoming a table of its own
 	Class              TableClass // empty: the table's
 	ReadUnits
 	Indexes map[IndexID]ReadUnits // of global indexes of the table, those with any; nil: none

@@ -24,6 +24,7 @@ const (
 	MaxTagKeyLen         = 128  // characters
 	MaxTagValueLen       = 256  // characters
 	MaxStatusDescription = 1024 // bytes
+	MaxParted            = 256  // replicas that have left a table as tables of their own, in all its time
 )
 
 // Status is the state of a table as a region shows it, or of a replica. Its texts are DynamoDB's and part of the document.
@@ -95,7 +96,23 @@ type Replica struct {
 	CreatedAt          int64 // Unix milliseconds; 0: with the table, or before documents told
 	InaccessibleSince  int64 // when its region was fenced, Unix milliseconds; 0: it is not, or it was before documents told
 	Own                *Own  // nil: those of the table; see OwnOf
+	// Successor is the table that the replica's region makes of it: being filled beside it while the replica is Updating, in its place when it is Deleting. Zero: none.
+	Successor TableID
+	// Succeeds is what the replica was before its table was one of its own; zero: nothing.
+	Succeeds Succession
 }
+
+// Succession names a replica that has left its table, and is, in the same region, a table of its own.
+type Succession struct {
+	Table TableID
+	Since Version // of Table's document, which named the successor first
+}
+
+// Disassociating reports whether the replica is on its way to become a table of its own: it is fed, and serves.
+func (r *Replica) Disassociating() bool { return r.Status == Updating && r.Successor != 0 }
+
+// Disassociated reports whether the replica has become a table of its own, and what is left of it is on its way out.
+func (r *Replica) Disassociated() bool { return r.Status == Deleting && r.Successor != 0 }
 
 // Hash is the SHA-256 of a document's encoding.
 type Hash [sha256.Size]byte
@@ -135,7 +152,9 @@ type Table struct {
 	Expiry conflict.Expiry
 
 	Replicas []Replica // sorted by region name
-	Deleted  bool      // dead for ever: no replicas, and the id is not used again
+	// Parted are the tables that replicas of this one have become, sorted. Nothing of it is ever forgotten: it decides, for whoever hears of such a table, whether that is the one that has the replica's name.
+	Parted  []TableID
+	Deleted bool // dead for ever: no replicas, and the id is not used again
 }
 
 // Clone returns a deep copy.
@@ -153,6 +172,7 @@ func (t *Table) Clone() *Table {
 	}
 	c.Expiry = slices.Clone(t.Expiry)
 	c.Replicas = slices.Clone(t.Replicas)
+	c.Parted = slices.Clone(t.Parted)
 	for i := range c.Replicas {
 		c.Replicas[i].Own = c.Replicas[i].Own.clone()
 	}
@@ -179,6 +199,22 @@ func (t *Table) ReplicaNamed(region string) *Replica {
 	return nil
 }
 
+// HasParted reports whether a replica of t has become the table given.
+func (t *Table) HasParted(id TableID) bool {
+	_, ok := slices.BinarySearch(t.Parted, id)
+	return ok
+}
+
+// Disassociating returns the replica that is on its way to become a table of its own; nil if none is. There is one at most. It points into t.
+func (t *Table) Disassociating() *Replica {
+	for i := range t.Replicas {
+		if t.Replicas[i].Disassociating() {
+			return &t.Replicas[i]
+		}
+	}
+	return nil
+}
+
 // Settled reports whether no replica is on its way in or out, or being closed.
 func (t *Table) Settled() bool {
 	return !slices.ContainsFunc(t.Replicas, func(r Replica) bool {
@@ -197,11 +233,11 @@ func (t *Table) Closing() Version {
 }
 
 // StatusIn returns TableStatus as the region with the number given shows it: Creating, Updating, Active or Deleting. It is empty when
-// the table does not exist there: no replica, or one whose creation failed or whose region is fenced.
+// the table does not exist there: no replica, or one whose creation failed, whose region is fenced, or which has become a table of its own.
 func (t *Table) StatusIn(o hlc.Origin) Status {
 	r := t.Replica(o)
 	switch {
-	case r == nil || r.Status == CreationFailed || r.Status == StatusFencing || r.Status == StatusFenced:
+	case r == nil || r.Status == CreationFailed || r.Status == StatusFencing || r.Status == StatusFenced || r.Disassociated():
 		return ""
 	case r.Status == Creating || r.Status == Deleting:
 		return r.Status
@@ -278,6 +314,8 @@ func (t *Table) replicaFaults() []error {
 	}
 	fault(t.Deleted == (len(t.Replicas) == 0), "a table has replicas, a dead one none")
 	fault(len(t.Replicas) <= MaxReplicas, "%d replicas, at most %d", len(t.Replicas), MaxReplicas)
+	fault(len(t.Parted) <= MaxParted && slices.IsSorted(t.Parted) && len(slices.Compact(slices.Clone(t.Parted))) == len(t.Parted),
+		"replicas have left as %d tables, at most %d, or these are not in order", len(t.Parted), MaxParted)
 	origins := map[hlc.Origin]bool{}
 	for i, r := range t.Replicas {
 		fault(ValidateRegionName(r.Region) == nil, "replica %d: the region's name is wrong", i)
@@ -292,6 +330,8 @@ func (t *Table) replicaFaults() []error {
 		fault(r.Since > 0 && r.Since <= t.Version, "replica %d: its status is of version %v", i, r.Since)
 		fault(!r.Leaving || r.Status == StatusFencing, "replica %d: it leaves without being closed", i)
 		fault(r.JoinBytesPerSecond == 0 || r.JoinBytesPerSecond > 0 && r.Status == Creating, "replica %d: a bound of %d bytes per second", i, r.JoinBytesPerSecond)
+		fault(r.Successor == 0 || r.Disassociating() || r.Disassociated() && t.HasParted(r.Successor), "replica %d: it has a successor in a status that has none", i)
+		fault((r.Succeeds.Table == 0) == (r.Succeeds.Since == 0) && r.Succeeds.Table != t.ID, "replica %d: it succeeds what it cannot", i)
 		fault(r.Born <= r.Since, "replica %d: it came with version %v, after its status", i, r.Born)
 		fault(len(r.StatusDescription) <= MaxStatusDescription && utf8.ValidString(r.StatusDescription),
 			"replica %d: the description is longer than %d bytes, or not UTF-8", i, MaxStatusDescription)

@@ -44,10 +44,24 @@ func expiringTable() *Table {
 	return t
 }
 
+// partedTable has replicas that have become, or become, tables of their own, and has been a replica itself.
+func partedTable() *Table {
+	t := laterTable()
+	v1, v2 := MakeVersion(4, 1), t.Version
+	t.Parted = []TableID{0x018bcfe568010003, 0x018bcfe568020004}
+	t.Replicas = []Replica{
+		{Region: "ap-south-1", Origin: 9, Status: Updating, Since: v2, Successor: 0x018bcfe568030009, Own: &Own{Disassociable: true}},
+		{Region: "eu-central-1", Origin: 7, Status: Active, Since: v1, Succeeds: Succession{Table: 0x018bcfe560000007, Since: MakeVersion(3, 9)}},
+		{Region: "sa-east-1", Origin: 4, Status: Deleting, Since: v2, Successor: 0x018bcfe568020004},
+	}
+	return t
+}
+
 // TestTableDocumentGolden pins the document's bytes: regions of different releases must agree on their hash. What came later changes no document without it.
 func TestTableDocumentGolden(t *testing.T) {
 	for file, table := range map[string]*Table{"table.json": exampleTable(), "table-later.json": laterTable(), "table-settings.json": settingsTable(), "table-indexes.json": indexedTable(),
-		"table-expiring.json": expiringTable(), "table-overrides.json": overriddenTable(), "table-merging.json": mergingTable(), "table-conflicts.json": listingTable()} {
+		"table-expiring.json": expiringTable(), "table-overrides.json": overriddenTable(), "table-merging.json": mergingTable(), "table-conflicts.json": listingTable(),
+		"table-parted.json": partedTable()} {
 		want, err := os.ReadFile("testdata/" + file)
 		if err != nil {
 			t.Fatal(err)
@@ -267,6 +281,7 @@ func FuzzDecodeTable(f *testing.F) {
 	f.Add(EncodeTable(mergingTable()))
 	f.Add(EncodeTable(overriddenTable()))
 	f.Add(EncodeTable(listingTable()))
+	f.Add(EncodeTable(partedTable()))
 	f.Add([]byte(`{"format":1}`))
 	f.Add([]byte(`{"format":2}`))
 	f.Fuzz(func(t *testing.T, b []byte) {

@@ -69,24 +69,36 @@ func (f conflictFeeds) List(ctx context.Context, q admin.ConflictQuery) (out adm
 		}
 		before = id.Dot
 	}
+	end := "" // what is older has to wait for the next list
 	for _, t := range tables {
 		// Each table may have the newest of all: so many of each, then the newest of those.
 		some, more, err := f.read(ctx, t, q, before)
 		if err != nil {
 			return out, err
 		}
-		out.Conflicts, out.More = append(out.Conflicts, some...), out.More || more
+		if out.Conflicts = append(out.Conflicts, some...); more {
+			out.More, end = true, max(end, some[len(some)-1].Loser.Stamp)
+		}
 	}
 	slices.SortStableFunc(out.Conflicts, func(a, b admin.Conflict) int { return strings.Compare(b.Loser.Stamp, a.Loser.Stamp) })
-	if len(out.Conflicts) > q.Limit {
-		out.Conflicts, out.More = out.Conflicts[:q.Limit], true
+	bytes := 0
+	for i := range out.Conflicts {
+		c := &out.Conflicts[i]
+		if bytes += c.Size(); c.Loser.Stamp < end || i == q.Limit || i > 0 && bytes > maxListBytes {
+			out.Conflicts, out.More = out.Conflicts[:i], true
+			break
+		}
 	}
 	return out, nil
 }
 
-// read returns the newest conflicts of a table that q selects.
+// maxListBytes bounds the values in one answer, but for its first conflict.
+const maxListBytes = 8 << 20
+
+// read returns the newest conflicts of a table that q selects. more says that there are others; the list is not empty then.
 func (f conflictFeeds) read(ctx context.Context, t *globaltable.Table, q admin.ConflictQuery, before hlc.Stamp) (out []admin.Conflict, more bool, err error) {
 	var failed error
+	bytes := 0
 	err = f.n.shard.Conflicts(ctx, t.ID, before, true, func(key item.Key, e *feed.Entry) bool {
 		if !q.Since.IsZero() && e.Loser.Stamp.Time.Time().Before(q.Since) {
 			return false
@@ -98,45 +110,51 @@ func (f conflictFeeds) read(ctx context.Context, t *globaltable.Table, q admin.C
 			return false
 		case q.Open && !c.Open:
 			return true
-		case len(out) == q.Limit:
+		case len(out) == q.Limit || len(out) > 0 && bytes+c.Size() > maxListBytes:
 			more = true
 			return false
 		}
+		bytes += c.Size()
 		out = append(out, c)
 		return true
 	})
 	return out, more, cmpErr(err, failed)
 }
 
-// tailPatience is how long a Tail waits for something to come.
-const tailPatience = 20 * time.Second
-
 // Tail implements admin.Conflicts.
-func (f conflictFeeds) Tail(ctx context.Context, table string, after uint64) (out admin.ConflictTail, err error) {
+func (f conflictFeeds) Tail(ctx context.Context, table string, after uint64, wait time.Duration) (out admin.ConflictTail, err error) {
 	out.Conflicts = []admin.Conflict{}
-	tables, err := f.tables(table)
+	if _, err := f.tables(table); err != nil {
+		return out, err
+	}
+	waiting, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	keys, next, missed := f.n.shard.Arrived(waiting, after)
+	out.Next, out.Missed = next, missed
+	tables, err := f.tables(table) // as they are now
 	if err != nil {
 		return out, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, tailPatience)
-	defer cancel()
-	keys, next, missed := f.n.shard.Arrived(ctx, after)
-	out.Next, out.Missed = next, missed
-	for _, k := range keys {
+	bytes := 0
+	for at, k := range keys {
 		i := slices.IndexFunc(tables, func(t *globaltable.Table) bool { return t.ID == k.Table.Base() })
 		if i < 0 {
 			continue
 		}
-		e, err := f.find(context.WithoutCancel(ctx), k)
+		e, err := f.find(ctx, k)
 		switch {
 		case globaltable.KindOf(err) == globaltable.NotFound:
 			continue // it has gone since
 		case err != nil:
 			return out, err
 		}
-		c, err := f.describe(context.WithoutCancel(ctx), tables[i], e)
+		c, err := f.describe(ctx, tables[i], e)
 		if err != nil {
 			return out, err
+		}
+		if bytes += c.Size(); len(out.Conflicts) > 0 && bytes > maxListBytes {
+			out.Next = next - uint64(len(keys)-at) // from this one on the next time
+			return out, nil
 		}
 		out.Conflicts = append(out.Conflicts, c)
 	}
@@ -236,8 +254,9 @@ func (f conflictFeeds) describe(ctx context.Context, t *globaltable.Table, e lis
 	}
 	out.Loser, out.Winner = f.version(e.Loser, lost), f.version(e.Winner(), won)
 	for i := range e.Parts {
-		if p := &e.Parts[i]; !bytes.Equal(p.Lost, p.Won) && !(e.Deleted) {
-			out.Discarded = append(out.Discarded, string(p.Name))
+		// What an item lacks of its key it has from its place: nothing of that is ever lost.
+		if p := &e.Parts[i]; !e.Deleted && !bytes.Equal(p.Lost, p.Won) && !t.KeySchema.Has(p.Name) {
+			out.Discarded = append(out.Discarded, feed.Text(p))
 		}
 	}
 	out.Outcome = outcomeOf(e.Entry, &out)
@@ -349,23 +368,24 @@ func restoring(t *globaltable.Table, e listed, attributes []string) (plan.Write,
 	}
 	w.Action = plan.Update
 	var b expr.Builder
+	wanted := func(p *conflict.Part, name string) bool { return string(p.Name) == name || feed.Text(p) == name }
 	for _, name := range attributes {
-		i := slices.IndexFunc(e.Parts, func(p conflict.Part) bool { return string(p.Name) == name })
+		i := slices.IndexFunc(e.Parts, func(p conflict.Part) bool { return wanted(&p, name) })
 		switch {
 		case e.Deleted:
 			return w, &globaltable.Error{Op: opConflicts, Kind: globaltable.Invalid, Message: "what was discarded is a deletion: it has no attributes, and is restored as a whole"}
-		case i < 0:
+		case i < 0 || t.KeySchema.Has(e.Parts[i].Name):
 			return w, &globaltable.Error{Op: opConflicts, Kind: globaltable.Invalid, Message: fmt.Sprintf("attribute %q is not among what was discarded", name)}
 		}
 	}
 	some := false
 	for i := range e.Parts {
 		p := &e.Parts[i]
-		if _, isKey := key.Get(p.Name); isKey || len(attributes) > 0 && !slices.Contains(attributes, string(p.Name)) {
+		if t.KeySchema.Has(p.Name) || len(attributes) > 0 && !slices.ContainsFunc(attributes, func(name string) bool { return wanted(p, name) }) {
 			continue
 		}
 		some = true
-		if path := []expr.Step{{Name: p.Name}}; p.Lost != nil {
+		if path := stepsOf(p); p.Lost != nil {
 			b.Set(path, b.Value(p.Lost))
 		} else {
 			b.Remove(path)
@@ -375,4 +395,17 @@ func restoring(t *globaltable.Table, e listed, attributes []string) (plan.Write,
 		w.Update, err = b.Update()
 	}
 	return w, err
+}
+
+// stepsOf returns where a part is in its item.
+func stepsOf(p *conflict.Part) (steps []expr.Step) {
+	if p.Path == nil {
+		return []expr.Step{{Name: p.Name}}
+	}
+	for path := p.Path; len(path) > 0; {
+		var name []byte
+		name, path, _ = conflict.SplitPath(path)
+		steps = append(steps, expr.Step{Name: name})
+	}
+	return steps
 }

@@ -14,7 +14,8 @@ const (
 	buildAgainAfter = time.Second
 )
 
-// buildIndexes builds what indexes are new here, a step of each in turn and gently, until ctx is done. An index is new when the version of its table's document that brings it has come into force.
+// buildIndexes builds what indexes are new here, and copies replicas that become tables of their own, a step of each in turn and gently, until ctx is done. An index is new when the version of its table's
+// document that brings it has come into force.
 func (n *Node) buildIndexes(ctx context.Context) error {
 	began := map[commit.Unbuilt]time.Time{}
 	for {
@@ -22,6 +23,10 @@ func (n *Node) buildIndexes(ctx context.Context) error {
 		pause := time.Duration(0)
 		unbuilt := n.shard.Unbuilt()
 		n.metrics.IndexesUnbuilt(len(unbuilt))
+		unfilled := n.unfilled()
+		for _, from := range unfilled {
+			pause += n.fillMirror(ctx, from)
+		}
 		for _, u := range unbuilt {
 			if began[u].IsZero() {
 				began[u] = time.Now()
@@ -42,16 +47,43 @@ func (n *Node) buildIndexes(ctx context.Context) error {
 				delete(began, u)
 			}
 		}
-		if len(unbuilt) > 0 {
+		if len(unbuilt) == 0 {
+			clear(began) // those that were dropped
+		}
+		if len(unbuilt)+len(unfilled) > 0 {
 			changed = nil
 		} else {
-			clear(began) // those that were dropped
 			pause = -1
 		}
 		if !wait(ctx, changed, pause) {
 			return nil
 		}
 	}
+}
+
+// unfilled returns the tables here whose copies, for replicas that become tables of their own, have not all of them yet.
+func (n *Node) unfilled() (out []globaltable.TableID) {
+	for _, m := range n.shard.Mirrors() {
+		if !m.Full {
+			out = append(out, m.From)
+		}
+	}
+	return out
+}
+
+// fillMirror takes a copy a step further, as gently as an index is built, and returns for how long to pause after it.
+func (n *Node) fillMirror(ctx context.Context, from globaltable.TableID) time.Duration {
+	step, err := n.shard.FillMirror(ctx, from, buildAtOnce)
+	switch {
+	case err != nil:
+		if ctx.Err() == nil {
+			n.log.Warn().Stringer("table", from).Err(err).Msg("a replica that becomes a table of its own could not be copied further")
+		}
+		return buildAgainAfter
+	case step.Done:
+		n.log.Info().Stringer("table", from).Msg("a replica that becomes a table of its own is copied")
+	}
+	return time.Duration(step.Records) * time.Second / time.Duration(n.cfg.Limits.IndexPerSecond)
 }
 
 // wait returns true when changed is closed or, if pause is not negative, that time has passed, and false when ctx is done.

@@ -21,8 +21,9 @@ func (n *Node) Tables(ctx context.Context) (admin.TableList, error) {
 func (n *Node) tables(ctx context.Context) (out []admin.Table, err error) {
 	out = []admin.Table{}
 	n.catalog.View().Tables(func(t *globaltable.Table) bool {
-		if t.Replica(n.cfg.Region.Origin) == nil || t.Deleted {
-			return true
+		here := t.Replica(n.cfg.Region.Origin)
+		if here == nil || t.Deleted || here.Disassociated() || n.catalog.View().Awaits(t, n.cfg.Region.Origin) {
+			return true // what a replica becomes, or was, is not a second table of its name
 		}
 		var row admin.Table
 		row, err = n.tableStatus(ctx, n.plane.Known(t))

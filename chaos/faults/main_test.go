@@ -17,6 +17,7 @@ import (
 
 var (
 	items  = flag.Int("items", 20_000, "items of 1 KB that TestLoad and TestJoin load")
+	adds   = flag.Int("adds", 600, "increments of each region in TestCounters")
 	rounds = flag.Int("rounds", 3, "kills in TestKill")
 	binary = flag.String("program", "", "`FILE` to test; none: the program is built")
 	seed   = flag.Uint64("seed", 0, "seed of what is random; 0: another one each time")

@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	sdk "github.com/aws/aws-sdk-go-v2/service/dynamodb"
@@ -142,6 +143,12 @@ type cluster struct {
 // newCluster configures three regions and starts none.
 func newCluster(t *testing.T) *cluster {
 	t.Helper()
+	return newClusterApart(t, 0)
+}
+
+// newClusterApart is newCluster with regions that are so far from each other: what one sends takes so long.
+func newClusterApart(t *testing.T, oneWay time.Duration) *cluster {
+	t.Helper()
 	c := &cluster{t: t, links: map[[2]string]*world.Link{}}
 	for i, spec := range world.DefaultRegions() {
 		dir := t.TempDir()
@@ -153,7 +160,7 @@ func newCluster(t *testing.T) *cluster {
 	for _, n := range c.nodes {
 		c.identify(n)
 	}
-	c.connect()
+	c.connect(world.Both(oneWay))
 	for _, n := range c.nodes {
 		c.configure(n)
 	}
@@ -188,7 +195,7 @@ func (c *cluster) identify(n *node) {
 }
 
 // connect makes a link for each ordered pair. Their goroutines end with the test, after all processes.
-func (c *cluster) connect() {
+func (c *cluster) connect(delay world.Delay) {
 	c.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	var carriers errgroup.Group
@@ -197,7 +204,7 @@ func (c *cluster) connect() {
 			if from == to {
 				continue
 			}
-			l, err := world.NewLink("127.0.0.1:0", to.nats, world.Delay{})
+			l, err := world.NewLink("127.0.0.1:0", to.nats, delay)
 			if err != nil {
 				c.t.Fatal(err)
 			}

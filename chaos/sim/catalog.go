@@ -51,7 +51,7 @@ func (r *region) openPlane(state commit.Rebuild) {
 	var comeback *membership.Comeback
 	r.joiner, err = repair.New(repair.Config{Catalog: r.catalog, Store: d, CatchUps: catchUps{d}, Peers: neighbours{r}, PageBytes: r.plan.joinBytes, Pages: 64, Events: repair.Events{
 		Failed: func(table globaltable.TableID, source string, err error) {
-			r.note("%d failed to get %s from %s: %v", r.origin, table, source, err)
+			r.say("%d failed to get %s from %s: %v", r.origin, table, source, err)
 		},
 		Took: func(globaltable.TableID, string, int, int) { r.cover("a page was exchanged") },
 	}, Complete: func(ctx context.Context, table globaltable.TableID, since globaltable.Version) error {
@@ -60,8 +60,8 @@ func (r *region) openPlane(state commit.Rebuild) {
 	if err != nil {
 		panic(err)
 	}
-	r.plane, err = controlplane.New(controlplane.Config{Catalog: r.catalog, Door: d, Peers: neighbours{r}, Joins: r.joiner, Now: r.wall, Clock: r.clock, Tokens: r.tokens(), Events: controlplane.Events{
-		Failed: func(what, region string, err error) { r.note("%d failed to %s %s: %v", r.origin, what, region, err) },
+	r.plane, err = controlplane.New(controlplane.Config{Catalog: r.catalog, Door: d, Peers: neighbours{r}, Joins: r.joiner, Marks: r.matrix, Now: r.wall, Clock: r.clock, Tokens: r.tokens(), Events: controlplane.Events{
+		Failed: func(what, region string, err error) { r.say("%d failed to %s %s: %v", r.origin, what, region, err) },
 	}})
 	if err != nil {
 		panic(err)
@@ -120,6 +120,8 @@ func (r *region) noticeTable(t *globaltable.Table) {
 	case now.Status == globaltable.Creating:
 		r.cover("a replica was created")
 		r.joined[t.ID], r.joined[t.ID.Feed()] = true, true
+	case now.Disassociated():
+		r.takeOver(t, now.Successor)
 	case now.Status == globaltable.Deleting:
 		r.cover("a replica was removed")
 	case now.Status == globaltable.Active && old.Status == globaltable.Creating:
@@ -202,7 +204,7 @@ func (w *world) reshape() {
 	if !asked.up || w.losing() {
 		return
 	}
-	doc, ok := asked.catalog.View().Lookup(t.name)
+	doc, ok := asked.named(t)
 	if !ok {
 		return
 	}

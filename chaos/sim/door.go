@@ -161,6 +161,11 @@ func (d *door) Count(table globaltable.TableID) (items, bytes int64, err error) 
 // Confirmations implements controlplane.Door.
 func (d *door) Confirmations() []commit.Confirmation { return d.shard.Confirmations() }
 
+// Mirror implements controlplane.Door.
+func (d *door) Mirror(table globaltable.TableID) (commit.MirrorStatus, bool) {
+	return d.shard.Mirror(table)
+}
+
 // ChangeRebuild implements membership.Store.
 func (d *door) ChangeRebuild(ctx context.Context, change func(commit.Rebuild) commit.Rebuild) (state commit.Rebuild, err error) {
 	err = d.await(ctx, "rebuild", func(done func(error)) {

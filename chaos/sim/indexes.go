@@ -41,7 +41,7 @@ func (w *world) changeIndex() {
 	if !asked.up {
 		return
 	}
-	doc, ok := asked.catalog.View().Lookup(t.name)
+	doc, ok := asked.named(t)
 	if !ok {
 		return
 	}
@@ -85,6 +85,7 @@ func (w *world) buildAll() {
 }
 
 func (r *region) buildIndexes() {
+	r.fillMirrors()
 	for _, u := range r.shard.Unbuilt() {
 		r.manual.BuildIndex(u.Table, u.Index, 1+r.rng.IntN(3), func(b commit.Built, err error) {
 			if !r.up || err != nil {
@@ -99,8 +100,11 @@ func (r *region) buildIndexes() {
 	}
 }
 
-// unbuilt says which index is not built; "" when all are.
+// unbuilt says which index is not built, or which table not copied; "" when all are.
 func (r *region) unbuilt() string {
+	for _, m := range r.shard.Mirrors() {
+		return fmt.Sprintf("region %d copies table %s", r.origin, m.From)
+	}
 	for _, u := range r.shard.Unbuilt() {
 		return fmt.Sprintf("region %d has not built index %d of table %s", r.origin, u.Index, u.Table)
 	}

@@ -180,9 +180,11 @@ func (w *world) judge() []check.Violation {
 	heads := map[check.Lane]uint64{}
 	for _, r := range w.active() {
 		s := r.snapshot(r.headsNow())
-		w.evidence.found = append(w.evidence.found, check.Atomicity(s, w.ledger, w.purged, w.mayBeErased)...)
 		w.evidence.found = append(w.evidence.found, check.Indexes(s)...)
 		w.evidence.found = append(w.evidence.found, w.conflicts.Atomic(s, w.purged)...)
+		r.checkHeirs(s)
+		s = r.withoutHeirs(s)
+		w.evidence.found = append(w.evidence.found, check.Atomicity(s, w.ledger, w.purged, w.mayBeErased)...)
 		replicas = append(replicas, s.Replica)
 		for _, l := range w.lanes() {
 			for _, p := range l.Placement.Peers(r.origin) {
@@ -257,9 +259,10 @@ func withoutCatalog(replicas []check.Replica) []check.Replica {
 // inspect checks what a start finds.
 func (r *region) inspect(heads []commit.LaneHead) {
 	s := r.snapshot(heads)
-	r.evidence.found = append(r.evidence.found, check.Atomicity(s, r.ledger, r.frontiers(), r.mayBeErased)...)
 	r.evidence.found = append(r.evidence.found, check.Indexes(s)...)
 	r.evidence.found = append(r.evidence.found, r.conflicts.Atomic(s, r.frontiers())...)
+	r.checkHeirs(s)
+	r.evidence.found = append(r.evidence.found, check.Atomicity(r.withoutHeirs(s), r.ledger, r.frontiers(), r.mayBeErased)...)
 }
 
 // frontiers is how far this store may have collected: as anybody that is followed did, or, while the others do not follow this region, as it says itself. What was collected was collected at a frontier

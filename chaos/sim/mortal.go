@@ -137,7 +137,7 @@ func (w *world) changeTimeToLive() {
 }
 
 func (w *world) setTimeToLive(r *region, t *table) {
-	doc, known := r.catalog.View().Lookup(t.name)
+	doc, known := r.named(t)
 	if !known {
 		return
 	}
@@ -302,7 +302,7 @@ func (r *region) followTimeToLive(table globaltable.TableID) {
 
 // unexpired says which table's items still wait for their time, or to be erased; "" when none do.
 func (r *region) unexpired(table globaltable.TableID) string {
-	if newest := r.catalog.Expiry(table).Newest(); r.indexed[table] < newest {
+	if newest := r.catalog.Expiry(table).Newest(); r.indexed[table] < newest && !table.IsFeed() { // a feed's never changes
 		return fmt.Sprintf("region %d has not followed the time to live of table %s", r.origin, table)
 	}
 	if n := r.shard.Expiring(table); n > 0 && !r.lasting(table) {

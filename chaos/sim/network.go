@@ -58,6 +58,7 @@ func (w *world) faults() []fault {
 		{p.changeMode, w.changeMergeMode},
 		{p.index, w.changeIndex},
 		{p.build, w.buildSome},
+		{p.disassociate, w.disassociate},
 		{200 * time.Millisecond, w.rememberStream},
 	}
 }

@@ -56,7 +56,7 @@ type plan struct {
 
 	dropMessage, duplicate, forge, loseAck, losePubAck, loseRequest float64 // of each
 
-	partition, crash, busRestart, busCut, redeliver, clockJump, reshape, collect, fence, remove, lose, bringBack, copies, index, build time.Duration // between two of them, on average; zero: never
+	partition, crash, busRestart, busCut, redeliver, clockJump, reshape, collect, fence, remove, lose, bringBack, copies, index, build, disassociate time.Duration // between two of them, on average; zero: never
 
 	enabled    bool          // the mortal tables have a time to live from the beginning
 	timeToLive time.Duration // between two changes of it, on average; zero: never
@@ -136,7 +136,7 @@ func newPlan(rng *rand.Rand) *plan {
 // moveMembers plans regions that are fenced, removed, lost, and come back.
 func (p *plan) moveMembers(rng *rand.Rand) {
 	p.fence = sometimes(rng, 0.7, 300*time.Millisecond, 3*time.Second)
-	p.remove = sometimes(rng, 0.5, 300*time.Millisecond, 2*time.Second)
+	p.remove = sometimes(rng, 0.8, 200*time.Millisecond, 1500*time.Millisecond)
 	p.lose = sometimes(rng, 0.4, 100*time.Millisecond, time.Second)
 	if p.lose > 0 { // it happens only where nothing else moves
 		p.reshape, p.remove = 0, 0

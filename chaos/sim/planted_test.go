@@ -50,6 +50,7 @@ var faults = []struct {
 	{"runs", "I3 I6"},
 	{"replayed increment", "I3 I6"},
 	{"straddle", "I3 I6"},
+	{"mirror", "I20 I3"},
 	{"exchange loss", "I22"},
 	{"unlogged listing", "I20"},
 	{"seen loss", "I22"},

@@ -49,6 +49,7 @@ type region struct {
 	replicas  map[globaltable.TableID]globaltable.Replica // this region's, as last noticed
 	joined    map[globaltable.TableID]bool                // tables of which something may have come by exchange
 	heard     map[check.Key]int                           // keys that came by an exchange → how many entries the ledger had then
+	inherited map[globaltable.TableID]map[string]string   // the items that a table had when it took the place of a replica here
 
 	life     int
 	up       bool
@@ -87,7 +88,8 @@ type region struct {
 func newRegion(w *world, o hlc.Origin) *region {
 	return &region{world: w, origin: o, disk: store.NewMemory(), bus: newJetstream(w.plan.bound),
 		seen: map[globaltable.LaneID]uint64{}, took: map[check.Lane]uint64{}, again: map[globaltable.Incarnation]bool{},
-		skipped: map[check.Lane][]check.Applied{}, missing: map[check.Lane]uint64{}, replicas: map[globaltable.TableID]globaltable.Replica{}, joined: map[globaltable.TableID]bool{}, heard: map[check.Key]int{}}
+		skipped: map[check.Lane][]check.Applied{}, missing: map[check.Lane]uint64{}, replicas: map[globaltable.TableID]globaltable.Replica{}, joined: map[globaltable.TableID]bool{}, heard: map[check.Key]int{},
+		inherited: map[globaltable.TableID]map[string]string{}}
 }
 
 // after makes do happen d from now, if the region has not died by then.

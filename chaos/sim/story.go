@@ -14,6 +14,7 @@ import (
 	"github.com/concordat-db/concordat/conflict/hlc"
 	"github.com/concordat-db/concordat/globaltable"
 	"github.com/concordat-db/concordat/globaltable/catalog"
+	"github.com/concordat-db/concordat/globaltable/feed"
 	"github.com/concordat-db/concordat/globaltable/item"
 	"github.com/concordat-db/concordat/regionnode/commit"
 	"github.com/concordat-db/concordat/streams/bus"
@@ -485,6 +486,9 @@ func (s *Story) log(args []string) error {
 
 func (s *Story) change(c *conflict.Change) string {
 	key := item.Key(c.Key)
+	if globaltable.TableID(c.Table).IsFeed() {
+		return "conflict of " + keyName(feed.ItemKey(key))
+	}
 	name := keyName(key)
 	for i := range c.Ops {
 		switch op := &c.Ops[i]; {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"testing/synctest"
@@ -20,6 +21,7 @@ type tasks struct {
 	mu     sync.Mutex
 	parked []*call  // asked for since the last look
 	due    []func() // each lets one goroutine begin or go on
+	said   []string // by goroutines since the last look: several may be going on at once
 }
 
 // call is what a goroutine wants to be done for it, and waits for.
@@ -75,12 +77,31 @@ func (w *world) runTasks() {
 		w.due = w.due[1:]
 		resume()
 		synctest.Wait()
+		for _, line := range w.takeSaid() {
+			w.note("%s", line)
+		}
 		for _, c := range w.takeParked() {
 			if c.region.up && c.region.life == c.life {
 				c.start(c.done)
 			}
 		}
 	}
+}
+
+// say is note for what a goroutine tells: in an order that depends on nothing but what is said.
+func (w *world) say(format string, args ...any) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.said = append(w.said, fmt.Sprintf(format, args...))
+}
+
+func (w *world) takeSaid() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	out := w.said
+	w.said = nil
+	slices.Sort(out)
+	return out
 }
 
 func (w *world) takeParked() []*call {

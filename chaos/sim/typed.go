@@ -47,7 +47,7 @@ func (p *plan) typing(seed uint64) {
 		t.puts = some(rng, 0.7, 0.15)
 		of := []string{"n", "s", "ns", "bs", "hi", "lo", "m", "g", "q", "a"}
 		rng.Shuffle(len(of), func(i, j int) { of[i], of[j] = of[j], of[i] })
-		of = of[:1+rng.IntN(3)] // what meets often tells more
+		of = of[:1+rng.IntN(3)]          // what meets often tells more
 		if t.mortal && rng.IntN(3) > 0 { // increments are to meet an expiry
 			of, t.keys, t.puts = []string{"n"}, 1+rng.IntN(2), 0
 			t.tags[globaltable.MergeTag] = conflict.Vector.String()

@@ -45,6 +45,7 @@ type Adoption struct {
 	Anew     bool                  // the version brings this region a replica, or another one: nothing that the region holds of the table is of it. Not stored
 	Indexes  []globaltable.IndexID // of the table under the version. Not stored
 	Replaced []globaltable.IndexID // those of them that were other indexes in the version before, which a fenced owner had issued. Not stored
+	Mirror   Mirror                // what becomes of records beside, or instead of, where they lie; zero: nothing is said of any. Not stored
 }
 
 // Catalog holds the documents. It is safe for concurrent use, except that Load, Prepare and the functions that Prepare returns are called by one
@@ -86,6 +87,7 @@ func (c *Catalog) Load(docs []item.Item, adoptions []Adoption) error {
 		}
 		insert(txn, inAdoptions, &a)
 	}
+	var heirs []*globaltable.Table // whose replicas have become tables, which may have come before them
 	for _, doc := range docs {
 		t, w, err := decodeSystem(doc)
 		switch {
@@ -102,6 +104,12 @@ func (c *Catalog) Load(docs []item.Item, adoptions []Adoption) error {
 			return corrupt("two tables of this region have the same name")
 		}
 		insert(txn, inTables, e)
+		if len(t.Parted) > 0 || t.Disassociating() != nil {
+			heirs = append(heirs, t)
+		}
+	}
+	for _, t := range heirs {
+		succeed(txn, t, v.self.Origin)
 	}
 	txn.Commit()
 	c.enforce(staged)
@@ -232,6 +240,7 @@ func (c *Catalog) Prepare(docs []item.Item) (adoptions []Adoption, adopt func(),
 			continue
 		}
 		adopted := *a
+		adopted.Mirror = mirrorOf(txn, t, v.self.Origin)
 		for i := range t.Indexes {
 			adopted.Indexes = append(adopted.Indexes, t.Indexes[i].ID)
 		}
@@ -288,6 +297,7 @@ func adoptTable(txn *memdb.Txn, t *globaltable.Table, world *globaltable.World, 
 	}
 	insert(txn, inAdoptions, a)
 	insert(txn, inTables, newEntry(txn, t, self))
+	succeed(txn, t, self)
 	return a, nil
 }
 
@@ -314,6 +324,8 @@ func follows(old, t *globaltable.Table, world *globaltable.World) (fresh bool, e
 		return false, corrupt("table " + t.ID.String() + " is dead and has a new document")
 	case t.Owner != old.Owner:
 		return false, corrupt("a new document of table " + t.ID.String() + " has another owner, and the old one was never fenced")
+	case slices.ContainsFunc(old.Parted, func(id globaltable.TableID) bool { return !t.HasParted(id) }):
+		return false, corrupt("a new document of table " + t.ID.String() + " forgets a table that a replica has become")
 	case !sameIndexes(old, t) || !slices.Equal(t.Expiry.Until(old.Expiry.Newest()), old.Expiry):
 		return false, corrupt("a new document of table " + t.ID.String() + " changes what never changes")
 	}
@@ -371,7 +383,7 @@ func sameKeys(a, b globaltable.KeySchema) bool {
 
 // outcome says what becomes of t here. old is nil when the table was not known.
 func outcome(txn *memdb.Txn, old *entry, t *globaltable.Table, self hlc.Origin) (Outcome, error) {
-	if claims(t, self) && (old == nil || !old.bound) {
+	if claims(t, self) && (old == nil || !old.bound) && !awaits(txn, t, self) {
 		if other, taken := first[*entry](txn, inTables, byName, nameKey(t.Name)); taken && other.table.ID != t.ID {
 			if t.Owner == self && t.Version.Number() == 1 {
 				return 0, Exists("create table", t.Name)

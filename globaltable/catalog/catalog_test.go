@@ -97,7 +97,7 @@ func TestPrepareOfOneGroup(t *testing.T) {
 	}
 	changed := eu.View().Changed()
 	adoptions, adopt, err := eu.Prepare([]item.Item{EncodeEpoch(1, 7), EncodeDocument(b)})
-	if err != nil || len(adoptions) != 1 || !reflect.DeepEqual(adoptions[0], Adoption{Table: b.ID, Version: b.Version, Outcome: Adopted}) {
+	if err != nil || len(adoptions) != 1 || !reflect.DeepEqual(adoptions[0], Adoption{Table: b.ID, Version: b.Version, Outcome: Adopted, Mirror: Mirror{From: b.ID}}) {
 		t.Fatal(adoptions, err)
 	}
 	select {

@@ -42,6 +42,9 @@ type Change struct {
 	JoinBytesPerSecond int64                 `json:"joinBytesPerSecond,omitempty"` // bound of those replicas' joins; 0: none but that of their nodes
 	Delete             []string              `json:"delete,omitempty"`             // regions whose replica is to go
 	Overrides          map[string]Override   `json:"overrides,omitempty"`          // by region, of replicas that there are, or that Create names
+	Disassociate       *Disassociation       `json:"disassociate,omitempty"`       // the only change of replicas, if it is one
+	// DisassociationProtection is of the replica where the change was asked for.
+	DisassociationProtection *bool `json:"disassociationProtection,omitempty"`
 
 	OnDemandMaxRead  *int64                  `json:"onDemandMaxRead,omitempty"` // 0: no maximum
 	OnDemandMaxWrite *int64                  `json:"onDemandMaxWrite,omitempty"`
@@ -65,6 +68,7 @@ type Answer struct {
 	Joined  bool    // a new replica has all that the others held when they adopted its Since
 	Percent int     // of that, 0 to 100
 	Dropped bool    // a deleted replica's data is gone, and all it wrote is with the others
+	Filled  bool    // the table that a replica is to become has all that the replica has, and has got, and given, all that there was when it was to become one
 }
 
 // The functions below make the next document of a table, or say in DynamoDB's words why there is none. They are pure, and run in the owner's region only.
@@ -101,7 +105,13 @@ func Update(t *globaltable.Table, change *Change, epoch uint32, regions func(str
 	if t.Deleted {
 		return nil, NotFound("update table", t.Name)
 	}
+	if t.Disassociating() != nil {
+		return nil, InUse("update table", t.Name, "updated")
+	}
 	next := successor(t, epoch)
+	if err := protectReplica(t, next, change); err != nil {
+		return nil, err
+	}
 	if err := updateSettings(next, change); err != nil {
 		return nil, err
 	}
@@ -128,6 +138,9 @@ func Update(t *globaltable.Table, change *Change, epoch uint32, regions func(str
 		}
 	}
 	if err := overrideReplicas(t, next, change); err != nil {
+		return nil, err
+	}
+	if err := disassociateReplica(t, next, change); err != nil {
 		return nil, err
 	}
 	if change.Legacy || len(change.Create)+len(change.Delete)+len(change.Overrides) > 0 {
@@ -161,6 +174,11 @@ func Advance(t *globaltable.Table, answers Answers, epoch uint32) (next *globalt
 		case globaltable.Creating:
 			if status, why := creation(t, &r, answers); status != globaltable.Creating {
 				r.Status, r.StatusDescription, r.Since, r.JoinBytesPerSecond, ok = status, why, next.Version, 0, true
+			}
+		case globaltable.Updating:
+			if r.Disassociating() && answers[r.Origin].Filled && t.Closing() == 0 {
+				part(next, &r)
+				ok = true
 			}
 		case globaltable.Deleting:
 			// While another one is being closed the others ask it, and get what it still has.
@@ -280,7 +298,7 @@ func Describe(t *globaltable.Table, p Progress) *globaltable.Table {
 	out := t.Clone()
 	for i := range out.Replicas {
 		r := &out.Replicas[i]
-		if r.Status != globaltable.Creating && r.Status != globaltable.Deleting && r.Status != globaltable.StatusFencing {
+		if !Unfinished(r) {
 			continue
 		}
 		var gone, pending []string
@@ -312,6 +330,15 @@ func Describe(t *globaltable.Table, p Progress) *globaltable.Table {
 		r.StatusDescription = clip(strings.Join(parts, " "))
 	}
 	return out
+}
+
+// Unfinished reports whether a replica is on its way in or out, or being closed.
+func Unfinished(r *globaltable.Replica) bool {
+	switch r.Status {
+	case globaltable.Creating, globaltable.Deleting, globaltable.StatusFencing:
+		return true
+	}
+	return r.Disassociating()
 }
 
 func clip(s string) string {
@@ -412,6 +439,8 @@ func removeReplica(t, next *globaltable.Table, region string) error {
 	case r.Status == globaltable.CreationFailed, r.Status == globaltable.StatusFenced: // nothing was ever served from it; or nobody waits for it any more
 		next.Replicas = slices.DeleteFunc(next.Replicas, func(r globaltable.Replica) bool { return r.Region == region })
 		return nil
+	case t.Disassociating() != nil:
+		return InUse("delete replica", t.Name, "updated")
 	case next.OwnOf(r).DeletionProtection:
 		return invalid(t, "Resource cannot be deleted as it is currently protected against deletion. Disable deletion protection first.")
 	case r.Status == globaltable.Creating: // called off; it has served nobody either, but may hold data

@@ -33,7 +33,7 @@ type entry struct {
 	placement globaltable.Placement
 	lane      globaltable.LaneID
 	status    globaltable.Status  // in this region
-	refused   bool                // this region does not take the replica that the document gives it
+	refused   bool                // this region does not take the replica that the document gives it, or not yet: see View.Awaits
 	bound     bool                // the table has its name in this region
 	settled   bool                // no replica is on its way in or out
 	born      globaltable.Version // of the replica in this region
@@ -50,7 +50,7 @@ func newEntry(txn *memdb.Txn, t *globaltable.Table, self hlc.Origin) *entry {
 	if r := t.Replica(self); r != nil {
 		e.born = r.Born
 		o, ok := outcomeSince(txn, t.ID, r.Since)
-		e.refused = ok && o == NameTaken
+		e.refused = ok && o == NameTaken || awaits(txn, t, self)
 	}
 	e.bound = claims(t, self) && !e.refused
 	// The feed is where the table is, and as settled. Its entries expire by what is in force for all feeds for ever: the owner has no say in it.

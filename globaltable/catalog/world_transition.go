@@ -203,6 +203,7 @@ func closeReplica(r *globaltable.Replica, removed bool, v globaltable.Version, n
 		return changed, false
 	}
 	r.Leaving = removed || r.Status == globaltable.Deleting
+	r.Successor = 0 // a disassociation that was on its way is called off; one that is decided is decided
 	r.Status, r.StatusDescription, r.Since, r.JoinBytesPerSecond = globaltable.StatusFencing, "", v, 0
 	r.InaccessibleSince = now
 	return true, false

@@ -37,13 +37,16 @@ type Conflict struct {
 	Expires   time.Time       `json:"expires"`
 }
 
+// Size is about how many bytes c takes.
+func (c *Conflict) Size() int { return 1024 + len(c.Key) + len(c.Loser.Values) + len(c.Winner.Values) }
+
 // ConflictQuery selects conflicts.
 type ConflictQuery struct {
 	Table  string    // name or id; empty: all tables
 	Since  time.Time // of the discarded write; zero: all
 	Before string    // the id of a conflict: those listed after it, which are older; empty: from the newest
 	Open   bool      // only those that are open
-	Limit  int
+	Limit  int       // an answer may have less, when it would be too large otherwise
 }
 
 // ConflictList is the body of GET /v1/conflicts, the newest first.
@@ -90,8 +93,8 @@ type RestoreConflict struct {
 // Conflicts is a region's conflict feeds. *regionnode.Node has one. Errors are *globaltable.Error.
 type Conflicts interface {
 	List(ctx context.Context, q ConflictQuery) (ConflictList, error)
-	// Tail waits for conflicts after the number given, of the table named or of all, for a while; with a number of zero it begins now.
-	Tail(ctx context.Context, table string, after uint64) (ConflictTail, error)
+	// Tail waits up to wait for conflicts after the number given, of the table named or of all; with a number of zero it begins now.
+	Tail(ctx context.Context, table string, after uint64, wait time.Duration) (ConflictTail, error)
 	Stats(ctx context.Context, table string) ([]ConflictStats, error)
 	Show(ctx context.Context, id feed.ID) (Conflict, error)
 	Restore(ctx context.Context, id feed.ID, r RestoreConflict) (ConflictChange, error)
@@ -106,7 +109,7 @@ func (n NoConflicts) List(context.Context, ConflictQuery) (ConflictList, error) 
 }
 
 // Tail implements Conflicts.
-func (n NoConflicts) Tail(context.Context, string, uint64) (ConflictTail, error) {
+func (n NoConflicts) Tail(context.Context, string, uint64, time.Duration) (ConflictTail, error) {
 	return ConflictTail{}, n.Err
 }
 
@@ -134,18 +137,12 @@ func (s *Server) conflictRoutes() {
 		reply(w, list, err)
 	})
 	s.mux.HandleFunc("GET /v1/conflicts/tail", func(w http.ResponseWriter, r *http.Request) {
-		var after uint64
-		var err error
-		if text := r.URL.Query().Get("after"); text != "" {
-			if after, err = strconv.ParseUint(text, 10, 64); err != nil {
-				err = invalid("after is a number that the answer before has given")
-			}
-		}
+		after, wait, err := tailQuery(r.URL.Query())
 		var tail ConflictTail
 		if err == nil {
 			ctx, cancel := s.untilTheEnd(r.Context())
 			defer cancel()
-			tail, err = s.cfg.Conflicts.Tail(ctx, r.URL.Query().Get("table"), after)
+			tail, err = s.cfg.Conflicts.Tail(ctx, r.URL.Query().Get("table"), after, wait)
 		}
 		reply(w, tail, err)
 	})
@@ -191,6 +188,28 @@ func (s *Server) untilTheEnd(ctx context.Context) (_ context.Context, cancel fun
 		done()
 		<-watched
 	}
+}
+
+// maxTailWait is how long a tail may wait, and how long it does without a word.
+const (
+	maxTailWait     = time.Minute
+	defaultTailWait = 20 * time.Second
+)
+
+func tailQuery(v url.Values) (after uint64, wait time.Duration, err error) {
+	if text := v.Get("after"); text != "" {
+		if after, err = strconv.ParseUint(text, 10, 64); err != nil {
+			return 0, 0, invalid("after is a number that the answer before has given")
+		}
+	}
+	wait = defaultTailWait
+	if text := v.Get("wait"); text != "" {
+		seconds, err := strconv.Atoi(text)
+		if wait = time.Duration(seconds) * time.Second; err != nil || seconds < 0 || wait > maxTailWait {
+			return 0, 0, invalid("wait is a number of seconds, 0 to " + strconv.Itoa(int(maxTailWait/time.Second)))
+		}
+	}
+	return after, wait, nil
 }
 
 func conflictQuery(v url.Values) (q ConflictQuery, err error) {

@@ -45,12 +45,12 @@ func (c *conflicts) List(_ context.Context, q admin.ConflictQuery) (admin.Confli
 	return admin.ConflictList{Conflicts: []admin.Conflict{fullConflict()}, More: true}, c.note("list %s %d %q %v %d", q.Table, max(0, q.Since.Unix()), q.Before, q.Open, q.Limit)
 }
 
-func (c *conflicts) Tail(ctx context.Context, table string, after uint64) (admin.ConflictTail, error) {
+func (c *conflicts) Tail(ctx context.Context, table string, after uint64, wait time.Duration) (admin.ConflictTail, error) {
 	if c.waiting != nil {
 		close(c.waiting)
 		<-ctx.Done()
 	}
-	return admin.ConflictTail{Conflicts: []admin.Conflict{fullConflict()}, Next: after + 1, Missed: true}, c.note("tail %s %d", table, after)
+	return admin.ConflictTail{Conflicts: []admin.Conflict{fullConflict()}, Next: after + 1, Missed: true}, c.note("tail %s %d %v", table, after, wait)
 }
 
 func (c *conflicts) Stats(_ context.Context, table string) ([]admin.ConflictStats, error) {
@@ -86,9 +86,14 @@ func TestConflicts(t *testing.T) {
 		{"GET", all + "?since=yesterday", "", 400, "", "since is a time"},
 		{"GET", all + "?open=perhaps", "", 400, "", "open is true or false"},
 		{"GET", all + "?before=1", "", 400, "", "not the id of a conflict"},
-		{"GET", all + "/tail?table=orders&after=7", "", 200, "tail orders 7", `"next": 8`},
-		{"GET", all + "/tail", "", 200, "tail  0", `"missed": true`},
+		{"GET", all + "/tail?table=orders&after=7", "", 200, "tail orders 7 20s", `"next": 8`},
+		{"GET", all + "/tail", "", 200, "tail  0 20s", `"missed": true`},
+		{"GET", all + "/tail?wait=0", "", 200, "tail  0 0s", ""},
+		{"GET", all + "/tail?wait=60", "", 200, "tail  0 1m0s", ""},
 		{"GET", all + "/tail?after=-1", "", 400, "", "after is a number"},
+		{"GET", all + "/tail?wait=61", "", 400, "", "wait is a number of seconds, 0 to 60"},
+		{"GET", all + "/tail?wait=-1", "", 400, "", "wait is a number of seconds"},
+		{"GET", all + "/tail?wait=long", "", 400, "", "wait is a number of seconds"},
 		{"GET", all + "/stats?table=orders", "", 200, "stats orders", `"keepSeconds": 60`},
 		{"GET", one, "", 200, "show " + oneConflict, `"winner"`},
 		{"GET", other, "", 400, "", "not the id of a conflict"},
@@ -147,7 +152,7 @@ func TestTailDoesNotHoldUpTheEnd(t *testing.T) {
 	}()
 	<-s.waiting
 	stop()
-	if err := errors.Join(<-answers, <-ended); err != nil || !slices.Equal(s.asked, []string{"tail  0"}) {
+	if err := errors.Join(<-answers, <-ended); err != nil || !slices.Equal(s.asked, []string{"tail  0 20s"}) {
 		t.Error(err, s.asked)
 	}
 }

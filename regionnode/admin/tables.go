@@ -76,6 +76,9 @@ func (s *Server) handleTables() {
 	s.mux.HandleFunc("DELETE /v1/tables/{name}/replicas/{region}", s.changeTable(func(r *http.Request) (catalog.Change, error) {
 		return catalog.Change{Delete: []string{r.PathValue("region")}}, nil
 	}))
+	s.mux.HandleFunc("POST /v1/tables/{name}/replicas/{region}/disassociate", s.changeTable(func(r *http.Request) (catalog.Change, error) {
+		return catalog.Change{Disassociate: &catalog.Disassociation{Region: r.PathValue("region"), Confirmed: true}}, nil
+	}))
 }
 
 // changeTable makes the change that a request asks for.

@@ -73,6 +73,7 @@ func TestTables(t *testing.T) {
 		{"POST", orders + "/replicas", `{"regions":[]}`, 400, "", "no regions"},
 		{"POST", orders + "/replicas", `{"regions":["eu"],"joinBytesPerSecond":-1}`, 400, "", "negative"},
 		{"DELETE", orders + "/replicas/eu", "", 200, `orders {"delete":["eu"]}`, ""},
+		{"POST", orders + "/replicas/us-east-1/disassociate", "", 200, `orders {"disassociate":{"region":"us-east-1","successor":0,"confirmed":true}}`, ""},
 		{"PUT", orders, "", 405, "", "PUT is not allowed"},
 		{"GET", orders + "/replicas", "", 405, "", "these are: POST"},
 	} {

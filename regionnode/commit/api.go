@@ -51,6 +51,13 @@ type AdoptedTable struct {
 	Anew     bool                  // it brings this region a replica, or another one: whatever is held of the table is dropped in the same batch
 	Indexes  []globaltable.IndexID // that the table has; entries of others are dropped in the same batch
 	Replaced []globaltable.IndexID // those of Indexes that are other ones than before: their entries are dropped too, and made anew
+	Mirror   Mirroring             // what becomes of records beside where they lie
+}
+
+// Mirroring says into which table the records of another one are copied, and kept in step with. The zero value says nothing of any table.
+type Mirroring struct {
+	From, To globaltable.TableID // To is zero when From has none, or has it no more
+	Over     bool                // To is in From's place: it has to have all of it
 }
 
 // Key names an item.

@@ -112,7 +112,11 @@ func (s *Shard) readAndCollect(sub *submission, out *Collected) error {
 	for i := range sub.keys {
 		k := &sub.keys[i]
 		at := len(sub.arena)
-		next, did, err := s.cfg.Catalog.Expiry(k.table).Collect(sub.arena, k.current, sub.purge)
+		x, err := expiryOf(s.cfg.Catalog, s.cfg.Catalog.Expiry(k.table), k.table, k.key)
+		if err != nil {
+			return err
+		}
+		next, did, err := x.Collect(sub.arena, k.current, sub.purge)
 		if err != nil {
 			return errCorruptStore("record", err)
 		}

@@ -40,7 +40,7 @@ const (
 	maxGroupSubmissions = 1024
 	// maxWriteKeys bounds the keys of one write: DynamoDB's largest transaction has 100.
 	maxWriteKeys = 256
-	// maxWriteBytes leaves room in a body for what surrounds the operations.
+	// maxWriteBytes bounds the changes of one write as they are logged, and leaves room in a body for what surrounds them.
 	maxWriteBytes = change.MaxBody - 1<<20
 	// minKeyLen is the hash of the partition key, and at least one byte of it.
 	minKeyLen = 9

@@ -304,6 +304,11 @@ func dropTable(table globaltable.TableID) func(*core, *group) error {
 		if _, _, _, ok := c.catalog.Place(table, nil); ok || c.catalog.Admits(table, nil, 0) {
 			return fault(globaltable.InUse, "drop table", "the table is still in the catalog", nil)
 		}
+		for _, m := range c.mirrors {
+			if m.to == table {
+				return fault(globaltable.InUse, "drop table", "another table is being copied into it", nil)
+			}
+		}
 		c.clearTable(g, table)
 		c.clearTable(g, table.Feed())
 		return nil

@@ -31,6 +31,7 @@ type core struct {
 	confirmed *confirmed
 	purges    *purges
 	indexes   *indexes
+	mirrors   map[globaltable.TableID]*mirror // by the table that is copied
 	view      *view
 	arrivals  *arrivals
 	tokens    tokens
@@ -67,6 +68,7 @@ type group struct {
 	tried     bool // given to the engine: from here on its outcome may be unknown
 	lanes     []groupLane
 	entries   []change.Entry // parallel to lanes
+	logged    int            // at least the bytes of all bodies together, salts aside
 	changes   int
 	bound     hlc.Timestamp // to be committed after the sync; zero: none
 	useClock  bool          // a stamp of the clock leaves with this group
@@ -102,17 +104,18 @@ func (c *core) add(g *group, sub *submission) (fatal error) {
 	if sub.err = c.readTooEarly(sub); sub.err != nil {
 		return nil
 	}
+	sub.logs = 0
 	switch sub.kind {
 	case kindWrite:
-		if sub.err = c.decideWrite(sub); sub.err == nil {
+		if sub.err = c.decideWrite(sub); sub.err == nil && g.admit(sub) {
 			return c.commitWrite(g, sub)
 		}
 	case kindMerge:
-		if sub.err = c.decideMerge(sub); sub.err == nil {
+		if sub.err = c.decideMerge(sub); sub.err == nil && g.admit(sub) {
 			return c.commitMerge(g, sub)
 		}
 	case kindReplay:
-		if sub.err = c.decideReplay(sub); sub.err == nil {
+		if sub.err = c.decideReplay(sub); sub.err == nil && g.admit(sub) {
 			return c.commitReplay(g, sub)
 		}
 	case kindCollect:
@@ -122,13 +125,24 @@ func (c *core) add(g *group, sub *submission) (fatal error) {
 	case kindFollow:
 		return c.commitFollow(g, sub)
 	case kindFeed:
-		if sub.err = c.decideListings(sub); sub.err == nil {
+		if sub.err = c.decideListings(sub); sub.err == nil && g.admit(sub) {
 			return c.commitListings(g, sub)
 		}
 	case kindControl:
 		sub.err = sub.control(c, g)
 	}
 	return nil
+}
+
+// admit reports whether what sub logs has room in the group's bodies, and takes it if so. What a write is completed by is not known before it is decided, so it may come to more than the queue took it for. A submission that has no
+// room waits for the next group, as does all behind it: merges of a lane are in order. In an empty group each has room.
+func (g *group) admit(sub *submission) bool {
+	if g.logged > 0 && g.logged+sub.logs > change.MaxBody-change.SaltLen {
+		sub.later = true
+		return false
+	}
+	g.logged += sub.logs
+	return true
 }
 
 // decideWrite places, stamps and merges. Nothing but the clock and the submission has changed when it returns an error.
@@ -174,6 +188,9 @@ func (c *core) decideWrite(sub *submission) error {
 		if err != nil {
 			return fault(globaltable.Internal, opWrite, "", err)
 		}
+		if sub.logs += lengthInBody(&k.change); sub.logs > maxWriteBytes {
+			return errTooLarge()
+		}
 		c.merged = merged
 		k.next = merged[at:len(merged):len(merged)]
 		if k.after, k.live, err = digestOf(c.catalog, k.table, k.key, k.next); err != nil {
@@ -182,6 +199,9 @@ func (c *core) decideWrite(sub *submission) error {
 	}
 	return nil
 }
+
+// lengthInBody bounds what a change takes in a body of the log.
+func lengthInBody(c *conflict.Change) int { return change.LengthLen + c.MaxLen() }
 
 // stamp gives the keys that are written their stamps. Between the plan and this moment an item may have expired that the plan was given: then the write is planned anew, so that a write is stamped after an item's expiry exactly if
 // its plan saw the item expired. That comes to an end: an item that the new plan was given expires later, or not at all.
@@ -273,7 +293,13 @@ func (c *core) putRecord(g *group, k *keyState) error {
 	if err := c.keepGarbage(g, k); err != nil {
 		return err
 	}
-	return c.keepEntries(g, k)
+	if err := c.keepEntries(g, k); err != nil {
+		return err
+	}
+	if len(c.mirrors) == 0 {
+		return nil
+	}
+	return c.keepMirror(g, k)
 }
 
 // groupLane returns the place in g where the changes of a placement gather. The first change of a lane begins its body with a salt.
@@ -431,6 +457,9 @@ func (c *core) prepare(g *group, sub *submission) (done bool, fatal error) {
 		return true, nil
 	}
 	a, err := c.catalog.Prepare(c.docs)
+	if err == nil {
+		err = c.mayMirror(a.Tables)
+	}
 	if err != nil {
 		sub.err = err
 		return false, nil
@@ -446,6 +475,7 @@ func (c *core) prepare(g *group, sub *submission) (done bool, fatal error) {
 		if err := c.adoptIndexes(g, t); err != nil {
 			return false, err
 		}
+		c.adoptMirror(g, t.Mirror)
 	}
 	g.adopt = a.Adopt
 	return true, nil

@@ -28,28 +28,28 @@ func TestJudge(t *testing.T) {
 		current *conflict.Change
 		saved   *conflict.Change
 		doubt   int64
-		want    fate
+		want    conflict.Fate
 	}{
-		"above the frontier":                        {nil, written(11, self, lasting), 10, fresh},
-		"below it":                                  {nil, written(9, self, lasting), 10, doubted},
-		"below it, where nothing is in doubt":       {nil, written(9, self, lasting), 0, fresh},
-		"a deletion below it":                       {nil, written(9, self, conflict.RecordDelete(nil)), 10, known},
-		"what is there":                             {written(9, self, lasting), written(9, self, lasting), 10, known},
-		"overwritten":                               {written(9, peer, lasting), written(8, self, lasting), 10, known},
-		"deleted":                                   {written(9, peer, conflict.RecordDelete(nil)), written(8, self, lasting), 10, known},
-		"beaten by an item that has expired":        {written(7, peer, mortal(9)), written(8, self, lasting), 10, doubted},
-		"the same, where nothing is in doubt":       {written(7, peer, mortal(9)), written(8, self, lasting), 0, doubted},
-		"expired as well":                           {written(7, peer, mortal(9)), written(8, self, mortal(9)), 10, known},
-		"a deletion older than an expiry":           {written(7, peer, mortal(9)), written(8, self, conflict.RecordDelete(nil)), 10, known},
-		"beaten by an item that will expire":        {written(9, peer, mortal(20)), written(8, self, lasting), 10, known},
-		"written after an item's expiry, in doubt":  {written(5, peer, mortal(6)), written(8, self, lasting), 10, doubted},
-		"written after an item's expiry, and above": {written(5, peer, mortal(6)), written(11, self, lasting), 10, fresh},
+		"above the frontier":                        {nil, written(11, self, lasting), 10, conflict.Fresh},
+		"below it":                                  {nil, written(9, self, lasting), 10, conflict.Doubted},
+		"below it, where nothing is in doubt":       {nil, written(9, self, lasting), 0, conflict.Fresh},
+		"a deletion below it":                       {nil, written(9, self, conflict.RecordDelete(nil)), 10, conflict.Known},
+		"what is there":                             {written(9, self, lasting), written(9, self, lasting), 10, conflict.Known},
+		"overwritten":                               {written(9, peer, lasting), written(8, self, lasting), 10, conflict.Known},
+		"deleted":                                   {written(9, peer, conflict.RecordDelete(nil)), written(8, self, lasting), 10, conflict.Known},
+		"beaten by an item that has expired":        {written(7, peer, mortal(9)), written(8, self, lasting), 10, conflict.Doubted},
+		"the same, where nothing is in doubt":       {written(7, peer, mortal(9)), written(8, self, lasting), 0, conflict.Doubted},
+		"expired as well":                           {written(7, peer, mortal(9)), written(8, self, mortal(9)), 10, conflict.Known},
+		"a deletion older than an expiry":           {written(7, peer, mortal(9)), written(8, self, conflict.RecordDelete(nil)), 10, conflict.Known},
+		"beaten by an item that will expire":        {written(9, peer, mortal(20)), written(8, self, lasting), 10, conflict.Known},
+		"written after an item's expiry, in doubt":  {written(5, peer, mortal(6)), written(8, self, lasting), 10, conflict.Doubted},
+		"written after an item's expiry, and above": {written(5, peer, mortal(6)), written(11, self, lasting), 10, conflict.Fresh},
 	} {
 		var current []byte
 		var err error
 		if tc.current != nil {
 			if current, _, err = conflict.Apply(nil, nil, tc.current); err == nil {
-				current, err = settled(fromTheFirst, current, at(10))
+				current, err = fromTheFirst.Settled(current, at(10))
 			}
 			if err != nil {
 				t.Fatal(err)
@@ -59,7 +59,8 @@ func TestJudge(t *testing.T) {
 		if tc.doubt > 0 {
 			doubt = at(tc.doubt)
 		}
-		if got, err := judge(fromTheFirst, current, tc.saved, at(10), doubt); err != nil || got != tc.want {
+		p := conflict.Replay{Self: self, Expiry: fromTheFirst, Purge: at(10), Doubt: doubt}
+		if got, err := p.Judge(current, &conflict.SavedWrite{Change: *tc.saved}); err != nil || got != tc.want {
 			t.Errorf("%s: %d, %v; want %d", name, got, err, tc.want)
 		}
 	}

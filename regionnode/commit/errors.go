@@ -2,6 +2,7 @@ package commit
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/concordat-db/concordat/globaltable"
@@ -71,6 +72,10 @@ func errQueueFull() error {
 	return fault(globaltable.LimitExceeded, opWrite, "too many writes are waiting in this region", nil)
 }
 
+func errTooLarge() error {
+	return fault(globaltable.Invalid, opWrite, fmt.Sprintf("A write of more than %d bytes, with what it replaces of contributions to its items, is not possible; nothing was done", maxWriteBytes), nil)
+}
+
 func errStopped() error {
 	return fault(globaltable.Unavailable, "commit", "the region is shutting down", nil)
 }
@@ -88,8 +93,11 @@ func errInterrupted(ctx context.Context, kind globaltable.Kind) error {
 	return fault(kind, "commit", message, context.Cause(ctx))
 }
 
+// ErrNoTable is in the chain of what a write is told of which a table was not, or no longer, in this region when it was to be stamped: nothing was done. Another table may have its name by then.
+var ErrNoTable = errors.New("the table is not in this region")
+
 func errNoTable(id globaltable.TableID) error {
-	return &globaltable.Error{Op: opWrite, Resource: "table " + id.String(), Kind: globaltable.NotFound, Message: "the table is not in this region"}
+	return &globaltable.Error{Op: opWrite, Resource: "table " + id.String(), Kind: globaltable.NotFound, Message: ErrNoTable.Error(), Err: ErrNoTable}
 }
 
 func errCorruptStore(what string, cause error) error {

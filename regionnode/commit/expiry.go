@@ -1,7 +1,6 @@
 package commit
 
 import (
-	"fmt"
 	"slices"
 	"sync/atomic"
 
@@ -33,6 +32,18 @@ func (s *Shard) momentOf(x conflict.Expiry) hlc.Timestamp {
 	return s.cfg.Clock.Now()
 }
 
+// expiryOf returns the history x of a table for one key. See globaltable.KeySchema.ExpiryOf.
+func expiryOf(catalog Catalog, x conflict.Expiry, table globaltable.TableID, key item.Key) (conflict.Expiry, error) {
+	if len(x) == 0 {
+		return nil, nil
+	}
+	x, err := catalog.KeySchema(table).ExpiryOf(x, key)
+	if err != nil {
+		return nil, errCorruptStore("key", err)
+	}
+	return x, nil
+}
+
 // itemOf returns the item of the record of a key; live is false, and the item nil, if there is none. The catalog is asked for the table's key only where the item is put together: see globaltable.KeySchema.ItemOf.
 func itemOf(catalog Catalog, table globaltable.TableID, key item.Key, record []byte) (it item.Item, live bool, err error) {
 	return conflict.ItemOf(record, func() (item.Item, error) {
@@ -50,6 +61,9 @@ func currentOf(catalog Catalog, x conflict.Expiry, key Key, record []byte, at hl
 	}
 	if len(x) > 0 {
 		var next []byte
+		if x, err = expiryOf(catalog, x, key.Table, key.Bytes); err != nil {
+			return Current{}, false, err
+		}
 		if next, expired, err = x.Expire(nil, record, at); err != nil {
 			return Current{}, false, errCorruptStore("record", err)
 		}
@@ -70,7 +84,10 @@ func (r *rules) look(sub *submission) (err error) {
 	sub.current = sub.current[:0]
 	for i := range sub.keys {
 		k := &sub.keys[i]
-		k.expiry, k.expired, k.due = r.catalog.Expiry(k.table), false, 0
+		k.expired, k.due = false, 0
+		if k.expiry, err = expiryOf(r.catalog, r.catalog.Expiry(k.table), k.table, k.key); err != nil {
+			return err
+		}
 		if len(k.expiry) > 0 && now == 0 {
 			now = r.clock.Now()
 		}
@@ -134,7 +151,7 @@ func (r *rules) plan(sub *submission) (writes bool, err error) {
 		}
 	}
 	if sub.bytes > maxWriteBytes {
-		return false, fault(globaltable.LimitExceeded, opWrite, fmt.Sprintf("a write of more than %d bytes", maxWriteBytes), nil)
+		return false, errTooLarge()
 	}
 	return writes, nil
 }
@@ -163,13 +180,4 @@ func (r *rules) replaceExpired(sub *submission) error {
 		sub.ops[i] = append(conflict.RecordPut(make([]conflict.Op, 0, 1+len(ops)), left), ops...)
 	}
 	return nil
-}
-
-// settled returns what a record is joined as, in a table with the history x: an item that has expired at or below the purge frontier is gone for good.
-func settled(x conflict.Expiry, record []byte, purge hlc.Timestamp) ([]byte, error) {
-	next, expired, err := x.Expire(nil, record, purge)
-	if err != nil || !expired {
-		return record, err
-	}
-	return next, nil
 }

@@ -125,6 +125,56 @@ func TestItemsVanishAtTheirSecond(t *testing.T) {
 	f.expectAudit(someRecords)
 }
 
+// TestItemsExpireByTheirKey: the time to live is an attribute of the key, which updates do not write. It counts all the same, for an item that was put as for one that updates have made.
+func TestItemsExpireByTheirKey(t *testing.T) {
+	f, w := expiring(t, store.NewMemory(), conflict.Expiry{{Attribute: "until", From: 1}})
+	f.catalog.schema = &globaltable.KeySchema{Partition: globaltable.KeyAttribute{Name: "pk", Type: item.S}, Sort: &globaltable.KeyAttribute{Name: "until", Type: item.N}}
+	f.run()
+	key := func(pk string, second int64) Key {
+		k, err := item.AppendKey(nil, item.AppendString(nil, pk), item.AppendInt(nil, wallBegins+second))
+		f.must(err)
+		return Key{tableA, k}
+	}
+	set := func(v string) []conflict.Op {
+		return []conflict.Op{{Kind: conflict.OpSetCell, Name: []byte("v"), Value: item.AppendString(nil, v)}}
+	}
+	see := func(want ...string) {
+		t.Helper()
+		if got := f.scan(tableA); !slices.Equal(got, want) {
+			t.Fatalf("at %s a scan sees %v, want %v", w.now(), got, want)
+		}
+	}
+	put, err := f.catalog.schema.AppendItem(nil, key("put", 10).Bytes)
+	f.must(err)
+	f.must(f.Write(background, always(putOps(put), key("put", 10))))
+	f.must(f.Write(background, always(set("put"), key("put", 10))))
+	f.must(f.Write(background, always(set("updated"), key("updated", 10))))
+	f.must(f.Write(background, always(addTo("v", 1), key("counted", 10))))
+	f.must(f.Write(background, always(set("later"), key("later", 20))))
+	f.must(f.Write(background, always(set("past"), key("past", -5))))
+	see("", "later", "put", "updated") // the counter is no text
+	f.follow(tableA, 100)
+	f.expectAudit(allRecords)
+	w.move(10 * time.Second)
+	see("later")
+	f.must(f.Write(background, always([]conflict.Op{{Kind: conflict.OpSetCell, Name: []byte("w"), Value: item.AppendInt(nil, 1)}}, key("updated", 10))))
+	f.must(f.Get(background, key("updated", 10), func(c Current) error {
+		if v := valueOf(c.Item); v != "" {
+			t.Errorf("what had expired is there again: %q", v)
+		}
+		return nil
+	}))
+	w.move(time.Second)
+	see("later")
+	f.RaisePurge(tableA, 7, at(11), f.Now())
+	if got, err := f.Collect(background, tableA, nil, 100); err != nil || got.Expired != 4 {
+		t.Errorf("%+v, %v", got, err)
+	}
+	see("later")
+	f.must(f.stop())
+	f.expectAudit(someRecords)
+}
+
 // TestSweep: an expired value goes when the frontier has reached its second, with its share in the digests, and nothing is logged.
 func TestSweep(t *testing.T) {
 	f, w := expiring(t, store.NewMemory(), fromTheFirst)

@@ -52,7 +52,9 @@ func (sub *submission) lose(key int, losses []conflict.Loss) {
 		o := &sub.losses[i]
 		o.Rule, o.Whole, o.Deleted = min(o.Rule, l.Rule), o.Whole || l.Whole, o.Deleted || l.Deleted
 		for _, p := range l.Parts {
-			if !slices.ContainsFunc(o.Parts, func(q conflict.Part) bool { return string(q.Name) == string(p.Name) }) {
+			if !slices.ContainsFunc(o.Parts, func(q conflict.Part) bool {
+				return string(q.Name) == string(p.Name) && string(q.Path) == string(p.Path)
+			}) {
 				o.Parts = append(o.Parts, p)
 			}
 		}
@@ -202,7 +204,7 @@ func (s *Shard) listAhead(ctx context.Context, sub *submission) error {
 	return nil
 }
 
-// decideListings places, stamps and merges. One that has no place here, since the catalog has changed, is dropped, as the merge of its item is.
+// decideListings places, stamps and merges, and adds to what the submission logs. One that has no place here, since the catalog has changed, is dropped, as the merge of its item is.
 func (c *core) decideListings(sub *submission) (err error) {
 	if len(sub.listings) == 0 {
 		return nil
@@ -230,6 +232,7 @@ func (c *core) decideListings(sub *submission) (err error) {
 			Table: uint64(k.table), Key: k.key, Dot: hlc.Stamp{Time: k.stamp, Origin: c.origin}, Context: k.context, Floor: k.floor,
 			CatalogVersion: uint64(k.place.version), Ops: sub.listings[i].ops,
 		}
+		sub.logs += lengthInBody(&k.change)
 		at := len(c.merged)
 		if c.merged, _, err = conflict.ApplyLocal(c.merged, k.current, &k.change); err != nil {
 			return fault(globaltable.Internal, opFeed, "", err)

@@ -97,7 +97,7 @@ func TestLossesOfALaneAreListed(t *testing.T) {
 	}
 	const one = "item 1 pk:k/k v:mine/theirs"
 	f.expectListed(tableA, one)
-	if e := f.listed(tableA)[0]; !e.Whole || e.Deleted || e.Winner().Stamp.Origin != peer || e.Expires.Sub(time.Now()).Round(time.Hour) != globaltable.DefaultConflictAge {
+	if e := f.listed(tableA)[0]; !e.Whole || e.Deleted || e.Winner().Stamp.Origin != peer || time.Until(e.Expires).Round(time.Hour) != globaltable.DefaultConflictAge {
 		t.Errorf("%+v", e)
 	}
 	// It is a write of this region, in the item's lane, and counts as data of the feed only.
@@ -591,4 +591,29 @@ func TestArrivalsAreBounded(t *testing.T) {
 	if len(a.keys) != maxArrivals || cap(a.keys) > 4*maxArrivals {
 		t.Errorf("%d keys in room for %d", len(a.keys), cap(a.keys))
 	}
+}
+
+// TestStoreFromBeforeFeeds: a store that an earlier release has left lists from then on; what was lost before is lost.
+func TestStoreFromBeforeFeeds(t *testing.T) {
+	engine := store.NewMemory()
+	f := start(t, engine, relogs, func(c *Config) { c.Catalog.(*tables).feedless = true })
+	for _, pk := range []string{"before", "after"} {
+		f.must(f.Write(background, put(tableA, pk, "mine")))
+	}
+	o := laterOrigin(f)
+	if r := apply(f, o, o.changeOf(tableA, "before", "theirs")); r.Conflicts != 0 || r.Applied != 1 {
+		t.Errorf("%+v", r)
+	}
+	f.must(f.stop())
+	f = start(t, engine.Crash(nil), relogs)
+	f.expectListed(tableA, "")
+	if n, err := f.TrimConflicts(background, tableA, 1<<20); err != nil || n != 0 || f.HasConflicts(tableA) || f.openOf(tableA, "before") != 0 {
+		t.Errorf("%d, %v", n, err)
+	}
+	if r := apply(f, o, o.changeOf(tableA, "after", "theirs")); r.Conflicts != 1 {
+		t.Errorf("%+v", r)
+	}
+	f.expectListed(tableA, "item 1 pk:after/after v:mine/theirs")
+	f.must(f.stop())
+	checkStore(t, f.engine, someRecords)
 }

@@ -35,6 +35,15 @@ func markOf(x conflict.Expiry, record []byte) (m mark, err error) {
 	return m, err
 }
 
+// markAt is markOf for the record at a key.
+func (s *Shard) markAt(table globaltable.TableID, key item.Key, x conflict.Expiry, record []byte) (mark, error) {
+	x, err := expiryOf(s.cfg.Catalog, x, table, key)
+	if err != nil {
+		return mark{}, err
+	}
+	return markOf(x, record)
+}
+
 // histories returns by which history keys are made, and, during a walk, by which one they are made anew.
 func (p *purges) histories(table globaltable.TableID) (by, next conflict.Expiry, walking bool) {
 	p.mu.Lock()
@@ -62,6 +71,12 @@ func (c *core) marks(k *keyState) (was, is mark, err error) {
 	var walking bool
 	if len(c.catalog.Expiry(k.table)) > 0 {
 		by, next, walking = c.purges.histories(k.table)
+	}
+	if by, err = expiryOf(c.catalog, by, k.table, k.key); err != nil {
+		return was, is, err
+	}
+	if next, err = expiryOf(c.catalog, next, k.table, k.key); err != nil {
+		return was, is, err
 	}
 	if was, err = markOf(by, k.current); err != nil {
 		return was, is, err
@@ -197,8 +212,8 @@ func (s *Shard) prepareFollow(table globaltable.TableID, limit int) (*submission
 		read += len(it.Key()) + len(record)
 		page.last = append(page.last[:0], store.RecordKeySuffix(it.Key())...)
 		var old, anew mark
-		if old, err = markOf(by, record); err == nil {
-			anew, err = markOf(next, record)
+		if old, err = s.markAt(table, page.last, by, record); err == nil {
+			anew, err = s.markAt(table, page.last, next, record)
 		}
 		if old != anew {
 			keys = append(keys, item.Key(bytes.Clone(page.last)))

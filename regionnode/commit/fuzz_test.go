@@ -47,6 +47,7 @@ func FuzzStoredValues(f *testing.F) {
 	f.Add((&Digest{1, 2, 3}).appendTo(nil))
 	f.Add((&tablePurge{frontier: 1, under: 9, waiting: 2}).append(nil))
 	f.Add((&tablePurge{frontier: 1, under: 9, waiting: 2, expiring: 3, keys: garbageKeys{made: 4, making: 5, cursor: []byte("k")}}).append(nil))
+	f.Add(appendOwnWrite(nil, &conflict.Change{Table: 7, Key: []byte("key"), Dot: hlc.Stamp{Time: 5, Origin: 3}, Ops: []conflict.Op{{Kind: conflict.OpReset}}}))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		check := func(err error, again []byte) {
 			if err == nil && !bytes.Equal(again, b) {
@@ -63,6 +64,13 @@ func FuzzStoredValues(f *testing.F) {
 		check(err, d.appendTo(nil))
 		if purge, err := decodePurge(b); err == nil {
 			check(nil, purge.append(nil))
+		}
+		if w, err := decodeOwnWrite(b); err == nil {
+			again := appendOwnWrite(nil, &w.Change)
+			if w.Kept {
+				again[1] = 1
+			}
+			check(nil, again)
 		}
 	})
 }

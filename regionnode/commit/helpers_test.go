@@ -51,9 +51,12 @@ type tables struct {
 	expiry  atomic.Pointer[map[globaltable.TableID]conflict.Expiry]
 
 	keep       globaltable.Retention                  // of conflicts
+	feedless   bool                                   // as a release that knows no feeds
 	distrusted map[hlc.Origin]globaltable.Incarnation // the greatest that is not trusted
 	later      atomic.Uint64                          // the version in force, after the first
 	moving     atomic.Bool                            // a replica is on its way
+
+	schema *globaltable.KeySchema // of all tables; nil: pk
 }
 
 func newTables(m map[globaltable.TableID]globaltable.Placement) *tables {
@@ -105,7 +108,7 @@ func (c *tables) Settled(id globaltable.TableID) bool {
 }
 
 func (c *tables) Indexed(id globaltable.TableID) *globaltable.Table {
-	if _, _, _, ok := c.Place(id, nil); ok && id.IsFeed() {
+	if _, _, _, ok := c.Place(id, nil); ok && id.IsFeed() && !c.feedless {
 		return feed.TableOf(&globaltable.Table{ID: id.Base(), Conflicts: c.keep})
 	}
 	if m := c.indexed.Load(); m != nil {
@@ -119,8 +122,13 @@ func (c *tables) KeySchema(id globaltable.TableID) *globaltable.KeySchema {
 	if id == globaltable.SystemTable || id.IsFeed() {
 		return nil
 	}
-	return &globaltable.KeySchema{Partition: globaltable.KeyAttribute{Name: "pk", Type: item.S}}
+	if c.schema != nil {
+		return c.schema
+	}
+	return byPK
 }
+
+var byPK = &globaltable.KeySchema{Partition: globaltable.KeyAttribute{Name: "pk", Type: item.S}}
 
 func (c *tables) Prepare(docs []item.Item) (a Adoption, err error) {
 	if c.refuse != nil {
@@ -137,7 +145,7 @@ func (c *tables) Prepare(docs []item.Item) (a Adoption, err error) {
 		id := globaltable.TableID(n)
 		regions, _ := doc.GetString("regions")
 		_, anew := doc.GetString("anew")
-		adopted := AdoptedTable{ID: id, Anew: anew}
+		adopted := AdoptedTable{ID: id, Anew: anew, Mirror: mirrorIn(id, doc)}
 		old := indexed[id]
 		delete(indexed, id)
 		if t := indexedBy(id, doc); t != nil {
@@ -402,6 +410,9 @@ func auditExpiring(e store.Engine, log coverage, c *tables) error {
 	if err := auditEntries(e, l); err != nil {
 		return err
 	}
+	if err := auditMirrors(e, l); err != nil {
+		return err
+	}
 	fromLog := map[string][]byte{}
 	for id, ln := range l.lanes {
 		if err := auditLane(e, id, ln, fromLog); err != nil {
@@ -414,7 +425,7 @@ func auditExpiring(e store.Engine, log coverage, c *tables) error {
 	err = store.Each(e, lower, upper, func(key, record []byte) error {
 		records++
 		k := item.Key(store.RecordKeySuffix(key))
-		d, _, err := digestOf(new(tables), globaltable.TableID(binary.BigEndian.Uint64(key[1:])), k, record)
+		d, _, err := digestOf(c, globaltable.TableID(binary.BigEndian.Uint64(key[1:])), k, record)
 		if err != nil {
 			return err
 		}
@@ -470,6 +481,10 @@ func auditGarbage(e store.Engine, l *loaded, c *tables) error {
 			return fmt.Errorf("table %s: a walk is not at its end", table)
 		} else if p != nil {
 			x = c.Expiry(table).Until(p.keys.made)
+		}
+		x, err := expiryOf(c, x, table, store.RecordKeySuffix(key))
+		if err != nil {
+			return err
 		}
 		at, what, err := x.Garbage(record)
 		if what != conflict.NoWaste {

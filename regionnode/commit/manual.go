@@ -143,6 +143,14 @@ func (m *Manual) BuildIndex(table globaltable.TableID, index globaltable.IndexID
 	m.push(sub, func(_ RemoteResult, err error) { done(*out, err) })
 }
 
+// FillMirror queues what Shard.FillMirror does.
+func (m *Manual) FillMirror(from globaltable.TableID, limit int, done func(Built, error)) {
+	out := new(Built)
+	sub := m.s.newSubmission(kindControl)
+	sub.first, sub.control = true, fillMirror(from, limit, out)
+	m.push(sub, func(_ RemoteResult, err error) { done(*out, err) })
+}
+
 // FollowExpiry queues what Shard.FollowExpiry does.
 func (m *Manual) FollowExpiry(table globaltable.TableID, limit int, done func(over bool, err error)) {
 	switch until, next := m.s.purges.following(table); next {
@@ -183,22 +191,34 @@ func (m *Manual) ChangeRebuild(change func(Rebuild) Rebuild, done func(Rebuild, 
 	m.control(false, changeRebuild(change, out), func(err error) { done(*out, err) })
 }
 
-// Replay queues what Shard.Replay does.
+// Replay queues what Shard.Replay does, batch after batch.
 func (m *Manual) Replay(records []SavedRecord, purge hlc.Timestamp, alone bool, done func(ReplayResult, error)) {
-	sub, err := m.s.prepareReplay(records)
+	m.replay(&replaying{records: records, purge: purge, alone: alone}, done)
+}
+
+func (m *Manual) replay(r *replaying, done func(ReplayResult, error)) {
+	sub, err := m.s.prepareReplay(r.records)
 	if err != nil {
 		done(ReplayResult{}, err)
 		return
 	}
 	m.latch(sub)
-	result, err := m.s.planReplay(sub, records, purge, alone)
-	if err != nil {
+	if err := m.s.planReplay(sub, r); err != nil {
 		m.s.release(sub)
 		done(ReplayResult{}, err)
 		return
 	}
 	m.listAhead(sub)
-	m.push(sub, func(_ RemoteResult, err error) { done(result, err) })
+	m.push(sub, func(_ RemoteResult, err error) {
+		switch {
+		case err != nil:
+			done(ReplayResult{}, err)
+		case len(r.records) > 0:
+			m.replay(r, done)
+		default:
+			done(r.result, nil)
+		}
+	})
 }
 
 // Build makes one group of what is queued and applies it: it is visible then, not durable. It reports whether there was anything. It syncs first when too many groups are in flight.

@@ -17,6 +17,7 @@ var (
 	plantedEntry     bool // an entry stays when its record changes
 	plantedMerge     bool // merges do not keep entries in step
 	plantedBuild     bool // a step of building an index comes anywhere in its group
+	plantedMirror    bool // a copy of a table is not kept in step with writes of clients
 	plantedExchange  bool // what is lost where records of other regions are merged is not listed
 	plantedUnlogged  bool // what a merge lists is not in the log
 	plantedAtOnce    bool // a purge frontier moves as soon as a document without replicas on their way is in force
@@ -52,6 +53,8 @@ func Plant(fault string, on bool) bool {
 		plantedMerge = on
 	case "build":
 		plantedBuild = on
+	case "mirror":
+		plantedMirror = on
 	case "exchange loss":
 		plantedExchange = on
 	case "unlogged listing":

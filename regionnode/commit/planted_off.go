@@ -17,6 +17,7 @@ const (
 	plantedEntry     = false
 	plantedMerge     = false
 	plantedBuild     = false
+	plantedMirror    = false
 	plantedExchange  = false
 	plantedUnlogged  = false
 	plantedAtOnce    = false

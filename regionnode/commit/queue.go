@@ -2,6 +2,7 @@ package commit
 
 import (
 	"context"
+	"slices"
 	"sync"
 
 	"github.com/concordat-db/concordat/globaltable"
@@ -107,6 +108,17 @@ func (q *queue) take(dst []*submission, maxBytes int) (subs []*submission, close
 		q.releaseWaiters()
 	}
 	return dst, q.closed != nil
+}
+
+// putBack puts what was taken before what is queued, closed or not.
+func (q *queue) putBack(subs []*submission) {
+	q.mu.Lock()
+	q.subs = slices.Insert(q.subs, 0, subs...)
+	for _, sub := range subs {
+		q.bytes += sub.bytes
+	}
+	q.mu.Unlock()
+	q.signal()
 }
 
 // length returns how many submissions wait, and their bytes.

@@ -17,7 +17,7 @@ import (
 // RebuildStep is how far a region is with being rebuilt. Its numbers are stored. The steps follow each other, and each is durable before anything of the next is done:
 //
 //	needed   clients are refused until somebody has the region rebuilt
-//	saving   records are copied to where the emptying does not reach; page by page, with a cursor
+//	saving   records, and writes of the log, are copied to where the emptying does not reach; page by page, with a cursor
 //	joining  the store was emptied and has a new incarnation: one batch. The region is admitted, joins its tables, and replays what was saved
 type RebuildStep uint8
 
@@ -148,9 +148,16 @@ func OpenRebuilder(engine store.Engine, origin hlc.Origin, shard uint16, clock *
 	return &Rebuilder{engine: engine, origin: origin, shard: shard, clock: clock, now: now, others: others, loaded: l, state: state}, nil
 }
 
-// State returns how far it is, and how much of the records, in percent, has been looked at.
+// savedSpaces returns the range of what saving looks at: records, and after them the log.
+func savedSpaces() (lower, upper []byte) {
+	lower, _ = store.SpaceRange(store.SpaceRecord)
+	_, upper = store.SpaceRange(store.SpaceLog)
+	return lower, upper
+}
+
+// State returns how far it is, and how much of records and log, in percent, has been looked at.
 func (r *Rebuilder) State() (state Rebuild, percent int, err error) {
-	lower, upper := store.SpaceRange(store.SpaceRecord)
+	lower, upper := savedSpaces()
 	all, err := r.engine.Size(lower, upper)
 	if err != nil || all == 0 || len(r.state.Cursor) == 0 {
 		return r.state, 0, err
@@ -160,9 +167,9 @@ func (r *Rebuilder) State() (state Rebuild, percent int, err error) {
 }
 
 // Save copies the next page of records that others may not have: those with a write above the purge frontier that the region knew of their table, and all of a table that nobody else serves: its frontier
-// says nothing of anybody who would have it. done is true when there are none left.
+// says nothing of anybody who would have it. After the records come the region's own writes in the log, see copyEntry. done is true when there are none left.
 func (r *Rebuilder) Save() (done bool, err error) {
-	lower, upper := store.SpaceRange(store.SpaceRecord)
+	lower, upper := savedSpaces()
 	if len(r.state.Cursor) > 0 {
 		lower = append(bytes.Clone(r.state.Cursor), 0)
 	}
@@ -190,12 +197,21 @@ func (r *Rebuilder) copyPage(it store.Iterator, b store.Batch, next *Rebuild) (d
 		if read >= rebuildPage || b.Len() >= rebuildPage {
 			return false, nil
 		}
+		next.Cursor = append(next.Cursor[:0:0], it.Key()...)
+		read += len(it.Key())
+		if store.Space(it.Key()[0]) == store.SpaceLog {
+			n, err := r.copyLogged(b, it)
+			if err != nil {
+				return false, err
+			}
+			read += n
+			continue
+		}
 		record, err := it.Value()
 		if err != nil {
 			return false, err
 		}
-		read += len(it.Key()) + len(record)
-		next.Cursor = append(next.Cursor[:0:0], it.Key()...)
+		read += len(record)
 		table, key := store.RecordKeyTable(it.Key()), store.RecordKeySuffix(it.Key())
 		newest, err := conflict.NewestOf(record)
 		if err != nil {
@@ -211,6 +227,25 @@ func (r *Rebuilder) copyPage(it store.Iterator, b store.Batch, next *Rebuild) (d
 		next.Saved++
 	}
 	return true, nil
+}
+
+// copyLogged looks at the log entry at which it stands. It returns how many bytes it has read.
+func (r *Rebuilder) copyLogged(b store.Batch, it store.Iterator) (read int, err error) {
+	lane, seq, ok := store.DecodeLogKey(it.Key())
+	if !ok {
+		return 0, errCorruptStore("key of a log entry", nil)
+	}
+	if after, keeps := r.keepsLog(lane); !keeps || seq <= after {
+		return 0, nil
+	}
+	value, err := it.Value()
+	if err != nil {
+		return 0, err
+	}
+	if err := r.copyEntry(b, value); err != nil {
+		return 0, errCorruptStore("log entry", err)
+	}
+	return len(value), nil
 }
 
 // purge returns what the store knows of a table's purge frontier. Others certainly have a record at or below it if they serve the table since it was raised.
@@ -252,7 +287,7 @@ func (r *Rebuilder) Empty() error {
 	b.DeleteRange([]byte{0}, []byte{byte(store.SpaceMeta)})
 	b.DeleteRange([]byte{byte(store.SpaceMeta) + 1}, []byte{byte(store.SpaceSaved)})
 	b.DeleteRange([]byte{byte(store.SpaceSaved) + 1}, []byte{byte(store.SpaceToken)})
-	b.DeleteRange([]byte{byte(store.SpaceToken) + 1}, []byte{0xff})
+	b.DeleteRange([]byte{byte(store.SpaceReplay) + 1}, []byte{0xff})
 	from := []byte{byte(store.SpaceMeta)}
 	for _, m := range outlives {
 		lower, upper := store.MetaRange(m)

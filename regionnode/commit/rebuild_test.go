@@ -27,14 +27,14 @@ func (f *fixture) saved() (out []SavedRecord) {
 	return out
 }
 
-func reopened(t *testing.T, engine store.Engine) *Rebuilder {
+func reopened(t testing.TB, engine store.Engine) *Rebuilder {
 	return reopenedWith(t, engine, everybody)
 }
 
 // everybody says that others serve each table.
 func everybody(globaltable.TableID, globaltable.Version) bool { return true }
 
-func reopenedWith(t *testing.T, engine store.Engine, others func(globaltable.TableID, globaltable.Version) bool) *Rebuilder {
+func reopenedWith(t testing.TB, engine store.Engine, others func(globaltable.TableID, globaltable.Version) bool) *Rebuilder {
 	t.Helper()
 	r, err := OpenRebuilder(engine, self, 0, hlc.NewClock(time.Now, 0), time.Now, others)
 	if err != nil {

@@ -3,6 +3,7 @@ package commit
 import (
 	"bytes"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -321,9 +322,12 @@ func TestCatalogIsAdoptedBeforeTheNextGroup(t *testing.T) {
 	adopt := func(p globaltable.Placement) {
 		f.must(f.Write(background, always(putOps(document(tableA, p)), keyOf(globaltable.SystemTable, "table/a"))))
 	}
+	const writing = 4
 	stop := make(chan struct{})
 	writers := make(chan error)
-	for range 4 {
+	var written atomic.Int64
+	more := make(chan struct{}, 1) // something was written since it was empty
+	for range writing {
 		go func() {
 			for i := 0; ; i++ {
 				select {
@@ -332,12 +336,29 @@ func TestCatalogIsAdoptedBeforeTheNextGroup(t *testing.T) {
 					return
 				default:
 				}
-				if err := f.Write(background, put(tableA, string(rune('a'+i%20)), "x")); err != nil && globaltable.KindOf(err) != globaltable.NotFound {
+				switch err := f.Write(background, put(tableA, string(rune('a'+i%20)), "x")); {
+				case err == nil:
+					written.Add(1)
+					select {
+					case more <- struct{}{}:
+					default:
+					}
+				case globaltable.KindOf(err) != globaltable.NotFound:
 					writers <- err
 					return
 				}
 			}
 		}()
+	}
+	// One more write than there are writers: one of them has written twice since, and begun the second time after it was asked.
+	wroteSince := func() {
+		for least := written.Load() + writing + 1; written.Load() < least; {
+			select {
+			case <-more:
+			case err := <-writers:
+				t.Fatal(err)
+			}
+		}
 	}
 	placements := []globaltable.Placement{everywhere, withPeer, nil, alone, everywhere}
 	for range 5 {
@@ -346,10 +367,13 @@ func TestCatalogIsAdoptedBeforeTheNextGroup(t *testing.T) {
 			if got, _, _, ok := f.catalog.Place(tableA, nil); ok != (p != nil) || ok && got.Lane() != p.Lane() {
 				t.Fatal("a document is not in force when its write is answered")
 			}
+			if p != nil {
+				wroteSince()
+			}
 		}
 	}
 	close(stop)
-	for range 4 {
+	for range writing {
 		f.must(<-writers)
 	}
 	f.must(f.stop())
@@ -374,7 +398,7 @@ func TestCatalogIsAdoptedBeforeTheNextGroup(t *testing.T) {
 		}))
 	}
 	if len(inEach) != 3 {
-		t.Errorf("writes in %d lanes: the race did not happen", len(inEach))
+		t.Errorf("writes in %d lanes: they did not go on while the documents came", len(inEach))
 	}
 	checkStore(t, f.engine, allRecords)
 	outcomes := 0

@@ -3,6 +3,7 @@ package commit
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/concordat-db/concordat/globaltable"
 )
@@ -96,6 +97,7 @@ func (s *Shard) build() (g *group, closed bool) {
 			s.fail(err)
 		}
 	}
+	s.postpone(g)
 	for _, sub := range g.subs {
 		s.latches.release(sub.hashes)
 	}
@@ -105,18 +107,44 @@ func (s *Shard) build() (g *group, closed bool) {
 	return g, false
 }
 
+// postpone puts what had no room in g back to the front of the queue, with its latches. A caller that has gone meanwhile may have taken its memory along: its submission ends here, and nothing of it was done.
+func (s *Shard) postpone(g *group) {
+	if !slices.ContainsFunc(g.subs, func(sub *submission) bool { return sub.later }) {
+		return
+	}
+	var again []*submission
+	g.subs = slices.DeleteFunc(g.subs, func(sub *submission) bool {
+		if !sub.later {
+			return false
+		}
+		sub.later = false
+		if s.failure.Load() != nil || !sub.state.CompareAndSwap(stateTaken, stateQueued) {
+			sub.err = fault(globaltable.Unavailable, opWrite, "given up; nothing was done", nil)
+			return false
+		}
+		again = append(again, sub)
+		return true
+	})
+	s.queue.putBack(again)
+}
+
 // buildGroup fills the group's batch and applies it. An error is the end of the shard.
 func (s *Shard) buildGroup(g *group) error {
 	s.core.begin(g)
+	full := false
 	for _, first := range [...]bool{true, false} {
 		for _, sub := range g.subs {
 			if sub.first != first {
+				continue
+			}
+			if sub.later = full; full {
 				continue
 			}
 			if err := s.core.add(g, sub); err != nil {
 				s.core.abort(g)
 				return err
 			}
+			full = sub.later
 		}
 	}
 	s.core.seal(g)

@@ -93,11 +93,14 @@ func EachSaved(r store.Reader, table globaltable.TableID, after Key, f func(Save
 // errStop ends a walk early.
 var errStop = errors.New("enough")
 
-// DropSaved drops a saved record, durably. It is no error if there is none.
+// DropSaved drops a saved record, and what is kept of the log for it, durably. It is no error if there is none.
 func (s *Shard) DropSaved(ctx context.Context, key Key) error {
-	return s.do(ctx, false, func(_ *core, g *group) error {
+	return s.do(ctx, false, func(c *core, g *group) error {
 		g.batch.Delete(store.AppendSavedKey(nil, key.Table, key.Bytes))
-		return nil
+		return eachOwnWrite(c.engine, key, hlc.Stamp{}, func(storeKey, _ []byte) error {
+			g.batch.Delete(storeKey)
+			return nil
+		})
 	})
 }
 
@@ -112,31 +115,46 @@ type ReplayResult struct {
 const MaxReplay = 128
 
 // Replay takes saved records into the table. It is for a replica that has got what the others hold and is not active yet. A write that adds nothing is known. One above purge, the greatest
-// purge frontier of the others, cannot be older than a deletion that they have forgotten: it is merged, and logged with its own dot in the lane of the table's placement. The rest stays saved, and is listed in the conflict feed; of a feed it is listed anew. All of that, and what
-// leaves the saved space, is one batch. It returns when that is durable.
+// purge frontier of the others, cannot be older than a deletion that they have forgotten: it is merged, and logged with its own dot in the lane of the table's placement; what of it is relative to the region's own
+// contributions is made anew (conflict.Replay). The rest stays saved, and is listed in the conflict feed; of a feed it is listed anew. All of that, and what leaves the saved space, is one batch, or several where records have many
+// writes: then each is right by itself. It returns when that is durable.
 //
 // With alone, there are no others: nobody has served the table since this region did, and purge is the frontier that it had itself. Then nothing is in doubt of a record that was saved at that frontier.
 func (s *Shard) Replay(ctx context.Context, records []SavedRecord, purge hlc.Timestamp, alone bool) (ReplayResult, error) {
-	sub, err := s.prepareReplay(records)
-	if err != nil {
-		return ReplayResult{}, err
+	r := replaying{records: records, purge: purge, alone: alone}
+	for {
+		sub, err := s.prepareReplay(r.records)
+		if err != nil {
+			return ReplayResult{}, err
+		}
+		if _, ok := s.latches.acquire(ctx, sub.hashes); !ok {
+			s.recycle(sub)
+			return ReplayResult{}, errInterrupted(ctx, globaltable.Unavailable)
+		}
+		if err = s.planReplay(sub, &r); err == nil {
+			err = s.listAhead(ctx, sub)
+		}
+		if err != nil {
+			s.release(sub)
+			return ReplayResult{}, err
+		}
+		if _, err := s.submit(ctx, sub); err != nil {
+			return ReplayResult{}, err
+		}
+		if len(r.records) == 0 {
+			return r.result, nil
+		}
 	}
-	if _, ok := s.latches.acquire(ctx, sub.hashes); !ok {
-		s.recycle(sub)
-		return ReplayResult{}, errInterrupted(ctx, globaltable.Unavailable)
-	}
-	result, err := s.planReplay(sub, records, purge, alone)
-	if err == nil {
-		err = s.listAhead(ctx, sub)
-	}
-	if err != nil {
-		s.release(sub)
-		return ReplayResult{}, err
-	}
-	if _, err := s.submit(ctx, sub); err != nil {
-		return ReplayResult{}, err
-	}
-	return result, nil
+}
+
+// replaying is how far a Replay has got.
+type replaying struct {
+	records []SavedRecord // still to do
+	purge   hlc.Timestamp
+	alone   bool
+	after   hlc.Stamp // up to it the first record's writes are done
+	kept    bool      // something of them stays saved
+	result  ReplayResult
 }
 
 const opReplay = "replay saved records"
@@ -158,83 +176,37 @@ func (s *Shard) prepareReplay(records []SavedRecord) (*submission, error) {
 	return sub, nil
 }
 
-// planReplay decides what becomes of each write.
-func (s *Shard) planReplay(sub *submission, records []SavedRecord, purge hlc.Timestamp, alone bool) (result ReplayResult, err error) {
+// replayBytes is about how much one batch of a Replay logs, and how much it reads of the writes of one record.
+const replayBytes = 1 << 20
+
+// planReplay decides what becomes of each write, as far as one batch goes.
+func (s *Shard) planReplay(sub *submission, r *replaying) error {
 	if err := sub.read(s.cfg.Engine, s.cfg.Catalog, s.progress.durable.Load()); err != nil {
-		return result, err
+		return err
 	}
-	sub.replays = make([]replay, len(records))
-	for i := range records {
-		k, r := &sub.keys[i], &sub.replays[i]
-		changes, err := conflict.ChangesOf(records[i].Record)
-		if err != nil {
-			r.keep = true // what this version cannot split stays as it is
-			result.Kept++
-			continue
+	sub.replays = make([]replay, len(sub.keys))
+	for i := range sub.keys {
+		if err := s.planRecord(sub, i, r); err != nil {
+			return err
 		}
-		x, current := s.cfg.Catalog.Expiry(k.table), k.current
-		doubt := purge
-		if alone && records[i].Frontier >= purge {
-			doubt = 0
-		}
-		for j := range changes {
-			c := &changes[j]
-			c.Table, c.Key = uint64(k.table), k.key
-			// Of what a write had seen, the record keeps nothing at or below the frontier at which it was saved: all that was dealt with.
-			if saved := records[i].Frontier; c.Floor < saved && saved < c.Dot.Time {
-				c.Floor, c.Context = saved, c.Context.Above(saved)
-			}
-			if current, err = settled(x, current, max(purge, c.Floor)); err != nil {
-				return result, fault(globaltable.Corrupt, opReplay, "", err)
-			}
-			what, err := judge(x, current, c, purge, doubt)
-			if err != nil {
-				return result, fault(globaltable.Corrupt, opReplay, "", err)
-			}
-			switch what {
-			case known:
-				result.Known++
-			case doubted:
-				if k.table.IsFeed() {
-					// A conflict is as true as ever, and so is that one was dropped. As a write of its time it could not be told from what the others have forgotten, so it is written anew.
-					r.list = append(r.list, c.Ops...)
-					result.Logged++
-					break
-				}
-				result.Kept++
-				r.keep = true
-				fenced, err := conflict.Fenced(current, c)
-				if err != nil {
-					return result, fault(globaltable.Corrupt, opReplay, "", err)
-				}
-				sub.lose(i, []conflict.Loss{fenced})
-			case fresh:
-				if err := s.rules.loseChange(sub, i, current, c); err != nil {
-					return result, fault(globaltable.Corrupt, opReplay, "", err)
-				}
-				if current, _, err = conflict.Apply(nil, current, c); err != nil {
-					return result, fault(globaltable.Corrupt, opReplay, "", err)
-				}
-				k.next = current
-				r.changes = append(r.changes, *c)
-				result.Logged++
-				if err := s.cfg.Clock.Observe(c.Dot.Time); err != nil {
-					return result, fault(globaltable.Unavailable, opReplay, "", err)
-				}
+		k, out := &sub.keys[i], &sub.replays[i]
+		if k.next != nil {
+			var err error
+			if k.after, k.live, err = digestOf(s.cfg.Catalog, k.table, k.key, k.next); err != nil {
+				return fault(globaltable.Corrupt, opReplay, "", err)
 			}
 		}
-		if k.next == nil {
-			continue
+		if !out.done {
+			break
 		}
-		if k.after, k.live, err = digestOf(s.cfg.Catalog, k.table, k.key, k.next); err != nil {
-			return result, fault(globaltable.Corrupt, opReplay, "", err)
-		}
+		r.records, r.after, r.kept = r.records[1:], hlc.Stamp{}, false
 	}
+	sub.bytes += sub.logs
 	if err := s.rules.list(sub, s.cfg.Engine); err != nil {
-		return result, err
+		return err
 	}
 	sub.listAnew()
-	return result, nil
+	return nil
 }
 
 // listAnew makes listings of the saved ones that nobody else has any more.
@@ -262,63 +234,117 @@ func (sub *submission) listAnew() {
 	}
 }
 
-// fate is what becomes of a saved write.
-type fate int
-
-const (
-	known   fate = iota // here already, overwritten by what is, or nobody would see it
-	doubted             // it may be older than a deletion that nobody knows of any more
-	fresh               // it is to be merged and logged
-)
-
-// judge decides about a saved write, where current is what the table has. doubt is the time up to which a deletion may be forgotten that the record did not know of.
-//
-// An item's expiry overwrites what is older than its time, as a deletion does. But it is no write that would be known to have won: what it says of the item follows from writes that c may have beaten, had
-// it been there in time. So a write that nothing but an expiry has overwritten is in doubt, if it would show without that.
-func judge(x conflict.Expiry, current []byte, c *conflict.Change, purge, doubt hlc.Timestamp) (fate, error) {
-	adds, err := conflict.Adds(current, c)
+// planRecord decides what becomes of the writes of the record that is next, as far as the batch goes.
+func (s *Shard) planRecord(sub *submission, i int, r *replaying) error {
+	saved, k, out := &r.records[0], &sub.keys[i], &sub.replays[i]
+	out.keep = r.kept
+	own, err := s.ownWrites(Key{k.table, k.key}, r.after)
 	if err != nil {
-		return known, err
+		return err
 	}
-	if adds && c.Dot.Time > doubt && c.Dot.Origin != 0 {
-		return fresh, nil
+	x, err := expiryOf(s.cfg.Catalog, s.cfg.Catalog.Expiry(k.table), k.table, k.key)
+	if err != nil {
+		return err
 	}
-	if !adds {
-		r, err := conflict.DecodeRecord(current)
-		if err != nil || r.Reset.Stamp.Origin != 0 || r.Reset.Stamp.Time <= c.Dot.Time {
-			return known, err
+	current := k.current
+	p := conflict.Replay{Self: s.cfg.Origin, Expiry: x, Saved: saved.Frontier, Purge: r.purge, Doubt: r.purge}
+	if r.alone && saved.Frontier >= r.purge {
+		p.Doubt = 0
+	}
+	if r.alone {
+		own.leaveToRecord(out)
+	}
+	writes, err := p.Writes(saved.Record, own.writes)
+	if err != nil {
+		out.keep, out.done = true, true // what this version cannot split stays as it is
+		r.result.Kept++
+		return nil
+	}
+	for j := range writes {
+		w := &writes[j]
+		c := &w.Change
+		if !r.after.Less(c.Dot) {
+			continue
 		}
-		current = nil
+		// What a feed lists anew is not split: a part of it, made anew, would hide the rest.
+		if sub.logs >= replayBytes && len(out.list) == 0 || own.more && own.last().Less(c.Dot) {
+			r.kept = out.keep
+			return nil
+		}
+		r.after = c.Dot
+		c.Table, c.Key, c.CatalogVersion, c.Transaction = uint64(k.table), k.key, 0, 0
+		if current, err = x.Settled(current, max(r.purge, c.Floor)); err != nil {
+			return fault(globaltable.Corrupt, opReplay, "", err)
+		}
+		what, err := p.Judge(current, w)
+		if err != nil {
+			return fault(globaltable.Corrupt, opReplay, "", err)
+		}
+		if what == conflict.Fresh && lengthInBody(c) > maxWriteBytes {
+			what = conflict.Doubted // no peer would take it
+		}
+		switch what {
+		case conflict.Known:
+			r.result.Known++
+		case conflict.Doubted:
+			err = sub.keepDoubted(i, current, c, &r.result)
+		case conflict.Fresh:
+			current, err = s.replayFresh(sub, i, current, c)
+			r.result.Logged++
+		}
+		if err != nil {
+			return err
+		}
+		own.settle(out, w, what)
 	}
-	shows, err := showsIn(x, current, c, purge)
-	if err != nil || !shows {
-		return known, err
-	}
-	return doubted, nil
+	out.done = true
+	return nil
 }
 
-// showsIn reports whether anybody would see, at the purge frontier or later, that c is in the record. A deletion of what is not there does not show; below the purge frontier it can hide nothing any more either.
-func showsIn(x conflict.Expiry, current []byte, c *conflict.Change, purge hlc.Timestamp) (bool, error) {
-	next, _, err := conflict.Apply(nil, current, c)
-	if err == nil {
-		next, err = settled(x, next, purge)
+// keepDoubted leaves c, a write of the key at that index, saved, and notes it for the conflict feed, where current is what the table has.
+func (sub *submission) keepDoubted(i int, current []byte, c *conflict.Change, result *ReplayResult) error {
+	out := &sub.replays[i]
+	if sub.keys[i].table.IsFeed() {
+		// A conflict is as true as ever, and so is that one was dropped. As a write of its time it could not be told from what the others have forgotten, so it is written anew.
+		out.list = append(out.list, c.Ops...)
+		sub.logs += lengthInBody(c)
+		result.Logged++
+		return nil
 	}
+	result.Kept++
+	out.keep = true
+	fenced, err := conflict.Fenced(current, c)
 	if err != nil {
-		return false, err
+		return fault(globaltable.Corrupt, opReplay, "", err)
 	}
-	before, err := conflict.AppendCanonical(nil, current)
-	if err != nil {
-		return false, err
-	}
-	after, err := conflict.AppendCanonical(nil, next)
-	return !bytes.Equal(before, after), err
+	sub.lose(i, []conflict.Loss{fenced})
+	return nil
 }
 
-// replay is what becomes of one saved record.
+// replayFresh merges c, a write of the key at that index, into what the table has, to be logged with the batch. It returns what the table has then.
+func (s *Shard) replayFresh(sub *submission, i int, current []byte, c *conflict.Change) (next []byte, err error) {
+	if err := s.rules.loseChange(sub, i, current, c); err != nil {
+		return nil, fault(globaltable.Corrupt, opReplay, "", err)
+	}
+	if next, _, err = conflict.Apply(nil, current, c); err != nil {
+		return nil, fault(globaltable.Corrupt, opReplay, "", err)
+	}
+	sub.keys[i].next = next
+	sub.replays[i].changes = append(sub.replays[i].changes, *c)
+	sub.logs += lengthInBody(c)
+	if err := s.cfg.Clock.Observe(c.Dot.Time); err != nil {
+		return nil, fault(globaltable.Unavailable, opReplay, "", err)
+	}
+	return next, nil
+}
+
+// replay is what becomes of one saved record in a batch.
 type replay struct {
 	changes []conflict.Change // to be logged
 	list    []conflict.Op     // of a conflict that is to be listed anew
+	own     []store.KV        // saved writes of the log that are in doubt from now on, and, without a value, those that are done
 	keep    bool              // something of it stays saved
+	done    bool              // all of its writes have been looked at
 }
 
 // decideReplay asks the catalog in force where the writes go. Nothing has changed when it returns an error.
@@ -334,6 +360,7 @@ func (c *core) decideReplay(sub *submission) error {
 		}
 		for j := range r.changes {
 			r.changes[j].CatalogVersion = uint64(k.place.version)
+			sub.logs += lengthInBody(&r.changes[j])
 		}
 		var err error
 		if k.digests, err = c.digests.table(k.table); err != nil {
@@ -347,8 +374,15 @@ func (c *core) decideReplay(sub *submission) error {
 func (c *core) commitReplay(g *group, sub *submission) error {
 	for i := range sub.keys {
 		k, r := &sub.keys[i], &sub.replays[i]
-		if !r.keep {
+		if r.done && !r.keep {
 			g.batch.Delete(store.AppendSavedKey(nil, k.table, k.key))
+		}
+		for _, kv := range r.own {
+			if kv.Value == nil {
+				g.batch.Delete(kv.Key)
+			} else {
+				g.batch.Set(kv.Key, kv.Value)
+			}
 		}
 		if len(r.changes) == 0 {
 			continue

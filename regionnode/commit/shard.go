@@ -104,7 +104,7 @@ func newShard(cfg Config, l *loaded) (*Shard, error) {
 	s.rules = rules{origin: cfg.Origin, clock: cfg.Clock, catalog: cfg.Catalog, purges: &s.purges, panic: cfg.Events.Panic}
 	s.core = core{
 		rules: &s.rules, origin: cfg.Origin, engine: cfg.Engine, clock: cfg.Clock, catalog: cfg.Catalog, relog: cfg.Relog, random: cfg.Random,
-		ahead: cfg.Clock.MaxOffset() / 2, pending: &s.pending, digests: newDigests(cfg.Engine, cfg.MaxTables), confirmed: &s.confirmed, purges: &s.purges, indexes: &s.indexes, view: &s.view, arrivals: &s.arrivals,
+		ahead: cfg.Clock.MaxOffset() / 2, pending: &s.pending, digests: newDigests(cfg.Engine, cfg.MaxTables), confirmed: &s.confirmed, purges: &s.purges, indexes: &s.indexes, mirrors: l.mirrors, view: &s.view, arrivals: &s.arrivals,
 		tokens: tokens{max: cfg.MaxTokens, counts: l.tokens},
 		lanes:  l.lanes, cleared: make(map[globaltable.TableID]uint64), positions: l.positions, revoked: l.revoked, catchUps: l.catchUps, incarnations: make(map[originShard]globaltable.Incarnation),
 	}
@@ -112,6 +112,10 @@ func newShard(cfg Config, l *loaded) (*Shard, error) {
 	s.view.positions = make(map[positionKey]globaltable.Position)
 	s.view.revoked = make(map[hlc.Origin]globaltable.Incarnation)
 	s.view.catchUps = maps.Clone(l.catchUps)
+	s.view.mirrors = make(map[globaltable.TableID]MirrorStatus)
+	for from, m := range l.mirrors {
+		s.view.mirrors[from] = m.status(from)
+	}
 	for k, p := range l.positions {
 		o := originShard{k.origin, k.shard}
 		s.core.incarnations[o] = max(s.core.incarnations[o], p.Incarnation)

@@ -103,7 +103,7 @@ func TestWrongWrites(t *testing.T) {
 		"operations missing":  {&Write{Keys: []Key{k}, Plan: plan}, globaltable.Internal},
 		"table not here":      {put(0x999, "k", "v"), globaltable.NotFound},
 		"table not here, two": {always(putOps(value("k", "v")), k, keyOf(0x999, "k")), globaltable.NotFound},
-		"too large":           {put(tableA, "k", strings.Repeat("x", maxWriteBytes)), globaltable.LimitExceeded},
+		"too large":           {put(tableA, "k", strings.Repeat("x", maxWriteBytes)), globaltable.Invalid},
 	} {
 		t.Run(name, func(t *testing.T) { expectKind(t, f.Write(background, c.w), c.kind) })
 	}

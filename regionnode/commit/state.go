@@ -123,6 +123,7 @@ type loaded struct {
 	confirmed map[confirmedKey]confirmedAt
 	purges    map[globaltable.TableID]*tablePurge
 	indexes   map[indexKey]*indexState
+	mirrors   map[globaltable.TableID]*mirror
 	catchUps  map[hlc.Origin]*CatchUp
 	tokens    map[uint64]int // number of them by window
 }
@@ -136,6 +137,7 @@ func load(r store.Reader) (l *loaded, isNew bool, err error) {
 		confirmed: make(map[confirmedKey]confirmedAt),
 		purges:    make(map[globaltable.TableID]*tablePurge),
 		indexes:   make(map[indexKey]*indexState),
+		mirrors:   make(map[globaltable.TableID]*mirror),
 		catchUps:  make(map[hlc.Origin]*CatchUp),
 		tokens:    make(map[uint64]int),
 	}
@@ -153,7 +155,7 @@ func load(r store.Reader) (l *loaded, isNew bool, err error) {
 		l.bound = hlc.Timestamp(n)
 		return err
 	})
-	return l, false, errors.Join(err, l.loadLanes(r), l.loadPositions(r), l.loadPeers(r), l.loadPurges(r), l.loadIndexes(r), l.loadCatchUps(r), l.loadTokens(r))
+	return l, false, errors.Join(err, l.loadLanes(r), l.loadPositions(r), l.loadPeers(r), l.loadPurges(r), l.loadIndexes(r), l.loadMirrors(r), l.loadCatchUps(r), l.loadTokens(r))
 }
 
 func (l *loaded) loadLanes(r store.Reader) error {

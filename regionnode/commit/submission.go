@@ -41,6 +41,8 @@ type submission struct {
 	notify    func(sub *submission, err error) // instead of done, when driven without goroutines
 	first     bool                             // goes before all others in its group: it reads the engine
 	exclusive bool                             // has a group of its own: system table, or a range deletion
+	logs      int                              // at least what it adds to bodies of the log; known when it has been decided
+	later     bool                             // it has no room in its group, and goes into the next one
 	bytes     int                              // about what it adds to a group
 	hashes    []uint64                         // the latches it holds, sorted
 	keys      []keyState
@@ -131,6 +133,7 @@ func (s *Shard) recycle(sub *submission) {
 	clear(sub.current)
 	sub.hashes, sub.keys, sub.arena, sub.parts, sub.current = sub.hashes[:0], sub.keys[:0], sub.arena[:0], sub.parts[:0], sub.current[:0]
 	sub.kind, sub.notify, sub.first, sub.exclusive, sub.bytes, sub.err = 0, nil, false, false, 0, nil
+	sub.logs, sub.later = 0, false
 	sub.token, sub.write, sub.logged = nil, nil, sub.logged[:0]
 	sub.ops, sub.transaction, sub.remote, sub.giver, sub.result, sub.purge, sub.control = nil, false, nil, giver{}, RemoteResult{}, 0, nil
 	sub.replays, sub.follow = nil, followPage{}
@@ -237,8 +240,11 @@ func (sub *submission) merge(r *rules) error {
 		}
 		at := len(sub.arena)
 		var changed bool
-		var err error
-		if x := r.catalog.Expiry(k.table); len(x) == 0 {
+		x, err := expiryOf(r.catalog, r.catalog.Expiry(k.table), k.table, k.key)
+		if err != nil {
+			return err
+		}
+		if len(x) == 0 {
 			changed, err = sub.mergePart(r, p, current)
 		} else {
 			purge := r.purges.frontier(k.table)
@@ -272,12 +278,12 @@ func (sub *submission) merge(r *rules) error {
 // mergeExpiring is mergePart in a table with the history x, at its purge frontier. A change's floor is the frontier of its writer, which is as good as one's own, and has to be counted: what the writer had collected at it, it has not reset.
 func (sub *submission) mergeExpiring(r *rules, x conflict.Expiry, p *part, current []byte, purge hlc.Timestamp) (changed bool, err error) {
 	purge = max(purge, p.change.Floor)
-	before, err := settled(x, current, purge)
+	before, err := x.Settled(current, purge)
 	if err != nil {
 		return false, err
 	}
 	if p.record != nil {
-		if p.record, err = settled(x, p.record, purge); err != nil {
+		if p.record, err = x.Settled(p.record, purge); err != nil {
 			return false, err
 		}
 	}
@@ -286,7 +292,7 @@ func (sub *submission) mergeExpiring(r *rules, x conflict.Expiry, p *part, curre
 		return false, err
 	}
 	// A change, which is no record before it is joined, may bring what has expired.
-	after, err := settled(x, sub.arena[at:], purge)
+	after, err := x.Settled(sub.arena[at:], purge)
 	if err != nil {
 		return false, err
 	}

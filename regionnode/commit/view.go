@@ -21,6 +21,7 @@ type view struct {
 	positions map[positionKey]globaltable.Position
 	revoked   map[hlc.Origin]globaltable.Incarnation
 	catchUps  map[hlc.Origin]*CatchUp
+	mirrors   map[globaltable.TableID]MirrorStatus
 }
 
 // laneView is one of the shard's own lanes.

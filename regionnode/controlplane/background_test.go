@@ -18,6 +18,7 @@ type background struct {
 
 	mu       sync.Mutex
 	passes   []repair.Pass
+	feeds    int // passes over conflict feeds
 	diverged int // keys that events told of
 	failed   []error
 	tables   map[string]int // that have diverged, by region
@@ -33,7 +34,15 @@ func (n *node) compare(every time.Duration, bytesPerSecond int64) *background {
 	}
 	var err error
 	b.Background, err = repair.NewBackground(repair.BackgroundConfig{Verifier: n.verify, Every: every, BytesPerSecond: bytesPerSecond, Events: repair.BackgroundEvents{
-		Ended:    func(_ *globaltable.Table, _ string, p repair.Pass) { locked(func() { b.passes = append(b.passes, p) }) },
+		Ended: func(t *globaltable.Table, _ string, p repair.Pass) {
+			locked(func() {
+				if t.ID.IsFeed() {
+					b.feeds++
+				} else {
+					b.passes = append(b.passes, p)
+				}
+			})
+		},
 		Diverged: func(_ *globaltable.Table, _ string, keys, _ int) { locked(func() { b.diverged += keys }) },
 		Failed:   func(_ *globaltable.Table, _ string, err error) { locked(func() { b.failed = append(b.failed, err) }) },
 		Known:    func(region string, diverged int) { locked(func() { b.tables[region] = diverged }) },
@@ -120,6 +129,11 @@ func TestBackgroundFindsWhatIsPlanted(t *testing.T) {
 		w.pass(every)
 		if p, _, keys, tables := b.seen("us"); keys != 2 || tables != 0 || p.State != repair.Converged {
 			t.Errorf("%d keys, %d tables, %+v", keys, tables, p)
+		}
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if b.feeds != len(b.passes) {
+			t.Errorf("the feed was compared %d times, the table %d times", b.feeds, len(b.passes))
 		}
 	}, "eu", "us")
 }

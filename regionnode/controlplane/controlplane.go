@@ -6,11 +6,12 @@
 // concerned how far they are, and issues the next version when the answers allow it. Nothing of that is remembered but in documents and adoptions, which are in the
 // store, so every side may crash at any time.
 //
-// Four loops do this, each by itself so that none waits for another's unreachable region:
+// Five loops do this, each by itself so that none waits for another's unreachable region:
 //
 //	hear   after a start, fetch what each region has, so that this one never issues a version that exists already
 //	lead   as the owner of tables: ask, and issue what follows
 //	world  as the owner of the world: likewise, and take over the tables of regions that are fenced
+//	depart as a replica that becomes a table of its own: make that table, and tell when it has all that the replica has
 //	leave  as a replica on its way out: wait until the remaining ones have all that was written here, then drop the data
 package controlplane
 
@@ -42,6 +43,7 @@ type Door interface {
 	Count(table globaltable.TableID) (items, bytes int64, err error)
 	Heads(ctx context.Context) (commit.Heads, error)
 	Confirmations() []commit.Confirmation
+	Mirror(table globaltable.TableID) (commit.MirrorStatus, bool)
 }
 
 // Peers asks other regions. There, HandlePeer answers.
@@ -69,6 +71,7 @@ type Config struct {
 	Door    Door
 	Peers   Peers
 	Joins   Joins
+	Marks   Marks
 	Now     func() time.Time // wall clock
 	Clock   Clock            // the one that Door stamps with
 	// Tokens are the signed descriptors of this region and of those configured as its peers: the first document of the world is made of them.
@@ -92,6 +95,7 @@ func (c *Config) Validate() error {
 	fault(c.Door == nil, "no door")
 	fault(c.Peers == nil, "no peers")
 	fault(c.Joins == nil, "no joins")
+	fault(c.Marks == nil, "no marks")
 	fault(c.Now == nil, "no clock")
 	fault(c.Clock == nil, "no hybrid clock")
 	fault(c.Every < 0 || c.AskTimeout < 0 || c.MaxTables < 0, "a limit is negative")
@@ -118,6 +122,7 @@ type Plane struct {
 	wishes   uint64
 	progress map[globaltable.TableID]catalog.Progress
 	leaving  map[globaltable.TableID]*leave
+	parting  map[globaltable.TableID]parting
 	world    worldProgress
 }
 
@@ -131,7 +136,7 @@ func New(cfg Config) (*Plane, error) {
 	cfg.MaxTables = cmp.Or(cfg.MaxTables, 2500)
 	v := cfg.Catalog.View()
 	p := &Plane{cfg: cfg, self: v.Self(), turn: make(chan struct{}, 1), unheard: map[string]uint64{},
-		progress: map[globaltable.TableID]catalog.Progress{}, leaving: map[globaltable.TableID]*leave{}}
+		progress: map[globaltable.TableID]catalog.Progress{}, leaving: map[globaltable.TableID]*leave{}, parting: map[globaltable.TableID]parting{}}
 	for _, d := range v.Regions() {
 		if d.Origin != p.self.Origin {
 			p.unheard[d.Name] = 0
@@ -142,7 +147,7 @@ func New(cfg Config) (*Plane, error) {
 
 // Looks returns what Run repeats: each brings what is unfinished one step on and returns. They are for the simulation, which owns time, in place of Run.
 func (p *Plane) Looks() []func(context.Context) {
-	return []func(context.Context){p.hear, p.lead, p.leadWorld, p.leave}
+	return []func(context.Context){p.hear, p.lead, p.leadWorld, p.depart, p.leave}
 }
 
 // Run brings what is unfinished to its end, until ctx is done; it returns nil then.
@@ -216,12 +221,21 @@ func (p *Plane) CreateTable(ctx context.Context, spec catalog.Spec) (*globaltabl
 	return t, p.put(ctx, nil, t)
 }
 
-// nextID returns an id whose millisecond is later than that of any table that this region made.
+// nextID returns an id whose millisecond is later than that of any table that this region made, or has named to make it.
 func (p *Plane) nextID(v *catalog.View) globaltable.TableID {
 	newest := p.last
+	note := func(id globaltable.TableID) {
+		if hlc.Origin(id) == p.self.Origin {
+			newest = max(newest, id)
+		}
+	}
 	v.Tables(func(t *globaltable.Table) bool {
-		if hlc.Origin(t.ID) == p.self.Origin {
-			newest = max(newest, t.ID)
+		note(t.ID)
+		for i := range t.Replicas {
+			note(t.Replicas[i].Successor)
+		}
+		for _, id := range t.Parted {
+			note(id)
 		}
 		return true
 	})
@@ -237,6 +251,13 @@ func (p *Plane) UpdateTable(ctx context.Context, name string, change catalog.Cha
 		return nil, err
 	}
 	change.Region = p.self.Name
+	if d := change.Disassociate; d != nil {
+		id, err := p.reserve(ctx, op, name)
+		if err != nil {
+			return nil, err
+		}
+		change.Disassociate = &catalog.Disassociation{Region: d.Region, Successor: id, Confirmed: d.Confirmed}
+	}
 	if t.Owner != p.self.Origin {
 		return p.forward(ctx, op, t, &request{Update: &updateRequest{t.ID.String(), change}})
 	}
@@ -310,16 +331,20 @@ func (p *Plane) Describe(t *globaltable.Table) *globaltable.Table {
 	return catalog.Describe(t, progress)
 }
 
-// ReplicaProgress returns how much of a table a replica of it that is being created has got, 0 to 100. ok is false when this region does not know: the owner does, and the
-// replica's own.
+// ReplicaProgress returns how much of a table a replica of it that is being created has got, or of a replica the table of its own that it becomes, 0 to 100. ok is false when this region does not
+// know: the owner does, and the replica's own.
 func (p *Plane) ReplicaProgress(table globaltable.TableID, region hlc.Origin) (percent int, ok bool) {
 	t, known := p.cfg.Catalog.View().Table(table)
 	if !known {
 		return 0, false
 	}
 	r := t.Replica(region)
-	if r == nil || r.Status != globaltable.Creating {
+	if r == nil || r.Status != globaltable.Creating && !r.Disassociating() {
 		return 0, false
+	}
+	if region == p.self.Origin && r.Disassociating() {
+		copied, _ := p.cfg.Door.Mirror(table)
+		return copied.Percent, true
 	}
 	if region == p.self.Origin {
 		progress, _ := p.cfg.Joins.Progress(table, r.Since)

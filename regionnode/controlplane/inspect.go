@@ -16,7 +16,7 @@ type inspectRequest struct {
 // Inspection is a table with all that is known of its replicas.
 type Inspection struct {
 	Table   *globaltable.Table // shared: not to be changed; replicas on their way in or out have a description of what they wait for
-	Percent map[string]int     // by region, of replicas that are being created: how much of the table they have got
+	Percent map[string]int     // by region, of replicas that are being created, or become tables of their own: how much of the table they, or those, have got
 }
 
 // Inspect returns the table that has the name here. Of replicas on their way in or out the owner knows most, so it is asked; when it is out of reach, they say so, beside what this region
@@ -43,7 +43,7 @@ func (p *Plane) Inspect(ctx context.Context, name string) (Inspection, error) {
 	}
 	own.Table = own.Table.Clone()
 	for i := range own.Table.Replicas {
-		if r := &own.Table.Replicas[i]; unfinished(r) {
+		if r := &own.Table.Replicas[i]; catalog.Unfinished(r) {
 			r.StatusDescription = "Cannot reach " + owner + ", which owns the table."
 		}
 	}
@@ -59,11 +59,6 @@ func (p *Plane) Known(t *globaltable.Table) Inspection {
 		}
 	}
 	return out
-}
-
-// unfinished reports whether a replica is on its way in or out.
-func unfinished(r *globaltable.Replica) bool {
-	return r.Status == globaltable.Creating || r.Status == globaltable.Deleting || r.Status == globaltable.StatusFencing
 }
 
 func (p *Plane) answerInspect(r *inspectRequest, from globaltable.Descriptor) (*answer, error) {

@@ -65,8 +65,11 @@ func (p *Plane) ofThisStart(v globaltable.Version) bool {
 func (p *Plane) put(ctx context.Context, old, next *globaltable.Table) error {
 	var was globaltable.Version
 	var known hlc.Timestamp
-	if old != nil {
+	switch {
+	case old != nil:
 		was, known = old.Version, old.Expiry.Newest()
+	case next.Replicas[0].Succeeds.Table != 0:
+		known = next.Expiry.Newest() // in force already, in the table before it
 	}
 	// A change of the time to live is stamped before it comes into force: else a region could have dropped, by then, what it keeps alive.
 	before := next.Expiry.Newest()

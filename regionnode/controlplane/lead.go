@@ -119,7 +119,7 @@ func (p *Plane) questions() (map[hlc.Origin][]question, map[globaltable.TableID]
 		once := map[hlc.Origin]bool{}
 		for i := range t.Replicas {
 			r := &t.Replicas[i]
-			if r.Status != globaltable.Creating && r.Status != globaltable.Deleting && r.Status != globaltable.StatusFencing {
+			if !catalog.Unfinished(r) || r.Disassociating() && t.Closing() != 0 {
 				continue
 			}
 			// All replicas that are being created or closed have the same Since: see catalog.Update and catalog.Follow.
@@ -165,7 +165,7 @@ func (p *Plane) gather(ctx context.Context, asked map[hlc.Origin][]question) map
 							return
 						}
 						got.Answers[o] = catalog.Answer{Outcome: replies[i].Outcome, Joined: replies[i].Joined, Percent: replies[i].Percent,
-							Dropped: replies[i].Dropped}
+							Dropped: replies[i].Dropped, Filled: replies[i].Filled}
 						got.Waiting[o] = replies[i].Waiting
 					})
 				}

@@ -30,6 +30,9 @@ func (p *Plane) leave(ctx context.Context) {
 		if r := t.Replica(p.self.Origin); r != nil && (r.Status == globaltable.StatusFencing || r.Status == globaltable.StatusFenced) {
 			return ctx.Err() == nil // likewise
 		}
+		if v.Awaits(t, p.self.Origin) {
+			return ctx.Err() == nil // it is being filled, or about to end
+		}
 		if v.Serves(t.ID) {
 			p.mu.Lock()
 			delete(p.leaving, t.ID)

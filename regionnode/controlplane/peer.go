@@ -79,6 +79,7 @@ type reply struct {
 	Joined  bool            `json:"joined,omitempty"`
 	Percent int             `json:"percent,omitempty"`
 	Dropped bool            `json:"dropped,omitempty"`
+	Filled  bool            `json:"filled,omitempty"`
 	Waiting string          `json:"waiting,omitempty"`
 }
 
@@ -193,6 +194,11 @@ func (p *Plane) asked(table string, from globaltable.Descriptor) (globaltable.Ta
 		return 0, err
 	}
 	t, ok := p.cfg.Catalog.View().Table(id)
+	if ok {
+		if r := t.Replica(from.Origin); r != nil && r.Disassociated() {
+			return 0, catalog.InUse("answer region", t.Name, "updated") // it has not heard yet that the table there is another one
+		}
+	}
 	if !ok || t.StatusIn(from.Origin) == "" {
 		return 0, &globaltable.Error{Op: "answer region", Resource: table, Kind: globaltable.NotFound, Message: "Requested resource not found"}
 	}
@@ -222,6 +228,9 @@ func (p *Plane) answerProgress(questions []question) ([]reply, error) {
 		p.mu.Lock()
 		if l := p.leaving[id]; l != nil && l.since == globaltable.Version(q.Since) {
 			r.Dropped, r.Waiting = l.dropped, l.waiting
+		}
+		if d, ok := p.parting[id]; ok && d.since == globaltable.Version(q.Since) {
+			r.Filled, r.Percent, r.Waiting = d.filled, d.percent, d.waiting
 		}
 		p.mu.Unlock()
 		out = append(out, r)

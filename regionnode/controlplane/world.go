@@ -284,7 +284,7 @@ func (p *Plane) OnlyCopies(region hlc.Origin) []string {
 func onlyCopies(v *catalog.View, o hlc.Origin) (out []string) {
 	v.Tables(func(t *globaltable.Table) bool {
 		mine := t.Replica(o)
-		if mine == nil || mine.Status == globaltable.CreationFailed || mine.Status == globaltable.Creating ||
+		if mine == nil || v.Awaits(t, o) || mine.Status == globaltable.CreationFailed || mine.Status == globaltable.Creating ||
 			slices.ContainsFunc(t.Replicas, func(r globaltable.Replica) bool {
 				return r.Origin != o && (r.Status == globaltable.Active || r.Status == globaltable.Updating)
 			}) {

@@ -42,6 +42,7 @@ type world struct {
 	pageBytes      int   // of an exchange; 0: the default
 	bytesPerSecond int64 // of a join; 0: no limit
 
+	behind  bool                         // no region has applied what the others wrote
 	applied map[hlc.Origin]hlc.Timestamp // by origin: up to where every region has applied it
 	up      map[string]*node
 }
@@ -145,7 +146,7 @@ func (w *world) start(name string, engine *store.Memory) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	n.plane, err = New(Config{Catalog: n.catalog, Door: n.shard, Peers: n, Joins: n.joiner, Now: time.Now, Clock: clock, Tokens: w.tokens, Events: Events{
+	n.plane, err = New(Config{Catalog: n.catalog, Door: n.shard, Peers: n, Joins: n.joiner, Marks: n, Now: time.Now, Clock: clock, Tokens: w.tokens, Events: Events{
 		Issued: func(t *globaltable.Table) {
 			n.mu.Lock()
 			defer n.mu.Unlock()
@@ -171,6 +172,16 @@ func (w *world) start(name string, engine *store.Memory) {
 	}
 	w.nodes[name] = n
 	w.setUp(name, n)
+}
+
+// Applied implements Marks.
+func (n *node) Applied(globaltable.Placement) hlc.Timestamp {
+	n.w.mu.Lock()
+	defer n.w.mu.Unlock()
+	if n.w.behind {
+		return 0
+	}
+	return n.clock.Last()
 }
 
 // restart kills a region and starts it from what its disk kept.

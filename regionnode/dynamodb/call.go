@@ -45,6 +45,10 @@ type call struct {
 	unsettled []byte    // the record that it found, if that may have open ones
 	siblings  int       // how many it has
 
+	// resolved are the tables that the request has found, under the view that found the first of them.
+	resolved []*globaltable.Table
+	view     View
+
 	// got is c.appendGot as a value, made once: a closure for each request would be an allocation for each.
 	got func(commit.Current) error
 }
@@ -62,6 +66,8 @@ func (c *call) release() {
 	c.server.memory.Add(-c.reserved)
 	c.reserved = 0
 	c.writes.forget()
+	clear(c.resolved) // documents go when the catalog has newer ones
+	c.view = nil
 	if c.broken || c.heavy || max(cap(c.body), cap(c.out), cap(c.scratch), cap(c.projected), cap(c.unsettled), cap(c.request.attributes), cap(c.writes.image)) > maxKept {
 		return
 	}
@@ -79,24 +85,52 @@ func (c *call) show(dst []byte, it item.Item, p *expr.Projection) []byte {
 
 // table finds the table of a request on items. Only a table that is complete here takes them.
 func (c *call) table(name []byte) (*globaltable.Table, error) {
-	if f := c.server.config.Refused; f != nil {
+	if len(c.resolved) == 0 {
+		c.view = c.server.config.View() // before the table is found
+	}
+	t, err := c.server.table(name)
+	if err == nil {
+		c.resolved = append(c.resolved, t)
+	}
+	return t, err
+}
+
+// moved reports whether another table is in the place of one that the request has found: a replica has become a table of its own meanwhile, and what was read of it may have been on its way out.
+func (c *call) moved() bool {
+	if len(c.resolved) == 0 || c.server.config.View() == c.view {
+		return false
+	}
+	for _, t := range c.resolved {
+		now, ok := c.server.config.View().Lookup(t.Name)
+		if !ok || now.ID == t.ID {
+			continue
+		}
+		if r := now.Replica(c.server.config.Origin); r != nil && r.Succeeds.Table == t.ID {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *Server) table(name []byte) (*globaltable.Table, error) {
+	if f := s.config.Refused; f != nil {
 		if err := f(); err != nil {
 			return nil, err
 		}
 	}
 	if isARN(name) {
-		own, ok := tableOfARN(string(name), c.server.config.Region)
+		own, ok := tableOfARN(string(name), s.config.Region)
 		if !ok {
 			return nil, tableNotFound()
 		}
 		name = []byte(own)
 	}
 	// A copy as a string would be an allocation in every request, and Lookup keeps nothing of it.
-	t, ok := c.server.config.View().Lookup(unsafe.String(unsafe.SliceData(name), len(name)))
+	t, ok := s.config.View().Lookup(unsafe.String(unsafe.SliceData(name), len(name)))
 	if !ok {
 		return nil, tableNotFound()
 	}
-	switch t.StatusIn(c.server.config.Origin) {
+	switch t.StatusIn(s.config.Origin) {
 	case globaltable.Active, globaltable.Updating:
 		return t, nil
 	}

@@ -135,7 +135,13 @@ func (s *Server) perform(ctx *fasthttp.RequestCtx, c *call) error {
 	if err := c.operation.refusals.refuse(root); err != nil {
 		return err
 	}
-	return c.operation.run(c, parameters)
+	err = c.operation.run(c, parameters)
+	// A request that has written nothing is as if it were made now.
+	for len(c.writes.keys) == 0 && c.moved() {
+		c.again()
+		err = c.operation.run(c, parameters)
+	}
+	return err
 }
 
 // errNotJSON marks requests that are not of this protocol: they get an answer in XML, as DynamoDB gives.
@@ -308,7 +314,14 @@ func (c *call) reset(began time.Time) {
 	c.contentType = contentType
 	c.arena.Reset()
 	c.body = c.body[:0]
+	c.heavy = false
+	c.writes.keys = c.writes.keys[:0]
+	c.again()
+}
+
+// again prepares c for doing its request, or doing it once more.
+func (c *call) again() {
 	c.out = c.out[:0]
 	c.unsettled, c.siblings = c.unsettled[:0], 0
-	c.heavy = false
+	c.resolved = c.resolved[:0]
 }

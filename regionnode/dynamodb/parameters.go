@@ -35,7 +35,7 @@ const (
 	noVectors     = "there are no vector indexes"
 	noWitness     = "there is no multi-Region strong consistency"
 
-	noTableOfItsOwn = "a replica cannot leave its global table and become a table of its own"
+	noTableOfItsOwn = "a replica of a global table of 2017 cannot leave it and become a table of its own"
 	copyFirst       = "copy the items that are to stay into another table, then "
 )
 
@@ -275,7 +275,7 @@ var parameters = map[string][]parameter{
 		{at: "AttributeDefinitions", has: "AttributeName AttributeType"},
 		{at: "BillingMode", state: kept, note: limitsNothing},
 		{at: "DeletionProtectionEnabled"},
-		{at: "DisassociationProtectionEnabled", only: "true", note: noTableOfItsOwn + ", so it is always on"},
+		{at: "DisassociationProtectionEnabled"},
 		{at: "GlobalSecondaryIndexUpdates", has: "Create Delete Update"},
 		{at: "GlobalSecondaryIndexUpdates.Create", has: "IndexName"},
 		{at: "GlobalSecondaryIndexUpdates.Create.KeySchema", has: "AttributeName KeyType"},
@@ -293,7 +293,7 @@ var parameters = map[string][]parameter{
 		{at: "MultiRegionConsistency", only: `"EVENTUAL"`, note: noWitness},
 		{at: "OnDemandThroughput", has: "MaxReadRequestUnits MaxWriteRequestUnits", state: kept, note: limitsNothing},
 		{at: "ProvisionedThroughput", has: "ReadCapacityUnits WriteCapacityUnits", state: kept, note: limitsNothing},
-		{at: "ReplicaUpdates", has: "Create Delete Update"},
+		{at: "ReplicaUpdates", has: "Create Delete Disassociate Update"},
 		{at: "ReplicaUpdates.Create", has: "RegionName"},
 		{at: "ReplicaUpdates.Create.GlobalSecondaryIndexes", has: "IndexName"},
 		{at: "ReplicaUpdates.Create.GlobalSecondaryIndexes.OnDemandThroughputOverride", has: "MaxReadRequestUnits", state: kept, note: limitsNothing},
@@ -303,7 +303,7 @@ var parameters = map[string][]parameter{
 		{at: "ReplicaUpdates.Create.ProvisionedThroughputOverride", has: "ReadCapacityUnits", state: kept, note: limitsNothing},
 		{at: "ReplicaUpdates.Create.TableClassOverride", state: kept},
 		{at: "ReplicaUpdates.Delete", has: "RegionName"},
-		{at: "ReplicaUpdates.Disassociate", state: refused, note: noTableOfItsOwn + ": " + copyFirst + "`ReplicaUpdates.Delete` removes the replica with its data"},
+		{at: "ReplicaUpdates.Disassociate", has: "DisassociationMode RegionName"},
 		{at: "ReplicaUpdates.Update", has: "RegionName"},
 		{at: "ReplicaUpdates.Update.GlobalSecondaryIndexes", has: "IndexName"},
 		{at: "ReplicaUpdates.Update.GlobalSecondaryIndexes.OnDemandThroughputOverride", has: "MaxReadRequestUnits", state: kept, note: limitsNothing},

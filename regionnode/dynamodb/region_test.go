@@ -57,6 +57,8 @@ func (nobody) Ask(_ context.Context, region string, _ []byte) ([]byte, error) {
 	return nil, &globaltable.Error{Op: "ask peer", Resource: region, Kind: globaltable.Unavailable}
 }
 
+func (nobody) Applied(globaltable.Placement) hlc.Timestamp { return 0 }
+
 func (nobody) Progress(globaltable.TableID, globaltable.Version) (repair.Progress, bool) {
 	return repair.Progress{}, false
 }
@@ -97,7 +99,7 @@ func startRegionAt(t testing.TB, engine store.Engine, now func() time.Time, chan
 	if err != nil {
 		t.Fatal(err)
 	}
-	plane, err := controlplane.New(controlplane.Config{Catalog: tables, Door: shard, Peers: nobody{}, Joins: nobody{}, Now: now, Clock: clock})
+	plane, err := controlplane.New(controlplane.Config{Catalog: tables, Door: shard, Peers: nobody{}, Joins: nobody{}, Marks: nobody{}, Now: now, Clock: clock})
 	if err != nil {
 		t.Fatal(err)
 	}

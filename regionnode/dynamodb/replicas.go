@@ -1,6 +1,7 @@
 package dynamodb
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -15,9 +16,10 @@ import (
 // replicaUpdate is one element of ReplicaUpdates, of UpdateTable and of UpdateGlobalTable.
 type replicaUpdate struct {
 	actions int    // how many were given
-	action  string // Create, Update or Delete
+	action  string // Create, Update, Delete or Disassociate
 	region  text
 	class   text
+	mode    text
 	readOverride
 	indexes []indexOverride // nil: not given
 }
@@ -37,8 +39,15 @@ func parseReplicaUpdates(dst *[]replicaUpdate, v *fastjson.Value, structure stri
 	})
 }
 
+const actionDisassociate = "Disassociate"
+
+// disassociates reports whether one of the updates is that of a replica that leaves.
+func disassociates(updates []replicaUpdate) bool {
+	return slices.ContainsFunc(updates, func(u replicaUpdate) bool { return u.action == actionDisassociate })
+}
+
 func (u *replicaUpdate) setAction(action string, v *fastjson.Value) error {
-	if action != "Create" && action != "Update" && action != "Delete" || !given(v) {
+	if action != "Create" && action != "Update" && action != "Delete" && action != actionDisassociate || !given(v) {
 		return nil
 	}
 	u.actions++
@@ -56,6 +65,8 @@ func (u *replicaUpdate) set(name []byte, v *fastjson.Value) error {
 		return parseText(&u.region, v)
 	case "TableClassOverride":
 		return parseText(&u.class, v)
+	case "DisassociationMode":
+		return parseText(&u.mode, v)
 	case "GlobalSecondaryIndexes":
 		return parseStructures(&u.indexes, v, "ReplicaGlobalSecondaryIndex", func(x *indexOverride, o *fastjson.Object) error {
 			return each(o, func(name []byte, v *fastjson.Value) error {
@@ -126,6 +137,9 @@ func (c *constraints) checkReplicas(updates []replicaUpdate) {
 		}
 		path := "replicaUpdates." + strconv.Itoa(i+1) + ".member." + strings.ToLower(u.action) + "."
 		c.present(u.region != nil, path+"regionName")
+		if u.action == actionDisassociate && c.present(u.mode != nil, path+"disassociationMode") {
+			c.oneOf(u.mode, path+"disassociationMode", "WAIT_FOR_REPLICATION", "WAIT_FOR_REPLICATION")
+		}
 		c.oneOf(u.class, path+"tableClassOverride", "STANDARD, STANDARD_INFREQUENT_ACCESS", "STANDARD", "STANDARD_INFREQUENT_ACCESS")
 		c.checkRead(&u.readOverride, path)
 		if u.indexes != nil {
@@ -157,13 +171,16 @@ func changeReplicas(change *catalog.Change, updates []replicaUpdate) error {
 		region := string(u.region)
 		switch {
 		case u.actions != 1:
-			return invalid("One or more parameter values were invalid: Each replica update must have exactly one of Create, Update and Delete")
+			return invalid("One or more parameter values were invalid: Each replica update must have exactly one of Create, Update, Delete and Disassociate")
 		case named[region]:
 			return invalid(errRegionTwice + region)
 		case u.action == "Create":
 			change.Create = append(change.Create, region)
 		case u.action == "Delete":
 			change.Delete = append(change.Delete, region)
+		case u.action == actionDisassociate:
+			change.Disassociate = &catalog.Disassociation{Region: region}
+			continue
 		}
 		named[region] = true
 		override, err := replicaOverride(u.class, &u.readOverride, u.indexes)
@@ -206,7 +223,10 @@ func (c *call) appendReplicas(b []byte, t *globaltable.Table) []byte {
 	if len(others) == 0 || t.Legacy {
 		return b
 	}
-	b = append(b, `,"GlobalTableVersion":"`+version2019+`","MultiRegionConsistency":"EVENTUAL",`+settingMode+`,"DisassociationProtectionEnabled":true,"Replicas":[`...)
+	b = append(b, `,"GlobalTableVersion":"`+version2019+`","MultiRegionConsistency":"EVENTUAL",`+settingMode+`,"DisassociationProtectionEnabled":`...)
+	here := t.Replica(c.server.config.Origin)
+	b = strconv.AppendBool(b, here == nil || !t.OwnOf(here).Disassociable)
+	b = append(b, `,"Replicas":[`...)
 	for i, r := range others {
 		if i > 0 {
 			b = append(b, ',')

@@ -248,11 +248,22 @@ func TestUpdateTableSaysWhatIsWrong(t *testing.T) {
 		{`"BillingMode":"PROVISIONED"`, invalid + "ReadCapacityUnits and WriteCapacityUnits must both be specified when BillingMode is PROVISIONED"},
 		{`"MultiRegionConsistency":"STRONG"`, "Unsupported parameter: MultiRegionConsistency STRONG is not offered by this version of Concordat: there is no multi-Region strong consistency"},
 		{`"MultiRegionConsistency":"EVENTUAL"`, invalid + "MultiRegionConsistency can only be specified when a replica is created"},
-		{`"DisassociationProtectionEnabled":false`, "Unsupported parameter: DisassociationProtectionEnabled false is not offered by this version of Concordat: " +
-			"a replica cannot leave its global table and become a table of its own, so it is always on"},
+		{`"DisassociationProtectionEnabled":false`, invalid + "DisassociationProtectionEnabled can only be specified for a replica of a global table of version 2019.11.21"},
+		{`"DisassociationProtectionEnabled":false,"TableClass":"STANDARD"`, invalid + "DisassociationProtectionEnabled cannot be combined with any other change in the same request"},
+		{`"DisassociationProtectionEnabled":false,"ReplicaUpdates":[{"Delete":{"RegionName":"x"}}]`, invalid + "DisassociationProtectionEnabled cannot be combined with any other change in the same request"},
 		{`"ReplicaUpdates":[{"Disassociate":{"RegionName":"eu-central-1","DisassociationMode":"WAIT_FOR_REPLICATION"}}]`,
-			"Unsupported parameter: ReplicaUpdates.Disassociate is not offered by this version of Concordat: a replica cannot leave its global table and become a table of its own: " +
-				"copy the items that are to stay into another table, then ReplicaUpdates.Delete removes the replica with its data"},
+			"Failed to disassociate the replica of table with name: 'orders' because it is not a replica of a global table in region: eu-central-1"},
+		{`"ReplicaUpdates":[{"Disassociate":{"RegionName":"x","DisassociationMode":"WAIT_FOR_REPLICATION"}}]`,
+			"Failed to disassociate the replica of table with name: 'orders' because the request must be sent to the region of the replica: x"},
+		{`"ReplicaUpdates":[{"Disassociate":{}}]`,
+			"2 validation errors detected: Value null at 'replicaUpdates.1.member.disassociate.regionName' failed to satisfy constraint: Member must not be null; " +
+				"Value null at 'replicaUpdates.1.member.disassociate.disassociationMode' failed to satisfy constraint: Member must not be null"},
+		{`"ReplicaUpdates":[{"Disassociate":{"RegionName":"x","DisassociationMode":"AT_ONCE"}}]`,
+			"1 validation error detected: Value 'AT_ONCE' at 'replicaUpdates.1.member.disassociate.disassociationMode' failed to satisfy constraint: Member must satisfy enum value set: [WAIT_FOR_REPLICATION]"},
+		{`"ReplicaUpdates":[{"Disassociate":{"RegionName":"x","DisassociationMode":"WAIT_FOR_REPLICATION"},"Delete":{"RegionName":"x"}}]`,
+			invalid + "Each replica update must have exactly one of Create, Update, Delete and Disassociate"},
+		{`"ReplicaUpdates":[{"Disassociate":{"RegionName":"x","DisassociationMode":"WAIT_FOR_REPLICATION"}},{"Delete":{"RegionName":"y"}}]`, invalid + "Disassociate must be the only update in the request"},
+		{`"BillingMode":"PAY_PER_REQUEST","ReplicaUpdates":[{"Disassociate":{"RegionName":"x","DisassociationMode":"WAIT_FOR_REPLICATION"}}]`, invalid + "Disassociate must be the only update in the request"},
 		{`"ReplicaUpdates":[{"Create":{"RegionName":"x","KMSMasterKeyId":"k"}}]`, "Unsupported parameter: ReplicaUpdates.Create.KMSMasterKeyId is not offered by this version of Concordat: encryption at rest is a matter of the disk"},
 		{`"ReplicaUpdates":[]`, "1 validation error detected: Value '[]' at 'replicaUpdates' failed to satisfy constraint: Member must have length greater than or equal to 1"},
 		{`"ReplicaUpdates":[{"Create":{"RegionName":"x"}},{"Delete":{"RegionName":"x"}}]`, invalid + "Only one replica update can be made for a region at a time: x"},
@@ -277,7 +288,7 @@ func TestUpdateTableSaysWhatIsWrong(t *testing.T) {
 			t.Errorf("%s\ngot  %d %s\nwant %s", c.parameters, a.status, a.body, c.want)
 		}
 	}
-	for _, parameters := range []string{`"SSESpecification":{"Enabled":false}`, `"DisassociationProtectionEnabled":true`, `"GlobalTableSettingsReplicationMode":"DISABLED"`} {
+	for _, parameters := range []string{`"SSESpecification":{"Enabled":false}`, `"GlobalTableSettingsReplicationMode":"DISABLED"`} {
 		if a := r.post(t, client, "UpdateTable", `{"TableName":"orders",`+parameters+`}`); a.status != 200 {
 			t.Errorf("%s: %d %s", parameters, a.status, a.body)
 		}

@@ -14,6 +14,7 @@ type updateRequest struct {
 	consistency text
 	definitions []pair        // nil: not given
 	indexes     []indexUpdate // likewise
+	guarded     *bool         // against disassociation; nil: not given
 	tableSettings
 }
 
@@ -30,9 +31,11 @@ func (r *updateRequest) set(name []byte, v *fastjson.Value) error {
 	case "MultiRegionConsistency":
 		return parseText(&r.consistency, v)
 	case "DisassociationProtectionEnabled":
-		var on bool
-		r.idle = r.idle || given(v)
-		return parseBool(&on, v)
+		if !given(v) {
+			return nil
+		}
+		r.guarded = new(bool)
+		return parseBool(r.guarded, v)
 	}
 	return r.tableSettings.set(name, v)
 }
@@ -74,9 +77,17 @@ func (r *updateRequest) check() (change catalog.Change, err error) {
 	if err := check.err(); err != nil {
 		return change, err
 	}
-	if r.replicas == nil && len(r.indexes) == 0 && r.consistency == nil && !r.given() {
+	others := len(r.indexes) > 0 || r.consistency != nil || r.given()
+	if r.replicas == nil && r.guarded == nil && !others {
 		return change, invalid("At least one of ProvisionedThroughput, BillingMode, UpdateStreamEnabled, GlobalSecondaryIndexUpdates or SSESpecification or ReplicaUpdates is required")
 	}
+	switch {
+	case r.guarded != nil && (r.replicas != nil || others):
+		return change, invalid("One or more parameter values were invalid: DisassociationProtectionEnabled cannot be combined with any other change in the same request")
+	case disassociates(r.replicas) && (len(r.replicas) > 1 || others):
+		return change, invalid("One or more parameter values were invalid: Disassociate must be the only update in the request")
+	}
+	change.DisassociationProtection = r.guarded
 	if err := r.change(&change); err != nil {
 		return change, err
 	}

@@ -214,7 +214,7 @@ func TestErrors(t *testing.T) {
 		{"Scan", `{"TableName":"nobody","Select":"SPECIFIC_ATTRIBUTES"}`, validation("Must specify the AttributesToGet or ProjectionExpression when choosing to get SPECIFIC_ATTRIBUTES")},
 		{"UpdateTable", `{"TableName":"nobody"}`, validation("At least one of ProvisionedThroughput, BillingMode, UpdateStreamEnabled, GlobalSecondaryIndexUpdates or SSESpecification or ReplicaUpdates is required")},
 		{"UpdateTable", `{"TableName":"nobody","StreamSpecification":{"StreamEnabled":true}}`, validation("One or more parameter values were invalid: StreamViewType must be specified when StreamEnabled is true")},
-		{"UpdateTable", `{"TableName":"nobody","ReplicaUpdates":[{}]}`, validation("One or more parameter values were invalid: Each replica update must have exactly one of Create, Update and Delete")},
+		{"UpdateTable", `{"TableName":"nobody","ReplicaUpdates":[{}]}`, validation("One or more parameter values were invalid: Each replica update must have exactly one of Create, Update, Delete and Disassociate")},
 		{"UpdateTable", `{"TableName":"nobody","ReplicaUpdates":[{"Create":{}}]}`, validation("1 validation error detected: Value null at 'replicaUpdates.1.member.create.regionName' failed to satisfy constraint: Member must not be null")},
 
 		// Then the table.

@@ -90,10 +90,30 @@ func (w *writes) commit(from, to int) error {
 	w.from = from
 	w.write.Keys = w.keys[from:to]
 	err := w.server.config.Shard.Write(w.server.base, &w.write)
+	if errors.Is(err, commit.ErrNoTable) && w.follow(from, to) {
+		err = w.server.config.Shard.Write(w.server.base, &w.write)
+	}
 	if err == nil && len(w.asking) > 0 {
 		w.need()
 	}
 	return err
+}
+
+// follow makes the writes from and up to, without to, writes to the tables that have come into the place of theirs since they were found: of replicas that have become tables of their own. It reports whether any
+// has.
+func (w *writes) follow(from, to int) (any bool) {
+	for i := from; i < to; i++ {
+		p := &w.list[i]
+		t, err := w.server.table(p.named)
+		if err != nil || t.ID == p.Table.ID {
+			continue
+		}
+		if r := t.Replica(w.server.config.Origin); r == nil || r.Succeeds.Table != p.Table.ID {
+			continue // another one, made under the same name
+		}
+		p.Table, w.keys[i].Table, any = t, t.ID, true
+	}
+	return any
 }
 
 // plan is the commit's plan: see commit.Write. It runs while commit waits, mostly once and in this goroutine; what it leaves in w is that of the last time.

@@ -23,6 +23,7 @@ const (
 	SpaceSaved    Space = 0x09 // table(8) ‖ item.Key → what a region keeps of a record over its rebuilding; see package commit
 	SpaceEntry    Space = 0x0a // table(8) ‖ index(4) ‖ item.AppendIndexKey's key → length(2) of what is before the table's key in it
 	SpaceToken    Space = 0x0b // window(8) ‖ token(16) → when(8) and what(32) was done; see package commit
+	SpaceReplay   Space = 0x0c // table(8) ‖ item.Key ‖ dot(10) → a write of the region's own log that it keeps over its rebuilding; see package commit
 )
 
 // Meta is the second byte of a key in SpaceMeta.
@@ -41,6 +42,7 @@ const (
 	MetaRebuild   Meta = 0x0a // → how far this region is with being rebuilt
 	MetaIndex     Meta = 0x0b // table(8) ‖ index(4) → how far an index is built, and what it has
 	MetaKept      Meta = 0x0c // table(8) → purge frontier(8) that the table had here before the store was emptied
+	MetaMirror    Meta = 0x0d // table(8) → into which table its records are copied, and how far
 )
 
 const (
@@ -82,6 +84,14 @@ func LogRange(lane globaltable.LaneID, from, to uint64) (lower, upper []byte) {
 		return lower, AppendLogKey(nil, lane, to)
 	}
 	return lower, successor(lower[:1+8])
+}
+
+// DecodeLogKey is the inverse of AppendLogKey.
+func DecodeLogKey(storeKey []byte) (lane globaltable.LaneID, seq uint64, ok bool) {
+	if seq, ok = DecodeLogSeq(storeKey); !ok {
+		return 0, 0, false
+	}
+	return globaltable.LaneID(binary.BigEndian.Uint64(storeKey[1:])), seq, true
 }
 
 // DecodeLogSeq returns the sequence in the key of a log entry.
@@ -254,6 +264,19 @@ func DecodeIndexKey(storeKey []byte) (table globaltable.TableID, index globaltab
 	return globaltable.TableID(binary.BigEndian.Uint64(storeKey[2:])), globaltable.IndexID(binary.BigEndian.Uint32(storeKey[10:])), true
 }
 
+// AppendMirrorKey appends the meta key of how far the records of table are copied into another one.
+func AppendMirrorKey(dst []byte, table globaltable.TableID) []byte {
+	return binary.BigEndian.AppendUint64(AppendMetaKey(dst, MetaMirror), uint64(table))
+}
+
+// DecodeMirrorKey is the inverse of AppendMirrorKey.
+func DecodeMirrorKey(storeKey []byte) (table globaltable.TableID, ok bool) {
+	if len(storeKey) != 2+8 || Space(storeKey[0]) != SpaceMeta || Meta(storeKey[1]) != MetaMirror {
+		return 0, false
+	}
+	return globaltable.TableID(binary.BigEndian.Uint64(storeKey[2:])), true
+}
+
 // AppendCatchUpKey appends the meta key of the exchange that brings what lanes of origin have missed.
 func AppendCatchUpKey(dst []byte, origin hlc.Origin) []byte {
 	return binary.BigEndian.AppendUint16(AppendMetaKey(dst, MetaCatchUp), uint16(origin))
@@ -297,6 +320,33 @@ func DecodeSavedKey(storeKey []byte) (table globaltable.TableID, key []byte, ok 
 // SavedRange returns the range of what is saved of table.
 func SavedRange(table globaltable.TableID) (lower, upper []byte) {
 	return tableRange(SpaceSaved, table)
+}
+
+// AppendReplayKey appends the key of what is kept of a write of the record at key in table.
+func AppendReplayKey(dst []byte, table globaltable.TableID, key []byte, dot hlc.Stamp) []byte {
+	return dot.Append(appendReplayPrefix(dst, table, key))
+}
+
+func appendReplayPrefix(dst []byte, table globaltable.TableID, key []byte) []byte {
+	dst = append(dst, byte(SpaceReplay))
+	dst = binary.BigEndian.AppendUint64(dst, uint64(table))
+	return append(dst, key...)
+}
+
+// ReplayRange returns the range of AppendReplayKey's keys of one record with dots after the one given. A key of another record may be in it: see DecodeReplayKey.
+func ReplayRange(table globaltable.TableID, key []byte, after hlc.Stamp) (lower, upper []byte) {
+	lower = appendReplayPrefix(nil, table, key)
+	return append(after.Append(lower), 0), successor(lower)
+}
+
+// DecodeReplayKey is the inverse of AppendReplayKey. key is a view.
+func DecodeReplayKey(storeKey []byte) (table globaltable.TableID, key []byte, dot hlc.Stamp, ok bool) {
+	at := len(storeKey) - hlc.StampLen
+	if at <= tablePrefixLen || Space(storeKey[0]) != SpaceReplay {
+		return 0, nil, hlc.Stamp{}, false
+	}
+	dot, ok = hlc.DecodeStamp(storeKey[at:])
+	return globaltable.TableID(binary.BigEndian.Uint64(storeKey[1:])), storeKey[tablePrefixLen:at], dot, ok
 }
 
 // AppendTokenKey appends the key of what was done with a token in a window of time.

@@ -121,6 +121,7 @@ func FuzzKeys(f *testing.F) {
 	f.Add(AppendDigestKey(nil, 1, 2))
 	f.Add(AppendConfirmedKey(nil, 1, 2))
 	f.Add(AppendLogKey(nil, 1, 2))
+	f.Add(AppendReplayKey(nil, 1, []byte("key"), hlc.Stamp{Time: 2, Origin: 3}))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		check := func(ok bool, again []byte) {
 			if ok && !bytes.Equal(again, b) {
@@ -141,5 +142,9 @@ func FuzzKeys(f *testing.F) {
 		check(ok, AppendIndexKey(nil, id, index))
 		lane, ok = DecodeLaneKey(b)
 		check(ok, AppendLaneKey(nil, lane))
+		table, key, dot, ok := DecodeReplayKey(b)
+		check(ok, AppendReplayKey(nil, table, key, dot))
+		lane, seq, ok := DecodeLogKey(b)
+		check(ok, AppendLogKey(nil, lane, seq))
 	})
 }

@@ -52,6 +52,9 @@ func TestDeletedItemsAreCollected(t *testing.T) {
 			t.Errorf("%s: %+v", v.Region, v)
 		}
 	}
+	if c := r.listed(1, r.ready.Regions...)["item 0"]; !c.Loser.Deleted || !c.Open { // the others have been collected; that one of them was undone unseen is told
+		t.Errorf("%+v", c)
+	}
 	if got := r.get(us, "item 0"); got != "written by one that has not heard of the deletion" {
 		t.Errorf("item 0 is %q", got)
 	}

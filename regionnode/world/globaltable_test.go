@@ -190,7 +190,7 @@ func TestGlobalTableOf2017(t *testing.T) {
 	}
 	expectFailure(t, change(types.ReplicaUpdate{Create: &types.CreateReplicaAction{RegionName: aws.String(eu)}}), http.StatusBadRequest, "ReplicaAlreadyExistsException", "'"+eu+"'")
 	expectFailure(t, change(types.ReplicaUpdate{Delete: &types.DeleteReplicaAction{RegionName: aws.String(eu)}}), http.StatusBadRequest, "ValidationException",
-		"Unsupported parameter: ReplicaUpdates.Delete is not offered by this version of Concordat: a replica cannot leave its global table and become a table of its own: "+
+		"Unsupported parameter: ReplicaUpdates.Delete is not offered by this version of Concordat: a replica of a global table of 2017 cannot leave it and become a table of its own: "+
 			"copy the items that are to stay into another table, then UpdateTable with ReplicaUpdates.Delete removes the replica with its data")
 	w.until("a third one can be made", func() bool {
 		return change(types.ReplicaUpdate{Create: &types.CreateReplicaAction{RegionName: aws.String(ap)}}) == nil

@@ -54,6 +54,13 @@ func (r *running) rebuild(region, reason string) (saved uint64) {
 			r.t.Errorf("a %s in %s before it was rebuilt: %v", what, region, err)
 		}
 	}
+	return r.comeBack(region)
+}
+
+// comeBack has a region rebuilt, and waits until it serves.
+func (r *running) comeBack(region string) (saved uint64) {
+	r.t.Helper()
+	var state admin.Rebuild
 	if code := r.admin(http.MethodPost, region, "/v1/rebuild", &state); code != http.StatusOK {
 		r.t.Fatalf("%d %+v", code, state)
 	}

@@ -56,17 +56,20 @@ type running struct {
 	stop  func()
 }
 
-// runWorld opens and runs a world until the test ends.
-func runWorld(t *testing.T, cfg Config) *running {
+// runWorld opens and runs a world until the test ends. prepare is done before anything runs.
+func runWorld(t *testing.T, cfg Config, prepare ...func(*World)) *running {
 	t.Helper()
 	w, err := Open(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
+	for _, p := range prepare {
+		p(w)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ready, ended := make(chan Ready, 1), make(chan error, 1)
 	go func() { ended <- w.Run(ctx, func(r Ready) { ready <- r }) }()
-	r := &running{World: w, t: t, http: &http.Client{Transport: &http.Transport{}}, db: map[string]*dynamodb.Client{}}
+	r := &running{World: w, t: t, http: &http.Client{Transport: wholeBodies{&http.Transport{}}}, db: map[string]*dynamodb.Client{}}
 	r.stop = sync.OnceFunc(func() {
 		r.http.CloseIdleConnections()
 		cancel()

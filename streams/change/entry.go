@@ -20,6 +20,8 @@ import (
 const (
 	// SaltLen is the length of the salt that begins a body: a low-entropy value cannot be guessed from the hash that a void header keeps.
 	SaltLen = 16
+	// LengthLen is the length of what precedes a change in a body.
+	LengthLen = 4
 	// MaxBody bounds a body in bytes: the largest transaction (4 MB of items) with room for the records' metadata.
 	MaxBody = 8 << 20
 

@@ -87,8 +87,11 @@ func (s *Server) Digests(ctx context.Context, asker globaltable.Descriptor, r *D
 	err := s.source.Records(ctx, r.Table, bound(bucketBound(r.From)), bound(bucketBound(r.To)), func(key item.Key, record []byte) bool {
 		d.Bytes += int64(len(key) + len(record))
 		expired, sum, live := false, uint64(0), false
-		if buf, expired, failed = table.Expiry.Expire(buf[:0], record, r.At); failed == nil && expired {
-			record = buf
+		var x conflict.Expiry
+		if x, failed = table.KeySchema.ExpiryOf(table.Expiry, key); failed == nil {
+			if buf, expired, failed = x.Expire(buf[:0], record, r.At); failed == nil && expired {
+				record = buf
+			}
 		}
 		if failed == nil {
 			sum, live, failed = conflict.Digest(key, record)

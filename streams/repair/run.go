@@ -119,16 +119,19 @@ func (j *Joiner) Progress(table globaltable.TableID, since globaltable.Version) 
 	if one == nil || one.since != uint64(since) || feed == nil || feed.since != uint64(since) {
 		return Progress{}, false
 	}
-	if one.core == nil || feed.core == nil {
+	if one.core == nil {
 		return Progress{}, true
 	}
-	p = Progress{Done: one.done() && feed.done(), Percent: percent(one.core, feed.core)}
+	p = Progress{Done: one.done() && feed.done(), Percent: percent(one.core)}
+	waiting := one.core.waiting()
+	if feed.core != nil {
+		p.Percent = percent(one.core, feed.core)
+		if len(waiting) == 0 {
+			waiting = feed.core.waiting()
+		}
+	}
 	if !p.Done {
 		p.Percent = min(p.Percent, 99)
-	}
-	waiting := one.core.waiting()
-	if len(waiting) == 0 {
-		waiting = feed.core.waiting()
 	}
 	switch {
 	case len(waiting) > 0:
@@ -178,7 +181,7 @@ func (j *Joiner) Look(ctx context.Context, view *catalog.View, running *sync.Wai
 		case one.since != w.since:
 			*one = join{since: w.since}
 		}
-		if one.cancel != nil || one.done() {
+		if one.cancel != nil || one.done() || !j.isNext(w) {
 			continue
 		}
 		var turn context.Context
@@ -201,6 +204,15 @@ func (j *Joiner) Look(ctx context.Context, view *catalog.View, running *sync.Wai
 		}
 	}
 	j.endCatchUps(ctx, catchUps, works, running)
+}
+
+// isNext reports whether what has to come before w is done: a table comes before its conflict feed. The caller holds mu.
+func (j *Joiner) isNext(w *work) bool {
+	if !w.key.table.IsFeed() {
+		return true
+	}
+	table := j.joins[workKey{table: w.key.table.Base(), lags: w.key.lags}]
+	return table != nil && table.since == w.since && table.done()
 }
 
 // run goes on with a piece of work until it is done or every source that is not has failed. The next look tries again.

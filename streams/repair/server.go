@@ -7,6 +7,7 @@ import (
 
 	"github.com/cespare/xxhash/v2"
 
+	"github.com/concordat-db/concordat/conflict"
 	"github.com/concordat-db/concordat/conflict/hlc"
 	"github.com/concordat-db/concordat/globaltable"
 	"github.com/concordat-db/concordat/globaltable/catalog"
@@ -84,8 +85,12 @@ func (s *Server) Answer(ctx context.Context, asker globaltable.Descriptor, r *Re
 		if locality.Decide(table, key, asker.Origin, locality.Receive) != locality.Permit {
 			return true
 		}
+		var x conflict.Expiry
+		if x, failed = table.KeySchema.ExpiryOf(table.Expiry, key); failed != nil {
+			return false
+		}
 		var gone bool
-		if gone, failed = table.Expiry.Collectable(record, purge); failed == nil && !gone {
+		if gone, failed = x.Collectable(record, purge); failed == nil && !gone {
 			records = appendRecord(records, key, record)
 			count++
 		}

@@ -327,10 +327,10 @@ func (c *comparison) records(ctx context.Context, b int, f func(key item.Key, ou
 		now := c.v.server.source.Now()
 		err = merged(ours.Records, theirs.Records, upTo, func(key item.Key, a, b []byte) error {
 			var err error
-			if a, err = c.asOf(a, now); err != nil {
+			if a, err = c.asOf(key, a, now); err != nil {
 				return err
 			}
-			if b, err = c.asOf(b, now); err != nil {
+			if b, err = c.asOf(key, b, now); err != nil {
 				return err
 			}
 			return f(key, side{record: a, purge: ours.Purge}, side{record: b, purge: theirs.Purge})
@@ -342,9 +342,13 @@ func (c *comparison) records(ctx context.Context, b int, f func(key item.Key, ou
 	}
 }
 
-// asOf returns what a record is at a moment.
-func (c *comparison) asOf(record []byte, at hlc.Timestamp) ([]byte, error) {
-	next, expired, err := c.table.Expiry.Expire(nil, record, at)
+// asOf returns what the record at a key is at a moment.
+func (c *comparison) asOf(key item.Key, record []byte, at hlc.Timestamp) ([]byte, error) {
+	x, err := c.table.KeySchema.ExpiryOf(c.table.Expiry, key)
+	if err != nil {
+		return nil, err
+	}
+	next, expired, err := x.Expire(nil, record, at)
 	if err != nil || !expired {
 		return record, err
 	}
