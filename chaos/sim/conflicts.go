@@ -94,6 +94,7 @@ func (r *region) sees(w *check.Write, planned map[check.Lane]uint64) {
 
 // hears notes that records of other regions, or that were saved, are on their way into this region: whoever writes to them from now on may have seen all that is known of now.
 func (r *region) hears(table globaltable.TableID, key item.Key) {
+	r.joined[table] = true // also if it becomes durable and the region dies before it is told
 	r.heard[check.Key{Table: uint64(table), Bytes: string(key)}] = r.ledger.Len()
 }
 
