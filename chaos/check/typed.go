@@ -447,13 +447,10 @@ func Shows(region uint16, k Key, writes []Write, at uint64, shown map[string]Val
 	return nil
 }
 
-// Merged checks I4, I6 and I7 where attributes merge by types: what each region shows in the end is what all accepted writes come to by the definitions. doubtful reports which writes may be there or not, typed, in which tables anything merges. forked
-// reports whether a region's increments may have two histories: its store was restored, and it has gone on with a run that others know further. Items that it has added to are not judged, but that all regions show the same of them.
-func Merged(history []Operation, shown []Shown, members Members, purged Frontiers, doubtful func(Write) bool, typed func(table uint64) bool, forked func(region uint16) bool) []Violation {
-	writes, perhaps, unknown := map[Key][]Write{}, map[Key][]Write{}, map[Key]bool{}
+// Merged checks I4, I6 and I7 where attributes merge by types: what each region shows in the end is what all accepted writes come to by the definitions. doubtful reports which writes may be there or not, typed, in which tables anything merges.
+func Merged(history []Operation, shown []Shown, members Members, purged Frontiers, doubtful func(Write) bool, typed func(table uint64) bool) []Violation {
+	writes, perhaps := map[Key][]Write{}, map[Key][]Write{}
 	for _, w := range accepted(history) {
-		adds := func(e Effect) bool { return e.Kind == Add }
-		unknown[w.Key] = unknown[w.Key] || forked(w.Stamp.Origin) && slices.ContainsFunc(w.typed().Effects, adds)
 		switch {
 		case !typed(w.Key.Table):
 		case doubtful != nil && doubtful(w):
@@ -464,10 +461,7 @@ func Merged(history []Operation, shown []Shown, members Members, purged Frontier
 	}
 	var out []Violation
 	for _, k := range sortedKeys(writes, perhaps) {
-		var wants []map[string]Value
-		if !unknown[k] {
-			wants = choices(writes[k], perhaps[k], purged[k.Table])
-		}
+		wants := choices(writes[k], perhaps[k], purged[k.Table])
 		for _, s := range shown {
 			is := func(want map[string]Value) bool { return showText(want) == showText(s.Items[k]) }
 			if len(wants) > 0 && slices.Contains(members(k.Table), s.Region) && !slices.ContainsFunc(wants, is) {

@@ -199,10 +199,10 @@ func (w *world) judge() []check.Violation {
 	replicas = withoutEpochs(replicas)
 	rng := rand.New(rand.NewPCG(w.rng.Uint64(), 1))
 	return slices.Concat(w.evidence.found, w.laws(), w.judgeConflicts(),
-		check.NoLostWrite(history, replicas, members, w.purged, w.missing),
+		check.NoLostWrite(history, replicas, members, w.purged, w.missing, w.passed),
 		check.Convergence(replicas, members, w.purged),
 		check.Reference(history, withoutCatalog(replicas), members, w.purged, w.doubtful, rng),
-		check.Merged(history, w.shown(), members, w.purged, w.missing, w.isTyped, func(o uint16) bool { return false && w.region(hlc.Origin(o)).restored }),
+		check.Merged(history, w.shown(), members, w.purged, w.passed, w.isTyped),
 		check.Clock(w.evidence.readings, maxOffset),
 		check.Quarantine(w.evidence.arrivals, maxOffset),
 		check.Gaps(holes, applied, heads),

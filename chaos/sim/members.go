@@ -260,7 +260,6 @@ func (w *world) lose() {
 	if c, kept := w.membership.copies[r.origin]; kept && w.rng.IntN(2) == 0 {
 		w.note("%d is restored from a copy", r.origin)
 		w.cover("a store was restored")
-		r.restored = true
 		r.forgive(&c)
 		r.replaceDisk(c)
 	} else {

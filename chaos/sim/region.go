@@ -38,7 +38,6 @@ type region struct {
 	fresh     globaltable.Incarnation                     // of a store that was emptied and is not followed yet
 	stores    []globaltable.Incarnation                   // that it ever had
 	again     map[globaltable.Incarnation]bool            // stores that were restored: their sequences may have been given twice
-	restored  bool                                        // an older copy was put in its store's place
 	disturbed bool                                        // it was fenced or removed at some time
 	gone      bool                                        // it has burnt down, and never starts again
 	abandoned bool                                        // once it is fenced nobody brings it back
