@@ -99,7 +99,6 @@ func TestSeeds(t *testing.T) {
 var wantedRarely = []string{
 	"a join was restarted after a crash",
 	"a region burnt down",
-	"a conflict was dropped again",
 	"a purge frontier was regained",
 	"a removal began while another region was cut off",
 	"a write of a fenced region was listed",
