@@ -185,7 +185,7 @@ func (x Expiry) Settled(encoded []byte, purge hlc.Timestamp) ([]byte, error) {
 func unexpired(typed []Typed, at hlc.Timestamp) (left []Typed) {
 	for i := range typed {
 		t := typed[i]
-		t.Runs = slices.DeleteFunc(slices.Clone(t.Runs), func(r Run) bool { return r.Last.Time < at })
+		t.Runs = slices.DeleteFunc(slices.Clone(t.Runs), func(r Run) bool { return r.Last.Time < at || plantedStraddle && r.First < at })
 		t.Bids = slices.DeleteFunc(slices.Clone(t.Bids), func(b Bid) bool { return b.Dot.Time < at })
 		t.Elements = nil
 		for _, e := range typed[i].Elements {

@@ -62,12 +62,13 @@ type Loss struct {
 
 // Losses returns what was lost when c was joined into the encoded record current: of the record, and of c. purge is the table's purge frontier: whatever is at or below it was seen by the writes of the record, which may say so no more. A change
 // says all that its writer had seen, and a region that was given up comes back with changes whose writers had not seen what the others had all got.
-// Only a change of class Concurrent can have any. The error is that of DecodeRecord or of Change.Delta.
+// Only a change of class Concurrent or Duplicate can have any. The error is that of DecodeRecord or of Change.Delta.
 //
 // # What is a conflict
 //
 // A join discards a reset, or a cell, that is less than another one. Mostly whoever wrote the greater one had seen the lesser, and wrote over it: that is what writing is. It is a conflict when he had not. The winner's context and floor say
-// what he had seen (PROTOCOL.md section 1 rule 7), the side on which the winner is says by its vector what it had dealt with before. So the answer is exact, and does not depend on clocks.
+// what he had seen (PROTOCOL.md section 1 rule 7). So the answer is exact, and does not depend on clocks. What the vector of a record says does not count: a later write of a region, in another lane, or a write of somebody who had seen it,
+// may have come before it. So what was lost before, too, when a change comes again or two records meet one of which has dealt with it, is lost again: whoever lists it finds that it is listed.
 //
 // Nothing is lost where both wrote the same, or where what was discarded shows no difference. A contribution is never discarded unseen. Expiry is nobody's write, and takes part in no conflict. Inside of maps the same holds entry by entry; there
 // a value is lost, too, that stays in the record and is hidden by a map, which somebody has written an entry of.
@@ -80,7 +81,8 @@ func Losses(current []byte, c *Change, purge hlc.Timestamp) ([]Loss, error) {
 	if err != nil {
 		return nil, err
 	}
-	return losses(&before, &delta, c.Floor, max(purge, c.Floor)), nil
+	joined := Join(before, delta)
+	return append(before.lostTo(&joined, c.Floor), delta.lostTo(&joined, max(purge, c.Floor))...), nil
 }
 
 // RecordLosses is Losses for the join of two encoded records.
@@ -96,27 +98,20 @@ func RecordLosses(a, b []byte, purge hlc.Timestamp) ([]Loss, error) {
 	if err != nil {
 		return nil, err
 	}
-	return losses(&x, &y, purge, purge), nil
-}
-
-// losses returns what a and b lose when they are joined. Whatever is at or below floorB was seen by the writes of b, at or below floorA by those of a.
-func losses(a, b *Record, floorB, floorA hlc.Timestamp) []Loss {
-	joined := Join(*a, *b)
-	return append(a.lostTo(b, &joined, floorB), b.lostTo(a, &joined, floorA)...)
+	joined := Join(x, y)
+	return append(x.lostTo(&joined, purge), y.lostTo(&joined, purge)...), nil
 }
 
 // losing gathers what the writes of one record lose in a join.
 type losing struct {
 	joined *Record
-	unseen func(hlc.Stamp) bool // the other side had never had the write
+	unseen func(hlc.Stamp) bool // the other side may not have seen the write
 	out    []Loss
 }
 
-// lostTo returns what the writes of r, joined with other, have lost. Whatever is at or below floor was seen by the writes of other.
-func (r *Record) lostTo(other, joined *Record, floor hlc.Timestamp) []Loss {
-	l := losing{joined: joined, unseen: func(s hlc.Stamp) bool {
-		return s.Origin != 0 && (plantedSeen || s.Time > floor && !other.Vector.Contains(s))
-	}}
+// lostTo returns what the writes of r have lost in a join. Whatever is at or below floor was seen by all that is on the other side.
+func (r *Record) lostTo(joined *Record, floor hlc.Timestamp) []Loss {
+	l := losing{joined: joined, unseen: func(s hlc.Stamp) bool { return s.Origin != 0 && (plantedSeen || s.Time > floor) }}
 	var told hlc.Stamp
 	if s := r.Reset.Stamp; s != joined.Reset.Stamp && l.unseen(s) && !joined.Reset.saw(s) {
 		if whole, differs := r.lostWhole(joined); differs {

@@ -72,6 +72,8 @@ type Write struct {
 	// Due returns when an item expires whose attribute has the value that this write gave it; 0: never. nil: items do not expire.
 	Due   func(attribute string) uint64
 	Typed *Typed // all of it where attributes merge by types; nil elsewhere
+
+	observes bool // nothing of it is there but what it had seen
 }
 
 // Outcome is what a client knows of its operation.

@@ -102,7 +102,7 @@ func TestNoLostWriteFinds(t *testing.T) {
 		{"failed ones must not count", []Operation{operation(1, Failed, older)}, Record{}, ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			find(t, NoLostWrite(tc.history, []Replica{replica(1, tc.state)}, members(1), nil, nil), tc.want)
+			find(t, NoLostWrite(tc.history, []Replica{replica(1, tc.state)}, members(1), nil, nil, nil), tc.want)
 		})
 	}
 }
@@ -320,8 +320,8 @@ func TestWritesInDoubt(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			replicas := []Replica{replica(1, tc.has)}
-			find(t, NoLostWrite(history, replicas, members(1), nil, in), tc.want)
-			find(t, NoLostWrite(history, replicas, members(1), nil, nil), tc.with)
+			find(t, NoLostWrite(history, replicas, members(1), nil, in, nil), tc.want)
+			find(t, NoLostWrite(history, replicas, members(1), nil, nil, nil), tc.with)
 			what := ""
 			if tc.want != "" {
 				what = "the reference says"

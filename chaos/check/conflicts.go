@@ -291,6 +291,8 @@ func (c *Conflicts) wrongWinner(e Logged, l Listing, p Part) string {
 	case p.Won == "" && c.overwritten(w, p.Name): // and of what was overwritten nothing was known any more
 	case p.Won != w.Set[p.Name]:
 		return "the winner gave attribute " + p.Name + " another value than is listed"
+	}
+	switch {
 	case l.Whole:
 		return "" // of a whole item both sides are listed, what is equal and what was written to it before and since, too
 	case w.Stamp.Compare(e.Stamp) < 0:

@@ -66,7 +66,7 @@ func TestReferenceOfExpiry(t *testing.T) {
 	}
 	// What has expired below the frontier is not lost, and what was renewed is.
 	purged := Frontiers{key.Table: at(40, 0).Time}
-	find(t, NoLostWrite([]Operation{operation(1, OK, first)}, []Replica{replica(1, Record{})}, members(1), purged, nil), "")
-	find(t, NoLostWrite([]Operation{operation(1, OK, renewed)}, []Replica{replica(1, Record{})}, members(1), purged, nil), "is lost")
-	find(t, NoLostWrite([]Operation{operation(1, OK, first)}, []Replica{replica(1, Record{})}, members(1), Frontiers{key.Table: at(19, 0).Time}, nil), "is lost")
+	find(t, NoLostWrite([]Operation{operation(1, OK, first)}, []Replica{replica(1, Record{})}, members(1), purged, nil, nil), "")
+	find(t, NoLostWrite([]Operation{operation(1, OK, renewed)}, []Replica{replica(1, Record{})}, members(1), purged, nil, nil), "is lost")
+	find(t, NoLostWrite([]Operation{operation(1, OK, first)}, []Replica{replica(1, Record{})}, members(1), Frontiers{key.Table: at(19, 0).Time}, nil, nil), "is lost")
 }

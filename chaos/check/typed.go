@@ -182,7 +182,7 @@ func (m *merging) exists() bool {
 		}
 	}
 	for _, w := range m.writes {
-		if w.Kind != Delete && w.Stamp.Compare(reset) >= 0 && w.Stamp.Time >= m.gone {
+		if w.Kind != Delete && !w.observes && w.Stamp.Compare(reset) >= 0 && w.Stamp.Time >= m.gone {
 			return true
 		}
 	}
@@ -439,6 +439,14 @@ type Shown struct {
 	Items  map[Key]map[string]Value
 }
 
+// Shows checks the same for one region and one item, while it goes on: writes are those that the region has, at is the moment.
+func Shows(region uint16, k Key, writes []Write, at uint64, shown map[string]Value) []Violation {
+	if want := merge(writes, at); showText(want) != showText(shown) {
+		return []Violation{violation("I6", region, "%s shows %s, by the definitions it is %s", k, showText(shown), showText(want))}
+	}
+	return nil
+}
+
 // Merged checks I4, I6 and I7 where attributes merge by types: what each region shows in the end is what all accepted writes come to by the definitions. doubtful reports which writes may be there or not, typed, in which tables anything merges.
 func Merged(history []Operation, shown []Shown, members Members, purged Frontiers, doubtful func(Write) bool, typed func(table uint64) bool) []Violation {
 	writes, perhaps := map[Key][]Write{}, map[Key][]Write{}
@@ -453,22 +461,52 @@ func Merged(history []Operation, shown []Shown, members Members, purged Frontier
 	}
 	var out []Violation
 	for _, k := range sortedKeys(writes, perhaps) {
-		var wants []map[string]Value
-		for choice := 0; len(perhaps[k]) <= maxDoubtful && choice < 1<<len(perhaps[k]); choice++ {
-			all := slices.Clip(writes[k])
-			for i, w := range perhaps[k] {
-				if choice>>i&1 == 1 {
-					all = append(all, w)
-				}
-			}
-			wants = append(wants, merge(all, purged[k.Table]))
-		}
+		wants := choices(writes[k], perhaps[k], purged[k.Table])
 		for _, s := range shown {
 			is := func(want map[string]Value) bool { return showText(want) == showText(s.Items[k]) }
 			if len(wants) > 0 && slices.Contains(members(k.Table), s.Region) && !slices.ContainsFunc(wants, is) {
 				out = append(out, violation("I6", s.Region, "%s shows %s, by the definitions it is %s", k, showText(s.Items[k]), showText(wants[0])))
 			}
 		}
+	}
+	return out
+}
+
+// maxChoices bounds the choices of which writes there are that are tried. A key with more is not judged.
+const maxChoices = 1 << maxDoubtful
+
+// takenAgain returns what w had seen of attributes that a later write of its region writes whole.
+func takenAgain(w Write, writes []Write) map[string]Seen {
+	out := map[string]Seen{}
+	for name, seen := range w.typed().Seen {
+		if slices.ContainsFunc(writes, func(o Write) bool {
+			return o.Stamp.Origin == w.Stamp.Origin && o.Stamp.Compare(w.Stamp) > 0 && (o.Kind != Update || slices.ContainsFunc(o.typed().Effects, func(e Effect) bool {
+				return e.Path[0] == name && len(e.Path) == 1 && e.Kind <= RemoveWhole || e.Path[0] == name && e.Kind == Bid
+			}))
+		}) {
+			out[name] = seen
+		}
+	}
+	return out
+}
+
+// choices returns all that the writes of a key may come to with some of those that may be there or not. Of one that is not, what it had seen and taken back may be taken back all the same: a later write of its region, which is there, had seen that too: see takenAgain.
+func choices(sure, perhaps []Write, purge uint64) (out []map[string]Value) {
+	sets := [][]Write{slices.Clip(sure)}
+	for _, w := range perhaps {
+		var next [][]Write
+		for _, s := range sets {
+			next = append(next, s, append(slices.Clip(s), w))
+			if seen := takenAgain(w, s); len(seen) > 0 {
+				next = append(next, append(slices.Clip(s), Write{Key: w.Key, Kind: Update, Stamp: w.Stamp, Floor: w.Floor, Typed: &Typed{Seen: seen}, observes: true}))
+			}
+		}
+		if sets = next; len(sets) > maxChoices {
+			return nil
+		}
+	}
+	for _, s := range sets {
+		out = append(out, merge(s, purge))
 	}
 	return out
 }

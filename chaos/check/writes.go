@@ -2,18 +2,21 @@ package check
 
 // NoLostWrite checks I2: in every region that may hold it, the final state of a key dominates every acknowledged write to it. Dominating
 // means that the write is there as it was made, or that a greater one took its place, or that it was collected. missing, if not nil, reports which writes may be missing: no store has one any
-// more, or the region that comes back with it lists it as saved.
-func NoLostWrite(history []Operation, replicas []Replica, members Members, purged Frontiers, missing func(Write) bool) []Violation {
+// more, or the region that comes back with it lists it as saved. passed, if not nil, reports which may have come too late to have a part in what expired and was collected.
+func NoLostWrite(history []Operation, replicas []Replica, members Members, purged Frontiers, missing, passed func(Write) bool) []Violation {
 	byRegion := map[uint16]Replica{}
 	for _, r := range replicas {
 		byRegion[r.Region] = r
 	}
 	var out []Violation
-	all, sure := map[Key][]Write{}, map[Key][]Write{} // of those that are missing nobody knows whether they had a part in what was collected
+	all, sure, early := map[Key][]Write{}, map[Key][]Write{}, map[Key][]Write{} // of those that are missing nobody knows whether they had a part in what was collected
 	for _, w := range accepted(history) {
 		all[w.Key] = append(all[w.Key], w)
 		if missing == nil || !missing(w) {
 			sure[w.Key] = append(sure[w.Key], w)
+		}
+		if passed != nil && !passed(w) {
+			early[w.Key] = append(early[w.Key], w)
 		}
 	}
 	for _, op := range history {
@@ -26,7 +29,7 @@ func NoLostWrite(history []Operation, replicas []Replica, members Members, purge
 				continue
 			}
 			for _, region := range members(w.Key.Table) {
-				if lost := lostPart(byRegion[region].Records[w.Key], w); lost != "" && !purged.gone(w, all[w.Key]) && !purged.gone(w, sure[w.Key]) && (missing == nil || !missing(w)) {
+				if lost := lostPart(byRegion[region].Records[w.Key], w); lost != "" && !purged.gone(w, all[w.Key]) && !purged.gone(w, sure[w.Key]) && !purged.gone(w, early[w.Key]) && (missing == nil || !missing(w)) {
 					out = append(out, violation("I2", region, "operation %d acknowledged in region %d: %s of %s at %s is lost", op.ID, op.Region, lost, w.Key, w.Stamp))
 				}
 			}

@@ -94,6 +94,7 @@ func (r *region) sees(w *check.Write, planned map[check.Lane]uint64) {
 
 // hears notes that records of other regions, or that were saved, are on their way into this region: whoever writes to them from now on may have seen all that is known of now.
 func (r *region) hears(table globaltable.TableID, key item.Key) {
+	r.joined[table] = true // also if it becomes durable and the region dies before it is told
 	r.heard[check.Key{Table: uint64(table), Bytes: string(key)}] = r.ledger.Len()
 }
 
@@ -182,7 +183,7 @@ func (r *region) judgeAge(c *conflict.Change, expires time.Time) {
 	if t := r.table(globaltable.TableID(c.Table).Base()); t != nil && t.conflictAge > 0 {
 		age = t.conflictAge
 	}
-	if least, most := c.Dot.Time.Time().Add(age-time.Minute), c.Dot.Time.Time().Add(age); expires.After(most) || expires.Before(least) {
+	if least, most := c.Dot.Time.Time().Add(age-time.Minute), c.Dot.Time.Time().Add(age); expires.After(most) || expires.Before(least) && r.store == 0 { // what is listed anew is so until then
 		r.found("I22", "listed at %s until %s, and the table lists for %s", c.Dot.Time, expires, age)
 	}
 }

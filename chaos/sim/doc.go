@@ -20,6 +20,9 @@
 // Whatever loses unseen is listed in the table's conflict feed by whoever merges it: each feed is a table beside its table, with all that goes for tables, and checker I22 asks whether what it says is true, and all (conflicts.go). Some feeds forget within seconds, and
 // operators drop conflicts.
 //
+// Half of the tables have a random conflict mode and random types, both of which change while clients write; their updates are expressions, planned as regionnode plans them (typed.go). What they come to in the end, and in between where it is known what a region has,
+// must be what the definitions say of all their writes.
+//
 // # How a run goes
 //
 // The seed picks a plan: how many regions, tables and keys, and a random subset of faults and operations with random rates (swarm testing: a run with every

@@ -163,6 +163,11 @@ func (w *world) missing(x check.Write) bool {
 	return false
 }
 
+// passed reports whether a write may be missing, or may have come back so late that what it would have changed had expired: then it is nothing any more.
+func (w *world) passed(x check.Write) bool {
+	return w.missing(x) || len(w.history(globaltable.TableID(x.Key.Table))) > 0 && w.doubtful(x)
+}
+
 func recordHas(r *region, x check.Write) bool {
 	encoded := recordIn(r, globaltable.TableID(x.Key.Table), item.Key(x.Key.Bytes))
 	return encoded != nil && recordOf(encoded).Has(x)

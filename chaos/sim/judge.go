@@ -199,10 +199,10 @@ func (w *world) judge() []check.Violation {
 	replicas = withoutEpochs(replicas)
 	rng := rand.New(rand.NewPCG(w.rng.Uint64(), 1))
 	return slices.Concat(w.evidence.found, w.laws(), w.judgeConflicts(),
-		check.NoLostWrite(history, replicas, members, w.purged, w.missing),
+		check.NoLostWrite(history, replicas, members, w.purged, w.missing, w.passed),
 		check.Convergence(replicas, members, w.purged),
 		check.Reference(history, withoutCatalog(replicas), members, w.purged, w.doubtful, rng),
-		check.Merged(history, w.shown(), members, w.purged, w.doubtful, w.isTyped),
+		check.Merged(history, w.shown(), members, w.purged, w.passed, w.isTyped),
 		check.Clock(w.evidence.readings, maxOffset),
 		check.Quarantine(w.evidence.arrivals, maxOffset),
 		check.Gaps(holes, applied, heads),
@@ -284,7 +284,8 @@ func (r *region) snapshot(heads []commit.LaneHead) check.Snapshot {
 			}
 			return nil
 		},
-		Joined: func(id uint64) bool { return r.joined[globaltable.TableID(id)] },
+		// Where lanes were begun anew and are not caught up with, positions say less than what has come.
+		Joined: func(id uint64) bool { return r.joined[globaltable.TableID(id)] || len(r.missing) > 0 },
 	}
 	s.Indexes = r.indexes()
 	for _, h := range heads {

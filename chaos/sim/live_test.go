@@ -555,7 +555,7 @@ func (w *liveWorld) judge() {
 		replicas = append(replicas, replicaOf(r.origin, r.engine, func(string, []byte) {}))
 	}
 	members := func(uint64) []uint16 { return []uint16{1, 2, 3} }
-	found := slices.Concat(w.found, check.NoLostWrite(history, replicas, members, nil, nil), check.Convergence(replicas, members, nil),
+	found := slices.Concat(w.found, check.NoLostWrite(history, replicas, members, nil, nil, nil), check.Convergence(replicas, members, nil),
 		check.Reference(history, replicas, members, nil, nil, w.rng))
 	for _, v := range found {
 		w.t.Error(v)

@@ -13,14 +13,16 @@ import (
 
 // table is one global table of a run.
 type table struct {
-	name    string
-	id      globaltable.TableID   // since it was made
-	members globaltable.Placement // at first
-	mode    conflict.Mode         // in which its writes are recorded
-	keys    int
-	mortal  bool // its items have times at which they expire
-	typed   bool // its updates are clients' expressions, and its attributes merge by types
-	tags    map[string]string
+	name      string
+	id        globaltable.TableID   // since it was made
+	members   globaltable.Placement // at first
+	mode      conflict.Mode         // in which its writes are recorded
+	keys      int
+	mortal    bool // its items have times at which they expire
+	typed     bool // its updates are clients' expressions, and its attributes merge by types
+	tags      map[string]string
+	puts      float64    // share of the writes to a typed table
+	templates []template // of its updates
 
 	conflictAge time.Duration // how long a conflict is listed; 0: longer than any run
 }

@@ -47,6 +47,8 @@ var faults = []struct {
 	{"observe", "I6"},
 	{"part", "I3 I6"},
 	{"runs", "I3 I6"},
+	{"replayed increment", "I3 I6"},
+	{"straddle", "I3 I6"},
 	{"mirror", "I20 I3"},
 	{"exchange loss", "I22"},
 	{"unlogged listing", "I20"},

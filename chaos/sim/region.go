@@ -347,9 +347,7 @@ func (r *region) flush() {
 
 // durable is the commit's report of fresh entries.
 func (r *region) durable(l globaltable.Lane, entries []change.Entry) {
-	if r.dies() {
-		return // the next life finds them in the log
-	}
+	// It is evidence before the region can die: somebody may have been given the entries already.
 	r.placements[l.ID] = l.Placement
 	r.seeing = sight{durable: withoutStore(r.positions()), reached: r.reachedLanes()}
 	for i := range entries {

@@ -44,7 +44,22 @@ func (p *plan) typing(seed uint64) {
 			continue
 		}
 		t.tags = map[string]string{}
-		if rng.IntN(4) > 0 {
+		t.puts = some(rng, 0.7, 0.15)
+		of := []string{"n", "s", "ns", "bs", "hi", "lo", "m", "g", "q", "a"}
+		rng.Shuffle(len(of), func(i, j int) { of[i], of[j] = of[j], of[i] })
+		of = of[:1+rng.IntN(3)]          // what meets often tells more
+		if t.mortal && rng.IntN(3) > 0 { // increments are to meet an expiry
+			of, t.keys, t.puts = []string{"n"}, 1+rng.IntN(2), 0
+			t.tags[globaltable.MergeTag] = conflict.Vector.String()
+			p.enabled, p.timeToLive = true, 0
+			p.pace, p.operations = between(rng, 30*time.Millisecond, 60*time.Millisecond), 100+rng.IntN(100)
+		}
+		for _, x := range templates {
+			if slices.Contains(of, x.of) {
+				t.templates = append(t.templates, x)
+			}
+		}
+		if t.tags[globaltable.MergeTag] == "" && rng.IntN(4) > 0 {
 			t.tags[globaltable.MergeTag] = pickMode(rng).String()
 		}
 		for _, name := range slices.Sorted(maps.Keys(typedAttributes)) {
@@ -120,6 +135,7 @@ var templates = []template{
 	{"ADD s :ss", "s"},
 	{"ADD s :ss", "s"},
 	{"DELETE s :ss", "s"},
+	{"DELETE s :ss", "s"},
 	{"SET s = :ss", "s"},
 	{"REMOVE s", "s"},
 	{"ADD ns :ns", "ns"},
@@ -160,18 +176,21 @@ func (w *world) newRequest(id uint64, t *table, key item.Key, mayDelete bool) *r
 	case roll < w.plan.deletes && mayDelete:
 		q.text, q.write = "delete", planner.Write{Action: planner.Delete, Item: attributes}
 		return q
-	case roll < w.plan.deletes+0.1:
+	case roll < w.plan.deletes+t.puts:
 		q.text, q.write = "put", planner.Write{Action: planner.Put}
 		q.write.Item = w.typedItem(attributes, id, t)
 		return q
 	}
-	first := templates[w.rng.IntN(len(templates))]
+	first := t.templates[w.rng.IntN(len(t.templates))]
 	clauses := []string{first.text}
-	if second := templates[w.rng.IntN(len(templates))]; w.rng.IntN(3) == 0 && second.of != first.of {
+	if second := t.templates[w.rng.IntN(len(t.templates))]; w.rng.IntN(3) == 0 && second.of != first.of {
 		clauses = append(clauses, second.text)
 	}
-	if t.mortal && w.rng.IntN(4) == 0 {
-		clauses = append(clauses, "SET t = :due")
+	if t.mortal && w.rng.IntN(3) == 0 {
+		clauses = append(clauses, "SET "+mortalAttributes[w.rng.IntN(len(mortalAttributes))]+" = :due")
+		if w.rng.IntN(2) == 0 {
+			clauses = clauses[len(clauses)-1:]
+		}
 	}
 	q.text = joinClauses(clauses)
 	update, err := parseUpdate(q.text, w.values(id, t))
@@ -217,7 +236,7 @@ func (w *world) values(id uint64, t *table) string {
 	}
 	n := w.rng.IntN(20) - 5
 	return fmt.Sprintf(`{":n":{"N":"%d"},":zero":{"N":"0"},":c":{"N":"%d"},":id":{"S":"op-%d"},":ss":%s,":ns":%s,":bs":%s,":m":{"M":{"x":{"S":"op-%d"},"deep":{"M":{"n":{"N":"%d"}}}}}%s}`,
-		n, w.rng.IntN(10), id, some("SS", "a", "b", "c", "d"), some("NS", "1", "2", "3"), some("BS", "AQ==", "Ag=="), id, n, due)
+		n, w.rng.IntN(10), id, some("SS", "a", "b", "c"), some("NS", "1", "2"), some("BS", "AQ==", "Ag=="), id, n, due)
 }
 
 // typedItem is what a put of a typed table's item has.
@@ -228,8 +247,8 @@ func (w *world) typedItem(key item.Item, id uint64, t *table) item.Item {
 		b.Add(name, v)
 		return true
 	})
-	for _, a := range [][2]string{{"n", ":n"}, {"s", ":ss"}, {"ns", ":ns"}, {"m", ":m"}, {"hi", ":n"}, {"lo", ":n"}, {"g", ":id"}, {"t", ":due"}} {
-		if w.rng.IntN(2) == 0 || a[0] == "t" && !t.mortal {
+	for _, a := range [][2]string{{"n", ":n"}, {"s", ":ss"}, {"ns", ":ns"}, {"m", ":m"}, {"hi", ":n"}, {"lo", ":n"}, {"g", ":id"}, {"t", ":due"}, {"u", ":due"}} {
+		if w.rng.IntN(2) == 0 || a[1] == ":due" && !t.mortal {
 			continue
 		}
 		v, err := item.DecodeValueJSON(nil, values.Get(a[1]))
@@ -446,26 +465,85 @@ func (w *world) shown() (out []check.Shown) {
 			if !t.typed {
 				continue
 			}
-			x, purge := r.catalog.Expiry(t.id), r.shard.Purge(t.id)
 			lower, upper := store.RecordRange(t.id)
 			eachKV(r.disk, lower, upper, func(key, value []byte) {
-				if left, expired, err := x.Expire(nil, value, purge); err != nil {
-					panic(err)
-				} else if expired {
-					value = left
-				}
-				it, live, err := conflict.ItemOf(value, nil)
-				if err != nil {
-					panic(err)
-				}
-				if live {
-					s.Items[check.Key{Table: uint64(t.id), Bytes: string(store.RecordKeySuffix(key))}] = itemOf(it)
+				if it := r.shows(t.id, value, r.shard.Purge(t.id)); it != nil {
+					s.Items[check.Key{Table: uint64(t.id), Bytes: string(store.RecordKeySuffix(key))}] = it
 				}
 			})
 		}
 		out = append(out, s)
 	}
 	return out
+}
+
+// shows is what the region shows of a record of a table at a moment; nil if there is no item.
+func (r *region) shows(table globaltable.TableID, record []byte, at hlc.Timestamp) map[string]check.Value {
+	left, expired, err := r.catalog.Expiry(table).Expire(nil, record, at)
+	if err != nil {
+		panic(err)
+	}
+	if expired {
+		record = left
+	}
+	it, live, err := conflict.ItemOf(record, nil)
+	if err != nil {
+		panic(err)
+	}
+	if !live {
+		return nil
+	}
+	return itemOf(it)
+}
+
+// glanceTyped checks what some region shows of some item of a typed table, if it is known what of it the region has.
+func (w *world) glanceTyped() {
+	r, t := w.anyRegion(), &w.plan.tables[w.rng.IntN(len(w.plan.tables))]
+	if !r.up || !t.typed || r.joined[t.id] || !r.steady() || !r.holds(t.id) || t.mortal && w.history(t.id).Newest() != r.catalog.Expiry(t.id).Newest() {
+		return
+	}
+	key := check.Key{Table: uint64(t.id), Bytes: string(keyOf(w.rng.IntN(t.keys)))}
+	if r.heard[key] > 0 {
+		return
+	}
+	r.flush()
+	if !r.up {
+		return
+	}
+	var writes []check.Write
+	reached, newest, all := r.reachedLanes(), map[uint16]check.Stamp{}, w.ledger.Of(key)
+	has := func(l *check.Logged) bool {
+		return l.By == uint16(r.origin) || l.Seq <= reached[check.Lane{Region: uint16(r.origin), Origin: l.By, Incarnation: l.Incarnation, Lane: l.Lane}]
+	}
+	for i := range all {
+		l := &all[i]
+		if l.Again || w.ledger.Void(*l) {
+			return
+		}
+		if has(l) {
+			if writes = append(writes, l.Write); l.Stamp.Compare(newest[l.By]) > 0 {
+				newest[l.By] = l.Stamp
+			}
+		}
+	}
+	// What it has may say something of what it has not: an increment, what all before it of its region have come to, and that a new run begins, that somebody had taken back the one before.
+	for i := range all {
+		missing := &all[i]
+		if has(missing) {
+			continue
+		}
+		if missing.Stamp.Compare(newest[missing.By]) < 0 {
+			return
+		}
+		for j := range all {
+			if _, perhaps := w.sawIt(all[j], *missing); perhaps && has(&all[j]) {
+				return
+			}
+		}
+	}
+	w.cover("an item was looked at that merges by types")
+	record, now := recordIn(r, t.id, item.Key(key.Bytes)), r.clock.Last()
+	w.evidence.found = append(w.evidence.found, check.Shows(uint16(r.origin), key, writes, uint64(now), r.shows(t.id, record, now))...)
 }
 
 // isTyped reports whether attributes of the table's items may merge by types.

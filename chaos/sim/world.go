@@ -154,6 +154,7 @@ func (w *world) load() {
 	}
 	w.arrive(20*time.Millisecond, w.glance)
 	w.arrive(20*time.Millisecond, w.glanceMortal)
+	w.arrive(20*time.Millisecond, w.glanceTyped)
 	w.enableTimeToLive()
 	done := false
 	left := w.plan.operations

@@ -323,7 +323,7 @@ func (sub *submission) mergePart(r *rules, p *part, current []byte) (changed boo
 	default:
 		sub.result.Applied++
 	}
-	if did.Class == conflict.Concurrent {
+	if did.Class == conflict.Concurrent || did.Class == conflict.Duplicate {
 		err = r.loseChange(sub, p.key, current, &p.change)
 	}
 	return did.Changed, err
