@@ -336,7 +336,7 @@ func writeOf(c *conflict.Change) check.Write {
 	}
 	delete(w.Set, insideAttribute)
 	w.Remove = slices.DeleteFunc(w.Remove, func(name string) bool { return name == insideAttribute })
-	if w.Kind == check.Delete && slices.ContainsFunc(c.Ops[1:], func(op conflict.Op) bool { return op.Kind != conflict.OpObserve }) {
+	if w.Kind == check.Delete && slices.ContainsFunc(c.Ops, func(op conflict.Op) bool { return op.Kind != conflict.OpReset && op.Kind != conflict.OpObserve }) {
 		w.Kind = check.Put
 	}
 	return w
