@@ -54,6 +54,14 @@ func (p *plan) typing(seed uint64) {
 			p.enabled, p.timeToLive = true, 0
 			p.pace, p.operations = between(rng, 30*time.Millisecond, 60*time.Millisecond), 100+rng.IntN(100)
 		}
+		switch {
+		case p.fence+p.lose > 0 && rng.IntN(3) > 0: // and what regions have alone that come back
+			of, t.keys, t.tags[globaltable.MergeTag] = append(of[:1], "n"), 1+rng.IntN(2), conflict.Vector.String()
+		case !t.mortal && rng.IntN(3) == 0: // elements are to be removed here while they are added there
+			of, t.keys, t.puts = []string{"s"}, 1, 0
+			t.tags[globaltable.MergeTag] = conflict.Vector.String()
+			p.clashes = max(p.clashes, 0.3)
+		}
 		for _, x := range templates {
 			if slices.Contains(of, x.of) {
 				t.templates = append(t.templates, x)
