@@ -50,6 +50,7 @@ type tableDocument struct {
 	LastIndex          IndexID           `json:"lastIndex,omitempty"`
 	Expiry             []periodDocument  `json:"expiry,omitempty"`
 	Replicas           []replicaDocument `json:"replicas,omitempty"`
+	Pins               []Pin             `json:"pins,omitempty"`
 	Deleted            bool              `json:"deleted,omitempty"`
 	Parted             []string          `json:"parted,omitempty"`
 }
@@ -79,6 +80,10 @@ type replicaDocument struct {
 	CreatedAt   int64        `json:"createdAt,omitempty"`
 	GoneSince   int64        `json:"inaccessibleSince,omitempty"`
 	Own         *ownDocument `json:"own,omitempty"`
+
+	Jurisdiction  string `json:"jurisdiction,omitempty"`
+	PlacingEpoch  uint32 `json:"placingEpoch,omitempty"`
+	PlacingNumber uint64 `json:"placingNumber,omitempty"`
 
 	Successor string              `json:"successor,omitempty"`
 	Succeeds  *successionDocument `json:"succeeds,omitempty"`
@@ -131,7 +136,7 @@ func EncodeTable(t *Table) []byte {
 		DeletionProtection: t.DeletionProtection, Class: t.Class, Mode: t.Mode.String(), Types: TypeNames(t.Types), Tags: t.Tags,
 		AcknowledgePeers: t.AcknowledgePeers, ConflictSeconds: t.Conflicts.Seconds, ConflictBytes: t.Conflicts.Bytes, LastIndex: t.LastIndex, Deleted: t.Deleted,
 		OnDemandMaxRead: t.OnDemandMax.Read, OnDemandMaxWrite: t.OnDemandMax.Write, WarmRead: t.Warm.Read, WarmWrite: t.Warm.Write,
-		OnDemandSince: t.OnDemandSince, StreamView: t.Stream.View, StreamSince: t.Stream.Since, Legacy: t.Legacy,
+		OnDemandSince: t.OnDemandSince, StreamView: t.Stream.View, StreamSince: t.Stream.Since, Legacy: t.Legacy, Pins: t.Pins,
 	}
 	if t.Predecessor != (Hash{}) {
 		d.Predecessor = hex.EncodeToString(t.Predecessor[:])
@@ -202,7 +207,7 @@ func (d *tableDocument) table() (*Table, error) {
 		DeletionProtection: d.DeletionProtection, Class: d.Class, Mode: mode, Types: types, Tags: d.Tags,
 		AcknowledgePeers: d.AcknowledgePeers, Conflicts: Retention{Seconds: d.ConflictSeconds, Bytes: d.ConflictBytes}, LastIndex: d.LastIndex, Deleted: d.Deleted,
 		OnDemandMax: Throughput{Read: d.OnDemandMaxRead, Write: d.OnDemandMaxWrite}, Warm: Throughput{Read: d.WarmRead, Write: d.WarmWrite},
-		OnDemandSince: d.OnDemandSince, Stream: Stream{View: d.StreamView, Since: d.StreamSince}, Legacy: d.Legacy,
+		OnDemandSince: d.OnDemandSince, Stream: Stream{View: d.StreamView, Since: d.StreamSince}, Legacy: d.Legacy, Pins: d.Pins,
 	}
 	if t.Version, err = parseVersion(d.Epoch, d.Number); err != nil {
 		return nil, err
@@ -241,7 +246,8 @@ func (d *tableDocument) table() (*Table, error) {
 func (r *Replica) document() replicaDocument {
 	d := replicaDocument{Region: r.Region, Origin: r.Origin, Status: r.Status, Description: r.StatusDescription,
 		SinceEpoch: r.Since.Epoch(), SinceNumber: r.Since.Number(), BornEpoch: r.Born.Epoch(), BornNumber: r.Born.Number(), Leaving: r.Leaving, JoinRate: r.JoinBytesPerSecond,
-		CreatedAt: r.CreatedAt, GoneSince: r.InaccessibleSince, Own: r.Own.document()}
+		CreatedAt: r.CreatedAt, GoneSince: r.InaccessibleSince, Own: r.Own.document(),
+		Jurisdiction: r.Jurisdiction, PlacingEpoch: r.Placing.Epoch(), PlacingNumber: r.Placing.Number()}
 	if r.Successor != 0 {
 		d.Successor = r.Successor.String()
 	}
@@ -254,7 +260,8 @@ func (r *Replica) document() replicaDocument {
 func (d *replicaDocument) replica() (r Replica, err error) {
 	r = Replica{Region: d.Region, Origin: d.Origin, Status: d.Status, StatusDescription: d.Description,
 		Since: MakeVersion(d.SinceEpoch, d.SinceNumber), Born: MakeVersion(d.BornEpoch, d.BornNumber), Leaving: d.Leaving, JoinBytesPerSecond: d.JoinRate,
-		CreatedAt: d.CreatedAt, InaccessibleSince: d.GoneSince, Own: d.Own.own()}
+		CreatedAt: d.CreatedAt, InaccessibleSince: d.GoneSince, Own: d.Own.own(),
+		Jurisdiction: d.Jurisdiction, Placing: MakeVersion(d.PlacingEpoch, d.PlacingNumber)}
 	if d.Successor != "" {
 		if r.Successor, err = ParseTableID(d.Successor); err != nil {
 			return r, err

@@ -81,6 +81,7 @@ type Throughput struct {
 type Replica struct {
 	Region            string     // name
 	Origin            hlc.Origin // number
+	Jurisdiction      string     // of the region, from its signed descriptor; empty: the document is of a time before documents told, and nothing that is pinned to a jurisdiction may be there
 	Status            Status
 	StatusDescription string  // why; empty when all is well
 	Since             Version // the document's version that gave the replica its Status
@@ -96,6 +97,8 @@ type Replica struct {
 	CreatedAt          int64 // Unix milliseconds; 0: with the table, or before documents told
 	InaccessibleSince  int64 // when its region was fenced, Unix milliseconds; 0: it is not, or it was before documents told
 	Own                *Own  // nil: those of the table; see OwnOf
+	// Placing is the version of the policies in force that the replica's region has not carried out yet: what it may not have any more it has to hand over and to erase, and what it gained to get. Zero: it has.
+	Placing Version
 	// Successor is the table that the replica's region makes of it: being filled beside it while the replica is Updating, in its place when it is Deleting. Zero: none.
 	Successor TableID
 	// Succeeds is what the replica was before its table was one of its own; zero: nothing.
@@ -152,6 +155,8 @@ type Table struct {
 	Expiry conflict.Expiry
 
 	Replicas []Replica // sorted by region name
+	// Pins are the table's locality policies, in the order in which they were made; nil: every item may be wherever the table is.
+	Pins []Pin
 	// Parted are the tables that replicas of this one have become, sorted. Nothing of it is ever forgotten: it decides, for whoever hears of such a table, whether that is the one that has the replica's name.
 	Parted  []TableID
 	Deleted bool // dead for ever: no replicas, and the id is not used again
@@ -175,6 +180,10 @@ func (t *Table) Clone() *Table {
 	c.Parted = slices.Clone(t.Parted)
 	for i := range c.Replicas {
 		c.Replicas[i].Own = c.Replicas[i].Own.clone()
+	}
+	c.Pins = slices.Clone(t.Pins)
+	for i := range c.Pins {
+		c.Pins[i] = t.Pins[i].Clone()
 	}
 	return &c
 }
@@ -215,10 +224,10 @@ func (t *Table) Disassociating() *Replica {
 	return nil
 }
 
-// Settled reports whether no replica is on its way in or out, or being closed.
+// Settled reports whether no replica is on its way in or out, being closed, or carrying out a change of policies.
 func (t *Table) Settled() bool {
 	return !slices.ContainsFunc(t.Replicas, func(r Replica) bool {
-		return r.Status == Creating || r.Status == Deleting || r.Status == Updating || r.Status == StatusFencing
+		return r.Status == Creating || r.Status == Deleting || r.Status == Updating || r.Status == StatusFencing || r.Placing != 0
 	})
 }
 
@@ -272,6 +281,7 @@ func (t *Table) Validate() error {
 	faults = append(faults, t.indexFaults()...)
 	faults = append(faults, expiryFaults(t.Expiry)...)
 	faults = append(faults, t.replicaFaults()...)
+	faults = append(faults, t.pinFaults()...)
 	if len(faults) == 0 {
 		return nil
 	}
@@ -330,6 +340,8 @@ func (t *Table) replicaFaults() []error {
 		fault(r.Since > 0 && r.Since <= t.Version, "replica %d: its status is of version %v", i, r.Since)
 		fault(!r.Leaving || r.Status == StatusFencing, "replica %d: it leaves without being closed", i)
 		fault(r.JoinBytesPerSecond == 0 || r.JoinBytesPerSecond > 0 && r.Status == Creating, "replica %d: a bound of %d bytes per second", i, r.JoinBytesPerSecond)
+		fault(r.Jurisdiction == "" || ValidateJurisdiction(r.Jurisdiction) == nil, "replica %d: the jurisdiction's name is wrong", i)
+		fault(r.Placing <= t.Version && (r.Placing == 0 || r.Status == Active), "replica %d: it carries out version %v of the policies", i, r.Placing)
 		fault(r.Successor == 0 || r.Disassociating() || r.Disassociated() && t.HasParted(r.Successor), "replica %d: it has a successor in a status that has none", i)
 		fault((r.Succeeds.Table == 0) == (r.Succeeds.Since == 0) && r.Succeeds.Table != t.ID, "replica %d: it succeeds what it cannot", i)
 		fault(r.Born <= r.Since, "replica %d: it came with version %v, after its status", i, r.Born)

@@ -189,7 +189,7 @@ func (w *world) founded() bool {
 	for _, t := range w.plan.tables {
 		for _, r := range w.regions {
 			doc, ok := r.catalog.View().Table(t.id)
-			if !ok || !doc.Settled() || !slices.Equal(locality.Place(doc), t.members) {
+			if !ok || !doc.Settled() || !slices.Equal(locality.PlaceOf(doc, nil), t.members) {
 				return false
 			}
 		}
@@ -263,7 +263,7 @@ func (w *world) holders(id globaltable.TableID) (out []uint16) {
 		return out
 	}
 	if t := w.document(id); t != nil {
-		for _, o := range locality.Place(t) {
+		for _, o := range locality.PlaceOf(t, nil) {
 			out = append(out, uint16(o))
 		}
 	}

@@ -126,7 +126,7 @@ func (c *Catalog) enforce(staged *memdb.MemDB) {
 // View returns the tables and regions in force now.
 func (c *Catalog) View() *View { return c.view.Load() }
 
-// Place returns where an item lives and the version of the table's document in force. ok is false when no client's write of it is admitted here. For the
+// Place returns where an item lives and the version of the table's document in force; with a nil key, where items live that no policy matches. ok is false when no client's write of it is admitted here. For the
 // system table it is all active members, the catalog lane and version 0. The caller must not change p.
 func (c *Catalog) Place(table globaltable.TableID, key []byte) (p globaltable.Placement, lane globaltable.LaneID, version globaltable.Version, ok bool) {
 	v := c.view.Load()
@@ -137,20 +137,25 @@ func (c *Catalog) Place(table globaltable.TableID, key []byte) (p globaltable.Pl
 	if e == nil || e.refused || locality.Decide(e.table, key, v.self.Origin, locality.Admit) != locality.Permit {
 		return nil, 0, 0, false
 	}
-	return e.placement, e.lane, e.table.Version, true
+	at, ok := e.at(key)
+	return at.placement, at.lane, e.table.Version, ok
 }
 
-// Feeds is Place for a write of an earlier time that this region logs anew: ok is true also while its own replica is being created.
-func (c *Catalog) Feeds(table globaltable.TableID, _ []byte) (p globaltable.Placement, lane globaltable.LaneID, version globaltable.Version, ok bool) {
+// Feeds is Place for a write of an earlier time that this region logs anew: ok is true also while the region is getting the item itself.
+func (c *Catalog) Feeds(table globaltable.TableID, key []byte) (p globaltable.Placement, lane globaltable.LaneID, version globaltable.Version, ok bool) {
 	v := c.view.Load()
 	e := v.tables[table]
-	if table == globaltable.SystemTable || e == nil || e.refused || !e.placement.Has(v.self.Origin) {
+	if table == globaltable.SystemTable || e == nil || e.refused {
 		return nil, 0, 0, false
 	}
-	return e.placement, e.lane, e.table.Version, true
+	at, ok := e.at(key)
+	if !ok || !at.placement.Has(v.self.Origin) {
+		return nil, 0, 0, false
+	}
+	return at.placement, at.lane, e.table.Version, true
 }
 
-// Admits reports whether a change of the table that came from another region may be stored here. made is the version under which it was made; zero for a whole record,
+// Admits reports whether a change of the item that came from another region may be stored here; with a nil key, whether any may. made is the version under which it was made; zero for a whole record,
 // which is of no single one. A change from before the replica's time is refused: see globaltable.Replica.Born.
 func (c *Catalog) Admits(table globaltable.TableID, key []byte, made globaltable.Version) bool {
 	if table == globaltable.SystemTable {

@@ -42,6 +42,8 @@ func disassociateReplica(t, next *globaltable.Table, change *Change) error {
 		return refuse("it is currently protected against disassociation. Disable disassociation protection first.")
 	case !t.Settled():
 		return InUse("update table", t.Name, "updated")
+	case len(t.Pins) > 0:
+		return refuse("the table has locality policies, which a table of one region cannot have")
 	case lastBut(next, r):
 		return refuse("the others are in regions that are fenced, and this one alone has the table's data. " +
 			"Let those regions come back, or delete their replicas first.")

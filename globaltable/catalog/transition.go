@@ -43,6 +43,7 @@ type Change struct {
 	Delete             []string              `json:"delete,omitempty"`             // regions whose replica is to go
 	Overrides          map[string]Override   `json:"overrides,omitempty"`          // by region, of replicas that there are, or that Create names
 	Disassociate       *Disassociation       `json:"disassociate,omitempty"`       // the only change of replicas, if it is one
+	Pins               *PinChange            `json:"pins,omitempty"`               // with no change of replicas
 	// DisassociationProtection is of the replica where the change was asked for.
 	DisassociationProtection *bool `json:"disassociationProtection,omitempty"`
 
@@ -68,6 +69,7 @@ type Answer struct {
 	Joined  bool    // a new replica has all that the others held when they adopted its Since
 	Percent int     // of that, 0 to 100
 	Dropped bool    // a deleted replica's data is gone, and all it wrote is with the others
+	Placed  bool    // what the replica's Placing demands is carried out: the region has all that the policies let it have, and nothing else
 	Filled  bool    // the table that a replica is to become has all that the replica has, and has got, and given, all that there was when it was to become one
 }
 
@@ -90,7 +92,7 @@ func Create(spec *Spec, id globaltable.TableID, owner globaltable.Descriptor, ep
 	if spec.Stream != "" {
 		streamOn(t, spec.Stream, t.CreatedAt)
 	}
-	t.Replicas = []globaltable.Replica{{Region: owner.Name, Origin: owner.Origin, Status: globaltable.Active, Since: t.Version}}
+	t.Replicas = []globaltable.Replica{{Region: owner.Name, Origin: owner.Origin, Jurisdiction: owner.Jurisdiction, Status: globaltable.Active, Since: t.Version}}
 	if err := followTags(t, spec.Tags); err != nil {
 		return nil, err
 	}
@@ -143,11 +145,19 @@ func Update(t *globaltable.Table, change *Change, epoch uint32, regions func(str
 	if err := disassociateReplica(t, next, change); err != nil {
 		return nil, err
 	}
+	if err := changePins(t, next, change, regions); err != nil {
+		return nil, err
+	}
 	if change.Legacy || len(change.Create)+len(change.Delete)+len(change.Overrides) > 0 {
 		next.Legacy = change.Legacy
 	}
 	if len(change.Delete) > 0 && !slices.ContainsFunc(next.Replicas, staying) {
 		return nil, invalid(t, "The last replica of a table cannot be removed by ReplicaUpdates. Use DeleteTable instead.")
+	}
+	if len(change.Delete) > 0 {
+		if err := enoughCopies(next); err != nil {
+			return nil, err
+		}
 	}
 	return finish(t, next)
 }
@@ -162,6 +172,11 @@ func Remove(t *globaltable.Table, region string, epoch uint32) (*globaltable.Tab
 	if err := removeReplica(t, next, region); err != nil {
 		return nil, err
 	}
+	if slices.ContainsFunc(next.Replicas, staying) {
+		if err := enoughCopies(next); err != nil {
+			return nil, err
+		}
+	}
 	return finish(t, next)
 }
 
@@ -170,6 +185,9 @@ func Advance(t *globaltable.Table, answers Answers, epoch uint32) (next *globalt
 	next = successor(t, epoch)
 	kept := next.Replicas[:0]
 	for _, r := range next.Replicas {
+		if r.Placing != 0 && answers[r.Origin].Placed {
+			r.Placing, ok = 0, true
+		}
 		switch r.Status {
 		case globaltable.Creating:
 			if status, why := creation(t, &r, answers); status != globaltable.Creating {
@@ -201,6 +219,7 @@ func Advance(t *globaltable.Table, answers Answers, epoch uint32) (next *globalt
 		return nil, false
 	}
 	next.Replicas = kept
+	tidyPins(next)
 	bury(next)
 	return next, true
 }
@@ -254,14 +273,15 @@ func Asked(t *globaltable.Table, r *globaltable.Replica) []hlc.Origin {
 
 // Sources returns the regions that the replica in region self has to get the table's data from. For one that is being created they are those that served clients before
 // they knew of it: a replica that became active later has fed it from its first write on. While a replica is being closed they are all others, one on its way out included,
-// for what the closed region wrote may be with any of them alone.
+// for what the closed region wrote may be with any of them alone. For one that gains items by policies they are all others: what it gains may be with those alone
+// that may not have it any more.
 func Sources(t *globaltable.Table, self hlc.Origin) []hlc.Origin {
-	mine, closing := t.Replica(self), t.Closing() != 0
+	mine, closing, gaining := t.Replica(self), t.Closing() != 0, Gains(t, self)
 	var out []hlc.Origin
 	for _, r := range t.Replicas {
 		switch {
 		case r.Origin == self:
-		case staying(r) && (closing || r.Since < mine.Since),
+		case staying(r) && (closing || gaining || r.Since < mine.Since),
 			r.Status == globaltable.Creating && closing,
 			r.Status == globaltable.Deleting && (closing || orphaned(t)): // where nobody serves the table any more, those on their way out have it
 			out = append(out, r.Origin)
@@ -270,7 +290,7 @@ func Sources(t *globaltable.Table, self hlc.Origin) []hlc.Origin {
 	return out
 }
 
-// JoinIn returns the version since which the replica in region self has to get what others hold: it is being created, or another one is being closed and this one stays. ok is false
+// JoinIn returns the version since which the replica in region self has to get what others hold: it is being created, or another one is being closed and this one stays, or it may have items by policies that it may not have had. ok is false
 // when there is nothing to get.
 func JoinIn(t *globaltable.Table, self hlc.Origin) (since globaltable.Version, ok bool) {
 	r := t.Replica(self)
@@ -281,6 +301,8 @@ func JoinIn(t *globaltable.Table, self hlc.Origin) (since globaltable.Version, o
 		return r.Since, true
 	case staying(*r) && t.Closing() != 0:
 		return t.Closing(), true
+	case r.Placing != 0 && Gains(t, self):
+		return r.Placing, true
 	}
 	return 0, false
 }
@@ -298,6 +320,10 @@ func Describe(t *globaltable.Table, p Progress) *globaltable.Table {
 	out := t.Clone()
 	for i := range out.Replicas {
 		r := &out.Replicas[i]
+		if r.Placing != 0 {
+			r.StatusDescription = clip(describePlacing(r, &p))
+			continue
+		}
 		if !Unfinished(r) {
 			continue
 		}
@@ -318,18 +344,34 @@ func Describe(t *globaltable.Table, p Progress) *globaltable.Table {
 				pending = append(pending, name+" to exchange with the others what "+r.Region+" may have left")
 			}
 		}
-		var parts []string
-		say := func(before string, list []string) {
-			if len(list) > 0 {
-				parts = append(parts, before+strings.Join(list, ", ")+".")
-			}
-		}
-		say("Cannot reach ", gone)
-		say("Waiting for ", pending)
-		say("The owner has not heard, since its start, from ", p.Unheard)
-		r.StatusDescription = clip(strings.Join(parts, " "))
+		r.StatusDescription = clip(p.say(gone, pending))
 	}
 	return out
+}
+
+// describePlacing says what a replica waits for that carries out a change of policies.
+func describePlacing(r *globaltable.Replica, p *Progress) string {
+	switch waiting := p.Waiting[r.Origin]; {
+	case p.Unreachable[r.Origin]:
+		return p.say([]string{r.Region}, nil)
+	case waiting != "":
+		return p.say(nil, []string{waiting})
+	}
+	return p.say(nil, []string{r.Region + " to carry out the change of locality policies"})
+}
+
+// say puts into words which regions cannot be reached, and what else is waited for.
+func (p *Progress) say(gone, pending []string) string {
+	var parts []string
+	say := func(before string, list []string) {
+		if len(list) > 0 {
+			parts = append(parts, before+strings.Join(list, ", ")+".")
+		}
+	}
+	say("Cannot reach ", gone)
+	say("Waiting for ", pending)
+	say("The owner has not heard, since its start, from ", p.Unheard)
+	return strings.Join(parts, " ")
 }
 
 // Unfinished reports whether a replica is on its way in or out, or being closed.
@@ -420,7 +462,7 @@ func createReplica(t, next *globaltable.Table, region string, change *Change, re
 		own.Class = from.Own.Class
 	}
 	next.Replicas = append(next.Replicas, globaltable.Replica{Region: d.Name, Origin: d.Origin, Status: globaltable.Creating,
-		Since: next.Version, Born: next.Version, JoinBytesPerSecond: change.JoinBytesPerSecond, CreatedAt: change.At, Own: own})
+		Jurisdiction: d.Jurisdiction, Since: next.Version, Born: next.Version, JoinBytesPerSecond: change.JoinBytesPerSecond, CreatedAt: change.At, Own: own})
 	slices.SortFunc(next.Replicas, func(a, b globaltable.Replica) int { return strings.Compare(a.Region, b.Region) })
 	return nil
 }

@@ -30,8 +30,9 @@ type View struct {
 // entry is a table's document as this region sees it. It is immutable.
 type entry struct {
 	table     *globaltable.Table
-	placement globaltable.Placement
-	lane      globaltable.LaneID
+	placement globaltable.Placement // of the table: of every item, where no policy says less
+	lane      globaltable.LaneID    // of that placement
+	places    map[*globaltable.Pin]placed
 	status    globaltable.Status  // in this region
 	refused   bool                // this region does not take the replica that the document gives it, or not yet: see View.Awaits
 	bound     bool                // the table has its name in this region
@@ -41,10 +42,25 @@ type entry struct {
 	feed      *entry // the table's conflict feed; nil of one
 }
 
+// placed is where the items are that a policy decides about.
+type placed struct {
+	placement globaltable.Placement
+	lane      globaltable.LaneID
+}
+
 // newEntry compiles t. The adoptions of t must be in txn.
 func newEntry(txn *memdb.Txn, t *globaltable.Table, self hlc.Origin) *entry {
-	e := &entry{table: t, placement: locality.Place(t), status: t.StatusIn(self)}
+	e := &entry{table: t, placement: locality.PlaceOf(t, nil), status: t.StatusIn(self)}
 	e.lane = e.placement.Lane()
+	for i := range t.Pins {
+		if p := &t.Pins[i]; !p.Released {
+			if e.places == nil {
+				e.places = map[*globaltable.Pin]placed{}
+			}
+			placement := locality.PlaceOf(t, p)
+			e.places[p] = placed{placement, placement.Lane()}
+		}
+	}
 	e.counted = Counted(t)
 	e.settled = t.Settled() || plantedSource && !firstSource(t, self)
 	if r := t.Replica(self); r != nil {
@@ -60,10 +76,22 @@ func newEntry(txn *memdb.Txn, t *globaltable.Table, self hlc.Origin) *entry {
 	return e
 }
 
-// Counted returns the regions between which all has to be applied that the table's purge frontier has passed: the placement. Where items expire the table's owner is among them, with a replica or without: what it says about the
+// at returns where the item of the key is. ok is false when that cannot be told.
+func (e *entry) at(key []byte) (p placed, ok bool) {
+	if e.places == nil || key == nil {
+		return placed{e.placement, e.lane}, true
+	}
+	pin, ok := locality.PinOf(e.table, key)
+	if pin == nil {
+		return placed{e.placement, e.lane}, ok
+	}
+	return e.places[pin], ok
+}
+
+// Counted returns the regions between which all has to be applied that the table's purge frontier has passed: all of the table's, also those where not every item may be. Where items expire the table's owner is among them, with a replica or without: what it says about the
 // time to live is then everywhere, too.
 func Counted(t *globaltable.Table) globaltable.Placement {
-	p := locality.Place(t)
+	p := locality.PlaceOf(t, nil)
 	if len(t.Expiry) > 0 && !p.Has(t.Owner) {
 		return globaltable.NewPlacement(append(slices.Clone(p), t.Owner)...)
 	}
@@ -112,6 +140,9 @@ func compile(self globaltable.Descriptor, db *memdb.MemDB) *View {
 		v.tables[e.table.ID], v.tables[e.table.ID.Feed()] = e, e.feed
 		if e.table.AcknowledgePeers > 0 {
 			v.prompt[e.lane] = true
+			for _, p := range e.places {
+				v.prompt[p.lane] = true
+			}
 		}
 		if len(e.table.Expiry) > 0 {
 			v.expiry[e.table.ID] = e.table.Expiry
@@ -212,11 +243,12 @@ func (v *View) Held(f func(Held)) {
 	}
 }
 
-// Join is a replica here that has to get what the sources hold: it is being created, or another one's region is being closed.
+// Join is a replica here that has to get what the sources hold: it is being created, another one's region is being closed, or it gains items by policies.
 type Join struct {
 	Table   globaltable.TableID
 	Since   globaltable.Version // the document's version that demands it
 	Sources []globaltable.Descriptor
+	Gained  bool // it is about items only that policies let the region have since
 
 	BytesPerSecond int64 // that it may take from them together, about; 0: no bound but the node's
 }
@@ -229,7 +261,7 @@ func (v *View) Joins() []Join {
 		if !ok || e.refused {
 			return true
 		}
-		j := Join{Table: e.table.ID, Since: since, BytesPerSecond: e.table.Replica(v.self.Origin).JoinBytesPerSecond}
+		j := Join{Table: e.table.ID, Since: since, Gained: since == e.table.Replica(v.self.Origin).Placing, BytesPerSecond: e.table.Replica(v.self.Origin).JoinBytesPerSecond}
 		for _, o := range Sources(e.table, v.self.Origin) {
 			d, known := v.RegionOf(o)
 			if !known { // it waits for a descriptor of the region

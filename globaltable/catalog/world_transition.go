@@ -180,6 +180,7 @@ func Follow(t *globaltable.Table, w *globaltable.World, epoch uint32, now int64)
 		return nil, false
 	}
 	next.Replicas = kept
+	tidyPins(next)
 	for i := range kept {
 		// All that is being created or closed has one Since: whoever has exchanged what that version demands has exchanged it with all who are left.
 		if r := &kept[i]; anew && (r.Status == globaltable.Creating || r.Status == globaltable.StatusFencing) {
@@ -203,6 +204,7 @@ func closeReplica(r *globaltable.Replica, removed bool, v globaltable.Version, n
 		return changed, false
 	}
 	r.Leaving = removed || r.Status == globaltable.Deleting
+	r.Placing = 0
 	r.Successor = 0 // a disassociation that was on its way is called off; one that is decided is decided
 	r.Status, r.StatusDescription, r.Since, r.JoinBytesPerSecond = globaltable.StatusFencing, "", v, 0
 	r.InaccessibleSince = now

@@ -263,3 +263,40 @@ func CheckKeyValue(name string, v Value, want Type, limit int) error {
 	}
 	return nil
 }
+
+// KeyPart is one value of a key as it lies there.
+type KeyPart struct {
+	Type  Type   // zero: the key has no such value
+	Bytes []byte // of an S or B, a view of the key where no 0x00 is escaped; nil of an N
+}
+
+// Parts returns the key's values, without a check of its hash. ok is false when k is none. It allocates for values with a 0x00 only.
+func (k Key) Parts() (partition, sort KeyPart, ok bool) {
+	if len(k) < hashLen {
+		return partition, sort, false
+	}
+	partition, rest, ok := partOf(k[hashLen:])
+	if !ok || len(rest) == 0 {
+		return partition, sort, ok
+	}
+	sort, rest, ok = partOf(rest)
+	return partition, sort, ok && len(rest) == 0
+}
+
+func partOf(b []byte) (p KeyPart, rest []byte, ok bool) {
+	if len(b) == 0 {
+		return p, nil, false
+	}
+	p.Type = Type(b[0])
+	var n int
+	switch p.Type {
+	case N:
+		n, ok = numberAt(b[1:])
+	case S, B:
+		p.Bytes, n, ok = unescapePart(b[1:])
+	}
+	if !ok {
+		return KeyPart{}, nil, false
+	}
+	return p, b[1+n:], true
+}

@@ -1,12 +1,17 @@
 // Package locality decides where an item may be and what a region may do with it. It is pure, and the only place where that is
 // computed: the same function answers when a request is admitted, when a change is placed for sending, and when one is received.
 //
-// For now the placement of every item of a table is the table's set of replicas.
+// An item may be in the table's replicas that the most specific of the table's policies allows which match its key (globaltable.Pin); where none matches, in all. What belongs to an item is where
+// the item is: its index entries, and the conflicts that the feed of the table lists about it.
 package locality
 
 import (
+	"slices"
+
 	"github.com/concordat-db/concordat/conflict/hlc"
 	"github.com/concordat-db/concordat/globaltable"
+	"github.com/concordat-db/concordat/globaltable/feed"
+	"github.com/concordat-db/concordat/globaltable/item"
 )
 
 // Operation is what a region wants to do with an item.
@@ -26,7 +31,7 @@ type Decision uint8
 const (
 	Permit  Decision = iota + 1
 	NotHere          // the item may not be in the region
-	NotYet           // the region's replica is being made: it gets changes, and serves nobody
+	NotYet           // the region is getting it: it is sent changes, and serves nobody
 )
 
 func (d Decision) String() string {
@@ -41,29 +46,108 @@ func (d Decision) String() string {
 	return "no decision"
 }
 
-// Place returns the placement of all items of t: the replicas that are to be fed. It is empty for a dead table.
-func Place(t *globaltable.Table) globaltable.Placement {
+// PinOf returns the policy that decides about the item of t at key (an item.Key; in a conflict feed, a conflict's): the most specific one that matches, nil if none does. known is false when it cannot be
+// told, because key is none: then the item may be nowhere. It points into t.
+func PinOf(t *globaltable.Table, key []byte) (pin *globaltable.Pin, known bool) {
+	if len(t.Pins) == 0 {
+		return nil, true
+	}
+	partition, sort, known := parts(t, key)
+	if !known {
+		return nil, false
+	}
+	var rank globaltable.Rank
+	for i := range t.Pins {
+		p := &t.Pins[i]
+		if p.Released || !p.Match.Has(partition, sort) {
+			continue
+		}
+		if r := p.Match.Rank(); pin == nil || r.Compare(rank) > 0 {
+			pin, rank = p, r
+		}
+	}
+	return pin, true
+}
+
+func parts(t *globaltable.Table, key []byte) (partition, sort item.KeyPart, ok bool) {
+	k := item.Key(key)
+	if t.ID.IsFeed() {
+		k = feed.ItemKey(k)
+	}
+	return k.Parts()
+}
+
+// Place returns the placement of the item of t at key: the replicas that are to be fed. It is empty for a dead table.
+func Place(t *globaltable.Table, key []byte) globaltable.Placement {
+	pin, known := PinOf(t, key)
+	if !known {
+		return nil
+	}
+	return PlaceOf(t, pin)
+}
+
+// PlaceOf returns the placement of the items of t that pin decides about; nil: of those that no policy matches. Of a table without policies it is that of all items, and of one with some there is no other.
+func PlaceOf(t *globaltable.Table, pin *globaltable.Pin) globaltable.Placement {
 	origins := make([]hlc.Origin, 0, len(t.Replicas))
 	for i := range t.Replicas {
-		if fed(t.Replicas[i].Status) {
-			origins = append(origins, t.Replicas[i].Origin)
+		if r := &t.Replicas[i]; fed(r.Status) && (pin == nil || pin.Allows(r)) {
+			origins = append(origins, r.Origin)
 		}
 	}
 	return globaltable.NewPlacement(origins...)
 }
 
-// Decide says whether region may do op with the item of t at key (an item.Key). It fails closed.
+// Placements returns every placement that items of t have, each once: first that of items that no policy matches.
+func Placements(t *globaltable.Table) []globaltable.Placement {
+	out := []globaltable.Placement{PlaceOf(t, nil)}
+	for i := range t.Pins {
+		if t.Pins[i].Released {
+			continue
+		}
+		p := PlaceOf(t, &t.Pins[i])
+		if !slices.ContainsFunc(out, func(o globaltable.Placement) bool { return slices.Equal(o, p) }) {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// Decide says whether region may do op with the item of t at key (an item.Key; in a conflict feed, a conflict's). A nil key asks whether it may do so with any item. It fails closed.
 func Decide(t *globaltable.Table, key []byte, region hlc.Origin, op Operation) Decision {
 	r := t.Replica(region)
 	switch {
-	case r == nil || !fed(r.Status):
+	case r == nil || !fed(r.Status) || op != Admit && op != Send && op != Receive:
 		return NotHere
-	case op == Send || op == Receive:
-		return Permit
-	case op != Admit:
-		return NotHere
-	case r.Status == globaltable.Creating:
+	case key != nil && len(t.Pins) > 0:
+		if d := decidePinned(t, key, r); d != Permit && (d == NotHere || op == Admit) {
+			return d
+		}
+	}
+	if op == Admit && r.Status == globaltable.Creating {
 		return NotYet
+	}
+	return Permit
+}
+
+// Both reports whether each of two regions may hold the item of t at key.
+func Both(t *globaltable.Table, key []byte, a, b hlc.Origin) bool {
+	return Decide(t, key, a, Receive) == Permit && Decide(t, key, b, Receive) == Permit
+}
+
+// decidePinned is what the policies say of an item in the region of r.
+func decidePinned(t *globaltable.Table, key []byte, r *globaltable.Replica) Decision {
+	pin, known := PinOf(t, key)
+	if !known || pin != nil && !pin.Allows(r) {
+		return NotHere
+	}
+	if r.Placing == 0 {
+		return Permit
+	}
+	partition, sort, _ := parts(t, key)
+	for i := range t.Pins {
+		if p := &t.Pins[i]; slices.Contains(p.Gaining, r.Origin) && p.Match.Has(partition, sort) {
+			return NotYet
+		}
 	}
 	return Permit
 }

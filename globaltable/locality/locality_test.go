@@ -26,7 +26,7 @@ func TestDecide(t *testing.T) {
 		"LATER":                    {NotHere, NotHere, NotHere},
 		"":                         {NotHere, NotHere, NotHere}, // no replica
 	}
-	placement := Place(&table)
+	placement := PlaceOf(&table, nil)
 	for o := hlc.Origin(1); o <= 9; o++ {
 		var status globaltable.Status
 		if r := table.Replica(o); r != nil {
@@ -47,7 +47,7 @@ func TestDecide(t *testing.T) {
 	if !slices.Equal(placement, globaltable.NewPlacement(6, 7, 8)) {
 		t.Error(placement)
 	}
-	if p := Place(&globaltable.Table{Deleted: true}); len(p) != 0 {
+	if p := PlaceOf(&globaltable.Table{Deleted: true}, nil); len(p) != 0 {
 		t.Error("a dead table is placed:", p)
 	}
 }

@@ -137,7 +137,7 @@ func (p *Plane) unaware(ctx context.Context, t *globaltable.Table, since globalt
 		if o.Origin == p.self.Origin || t.StatusIn(o.Origin) == "" {
 			continue
 		}
-		replies, err := p.askProgress(ctx, o.Origin, []question{{t.ID.String(), uint64(since)}})
+		replies, err := p.askProgress(ctx, o.Origin, []question{{Table: t.ID.String(), Since: uint64(since)}})
 		if err != nil || replies[0].Outcome == 0 {
 			out = append(out, o.Region+" to adopt the change")
 		}

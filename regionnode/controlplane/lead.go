@@ -116,7 +116,7 @@ func (p *Plane) questions() (map[hlc.Origin][]question, map[globaltable.TableID]
 			return true
 		}
 		tables[t.ID] = t
-		once := map[hlc.Origin]bool{}
+		of := map[hlc.Origin]question{}
 		for i := range t.Replicas {
 			r := &t.Replicas[i]
 			if !catalog.Unfinished(r) || r.Disassociating() && t.Closing() != 0 {
@@ -124,11 +124,23 @@ func (p *Plane) questions() (map[hlc.Origin][]question, map[globaltable.TableID]
 			}
 			// All replicas that are being created or closed have the same Since: see catalog.Update and catalog.Follow.
 			for _, o := range catalog.Asked(t, r) {
-				if !once[o] {
-					once[o] = true
-					asked[o] = append(asked[o], question{t.ID.String(), uint64(r.Since)})
+				if _, once := of[o]; !once {
+					of[o] = question{Table: t.ID.String(), Since: uint64(r.Since)}
 				}
 			}
+		}
+		for i := range t.Replicas {
+			if r := &t.Replicas[i]; r.Placing != 0 {
+				q, once := of[r.Origin]
+				if !once {
+					q = question{Table: t.ID.String(), Since: uint64(r.Placing)}
+				}
+				q.Placing = uint64(r.Placing)
+				of[r.Origin] = q
+			}
+		}
+		for o, q := range of {
+			asked[o] = append(asked[o], q)
 		}
 		return true
 	})
@@ -165,7 +177,7 @@ func (p *Plane) gather(ctx context.Context, asked map[hlc.Origin][]question) map
 							return
 						}
 						got.Answers[o] = catalog.Answer{Outcome: replies[i].Outcome, Joined: replies[i].Joined, Percent: replies[i].Percent,
-							Dropped: replies[i].Dropped, Filled: replies[i].Filled}
+							Dropped: replies[i].Dropped, Filled: replies[i].Filled, Placed: replies[i].Placed}
 						got.Waiting[o] = replies[i].Waiting
 					})
 				}

@@ -43,10 +43,11 @@ type deleteRequest struct {
 	Table string `json:"table"`
 }
 
-// question asks what became of the version Since of a table, and of a replica that it deletes.
+// question asks what became of the version Since of a table, and of a replica that it deletes; and whether the region has carried out the policies of version Placing, if that is not zero.
 type question struct {
-	Table string `json:"table"`
-	Since uint64 `json:"since"`
+	Table   string `json:"table"`
+	Since   uint64 `json:"since"`
+	Placing uint64 `json:"placing,omitempty"`
 }
 
 // versionsRequest asks for versions of documents, in the order of ids.
@@ -88,6 +89,7 @@ type reply struct {
 	Percent int             `json:"percent,omitempty"`
 	Dropped bool            `json:"dropped,omitempty"`
 	Filled  bool            `json:"filled,omitempty"`
+	Placed  bool            `json:"placed,omitempty"`
 	Waiting string          `json:"waiting,omitempty"`
 }
 

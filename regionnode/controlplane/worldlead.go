@@ -188,7 +188,7 @@ func toAdopt(d globaltable.Descriptor) string { return d.Name + " to adopt the c
 
 // hearSince fetches a region's catalog if it has adopted the version given of the world; if not, it says why, in words, and whether the region answers at all.
 func (p *Plane) hearSince(ctx context.Context, d globaltable.Descriptor, since globaltable.Version) (why string, reached bool) {
-	replies, err := p.askProgress(ctx, d.Origin, []question{{globaltable.WorldTable.String(), uint64(since)}})
+	replies, err := p.askProgress(ctx, d.Origin, []question{{Table: globaltable.WorldTable.String(), Since: uint64(since)}})
 	switch {
 	case err != nil:
 		return d.Name + ", which cannot be reached", false

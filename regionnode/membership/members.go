@@ -81,7 +81,9 @@ func Unawaited(v *catalog.View) func(globaltable.Lane) []hlc.Origin {
 	}
 	self, placed := v.Self().Origin, map[globaltable.LaneID]bool{}
 	v.Tables(func(t *globaltable.Table) bool {
-		placed[locality.Place(t).Lane()] = true
+		for _, p := range locality.Placements(t) {
+			placed[p.Lane()] = true
+		}
 		return true
 	})
 	return func(l globaltable.Lane) (out []hlc.Origin) {

@@ -127,7 +127,7 @@ func (c *Comeback) behind(t *globaltable.Table, heads []commit.LaneHead) (out []
 		confirmed[laneOf{n.Peer, n.Lane}] = n.Seq
 	}
 	v := c.cfg.Catalog.View()
-	for _, o := range locality.Place(t).Peers(c.self) {
+	for _, o := range locality.PlaceOf(t, nil).Peers(c.self) {
 		for _, h := range heads {
 			if h.ID != globaltable.CatalogLane && h.Placement.Has(o) && confirmed[laneOf{o, h.ID}] < h.Seq {
 				out = append(out, nameIn(v, o))

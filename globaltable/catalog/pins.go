@@ -1,0 +1,153 @@
+package catalog
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/concordat-db/concordat/conflict/hlc"
+	"github.com/concordat-db/concordat/globaltable"
+	"github.com/concordat-db/concordat/globaltable/locality"
+)
+
+// PinChange is what a table's locality policies are to become: those that are named differently stay as they are.
+type PinChange struct {
+	Set    []globaltable.Pin `json:"set,omitempty"` // made, or in place of those of the same names; without Released and Gaining
+	Remove []string          `json:"remove,omitempty"`
+}
+
+// changePins changes the locality policies. Where that moves anything, each replica is Placing from then on, until its region says that it has carried it out.
+func changePins(t, next *globaltable.Table, change *Change, regions func(string) (globaltable.Descriptor, bool)) error {
+	c := change.Pins
+	if c == nil {
+		return nil
+	}
+	switch {
+	case !t.Settled():
+		return InUse("update table", t.Name, "updated")
+	case len(change.Create)+len(change.Delete) > 0 || change.Disassociate != nil:
+		return invalid(t, "Replicas and locality policies cannot be changed in one request.")
+	}
+	for i := range next.Replicas {
+		if r := &next.Replicas[i]; r.Jurisdiction == "" {
+			d, _ := regions(r.Region)
+			r.Jurisdiction = d.Jurisdiction
+		}
+	}
+	for _, name := range c.Remove {
+		i := pinNamed(next, name)
+		if i < 0 {
+			return &globaltable.Error{Op: "remove locality policy", Resource: name, Kind: globaltable.NotFound, Message: "Table " + t.Name + " has no locality policy " + name + "."}
+		}
+		next.Pins[i].Released = true
+	}
+	for i := range c.Set {
+		p := c.Set[i].Clone()
+		p.Released, p.Gaining = false, nil
+		at := pinNamed(next, p.Name)
+		if at >= 0 && next.Pins[at].Match == p.Match {
+			next.Pins[at] = p
+			continue
+		}
+		if at >= 0 {
+			next.Pins[at].Released = true
+		}
+		next.Pins = append(next.Pins, p)
+	}
+	if moves(t, next) {
+		demandPlacing(t, next)
+	}
+	tidyPins(next)
+	return enoughCopies(next)
+}
+
+// pinNamed returns the index of the policy in force that has the name; -1 if there is none.
+func pinNamed(t *globaltable.Table, name string) int {
+	return slices.IndexFunc(t.Pins, func(p globaltable.Pin) bool { return p.Name == name && !p.Released })
+}
+
+// moves reports whether an item may be in other regions under next than under t.
+func moves(t, next *globaltable.Table) bool {
+	return !slices.EqualFunc(t.Pins, next.Pins, func(a, b globaltable.Pin) bool {
+		return a.Match == b.Match && !b.Released && slices.Equal(locality.PlaceOf(next, &a), locality.PlaceOf(next, &b))
+	})
+}
+
+// demandPlacing says, in next, what each region has to do, and under which policies it gains items that it may not have under t.
+func demandPlacing(t, next *globaltable.Table) {
+	for i := range next.Replicas {
+		r := &next.Replicas[i]
+		if r.Status != globaltable.Active {
+			continue // fenced, or failed: if it ever is created, it begins with nothing
+		}
+		r.Placing = next.Version
+		for j := range next.Pins {
+			if p := &next.Pins[j]; gains(t, p, r) {
+				p.Gaining = append(p.Gaining, r.Origin)
+				slices.Sort(p.Gaining)
+			}
+		}
+	}
+}
+
+// gains reports whether the region of r may have items of p, of the table after t, that it may not have under t. It errs on that side: what it has already it gets again, and does not serve meanwhile.
+func gains(t *globaltable.Table, p *globaltable.Pin, r *globaltable.Replica) bool {
+	if p.Released {
+		return !(&globaltable.Pin{Jurisdictions: p.Jurisdictions, Regions: p.Regions}).Allows(r)
+	}
+	if !p.Allows(r) {
+		return false
+	}
+	if i := pinNamed(t, p.Name); i >= 0 && t.Pins[i].Match == p.Match {
+		return !t.Pins[i].Allows(r)
+	}
+	// Its keys were those of less specific policies, or of ones that are gone, which have what is gained of them.
+	return slices.ContainsFunc(t.Pins, func(o globaltable.Pin) bool {
+		return o.Match.Rank().Compare(p.Match.Rank()) <= 0 && o.Match.Overlaps(&p.Match) && !o.Allows(r)
+	})
+}
+
+// tidyPins drops what nobody waits for any more.
+func tidyPins(t *globaltable.Table) {
+	for i := range t.Pins {
+		p := &t.Pins[i]
+		p.Gaining = slices.DeleteFunc(p.Gaining, func(o hlc.Origin) bool {
+			r := t.Replica(o)
+			return r == nil || r.Placing == 0
+		})
+		if len(p.Gaining) == 0 {
+			p.Gaining = nil
+		}
+	}
+	t.Pins = slices.DeleteFunc(t.Pins, func(p globaltable.Pin) bool { return p.Released && p.Gaining == nil })
+	if len(t.Pins) == 0 {
+		t.Pins = nil
+	}
+}
+
+// enoughCopies refuses policies that leave items without a region, or, unless that is meant, with one.
+func enoughCopies(t *globaltable.Table) error {
+	for i := range t.Pins {
+		p := &t.Pins[i]
+		if p.Released {
+			continue
+		}
+		copies, in := 0, ""
+		for j := range t.Replicas {
+			if r := &t.Replicas[j]; p.Allows(r) && (staying(*r) || r.Status == globaltable.Creating) {
+				copies, in = copies+1, r.Region
+			}
+		}
+		switch {
+		case copies == 0:
+			return invalid(t, fmt.Sprintf("Locality policy %s allows none of the regions of table %s: its items could be nowhere.", p.Name, t.Name))
+		case copies == 1 && !p.SingleCopy:
+			return invalid(t, fmt.Sprintf("Locality policy %s leaves one copy of its items, in %s. Say so with singleCopy: allowed, or let them be in another region as well.", p.Name, in))
+		}
+	}
+	return nil
+}
+
+// Gains reports whether region self is getting items that policies let it have.
+func Gains(t *globaltable.Table, self hlc.Origin) bool {
+	return slices.ContainsFunc(t.Pins, func(p globaltable.Pin) bool { return slices.Contains(p.Gaining, self) })
+}
