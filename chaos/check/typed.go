@@ -85,6 +85,11 @@ func (t *Typed) Anew(runs map[string]uint64) *Typed {
 	return &out
 }
 
+// Adds reports whether there is an increment of the attribute among what t does. t may be nil.
+func (t *Typed) Adds(attribute string) bool {
+	return t != nil && slices.ContainsFunc(t.Effects, func(e Effect) bool { return e.Kind == Add && e.Path[0] == attribute })
+}
+
 // Seen is what a write had seen, and so takes back, of what contributes to an attribute: of each region, all up to a time.
 type Seen struct {
 	Runs     map[uint16]uint64            // increments

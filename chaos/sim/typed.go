@@ -577,7 +577,7 @@ func (r *region) reachTyped(key check.Key, typed []conflict.Typed) {
 		t := &typed[i]
 		for _, run := range t.Runs {
 			for _, l := range r.ledger.Of(key) {
-				if x := (write{key, l.Stamp}); spans(&run, l.Stamp) && !r.forgiven[x] {
+				if x := (write{key, l.Stamp}); spans(&run, l.Stamp) && l.Typed.Adds(string(t.Name)) && !r.forgiven[x] {
 					r.reach(x)
 				}
 			}
