@@ -571,13 +571,13 @@ func (w *world) isTyped(id uint64) bool {
 	return t != nil && t.typed
 }
 
-// reachTyped takes into evidence that what contributes to an item is durable here: see exchanged. A run goes over what a store has lost that was put in another's place meanwhile.
+// reachTyped takes into evidence that what contributes to an item is durable here: see exchanged. A run goes over what a store has lost that was put in another's place meanwhile, and it says nothing of what else its writes did.
 func (r *region) reachTyped(key check.Key, typed []conflict.Typed) {
 	for i := range typed {
 		t := &typed[i]
 		for _, run := range t.Runs {
 			for _, l := range r.ledger.Of(key) {
-				if x := (write{key, l.Stamp}); spans(&run, l.Stamp) && l.Typed.Adds(string(t.Name)) && !r.forgiven[x] {
+				if x := (write{key, l.Stamp}); spans(&run, l.Stamp) && l.Typed.OnlyAdds(string(t.Name)) && !r.forgiven[x] {
 					r.reach(x)
 				}
 			}
