@@ -43,6 +43,8 @@ const (
 	MetaIndex     Meta = 0x0b // table(8) ‖ index(4) → how far an index is built, and what it has
 	MetaKept      Meta = 0x0c // table(8) → purge frontier(8) that the table had here before the store was emptied
 	MetaMirror    Meta = 0x0d // table(8) → into which table its records are copied, and how far
+	MetaPlacing   Meta = 0x0e // table(8) → what carrying out its locality policies has come to here
+	MetaRoll      Meta = 0x0f // → a number: Scrub writes it to have something to flush
 )
 
 const (
