@@ -131,11 +131,11 @@ func options(c *Config) *pebble.Options {
 		L0CompactionThreshold:       2,
 		L0StopWritesThreshold:       32,
 		// A MANIFEST is replaced as soon as more tables have come and gone than there are, so that Scrub can have it replaced. It is small, and few tables come and go.
-		MaxManifestFileSize: 1,
-		LBaseMaxBytes:               64 << 20,
-		BytesPerSync:                syncBytes,
-		WALBytesPerSync:             syncBytes,
-		CompactionConcurrencyRange:  func() (lower, upper int) { return 1, max(1, runtime.GOMAXPROCS(0)/2) },
+		MaxManifestFileSize:        1,
+		LBaseMaxBytes:              64 << 20,
+		BytesPerSync:               syncBytes,
+		WALBytesPerSync:            syncBytes,
+		CompactionConcurrencyRange: func() (lower, upper int) { return 1, max(1, runtime.GOMAXPROCS(0)/2) },
 	}
 	if o.CacheSize == 0 {
 		o.CacheSize = defaultCacheBytes
@@ -308,7 +308,7 @@ type snapshot struct {
 }
 
 func (s *snapshot) Get(key []byte) ([]byte, io.Closer, bool, error) { return get(s.s, key) }
-func (s *snapshot) NewIter(lower, upper []byte) (Iterator, error) { return newIter(s.s, lower, upper) }
+func (s *snapshot) NewIter(lower, upper []byte) (Iterator, error)   { return newIter(s.s, lower, upper) }
 func (s *snapshot) Close() error {
 	defer s.engine.views.end(s.made)
 	return s.s.Close()
