@@ -279,6 +279,19 @@ func DecodeMirrorKey(storeKey []byte) (table globaltable.TableID, ok bool) {
 	return globaltable.TableID(binary.BigEndian.Uint64(storeKey[2:])), true
 }
 
+// AppendPlacingKey appends the meta key of what carrying out the locality policies of table has come to.
+func AppendPlacingKey(dst []byte, table globaltable.TableID) []byte {
+	return binary.BigEndian.AppendUint64(AppendMetaKey(dst, MetaPlacing), uint64(table))
+}
+
+// DecodePlacingKey is the inverse of AppendPlacingKey.
+func DecodePlacingKey(storeKey []byte) (table globaltable.TableID, ok bool) {
+	if len(storeKey) != 2+8 || Space(storeKey[0]) != SpaceMeta || Meta(storeKey[1]) != MetaPlacing {
+		return 0, false
+	}
+	return globaltable.TableID(binary.BigEndian.Uint64(storeKey[2:])), true
+}
+
 // AppendCatchUpKey appends the meta key of the exchange that brings what lanes of origin have missed.
 func AppendCatchUpKey(dst []byte, origin hlc.Origin) []byte {
 	return binary.BigEndian.AppendUint16(AppendMetaKey(dst, MetaCatchUp), uint16(origin))
@@ -388,6 +401,11 @@ func EntryKeySuffix(storeKey []byte) []byte { return storeKey[tablePrefixLen+4:]
 // EntryKeyIndex returns the table and the index in an entry's store key.
 func EntryKeyIndex(storeKey []byte) (globaltable.TableID, globaltable.IndexID) {
 	return globaltable.TableID(binary.BigEndian.Uint64(storeKey[1:])), globaltable.IndexID(binary.BigEndian.Uint32(storeKey[tablePrefixLen:]))
+}
+
+// ReplaySpace returns the range of all keys of AppendReplayKey of one table.
+func ReplaySpace(table globaltable.TableID) (lower, upper []byte) {
+	return tableRange(SpaceReplay, table)
 }
 
 // EntryRange returns the range of the entries of one index.
