@@ -108,6 +108,13 @@ func (r *Runner) Renew(lane globaltable.LaneID) {
 	r.step(func() []Effect { return r.core.Renew(lane) })
 }
 
+// Live reports whether the lane's stream is open to its peers, with all that it is to have; a lane without peers needs none.
+func (r *Runner) Live(lane globaltable.LaneID) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.core.Live(lane)
+}
+
 // Status returns the state of all lanes.
 func (r *Runner) Status() []Backlog {
 	r.mu.Lock()
