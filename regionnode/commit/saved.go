@@ -13,7 +13,6 @@ import (
 	"github.com/concordat-db/concordat/conflict/hlc"
 	"github.com/concordat-db/concordat/globaltable"
 	"github.com/concordat-db/concordat/regionnode/store"
-	"github.com/concordat-db/concordat/streams/change"
 )
 
 // SavedRecord is a record that was saved before the store was emptied. It leaves the saved space when all of its writes are known or logged anew; what is in doubt stays until somebody decides.
@@ -108,7 +107,7 @@ func (s *Shard) DropSaved(ctx context.Context, key Key) error {
 type ReplayResult struct {
 	Known  int // here already, or overwritten by what is
 	Logged int // merged, and logged anew with their own dots
-	Kept   int // in doubt: they stay saved
+	Kept   int // in doubt, or not to be here any more: they stay saved
 }
 
 // MaxReplay bounds the records of one Replay.
@@ -237,7 +236,11 @@ func (sub *submission) listAnew() {
 // planRecord decides what becomes of the writes of the record that is next, as far as the batch goes.
 func (s *Shard) planRecord(sub *submission, i int, r *replaying) error {
 	saved, k, out := &r.records[0], &sub.keys[i], &sub.replays[i]
-	out.keep = r.kept
+	if out.keep = r.kept; s.cfg.Catalog.Excludes(k.table, k.key, s.cfg.Origin) {
+		out.keep, out.done = true, true // it may not be here any more: a locality policy has come meanwhile
+		r.result.Kept++
+		return nil
+	}
 	own, err := s.ownWrites(Key{k.table, k.key}, r.after)
 	if err != nil {
 		return err
@@ -390,15 +393,10 @@ func (c *core) commitReplay(g *group, sub *submission) error {
 		if err := c.commitKey(g, k); err != nil {
 			return err
 		}
-		gl, err := c.groupLane(g, k.place)
-		if err != nil {
-			return err
-		}
 		for j := range r.changes {
-			gl.buf = change.AppendBodyChange(gl.buf, &r.changes[j])
-			gl.changes++
-			gl.last = max(gl.last, r.changes[j].Dot.Time)
-			g.changes++
+			if err := c.logChange(g, k.place, &r.changes[j]); err != nil {
+				return err
+			}
 		}
 	}
 	return c.commitListings(g, sub)
