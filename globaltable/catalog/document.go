@@ -17,6 +17,7 @@ const (
 
 	prefixTable = "table/"
 	prefixOwner = "owner/"
+	prefixAudit = "audit/" // these have a sort key, too: see AuditKey
 
 	nameWorld = "world" // there is one
 )
@@ -124,6 +125,8 @@ func decodeSystem(it item.Item) (t *globaltable.Table, w *globaltable.World, err
 	case strings.HasPrefix(name, prefixOwner):
 		_, err := DecodeEpoch(it)
 		return nil, nil, err
+	case strings.HasPrefix(name, prefixAudit):
+		return nil, nil, nil // nothing to adopt
 	}
 	return nil, nil, &globaltable.Error{Op: "adopt catalog", Kind: globaltable.Unavailable,
 		Message: "the catalog has a document of a kind that only a newer version of concordat knows; upgrade this region"}

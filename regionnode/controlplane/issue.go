@@ -7,6 +7,7 @@ import (
 	"github.com/concordat-db/concordat/conflict"
 	"github.com/concordat-db/concordat/conflict/hlc"
 	"github.com/concordat-db/concordat/globaltable"
+	"github.com/concordat-db/concordat/globaltable/audit"
 	"github.com/concordat-db/concordat/globaltable/catalog"
 	"github.com/concordat-db/concordat/globaltable/item"
 	"github.com/concordat-db/concordat/regionnode/commit"
@@ -25,8 +26,9 @@ func (p *Plane) lock(ctx context.Context, op, name string) error {
 func (p *Plane) unlock() { <-p.turn }
 
 // issue makes the next version of a table that this region owns: what next, pure, makes of the newest one.
-func (p *Plane) issue(ctx context.Context, op string, id globaltable.TableID,
+func (p *Plane) issue(ctx context.Context, why cause, id globaltable.TableID,
 	next func(t *globaltable.Table, epoch uint32) (*globaltable.Table, error)) (*globaltable.Table, error) {
+	op := why.op
 	if err := p.lock(ctx, op, id.String()); err != nil {
 		return nil, err
 	}
@@ -51,7 +53,7 @@ func (p *Plane) issue(ctx context.Context, op string, id globaltable.TableID,
 	if err != nil {
 		return nil, err
 	}
-	return made, p.put(ctx, t, made)
+	return made, p.put(ctx, why, t, made)
 }
 
 // ofThisStart reports whether this start issued a version, of a document that this region owns. Its epoch is above that of every document the store held.
@@ -62,7 +64,7 @@ func (p *Plane) ofThisStart(v globaltable.Version) bool {
 }
 
 // put writes the document next in place of old; nil: of none.
-func (p *Plane) put(ctx context.Context, old, next *globaltable.Table) error {
+func (p *Plane) put(ctx context.Context, why cause, old, next *globaltable.Table) error {
 	var was globaltable.Version
 	var known hlc.Timestamp
 	switch {
@@ -76,7 +78,7 @@ func (p *Plane) put(ctx context.Context, old, next *globaltable.Table) error {
 	if before == known {
 		before = 0
 	}
-	err := p.replace(ctx, next.ID, was, before, catalog.EncodeDocument(next), func(it item.Item) (globaltable.Version, error) {
+	err := p.replace(ctx, why.entry(audit.OfTable(old, next)), next.ID, was, before, catalog.EncodeDocument(next), func(it item.Item) (globaltable.Version, error) {
 		t, err := catalog.DecodeDocument(it)
 		if err != nil {
 			return 0, err
@@ -92,24 +94,34 @@ func (p *Plane) put(ctx context.Context, old, next *globaltable.Table) error {
 	return err
 }
 
-// replace writes a document in place of that of version was; 0: of none. It is stamped before the moment given, if that is not zero. The error is errChanged if another is there.
-func (p *Plane) replace(ctx context.Context, id globaltable.TableID, was globaltable.Version, before hlc.Timestamp, next item.Item, version func(item.Item) (globaltable.Version, error)) error {
-	return p.cfg.Door.Write(ctx, &commit.Write{
-		Keys:   []commit.Key{{Table: globaltable.SystemTable, Bytes: catalog.DocumentKey(id)}},
-		Before: before,
-		Plan: func(current []commit.Current) ([][]conflict.Op, error) {
-			var found globaltable.Version
-			if current[0].Item != nil {
-				var err error
-				if found, err = version(current[0].Item); err != nil {
-					return nil, err
+// replace writes a document in place of that of version was; 0: of none. It is stamped before the moment given, if that is not zero. The error is errChanged if another is there. What note says goes into the audit log
+// in the same batch.
+func (p *Plane) replace(ctx context.Context, note audit.Entry, id globaltable.TableID, was globaltable.Version, before hlc.Timestamp, next item.Item, version func(item.Item) (globaltable.Version, error)) error {
+	return p.noting(ctx, note, func(entry *systemItem) error {
+		w := &commit.Write{
+			Keys:   []commit.Key{{Table: globaltable.SystemTable, Bytes: catalog.DocumentKey(id)}},
+			Before: before,
+			Plan: func(current []commit.Current) ([][]conflict.Op, error) {
+				var found globaltable.Version
+				if current[0].Item != nil {
+					var err error
+					if found, err = version(current[0].Item); err != nil {
+						return nil, err
+					}
 				}
-			}
-			if found != was {
-				return nil, errChanged
-			}
-			return put(next), nil
-		},
+				if found != was {
+					return nil, errChanged
+				}
+				if entry == nil {
+					return put(next), nil
+				}
+				return append(put(next), put(entry.item)...), nil
+			},
+		}
+		if entry != nil {
+			w.Keys = append(w.Keys, commit.Key{Table: globaltable.SystemTable, Bytes: entry.key})
+		}
+		return p.cfg.Door.Write(ctx, w)
 	})
 }
 

@@ -62,7 +62,7 @@ func (p *Plane) lead(ctx context.Context) {
 		if _, ok := catalog.Advance(t, got.Answers, t.Version.Epoch()); !ok {
 			continue
 		}
-		_, err := p.issue(ctx, "advance table", id, func(now *globaltable.Table, epoch uint32) (*globaltable.Table, error) {
+		_, err := p.issue(ctx, p.own("advance table"), id, func(now *globaltable.Table, epoch uint32) (*globaltable.Table, error) {
 			// The answers are about what was asked. If the table has changed since, the next look asks again.
 			next, ok := catalog.Advance(now, got.Answers, epoch)
 			if now.Version != t.Version || !ok {
@@ -93,7 +93,7 @@ func (p *Plane) follow(ctx context.Context) {
 		if _, ok := catalog.Follow(t, w, t.Version.Epoch(), at); !ok {
 			return true
 		}
-		_, err := p.issue(ctx, "follow members", t.ID, func(now *globaltable.Table, epoch uint32) (*globaltable.Table, error) {
+		_, err := p.issue(ctx, p.own("follow members"), t.ID, func(now *globaltable.Table, epoch uint32) (*globaltable.Table, error) {
 			next, ok := catalog.Follow(now, w, epoch, at)
 			if !ok {
 				return nil, errChanged

@@ -30,6 +30,7 @@ type request struct {
 	Documents []string         `json:"documents,omitempty"` // tables
 	World     *worldRequest    `json:"world,omitempty"`
 	Inspect   *inspectRequest  `json:"inspect,omitempty"`
+	Audit     *auditRequest    `json:"audit,omitempty"`
 }
 
 type updateRequest struct {
@@ -66,6 +67,7 @@ type answer struct {
 	Versions  []versionAnswer  `json:"versions,omitempty"`
 	More      bool             `json:"more,omitempty"` // of versions
 	Documents []documentAnswer `json:"documents,omitempty"`
+	Audit     [][]byte         `json:"audit,omitempty"` // encoded conflict records of entries; More: there are others
 }
 
 type errorAnswer struct {
@@ -153,7 +155,7 @@ func (p *Plane) handle(ctx context.Context, peer string, raw []byte) (*answer, e
 		return nil, &globaltable.Error{Op: "answer region", Resource: peer, Kind: globaltable.Denied, Message: "the region is not known"}
 	}
 	// A region that nobody hears any more may learn why, and ask to come back.
-	if !p.cfg.Catalog.View().Active(from.Origin) && r.Versions == nil && r.Documents == nil && !r.World.admits(from.Name) {
+	if !p.cfg.Catalog.View().Active(from.Origin) && r.Versions == nil && r.Documents == nil && r.Audit == nil && !r.World.admits(from.Name) {
 		return nil, &globaltable.Error{Op: "answer region", Resource: peer, Kind: globaltable.Fenced, Message: "region " + peer + " is fenced or removed"}
 	}
 	switch {
@@ -181,6 +183,8 @@ func (p *Plane) handle(ctx context.Context, peer string, raw []byte) (*answer, e
 		return p.answerVersions(r.Versions)
 	case len(r.Documents) > 0 && len(r.Documents) <= maxDocuments:
 		return p.answerDocuments(ctx, r.Documents)
+	case r.Audit != nil:
+		return p.answerAudit(ctx, r.Audit)
 	}
 	return nil, badRequest("the request asks nothing, or too much")
 }
@@ -288,7 +292,7 @@ func (p *Plane) answerDocuments(ctx context.Context, tables []string) (*answer, 
 // Fetch brings this region's catalog up to that of the region given. The inbox calls it too, when it meets a newer version there.
 func (p *Plane) Fetch(ctx context.Context, region string) error {
 	p.mu.Lock()
-	wish := p.unheard[region]
+	wish, wanted := p.unheard[region]
 	p.mu.Unlock()
 	for after, more := globaltable.TableID(0), true; more; {
 		a, err := p.ask(ctx, region, &request{Versions: &versionsRequest{after.String()}})
@@ -310,6 +314,11 @@ func (p *Plane) Fetch(ctx context.Context, region string) error {
 			return errAnswer
 		}
 		if err := p.fetchDocuments(ctx, region, want); err != nil {
+			return err
+		}
+	}
+	if wanted { // else entries come by the catalog's lane, like the documents that were missed
+		if err := p.fetchAudit(ctx, region); err != nil {
 			return err
 		}
 	}

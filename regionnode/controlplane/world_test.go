@@ -32,7 +32,8 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type world struct {
 	t       *testing.T
 	regions []globaltable.Descriptor
-	tokens  []string         // of regions
+	tokens  []string // of regions
+	keys    map[string]nkeys.KeyPair
 	nodes   map[string]*node // that are not lost
 
 	mu   sync.Mutex
@@ -101,7 +102,10 @@ func (w *world) add(name string) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	w.regions, w.tokens = append(w.regions, d), append(w.tokens, token)
+	if w.keys == nil {
+		w.keys = map[string]nkeys.KeyPair{}
+	}
+	w.regions, w.tokens, w.keys[name] = append(w.regions, d), append(w.tokens, token), key
 }
 
 func (w *world) start(name string, engine *store.Memory) {
@@ -146,7 +150,7 @@ func (w *world) start(name string, engine *store.Memory) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	n.plane, err = New(Config{Catalog: n.catalog, Door: n.shard, Peers: n, Joins: n.joiner, Marks: n, Now: time.Now, Clock: clock, Tokens: w.tokens, Events: Events{
+	n.plane, err = New(Config{Catalog: n.catalog, Door: n.shard, Peers: n, Joins: n.joiner, Marks: n, Now: time.Now, Clock: clock, Tokens: w.tokens, Key: w.keys[n.self.Name], Events: Events{
 		Issued: func(t *globaltable.Table) {
 			n.mu.Lock()
 			defer n.mu.Unlock()
