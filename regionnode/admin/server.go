@@ -28,6 +28,7 @@ type Config struct {
 	RebuildState func() Rebuild
 	Saved        Saved
 	Conflicts    Conflicts
+	Audit        Audit
 	// Regions returns the members; Fence and Remove change them, and return before all of it is done. AddRegion makes the region of a signed descriptor a member, and invites it.
 	Regions   func(ctx context.Context) (Regions, error)
 	Fence     func(ctx context.Context, region string) error
@@ -60,6 +61,7 @@ func New(cfg Config) *Server {
 	s.mux.HandleFunc("POST /v1/regions/{name}/remove", s.remove)
 	s.handleTables()
 	s.conflictRoutes()
+	s.auditRoutes()
 	s.mux.HandleFunc("GET /v1/openapi.json", static("application/json", openAPI))
 	s.mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, http.StatusOK, map[string]string{"status": "ok"})

@@ -130,7 +130,9 @@ func (s *Shard) Sent() []LaneSent {
 	for id, sent := range s.view.sent {
 		out = append(out, LaneSent{id, sent})
 	}
-	slices.SortFunc(out, func(a, b LaneSent) int { return globaltable.CompareLanes(globaltable.Lane{ID: a.Lane}, globaltable.Lane{ID: b.Lane}) })
+	slices.SortFunc(out, func(a, b LaneSent) int {
+		return globaltable.CompareLanes(globaltable.Lane{ID: a.Lane}, globaltable.Lane{ID: b.Lane})
+	})
 	return out
 }
 

@@ -70,6 +70,7 @@ func (c *Config) Validate() error {
 // Pebble is the engine on disk. It fails stop: a write that the disk refuses ends in Config.OnFatal.
 type Pebble struct {
 	db    *pebble.DB
+	dir   string
 	fatal func(error)
 	watch io.Closer // of the file system's health checks
 }
@@ -85,7 +86,7 @@ func OpenPebble(c Config) (*Pebble, error) {
 	if c.OnFatal == nil {
 		c.OnFatal = exit
 	}
-	p := &Pebble{fatal: c.OnFatal, watch: io.NopCloser(nil)}
+	p := &Pebble{dir: c.Dir, fatal: c.OnFatal, watch: io.NopCloser(nil)}
 	o := options(&c)
 	if c.FS == nil {
 		// Pebble would do the same, but forget the watching goroutine when it cannot open.
