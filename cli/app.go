@@ -94,6 +94,7 @@ func newApp(s Streams, version string) *ucli.App {
 			repairCommand(s),
 			tableCommand(s),
 			conflictCommand(s),
+			auditCommand(s),
 			regionCommand(s),
 			natsCommand(s),
 			benchCommand(s),

@@ -54,7 +54,7 @@ func (v *view) settle(g *group) {
 		l.Seq, l.Chain = e.Seq, e.Chain
 		l.size.append(e.Seq, len(e.Body)+entryHeaderLen)
 		sent := v.sent[l.ID]
-		sent.Placement = l.Placement
+		sent.Placement = g.lanes[i].info.Placement
 		sent.add(&e.Header, len(e.Body))
 		v.sent[l.ID] = sent
 	}

@@ -25,6 +25,7 @@ import (
 	"github.com/concordat-db/concordat/conflict"
 	"github.com/concordat-db/concordat/globaltable"
 	"github.com/concordat-db/concordat/globaltable/catalog"
+	"github.com/concordat-db/concordat/globaltable/feed"
 	"github.com/concordat-db/concordat/globaltable/item"
 	"github.com/concordat-db/concordat/globaltable/locality"
 	"github.com/concordat-db/concordat/regionnode/store"
@@ -261,8 +262,11 @@ func (s *scan) found(v *catalog.View, table globaltable.TableID, key []byte, reg
 	return s.report(f)
 }
 
-// KeyHash names an item without saying its key. Somebody who can guess keys can check a guess.
+// KeyHash names an item, of a table or of a conflict in its feed, without saying its key. Somebody who can guess keys can check a guess.
 func KeyHash(table globaltable.TableID, key []byte) string {
+	if table.IsFeed() {
+		key = feed.ItemKey(item.Key(key))
+	}
 	h := sha256.Sum256(append([]byte(table.Base().String()+"/"), key...))
 	return hex.EncodeToString(h[:8])
 }
