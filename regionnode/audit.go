@@ -64,6 +64,15 @@ func (n *Node) answerExchange(ctx context.Context, asker globaltable.Descriptor,
 	return records, end, nil
 }
 
+// countHandOver puts records that are about to be handed over into the ledger.
+func (n *Node) countHandOver(ctx context.Context, region string, table globaltable.TableID, records, bytes int) error {
+	to, known := n.catalog.View().Region(region)
+	if !known {
+		return &globaltable.Error{Op: "hand over", Resource: region, Kind: globaltable.Unavailable, Message: "region " + region + " is not known"}
+	}
+	return n.ledger.HandOver(ctx, to.Origin, table, records, bytes)
+}
+
 // noteCredentials writes into the audit log what is different of the access keys that this node takes. It is tried until it is written.
 func (n *Node) noteCredentials(ctx context.Context) error {
 	ids := make([]string, 0, len(n.cfg.DynamoDB.Credentials))

@@ -28,6 +28,12 @@ func (p *Plane) unlock() { <-p.turn }
 // issue makes the next version of a table that this region owns: what next, pure, makes of the newest one.
 func (p *Plane) issue(ctx context.Context, why cause, id globaltable.TableID,
 	next func(t *globaltable.Table, epoch uint32) (*globaltable.Table, error)) (*globaltable.Table, error) {
+	return p.issueWith(ctx, why, id, nil, next)
+}
+
+// issueWith is issue on the strength of answers, whose receipts are written with the version.
+func (p *Plane) issueWith(ctx context.Context, why cause, id globaltable.TableID, answers catalog.Answers,
+	next func(t *globaltable.Table, epoch uint32) (*globaltable.Table, error)) (*globaltable.Table, error) {
 	op := why.op
 	if err := p.lock(ctx, op, id.String()); err != nil {
 		return nil, err
@@ -53,7 +59,7 @@ func (p *Plane) issue(ctx context.Context, why cause, id globaltable.TableID,
 	if err != nil {
 		return nil, err
 	}
-	return made, p.put(ctx, why, t, made)
+	return made, p.put(ctx, why, t, made, receipts(t, made, answers)...)
 }
 
 // ofThisStart reports whether this start issued a version, of a document that this region owns. Its epoch is above that of every document the store held.
@@ -63,8 +69,8 @@ func (p *Plane) ofThisStart(v globaltable.Version) bool {
 	return p.epoch != 0 && v.Epoch() == p.epoch
 }
 
-// put writes the document next in place of old; nil: of none.
-func (p *Plane) put(ctx context.Context, why cause, old, next *globaltable.Table) error {
+// put writes the document next in place of old; nil: of none. Receipts are written with it.
+func (p *Plane) put(ctx context.Context, why cause, old, next *globaltable.Table, with ...catalog.Receipt) error {
 	var was globaltable.Version
 	var known hlc.Timestamp
 	switch {
@@ -84,7 +90,7 @@ func (p *Plane) put(ctx context.Context, why cause, old, next *globaltable.Table
 			return 0, err
 		}
 		return t.Version, nil
-	})
+	}, with...)
 	if errors.Is(err, errChanged) {
 		return catalog.InUse("issue document", next.Name, "updated")
 	}
@@ -94,12 +100,22 @@ func (p *Plane) put(ctx context.Context, why cause, old, next *globaltable.Table
 	return err
 }
 
-// replace writes a document in place of that of version was; 0: of none. It is stamped before the moment given, if that is not zero. The error is errChanged if another is there. What note says goes into the audit log
-// in the same batch.
-func (p *Plane) replace(ctx context.Context, note audit.Entry, id globaltable.TableID, was globaltable.Version, before hlc.Timestamp, next item.Item, version func(item.Item) (globaltable.Version, error)) error {
+// replace writes a document in place of that of version was; 0: of none. It is stamped before the moment given, if that is not zero. Receipts, and what note says for the audit log, are written in the same batch. The error is
+// errChanged if another is there.
+func (p *Plane) replace(ctx context.Context, note audit.Entry, id globaltable.TableID, was globaltable.Version, before hlc.Timestamp, next item.Item, version func(item.Item) (globaltable.Version, error), with ...catalog.Receipt) error {
+	keys, ops := []commit.Key{{Table: globaltable.SystemTable, Bytes: catalog.DocumentKey(id)}}, put(next)
+	add := func(key item.Key, it item.Item) {
+		keys, ops = append(keys, commit.Key{Table: globaltable.SystemTable, Bytes: key}), append(ops, put(it)...)
+	}
+	for i := range with {
+		add(catalog.ReceiptKey(&with[i].Receipt), catalog.EncodeReceipt(&with[i]))
+	}
 	return p.noting(ctx, note, func(entry *systemItem) error {
-		w := &commit.Write{
-			Keys:   []commit.Key{{Table: globaltable.SystemTable, Bytes: catalog.DocumentKey(id)}},
+		if entry != nil {
+			add(entry.key, entry.item)
+		}
+		return p.cfg.Door.Write(ctx, &commit.Write{
+			Keys:   keys,
 			Before: before,
 			Plan: func(current []commit.Current) ([][]conflict.Op, error) {
 				var found globaltable.Version
@@ -112,16 +128,9 @@ func (p *Plane) replace(ctx context.Context, note audit.Entry, id globaltable.Ta
 				if found != was {
 					return nil, errChanged
 				}
-				if entry == nil {
-					return put(next), nil
-				}
-				return append(put(next), put(entry.item)...), nil
+				return ops, nil
 			},
-		}
-		if entry != nil {
-			w.Keys = append(w.Keys, commit.Key{Table: globaltable.SystemTable, Bytes: entry.key})
-		}
-		return p.cfg.Door.Write(ctx, w)
+		})
 	})
 }
 
