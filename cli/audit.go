@@ -51,6 +51,7 @@ func auditCommand(s Streams) *ucli.Command {
 			},
 			auditEgressCommand(s),
 			auditResidencyCommand(s),
+			receiptsCommand(s),
 		},
 	}
 }

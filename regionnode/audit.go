@@ -174,6 +174,42 @@ func (a auditor) Checkpoints(_ context.Context, after uint64, limit int) (out ad
 	return out, err
 }
 
+// Receipts implements admin.Audit.
+func (a auditor) Receipts(_ context.Context, table string) (admin.Receipts, error) {
+	out := admin.Receipts{Receipts: []admin.Receipt{}, Regions: []admin.ReceiptRegion{}, Keys: map[string]string{}}
+	v := a.n.catalog.View()
+	signers := map[string]globaltable.Descriptor{}
+	for _, m := range v.Members() {
+		d := m.Descriptor
+		signers[d.Name], out.Keys[d.Name] = d, d.PublicKey
+		out.Regions = append(out.Regions, admin.ReceiptRegion{Name: d.Name, Jurisdiction: d.Jurisdiction, Origin: uint16(d.Origin)})
+	}
+	var only globaltable.TableID
+	if table != "" {
+		var err error
+		if only, err = a.tableNamed(table); err != nil {
+			return out, err
+		}
+	}
+	v.Tables(func(t *globaltable.Table) bool {
+		if only != 0 && t.ID != only {
+			return true
+		}
+		for _, r := range v.Receipts(t.ID) {
+			one := admin.Receipt{Table: r.Name, TableID: r.Table.String(), Version: r.Version.String(), Region: r.Region, Jurisdiction: r.Jurisdiction, Incarnation: uint64(r.Incarnation),
+				Started: time.UnixMilli(r.Started).UTC(), Finished: time.UnixMilli(r.Finished).UTC(), Done: r.Done, Token: r.Token}
+			if by, known := signers[r.Region]; !known {
+				one.Fault = "the region is not known"
+			} else if _, err := globaltable.ParseReceipt(r.Token, &by); err != nil {
+				one.Fault = "the signature is not the region's"
+			}
+			out.Receipts = append(out.Receipts, one)
+		}
+		return true
+	})
+	return out, nil
+}
+
 // Residency implements admin.Audit.
 func (a auditor) Residency(ctx context.Context, table string, report func(residency.Finding) error) (residency.Summary, error) {
 	const op = "audit residency"

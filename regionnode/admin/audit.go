@@ -71,11 +71,42 @@ type ResidencyLine struct {
 	Fault   string             `json:"fault,omitempty"`
 }
 
+// Receipt is a region's word that it has carried out a version of a table's locality policies.
+type Receipt struct {
+	Table        string             `json:"table"`
+	TableID      string             `json:"tableId"`
+	Version      string             `json:"version"` // of the table's document
+	Region       string             `json:"region"`
+	Jurisdiction string             `json:"jurisdiction"`
+	Incarnation  uint64             `json:"incarnation"` // of the region's store
+	Started      time.Time          `json:"started"`
+	Finished     time.Time          `json:"finished"`
+	Done         globaltable.Placed `json:"done"`
+	Token        string             `json:"token"`           // as it was signed
+	Fault        string             `json:"fault,omitempty"` // why it is not worth anything, as the region asked sees it
+}
+
+// Receipts is the body of GET /v1/audit/receipts: by table, the newest version first.
+type Receipts struct {
+	Receipts []Receipt         `json:"receipts"`
+	Regions  []ReceiptRegion   `json:"regions"` // that ever were members
+	Keys     map[string]string `json:"keys"`    // their public keys
+}
+
+// ReceiptRegion is a region that may have signed receipts.
+type ReceiptRegion struct {
+	Name         string `json:"name"`
+	Jurisdiction string `json:"jurisdiction"`
+	Origin       uint16 `json:"origin"`
+}
+
 // Audit is what a region can show to an auditor. *regionnode.Node has one. Errors are *globaltable.Error.
 type Audit interface {
 	Log(ctx context.Context, q AuditQuery) (AuditLog, error)
 	Egress(ctx context.Context) (Egress, error)
 	Checkpoints(ctx context.Context, after uint64, limit int) (EgressCheckpoints, error)
+	// Receipts returns those of the table named, or of all.
+	Receipts(ctx context.Context, table string) (Receipts, error)
 	// Residency goes through the table named, or all, and reports each finding. An error before the first report is one of the request.
 	Residency(ctx context.Context, table string, report func(residency.Finding) error) (residency.Summary, error)
 }
@@ -93,6 +124,9 @@ func (n NoAudit) Egress(context.Context) (Egress, error) { return Egress{}, n.Er
 func (n NoAudit) Checkpoints(context.Context, uint64, int) (EgressCheckpoints, error) {
 	return EgressCheckpoints{}, n.Err
 }
+
+// Receipts implements Audit.
+func (n NoAudit) Receipts(context.Context, string) (Receipts, error) { return Receipts{}, n.Err }
 
 // Residency implements Audit.
 func (n NoAudit) Residency(context.Context, string, func(residency.Finding) error) (residency.Summary, error) {
@@ -125,6 +159,10 @@ func (s *Server) auditRoutes() {
 		if err == nil {
 			list, err = s.cfg.Audit.Checkpoints(r.Context(), after, limit)
 		}
+		reply(w, list, err)
+	})
+	s.mux.HandleFunc("GET /v1/audit/receipts", func(w http.ResponseWriter, r *http.Request) {
+		list, err := s.cfg.Audit.Receipts(r.Context(), r.URL.Query().Get("table"))
 		reply(w, list, err)
 	})
 	s.mux.HandleFunc("GET /v1/audit/residency", s.residency)

@@ -41,6 +41,12 @@ func (a *auditor) Checkpoints(_ context.Context, after uint64, limit int) (admin
 	return admin.EgressCheckpoints{Checkpoints: []globaltable.Sealed{{Payload: "{}", Signature: []byte{1}}}, More: true}, nil
 }
 
+func (a *auditor) Receipts(_ context.Context, table string) (admin.Receipts, error) {
+	a.asked = table
+	return admin.Receipts{Keys: map[string]string{"us-east-1": "U"}, Regions: []admin.ReceiptRegion{{Name: "us-east-1", Jurisdiction: "US", Origin: 1}}, Receipts: []admin.Receipt{{Table: "orders", TableID: "0000000000000001", Version: "1.2", Region: "us-east-1", Jurisdiction: "US", Incarnation: 1,
+		Done: globaltable.Placed{Erased: 1, ErasedBytes: 2, Handed: map[string]int64{"eu-central-1": 1}, Voided: 1, Relogged: 1, Saved: 1}, Token: "x", Fault: "why"}}}, nil
+}
+
 func (a *auditor) Residency(_ context.Context, table string, report func(residency.Finding) error) (residency.Summary, error) {
 	if a.asked = table; table == "unknown" {
 		return residency.Summary{}, &globaltable.Error{Kind: globaltable.NotFound, Message: "no region has a table named unknown"}
@@ -64,6 +70,7 @@ func TestAuditRequests(t *testing.T) {
 		"/v1/audit/log": " 0001-01-01T00:00:00Z   1000",
 		"/v1/audit/egress/checkpoints?after=7&limit=9": "7 9",
 		"/v1/audit/residency?table=orders":             "orders",
+		"/v1/audit/receipts?table=customers":           "customers",
 	} {
 		r := get(t, cfg, http.MethodGet, path)
 		if r.StatusCode != http.StatusOK || a.asked != want {

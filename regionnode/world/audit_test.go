@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"path/filepath"
 	"slices"
@@ -207,5 +208,69 @@ func plantRecord(t *testing.T, dir string) {
 	}
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// A policy is carried out, and everything that an auditor can ask agrees on it: receipts, residency, the ledger of what was handed over, the audit log.
+func TestAuditOfAPolicy(t *testing.T) {
+	cfg := config(t)
+	r := runWorld(t, cfg)
+	const us, eu, ap = "us-east-1", "eu-central-1", "ap-south-1"
+	r.makeTable(us, eu, ap)
+	const items = 60
+	for i := range items {
+		r.put([]string{us, eu, ap}[i%3], fmt.Sprint([]string{"EU#", "US#"}[i%2], i), "v")
+	}
+	r.converge(items)
+	pin := globaltable.Pin{Name: "eu-customers", Match: globaltable.Match{KeyPrefix: "EU#"}, Jurisdictions: []string{"EU"}, Foreign: globaltable.Reject, SingleCopy: true}
+	r.change(us, catalog.Change{Pins: &catalog.PinChange{Set: []globaltable.Pin{pin}}})
+	r.until("all regions have given a receipt", func() bool {
+		for _, region := range r.ready.Regions {
+			list := fetch[admin.Receipts](r, region, "/v1/audit/receipts?table="+tableName)
+			if len(list.Receipts) != 3 {
+				return false
+			}
+			for _, x := range list.Receipts {
+				if x.Fault != "" || x.Region != eu && x.Done.Erased != items/2 {
+					t.Fatalf("%+v", x)
+				}
+			}
+		}
+		return true
+	})
+	for _, region := range r.ready.Regions {
+		found, sum := r.residency(region)
+		want := map[string]uint64{"": items / 2}
+		if region.Name == eu {
+			want["eu-customers"] = items / 2
+		}
+		got := map[string]uint64{}
+		for _, c := range sum.Counts {
+			got[c.Policy] = c.Records
+		}
+		if len(found) > 0 || !maps.Equal(got, want) {
+			t.Errorf("%s: %+v; records %v, want %v", region.Name, found, got, want)
+		}
+	}
+	usAt, euAt := r.ready.Regions[0], r.ready.Regions[1]
+	if a := r.egress(usAt, eu, egress.HandOver); a.Count < items/2 {
+		t.Errorf("%d records were handed over", a.Count)
+	}
+	before, handed := r.egress(euAt, us, egress.Lane).Count, r.egress(usAt, ap, egress.Lane)
+	for i := range 10 {
+		r.put(eu, fmt.Sprint("EU#", 1000+i), "stays")
+	}
+	if now := r.egress(euAt, us, egress.Lane).Count; now != before {
+		t.Errorf("%d changes of pinned items have left", now-before)
+	}
+	entries, res := r.auditLog(euAt)
+	if res.Found > 0 || !slices.Contains(entries, us+" policy.changed "+tableName) {
+		t.Errorf("%v %q", res.Problems, entries)
+	}
+	// What was voided stays counted, over a restart too.
+	r.stop()
+	r = runWorld(t, cfg)
+	if again := r.egress(r.ready.Regions[0], ap, egress.Lane); again.Count != handed.Count || again.Bytes != handed.Bytes {
+		t.Errorf("after a restart %d changes, %d bytes; before %d, %d", again.Count, again.Bytes, handed.Count, handed.Bytes)
 	}
 }
