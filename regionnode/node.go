@@ -178,7 +178,7 @@ func (n *Node) openShard() error {
 	if n.joiner, err = n.newJoiner(); err != nil {
 		return err
 	}
-	n.plane, err = controlplane.New(controlplane.Config{Catalog: n.catalog, Door: n.shard, Peers: n, Joins: n.joiner, Marks: n.matrix, Now: time.Now, Clock: n.clock,
+	n.plane, err = controlplane.New(controlplane.Config{Catalog: n.catalog, Door: n.shard, Items: n.shard, Peers: n, Joins: n.joiner, Marks: n.matrix, Now: time.Now, Clock: n.clock,
 		Tokens: n.tokens(),
 		Events: controlplane.Events{
 			WorldIssued: func(w *globaltable.World) {

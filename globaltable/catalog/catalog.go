@@ -25,6 +25,7 @@ import (
 	"github.com/concordat-db/concordat/globaltable"
 	"github.com/concordat-db/concordat/globaltable/item"
 	"github.com/concordat-db/concordat/globaltable/locality"
+	"github.com/concordat-db/concordat/globaltable/policy"
 )
 
 // Outcome is what became of a version of a table's document in this region. Its numbers are stored.
@@ -89,14 +90,18 @@ func (c *Catalog) Load(docs []item.Item, adoptions []Adoption) error {
 	}
 	var heirs []*globaltable.Table // whose replicas have become tables, which may have come before them
 	for _, doc := range docs {
-		t, w, err := decodeSystem(doc)
-		switch {
-		case err != nil:
+		d, err := decodeSystem(doc)
+		if err != nil {
 			return err
-		case w != nil:
-			insert(txn, inWorld, w)
-			continue
-		case t == nil:
+		}
+		if d.world != nil {
+			insert(txn, inWorld, d.world)
+		}
+		if d.policy != nil {
+			insert(txn, inPolicies, d.policy)
+		}
+		t := d.table
+		if t == nil {
 			continue
 		}
 		e := newEntry(txn, t, v.self.Origin)
@@ -215,9 +220,12 @@ func (c *Catalog) Prepare(docs []item.Item) (adoptions []Adoption, adopt func(),
 	v := c.view.Load()
 	staged := v.db.Snapshot()
 	txn := staged.Txn(true)
-	tables, world, err := decodeAll(docs)
+	tables, world, policies, err := decodeAll(docs)
 	if err != nil {
 		return nil, nil, err
+	}
+	for _, p := range policies {
+		insert(txn, inPolicies, p)
 	}
 	// The world first: whether a table may change its owner is for the members to say.
 	if world != nil {
@@ -251,7 +259,7 @@ func (c *Catalog) Prepare(docs []item.Item) (adoptions []Adoption, adopt func(),
 		}
 		adoptions = append(adoptions, adopted)
 	}
-	if adoptions == nil {
+	if adoptions == nil && policies == nil {
 		return nil, nil, nil
 	}
 	txn.Commit()
@@ -259,19 +267,21 @@ func (c *Catalog) Prepare(docs []item.Item) (adoptions []Adoption, adopt func(),
 }
 
 // decodeAll decodes items of the system table; of several documents of the world it returns the newest.
-func decodeAll(docs []item.Item) (tables []*globaltable.Table, world *globaltable.World, err error) {
+func decodeAll(docs []item.Item) (tables []*globaltable.Table, world *globaltable.World, policies []*policy.Version, err error) {
 	for _, doc := range docs {
-		t, w, err := decodeSystem(doc)
+		d, err := decodeSystem(doc)
 		switch {
 		case err != nil:
-			return nil, nil, err
-		case t != nil:
-			tables = append(tables, t)
-		case w != nil && (world == nil || w.Version > world.Version):
-			world = w
+			return nil, nil, nil, err
+		case d.table != nil:
+			tables = append(tables, d.table)
+		case d.policy != nil:
+			policies = append(policies, d.policy)
+		case d.world != nil && (world == nil || d.world.Version > world.Version):
+			world = d.world
 		}
 	}
-	return tables, world, nil
+	return tables, world, policies, nil
 }
 
 // anew reports whether region self has a later replica under t than under old, which is nil when the table was not known.

@@ -7,6 +7,7 @@ import (
 	"github.com/concordat-db/concordat/conflict/hlc"
 	"github.com/concordat-db/concordat/globaltable"
 	"github.com/concordat-db/concordat/globaltable/item"
+	"github.com/concordat-db/concordat/globaltable/policy"
 )
 
 // The items of the system table have a partition key only, a string: what it is about, a slash, and which one.
@@ -15,8 +16,9 @@ const (
 	attributeDocument = "doc"
 	attributeEpoch    = "epoch"
 
-	prefixTable = "table/"
-	prefixOwner = "owner/"
+	prefixTable  = "table/"
+	prefixOwner  = "owner/"
+	prefixPolicy = "policy/"
 
 	nameWorld = "world" // there is one
 )
@@ -96,6 +98,36 @@ func DecodeEpoch(it item.Item) (uint32, error) {
 	return 0, corrupt("an owner's epoch is not a number from 1 to 2^24-1")
 }
 
+// PolicyKey returns the key, in the system table, of the version of a table's policies with the sequence given. MaxPolicyVersions later another one has it: what is older goes.
+func PolicyKey(table globaltable.TableID, sequence uint64) item.Key {
+	return systemKey(policyName(table, sequence))
+}
+
+func policyName(table globaltable.TableID, sequence uint64) string {
+	return fmt.Sprintf("%s%s/%03x", prefixPolicy, table, sequence%MaxPolicyVersions)
+}
+
+// EncodePolicy returns the item, of the system table, that holds v.
+func EncodePolicy(v *policy.Version) item.Item {
+	return systemItem(policyName(v.Table, v.Sequence), attributeDocument, item.AppendString(nil, v.Encode()))
+}
+
+// DecodePolicy is the inverse of EncodePolicy. Its errors are those of policy.DecodeVersion.
+func DecodePolicy(it item.Item) (*policy.Version, error) {
+	doc, ok := it.GetString(attributeDocument)
+	if !ok || doc.Type() != item.S {
+		return nil, corrupt("an item of the system table has no version of a policy")
+	}
+	v, err := policy.DecodeVersion(doc.Bytes())
+	if err != nil {
+		return nil, err
+	}
+	if systemName(it) != policyName(v.Table, v.Sequence) {
+		return nil, corrupt("a version of a policy lies under another key than its own")
+	}
+	return v, nil
+}
+
 func systemItem(name, attribute string, v item.Value) item.Item {
 	var b item.Builder
 	b.Add([]byte(attributeKey), item.AppendString(nil, name))
@@ -112,21 +144,29 @@ func systemName(it item.Item) string {
 	return string(v.Bytes())
 }
 
-// decodeSystem decodes one item of the system table. At most one of the results is not nil.
-func decodeSystem(it item.Item) (t *globaltable.Table, w *globaltable.World, err error) {
+// systemDocument is what an item of the system table holds: one of these, or none, of an epoch.
+type systemDocument struct {
+	table  *globaltable.Table
+	world  *globaltable.World
+	policy *policy.Version
+}
+
+// decodeSystem decodes one item of the system table.
+func decodeSystem(it item.Item) (d systemDocument, err error) {
 	switch name := systemName(it); {
 	case name == nameWorld:
-		w, err = DecodeWorld(it)
-		return nil, w, err
+		d.world, err = DecodeWorld(it)
 	case strings.HasPrefix(name, prefixTable):
-		t, err = DecodeDocument(it)
-		return t, nil, err
+		d.table, err = DecodeDocument(it)
+	case strings.HasPrefix(name, prefixPolicy):
+		d.policy, err = DecodePolicy(it)
 	case strings.HasPrefix(name, prefixOwner):
-		_, err := DecodeEpoch(it)
-		return nil, nil, err
+		_, err = DecodeEpoch(it)
+	default:
+		err = &globaltable.Error{Op: "adopt catalog", Kind: globaltable.Unavailable,
+			Message: "the catalog has a document of a kind that only a newer version of concordat knows; upgrade this region"}
 	}
-	return nil, nil, &globaltable.Error{Op: "adopt catalog", Kind: globaltable.Unavailable,
-		Message: "the catalog has a document of a kind that only a newer version of concordat knows; upgrade this region"}
+	return d, err
 }
 
 func corrupt(message string) error {

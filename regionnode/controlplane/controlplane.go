@@ -13,11 +13,14 @@
 //	world  as the owner of the world: likewise, and take over the tables of regions that are fenced
 //	depart as a replica that becomes a table of its own: make that table, and tell when it has all that the replica has
 //	leave  as a replica on its way out: wait until the remaining ones have all that was written here, then drop the data
+//
+// A sixth counts items for plans of policies, when it is asked.
 package controlplane
 
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"slices"
@@ -30,6 +33,7 @@ import (
 	"github.com/concordat-db/concordat/conflict/hlc"
 	"github.com/concordat-db/concordat/globaltable"
 	"github.com/concordat-db/concordat/globaltable/catalog"
+	"github.com/concordat-db/concordat/globaltable/item"
 	"github.com/concordat-db/concordat/regionnode/commit"
 	"github.com/concordat-db/concordat/streams/repair"
 )
@@ -44,6 +48,11 @@ type Door interface {
 	Heads(ctx context.Context) (commit.Heads, error)
 	Confirmations() []commit.Confirmation
 	Mirror(table globaltable.TableID) (commit.MirrorStatus, bool)
+}
+
+// Items shows what this region holds: a commit.Shard.
+type Items interface {
+	Walk(ctx context.Context, r commit.Range, f func(key item.Key, current commit.Current) (more bool)) error
 }
 
 // Peers asks other regions. There, HandlePeer answers.
@@ -69,6 +78,7 @@ type Clock interface {
 type Config struct {
 	Catalog *catalog.Catalog // loaded, and the one that Door works under
 	Door    Door
+	Items   Items
 	Peers   Peers
 	Joins   Joins
 	Marks   Marks
@@ -93,6 +103,7 @@ func (c *Config) Validate() error {
 	}
 	fault(c.Catalog == nil, "no catalog")
 	fault(c.Door == nil, "no door")
+	fault(c.Items == nil, "no items")
 	fault(c.Peers == nil, "no peers")
 	fault(c.Joins == nil, "no joins")
 	fault(c.Marks == nil, "no marks")
@@ -124,6 +135,9 @@ type Plane struct {
 	leaving  map[globaltable.TableID]*leave
 	parting  map[globaltable.TableID]parting
 	world    worldProgress
+	censuses map[[sha256.Size]byte]*census
+
+	toCount chan struct{} // holds a token when there may be a census to take
 }
 
 // New returns a Plane. It starts nothing.
@@ -136,7 +150,8 @@ func New(cfg Config) (*Plane, error) {
 	cfg.MaxTables = cmp.Or(cfg.MaxTables, 2500)
 	v := cfg.Catalog.View()
 	p := &Plane{cfg: cfg, self: v.Self(), turn: make(chan struct{}, 1), unheard: map[string]uint64{},
-		progress: map[globaltable.TableID]catalog.Progress{}, leaving: map[globaltable.TableID]*leave{}, parting: map[globaltable.TableID]parting{}}
+		progress: map[globaltable.TableID]catalog.Progress{}, leaving: map[globaltable.TableID]*leave{}, parting: map[globaltable.TableID]parting{},
+		censuses: map[[sha256.Size]byte]*census{}, toCount: make(chan struct{}, 1)}
 	for _, d := range v.Regions() {
 		if d.Origin != p.self.Origin {
 			p.unheard[d.Name] = 0
@@ -159,6 +174,10 @@ func (p *Plane) Run(ctx context.Context) error {
 			return nil
 		})
 	}
+	g.Go(func() error {
+		p.count(ctx)
+		return nil
+	})
 	return g.Wait()
 }
 

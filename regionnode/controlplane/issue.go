@@ -9,6 +9,7 @@ import (
 	"github.com/concordat-db/concordat/globaltable"
 	"github.com/concordat-db/concordat/globaltable/catalog"
 	"github.com/concordat-db/concordat/globaltable/item"
+	"github.com/concordat-db/concordat/globaltable/policy"
 	"github.com/concordat-db/concordat/regionnode/commit"
 )
 
@@ -27,6 +28,15 @@ func (p *Plane) unlock() { <-p.turn }
 // issue makes the next version of a table that this region owns: what next, pure, makes of the newest one.
 func (p *Plane) issue(ctx context.Context, op string, id globaltable.TableID,
 	next func(t *globaltable.Table, epoch uint32) (*globaltable.Table, error)) (*globaltable.Table, error) {
+	return p.issueWith(ctx, op, id, func(t *globaltable.Table, epoch uint32) (*globaltable.Table, []policy.Version, error) {
+		made, err := next(t, epoch)
+		return made, nil, err
+	})
+}
+
+// issueWith is issue with versions of policies, which are written with the document. If next makes no document the newest one stays, and is returned.
+func (p *Plane) issueWith(ctx context.Context, op string, id globaltable.TableID,
+	next func(t *globaltable.Table, epoch uint32) (*globaltable.Table, []policy.Version, error)) (*globaltable.Table, error) {
 	if err := p.lock(ctx, op, id.String()); err != nil {
 		return nil, err
 	}
@@ -36,8 +46,8 @@ func (p *Plane) issue(ctx context.Context, op string, id globaltable.TableID,
 		return nil, &globaltable.Error{Op: op, Resource: id.String(), Kind: globaltable.NotFound, Message: "this region does not own the table"}
 	}
 	// A request that is wrong is told so, whoever is out of reach.
-	if _, err := next(t, t.Version.Epoch()); err != nil {
-		return nil, err
+	if made, _, err := next(t, t.Version.Epoch()); made == nil || err != nil {
+		return t, err
 	}
 	// A document of this start's epoch was made, or changed after hearing all, since the start: nobody can know a newer version of it.
 	if regions := p.Unheard(); len(regions) > 0 && !p.ofThisStart(t.Version) {
@@ -47,11 +57,11 @@ func (p *Plane) issue(ctx context.Context, op string, id globaltable.TableID,
 	if err != nil {
 		return nil, err
 	}
-	made, err := next(t, epoch)
-	if err != nil {
-		return nil, err
+	made, versions, err := next(t, epoch)
+	if made == nil || err != nil {
+		return t, err
 	}
-	return made, p.put(ctx, t, made)
+	return made, p.put(ctx, t, made, versions...)
 }
 
 // ofThisStart reports whether this start issued a version, of a document that this region owns. Its epoch is above that of every document the store held.
@@ -61,8 +71,8 @@ func (p *Plane) ofThisStart(v globaltable.Version) bool {
 	return p.epoch != 0 && v.Epoch() == p.epoch
 }
 
-// put writes the document next in place of old; nil: of none.
-func (p *Plane) put(ctx context.Context, old, next *globaltable.Table) error {
+// put writes the document next in place of old, nil: of none, and with it versions of the table's policies.
+func (p *Plane) put(ctx context.Context, old, next *globaltable.Table, versions ...policy.Version) error {
 	var was globaltable.Version
 	var known hlc.Timestamp
 	switch {
@@ -82,7 +92,7 @@ func (p *Plane) put(ctx context.Context, old, next *globaltable.Table) error {
 			return 0, err
 		}
 		return t.Version, nil
-	})
+	}, versions...)
 	if errors.Is(err, errChanged) {
 		return catalog.InUse("issue document", next.Name, "updated")
 	}
@@ -92,10 +102,14 @@ func (p *Plane) put(ctx context.Context, old, next *globaltable.Table) error {
 	return err
 }
 
-// replace writes a document in place of that of version was; 0: of none. It is stamped before the moment given, if that is not zero. The error is errChanged if another is there.
-func (p *Plane) replace(ctx context.Context, id globaltable.TableID, was globaltable.Version, before hlc.Timestamp, next item.Item, version func(item.Item) (globaltable.Version, error)) error {
+// replace writes a document in place of that of version was; 0: of none; and beside it versions of policies. It is stamped before the moment given, if that is not zero. The error is errChanged if another is there.
+func (p *Plane) replace(ctx context.Context, id globaltable.TableID, was globaltable.Version, before hlc.Timestamp, next item.Item, version func(item.Item) (globaltable.Version, error), beside ...policy.Version) error {
+	keys := []commit.Key{{Table: globaltable.SystemTable, Bytes: catalog.DocumentKey(id)}}
+	for i := range beside {
+		keys = append(keys, commit.Key{Table: globaltable.SystemTable, Bytes: catalog.PolicyKey(beside[i].Table, beside[i].Sequence)})
+	}
 	return p.cfg.Door.Write(ctx, &commit.Write{
-		Keys:   []commit.Key{{Table: globaltable.SystemTable, Bytes: catalog.DocumentKey(id)}},
+		Keys:   keys,
 		Before: before,
 		Plan: func(current []commit.Current) ([][]conflict.Op, error) {
 			var found globaltable.Version
@@ -108,7 +122,11 @@ func (p *Plane) replace(ctx context.Context, id globaltable.TableID, was globalt
 			if found != was {
 				return nil, errChanged
 			}
-			return put(next), nil
+			ops := put(next)
+			for i := range beside {
+				ops = append(ops, conflict.RecordPut(nil, catalog.EncodePolicy(&beside[i])))
+			}
+			return ops, nil
 		},
 	})
 }
