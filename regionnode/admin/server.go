@@ -34,6 +34,7 @@ type Config struct {
 	Remove    func(ctx context.Context, region string, force bool) error
 	AddRegion func(ctx context.Context, descriptor string, valid time.Duration) (Invitation, error)
 	Tables    Tables
+	Policies  Policies
 	Ready     func() error // nil: serves reads and writes
 	Metrics   http.Handler
 }
@@ -59,6 +60,7 @@ func New(cfg Config) *Server {
 	s.mux.HandleFunc("POST /v1/regions/{name}/fence", s.fence)
 	s.mux.HandleFunc("POST /v1/regions/{name}/remove", s.remove)
 	s.handleTables()
+	s.policyRoutes()
 	s.conflictRoutes()
 	s.mux.HandleFunc("GET /v1/openapi.json", static("application/json", openAPI))
 	s.mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
