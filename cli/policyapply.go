@@ -89,14 +89,10 @@ func deletePolicy(c *ucli.Context, s Streams) error {
 	if err := required(c, "reason"); err != nil {
 		return err
 	}
-	_, found, err := policyNamed(c, "/v1/policies")
+	// In the history it is also when it is deleted already, and regions still carry that out: an interrupted command goes on.
+	_, found, err := policyNamed(c, "/v1/policies/history")
 	if isNoPolicy(err) {
-		// Perhaps the command was interrupted: the policy is gone, and regions still carry that out.
-		_, versions, herr := policyNamed(c, "/v1/policies/history")
-		if herr == nil && versions[0].Deleted {
-			fmt.Fprintf(s.Err, "Policy %s of table %s is deleted already.\n", versions[0].Name, versions[0].Table)
-			return awaitTable(c, s, versions[0])
-		}
+		_, found, err = policyNamed(c, "/v1/policies") // perhaps one that was never a document
 	}
 	if err != nil {
 		return err
@@ -317,29 +313,6 @@ func emitApplied(c *ucli.Context, s Streams, base string, r *admin.PolicyRequest
 		}
 		return nil
 	})
-}
-
-// awaitTable waits until the table of a policy that is deleted is settled.
-func awaitTable(c *ucli.Context, s Streams, p admin.Policy) error {
-	base, err := adminURL(c)
-	if err != nil {
-		return err
-	}
-	at := tableAt{base, p.Table}
-	t, err := at.get(c.Context)
-	if err != nil {
-		return err
-	}
-	f := following{show: newJoinProgress(s.Err, replicaRegions(&t)), stall: c.Duration("timeout")}
-	f.show.doing, f.show.done = "done", "carried out"
-	err = f.follow(c.Context, func(ctx context.Context) (admin.PolicyProgress, error) {
-		t, err := at.get(ctx)
-		return admin.PolicyProgress{Done: len(pendingOf(&t)) == 0, Tables: []admin.Table{t}}, err
-	})
-	if err != nil {
-		return err
-	}
-	return emitApplied(c, s, base, &admin.PolicyRequest{Delete: []admin.PolicyName{{Table: p.Table, Name: p.Name}}})
 }
 
 // following waits for the end of something that is asked for again and again.

@@ -162,6 +162,11 @@ func (w *policyWork) pins() *PinChange {
 func (w *policyWork) remove(name string) error {
 	now := w.named(name)
 	if now == nil {
+		for _, v := range slices.Backward(w.history) {
+			if v.Document.Name == name {
+				return nil // it is gone already
+			}
+		}
 		return &globaltable.Error{Op: "delete policy", Resource: name, Kind: globaltable.NotFound, Message: "Table " + w.table.Name + " has no policy " + name + "."}
 	}
 	if now.Document.Kind == policy.LocalityPolicy {
