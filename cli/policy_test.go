@@ -182,3 +182,11 @@ func TestFollowing(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestReadmePolicies: the README's policies are ones.
+func TestReadmePolicies(t *testing.T) {
+	docs, err := policy.Parse([]byte(readmeBlock(t, "yaml", "kind: LocalityPolicy")))
+	if err != nil || len(docs) != 2 {
+		t.Fatalf("%d documents, %v", len(docs), err)
+	}
+}

@@ -129,6 +129,11 @@ func Decide(t *globaltable.Table, key []byte, region hlc.Origin, op Operation) D
 	return Permit
 }
 
+// Both reports whether each of two regions may hold the item of t at key.
+func Both(t *globaltable.Table, key []byte, a, b hlc.Origin) bool {
+	return Decide(t, key, a, Receive) == Permit && Decide(t, key, b, Receive) == Permit
+}
+
 // decidePinned is what the policies say of an item in the region of r.
 func decidePinned(t *globaltable.Table, key []byte, r *globaltable.Replica) Decision {
 	pin, known := PinOf(t, key)
