@@ -120,6 +120,33 @@ func TestPolicy(t *testing.T) {
 	expect(us, 0, "serves it", "", "test", "--table", "things", `{"k":{"S":"EU#1"},"at":{"S":"1"}}`)
 	expect(us, 1, "", "the key of table things is k (S) and at (S)", "test", "--table", "things", "EU#1")
 	expect(us, 1, "", "the key does not fit the table's", "test", "--table", "things", `{"k":{"S":"EU#1"}}`)
+	r := admin.PolicyRequest{Author: "ops", Reason: "law"}
+	for _, file := range []string{pin, localityFile(t, "all", "", "pin: {regions: [eu-central-1, us-east-1]}"), localityFile(t, "part", `, key: {delimiter: "#", component: 1, equals: US}`, "pin: {jurisdictions: [EU]}, singleCopy: allowed, foreign: forward"),
+		localityFile(t, "first", `, sortKeyPrefix: "1"`, "pin: {jurisdictions: [EU, US]}")} {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		docs, err := policy.Parse(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Documents = append(r.Documents, docs...)
+	}
+	p, err := askAdmin[admin.PolicyProgress](t.Context(), "apply", time.Minute, http.MethodPost, us, "/v1/policies/apply", r)
+	if err != nil || len(p.Tables) != 1 {
+		t.Fatal(p, err)
+	}
+	expect(us, 0, "policy eu matches partition keys that begin with \"EU#\".\nRegion us-east-1 refuses requests for it.", "", "test", "--table", "things", "EU#1", "--sort", "2")
+	got = expect(us, 0, "policy part matches partition keys whose component 1, split at \"#\", is \"US\".\nRegion us-east-1 forwards requests for it.", "", "test", "--table", "things", "US#1", "--sort", "2")
+	if !strings.Contains(got.out, "│ all          │ every key of the table │ less specific: it does not look at a component of the partition key") {
+		t.Error(got.out)
+	}
+	got = expect(us, 0, `"policy": "first"`, "", "test", "--table", "things", "EU#1", "--sort", "12", "--output", "json")
+	var place admin.PolicyPlace
+	if err := json.Unmarshal([]byte(got.out), &place); err != nil || len(place.Others) != 2 || place.Others[0].Policy != "eu" || place.Others[0].Why != "less specific: it does not look at the sort key" || len(place.Permitted) != 2 {
+		t.Errorf("%v: %s", err, got.out)
+	}
 }
 
 func TestPolicySchema(t *testing.T) {
