@@ -51,7 +51,6 @@ func auditCommand(s Streams) *ucli.Command {
 			},
 			auditEgressCommand(s),
 			auditResidencyCommand(s),
-			receiptsCommand(s),
 		},
 	}
 }

@@ -187,15 +187,15 @@ func TestAuditResidency(t *testing.T) {
 
 func TestReceipts(t *testing.T) {
 	a, url := newAuditor(t)
-	if got := command(t, "audit", "receipts", "--admin", url); got.status != 0 || !strings.Contains(got.out, "eu-central-1 4") || !strings.Contains(got.out, "right") {
+	if got := command(t, "policy", "receipts", "--admin", url); got.status != 0 || !strings.Contains(got.out, "eu-central-1 4") || !strings.Contains(got.out, "right") {
 		t.Errorf("status %d:\n%s%s", got.status, got.out, got.err)
 	}
 	a.receipt.Done.Erased = 3
-	if got := command(t, "audit", "receipts", "--admin", url); got.status != 1 || !strings.Contains(got.out, "not what was signed") {
+	if got := command(t, "policy", "receipts", "--admin", url); got.status != 1 || !strings.Contains(got.out, "not what was signed") {
 		t.Errorf("status %d:\n%s%s", got.status, got.out, got.err)
 	}
 	_, a.key = userKey(t, 2)
-	if got := command(t, "audit", "receipts", "--admin", url); got.status != 1 || !strings.Contains(got.out, "the signature is not the region's") {
+	if got := command(t, "policy", "receipts", "--admin", url); got.status != 1 || !strings.Contains(got.out, "the signature is not the region's") {
 		t.Errorf("status %d:\n%s%s", got.status, got.out, got.err)
 	}
 }
@@ -203,9 +203,9 @@ func TestReceipts(t *testing.T) {
 // The commands work on a world as it is.
 func TestAuditOfAWorld(t *testing.T) {
 	d := startDev(t)
-	for _, args := range [][]string{{"log"}, {"check"}, {"egress", "--verify"}, {"residency"}, {"receipts"}} {
-		if got := command(t, append(append([]string{"audit"}, args...), "--admin", d.ready.Regions[0].Admin)...); got.status != 0 || got.out == "" {
-			t.Errorf("audit %v: status %d:\n%s%s", args, got.status, got.out, got.err)
+	for _, args := range [][]string{{"audit", "log"}, {"audit", "check"}, {"audit", "egress", "--verify"}, {"audit", "residency"}, {"policy", "receipts"}} {
+		if got := command(t, append(args, "--admin", d.ready.Regions[0].Admin)...); got.status != 0 || got.out == "" {
+			t.Errorf("%v: status %d:\n%s%s", args, got.status, got.out, got.err)
 		}
 	}
 }

@@ -250,6 +250,7 @@ func (n *Node) savingAdmin() *admin.Server {
 		Saved:        admin.NoSaved{Err: unavailable},
 		Conflicts:    admin.NoConflicts{Err: unavailable},
 		Audit:        admin.NoAudit{Err: unavailable},
+		Policies:     admin.NoPolicies{Err: unavailable},
 	})
 }
 

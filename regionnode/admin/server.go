@@ -35,6 +35,7 @@ type Config struct {
 	Remove    func(ctx context.Context, region string, force bool) error
 	AddRegion func(ctx context.Context, descriptor string, valid time.Duration) (Invitation, error)
 	Tables    Tables
+	Policies  Policies
 	Ready     func() error // nil: serves reads and writes
 	Metrics   http.Handler
 }
@@ -60,6 +61,7 @@ func New(cfg Config) *Server {
 	s.mux.HandleFunc("POST /v1/regions/{name}/fence", s.fence)
 	s.mux.HandleFunc("POST /v1/regions/{name}/remove", s.remove)
 	s.handleTables()
+	s.policyRoutes()
 	s.conflictRoutes()
 	s.auditRoutes()
 	s.mux.HandleFunc("GET /v1/openapi.json", static("application/json", openAPI))

@@ -42,12 +42,6 @@ type auditChain struct {
 	hash  globaltable.Chain
 }
 
-// systemItem is an item of the system table.
-type systemItem struct {
-	key  item.Key
-	item item.Item
-}
-
 // noting has write put the next entry of this region's chain into the system table, in the batch of what the entry is about. A plane without a key keeps no log: entry is nil then.
 func (p *Plane) noting(ctx context.Context, e audit.Entry, write func(entry *systemItem) error) error {
 	if p.cfg.Key == nil {

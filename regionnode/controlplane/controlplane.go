@@ -13,11 +13,14 @@
 //	world  as the owner of the world: likewise, and take over the tables of regions that are fenced
 //	depart as a replica that becomes a table of its own: make that table, and tell when it has all that the replica has
 //	leave  as a replica on its way out: wait until the remaining ones have all that was written here, then drop the data
+//
+// A sixth counts items for plans of policies, when it is asked.
 package controlplane
 
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"slices"
@@ -49,6 +52,11 @@ type Door interface {
 	Mirror(table globaltable.TableID) (commit.MirrorStatus, bool)
 }
 
+// Items shows what this region holds: a commit.Shard.
+type Items interface {
+	Walk(ctx context.Context, r commit.Range, f func(key item.Key, current commit.Current) (more bool)) error
+}
+
 // Peers asks other regions. There, HandlePeer answers.
 type Peers interface {
 	// Ask sends a request to a region and returns the answer. An error means that the region could not be asked, or that its answer is lost: of kind
@@ -78,6 +86,7 @@ type Clock interface {
 type Config struct {
 	Catalog *catalog.Catalog // loaded, and the one that Door works under
 	Door    Door
+	Items   Items
 	Peers   Peers
 	Joins   Joins
 	Places  Places
@@ -105,6 +114,7 @@ func (c *Config) Validate() error {
 	}
 	fault(c.Catalog == nil, "no catalog")
 	fault(c.Door == nil, "no door")
+	fault(c.Items == nil, "no items")
 	fault(c.Peers == nil, "no peers")
 	fault(c.Joins == nil, "no joins")
 	fault(c.Places == nil, "no places")
@@ -139,6 +149,9 @@ type Plane struct {
 	leaving  map[globaltable.TableID]*leave
 	parting  map[globaltable.TableID]parting
 	world    worldProgress
+	censuses map[[sha256.Size]byte]*census
+
+	toCount chan struct{} // holds a token when there may be a census to take
 }
 
 // New returns a Plane. It starts nothing.
@@ -151,7 +164,8 @@ func New(cfg Config) (*Plane, error) {
 	cfg.MaxTables = cmp.Or(cfg.MaxTables, 2500)
 	v := cfg.Catalog.View()
 	p := &Plane{cfg: cfg, self: v.Self(), turn: make(chan struct{}, 1), unheard: map[string]uint64{}, chain: auditChain{turn: make(chan struct{}, 1)},
-		progress: map[globaltable.TableID]catalog.Progress{}, leaving: map[globaltable.TableID]*leave{}, parting: map[globaltable.TableID]parting{}}
+		progress: map[globaltable.TableID]catalog.Progress{}, leaving: map[globaltable.TableID]*leave{}, parting: map[globaltable.TableID]parting{},
+		censuses: map[[sha256.Size]byte]*census{}, toCount: make(chan struct{}, 1)}
 	for _, d := range v.Regions() {
 		if d.Origin != p.self.Origin {
 			p.unheard[d.Name] = 0
@@ -174,6 +188,10 @@ func (p *Plane) Run(ctx context.Context) error {
 			return nil
 		})
 	}
+	g.Go(func() error {
+		p.count(ctx)
+		return nil
+	})
 	return g.Wait()
 }
 

@@ -33,6 +33,9 @@ type request struct {
 	World     *worldRequest    `json:"world,omitempty"`
 	Inspect   *inspectRequest  `json:"inspect,omitempty"`
 	Audit     *auditRequest    `json:"audit,omitempty"`
+	Policies  *policiesRequest `json:"policies,omitempty"`
+	History   *historyRequest  `json:"history,omitempty"`
+	Census    *censusRequest   `json:"census,omitempty"`
 }
 
 type updateRequest struct {
@@ -67,9 +70,11 @@ type answer struct {
 	Progress  []reply          `json:"progress,omitempty"`
 	Clock     hlc.Timestamp    `json:"clock,omitempty"` // of who answers, read after what Progress says was so
 	Versions  []versionAnswer  `json:"versions,omitempty"`
-	More      bool             `json:"more,omitempty"` // of versions
+	More      bool             `json:"more,omitempty"` // of versions, or of history
 	Documents []documentAnswer `json:"documents,omitempty"`
-	Audit     [][]byte         `json:"audit,omitempty"` // encoded conflict records of entries; More: there are others
+	Audit     [][]byte         `json:"audit,omitempty"`   // encoded conflict records of entries; More: there are others
+	History   [][]byte         `json:"history,omitempty"` // encoded conflict records
+	Census    *censusAnswer    `json:"census,omitempty"`
 }
 
 type errorAnswer struct {
@@ -91,8 +96,9 @@ type reply struct {
 }
 
 type versionAnswer struct {
-	Table   string `json:"table"`
-	Version uint64 `json:"version"`
+	Table    string `json:"table"`
+	Version  uint64 `json:"version"`
+	Policies uint64 `json:"policies,omitempty"` // sequence of the newest version of the table's policies
 }
 
 type documentAnswer struct {
@@ -158,7 +164,7 @@ func (p *Plane) handle(ctx context.Context, peer string, raw []byte) (*answer, e
 		return nil, &globaltable.Error{Op: "answer region", Resource: peer, Kind: globaltable.Denied, Message: "the region is not known"}
 	}
 	// A region that nobody hears any more may learn why, so that it can, and ask to come back.
-	if !p.cfg.Catalog.View().Active(from.Origin) && r.Versions == nil && r.Documents == nil && r.Audit == nil && !r.World.admits(from.Name) && !r.World.anew() {
+	if !p.cfg.Catalog.View().Active(from.Origin) && r.Versions == nil && r.Documents == nil && r.History == nil && r.Audit == nil && !r.World.admits(from.Name) && !r.World.anew() {
 		return nil, &globaltable.Error{Op: "answer region", Resource: peer, Kind: globaltable.Fenced, Message: "region " + peer + " is fenced or removed"}
 	}
 	switch {
@@ -166,6 +172,12 @@ func (p *Plane) handle(ctx context.Context, peer string, raw []byte) (*answer, e
 		return p.answerWorld(ctx, r.World, from)
 	case r.Inspect != nil:
 		return p.answerInspect(r.Inspect, from)
+	case r.Policies != nil:
+		return p.answerPolicies(ctx, r.Policies, from)
+	case r.History != nil:
+		return p.answerHistory(ctx, r.History)
+	case r.Census != nil:
+		return p.answerCensus(r.Census)
 	case r.Update != nil:
 		id, err := p.asked(r.Update.Table, from)
 		if err != nil {
@@ -276,14 +288,14 @@ func (p *Plane) answerVersions(r *versionsRequest) (*answer, error) {
 	a := new(answer)
 	v := p.cfg.Catalog.View()
 	if w, ok := v.World(); ok && after < globaltable.WorldTable {
-		a.Versions = append(a.Versions, versionAnswer{globaltable.WorldTable.String(), uint64(w.Version)})
+		a.Versions = append(a.Versions, versionAnswer{Table: globaltable.WorldTable.String(), Version: uint64(w.Version)})
 	}
 	v.TablesAfter(after, func(t *globaltable.Table) bool {
 		if len(a.Versions) == maxVersions {
 			a.More = true
 			return false
 		}
-		a.Versions = append(a.Versions, versionAnswer{t.ID.String(), uint64(t.Version)})
+		a.Versions = append(a.Versions, versionAnswer{t.ID.String(), uint64(t.Version), v.NewestPolicy(t.ID)})
 		return true
 	})
 	return a, nil
@@ -324,6 +336,7 @@ func (p *Plane) Fetch(ctx context.Context, region string) error {
 			return err
 		}
 		var want []string
+		var history []globaltable.TableID
 		for _, v := range a.Versions {
 			id, err := globaltable.ParseTableID(v.Table)
 			if err != nil || id <= after {
@@ -332,6 +345,9 @@ func (p *Plane) Fetch(ctx context.Context, region string) error {
 			after = id
 			if globaltable.Version(v.Version) > p.cfg.Catalog.Version(id) {
 				want = append(want, v.Table)
+			}
+			if v.Policies > p.cfg.Catalog.View().NewestPolicy(id) {
+				history = append(history, id)
 			}
 		}
 		if more = a.More; more && len(a.Versions) == 0 {
@@ -343,6 +359,11 @@ func (p *Plane) Fetch(ctx context.Context, region string) error {
 		if len(want) > 0 && want[0] == globaltable.WorldTable.String() {
 			if told := globaltable.Version(a.Versions[0].Version); p.cfg.Catalog.Version(globaltable.WorldTable) < told {
 				return p.askAnew(ctx, region, told)
+			}
+		}
+		for _, id := range history {
+			if err := p.fetchHistory(ctx, region, id); err != nil {
+				return err
 			}
 		}
 	}
