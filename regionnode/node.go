@@ -31,6 +31,7 @@ import (
 	"github.com/concordat-db/concordat/streams/bus"
 	"github.com/concordat-db/concordat/streams/change"
 	"github.com/concordat-db/concordat/streams/confirm"
+	"github.com/concordat-db/concordat/streams/egress"
 	"github.com/concordat-db/concordat/streams/handover"
 	"github.com/concordat-db/concordat/streams/inbox"
 	"github.com/concordat-db/concordat/streams/outbox"
@@ -64,6 +65,7 @@ type Node struct {
 	catalog *catalog.Catalog
 	shard   *commit.Shard
 	streams shardLog
+	ledger  *egress.Ledger
 	confirm *confirm.Tracker
 	matrix  *watermark.Matrix
 	guard   *clockGuard
@@ -172,6 +174,9 @@ func (n *Node) openShard() error {
 		return err
 	}
 	n.streams = shardLog{n.shard}
+	if n.ledger, err = n.newLedger(); err != nil {
+		return err
+	}
 	if n.confirm, err = n.newTracker(); err != nil {
 		return err
 	}
@@ -184,8 +189,8 @@ func (n *Node) openShard() error {
 		return err
 	}
 	n.newPlacer()
-	n.plane, err = controlplane.New(controlplane.Config{Catalog: n.catalog, Door: n.shard, Peers: n, Joins: n.joiner, Places: n.placer, Marks: n.matrix, Now: time.Now, Clock: n.clock,
-		Tokens: n.tokens(),
+	n.plane, err = controlplane.New(controlplane.Config{Catalog: n.catalog, Door: n.shard, Items: n.shard, Peers: n, Joins: n.joiner, Places: n.placer, Marks: n.matrix, Now: time.Now, Clock: n.clock,
+		Tokens: n.tokens(), Key: n.key,
 		Events: controlplane.Events{
 			WorldIssued: func(w *globaltable.World) {
 				n.log.Info().Stringer("version", w.Version).Msg("members changed")
@@ -288,6 +293,8 @@ func (n *Node) run(ctx context.Context, ready func(Endpoints)) (err error) {
 	group.Go(func() error { return n.followMembers(ctx, home) })
 	group.Go(func() error { return n.plane.Run(ctx) })
 	group.Go(func() error { return n.joiner.Run(ctx) })
+	group.Go(func() error { return n.ledger.Run(ctx) })
+	group.Go(func() error { return n.noteCredentials(ctx) })
 	group.Go(func() error { return n.placer.Run(ctx) })
 	group.Go(func() error { return n.watchMembers(ctx) })
 	group.Go(func() error { return n.waitForReopen(ctx) })
@@ -300,7 +307,7 @@ func (n *Node) run(ctx context.Context, ready func(Endpoints)) (err error) {
 	group.Go(func() error { return n.watchDisk(ctx) })
 	group.Go(func() error { return n.waitForClock(ctx) })
 	group.Go(func() error { return api.Serve(ctx, listeners[0]) })
-	group.Go(func() error { return n.newAdmin(api).Serve(ctx, listeners[1], n.cfg.Limits.ShutdownPatience) })
+	group.Go(func() error { return n.newAdmin(api, home).Serve(ctx, listeners[1], n.cfg.Limits.ShutdownPatience) })
 	n.setServing(true)
 	n.log.Info().Str("dynamodb", listeners[0].Addr().String()).Str("admin", listeners[1].Addr().String()).Msg("region serves")
 	ready(Endpoints{DynamoDB: "http://" + listeners[0].Addr().String(), Admin: "http://" + listeners[1].Addr().String(), NATS: natsURL})
@@ -438,7 +445,7 @@ func (n *Node) newService() *peer.Service {
 		Regressed: n.regressed,
 		Met:       n.met,
 		Control:   n.plane.HandlePeer,
-		Exchange:  n.server.Answer,
+		Exchange:  n.answerExchange,
 		Digests:   n.server.Digests,
 		HandOver:  n.taker.Take,
 		Offered:   n.giver.Answer,
@@ -583,10 +590,11 @@ func (n *Node) newAPI() (*dynamodb.Server, error) {
 	})
 }
 
-func (n *Node) newAdmin(api *dynamodb.Server) *admin.Server {
+func (n *Node) newAdmin(api *dynamodb.Server, home bus.Home) *admin.Server {
 	return admin.New(admin.Config{Status: n.Status, Verify: n.Verify, Repair: n.repairTables,
-		Tables: n, Regions: n.Regions, Fence: n.fenceRegion, Remove: n.plane.RemoveRegion, AddRegion: n.AddRegion,
+		Tables: n, Policies: policies{n}, Regions: n.Regions, Fence: n.fenceRegion, Remove: n.plane.RemoveRegion, AddRegion: n.AddRegion,
 		Rebuild: n.Rebuild, RebuildState: n.rebuildStatus, Saved: savedRecords{n}, Conflicts: conflictFeeds{n, api.Write},
+		Audit: auditor{n, home, make(chan struct{}, 1)},
 		Ready: func() error { return cmp.Or(n.ready(), n.serves()) }, Metrics: n.metrics.Handler()})
 }
 

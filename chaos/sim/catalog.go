@@ -61,7 +61,7 @@ func (r *region) openPlane(state commit.Rebuild) {
 	if err != nil {
 		panic(err)
 	}
-	r.plane, err = controlplane.New(controlplane.Config{Catalog: r.catalog, Door: d, Peers: neighbours{r}, Joins: r.joiner, Places: noPolicies{}, Marks: r.matrix, Now: r.wall, Clock: r.clock, Tokens: r.tokens(), Events: controlplane.Events{
+	r.plane, err = controlplane.New(controlplane.Config{Catalog: r.catalog, Door: d, Items: r.shard, Peers: neighbours{r}, Joins: r.joiner, Places: noPolicies{}, Marks: r.matrix, Now: r.wall, Clock: r.clock, Tokens: r.tokens(), Events: controlplane.Events{
 		Failed: func(what, region string, err error) { r.say("%d failed to %s %s: %v", r.origin, what, region, err) },
 	}})
 	if err != nil {
@@ -313,4 +313,6 @@ func (w *world) unsettled() string {
 type noPolicies struct{}
 
 // Progress implements controlplane.Places.
-func (noPolicies) Progress(globaltable.TableID, globaltable.Version) placing.Progress { return placing.Progress{} }
+func (noPolicies) Progress(globaltable.TableID, globaltable.Version) placing.Progress {
+	return placing.Progress{}
+}

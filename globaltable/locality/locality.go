@@ -167,3 +167,18 @@ func decidePinned(t *globaltable.Table, key []byte, r *globaltable.Replica) Deci
 func fed(s globaltable.Status) bool {
 	return s == globaltable.Creating || s == globaltable.Active || s == globaltable.Updating
 }
+
+// Matching returns all policies of t that match the key, the more specific before the less: PinOf returns the first. known is false when it cannot be told. They point into t.
+func Matching(t *globaltable.Table, key []byte) (pins []*globaltable.Pin, known bool) {
+	partition, sort, known := parts(t, key)
+	if !known {
+		return nil, false
+	}
+	for i := range t.Pins {
+		if p := &t.Pins[i]; !p.Released && p.Match.Has(partition, sort) {
+			pins = append(pins, p)
+		}
+	}
+	slices.SortStableFunc(pins, func(a, b *globaltable.Pin) int { return b.Match.Rank().Compare(a.Match.Rank()) })
+	return pins, true
+}

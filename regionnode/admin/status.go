@@ -126,6 +126,8 @@ type Replica struct {
 	Detail string `json:"detail,omitempty"`
 	// Percent is, of a replica that is being created, how much of the table it has got, where this region knows: it is the table's owner, or the replica's own.
 	Percent *int `json:"percent,omitempty"`
+	// Placing is true of one that carries out a change of policies: its region hands over and erases what it may not hold any more, and gets what it may.
+	Placing bool `json:"placing,omitempty"`
 }
 
 // Verification is how this region's replicas compare with those of the other regions. It is the body of GET /v1/verify and POST /v1/repair.

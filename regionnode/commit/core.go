@@ -326,7 +326,7 @@ func (c *core) groupLane(g *group, p placed) (*groupLane, error) {
 	}
 	l := c.lanes[p.lane]
 	if l == nil {
-		l = &lane{Lane: globaltable.Lane{ID: p.lane}}
+		l = &lane{Lane: globaltable.Lane{ID: p.lane}, sent: c.view.sentBefore(p.lane)}
 		c.lanes[p.lane] = l
 	}
 	if !slices.Equal(l.Placement, p.placement) {
@@ -519,6 +519,9 @@ func (c *core) seal(g *group) {
 		g.batch.Set(c.scratch, gl.buf)
 		l.seq, l.chain = h.Seq, h.Chain
 		g.entries = append(g.entries, change.Entry{Header: h, Body: body})
+		if l.sent.add(&h, len(body)); l.sent.Bytes-l.kept >= keepSentEvery {
+			c.keepSent(g, l)
+		}
 		if !l.stored {
 			c.storeLaneHead(g, l)
 		}

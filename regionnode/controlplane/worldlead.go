@@ -250,7 +250,7 @@ func (p *Plane) inheritTable(ctx context.Context, id globaltable.TableID) error 
 	if err != nil {
 		return err
 	}
-	return p.put(ctx, t, catalog.Inherit(t, p.self.Origin, epoch))
+	return p.put(ctx, p.own(op), t, catalog.Inherit(t, p.self.Origin, epoch))
 }
 
 // pending returns what this region, as the owner of the world, waits for, in words.
