@@ -136,8 +136,7 @@ func Both(t *globaltable.Table, key []byte, a, b hlc.Origin) bool {
 
 // decidePinned is what the policies say of an item in the region of r.
 func decidePinned(t *globaltable.Table, key []byte, r *globaltable.Replica) Decision {
-	pin, known := PinOf(t, key)
-	if !known || pin != nil && !pin.Allows(r) {
+	if !Lets(t, key, r) {
 		return NotHere
 	}
 	if r.Placing == 0 {
@@ -145,7 +144,7 @@ func decidePinned(t *globaltable.Table, key []byte, r *globaltable.Replica) Deci
 	}
 	partition, sort, _ := parts(t, key)
 	for i := range t.Pins {
-		if p := &t.Pins[i]; slices.Contains(p.Gaining, r.Origin) && p.Match.Has(partition, sort) {
+		if p := &t.Pins[i]; gaining(p, r.Origin) && p.Match.Has(partition, sort) {
 			return NotYet
 		}
 	}

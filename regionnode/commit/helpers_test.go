@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"slices"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -55,6 +56,7 @@ type tables struct {
 	distrusted map[hlc.Origin]globaltable.Incarnation // the greatest that is not trusted
 	later      atomic.Uint64                          // the version in force, after the first
 	moving     atomic.Bool                            // a replica is on its way
+	elsewhere  atomic.Pointer[string]                 // what the keys of items begin with that may not be here; nil: all may
 
 	schema *globaltable.KeySchema // of all tables; nil: pk
 }
@@ -65,18 +67,36 @@ func newTables(m map[globaltable.TableID]globaltable.Placement) *tables {
 	return c
 }
 
-func (c *tables) Place(id globaltable.TableID, _ []byte) (globaltable.Placement, globaltable.LaneID, globaltable.Version, bool) {
+func (c *tables) Place(id globaltable.TableID, key []byte) (globaltable.Placement, globaltable.LaneID, globaltable.Version, bool) {
 	if id == globaltable.SystemTable {
 		return everywhere, globaltable.CatalogLane, 0, true
 	}
 	p, ok := (*c.inForce.Load())[id.Base()]
-	return p, p.Lane(), 7, ok
+	return p, p.Lane(), 7, ok && !c.pinned(key)
 }
 
-func (c *tables) Admits(id globaltable.TableID, _ []byte, _ globaltable.Version) bool {
-	_, _, _, ok := c.Place(id, nil)
+func (c *tables) pinned(key []byte) bool {
+	prefix := c.elsewhere.Load()
+	if prefix == nil || key == nil {
+		return false
+	}
+	partition, _, ok := item.Key(key).Parts()
+	if !ok {
+		partition, _, ok = feed.ItemKey(key).Parts()
+	}
+	return !ok || strings.HasPrefix(string(partition.Bytes), *prefix)
+}
+
+func (c *tables) Admits(id globaltable.TableID, key []byte, _ globaltable.Version) bool {
+	_, _, _, ok := c.Place(id, key)
 	return ok
 }
+
+func (c *tables) Foreign(id globaltable.TableID, key []byte, made globaltable.Version) bool {
+	return c.pinned(key) && made >= c.Version(id)
+}
+
+func (c *tables) Pinned() bool { return c.elsewhere.Load() != nil }
 
 func (c *tables) Trusts(o hlc.Origin, incarnation globaltable.Incarnation) bool {
 	return c.distrusted[o] == 0 || incarnation > c.distrusted[o]
