@@ -14,6 +14,7 @@ type foreign struct {
 	pins    []*globaltable.Pin // by which; each once. The request is forwarded only if all of them say so
 	regions []hlc.Origin       // that may serve all items of the request, in the order of the first table's document
 	asked   bool               // another region has forwarded the request
+	several bool               // it is about several items
 	err     *globaltable.Error
 }
 
@@ -28,7 +29,7 @@ func (f *foreign) forwards() bool {
 
 // refuse returns why a request on n items cannot be served here: one of them at least may not be.
 func (d *door) refuse(n int, at items) *foreign {
-	f := &foreign{asked: d.asker != 0}
+	f := &foreign{asked: d.asker != 0, several: n > 1}
 	var reasons []string
 	for i := range n {
 		t, key := at(i)
@@ -48,9 +49,6 @@ func (d *door) refuse(n int, at items) *foreign {
 		if !slices.Contains(reasons, why) {
 			reasons = append(reasons, why)
 		}
-	}
-	if n > 1 && len(f.regions) == 0 {
-		reasons = append(reasons, "No region may serve all items of the request.")
 	}
 	f.err = &globaltable.Error{Op: "serve item", Resource: policies(f.pins, ", "), Kind: globaltable.Denied, Message: strings.Join(reasons, " ")}
 	return f

@@ -50,6 +50,8 @@ func (c *call) elsewhere(err error) error {
 		return err
 	}
 	switch {
+	case c.operation.forwards && f.several && len(f.regions) == 0 && !f.asked:
+		return f.with("No region may serve all items of the request.")
 	case !f.forwards():
 		return f
 	case !c.operation.forwards:
