@@ -155,8 +155,12 @@ type region struct {
 	met       []globaltable.Incarnation
 	asked     []string // of the control plane
 	offset    time.Duration
-	trusts    func(hlc.Origin, globaltable.Incarnation) (bool, globaltable.Version) // nil: everybody
-	fenced    func(origin string, is bool, by globaltable.Version)
+	forwards  func(asker, operation string, parameters []byte) (peer.Forwarded, []byte, error) // nil: none
+	// forwardless: the service is told neither of forwarded requests nor of what may be sent.
+	forwardless bool
+	maySend     func(asker hlc.Origin, lane globaltable.LaneID, e *change.Entry) error
+	trusts      func(hlc.Origin, globaltable.Incarnation) (bool, globaltable.Version) // nil: everybody
+	fenced      func(origin string, is bool, by globaltable.Version)
 }
 
 type confirmation struct {
@@ -225,7 +229,7 @@ func (r *region) tellRegressed(_, reason string) {
 }
 
 func (r *region) service() *peer.Service {
-	return peer.NewService(peer.ServiceConfig{
+	cfg := peer.ServiceConfig{
 		Self: r.descriptor, Descriptor: r.token, Log: r.log, Matrix: r.matrix, Clock: r.clock.Last, Observe: r.clock.Observe,
 		Regions: func(name string) (globaltable.Descriptor, bool) {
 			d, ok := r.peers[name]
@@ -256,7 +260,20 @@ func (r *region) service() *peer.Service {
 			return []byte(`{"answer":42}`), nil
 		},
 		Exchange: r.exchange, Digests: r.digests, Repair: r.repair,
-	})
+		Forward: func(_ context.Context, asker globaltable.Descriptor, operation string, parameters []byte) (peer.Forwarded, []byte, error) {
+			return r.forwards(asker.Name, operation, parameters)
+		},
+		MaySend: func(asker hlc.Origin, lane globaltable.LaneID, e *change.Entry) error {
+			if r.maySend == nil {
+				return nil
+			}
+			return r.maySend(asker, lane, e)
+		},
+	}
+	if r.forwardless {
+		cfg.Forward, cfg.MaySend = nil, nil
+	}
+	return peer.NewService(cfg)
 }
 
 // session says how r meets the origin over a link.
