@@ -350,6 +350,9 @@ func (n *Node) openOutbox(ctx context.Context, home bus.Home) error {
 		Floor: n.matrix.Purge, Name: n.regionName, StreamBytes: n.cfg.Limits.StreamBytes,
 		Excess: func(lane globaltable.LaneID) uint64 { return n.shard.LogExcess(lane, n.cfg.Limits.LogBytes) },
 		MaySend: func(lane globaltable.Lane, e *change.Entry) error {
+			if !n.catalog.View().Pinned() {
+				return nil
+			}
 			return n.maySend(lane.ID, lane.Placement.Peers(n.cfg.Region.Origin), e)
 		},
 		Events: outbox.Events{

@@ -12,6 +12,7 @@ import (
 	"github.com/concordat-db/concordat/conflict"
 	"github.com/concordat-db/concordat/conflict/hlc"
 	"github.com/concordat-db/concordat/globaltable"
+	"github.com/concordat-db/concordat/globaltable/catalog"
 	"github.com/concordat-db/concordat/streams/change"
 )
 
@@ -97,28 +98,34 @@ func (e *heldBack) Unwrap() error {
 	return &globaltable.Error{Op: "send entry", Resource: e.lane.String(), Kind: globaltable.Unavailable}
 }
 
-// errHeldBack ends the walk over an entry's changes.
-var errHeldBack = errors.New("held back")
+// errFound ends the walk over an entry's changes.
+var errFound = errors.New("found")
 
-// maySend asks once more, before an entry leaves this region, whether the policies in force let the peers have each change in it. While this region places a version of them, what may not be sent waits to be voided, and that is all; else somebody has put it
-// where it must not be.
-func (n *Node) maySend(lane globaltable.LaneID, peers []hlc.Origin, e *change.Entry) error {
-	v := n.catalog.View()
+// forbidden returns the first of the peers that may not have a change in e by the policies of v; zero: each may have all. placing tells whether this region has still to carry out a version of those. It fails when e cannot be read.
+func forbidden(v *catalog.View, peers []hlc.Origin, e *change.Entry) (to hlc.Origin, placing bool, err error) {
 	if !v.Pinned() {
-		return nil
+		return 0, false, nil
 	}
-	var to hlc.Origin
-	placing := false
-	err := change.EachChange(e.Body, func(c *conflict.Change) error {
+	err = change.EachChange(e.Body, func(c *conflict.Change) error {
 		for _, o := range peers {
 			if table := globaltable.TableID(c.Table); !v.MaySend(table, c.Key, o) {
 				to, placing = o, v.Placing(table)
-				return errHeldBack
+				return errFound
 			}
 		}
 		return nil
 	})
-	if !errors.Is(err, errHeldBack) {
+	if errors.Is(err, errFound) {
+		err = nil
+	}
+	return to, placing, err
+}
+
+// maySend asks once more, before an entry leaves this region, whether the policies in force let the peers have each change in it. While this region places a version of them, what may not be sent waits to be voided, and that is all; else somebody has put it
+// where it must not be.
+func (n *Node) maySend(lane globaltable.LaneID, peers []hlc.Origin, e *change.Entry) error {
+	to, placing, err := forbidden(n.catalog.View(), peers, e)
+	if err != nil || to == 0 {
 		return err
 	}
 	held := &heldBack{lane, n.regionName(to)}
