@@ -442,6 +442,7 @@ func (n *Node) newService(api *dynamodb.Server) *peer.Service {
 		Exchange:  n.server.Answer,
 		Digests:   n.server.Digests,
 		Forward:   serveForwarded(api),
+		Denied:    n.metrics.PeerDenied,
 		MaySend: func(asker hlc.Origin, lane globaltable.LaneID, e *change.Entry) error {
 			return n.maySend(lane, []hlc.Origin{asker}, e)
 		},

@@ -51,6 +51,7 @@ type Set struct {
 	forwardedB   *prometheus.CounterVec
 	foreign      *prometheus.CounterVec
 	heldBack     *prometheus.CounterVec
+	denied       *prometheus.CounterVec
 	streamResets prometheus.Counter
 	busFailures  prometheus.Counter
 
@@ -95,6 +96,7 @@ func New(region string) *Set {
 	s.forwarded = f.counters("concordat_forwarded_requests_total", "Clients' requests on items that may not be in the client's region: by who was asked or has asked, side (asked, served) and whether there was an answer.", "peer", "side", "answered")
 	s.forwardedB = f.counters("concordat_forwarded_bytes_total", "Bytes of parameters and answers of forwarded requests, by the way they went from this region.", "peer", "side", "way")
 	s.foreign = f.counters("concordat_foreign_changes_total", "Changes that a peer has sent though it should have known that the item may not be here. They were voided; not one should be.", "peer")
+	s.denied = f.counters("concordat_peer_refusals_total", "Requests of a peer that were denied, as for a lane that it is not in. When placements change there may be a few.", "peer")
 	s.heldBack = f.counters("concordat_egress_refused_total", "Entries of the log that were held back since the peer may not have a change in it. While policies are being placed some are; none else should be.", "peer", "placing")
 	s.streamResets = f.counter("concordat_outbox_stream_resets_total", "Streams deleted and filled again from the log.")
 	s.busFailures = f.counter("concordat_outbox_failures_total", "Failed actions on the region's own NATS.")
@@ -243,6 +245,9 @@ func (s *Set) ForeignChanges(peer string, changes int) {
 func (s *Set) EgressRefused(peer string, placing bool) {
 	s.heldBack.WithLabelValues(peer, strconv.FormatBool(placing)).Inc()
 }
+
+// PeerDenied counts a request of a peer that was denied.
+func (s *Set) PeerDenied(peer string) { s.denied.WithLabelValues(peer).Inc() }
 
 // StreamReset counts a stream made anew.
 func (s *Set) StreamReset() { s.streamResets.Inc() }

@@ -158,6 +158,7 @@ type region struct {
 	forwards  func(asker, operation string, parameters []byte) (peer.Forwarded, []byte, error) // nil: none
 	// forwardless: the service is told neither of forwarded requests nor of what may be sent.
 	forwardless bool
+	denied      []string // peers, once for each denied request
 	maySend     func(asker hlc.Origin, lane globaltable.LaneID, e *change.Entry) error
 	trusts      func(hlc.Origin, globaltable.Incarnation) (bool, globaltable.Version) // nil: everybody
 	fenced      func(origin string, is bool, by globaltable.Version)
@@ -269,9 +270,14 @@ func (r *region) service() *peer.Service {
 			}
 			return r.maySend(asker, lane, e)
 		},
+		Denied: func(peer string) {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			r.denied = append(r.denied, peer)
+		},
 	}
 	if r.forwardless {
-		cfg.Forward, cfg.MaySend = nil, nil
+		cfg.Forward, cfg.MaySend, cfg.Denied = nil, nil, nil
 	}
 	return peer.NewService(cfg)
 }

@@ -63,6 +63,8 @@ type ServiceConfig struct {
 	Digests     func(ctx context.Context, asker globaltable.Descriptor, r *repair.DigestsRequest) (*repair.Digests, error)
 	// Forward does a client's request that the asker has forwarded. An error says that it was not done. nil: none is.
 	Forward func(ctx context.Context, asker globaltable.Descriptor, operation string, parameters []byte) (answer Forwarded, body []byte, err error)
+	// Denied is told of each request of a peer that was answered with an error of kind Denied. nil: nobody is told.
+	Denied func(peer string)
 	// MaySend is asked for each entry of the log before an asker gets it; an error says why not, now. nil: all may be sent.
 	MaySend func(asker hlc.Origin, lane globaltable.LaneID, e *change.Entry) error
 }
@@ -99,6 +101,8 @@ func (s *Service) Handle(ctx context.Context, peer string, raw []byte, reply fun
 	switch {
 	case err == nil, errors.As(err, new(unanswered)):
 		return err
+	case globaltable.KindOf(err) == globaltable.Denied && s.cfg.Denied != nil:
+		s.cfg.Denied(peer)
 	}
 	return reply(encodeError(err))
 }
