@@ -42,7 +42,7 @@ func (f *forwarding) slot(ctx context.Context, region string) (release func(), e
 }
 
 // Forward implements dynamodb.Forwarder.
-func (f *forwarding) Forward(ctx context.Context, region, operation string, parameters []byte) (dynamodb.Forwarded, error) {
+func (f *forwarding) Forward(ctx context.Context, region string, r dynamodb.ForwardRequest) (dynamodb.Forwarded, error) {
 	s, err := f.session(region)
 	if err != nil {
 		return dynamodb.Forwarded{}, err
@@ -52,14 +52,14 @@ func (f *forwarding) Forward(ctx context.Context, region, operation string, para
 		return dynamodb.Forwarded{}, err
 	}
 	defer release()
-	answer, body, err := s.Forward(ctx, operation, parameters)
+	answer, body, err := s.Forward(ctx, peer.ForwardRequest(r))
 	return dynamodb.Forwarded{Status: answer.Status, Siblings: answer.Siblings, Undone: answer.Undone, Body: body}, err
 }
 
 // serveForwarded returns what does the requests that peers forward.
-func serveForwarded(api *dynamodb.Server) func(context.Context, globaltable.Descriptor, string, []byte) (peer.Forwarded, []byte, error) {
-	return func(_ context.Context, asker globaltable.Descriptor, operation string, parameters []byte) (peer.Forwarded, []byte, error) {
-		a, err := api.Forwarded(asker.Name, asker.Origin, operation, parameters)
+func serveForwarded(api *dynamodb.Server) func(context.Context, globaltable.Descriptor, peer.ForwardRequest) (peer.Forwarded, []byte, error) {
+	return func(_ context.Context, asker globaltable.Descriptor, r peer.ForwardRequest) (peer.Forwarded, []byte, error) {
+		a, err := api.Forwarded(asker.Name, asker.Origin, dynamodb.ForwardRequest(r))
 		return peer.Forwarded{Status: a.Status, Siblings: a.Siblings, Undone: a.Undone}, a.Body, err
 	}
 }

@@ -59,7 +59,7 @@ type call struct {
 }
 
 func newCall(s *Server) *call {
-	c := &call{server: s, door: door{server: s}}
+	c := &call{server: s, door: door{server: s, home: s.config.Region}}
 	c.writes.door = &c.door
 	c.writes.write.Plan = c.writes.plan
 	c.got = c.appendGot
@@ -93,7 +93,7 @@ func (c *call) table(name []byte) (*globaltable.Table, error) {
 	if len(c.resolved) == 0 {
 		c.view = c.server.config.View() // before the table is found
 	}
-	t, err := c.server.table(name)
+	t, err := c.door.table(name)
 	if err == nil {
 		c.resolved = append(c.resolved, t)
 	}
@@ -123,14 +123,14 @@ func (c *call) moved() bool {
 	return false
 }
 
-func (s *Server) table(name []byte) (*globaltable.Table, error) {
+func (s *Server) table(name []byte, home string) (*globaltable.Table, error) {
 	if f := s.config.Refused; f != nil {
 		if err := f(); err != nil {
 			return nil, err
 		}
 	}
 	if isARN(name) {
-		own, ok := tableOfARN(string(name), s.config.Region)
+		own, ok := tableOfARN(string(name), home)
 		if !ok {
 			return nil, tableNotFound()
 		}

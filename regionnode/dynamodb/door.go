@@ -1,6 +1,7 @@
 package dynamodb
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/concordat-db/concordat/conflict/hlc"
@@ -13,8 +14,20 @@ import (
 // door is the only way of a request to items. It asks the tables' locality policies before it asks the shard: of what may not be served in this region nothing is read, counted or planned. Its errors are *foreign then.
 type door struct {
 	server *Server
-	// asker is the region that has forwarded the request; zero: a client of this one made it. What asker may not have forwarded is refused as well.
+	// asker is the number of the region that has forwarded the request; zero: a client of this one made it. What asker may not have forwarded is refused as well.
 	asker hlc.Origin
+	// home is the region whose ARNs the request has: where its client is. tables are those that it is about, if it was forwarded: names are each region's own.
+	home   string
+	tables []globaltable.TableID
+}
+
+// table finds the table that the request names.
+func (d *door) table(name []byte) (*globaltable.Table, error) {
+	t, err := d.server.table(name, d.home)
+	if err == nil && d.asker != 0 && !slices.Contains(d.tables, t.ID) {
+		return nil, unavailable("Another table has the name in this region. Nothing was done")
+	}
+	return t, err
 }
 
 // items are those of a request, by index.

@@ -18,8 +18,15 @@ import (
 
 // Forwarder sends requests to other regions. Its methods may be called by several goroutines.
 type Forwarder interface {
-	// Forward has a region do the operation with the parameters given, JSON that was checked, and returns its answer. An error of kind Unknown says that it may have been done; any other one, that it was not.
-	Forward(ctx context.Context, region string, operation string, parameters []byte) (Forwarded, error)
+	// Forward has a region do the request and returns its answer. An error of kind Unknown says that it may have been done; any other one, that it was not.
+	Forward(ctx context.Context, region string, r ForwardRequest) (Forwarded, error)
+}
+
+// ForwardRequest is a client's request on its way to another region.
+type ForwardRequest struct {
+	Operation  string
+	Tables     []globaltable.TableID // that it is about
+	Parameters []byte                // JSON, as the client sent it
 }
 
 // Forwarded is the answer to a request that another region has forwarded.
@@ -66,9 +73,13 @@ func (c *call) elsewhere(err error) error {
 func (c *call) forward(f *foreign) error {
 	ctx, cancel := context.WithTimeout(c.server.base, c.server.config.ForwardTimeout)
 	defer cancel()
+	r := ForwardRequest{Operation: c.operation.name, Parameters: c.body}
+	for _, t := range c.resolved {
+		r.Tables = append(r.Tables, t.ID)
+	}
 	for _, o := range f.regions {
 		region := c.regionName(o)
-		a, err := c.server.config.Forward.Forward(ctx, region, c.operation.name, c.body)
+		a, err := c.server.config.Forward.Forward(ctx, region, r)
 		if e := c.server.config.Events.Forwarded; e != nil {
 			e(Forwarding{Peer: region, Policy: policies(f.pins, ","), Operation: c.operation.name, Sent: len(c.body), Received: len(a.Body), Err: err})
 		}
@@ -114,8 +125,8 @@ func (c *call) regionNames(regions []hlc.Origin) string {
 }
 
 // Forwarded does a request that a client has made in another region, peer, which has authenticated it. An error says that it was not done, as Undone does.
-func (s *Server) Forwarded(peer string, origin hlc.Origin, operation string, parameters []byte) (Forwarded, error) {
-	o := s.operations[operation]
+func (s *Server) Forwarded(peer string, origin hlc.Origin, r ForwardRequest) (Forwarded, error) {
+	o := s.operations[r.Operation]
 	if o == nil || !o.forwards || origin == 0 || origin == s.config.Origin {
 		return Forwarded{}, &globaltable.Error{Op: "serve forwarded request", Resource: peer, Kind: globaltable.Denied, Message: "this operation is not forwarded"}
 	}
@@ -128,11 +139,12 @@ func (s *Server) Forwarded(peer string, origin hlc.Origin, operation string, par
 	c := s.calls.Get().(*call)
 	c.reset(began)
 	defer c.release()
-	c.operation, c.door.asker = o, origin
-	if !c.reserve(int64(len(parameters))) {
+	c.operation = o
+	c.door.asker, c.door.home, c.door.tables = origin, peer, r.Tables
+	if !c.reserve(int64(len(r.Parameters))) {
 		return Forwarded{}, &globaltable.Error{Op: "serve forwarded request", Resource: peer, Kind: globaltable.Unavailable, Message: errNoMemory}
 	}
-	c.body = append(c.body[:0], parameters...)
+	c.body = append(c.body[:0], r.Parameters...)
 	a := Forwarded{Status: http.StatusOK}
 	if x, refused := s.answerForwarded(c); x != nil {
 		c.out, a.Status = x.appendBody(c.out[:0]), x.status
@@ -144,7 +156,7 @@ func (s *Server) Forwarded(peer string, origin hlc.Origin, operation string, par
 		e(o.name, a.Status, s.config.Now().Sub(began))
 	}
 	if e := s.config.Events.Forwarded; e != nil {
-		e(Forwarding{Peer: peer, Policy: c.transit(), Operation: o.name, Served: true, Sent: len(a.Body), Received: len(parameters)})
+		e(Forwarding{Peer: peer, Policy: c.transit(), Operation: o.name, Served: true, Sent: len(a.Body), Received: len(r.Parameters)})
 	}
 	return a, nil
 }

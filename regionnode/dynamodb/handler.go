@@ -340,7 +340,7 @@ func (c *call) reset(began time.Time) {
 	c.body = c.body[:0]
 	c.heavy = false
 	c.writes.keys = c.writes.keys[:0]
-	c.door.asker = 0
+	c.door.asker, c.door.home, c.door.tables = 0, c.server.config.Region, nil
 	c.again()
 }
 

@@ -217,12 +217,12 @@ type way struct {
 	asked []string
 }
 
-func (w *way) Forward(_ context.Context, region, operation string, parameters []byte) (dynamodb.Forwarded, error) {
+func (w *way) Forward(_ context.Context, region string, r dynamodb.ForwardRequest) (dynamodb.Forwarded, error) {
 	w.asked = append(w.asked, region)
 	if err := w.fails[region]; err != nil {
 		return dynamodb.Forwarded{}, err
 	}
-	return w.to[region].Forwarded(w.from, w.by, operation, parameters)
+	return w.to[region].Forwarded(w.from, w.by, r)
 }
 
 // abroad is two regions that have the table tab, and forward to each other.
@@ -331,17 +331,19 @@ func TestForwardAnswersAsItIs(t *testing.T) {
 		{"PutItem", `{"TableName":"tab","Item":{"pk":{"S":"US#1"}},"ConditionExpression":"attribute_not_exists(pk)","ReturnValuesOnConditionCheckFailure":"ALL_OLD"}`},
 		{"TransactGetItems", `{"TransactItems":[{"Get":{"TableName":"tab","Key":{"pk":{"S":"US#1"}}}},{"Get":{"TableName":"tab","Key":{"pk":{"S":"free"}}}}]}`},
 		{"TransactWriteItems", `{"TransactItems":[{"ConditionCheck":{"TableName":"tab","Key":{"pk":{"S":"US#none"}},"ConditionExpression":"attribute_exists(pk)"}}]}`},
+		{"GetItem", `{"TableName":"arn:aws:dynamodb:REGION:000000000000:table/tab","Key":{"pk":{"S":"US#1"}}}`},
 		{"ExecuteStatement", `{"Statement":"SELECT * FROM tab WHERE pk = 'US#1'"}`},
+		{"ExecuteStatement", `{"Statement":"SELECT * FROM \"arn:aws:dynamodb:REGION:000000000000:table/tab\" WHERE pk = 'US#1'"}`},
 		{"ExecuteStatement", `{"Statement":"SELECT v FROM tab WHERE pk = 'US#1' AND v = 7","ReturnConsumedCapacity":"TOTAL"}`},
 	} {
-		here := a.eu.post(t, client, q.operation, q.body)
+		here := a.eu.post(t, client, q.operation, strings.ReplaceAll(q.body, "REGION", testRegion))
 		if here.header.Get("x-concordat-forwarded") != "us-east-1" {
 			t.Errorf("%s: not forwarded: %s", q.operation, here.body)
 		}
 		if q.operation == "PutItem" && here.status == 200 {
 			continue // once
 		}
-		there := a.us.post(t, client, q.operation, q.body)
+		there := a.us.post(t, client, q.operation, strings.ReplaceAll(q.body, "REGION", "us-east-1"))
 		if here.status != there.status || here.body != there.body || there.header.Get("x-concordat-forwarded") != "" {
 			t.Errorf("%s: %d %s; there %d %s", q.operation, here.status, here.body, there.status, there.body)
 		}
@@ -374,19 +376,23 @@ func TestForwardFails(t *testing.T) {
 // TestForwardIsDecidedThere: the region that is asked goes by its own policies, for itself and for who asks, and does nothing else for others.
 func TestForwardIsDecidedThere(t *testing.T) {
 	a := startAbroad(t, american(globaltable.Forward))
+	doc, _ := a.eu.tables.View().Lookup("tab")
+	ask := func(operation string, parameters []byte) dynamodb.ForwardRequest {
+		return dynamodb.ForwardRequest{Operation: operation, Tables: []globaltable.TableID{doc.ID}, Parameters: parameters}
+	}
 	put := func(pk string) []byte {
 		return []byte(`{"TableName":"tab","Item":{"pk":{"S":"` + pk + `"},"v":{"S":"secret"}}}`)
 	}
 	get := func(pk string) []byte { return []byte(`{"TableName":"tab","Key":{"pk":{"S":"` + pk + `"}}}`) }
 	for _, pk := range []string{"US#1", "free"} {
-		if got, err := a.us.server.Forwarded(testRegion, 1, "PutItem", put(pk)); err != nil || got.Status != 200 {
+		if got, err := a.us.server.Forwarded(testRegion, 1, ask("PutItem", put(pk))); err != nil || got.Status != 200 {
 			t.Fatalf("%+v %v", got, err)
 		}
 	}
 	refused := func(what string, by hlc.Origin, operation string, body []byte) {
 		t.Helper()
-		got, err := a.us.server.Forwarded("peer", by, operation, body)
-		if strings.Contains(string(got.Body), "secret") || err == nil && (!got.Undone && got.Status == 200) {
+		got, err := a.us.server.Forwarded("peer", by, ask(operation, body))
+		if strings.Contains(string(got.Body), "secret") || err == nil && got.Status < 400 {
 			t.Errorf("%s: %+v %s %v", what, got, got.Body, err)
 		}
 	}
@@ -397,17 +403,23 @@ func TestForwardIsDecidedThere(t *testing.T) {
 	refused("nobody", 0, "GetItem", get("US#1"))
 	refused("a scan in disguise", 1, "ExecuteStatement", []byte(`{"Statement":"SELECT * FROM tab"}`))
 	refused("not JSON", 1, "GetItem", []byte(`{`))
+	// Names are each region's own: what is another table there is not meant.
+	other := ask("GetItem", get("free"))
+	other.Tables = []globaltable.TableID{doc.ID + 1}
+	if got, err := a.us.server.Forwarded(testRegion, 1, other); err != nil || !got.Undone || strings.Contains(string(got.Body), "secret") {
+		t.Errorf("another table: %+v %s %v", got, got.Body, err)
+	}
 	// Under reject the region that asks has no business with the item, whatever it believes.
 	a.pin(t, american(globaltable.Reject))
 	refused("a policy that rejects", 1, "GetItem", get("US#1"))
 	refused("a statement", 1, "ExecuteStatement", []byte(`{"Statement":"SELECT * FROM tab WHERE pk = 'US#1'"}`))
 	refused("a write", 1, "DeleteItem", get("US#1"))
-	if got, err := a.us.server.Forwarded(testRegion, 1, "GetItem", get("free")); err != nil || got.Status != 200 || got.Undone {
+	if got, err := a.us.server.Forwarded(testRegion, 1, ask("GetItem", get("free"))); err != nil || got.Status != 200 || got.Undone {
 		t.Errorf("what it has itself: %+v %v", got, err)
 	}
 	// The region that was asked may not have it any more: it does not forward further.
 	a.pin(t, globaltable.Pin{Name: "indian", Match: globaltable.Match{KeyPrefix: "US#"}, Regions: []string{"ap-south-1"}, Foreign: globaltable.Forward, SingleCopy: true})
-	if got, err := a.us.server.Forwarded(testRegion, 1, "GetItem", get("US#1")); err != nil || !got.Undone || got.Status != 400 {
+	if got, err := a.us.server.Forwarded(testRegion, 1, ask("GetItem", get("US#1"))); err != nil || !got.Undone || got.Status != 400 {
 		t.Errorf("%+v %s %v", got, got.Body, err)
 	}
 }

@@ -123,7 +123,7 @@ func (w *writes) commit(from, to int) error {
 func (w *writes) follow(from, to int) (any bool) {
 	for i := from; i < to; i++ {
 		p := &w.list[i]
-		t, err := w.door.server.table(p.named)
+		t, err := w.door.table(p.named)
 		if err != nil || t.ID == p.Table.ID {
 			continue
 		}
@@ -139,7 +139,7 @@ func (w *writes) follow(from, to int) (any bool) {
 func (w *writes) renew(from, to int) (any bool) {
 	for i := from; i < to; i++ {
 		p := &w.list[i]
-		t, err := w.door.server.table(p.named)
+		t, err := w.door.table(p.named)
 		if err == nil && t.ID == p.Table.ID && t.Version != p.Table.Version {
 			p.Table, any = t, true
 		}

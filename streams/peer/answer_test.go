@@ -175,7 +175,7 @@ func FuzzAnswer(f *testing.F) {
 				t.Errorf("entry %+v", e.Header)
 			}
 		}
-		_, _, forwardErr := client.Forward(t.Context(), "GetItem", []byte("{}"))
+		_, _, forwardErr := client.Forward(t.Context(), asked("GetItem", []byte("{}")))
 		_, helloErr := client.Hello(t.Context(), peer.Hello{})
 		_, pulseErr := client.Positions(t.Context(), peer.Positions{})
 		for _, err := range []error{logErr, helloErr, pulseErr, forwardErr} {

@@ -27,11 +27,19 @@ const (
 
 // Forward is a piece of a client's request that the asker has forwarded. The last one has the request done, and has its answer; the others have an empty one. Nothing of it is stored.
 type Forward struct {
-	ID        uint64 `json:"id"` // of the request, which all of its pieces have
-	Operation string `json:"operation"`
-	Piece     int    `json:"piece"`  // from 0
-	Pieces    int    `json:"pieces"` // 1 for most requests
-	Data      []byte `json:"data"`   // of the parameters, compressed with s2
+	ID        uint64                `json:"id"` // of the request, which all of its pieces have
+	Operation string                `json:"operation"`
+	Tables    []globaltable.TableID `json:"tables"` // that the request is about
+	Piece     int                   `json:"piece"`  // from 0
+	Pieces    int                   `json:"pieces"` // 1 for most requests
+	Data      []byte                `json:"data"`   // of the parameters, compressed with s2
+}
+
+// ForwardRequest is a client's request, whole.
+type ForwardRequest struct {
+	Operation  string
+	Tables     []globaltable.TableID // that it is about
+	Parameters []byte                // JSON
 }
 
 // Forwarded ends the answer to a forwarded request. Its body comes before it.
@@ -63,7 +71,7 @@ func (s *Service) forward(ctx context.Context, asker globaltable.Descriptor, f *
 	if err != nil {
 		return &globaltable.Error{Op: "serve forwarded request", Resource: asker.Name, Kind: globaltable.Invalid, Err: err}
 	}
-	answer, body, err := s.cfg.Forward(ctx, asker, f.Operation, parameters)
+	answer, body, err := s.cfg.Forward(ctx, asker, ForwardRequest{f.Operation, f.Tables, parameters})
 	if err != nil {
 		return err // it was not done
 	}
@@ -145,12 +153,12 @@ func bounded(list []*piecewise) []*piecewise {
 }
 
 // Forward has the origin do a client's request and returns its answer. An error of kind Unknown says that it may have been done, any other one that it was not.
-func (c Client) Forward(ctx context.Context, operation string, parameters []byte) (answer Forwarded, body []byte, err error) {
-	if len(parameters) > MaxForward {
+func (c Client) Forward(ctx context.Context, r ForwardRequest) (answer Forwarded, body []byte, err error) {
+	if len(r.Parameters) > MaxForward {
 		return answer, nil, &globaltable.Error{Op: "forward", Kind: globaltable.LimitExceeded, Message: "the request is too large to be forwarded"}
 	}
-	data := s2.Encode(nil, parameters)
-	f := Forward{ID: rand.Uint64(), Operation: operation, Pieces: (len(data) + maxPiece - 1) / maxPiece}
+	data := s2.Encode(nil, r.Parameters)
+	f := Forward{ID: rand.Uint64(), Operation: r.Operation, Tables: r.Tables, Pieces: (len(data) + maxPiece - 1) / maxPiece}
 	for ; f.Piece < f.Pieces-1; f.Piece++ {
 		f.Data = data[f.Piece*maxPiece : (f.Piece+1)*maxPiece]
 		var taken struct{}
@@ -203,6 +211,6 @@ func (c Client) forwardLast(ctx context.Context, f *Forward) (answer Forwarded, 
 }
 
 // Forward has the origin do a client's request; see Client.Forward.
-func (s *Session) Forward(ctx context.Context, operation string, parameters []byte) (Forwarded, []byte, error) {
-	return s.client.Forward(ctx, operation, parameters)
+func (s *Session) Forward(ctx context.Context, r ForwardRequest) (Forwarded, []byte, error) {
+	return s.client.Forward(ctx, r)
 }

@@ -15,6 +15,13 @@ import (
 	"github.com/concordat-db/concordat/streams/peer"
 )
 
+// forwardedTables are what requests that are forwarded are about.
+var forwardedTables = []globaltable.TableID{42, 1 << 60}
+
+func asked(operation string, parameters []byte) peer.ForwardRequest {
+	return peer.ForwardRequest{Operation: operation, Tables: forwardedTables, Parameters: parameters}
+}
+
 // noise is n bytes that cannot be compressed.
 func noise(n int) []byte {
 	b := make([]byte, n)
@@ -37,7 +44,7 @@ func TestForward(t *testing.T) {
 				return peer.Forwarded{Status: 400, Siblings: 3, Undone: true}, answers[i], nil
 			}
 			s.connect()
-			got, body, err := s.client().Forward(t.Context(), "PutItem", request)
+			got, body, err := s.client().Forward(t.Context(), asked("PutItem", request))
 			if err != nil || calls != 1 || got != (peer.Forwarded{Status: 400, Siblings: 3, Undone: true, Bytes: len(answers[i])}) || !bytes.Equal(body, answers[i]) {
 				t.Errorf("%d bytes: %+v, %d bytes, %d calls, %v", len(request), got, len(body), calls, err)
 			}
@@ -57,16 +64,16 @@ func TestForwardRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, _, err = peer.NewClient(answers{parts: parts}).Forward(t.Context(), "GetItem", []byte("{}"))
+	_, _, err = peer.NewClient(answers{parts: parts}).Forward(t.Context(), asked("GetItem", []byte("{}")))
 	expectKind(t, err, globaltable.Unavailable, "takes no forwarded requests")
-	_, _, err = peer.NewClient(answers{}).Forward(t.Context(), "GetItem", make([]byte, peer.MaxForward+1))
+	_, _, err = peer.NewClient(answers{}).Forward(t.Context(), asked("GetItem", make([]byte, peer.MaxForward+1)))
 	expectKind(t, err, globaltable.LimitExceeded, "too large")
 	onEachBus(t, func(t *testing.T, s *story) {
 		s.eu.forwards = func(string, string, []byte) (peer.Forwarded, []byte, error) {
 			return peer.Forwarded{}, nil, &globaltable.Error{Op: "serve", Kind: globaltable.Unknown, Message: "a kind that cannot be here"}
 		}
 		s.connect()
-		_, _, err := s.client().Forward(t.Context(), "GetItem", []byte("{}"))
+		_, _, err := s.client().Forward(t.Context(), asked("GetItem", []byte("{}")))
 		expectKind(t, err, globaltable.Internal, "cannot be here")
 	})
 	onEachBus(t, func(t *testing.T, s *story) {
@@ -76,7 +83,7 @@ func TestForwardRefused(t *testing.T) {
 		}
 		s.eu.trusts = func(hlc.Origin, globaltable.Incarnation) (bool, globaltable.Version) { return false, 7 }
 		s.connect()
-		_, _, err := s.client().Forward(t.Context(), "GetItem", []byte("{}"))
+		_, _, err := s.client().Forward(t.Context(), asked("GetItem", []byte("{}")))
 		expectKind(t, err, globaltable.Fenced, "does not follow")
 	})
 }
@@ -118,17 +125,17 @@ func TestForwardUnknown(t *testing.T) {
 		"not serving":         {failing{err: bus.ErrNoService}, globaltable.Unavailable},
 		"refused":             {failing{parts: [][]byte{part(failure, `{"kind":7,"message":"later"}`)}}, globaltable.Unavailable},
 	} {
-		if _, body, err := peer.NewClient(c.link).Forward(t.Context(), "PutItem", []byte("{}")); globaltable.KindOf(err) != c.kind || err == nil || body != nil {
+		if _, body, err := peer.NewClient(c.link).Forward(t.Context(), asked("PutItem", []byte("{}"))); globaltable.KindOf(err) != c.kind || err == nil || body != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 		// Of a request in pieces the first one has nothing done, whatever becomes of it.
 		if len(c.link.parts) == 0 {
-			if _, _, err := peer.NewClient(c.link).Forward(t.Context(), "PutItem", noise(1<<20)); globaltable.KindOf(err) != globaltable.Unavailable {
+			if _, _, err := peer.NewClient(c.link).Forward(t.Context(), asked("PutItem", noise(1<<20))); globaltable.KindOf(err) != globaltable.Unavailable {
 				t.Errorf("%s, in pieces: %v", name, err)
 			}
 		}
 	}
-	if _, body, err := peer.NewClient(failing{parts: whole}).Forward(t.Context(), "PutItem", nil); err != nil || string(body) != "body" {
+	if _, body, err := peer.NewClient(failing{parts: whole}).Forward(t.Context(), asked("PutItem", nil)); err != nil || string(body) != "body" {
 		t.Errorf("whole: %q, %v", body, err)
 	}
 }

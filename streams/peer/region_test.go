@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"testing"
@@ -261,8 +262,11 @@ func (r *region) service() *peer.Service {
 			return []byte(`{"answer":42}`), nil
 		},
 		Exchange: r.exchange, Digests: r.digests, Repair: r.repair,
-		Forward: func(_ context.Context, asker globaltable.Descriptor, operation string, parameters []byte) (peer.Forwarded, []byte, error) {
-			return r.forwards(asker.Name, operation, parameters)
+		Forward: func(_ context.Context, asker globaltable.Descriptor, q peer.ForwardRequest) (peer.Forwarded, []byte, error) {
+			if q.Tables != nil && !slices.Equal(q.Tables, forwardedTables) {
+				return peer.Forwarded{}, nil, &globaltable.Error{Op: "serve", Kind: globaltable.Corrupt, Message: fmt.Sprint("tables ", q.Tables)}
+			}
+			return r.forwards(asker.Name, q.Operation, q.Parameters)
 		},
 		MaySend: func(asker hlc.Origin, lane globaltable.LaneID, e *change.Entry) error {
 			if r.maySend == nil {

@@ -62,7 +62,7 @@ type ServiceConfig struct {
 	Repair      func(ctx context.Context, asker globaltable.Descriptor, r *repair.RepairRequest) error
 	Digests     func(ctx context.Context, asker globaltable.Descriptor, r *repair.DigestsRequest) (*repair.Digests, error)
 	// Forward does a client's request that the asker has forwarded. An error says that it was not done. nil: none is.
-	Forward func(ctx context.Context, asker globaltable.Descriptor, operation string, parameters []byte) (answer Forwarded, body []byte, err error)
+	Forward func(ctx context.Context, asker globaltable.Descriptor, r ForwardRequest) (answer Forwarded, body []byte, err error)
 	// Denied is told of each request of a peer that was answered with an error of kind Denied. nil: nobody is told.
 	Denied func(peer string)
 	// MaySend is asked for each entry of the log before an asker gets it; an error says why not, now. nil: all may be sent.
