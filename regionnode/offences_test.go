@@ -2,6 +2,7 @@ package regionnode
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -16,7 +17,11 @@ import (
 	"github.com/concordat-db/concordat/globaltable"
 	"github.com/concordat-db/concordat/globaltable/catalog"
 	"github.com/concordat-db/concordat/globaltable/item"
+	"github.com/concordat-db/concordat/regionnode/commit"
+	"github.com/concordat-db/concordat/regionnode/controlplane"
+	"github.com/concordat-db/concordat/regionnode/store"
 	"github.com/concordat-db/concordat/streams/change"
+	"github.com/concordat-db/concordat/streams/inbox"
 )
 
 // The regions of these tests: 1 to 3 have the table, 4 had it.
@@ -154,5 +159,59 @@ func BenchmarkForbidden(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// TestForeignChangesAreAnAlarm: what a peer feeds although it should have known better is voided, counted by peer, and told; what it fed before it knew is voided.
+func TestForeignChangesAreAnAlarm(t *testing.T) {
+	c := pinnedCatalog(t, func(doc *globaltable.Table) {
+		doc.Version, doc.Predecessor = globaltable.MakeVersion(1, 5), globaltable.Hash{1}
+	})
+	shard, err := commit.Open(commit.Config{Origin: 1, Engine: store.NewMemory(), Clock: hlc.NewClock(time.Now, 0), Catalog: controlplane.ForShard(c), Relog: c.Feeds})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- shard.Run(ctx) }()
+	defer func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}()
+	told := map[hlc.Origin]int{}
+	a := applier{shard, c, func(o hlc.Origin, changes int) { told[o] += changes }}
+	lane := globaltable.NewPlacement(1, 2).Lane()
+	var position globaltable.Position
+	position.Incarnation = 9
+	feed := func(version globaltable.Version, keys ...string) {
+		t.Helper()
+		body := change.AppendBodySalt(nil, [change.SaltLen]byte{1})
+		for _, pk := range keys {
+			key, err := item.AppendKey(nil, item.AppendString(nil, pk), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			body = change.AppendBodyChange(body, &conflict.Change{Table: 0x1000, Key: key, Dot: hlc.Stamp{Time: hlc.FromTime(time.Now()), Origin: 2}, CatalogVersion: uint64(version), Ops: conflict.RecordDelete(nil)})
+		}
+		e := change.Entry{Header: change.Seal(position.Chain, position.Seq+1, body, len(keys), 1), Body: body}
+		position.Seq, position.Chain = e.Seq, e.Chain
+		stop, err := a.Apply(t.Context(), inbox.Batch{Source: change.Source{Origin: 2, Incarnation: 9, Lane: lane}, Entries: []change.Entry{e}, Position: position})
+		if err != nil || stop != inbox.Running {
+			t.Fatal(stop, err)
+		}
+	}
+	feed(globaltable.MakeVersion(1, 4), "EU#1", "US#1") // before it knew
+	if len(told) != 0 {
+		t.Errorf("told %v", told)
+	}
+	feed(globaltable.MakeVersion(1, 5), "EU#1", "US#1", "EU#2")
+	if told[2] != 2 || len(told) != 1 {
+		t.Errorf("told %v", told)
+	}
+	held := 0
+	if err := shard.Records(t.Context(), 0x1000, nil, nil, func(item.Key, []byte) bool { held++; return true }); err != nil || held != 1 {
+		t.Errorf("%d records: %v", held, err)
 	}
 }

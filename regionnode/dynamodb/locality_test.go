@@ -484,3 +484,47 @@ func TestPoliciesChangeInTheMidst(t *testing.T) {
 		t.Errorf("%s %s", got.body, got.header)
 	}
 }
+
+// TestManyThatMayNotBeHere: a page ends when much was passed over, at an item that may be told, and the next one goes on from there.
+func TestManyThatMayNotBeHere(t *testing.T) {
+	r := startRegion(t, memory(t), open)
+	client := r.client(t)
+	if got := r.post(t, httpClient(t), "CreateTable", `{"TableName":"tab","BillingMode":"PAY_PER_REQUEST","AttributeDefinitions":[{"AttributeName":"pk","AttributeType":"S"},{"AttributeName":"sk","AttributeType":"S"}],"KeySchema":[{"AttributeName":"pk","KeyType":"HASH"},{"AttributeName":"sk","KeyType":"RANGE"}]}`); got.status != 200 {
+		t.Fatal(got.body)
+	}
+	put := func(sk string, size int) {
+		t.Helper()
+		if _, err := client.PutItem(t.Context(), &sdk.PutItemInput{TableName: aws.String("tab"), Item: map[string]types.AttributeValue{
+			"pk": &types.AttributeValueMemberS{Value: "p"}, "sk": &types.AttributeValueMemberS{Value: sk}, "v": &types.AttributeValueMemberS{Value: strings.Repeat("v", size)}}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put("a", 1)
+	for i := range 45 {
+		put(fmt.Sprintf("us-%02d", i), 390<<10)
+	}
+	put("z", 1)
+	r.pin(t, "tab", globaltable.Pin{Name: "us-orders", Match: globaltable.Match{SortKeyPrefix: "us-"}, Jurisdictions: []string{"US"}, Foreign: globaltable.Reject, SingleCopy: true})
+	var pages []string
+	var start map[string]types.AttributeValue
+	for len(pages) < 9 {
+		out, err := client.Query(t.Context(), &sdk.QueryInput{TableName: aws.String("tab"), KeyConditionExpression: aws.String("pk = :p"), ExclusiveStartKey: start,
+			ExpressionAttributeValues: map[string]types.AttributeValue{":p": &types.AttributeValueMemberS{Value: "p"}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		page := fmt.Sprint(out.ScannedCount)
+		for _, it := range out.Items {
+			page += " " + it["sk"].(*types.AttributeValueMemberS).Value
+		}
+		if start = out.LastEvaluatedKey; start != nil {
+			page += " after " + start["sk"].(*types.AttributeValueMemberS).Value
+		}
+		if pages = append(pages, page); start == nil {
+			break
+		}
+	}
+	if !slices.Equal(pages, []string{"1 a after a", "1 z"}) {
+		t.Errorf("%q", pages)
+	}
+}
