@@ -149,6 +149,9 @@ func (s *Server) Forwarded(peer string, origin hlc.Origin, r ForwardRequest) (Fo
 	if x, refused := s.answerForwarded(c); x != nil {
 		c.out, a.Status = x.appendBody(c.out[:0]), x.status
 		a.Undone = refused || x.status == http.StatusServiceUnavailable
+		if e := s.config.Events.Failed; e != nil && x.status >= http.StatusInternalServerError {
+			e(o.name, "", x)
+		}
 	}
 	a.Siblings, a.Body = c.siblings, c.out
 	c.out = nil

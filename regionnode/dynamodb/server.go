@@ -51,7 +51,7 @@ type Config struct {
 type Events struct {
 	// Request reports each answered request: the operation ("" if it was not known), status code and time taken.
 	Request func(operation string, status int, took time.Duration)
-	// Failed reports an answer with a status of 500 or above and its cause. The error carries no keys and no values of items.
+	// Failed reports an answer with a status of 500 or above and its cause; that to a request of another region's client has no id here. The error carries no keys and no values of items.
 	Failed func(operation, requestID string, err error)
 	// Forwarded reports each request that was forwarded, or done for another region.
 	Forwarded func(Forwarding)

@@ -5,7 +5,10 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"math/rand/v2"
+	"os"
+	"regexp"
 	"testing"
 
 	"github.com/concordat-db/concordat/conflict/hlc"
@@ -236,3 +239,35 @@ func TestReadLogChecksOnceMore(t *testing.T) {
 		}
 	})
 }
+
+// keeping keeps what is asked over a link.
+type keeping struct {
+	bus.Link
+	asked [][]byte
+}
+
+func (k *keeping) Request(_ context.Context, request []byte, each func([]byte) error) error {
+	k.asked = append(k.asked, bytes.Clone(request))
+	return each(part(document, `{"status":200,"bytes":0}`))
+}
+
+// TestForwardOnTheWire holds the form of the request, but for its number.
+func TestForwardOnTheWire(t *testing.T) {
+	k := new(keeping)
+	if _, _, err := peer.NewClient(k).Forward(t.Context(), asked("GetItem", []byte(`{"TableName":"tab"}`))); err != nil {
+		t.Fatal(err)
+	}
+	got := regexp.MustCompile(`"id":\d+`).ReplaceAll(k.asked[0], []byte(`"id":1`))
+	const golden = "testdata/forward.json"
+	if *rewrite {
+		if err := os.WriteFile(golden, append(got, '\n'), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(golden)
+	if err != nil || string(want) != string(got)+"\n" {
+		t.Errorf("%s\nwant %s %v", got, want, err)
+	}
+}
+
+var rewrite = flag.Bool("rewrite", false, "write golden files anew")
