@@ -2,6 +2,7 @@ package regionnode
 
 import (
 	"context"
+	"net/http"
 	"sync"
 
 	"github.com/concordat-db/concordat/globaltable"
@@ -56,10 +57,13 @@ func (f *forwarding) Forward(ctx context.Context, region string, r dynamodb.Forw
 	return dynamodb.Forwarded{Status: answer.Status, Siblings: answer.Siblings, Undone: answer.Undone, Body: body}, err
 }
 
-// serveForwarded returns what does the requests that peers forward.
-func serveForwarded(api *dynamodb.Server) func(context.Context, globaltable.Descriptor, peer.ForwardRequest) (peer.Forwarded, []byte, error) {
+// serveForwarded returns what does the requests that peers forward. One that is refused, since the item may not be here or the peer may not have it forwarded, counts as denied.
+func (n *Node) serveForwarded(api *dynamodb.Server) func(context.Context, globaltable.Descriptor, peer.ForwardRequest) (peer.Forwarded, []byte, error) {
 	return func(_ context.Context, asker globaltable.Descriptor, r peer.ForwardRequest) (peer.Forwarded, []byte, error) {
 		a, err := api.Forwarded(asker.Name, asker.Origin, dynamodb.ForwardRequest(r))
+		if a.Undone && a.Status == http.StatusBadRequest {
+			n.metrics.PeerDenied(asker.Name)
+		}
 		return peer.Forwarded{Status: a.Status, Siblings: a.Siblings, Undone: a.Undone}, a.Body, err
 	}
 }

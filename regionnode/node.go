@@ -441,7 +441,7 @@ func (n *Node) newService(api *dynamodb.Server) *peer.Service {
 		Control:   n.plane.HandlePeer,
 		Exchange:  n.server.Answer,
 		Digests:   n.server.Digests,
-		Forward:   serveForwarded(api),
+		Forward:   n.serveForwarded(api),
 		Denied:    n.metrics.PeerDenied,
 		MaySend: func(asker hlc.Origin, lane globaltable.LaneID, e *change.Entry) error {
 			return n.maySend(lane, []hlc.Origin{asker}, e)

@@ -34,7 +34,7 @@ type call struct {
 	parser fastjson.Parser
 	arena  fastjson.Arena // of values that are put into the parsed request
 	out    []byte         // the answer
-	status int            // of HTTP, of an answer that is no exception of this region's
+	status int            // of HTTP, of an answer that another region has given; 0: 200, or that of the exception
 
 	// partial has the policies that keep items from being shown, forwarded the region that has done the request: values of headers, empty without them.
 	partial, forwarded string

@@ -250,7 +250,10 @@ func readAll(r io.Reader, b []byte) ([]byte, error) {
 func (s *Server) send(ctx *fasthttp.RequestCtx, c *call, x *exception) {
 	var id [requestIDLen]byte
 	fillRequestID(&id)
-	status := c.status
+	status := http.StatusOK
+	if c.status != 0 {
+		status = c.status
+	}
 	if x != nil {
 		status = x.status
 		if status >= http.StatusInternalServerError && s.config.Events.Failed != nil {
@@ -287,7 +290,7 @@ func (s *Server) send(ctx *fasthttp.RequestCtx, c *call, x *exception) {
 
 // reject answers without a call: there may be none to have.
 func (s *Server) reject(ctx *fasthttp.RequestCtx, x *exception) {
-	c := call{server: s, contentType: contentType, status: http.StatusOK, out: x.appendBody(nil)}
+	c := call{server: s, contentType: contentType, out: x.appendBody(nil)}
 	s.send(ctx, &c, x)
 }
 
@@ -309,7 +312,7 @@ func (s *Server) refuse(ctx *fasthttp.RequestCtx, err error) {
 
 // noOperation answers what is no operation by its method or its path.
 func (s *Server) noOperation(ctx *fasthttp.RequestCtx) {
-	c := call{server: s, status: http.StatusOK}
+	c := call{server: s}
 	discard(ctx.RequestBodyStream())
 	switch {
 	case ctx.IsOptions():
@@ -348,6 +351,6 @@ func (c *call) reset(began time.Time) {
 func (c *call) again() {
 	c.out = c.out[:0]
 	c.unsettled, c.siblings = c.unsettled[:0], 0
-	c.status, c.partial, c.forwarded = http.StatusOK, "", ""
+	c.status, c.partial, c.forwarded = 0, "", ""
 	c.resolved = c.resolved[:0]
 }
