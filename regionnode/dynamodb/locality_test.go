@@ -528,3 +528,24 @@ func TestManyThatMayNotBeHere(t *testing.T) {
 		t.Errorf("%q", pages)
 	}
 }
+
+// TestForwardWhileItIsBrought: a region that is getting items has requests on them forwarded until it has all, and then serves them itself.
+func TestForwardWhileItIsBrought(t *testing.T) {
+	wide := globaltable.Pin{Name: "us-customers", Match: globaltable.Match{KeyPrefix: "US#"}, Jurisdictions: []string{"EU", "US"}, Foreign: globaltable.Forward}
+	bringing := wide
+	bringing.Gaining = []hlc.Origin{1}
+	a := startAbroad(t, bringing)
+	client := httpClient(t)
+	const put = `{"TableName":"tab","Item":{"pk":{"S":"US#1"}}}`
+	if got := a.eu.post(t, client, "PutItem", put); got.status != 200 || got.header.Get("x-concordat-forwarded") != "us-east-1" {
+		t.Errorf("%d %s", got.status, got.body)
+	}
+	// The other region serves its own clients all the time.
+	if got := a.us.post(t, client, "GetItem", `{"TableName":"tab","Key":{"pk":{"S":"US#1"}}}`); got.status != 200 || !strings.Contains(got.body, "US#1") || got.header.Get("x-concordat-forwarded") != "" {
+		t.Errorf("%d %s", got.status, got.body)
+	}
+	a.pin(t, wide)
+	if got := a.eu.post(t, client, "PutItem", put); got.status != 200 || got.header.Get("x-concordat-forwarded") != "" {
+		t.Errorf("%d %s", got.status, got.body)
+	}
+}
