@@ -44,6 +44,7 @@ func (n *Node) Status(ctx context.Context) (admin.Status, error) {
 	backlog := n.outbox.Status()
 	n.mu.Unlock()
 	slices.Sort(st.Refused)
+	st.Alarms = n.offences.list()
 	if state := n.rebuildStatus(); state.Step != commit.RebuildNone.String() {
 		st.Rebuild = &state
 	}

@@ -190,6 +190,16 @@ func (c *Catalog) Placing(table globaltable.TableID) globaltable.Version {
 	return 0
 }
 
+// Foreign reports whether a change that Admits refuses was made by who should have known: under the version that is in force here, or a later one, by which the item may not be here.
+func (c *Catalog) Foreign(table globaltable.TableID, key []byte, made globaltable.Version) bool {
+	v := c.view.Load()
+	e := v.tables[table]
+	return e != nil && !e.refused && made >= e.table.Version && locality.Decide(e.table, key, v.self.Origin, locality.Receive) != locality.Permit
+}
+
+// Pinned is View.Pinned under the catalog in force.
+func (c *Catalog) Pinned() bool { return c.view.Load().pinned }
+
 // Indexed returns the table's document in force if the table has indexes, else nil.
 func (c *Catalog) Indexed(table globaltable.TableID) *globaltable.Table {
 	if e := c.view.Load().tables[table]; e != nil && len(e.table.Indexes) > 0 {

@@ -147,8 +147,7 @@ func Excludes(t *globaltable.Table, key []byte, region hlc.Origin) bool {
 
 // decidePinned is what the policies say of an item in the region of r.
 func decidePinned(t *globaltable.Table, key []byte, r *globaltable.Replica) Decision {
-	pin, known := PinOf(t, key)
-	if !known || pin != nil && !pin.Allows(r) {
+	if !Lets(t, key, r) {
 		return NotHere
 	}
 	if r.Placing == 0 {
@@ -156,7 +155,7 @@ func decidePinned(t *globaltable.Table, key []byte, r *globaltable.Replica) Deci
 	}
 	partition, sort, _ := parts(t, key)
 	for i := range t.Pins {
-		if p := &t.Pins[i]; slices.Contains(p.Gaining, r.Origin) && p.Match.Has(partition, sort) {
+		if p := &t.Pins[i]; gaining(p, r.Origin) && p.Match.Has(partition, sort) {
 			return NotYet
 		}
 	}

@@ -14,6 +14,7 @@ type Status struct {
 	Version string   `json:"version"`
 	Ready   bool     `json:"ready"`             // serves reads and writes
 	Refused []string `json:"refused,omitempty"` // why client writes are refused now, if they are
+	Alarms  []string `json:"alarms,omitempty"`  // what was about to go against a locality policy since the node started, and was prevented: never keys or values
 	Pairs   []Pair   `json:"pairs"`             // replication, for each ordered pair of regions
 	Tables  []Table  `json:"tables"`
 	Lanes   []Lane   `json:"lanes"`             // this region's own change log

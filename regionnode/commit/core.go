@@ -167,7 +167,7 @@ func (c *core) decideWrite(sub *submission) error {
 		}
 		var ok bool
 		if k.place.placement, k.place.lane, k.place.version, ok = c.catalog.Place(k.table, k.key); !ok {
-			return errNoTable(k.table)
+			return errNoPlace(c.catalog, k.table)
 		}
 		var err error
 		if k.digests, err = c.digests.table(k.table); err != nil {
@@ -250,7 +250,7 @@ func (c *core) commitWrite(g *group, sub *submission) error {
 			return err
 		}
 		// The group's entry is the lane's next one: see seal.
-		sub.note(Logged{Table: k.table, Lane: k.place.lane, Seq: c.lanes[k.place.lane].seq + 1})
+		sub.note(Logged{Table: k.table, Lane: k.place.lane, Placement: k.place.placement, Seq: c.lanes[k.place.lane].seq + 1})
 	}
 	if sub.token != nil {
 		c.pending.mark(sub.token.hash(), g.number)

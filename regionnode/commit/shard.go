@@ -247,6 +247,9 @@ func (s *Shard) plan(sub *submission) (writes bool, err error) {
 	if err := sub.read(s.cfg.Engine, s.cfg.Catalog, s.progress.durable.Load()); err != nil {
 		return false, err
 	}
+	if err := sub.mayLook(s.cfg.Catalog); err != nil {
+		return false, err
+	}
 	writes, err = s.rules.plan(sub)
 	return writes || sub.token != nil, err
 }
