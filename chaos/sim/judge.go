@@ -199,7 +199,7 @@ func (w *world) judge() []check.Violation {
 	replicas = withoutEpochs(replicas)
 	rng := rand.New(rand.NewPCG(w.rng.Uint64(), 1))
 	return slices.Concat(w.evidence.found, w.laws(), w.judgeConflicts(),
-		check.NoLostWrite(history, replicas, members, w.purged, w.missing, w.passed),
+		check.NoLostWrite(history, replicas, members, w.purged, w.missing, w.late),
 		check.Convergence(replicas, members, w.purged),
 		check.Reference(history, withoutCatalog(replicas), members, w.purged, w.doubtful, rng),
 		check.Merged(history, w.shown(), members, w.purged, w.passed, w.isTyped),

@@ -258,11 +258,12 @@ func (v *View) Held(f func(Held)) {
 	}
 }
 
-// Join is a replica here that has to get what the sources hold: it is being created, or another one's region is being closed.
+// Join is a replica here that has to get what the sources hold: it is being created, another one's region is being closed, or it gains items by policies.
 type Join struct {
 	Table   globaltable.TableID
 	Since   globaltable.Version // the document's version that demands it
 	Sources []globaltable.Descriptor
+	Gained  bool // it is about items only that policies let the region have since
 
 	BytesPerSecond int64 // that it may take from them together, about; 0: no bound but the node's
 }
@@ -275,7 +276,7 @@ func (v *View) Joins() []Join {
 		if !ok || e.refused {
 			return true
 		}
-		j := Join{Table: e.table.ID, Since: since, BytesPerSecond: e.table.Replica(v.self.Origin).JoinBytesPerSecond}
+		j := Join{Table: e.table.ID, Since: since, Gained: since == e.table.Replica(v.self.Origin).Placing, BytesPerSecond: e.table.Replica(v.self.Origin).JoinBytesPerSecond}
 		for _, o := range Sources(e.table, v.self.Origin) {
 			d, known := v.RegionOf(o)
 			if !known { // it waits for a descriptor of the region

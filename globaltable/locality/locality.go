@@ -129,6 +129,11 @@ func Decide(t *globaltable.Table, key []byte, region hlc.Origin, op Operation) D
 	return Permit
 }
 
+// Both reports whether each of two regions may hold the item of t at key.
+func Both(t *globaltable.Table, key []byte, a, b hlc.Origin) bool {
+	return Decide(t, key, a, Receive) == Permit && Decide(t, key, b, Receive) == Permit
+}
+
 // Excludes reports whether a locality policy keeps the item of t at key out of a region: what was meant for it in earlier versions must not go there any more. A region without a replica is no matter of policies, where none decides about
 // the item; it fails closed otherwise.
 func Excludes(t *globaltable.Table, key []byte, region hlc.Origin) bool {

@@ -20,6 +20,8 @@ type worldRequest struct {
 	Force  bool          `json:"force,omitempty"` // with Remove: although tables have their only copy there
 	Add    string        `json:"add,omitempty"`   // a signed descriptor
 	Admit  *admitRequest `json:"admit,omitempty"`
+
+	Anew globaltable.Version `json:"anew,omitempty"` // the document of that version, for whoever cannot adopt it
 }
 
 // admitRequest is about a region with a new store, which asks for itself or through another one.
@@ -32,6 +34,9 @@ type admitRequest struct {
 func (r *worldRequest) admits(region string) bool {
 	return r != nil && r.Admit != nil && r.Admit.Region == region
 }
+
+// anew reports whether r asks for a document that is there already.
+func (r *worldRequest) anew() bool { return r != nil && r.Anew != 0 }
 
 // out returns the regions that r puts out of the world, for some time at least: none of them can issue it.
 func (r *worldRequest) out() []string {
@@ -131,10 +136,10 @@ func (p *Plane) Admit(ctx context.Context, incarnation globaltable.Incarnation) 
 	return err
 }
 
-// Standing returns what this region is to the others, and the incarnation that they follow, as far as it knows. Empty: it is not a member.
-func (p *Plane) Standing() (globaltable.MemberState, globaltable.Incarnation) {
+// Standing returns what this region is to the others, as far as it knows: its state, the incarnation that they follow, and the version of the world's document that says so. Empty: it is not a member.
+func (p *Plane) Standing() (state globaltable.MemberState, followed globaltable.Incarnation, since globaltable.Version) {
 	m, _ := p.cfg.Catalog.View().Member(p.self.Origin)
-	return m.State, m.Incarnation
+	return m.State, m.Incarnation, m.Since
 }
 
 // HearAgain has the catalog of a region fetched again: that does not hear this one any more and knows why, or whose catalog lane had to be begun anew, without some of its documents. What it is
@@ -203,6 +208,10 @@ func (p *Plane) changeWorld(ctx context.Context, r *worldRequest) (*answer, erro
 
 // answerWorld answers a region's request. One that reaches a region that cannot do it is passed on, once: that of a region that comes back, which may not know whom to ask.
 func (p *Plane) answerWorld(ctx context.Context, r *worldRequest, from globaltable.Descriptor) (*answer, error) {
+	if r.anew() {
+		p.reissue(r.Anew)
+		return &answer{}, nil
+	}
 	to, ok := issuer(p.cfg.Catalog.View(), r.out())
 	switch {
 	case ok && to.Origin == p.self.Origin:
@@ -325,7 +334,7 @@ func (p *Plane) nextWorld(ctx context.Context, op string, out []string, next fun
 		}
 	}
 	if takesOver {
-		least += takeoverEpochs
+		least = p.outnumber(w, out)
 	}
 	// A request that is wrong is told so before anything is written.
 	if made, err := next(w, least); err != nil || made == w {
@@ -345,6 +354,25 @@ func (p *Plane) nextWorld(ctx context.Context, op string, out []string, next fun
 // takeoverEpochs is how far the epoch of a region that takes over is above the newest one of the owner before that it knows: more than that one can have started again meanwhile, unheard. What it has issued since
 // is void.
 const takeoverEpochs = 1 << 10
+
+// outnumber returns the least epoch in which a region issues what it takes over from the owner of w, which is out as the regions in out are: greater than any in which that one can have issued something, unheard. It may itself have taken over what
+// those owned whom it had closed meanwhile, with an epoch so far above theirs. Those are out here as well: nobody is closed whom not all have put out that stay, this region among them.
+func (p *Plane) outnumber(w *globaltable.World, out []string) uint32 {
+	newest, owners := w.Version.Epoch(), map[hlc.Origin]bool{}
+	for i := range w.Members {
+		m := &w.Members[i]
+		if m.State != globaltable.MemberActive && !m.State.Closed() || slices.Contains(out, m.Descriptor.Name) {
+			owners[m.Descriptor.Origin] = true
+		}
+	}
+	p.cfg.Catalog.View().Tables(func(t *globaltable.Table) bool {
+		if m := w.Member(t.Owner); owners[t.Owner] || m != nil && m.State.Closed() {
+			owners[t.Owner], newest = true, max(newest, t.Version.Epoch())
+		}
+		return true
+	})
+	return newest + takeoverEpochs*uint32(1+len(owners))
+}
 
 // takesOver reports whether this region would not be the one to issue the world's next document, were nobody put out.
 func (p *Plane) takesOver() bool {

@@ -44,6 +44,7 @@ type work struct {
 	key     workKey
 	since   uint64 // see state
 	version globaltable.Version
+	gained  bool // of a join: see core
 	sources []globaltable.Descriptor
 	kept    func(source hlc.Origin) ([]byte, error)
 	keep    func(ctx context.Context, source hlc.Origin, state []byte) error
@@ -52,7 +53,11 @@ type work struct {
 }
 
 func (w *work) newCore(pageBytes int) (*core, error) {
-	return newCore(w.key.table, w.since, w.version, w.sources, pageBytes, w.kept)
+	c, err := newCore(w.key.table, w.since, w.version, w.sources, pageBytes, w.kept)
+	if err == nil {
+		c.gained = w.gained
+	}
+	return c, err
 }
 
 // works returns what is to be got under view, and the catch-ups that are under way.
@@ -64,7 +69,7 @@ func (j *Joiner) works(view *catalog.View) (works []*work, catchUps []CatchUp) {
 		if plantedFeed && join.Table.IsFeed() {
 			join.Sources = nil
 		}
-		works = append(works, &work{key: workKey{table: join.Table}, since: uint64(join.Since), version: join.Since, sources: join.Sources,
+		works = append(works, &work{key: workKey{table: join.Table}, since: uint64(join.Since), version: join.Since, gained: join.Gained, sources: join.Sources,
 			throttle: throttle{perSecond: join.BytesPerSecond},
 			kept:     func(source hlc.Origin) ([]byte, error) { return j.cfg.Store.Join(join.Table, source) },
 			keep: func(ctx context.Context, source hlc.Origin, state []byte) error {

@@ -53,6 +53,7 @@ type core struct {
 	table     globaltable.TableID
 	since     uint64              // see state
 	version   globaltable.Version // that sources must have adopted
+	gained    bool                // only what the region gains by a change of policies is to be got
 	pageBytes int
 	sources   []source
 }
@@ -104,7 +105,7 @@ func (c *core) request(i int) (r *Request, ok bool) {
 	case s.state.done || !c.ready():
 		return nil, false
 	}
-	return &Request{Table: c.table, Since: c.version, After: s.state.cursor, MaxBytes: c.pageBytes}, true
+	return &Request{Table: c.table, Since: c.version, After: s.state.cursor, MaxBytes: c.pageBytes, Gained: c.gained}, true
 }
 
 // ready reports whether all sources have adopted the version: no page is asked for before.
@@ -141,6 +142,9 @@ func (c *core) took(i int, r *Request, p *Page) (next state, merge bool, err err
 			next.got++
 		}
 		next.cursor = rec.Key
+	}
+	if len(p.Cursor) > 0 {
+		next.cursor = p.Cursor
 	}
 	if next.done {
 		next.cursor = nil // nobody goes on from it, and it is an item's key

@@ -34,7 +34,7 @@ type DigestsRequest struct {
 type Digests struct {
 	// Marks are the HLCs, by origin, up to which everything was applied before the records were read.
 	Marks map[hlc.Origin]hlc.Timestamp `json:"marks"`
-	// Parts has sum and count of the live records of each bucket, 16 bytes each, big-endian. They are computed from the records, not taken from the digests that the
+	// Parts has sum and count of the live records of each bucket that both regions may hold, 16 bytes each, big-endian. They are computed from the records, not taken from the digests that the
 	// store keeps: what was changed behind the store's back shows.
 	Parts []byte `json:"parts"`
 	Bytes int64  `json:"bytes"` // of the keys and records that were read
@@ -56,7 +56,7 @@ func bucketBound(b int) []byte {
 	return binary.BigEndian.AppendUint64(nil, uint64(b)<<(64-bucketBits))
 }
 
-// Digests answers a request for digests. The error is of kind Unavailable when this region has another version of the table.
+// Digests answers a request for digests of what this region and the asker may both hold. The error is of kind Unavailable when this region has another version of the table.
 func (s *Server) Digests(ctx context.Context, asker globaltable.Descriptor, r *DigestsRequest) (*Digests, error) {
 	if r.Table == globaltable.SystemTable || r.From < 0 || r.To > Buckets || r.From >= r.To || r.To-r.From > rangeBuckets {
 		return nil, &globaltable.Error{Op: "answer digests", Kind: globaltable.Invalid, Message: "the request is for what cannot be compared"}
@@ -76,6 +76,7 @@ func (s *Server) Digests(ctx context.Context, asker globaltable.Descriptor, r *D
 		return nil, &globaltable.Error{Op: "answer digests", Resource: r.Table.String(), Kind: globaltable.LimitExceeded,
 			Message: "region " + view.Self().Name + " has read enough for comparisons in the background lately"}
 	}
+	self := view.Self().Origin
 	d := &Digests{Marks: map[hlc.Origin]hlc.Timestamp{}}
 	if s.marks != nil {
 		d.Marks = s.marks() // before the records
@@ -86,6 +87,9 @@ func (s *Server) Digests(ctx context.Context, asker globaltable.Descriptor, r *D
 	var buf []byte
 	err := s.source.Records(ctx, r.Table, bound(bucketBound(r.From)), bound(bucketBound(r.To)), func(key item.Key, record []byte) bool {
 		d.Bytes += int64(len(key) + len(record))
+		if !locality.Both(table, key, self, asker.Origin) {
+			return true
+		}
 		expired, sum, live := false, uint64(0), false
 		var x conflict.Expiry
 		if x, failed = table.KeySchema.ExpiryOf(table.Expiry, key); failed == nil {

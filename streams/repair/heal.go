@@ -135,6 +135,6 @@ func (v *Verifier) take(ctx context.Context, t *globaltable.Table, region string
 		if err := v.store.Merge(ctx, t.ID, Giver{giver.Origin, p.Incarnation}, p.Records); err != nil || p.Done {
 			return err
 		}
-		r.After = p.Records[len(p.Records)-1].Key
+		r.After = p.upTo()
 	}
 }

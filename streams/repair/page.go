@@ -48,6 +48,7 @@ type Request struct {
 	After    []byte              `json:"after,omitempty"`    // empty: from the first key
 	Before   []byte              `json:"before,omitempty"`   // empty: to the last
 	MaxBytes int                 `json:"maxBytes,omitempty"` // about; at least one record comes if there is one. 0: none, only whether the source is ready
+	Gained   bool                `json:"gained,omitempty"`   // only of items that the asker may have by a change of policies, and has not got yet
 }
 
 // End says what the records of an answer were. Everything in them was durable at the source before it answered.
@@ -55,8 +56,10 @@ type End struct {
 	Incarnation globaltable.Incarnation `json:"incarnation"` // of the source
 	Items       int64                   `json:"items"`       // live items that the source has of the table
 	Done        bool                    `json:"done"`        // the page reached Before
-	Sum         uint64                  `json:"sum"`         // xxhash64 of the records' encoding
-	Purge       hlc.Timestamp           `json:"purge"`       // the source's purge frontier of the table after it read the records: what went at or below it may not be among them
+	// Cursor, if it is not empty, is up to where the source has read, where that is beyond the last record: it has passed over many that the asker may not have, and tells of their keys no more than their bucket.
+	Cursor []byte        `json:"cursor,omitempty"`
+	Sum    uint64        `json:"sum"`   // xxhash64 of the records' encoding
+	Purge  hlc.Timestamp `json:"purge"` // the source's purge frontier of the table after it read the records: what went at or below it may not be among them
 }
 
 // Record is one key's record. Its bytes are shared with the page.
@@ -126,10 +129,21 @@ func DecodePage(r *Request, records []byte, end End) (*Page, error) {
 		p.Records = append(p.Records, Record{Key: item.Key(key), Bytes: record})
 		last, records = key, rest
 	}
-	if len(p.Records) == 0 && !end.Done && r.MaxBytes > 0 {
+	switch {
+	case len(end.Cursor) > 0 && (end.Done || bytes.Compare(end.Cursor, last) <= 0 || len(r.Before) > 0 && bytes.Compare(end.Cursor, r.Before) >= 0):
+		return nil, corrupt("a page ends where it cannot")
+	case len(end.Cursor) == 0 && len(p.Records) == 0 && !end.Done && r.MaxBytes > 0:
 		return nil, corrupt("a page without records is not the last")
 	}
 	return p, nil
+}
+
+// upTo returns up to where a page that is not the last one has everything.
+func (p *Page) upTo() []byte {
+	if len(p.Cursor) > 0 {
+		return p.Cursor
+	}
+	return p.Records[len(p.Records)-1].Key
 }
 
 // cutBytes cuts a length and as many bytes off b.

@@ -28,11 +28,17 @@ type Source interface {
 	Now() hlc.Timestamp
 }
 
+// defaultMaxRead is for Server.maxRead.
+const defaultMaxRead = 32 << 20
+
 // Server answers requests of peers. It keeps nothing between two of them.
 type Server struct {
 	catalog *catalog.Catalog
 	source  Source
 	marks   func() map[hlc.Origin]hlc.Timestamp
+
+	// maxRead is how many bytes of records are read for one answer, about: of a table with policies the asker may not have most of them.
+	maxRead int
 
 	background throttle // of what is read for comparisons in the background of other regions
 }
@@ -40,7 +46,7 @@ type Server struct {
 // NewServer returns a Server. c is the catalog that source works under. marks returns up to where everything of each origin is durably applied here; nil: nothing
 // is known of that.
 func NewServer(c *catalog.Catalog, source Source, marks func() map[hlc.Origin]hlc.Timestamp) *Server {
-	return &Server{catalog: c, source: source, marks: marks}
+	return &Server{catalog: c, source: source, marks: marks, maxRead: defaultMaxRead}
 }
 
 // LimitBackground bounds what is read for comparisons in the background of other regions, in bytes a second, about; 0: no limit. It is called before the first request.
@@ -75,6 +81,7 @@ func (s *Server) Answer(ctx context.Context, asker globaltable.Descriptor, r *Re
 		return nil, end, nil
 	}
 	limit, count, purge := min(r.MaxBytes, maxPage), 0, s.source.Purge(r.Table)
+	read, at := 0, -1
 	var failed error
 	end.Done = true
 	err = s.source.Records(ctx, r.Table, bound(r.After), bound(r.Before), func(key item.Key, record []byte) bool {
@@ -82,7 +89,16 @@ func (s *Server) Answer(ctx context.Context, asker globaltable.Descriptor, r *Re
 			end.Done = false
 			return false
 		}
-		if locality.Decide(table, key, asker.Origin, locality.Receive) != locality.Permit {
+		if b := key.Bucket(bucketBits); b != at {
+			if read >= s.maxRead {
+				end.Done, end.Cursor = false, bucketBound(b)
+				return false
+			}
+			at = b
+		}
+		read += len(key) + len(record)
+		if locality.Decide(table, key, asker.Origin, locality.Receive) != locality.Permit ||
+			r.Gained && locality.Decide(table, key, asker.Origin, locality.Admit) != locality.NotYet {
 			return true
 		}
 		var x conflict.Expiry

@@ -15,6 +15,7 @@ import (
 	"github.com/concordat-db/concordat/conflict/hlc"
 	"github.com/concordat-db/concordat/globaltable"
 	"github.com/concordat-db/concordat/globaltable/item"
+	"github.com/concordat-db/concordat/globaltable/locality"
 )
 
 // The states of a replica in a Report.
@@ -254,7 +255,7 @@ func (c *comparison) digests(ctx context.Context, from, to int) (here, there *Di
 	g.Go(func() (err error) {
 		own := *r
 		own.Background = false // this side bounds itself
-		here, err = c.v.server.Digests(both, c.v.server.catalog.View().Self(), &own)
+		here, err = c.v.server.Digests(both, c.region, &own)
 		return err
 	})
 	if err := g.Wait(); err != nil || c.read == nil {
@@ -317,6 +318,7 @@ func HashOf(table globaltable.TableID, key item.Key) string {
 // records calls f with every key of a bucket that either side has, and both sides without their marks. Both sides are read in pages, side by side.
 func (c *comparison) records(ctx context.Context, b int, f func(key item.Key, ours, theirs side) error) error {
 	r := &Request{Table: c.table.ID, Since: c.table.Version, After: bucketBound(b), Before: bucketBound(b + 1), MaxBytes: 1 << 20}
+	self := c.v.server.catalog.View().Self().Origin
 	for {
 		ours, theirs, err := c.pages(ctx, r)
 		if err != nil {
@@ -326,6 +328,9 @@ func (c *comparison) records(ctx context.Context, b int, f func(key item.Key, ou
 		// After both were read: whatever one of them has erased since its item expired has expired by now.
 		now := c.v.server.source.Now()
 		err = merged(ours.Records, theirs.Records, upTo, func(key item.Key, a, b []byte) error {
+			if !locality.Both(c.table, key, self, c.region.Origin) {
+				return nil
+			}
 			var err error
 			if a, err = c.asOf(key, a, now); err != nil {
 				return err
@@ -377,7 +382,7 @@ func common(a, b *Page) (upTo []byte, done bool) {
 		if p.Done {
 			continue
 		}
-		if last := p.Records[len(p.Records)-1].Key; upTo == nil || bytes.Compare(last, upTo) < 0 {
+		if last := p.upTo(); upTo == nil || bytes.Compare(last, upTo) < 0 {
 			upTo = last
 		}
 	}
