@@ -313,4 +313,6 @@ func (w *world) unsettled() string {
 type noPolicies struct{}
 
 // Progress implements controlplane.Places.
-func (noPolicies) Progress(globaltable.TableID, globaltable.Version) placing.Progress { return placing.Progress{} }
+func (noPolicies) Progress(globaltable.TableID, globaltable.Version) placing.Progress {
+	return placing.Progress{}
+}
