@@ -55,6 +55,15 @@ func TestAuditLogTellsWhatWasIssued(t *testing.T) {
 		if _, err := eu.plane.UpdateTable(t.Context(), "orders", catalog.Change{Pins: &catalog.PinChange{Set: []globaltable.Pin{pin}}}); err != nil {
 			t.Fatal(err)
 		}
+		w.until("the policy is carried out", func() bool {
+			w.carry()
+			now, _ := us.catalog.View().Table(table.ID)
+			return now.Settled()
+		})
+		change := changeTo(pinTo("us-only", "US#", "us"))
+		if _, err := eu.plane.ChangePolicies(t.Context(), "orders", change); err != nil {
+			t.Fatal(err)
+		}
 		w.carry()
 		entries, r := logOf(t, us)
 		wantSound(t, r)
@@ -67,8 +76,12 @@ func TestAuditLogTellsWhatWasIssued(t *testing.T) {
 			t.Errorf("the log is %q", entries)
 		}
 		var asked []string
+		words := ""
 		err := us.plane.AuditLog(t.Context(), nil, func(a AuditEntry) bool {
 			for _, c := range a.Entry.Changes {
+				if a.Entry.Kind == audit.PolicyChanged && c.What == "policy us-only" && a.Entry.Author == change.Author && a.Entry.Reason == change.Reason {
+					words = a.Entry.Op
+				}
 				if a.Entry.Kind == audit.PolicyChanged && c.What == "policy eu-only" && strings.Contains(c.Now, "EU#") && c.Was == "" {
 					asked = append(asked, a.Entry.Asked, a.Entry.ID)
 				}
@@ -77,6 +90,9 @@ func TestAuditLogTellsWhatWasIssued(t *testing.T) {
 		})
 		if err != nil || !slices.Equal(asked, []string{"eu", table.ID.String()}) {
 			t.Errorf("the policy's entry: asked in and table %q, %v", asked, err)
+		}
+		if words != "change policies" {
+			t.Error("author and reason of a policy are not told")
 		}
 		if len(r.Heads) != 1 || r.Heads[0].Seq != uint64(len(entries)) {
 			t.Errorf("heads %v", r.Heads)
