@@ -39,6 +39,7 @@ type Config struct {
 	Out         func(hlc.Origin) bool   // the region is fenced or removed: it is given nothing
 	Now         func() time.Time
 	Every       time.Duration // between checkpoints; default 1 min
+	Keep        uint64        // how many checkpoints are kept; default KeepCheckpoints
 	Failed      func(error)   // a checkpoint was not made; it is tried again. May be nil
 }
 
@@ -71,6 +72,9 @@ func checkpointAt(number uint64) []byte {
 func New(cfg Config) (*Ledger, error) {
 	if cfg.Every == 0 {
 		cfg.Every = time.Minute
+	}
+	if cfg.Keep == 0 {
+		cfg.Keep = KeepCheckpoints
 	}
 	l := &Ledger{cfg: cfg, accounts: newAccounts()}
 	err := cfg.Store.Ledger([]byte{prefixAccount}, []byte{prefixAccount + 1}, func(key, value []byte) (bool, error) {
@@ -189,9 +193,9 @@ func (l *Ledger) checkpoint(b Batch) (more bool, err error) {
 	if l.oldest == 0 {
 		l.oldest = c.Number
 	}
-	if c.Number-l.oldest >= KeepCheckpoints {
-		b.Drop(checkpointAt(0), checkpointAt(c.Number-KeepCheckpoints+1))
-		l.oldest = c.Number - KeepCheckpoints + 1
+	if c.Number-l.oldest >= l.cfg.Keep {
+		b.Drop(checkpointAt(0), checkpointAt(c.Number-l.cfg.Keep+1))
+		l.oldest = c.Number - l.cfg.Keep + 1
 	}
 	l.head = Head{c.Number, s.Hash()}
 	for i := range changed {

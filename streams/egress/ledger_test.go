@@ -72,6 +72,9 @@ func newMemory() *memory {
 	return &memory{kept: map[string][]byte{}, sent: map[globaltable.LaneID]Sent{}}
 }
 
+// keep is how many checkpoints the tests' ledgers keep.
+const keep = 100
+
 var names = map[hlc.Origin]string{1: "us", 2: "eu", 3: "in"}
 
 func keyOf(t testing.TB) (nkeys.KeyPair, string) {
@@ -88,7 +91,7 @@ func keyOf(t testing.TB) (nkeys.KeyPair, string) {
 
 func open(t testing.TB, m *memory, out map[hlc.Origin]bool) *Ledger {
 	key, _ := keyOf(t)
-	l, err := New(Config{Self: globaltable.Descriptor{Name: "us", Origin: 1}, Incarnation: 7, Key: key, Store: m, Name: func(o hlc.Origin) string { return names[o] },
+	l, err := New(Config{Self: globaltable.Descriptor{Name: "us", Origin: 1}, Incarnation: 7, Keep: keep, Key: key, Store: m, Name: func(o hlc.Origin) string { return names[o] },
 		Out: func(o hlc.Origin) bool { return out[o] }, Now: func() time.Time { return time.UnixMilli(1700000000000) }})
 	if err != nil {
 		t.Fatal(err)
@@ -206,7 +209,7 @@ func TestCheckpoints(t *testing.T) {
 	if problems := verify(t, l); len(problems) > 0 {
 		t.Error(problems)
 	}
-	for range KeepCheckpoints {
+	for range keep {
 		if err := l.Exchange(ctx, 2, 10, 1, 1); err != nil {
 			t.Fatal(err)
 		}
@@ -221,7 +224,7 @@ func TestCheckpoints(t *testing.T) {
 			kept++
 		}
 	}
-	if s.Head.Number != KeepCheckpoints+4 || s.Oldest != 5 || kept != KeepCheckpoints {
+	if s.Head.Number != keep+4 || s.Oldest != 5 || kept != keep {
 		t.Errorf("checkpoints %d to %d are kept, %d", s.Oldest, s.Head.Number, kept)
 	}
 	if again := open(t, m, nil); again.oldest != 5 || again.head != s.Head {
