@@ -16,13 +16,15 @@ const forwardsAtOnce = 32
 // forwarding sends clients' requests to other regions over the sessions that the inboxes hold: dynamodb.Forwarder.
 type forwarding struct {
 	session func(region string) (*peer.Session, error)
+	// leaving puts what is about to go to a region into the egress ledger; nothing goes when it returns an error.
+	leaving func(ctx context.Context, region string, tables []globaltable.TableID, bytes int) error
 
 	mu    sync.Mutex
 	slots map[string]chan struct{} // by region
 }
 
-func newForwarding(session func(region string) (*peer.Session, error)) *forwarding {
-	return &forwarding{session: session, slots: map[string]chan struct{}{}}
+func newForwarding(session func(region string) (*peer.Session, error), leaving func(ctx context.Context, region string, tables []globaltable.TableID, bytes int) error) *forwarding {
+	return &forwarding{session: session, leaving: leaving, slots: map[string]chan struct{}{}}
 }
 
 // slot takes a place among those that are forwarded to the region, and returns what gives it back.
@@ -53,6 +55,9 @@ func (f *forwarding) Forward(ctx context.Context, region string, r dynamodb.Forw
 		return dynamodb.Forwarded{}, err
 	}
 	defer release()
+	if err := f.leaving(ctx, region, r.Tables, len(r.Parameters)); err != nil {
+		return dynamodb.Forwarded{}, err
+	}
 	answer, body, err := s.Forward(ctx, peer.ForwardRequest(r))
 	return dynamodb.Forwarded{Status: answer.Status, Siblings: answer.Siblings, Undone: answer.Undone, Body: body}, err
 }
@@ -66,6 +71,21 @@ func (n *Node) serveForwarded(api *dynamodb.Server) func(context.Context, global
 		}
 		return peer.Forwarded{Status: a.Status, Siblings: a.Siblings, Undone: a.Undone}, a.Body, err
 	}
+}
+
+// countForwarded puts a request that is about to be forwarded, or its answer, into the ledger: the bytes with the first of the tables that it is about.
+func (n *Node) countForwarded(ctx context.Context, region string, tables []globaltable.TableID, bytes int) error {
+	to, known := n.catalog.View().Region(region)
+	if !known {
+		return &globaltable.Error{Op: "forward", Resource: region, Kind: globaltable.Unavailable, Message: "region " + region + " is not known"}
+	}
+	for _, table := range tables {
+		if err := n.ledger.Forwarded(ctx, to.Origin, table, bytes); err != nil {
+			return err
+		}
+		bytes = 0
+	}
+	return nil
 }
 
 // forwarded counts a request that was forwarded, or done for another region.

@@ -129,7 +129,7 @@ func Open(cfg Config) (*Node, error) {
 		metrics: metrics.New(cfg.Region.Name), inboxes: map[hlc.Origin]*inbox.Runner{}, fatal: make(chan error, 1),
 		sessions: map[string]*peer.Session{}, refused: map[string]string{}, refusals: membership.Refusals{}, excluded: map[string]error{},
 	}
-	n.forwards, n.offences = newForwarding(n.session), newOffences(n.log)
+	n.forwards, n.offences = newForwarding(n.session, n.countForwarded), newOffences(n.log)
 	n.engine, err = store.OpenPebble(store.Config{Dir: cfg.StoreDir(), CacheBytes: cfg.Limits.CacheBytes,
 		MemTableBytes: uint64(cfg.Limits.WriteBufferBytes), OnFatal: n.die})
 	if err != nil {
@@ -465,6 +465,7 @@ func (n *Node) newService(api *dynamodb.Server) *peer.Service {
 		Offered:   n.giver.Answer,
 		Repair:    n.verify.HandleRepair,
 		Forward:   n.serveForwarded(api),
+		Answering: n.countForwarded,
 		Denied:    n.metrics.PeerDenied,
 		MaySend: func(asker hlc.Origin, lane globaltable.LaneID, e *change.Entry) error {
 			return n.maySend(lane, []hlc.Origin{asker}, e)

@@ -24,6 +24,7 @@ import (
 	"github.com/concordat-db/concordat/globaltable"
 	"github.com/concordat-db/concordat/globaltable/catalog"
 	"github.com/concordat-db/concordat/regionnode/admin"
+	"github.com/concordat-db/concordat/streams/egress"
 )
 
 // pin gives the table locality policies, and waits until all regions know of them.
@@ -136,6 +137,14 @@ func TestForward(t *testing.T) {
 	}
 	if text := w.metricsOf(eu); !strings.Contains(text, `concordat_forwarded_bytes_total{peer="us-east-1",region="eu-central-1",side="served",way="out"}`) {
 		t.Error("what was served is not counted")
+	}
+	// And in both ledgers: the large requests went one way, the large answers the other.
+	const large = 9 * 390 << 10
+	if a := w.egress(w.ready.Regions[0], eu, egress.Forward); a.Count < 4 || a.Bytes < large {
+		t.Errorf("the ledger of %s: %d, %d bytes", us, a.Count, a.Bytes)
+	}
+	if a := w.egress(w.ready.Regions[1], ap, egress.Forward); a.Count < 2 || a.Bytes < large {
+		t.Errorf("the ledger of %s: %d, %d bytes", eu, a.Count, a.Bytes)
 	}
 
 	w.Cut(eu)

@@ -75,6 +75,11 @@ func (s *Service) forward(ctx context.Context, asker globaltable.Descriptor, f *
 	if err != nil {
 		return err // it was not done
 	}
+	if s.cfg.Answering != nil {
+		if err := s.cfg.Answering(ctx, asker.Name, f.Tables, len(body)); err != nil {
+			return unanswered{err}
+		}
+	}
 	for piece := range slices.Chunk(body, bus.MaxMessage-1) {
 		if err := reply(append([]byte{partRecords}, piece...)); err != nil {
 			return unanswered{err}

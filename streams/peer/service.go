@@ -66,6 +66,8 @@ type ServiceConfig struct {
 	Offered     func(asker globaltable.Descriptor, p *handover.Pull) (records []byte, end repair.End, err error)
 	// Forward does a client's request that the asker has forwarded. An error says that it was not done. nil: none is.
 	Forward func(ctx context.Context, asker globaltable.Descriptor, r ForwardRequest) (answer Forwarded, body []byte, err error)
+	// Answering is asked before the answer to a forwarded request, of so many bytes, goes to the peer. Where it returns an error the answer does not go, and the peer does not know what was done. nil: each goes.
+	Answering func(ctx context.Context, peer string, tables []globaltable.TableID, bytes int) error
 	// Denied is told of each request of a peer that was answered with an error of kind Denied. nil: nobody is told.
 	Denied func(peer string)
 	// MaySend is asked for each entry of the log before an asker gets it; an error says why not, now. nil: all may be sent.
