@@ -113,7 +113,7 @@ func startRegionOf(t testing.TB, self globaltable.Descriptor, engine store.Engin
 	if err != nil {
 		t.Fatal(err)
 	}
-	plane, err := controlplane.New(controlplane.Config{Catalog: tables, Door: shard, Peers: nobody{}, Joins: nobody{}, Places: nowhere{}, Marks: nobody{}, Now: now, Clock: clock})
+	plane, err := controlplane.New(controlplane.Config{Catalog: tables, Door: shard, Items: shard, Peers: nobody{}, Joins: nobody{}, Places: nowhere{}, Marks: nobody{}, Now: now, Clock: clock})
 	if err != nil {
 		t.Fatal(err)
 	}
