@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/concordat-db/concordat/conflict/hlc"
 	"github.com/concordat-db/concordat/globaltable"
 	"github.com/concordat-db/concordat/globaltable/item"
 	"github.com/concordat-db/concordat/regionnode/commit"
@@ -14,7 +15,7 @@ import (
 
 // newPlacer makes what carries out locality policies here, and what takes over records that other regions may not have any more.
 func (n *Node) newPlacer() {
-	n.giver = handover.NewGiver(n.cfg.Region, givingShard{n.shard}, n, n.regionName)
+	n.giver = handover.NewGiver(n.cfg.Region, givingShard{n.shard, n.clock.Observe}, n, n.regionName)
 	n.giver.Leaving = n.countHandOver
 	n.taker = handover.NewTaker(n.catalog, takingShard{n.shard, n.metrics.TookOver}, n)
 	n.placer = placing.New(placing.Config{Self: n.cfg.Region, View: n.catalog.View, Store: n.shard, Streams: laneStreams{n}, Giver: n.giver, Disk: n.engine,
@@ -41,7 +42,13 @@ func (s laneStreams) Renew(lane globaltable.LaneID) { s.n.outbox.Renew(lane) }
 func (s laneStreams) Live(lane globaltable.LaneID) bool { return s.n.outbox.Live(lane) }
 
 // givingShard is the shard as a handover.Giver reads it.
-type givingShard struct{ shard *commit.Shard }
+type givingShard struct {
+	shard   *commit.Shard
+	observe func(hlc.Timestamp) error
+}
+
+// Observe implements handover.Store.
+func (s givingShard) Observe(t hlc.Timestamp) error { return s.observe(t) }
 
 // Incarnation implements handover.Store.
 func (s givingShard) Incarnation() globaltable.Incarnation { return s.shard.Incarnation() }
@@ -80,10 +87,10 @@ func (s takingShard) TakeOver(ctx context.Context, table globaltable.TableID, fr
 }
 
 // HandOver implements handover.Peers over the session that the region's inbox holds.
-func (n *Node) HandOver(ctx context.Context, region string, o *handover.Offer) error {
+func (n *Node) HandOver(ctx context.Context, region string, o *handover.Offer) (taken hlc.Timestamp, err error) {
 	s, err := n.session(region)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, exchangeTimeout)
 	defer cancel()

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/concordat-db/concordat/conflict"
+	"github.com/concordat-db/concordat/conflict/hlc"
 	"github.com/concordat-db/concordat/globaltable"
 	"github.com/concordat-db/concordat/globaltable/catalog"
 	"github.com/concordat-db/concordat/globaltable/item"
@@ -35,7 +36,12 @@ type noFiles struct{}
 
 func (noFiles) Scrub(context.Context) error { return nil }
 
-type givingShard struct{ *commit.Shard }
+type givingShard struct {
+	*commit.Shard
+	clock *hlc.Clock
+}
+
+func (s givingShard) Observe(t hlc.Timestamp) error { return s.clock.Observe(t) }
 
 func (s givingShard) Erase(ctx context.Context, of globaltable.TableID, version globaltable.Version, to string, table globaltable.TableID, records []repair.Record) (int, error) {
 	return s.Shard.Erase(ctx, of, version, to, recordsAt(table, records))
@@ -66,7 +72,7 @@ func (n *node) reach(region string) (*node, error) {
 }
 
 // HandOver implements handover.Peers.
-func (n *node) HandOver(ctx context.Context, region string, o *handover.Offer) error {
+func (n *node) HandOver(ctx context.Context, region string, o *handover.Offer) (hlc.Timestamp, error) {
 	to, err := n.reach(region)
 	if err == nil {
 		err = to.taker.Take(ctx, n.self, o)
@@ -74,9 +80,12 @@ func (n *node) HandOver(ctx context.Context, region string, o *handover.Offer) e
 	n.w.mu.Lock()
 	defer n.w.mu.Unlock()
 	if n.w.lose && err == nil {
-		return context.DeadlineExceeded
+		return 0, context.DeadlineExceeded
 	}
-	return err
+	if err != nil {
+		return 0, err
+	}
+	return to.clock.Last(), nil
 }
 
 // Offered implements handover.Givers.

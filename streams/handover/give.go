@@ -37,12 +37,14 @@ type Store interface {
 	Records(ctx context.Context, table globaltable.TableID, from, to item.Key, f func(key item.Key, record []byte) (more bool)) error
 	// Erase erases records of the table, or of its feed, that region to has taken over, if they are still what they were and that version's policies are being carried out, and returns how many.
 	Erase(ctx context.Context, of globaltable.TableID, placing globaltable.Version, to string, table globaltable.TableID, records []repair.Record) (erased int, err error)
+	// Observe moves the region's clock past another one's, or refuses.
+	Observe(t hlc.Timestamp) error
 }
 
 // Peers asks other regions. There, a Taker answers.
 type Peers interface {
-	// HandOver asks a region to take a page over. For any error it is not known whether it has.
-	HandOver(ctx context.Context, region string, o *Offer) error
+	// HandOver asks a region to take a page over, and returns its clock of after that. For any error it is not known whether it has.
+	HandOver(ctx context.Context, region string, o *Offer) (taken hlc.Timestamp, err error)
 }
 
 // Giver gives records away.
@@ -197,7 +199,12 @@ func (g *Giver) offer(ctx context.Context, of globaltable.TableID, version globa
 		delete(g.out, id)
 		g.mu.Unlock()
 	}()
-	return g.peers.HandOver(ctx, region, &Offer{Table: of, Version: version, Incarnation: end.Incarnation, Page: id})
+	taken, err := g.peers.HandOver(ctx, region, &Offer{Table: of, Version: version, Incarnation: end.Incarnation, Page: id})
+	if err != nil {
+		return err
+	}
+	// What the taker has logged lies before what this region says it has placed, by every clock: the purge frontier rises again on the strength of that (commit.Shard.RaisePurge).
+	return g.store.Observe(taken)
 }
 
 // Answer returns the page that an asker was offered and asks for.

@@ -50,6 +50,8 @@ func keyOf(id string) item.Key {
 type memory struct {
 	records map[string][]byte
 	erased  []string // "region key"
+	clock   hlc.Timestamp
+	refuses bool // a clock that is too far ahead
 }
 
 func (m *memory) Incarnation() globaltable.Incarnation { return 9 }
@@ -69,6 +71,14 @@ func (m *memory) Records(_ context.Context, table globaltable.TableID, from, _ i
 		if !f(item.Key(k), m.records[k]) {
 			return nil
 		}
+	}
+	return nil
+}
+
+func (m *memory) Observe(t hlc.Timestamp) error {
+	m.clock = t
+	if m.refuses {
+		return &globaltable.Error{Op: "observe", Kind: globaltable.Unavailable}
 	}
 	return nil
 }
@@ -94,29 +104,31 @@ type regions struct {
 	taken map[string][]repair.Record
 	sizes []int
 	after func(region string)
+	clock hlc.Timestamp // of those who take
 }
 
-func (r *regions) HandOver(_ context.Context, region string, o *Offer) error {
+func (r *regions) HandOver(_ context.Context, region string, o *Offer) (hlc.Timestamp, error) {
 	if r.cut[region] {
-		return &globaltable.Error{Op: "ask", Kind: globaltable.Unavailable}
+		return 0, &globaltable.Error{Op: "ask", Kind: globaltable.Unavailable}
 	}
 	if _, _, err := r.giver.Answer(globaltable.Descriptor{Name: "another"}, &Pull{o.Page}); globaltable.KindOf(err) != globaltable.NotFound {
-		return fmt.Errorf("a page was given to another region: %w", err)
+		return 0, fmt.Errorf("a page was given to another region: %w", err)
 	}
 	b, end, err := r.giver.Answer(globaltable.Descriptor{Name: region}, &Pull{o.Page})
 	if err != nil {
-		return err
+		return 0, err
 	}
 	page, err := repair.DecodePage(&repair.Request{Table: o.Table}, b, end)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	r.taken[region] = append(r.taken[region], page.Records...)
 	r.sizes = append(r.sizes, len(b))
 	if r.after != nil {
 		r.after(region)
 	}
-	return nil
+	r.clock++
+	return r.clock, nil
 }
 
 func world(records int, size int) (*memory, *regions) {
@@ -205,5 +217,18 @@ func TestTakers(t *testing.T) {
 	}
 	if got := Takers(doc, keyOf("n1"), us); len(got) != 0 {
 		t.Errorf("%v", got)
+	}
+}
+
+// TestGiveGoesByTheTakersClock: nothing is erased, and so nothing said to be placed, before the giver's clock is past the taker's.
+func TestGiveGoesByTheTakersClock(t *testing.T) {
+	m, r := world(1, 10)
+	m.refuses = true
+	if given := give(t, r); given.Records != 0 || given.Left != 2 || len(m.records) != 3 {
+		t.Errorf("%+v: erased with a clock that may be behind the taker's", given)
+	}
+	m.refuses = false
+	if given := give(t, r); given.Left != 0 || m.clock != r.clock || r.clock == 0 {
+		t.Errorf("%+v, the clock is at %v, the taker's at %v", given, m.clock, r.clock)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 
+	"github.com/concordat-db/concordat/conflict/hlc"
 	"github.com/concordat-db/concordat/globaltable"
 	"github.com/concordat-db/concordat/streams/bus"
 	"github.com/concordat-db/concordat/streams/change"
@@ -82,10 +83,11 @@ func (c Client) Exchange(ctx context.Context, r *repair.Request) (*repair.Page, 
 	return repair.DecodePage(r, records, end)
 }
 
-// HandOver has the origin take over a page of records that this region offers.
-func (c Client) HandOver(ctx context.Context, o *handover.Offer) error {
-	var done struct{}
-	return c.document(ctx, request{HandOver: o}, &done)
+// HandOver has the origin take over a page of records that this region offers, and returns the origin's clock of after that.
+func (c Client) HandOver(ctx context.Context, o *handover.Offer) (taken hlc.Timestamp, err error) {
+	var done handedOver
+	err = c.document(ctx, request{HandOver: o}, &done)
+	return done.Clock, err
 }
 
 // Offered returns the page of records that the origin has offered.

@@ -29,10 +29,11 @@ func (r *region) offered(asker globaltable.Descriptor, p *handover.Pull) ([]byte
 func TestHandOver(t *testing.T) {
 	onEachBus(t, func(t *testing.T, s *story) {
 		s.connect()
-		if err := s.client().HandOver(t.Context(), &handover.Offer{Table: 42, Version: 3, Incarnation: 4, Page: 1<<63 + 1}); err != nil {
-			t.Error(err)
+		before := s.eu.clock.Last()
+		if taken, err := s.client().HandOver(t.Context(), &handover.Offer{Table: 42, Version: 3, Incarnation: 4, Page: 1<<63 + 1}); err != nil || taken < before || taken == 0 {
+			t.Errorf("at %v, after %v: %v", taken, before, err)
 		}
-		err := s.client().HandOver(t.Context(), &handover.Offer{Table: 42, Version: 4})
+		_, err := s.client().HandOver(t.Context(), &handover.Offer{Table: 42, Version: 4})
 		expectKind(t, err, globaltable.Unavailable, "another version")
 		page, err := s.client().Offered(t.Context(), &handover.Offer{Table: 42, Page: 7})
 		if err != nil || len(page.Records) != 4 || page.Size() != 8+10+1<<20+5<<19 || page.Incarnation != 4 {

@@ -167,3 +167,8 @@ func encodeDocument(v any) ([]byte, error) {
 	}
 	return append([]byte{partDocument}, b...), nil
 }
+
+// handedOver answers an offer that was taken.
+type handedOver struct {
+	Clock hlc.Timestamp `json:"clock"` // read after all of it had been logged
+}

@@ -156,7 +156,7 @@ func (s *Service) handle(ctx context.Context, peer string, raw []byte, reply fun
 		if err := s.cfg.HandOver(ctx, asker, r.HandOver); err != nil {
 			return err
 		}
-		return sendDocument(struct{}{}, reply)
+		return sendDocument(handedOver{s.cfg.Clock()}, reply)
 	case r.Offered != nil:
 		records, end, err := s.cfg.Offered(asker, r.Offered)
 		if err != nil {

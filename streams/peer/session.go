@@ -84,8 +84,8 @@ func (s *Session) Exchange(ctx context.Context, r *repair.Request) (*repair.Page
 	return s.client.Exchange(ctx, r)
 }
 
-// HandOver has the origin take over a page of records that this region offers.
-func (s *Session) HandOver(ctx context.Context, o *handover.Offer) error {
+// HandOver is Client.HandOver.
+func (s *Session) HandOver(ctx context.Context, o *handover.Offer) (taken hlc.Timestamp, err error) {
 	return s.client.HandOver(ctx, o)
 }
 
