@@ -5,6 +5,8 @@
 // or unknown. When all faults are over, the regions must hold the same items, and each item must be the work of an
 // operation that no later acknowledged one has replaced.
 //
+// Where items may be is judged by canaries (canary_test.go, canaryworld_test.go, package canary): they are searched for in all that a region keeps, sends and says.
+//
 // The default size suits a check of every change. Flags make it larger:
 //
 //	go test ./chaos/faults -args -rounds=50             # kills

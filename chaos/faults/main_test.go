@@ -44,7 +44,7 @@ func run(m *testing.M) (status int) {
 	if program = *binary; program == "" {
 		program = filepath.Join(dir, "concordat")
 		// With the settings of the test itself: then nothing but the program is left to compile.
-		build := exec.Command("go", "build", "-o", program, "github.com/concordat-db/concordat/cli/concordat")
+		build := exec.Command("go", "build", "-tags", tags, "-o", program, "github.com/concordat-db/concordat/cli/concordat")
 		if out, err := build.CombinedOutput(); err != nil {
 			fmt.Fprintf(os.Stderr, "faults: build the program: %v\n%s", err, out)
 			return 1

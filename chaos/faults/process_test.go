@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"strconv"
@@ -31,8 +32,26 @@ type process struct {
 // start runs the program with args. The name tells it apart in what a failing test prints.
 func start(t testing.TB, name string, args ...string) *process {
 	t.Helper()
-	p := &process{t: t, name: name, cmd: exec.Command(program, args...), log: newLogLines(), ended: make(chan struct{})}
-	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
+	log := newLogLines()
+	return startWriting(t, name, log, log, args)
+}
+
+// startRecorded is start, and appends all that the process writes to a file.
+func startRecorded(t testing.TB, name, file string, args ...string) *process {
+	t.Helper()
+	f, err := os.OpenFile(file, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() }) // after the process has ended: later clean-ups come first
+	log := newLogLines()
+	return startWriting(t, name, log, io.MultiWriter(log, f), args)
+}
+
+func startWriting(t testing.TB, name string, log *logLines, out io.Writer, args []string) *process {
+	t.Helper()
+	p := &process{t: t, name: name, cmd: exec.Command(program, args...), log: log, ended: make(chan struct{})}
+	p.cmd.Stdout, p.cmd.Stderr = out, out
 	// A test that is ended by force must not leave programs behind.
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := p.cmd.Start(); err != nil {

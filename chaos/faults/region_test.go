@@ -23,6 +23,7 @@ import (
 	"github.com/goccy/go-yaml"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/concordat-db/concordat/chaos/canary"
 	"github.com/concordat-db/concordat/regionnode/admin"
 	"github.com/concordat-db/concordat/regionnode/world"
 )
@@ -116,12 +117,17 @@ type node struct {
 	nats   string // host:port of its NATS
 	id     int
 	law    string // jurisdiction
+	log    string // file to which all is logged, at all levels; empty: none
 }
 
 // launch starts the node and waits until it serves.
 func (n *node) launch() {
 	n.t.Helper()
-	n.proc = start(n.t, n.name, "node", "--config", n.config)
+	if n.log == "" {
+		n.proc = start(n.t, n.name, "node", "--config", n.config)
+	} else {
+		n.proc = startRecorded(n.t, n.name, n.log, "node", "--config", n.config, "--log-level", "debug")
+	}
 	eventually(n.t, n.name+" serves", func() string {
 		if !n.proc.running() {
 			n.t.Fatalf("%s ended: %v", n.name, n.proc.err)
@@ -138,6 +144,7 @@ type cluster struct {
 	t     *testing.T
 	nodes []*node
 	links map[[2]string]*world.Link // from, to: from dials to
+	heard *canary.Capture           // of what links carry; nil: nobody listens
 }
 
 // newCluster configures three regions and starts none.
@@ -149,7 +156,13 @@ func newCluster(t *testing.T) *cluster {
 // newClusterApart is newCluster with regions that are so far from each other: what one sends takes so long.
 func newClusterApart(t *testing.T, oneWay time.Duration) *cluster {
 	t.Helper()
-	c := &cluster{t: t, links: map[[2]string]*world.Link{}}
+	return newClusterHeard(t, oneWay, nil)
+}
+
+// newClusterHeard is newClusterApart with links that are overheard.
+func newClusterHeard(t *testing.T, oneWay time.Duration, heard *canary.Capture) *cluster {
+	t.Helper()
+	c := &cluster{t: t, links: map[[2]string]*world.Link{}, heard: heard}
 	for i, spec := range world.DefaultRegions() {
 		dir := t.TempDir()
 		c.nodes = append(c.nodes, &node{
@@ -208,6 +221,9 @@ func (c *cluster) connect(delay world.Delay) {
 			if err != nil {
 				c.t.Fatal(err)
 			}
+			if c.heard != nil {
+				l.Overhear(c.tap(from.name, to.name))
+			}
 			c.links[[2]string{from.name, to.name}] = l
 			carriers.Go(func() error { return l.Run(ctx) })
 		}
@@ -218,6 +234,17 @@ func (c *cluster) connect(delay world.Delay) {
 			c.t.Error(err)
 		}
 	})
+}
+
+// tap hears a link by which a region dials another one.
+func (c *cluster) tap(from, to string) world.Tap {
+	return func(connection uint64, back bool) io.WriteCloser {
+		d := canary.Direction{From: from, To: to}
+		if back {
+			d = canary.Direction{From: to, To: from}
+		}
+		return c.heard.Wire(d, connection)
+	}
 }
 
 // cut separates a region from all others; heal ends that.

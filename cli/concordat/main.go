@@ -14,6 +14,7 @@ import (
 )
 
 func main() {
+	plant()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	// The second signal kills: whoever sends it does not want to wait for a clean end.

@@ -60,9 +60,14 @@ type Link struct {
 	delay    Delay
 	window   int
 	gate     *gate
+	tap      Tap // nil: none
 
-	connections, refused, out, back atomic.Uint64
+	connections, tapped, refused, out, back atomic.Uint64
 }
+
+// Tap returns who hears what one connection carries in one direction, back being from the target. He gets it when it comes, whenever it is delivered, and is closed when the direction has ended. He must not fail. Connections count
+// from 1.
+type Tap func(connection uint64, back bool) io.WriteCloser
 
 // NewLink listens on the address listen (port 0 chooses one, see Addr) for a link to target. Run carries connections; a link that is
 // never run must be closed.
@@ -79,6 +84,18 @@ func NewLink(listen, target string, delay Delay) (*Link, error) {
 
 // Addr returns the address to connect to instead of the target's.
 func (l *Link) Addr() string { return l.listener.Addr().String() }
+
+// Overhear makes t hear all connections. It has to be called before Run.
+func (l *Link) Overhear(t Tap) { l.tap = t }
+
+// heard returns src, heard by the tap, and what is to be called after it.
+func (l *Link) heard(src io.Reader, connection uint64, back bool) (io.Reader, func()) {
+	if l.tap == nil {
+		return src, func() {}
+	}
+	w := l.tap(connection, back)
+	return io.TeeReader(src, w), func() { _ = w.Close() }
+}
 
 // Close stops listening. Connections end with Run.
 func (l *Link) Close() error { return l.listener.Close() }
@@ -143,6 +160,7 @@ func (l *Link) carry(ctx context.Context, near net.Conn, dial func(context.Conte
 	stop := context.AfterFunc(ctx, func() { abort(near) })
 	defer stop()
 
+	connection := l.tapped.Add(1)
 	out := newLine(l.delay.Out, l.window)
 	var readers sync.WaitGroup
 	defer readers.Wait()
@@ -150,7 +168,9 @@ func (l *Link) carry(ctx context.Context, near net.Conn, dial func(context.Conte
 	defer cancel()
 	var connected atomic.Bool
 	readers.Go(func() {
-		empty := out.fill(ctx, near)
+		src, end := l.heard(near, connection, false)
+		defer end()
+		empty := out.fill(ctx, src)
 		if empty && !connected.Load() {
 			cancel() // gave up before it got through: the target never hears of it
 		}
@@ -170,7 +190,11 @@ func (l *Link) carry(ctx context.Context, near net.Conn, dial func(context.Conte
 
 	back := newLine(l.delay.Back, l.window)
 	var directions sync.WaitGroup
-	directions.Go(func() { back.fill(ctx, far) })
+	directions.Go(func() {
+		src, end := l.heard(far, connection, true)
+		defer end()
+		back.fill(ctx, src)
+	})
 	directions.Go(func() { back.drain(ctx, near, far, l.gate, &l.back) })
 	directions.Go(func() { out.drain(ctx, far, near, l.gate, &l.out) })
 	directions.Wait()
@@ -206,7 +230,7 @@ func newLine(delay time.Duration, window int) *line {
 }
 
 // fill reads src to its end. It reports whether that came without a byte before it.
-func (q *line) fill(ctx context.Context, src net.Conn) (empty bool) {
+func (q *line) fill(ctx context.Context, src io.Reader) (empty bool) {
 	buf := make([]byte, readBytes)
 	empty = true
 	for {

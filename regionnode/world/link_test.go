@@ -328,3 +328,60 @@ func TestLinkBadArguments(t *testing.T) {
 		t.Error("took an address without a port")
 	}
 }
+
+// heard takes what is written, from any goroutine, and a full stop at the end.
+type heard struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (h *heard) Close() error {
+	_, err := h.Write([]byte("."))
+	return err
+}
+
+func (h *heard) Write(b []byte) (int, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.text.Write(b)
+}
+
+func (h *heard) String() string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.text.String()
+}
+
+// A tap hears both directions of each connection, at once: what a cut link holds back, too.
+func TestLinkIsOverheard(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out, back heard
+		l := &Link{window: DefaultWindow, gate: newGate()}
+		l.Overhear(func(connection uint64, b bool) io.WriteCloser {
+			if connection != 1 {
+				t.Errorf("connection %d; want 1", connection)
+			}
+			if b {
+				return &back
+			}
+			return &out
+		})
+		near, nearInner := net.Pipe()
+		far, farInner := net.Pipe()
+		ctx, cancel := context.WithCancel(t.Context())
+		var carrier sync.WaitGroup
+		carrier.Go(func() { l.carry(ctx, nearInner, func(context.Context) (net.Conn, error) { return farInner, nil }) })
+		send(t, near, "there")
+		receive(t, far, "there")
+		send(t, far, "and back")
+		receive(t, near, "and back")
+		l.Cut()
+		send(t, near, ", again")
+		synctest.Wait()
+		cancel()
+		carrier.Wait()
+		if out.String() != "there, again." || back.String() != "and back." {
+			t.Errorf("heard %q out, %q back", out.String(), back.String())
+		}
+	})
+}

@@ -37,10 +37,10 @@ type Message struct {
 	Floor         hlc.Timestamp // the sender's purge frontier when it built the message
 	Fragment      uint16        // 0 to Fragments-1
 	Fragments     uint16        // 1 for most entries
-	compressed    bool
-	bodyLen       uint32 // of the whole body, as hashed
-	compressedLen uint32 // of the whole body, as carried
-	payload       []byte // this fragment's part
+	Compressed    bool          // the body is carried so
+	bodyLen       uint32        // of the whole body, as hashed
+	compressedLen uint32        // of the whole body, as carried
+	payload       []byte        // this fragment's part
 }
 
 // AppendMessages encodes e as one or more messages of at most maxMessage bytes each and calls emit with each, in order. scratch is
@@ -103,7 +103,7 @@ func DecodeMessage(b []byte) (Message, error) {
 	if err != nil {
 		return Message{}, err
 	}
-	m.Header, m.compressed = h, flags&flagS2 != 0
+	m.Header, m.Compressed = h, flags&flagS2 != 0
 	f := b[envelopeLen+headerLen:]
 	m.bodyLen = binary.BigEndian.Uint32(f)
 	m.compressedLen = binary.BigEndian.Uint32(f[4:])
@@ -165,7 +165,7 @@ func (m *Message) entry(payload []byte) (Entry, error) {
 		return Entry{}, corrupt("body incomplete")
 	}
 	body := payload
-	if m.compressed {
+	if m.Compressed {
 		n, err := s2.DecodedLen(payload)
 		if err != nil || n != int(m.bodyLen) {
 			return Entry{}, corrupt("compressed body has another length than it says")
