@@ -29,7 +29,7 @@ func (r *region) offered(asker globaltable.Descriptor, p *handover.Pull) ([]byte
 func TestHandOver(t *testing.T) {
 	onEachBus(t, func(t *testing.T, s *story) {
 		s.connect()
-		before := s.eu.clock.Last()
+		before := s.eu.clock.Now()
 		if taken, err := s.client().HandOver(t.Context(), &handover.Offer{Table: 42, Version: 3, Incarnation: 4, Page: 1<<63 + 1}); err != nil || taken < before || taken == 0 {
 			t.Errorf("at %v, after %v: %v", taken, before, err)
 		}
