@@ -239,15 +239,25 @@ func (w *world) judgeConflicts() []check.Violation {
 	return out
 }
 
-// listsSome reports whether a write of a saved record is listed as that of a region that was given up.
+// listsSome reports whether a write of a saved record is listed as that of a region that was given up. Of a run any increment will do: each is kept by itself. What was listed before, and is so no more, since somebody has dropped it or its time was over, is not
+// listed again.
 func (w *world) listsSome(s commit.SavedRecord) bool {
 	changes, err := conflict.ChangesOf(s.Record)
 	if err != nil {
 		panic(err)
 	}
+	rec, err := conflict.DecodeRecord(s.Record)
+	if err != nil {
+		panic(err)
+	}
 	key := check.Key{Table: uint64(s.Table), Bytes: string(s.Bytes)}
+	over := w.plan.dropConflict > 0 || !w.lasting(s.Table.Feed())
 	return slices.ContainsFunc(w.listed.listings, func(l check.Listing) bool {
-		return l.Fenced && l.Key == key && slices.ContainsFunc(changes, func(c conflict.Change) bool { return stampOf(c.Dot) == l.Loser })
+		of := func(c conflict.Change) bool { return stampOf(c.Dot) == l.Loser }
+		within := func(t conflict.Typed) bool {
+			return slices.ContainsFunc(t.Runs, func(run conflict.Run) bool { return spans(&run, l.Loser) })
+		}
+		return (l.Fenced || over) && l.Key == key && (slices.ContainsFunc(changes, of) || slices.ContainsFunc(rec.Typed, within))
 	})
 }
 

@@ -33,12 +33,12 @@ func (r *region) forgive(c *diskCopy) {
 	})
 }
 
-// forgiveTable notes that what a region has written to a table may be lost, since clients had asked it to drop its data of it: as the last one that had the table, or while nobody followed it any more, which
+// forgiveTable notes that what a region has written to a table may be lost, since clients had asked it to drop its data of it: as the last one that was to have the table, or while nobody followed it any more, which
 // it did not know. If it is fenced before the others have heard so, they go on with the table, and have it created there anew; that does not bring back what was dropped. Otherwise a region drops only what
 // others have got.
 func (r *region) forgiveTable(table globaltable.TableID) {
 	t, known := r.catalog.View().Table(table)
-	others := known && slices.ContainsFunc(t.Replicas, func(o globaltable.Replica) bool { return o.Origin != r.origin })
+	others := known && slices.ContainsFunc(t.Replicas, func(o globaltable.Replica) bool { return o.Origin != r.origin && o.Status != globaltable.Deleting })
 	if others && r.standing(r) == globaltable.MemberActive {
 		return
 	}
@@ -106,7 +106,7 @@ func (r *region) reach(x write) {
 // steady reports whether the region was an active member with one store throughout.
 func (r *region) steady() bool { return !r.disturbed && r.store == 0 }
 
-// doubtful reports whether a write may be missing in the end: nobody follows a store any more that has logged it and has kept the table since, and no region has got it, and holds the table since, that was an active member with one store
+// doubtful reports whether a write may be missing in the end: nobody follows a store any more that has logged it and has kept it, and the table, since, and no region has got it, and holds the table since, that was an active member with one store
 // throughout. Who has given the table back and got it again has given back what it logged before: it was with the others then.
 func (w *world) doubtful(x check.Write) bool {
 	kept := func(r *region) bool {
@@ -121,11 +121,12 @@ func (w *world) doubtful(x check.Write) bool {
 			replica := w.document(globaltable.TableID(x.Key.Table)).Replica(r.origin)
 			return replica != nil && l.Catalog >= uint64(replica.Born)
 		}
-		if !w.ledger.Void(l) && since(by) {
+		again := by.again[globaltable.Incarnation(l.Incarnation)]
+		if !w.ledger.Void(l) && since(by) && !(again && w.forgiven[write{x.Key, x.Stamp}]) {
 			return false
 		}
 		for _, r := range w.regions {
-			if r == by || !kept(r) || !since(r) || by.again[globaltable.Incarnation(l.Incarnation)] {
+			if r == by || !kept(r) || !since(r) || again {
 				continue
 			}
 			if w.placements[globaltable.LaneID(l.Lane)].Has(r.origin) && r.tookEntry(l) {

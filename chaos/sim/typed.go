@@ -552,14 +552,14 @@ func (w *world) isTyped(id uint64) bool {
 	return t != nil && t.typed
 }
 
-// reachTyped takes into evidence that what contributes to an item is durable here: see exchanged.
+// reachTyped takes into evidence that what contributes to an item is durable here: see exchanged. A run goes over what a store has lost that was put in another's place meanwhile.
 func (r *region) reachTyped(key check.Key, typed []conflict.Typed) {
 	for i := range typed {
 		t := &typed[i]
 		for _, run := range t.Runs {
 			for _, l := range r.ledger.Of(key) {
-				if l.Stamp.Origin == uint16(run.Last.Origin) && uint64(run.First) <= l.Stamp.Time && l.Stamp.Time <= uint64(run.Last.Time) {
-					r.reach(write{key, l.Stamp})
+				if x := (write{key, l.Stamp}); spans(&run, l.Stamp) && !r.forgiven[x] {
+					r.reach(x)
 				}
 			}
 		}
@@ -572,6 +572,11 @@ func (r *region) reachTyped(key check.Key, typed []conflict.Typed) {
 			r.reach(write{key, stampOf(b.Dot)})
 		}
 	}
+}
+
+// spans reports whether a write is among those of a run, by its stamp.
+func spans(run *conflict.Run, s check.Stamp) bool {
+	return s.Origin == uint16(run.Last.Origin) && uint64(run.First) <= s.Time && s.Time <= uint64(run.Last.Time)
 }
 
 // dropIdle drops the writes of an operation that came to nothing: it found all as it wants it.

@@ -209,7 +209,7 @@ func (c *Catalog) Trusts(origin hlc.Origin, incarnation globaltable.Incarnation)
 
 // Prepare checks the documents that a group is about to write, in order, against the ones in force and against each other. See the package's comment.
 // Nothing has happened when it returns an error: of kind Unavailable for a document of a newer
-// release, Corrupt for one that no owner can have issued, Exists for a new table of this region whose name is taken. adopt is nil
+// release and with ErrBehind, Corrupt for one that no owner can have issued, Exists for a new table of this region whose name is taken. adopt is nil
 // when no document comes into force; it must be called before Prepare is called again, or not at all.
 func (c *Catalog) Prepare(docs []item.Item) (adoptions []Adoption, adopt func(), err error) {
 	v := c.view.Load()
@@ -306,6 +306,10 @@ func adoptTable(txn *memdb.Txn, t *globaltable.Table, world *globaltable.World, 
 	return a, nil
 }
 
+// ErrBehind refuses a table's document of another owner while this region has not heard that the one before was fenced. The world's document says so, and comes another way: the regions may have other owners, and lanes
+// are begun anew at their heads.
+var ErrBehind = &globaltable.Error{Op: "adopt catalog", Kind: globaltable.Unavailable, Message: "a table's document has another owner, and this region has not heard that the one before was fenced"}
+
 // follows checks t against the version in force. It is fresh when it is newer. Versions may be skipped: between two looks the owner may have issued several. A new owner's version need not follow the
 // newest one of an owner that was fenced: what that one issued, and no region heard that stayed, is void, be it an index or the table's end. Only regions that were fenced have it, and they begin with
 // nothing when they come back.
@@ -320,7 +324,10 @@ func follows(old, t *globaltable.Table, world *globaltable.World) (fresh bool, e
 		return false, nil
 	case t.Name != old.Name || t.CreatedAt != old.CreatedAt || !sameKeys(t.KeySchema, old.KeySchema):
 		return false, corrupt("a new document of table " + t.ID.String() + " changes what never changes")
-	case t.Owner != old.Owner && inherits(world, old.Owner) && t.Version.Epoch() > old.Version.Epoch():
+	case t.Owner != old.Owner && t.Version.Epoch() > old.Version.Epoch():
+		if !inherits(world, old.Owner) {
+			return false, ErrBehind
+		}
 		return true, nil
 	case t.Version.Number() <= old.Version.Number(),
 		t.Version.Number() == old.Version.Number()+1 && t.Predecessor != globaltable.HashTable(old):
@@ -328,7 +335,7 @@ func follows(old, t *globaltable.Table, world *globaltable.World) (fresh bool, e
 	case old.Deleted:
 		return false, corrupt("table " + t.ID.String() + " is dead and has a new document")
 	case t.Owner != old.Owner:
-		return false, corrupt("a new document of table " + t.ID.String() + " has another owner, and the old one was never fenced")
+		return false, corrupt("a new document of table " + t.ID.String() + " has another owner in the epoch of the one before")
 	case slices.ContainsFunc(old.Parted, func(id globaltable.TableID) bool { return !t.HasParted(id) }):
 		return false, corrupt("a new document of table " + t.ID.String() + " forgets a table that a replica has become")
 	case !sameIndexes(old, t) || !slices.Equal(t.Expiry.Until(old.Expiry.Newest()), old.Expiry):

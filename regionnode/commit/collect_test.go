@@ -180,6 +180,20 @@ func TestPurgeIsDurable(t *testing.T) {
 	checkStore(t, g.engine, someRecords)
 }
 
+// TestPurgeIsDurableWithWrites: a record that a write has settled at a frontier never goes out with a lower one.
+func TestPurgeIsDurableWithWrites(t *testing.T) {
+	f := start(t, store.NewMemory())
+	f.must(f.Write(background, put(tableA, "a", "1")))
+	f.raisePurge(tableA, 7, f.now()) // is stored, since the version is new
+	f.must(f.Write(background, put(tableA, "a", "2")))
+	at := f.now()
+	f.raisePurge(tableA, 7, at)
+	f.must(f.Write(background, put(tableA, "a", "3")))
+	if g := start(t, f.engine.(*store.Memory).Crash(nil)); g.Purge(tableA) != at {
+		t.Errorf("after a crash %s, and the write's floor is %s", g.Purge(tableA), at)
+	}
+}
+
 // TestDropTableDropsGarbage: a table that comes back begins with nothing to collect, at a frontier of its own.
 func TestDropTableDropsGarbage(t *testing.T) {
 	f := start(t, store.NewMemory())

@@ -10,7 +10,7 @@ import (
 )
 
 // ErrCatalogBehind refuses changes made under a newer version of their table's document than the one in force here: this region cannot decide yet
-// where they may be.
+// where they may be. It also refuses documents that others explain, which are still to come.
 var ErrCatalogBehind = &globaltable.Error{Op: opApply, Kind: globaltable.Unavailable, Message: "a change was made under a newer catalog than this region's"}
 
 // PositionReason says why a Remote does not fit.

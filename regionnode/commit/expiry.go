@@ -141,7 +141,7 @@ func (r *rules) plan(sub *submission) (writes bool, err error) {
 		}
 		writes = true
 		k := &sub.keys[i]
-		k.floor = r.purges.frontier(k.table)
+		k.floor = r.purges.floor(k.table)
 		if k.context, err = conflict.ContextOf(k.current, r.origin, k.floor); err != nil {
 			return false, errCorruptStore("record", err)
 		}

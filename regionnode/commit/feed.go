@@ -224,7 +224,7 @@ func (c *core) decideListings(sub *submission) (err error) {
 		if k.digests, err = c.digests.table(k.table); err != nil {
 			return fault(globaltable.Internal, opFeed, "", err)
 		}
-		k.floor, k.stamp = c.purges.frontier(k.table), c.clock.Now()
+		k.floor, k.stamp = c.purges.floor(k.table), c.clock.Now()
 		if k.context, err = conflict.ContextOf(k.current, c.origin, k.floor); err != nil {
 			return errCorruptStore("record", err)
 		}

@@ -19,7 +19,8 @@ import (
 //
 // P is a fact about all replicas, so it never falls. It moves only while no replica of the table is on its way in or out, under the very version of the document in force: mu is
 // held while documents come into force, so that a version that brings a replica is a moment after which P stands still. What is collected is collected at a P that is durable in the
-// same batch. Otherwise P is written along with other groups, now and then: after a crash a lower one is as true.
+// same batch. So is what a write has left out at it of what its record says that writes had seen: whoever gets the record, and no P with it, would take what the others had written for unseen.
+// Otherwise P is written along with other groups, now and then: after a crash a lower one is as true.
 //
 // The placement's frontier speaks of writes of its members only. A version without replicas on their way is issued when all have what others wrote, those that have left or were closed and what a
 // returning one has replayed; but a member may have written before it had that, and such a write may still be on its way. It has a smaller stamp than the version, and the version was adopted before
@@ -123,6 +124,20 @@ func (p *purges) frontier(table globaltable.TableID) hlc.Timestamp {
 		return t.frontier
 	}
 	return 0
+}
+
+// floor returns the frontier at which a write of this region is planned, and has it written with the write's group, or before it.
+func (p *purges) floor(table globaltable.TableID) hlc.Timestamp {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	t := p.tables[table]
+	if t == nil {
+		return 0
+	}
+	if t.stored < t.frontier {
+		p.dirty[table] = struct{}{}
+	}
+	return t.frontier
 }
 
 // raise moves the frontier, if that version of the table's document is in force, no replica is on its way, and all pairs of members have passed the time at which it came into force.

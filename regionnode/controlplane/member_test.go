@@ -227,6 +227,41 @@ func TestTakeoverOutnumbersStartsThatNobodyHeard(t *testing.T) {
 	}, "eu", "us", "ap")
 }
 
+// TestTakeoverOutnumbersTakeoversThatNobodyHeard: the owner of the world closes a region that it has put out, and takes over what that one owned; nobody hears it, for it is put out itself. Its heir, which takes over all of it, is above.
+func TestTakeoverOutnumbersTakeoversThatNobodyHeard(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		own, taken := w.make("orders", "eu", "us").ID, w.make("things", "ap", "us").ID
+		eu, us := w.nodes["eu"], w.nodes["us"]
+		if err := eu.plane.FenceRegion(t.Context(), "ap"); err != nil {
+			t.Fatal(err)
+		}
+		w.carry()
+		w.pass(5 * time.Second) // us has adopted that, and says so; no lane is carried any more
+		if now, _ := eu.catalog.View().Table(taken); now.Owner != eu.self.Origin {
+			t.Fatalf("the table still belongs to %d", now.Owner)
+		}
+		if _, err := eu.plane.UpdateTable(t.Context(), "orders", catalog.Change{Tag: map[string]string{"a": "b"}}); err != nil {
+			t.Fatal(err)
+		}
+		w.setCut("eu", true)
+		if err := us.plane.FenceRegion(t.Context(), "eu"); err != nil {
+			t.Fatal(err)
+		}
+		for _, id := range []globaltable.TableID{own, taken} {
+			w.until("us owns the table", func() bool {
+				now, _ := us.catalog.View().Table(id)
+				return now.Owner == us.self.Origin
+			})
+			if heir, void := us.catalog.Version(id), eu.catalog.Version(id); heir.Epoch() <= void.Epoch() {
+				t.Errorf("the heir's version %s is not of a later epoch than %s", heir, void)
+			}
+		}
+		if heir, void := us.catalog.Version(globaltable.WorldTable), eu.catalog.Version(globaltable.WorldTable); heir.Epoch() <= void.Epoch() {
+			t.Errorf("the heir's world %s is not of a later epoch than %s", heir, void)
+		}
+	}, "eu", "us", "ap")
+}
+
 // TestFencedMayOnlyAskToComeBack: what a fenced region asks of others.
 func TestFencedMayOnlyAskToComeBack(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {

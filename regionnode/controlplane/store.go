@@ -2,6 +2,8 @@ package controlplane
 
 import (
 	"context"
+	"errors"
+	"fmt"
 
 	"github.com/concordat-db/concordat/conflict"
 	"github.com/concordat-db/concordat/globaltable"
@@ -21,6 +23,9 @@ type shardCatalog struct{ *catalog.Catalog }
 // Prepare implements commit.Catalog.
 func (c shardCatalog) Prepare(docs []item.Item) (commit.Adoption, error) {
 	adoptions, adopt, err := c.Catalog.Prepare(docs)
+	if errors.Is(err, catalog.ErrBehind) {
+		err = fmt.Errorf("%w: %w", commit.ErrCatalogBehind, err)
+	}
 	if err != nil {
 		return commit.Adoption{}, err
 	}

@@ -325,7 +325,7 @@ func (p *Plane) nextWorld(ctx context.Context, op string, out []string, next fun
 		}
 	}
 	if takesOver {
-		least += takeoverEpochs
+		least = p.outnumber(w, out)
 	}
 	// A request that is wrong is told so before anything is written.
 	if made, err := next(w, least); err != nil || made == w {
@@ -345,6 +345,25 @@ func (p *Plane) nextWorld(ctx context.Context, op string, out []string, next fun
 // takeoverEpochs is how far the epoch of a region that takes over is above the newest one of the owner before that it knows: more than that one can have started again meanwhile, unheard. What it has issued since
 // is void.
 const takeoverEpochs = 1 << 10
+
+// outnumber returns the least epoch in which a region issues what it takes over from the owner of w, which is out as the regions in out are: greater than any in which that one can have issued something, unheard. It may itself have taken over what
+// those owned whom it had closed meanwhile, with an epoch so far above theirs. Those are out here as well: nobody is closed whom not all have put out that stay, this region among them.
+func (p *Plane) outnumber(w *globaltable.World, out []string) uint32 {
+	newest, owners := w.Version.Epoch(), map[hlc.Origin]bool{}
+	for i := range w.Members {
+		m := &w.Members[i]
+		if m.State != globaltable.MemberActive && !m.State.Closed() || slices.Contains(out, m.Descriptor.Name) {
+			owners[m.Descriptor.Origin] = true
+		}
+	}
+	p.cfg.Catalog.View().Tables(func(t *globaltable.Table) bool {
+		if m := w.Member(t.Owner); owners[t.Owner] || m != nil && m.State.Closed() {
+			owners[t.Owner], newest = true, max(newest, t.Version.Epoch())
+		}
+		return true
+	})
+	return newest + takeoverEpochs*uint32(1+len(owners))
+}
 
 // takesOver reports whether this region would not be the one to issue the world's next document, were nobody put out.
 func (p *Plane) takesOver() bool {
