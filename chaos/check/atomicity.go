@@ -28,7 +28,7 @@ type Snapshot struct {
 	Positions map[Lane]uint64         // how far it has applied the lanes of others; Lane.Region is this region
 	Indexes   []Index                 // of all tables of which it knows indexes
 	Holds     Members                 // under the catalog in force there: what it may not hold, or not all of, is not looked at
-	Joined    func(table uint64) bool // something of the table may have come by an exchange, which moves no position
+	Joined    func(k Key) bool        // something of the item may have come by an exchange, which moves no position
 }
 
 // lane is the lane of a log entry as s follows it.
@@ -36,7 +36,7 @@ func (s *Snapshot) lane(l Logged) Lane {
 	return Lane{Region: s.Region, Store: s.Store, Origin: l.by(), Incarnation: l.Incarnation, Lane: l.Lane}
 }
 
-func (s *Snapshot) holds(k Key) bool { return slices.Contains(s.Holds(k.Table), s.Region) }
+func (s *Snapshot) holds(k Key) bool { return slices.Contains(s.Holds(k), s.Region) }
 
 // Atomicity checks I20: what one batch holds is there wholly or not at all. Records ⇔ entries of the own log, or positions in the lanes of others;
 // records ⇔ digests. ledger has every write that was ever durable in its origin's log, by its stamp and key.
@@ -84,7 +84,7 @@ func Atomicity(s Snapshot, ledger *Ledger, purged Frontiers, erased func(Write) 
 // uncovered says why a write in the records should not be there; "" when all is well.
 func uncovered(s Snapshot, ledger *Ledger, d dot, inLog map[dot]bool) (reason string) {
 	known := ledger.byDot[d]
-	if d.stamp.Origin == s.Region && inLog[d] || len(known) > 0 && s.Joined != nil && s.Joined(d.key.Table) {
+	if d.stamp.Origin == s.Region && inLog[d] || len(known) > 0 && s.Joined != nil && s.Joined(d.key) {
 		return ""
 	}
 	reason = "no log has it"

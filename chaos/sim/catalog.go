@@ -254,8 +254,9 @@ func (w *world) document(id globaltable.TableID) (newest *globaltable.Table) {
 	return newest
 }
 
-// holders is the regions that are to hold a table at the end.
-func (w *world) holders(id globaltable.TableID) (out []uint16) {
+// holders is the regions that are to hold an item at the end; of a key without bytes, those that are to hold anything of the table.
+func (w *world) holders(k check.Key) (out []uint16) {
+	id := globaltable.TableID(k.Table)
 	if id == globaltable.SystemTable {
 		for _, r := range w.active() {
 			out = append(out, uint16(r.origin))
@@ -263,20 +264,33 @@ func (w *world) holders(id globaltable.TableID) (out []uint16) {
 		return out
 	}
 	if t := w.document(id); t != nil {
-		for _, o := range locality.PlaceOf(t, nil) {
+		for _, o := range placeOf(t, k) {
 			out = append(out, uint16(o))
 		}
 	}
 	return out
 }
 
-// holds reports whether this region serves a table, and so must have all of it.
-func (r *region) holds(id globaltable.TableID) bool {
+// placeOf is where a document places an item; of a key without bytes, where it places anything.
+func placeOf(t *globaltable.Table, k check.Key) globaltable.Placement {
+	if k.Bytes == "" {
+		return locality.PlaceOf(t, nil)
+	}
+	return locality.Place(t, []byte(k.Bytes))
+}
+
+// holds reports whether this region serves an item, and so must have all of it; of a key without bytes, whether it serves the table.
+func (r *region) holds(k check.Key) bool {
+	id := globaltable.TableID(k.Table)
 	if id == globaltable.SystemTable {
 		return true
 	}
+	var key []byte
+	if k.Bytes != "" {
+		key = []byte(k.Bytes)
+	}
 	t, ok := r.catalog.View().Table(id)
-	return ok && locality.Decide(t, nil, r.origin, locality.Admit) == locality.Permit && r.catalog.View().Serves(id)
+	return ok && locality.Decide(t, key, r.origin, locality.Admit) == locality.Permit && r.catalog.View().Serves(id)
 }
 
 // unsettled says which table is on its way somewhere, or not the same everywhere; "" when none is.

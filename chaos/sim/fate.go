@@ -110,7 +110,7 @@ func (r *region) steady() bool { return !r.disturbed && r.store == 0 }
 // throughout. Who has given the table back and got it again has given back what it logged before: it was with the others then.
 func (w *world) doubtful(x check.Write) bool {
 	kept := func(r *region) bool {
-		return r.steady() && slices.Contains(w.holders(globaltable.TableID(x.Key.Table)), uint16(r.origin))
+		return r.steady() && slices.Contains(w.holders(x.Key), uint16(r.origin))
 	}
 	if slices.ContainsFunc(w.reached[write{x.Key, x.Stamp}], kept) {
 		return false

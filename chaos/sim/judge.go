@@ -194,15 +194,14 @@ func (w *world) judge() []check.Violation {
 			}
 		}
 	}
-	members := func(id uint64) []uint16 { return w.holders(globaltable.TableID(id)) }
 	holes, applied := w.followed()
 	replicas = withoutEpochs(replicas)
 	rng := rand.New(rand.NewPCG(w.rng.Uint64(), 1))
 	return slices.Concat(w.evidence.found, w.laws(), w.judgeConflicts(),
-		check.NoLostWrite(history, replicas, members, w.purged, w.missing, w.passed),
-		check.Convergence(replicas, members, w.purged),
-		check.Reference(history, withoutCatalog(replicas), members, w.purged, w.doubtful, rng),
-		check.Merged(history, w.shown(), members, w.purged, w.passed, w.isTyped),
+		check.NoLostWrite(history, replicas, w.holders, w.purged, w.missing, w.passed),
+		check.Convergence(replicas, w.holders, w.purged),
+		check.Reference(history, withoutCatalog(replicas), w.holders, w.purged, w.doubtful, rng),
+		check.Merged(history, w.shown(), w.holders, w.purged, w.passed, w.isTyped),
 		check.Clock(w.evidence.readings, maxOffset),
 		check.Quarantine(w.evidence.arrivals, maxOffset),
 		check.Gaps(holes, applied, heads),
@@ -278,14 +277,14 @@ func (r *region) frontiers() check.Frontiers {
 // snapshot reads the region's engine, in the checkers' terms.
 func (r *region) snapshot(heads []commit.LaneHead) check.Snapshot {
 	s := check.Snapshot{Replica: withoutCatalog([]check.Replica{r.replica()})[0], Store: r.store, Trimmed: map[uint64]uint64{}, Positions: r.positions(),
-		Holds: func(id uint64) []uint16 {
-			if r.holds(globaltable.TableID(id)) {
+		Holds: func(k check.Key) []uint16 {
+			if r.holds(k) {
 				return []uint16{uint16(r.origin)}
 			}
 			return nil
 		},
 		// Where lanes were begun anew and are not caught up with, positions say less than what has come.
-		Joined: func(id uint64) bool { return r.joined[globaltable.TableID(id)] || len(r.missing) > 0 },
+		Joined: func(k check.Key) bool { return r.joined[globaltable.TableID(k.Table)] || len(r.missing) > 0 },
 	}
 	s.Indexes = r.indexes()
 	for _, h := range heads {
