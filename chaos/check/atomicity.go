@@ -22,13 +22,13 @@ func (l Logged) by() uint16 { return cmp.Or(l.By, l.Stamp.Origin) }
 // Snapshot is all that one region's store has after a start, or at the end.
 type Snapshot struct {
 	Replica
-	Store     int                     // see Lane
-	Log       []Logged                // what its own log has
-	Trimmed   map[uint64]uint64       // own lane → the log begins after it
-	Positions map[Lane]uint64         // how far it has applied the lanes of others; Lane.Region is this region
-	Indexes   []Index                 // of all tables of which it knows indexes
-	Holds     Members                 // under the catalog in force there: what it may not hold, or not all of, is not looked at
-	Joined    func(k Key) bool        // something of the item may have come by an exchange, which moves no position
+	Store     int               // see Lane
+	Log       []Logged          // what its own log has
+	Trimmed   map[uint64]uint64 // own lane → the log begins after it
+	Positions map[Lane]uint64   // how far it has applied the lanes of others; Lane.Region is this region
+	Indexes   []Index           // of all tables of which it knows indexes
+	Holds     Members           // under the catalog in force there: what it may not hold, or not all of, is not looked at
+	Joined    func(k Key) bool  // something of the item may have come by an exchange, which moves no position
 }
 
 // lane is the lane of a log entry as s follows it.
