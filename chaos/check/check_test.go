@@ -239,6 +239,12 @@ func TestAtomicityFinds(t *testing.T) {
 		{"trimmed", func(s *Snapshot) { s.Log, s.Records[key], s.Trimmed[5] = nil, held(own), 1; s.Positions = nil }, ""},
 		{"record without position", func(s *Snapshot) { s.Positions = nil }, "no position covers it"},
 		{"position without record", func(s *Snapshot) { s.Records[key] = held(own) }, "position 1 covers"},
+		{"position without record, its entry had lost its body", func(s *Snapshot) {
+			s.Records[key], s.Hollow = held(own), func(l Lane, seq uint64) bool { return l == lane && seq == 1 }
+		}, ""},
+		{"position without record, another entry had lost its body", func(s *Snapshot) {
+			s.Records[key], s.Hollow = held(own), func(l Lane, seq uint64) bool { return l == lane && seq == 2 }
+		}, "position 1 covers"},
 		{"from nowhere", func(s *Snapshot) { s.Records[key] = Fold(s.Records[key], put("z", at(3, 2))) }, "no log has it"},
 		{"not held any more", func(s *Snapshot) { s.Records, s.Holds = nil, members(2) }, ""},
 		{"came by an exchange", func(s *Snapshot) { s.Positions, s.Joined = nil, func(Key) bool { return true } }, ""},

@@ -127,7 +127,7 @@ func (c *Conflicts) Atomic(s Snapshot, purged Frontiers) []Violation {
 				continue
 			}
 			name, by := c.lost(e, all)
-			i := slices.IndexFunc(by, func(w Logged) bool { return w.Seq <= s.Positions[s.lane(w)] && !c.Ledger.Void(w) })
+			i := slices.IndexFunc(by, func(w Logged) bool { return s.has(w) && !c.Ledger.Void(w) })
 			if i < 0 {
 				continue
 			}

@@ -101,6 +101,7 @@ func (r *region) noticeView(view *catalog.View) {
 
 // noticeTable notes what became of this region's replica, and has a new one checked when it begins to serve.
 func (r *region) noticeTable(t *globaltable.Table) {
+	r.promises(t)
 	if t.Closing() != 0 {
 		r.joined[t.ID], r.joined[t.ID.Feed()] = true, true // all that stay exchange all records
 	}
@@ -128,7 +129,7 @@ func (r *region) noticeTable(t *globaltable.Table) {
 		r.cover("a new replica serves")
 		r.regainedFrontier(t.ID)
 		follows := func(l check.Logged) bool {
-			return l.Catalog >= uint64(now.Born) && r.follows(globaltable.LaneID(l.Lane))
+			return l.Catalog >= uint64(now.Born) && r.follows(globaltable.LaneID(l.Lane)) || !r.holds(l.Key)
 		}
 		replica := r.replica()
 		for _, id := range []globaltable.TableID{t.ID, t.ID.Feed()} {

@@ -110,7 +110,7 @@ func (w *world) sawIt(by, e check.Logged) (surely, perhaps bool) {
 	for _, l := range w.ledger.Logs(e.Key, e.Stamp) {
 		lane := check.Lane{Region: by.Stamp.Origin, Origin: l.By, Incarnation: l.Incarnation, Lane: l.Lane}
 		again := w.region(hlc.Origin(l.By)).again[globaltable.Incarnation(l.Incarnation)]
-		surely = surely || s.planned[lane] >= l.Seq && !again
+		surely = surely || s.planned[lane] >= l.Seq && !again && !w.region(hlc.Origin(by.Stamp.Origin)).isHollow(l)
 		perhaps = perhaps || l.By == by.Stamp.Origin || s.reached[lane] >= l.Seq
 	}
 	heard := s.reached == nil || e.Number <= s.heard

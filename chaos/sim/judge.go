@@ -179,6 +179,7 @@ func (w *world) judge() []check.Violation {
 	var replicas []check.Replica
 	heads := map[check.Lane]uint64{}
 	for _, r := range w.active() {
+		r.checkResidency()
 		s := r.snapshot(r.headsNow())
 		w.evidence.found = append(w.evidence.found, check.Indexes(s)...)
 		w.evidence.found = append(w.evidence.found, w.conflicts.Atomic(s, w.purged)...)
@@ -257,6 +258,7 @@ func withoutCatalog(replicas []check.Replica) []check.Replica {
 
 // inspect checks what a start finds.
 func (r *region) inspect(heads []commit.LaneHead) {
+	r.checkResidency()
 	s := r.snapshot(heads)
 	r.evidence.found = append(r.evidence.found, check.Indexes(s)...)
 	r.evidence.found = append(r.evidence.found, r.conflicts.Atomic(s, r.frontiers())...)
@@ -284,6 +286,7 @@ func (r *region) snapshot(heads []commit.LaneHead) check.Snapshot {
 			return nil
 		},
 		// Where lanes were begun anew and are not caught up with, positions say less than what has come.
+		Hollow: func(l check.Lane, seq uint64) bool { return r.hollow[l][seq] },
 		Joined: func(k check.Key) bool { return r.joined[globaltable.TableID(k.Table)] || len(r.missing) > 0 },
 	}
 	s.Indexes = r.indexes()
@@ -295,7 +298,7 @@ func (r *region) snapshot(heads []commit.LaneHead) check.Snapshot {
 		lower, upper := store.LogRange(h.ID, 0, 0)
 		eachKV(r.disk, lower, upper, func(_, value []byte) {
 			e, err := change.DecodeEntry(value)
-			if err == nil {
+			if err == nil && !e.Void {
 				err = change.EachChange(e.Body, func(c *conflict.Change) error {
 					l, known := r.ledger.Find(check.Key{Table: c.Table, Bytes: string(c.Key)}, stampOf(c.Dot))
 					if !known {

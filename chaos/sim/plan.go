@@ -61,6 +61,9 @@ type plan struct {
 	enabled    bool          // the mortal tables have a time to live from the beginning
 	timeToLive time.Duration // between two changes of it, on average; zero: never
 
+	repin time.Duration // between two changes of locality policies, on average; zero: never
+	alone bool          // items may be pinned to one region
+
 	changeMode   time.Duration // between two changes of how a typed table merges, on average; zero: never
 	dropConflict time.Duration // between two conflicts that are dropped, on average; zero: never
 

@@ -293,6 +293,7 @@ func (r *region) newStore() {
 	}
 	r.store++
 	clear(r.missing)
+	clear(r.promised)
 }
 
 // diskCopy is a copy of a region's disk, and how far the evidence goes with it.

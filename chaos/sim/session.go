@@ -362,6 +362,9 @@ func (s *session) fetch(lane globaltable.LaneID, p *pull) {
 		if !ok {
 			return
 		}
+		if !s.from.bus.streams[lane].rolledBack {
+			s.from.gives(s.origin, "a stream", m.keys)
+		}
 		s.transmit(lane, p, m, at)
 	}
 	s.fetchSoon(lane)
@@ -407,7 +410,7 @@ func (s *session) forged(lane globaltable.LaneID, seq uint64) (stored, bool) {
 	src := change.Source{Origin: s.from.origin, Incarnation: s.from.shard.Incarnation(), Lane: lane}
 	var out stored
 	_, err = change.AppendMessages(src, &e, 0, bus.MaxMessage, nil, func(b []byte) error {
-		out = stored{b, seq, src.Incarnation}
+		out = stored{data: b, seq: seq, incarnation: src.Incarnation}
 		return nil
 	})
 	return out, err == nil

@@ -513,7 +513,7 @@ func (w *world) glanceTyped() {
 	var writes []check.Write
 	reached, newest, all := r.reachedLanes(), map[uint16]check.Stamp{}, w.ledger.Of(key)
 	has := func(l *check.Logged) bool {
-		return l.By == uint16(r.origin) || l.Seq <= reached[check.Lane{Region: uint16(r.origin), Origin: l.By, Incarnation: l.Incarnation, Lane: l.Lane}]
+		return l.By == uint16(r.origin) || l.Seq <= reached[check.Lane{Region: uint16(r.origin), Origin: l.By, Incarnation: l.Incarnation, Lane: l.Lane}] && !r.isHollow(*l)
 	}
 	for i := range all {
 		l := &all[i]
