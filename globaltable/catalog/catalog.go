@@ -166,6 +166,12 @@ func (c *Catalog) Admits(table globaltable.TableID, key []byte, made globaltable
 	return e != nil && !e.refused && (made == 0 || made >= e.born) && locality.Decide(e.table, key, v.self.Origin, locality.Receive) == locality.Permit
 }
 
+// Excludes reports whether a locality policy in force keeps the item out of a region.
+func (c *Catalog) Excludes(table globaltable.TableID, key []byte, region hlc.Origin) bool {
+	e := c.view.Load().tables[table]
+	return e != nil && locality.Excludes(e.table, key, region)
+}
+
 // Indexed returns the table's document in force if the table has indexes, else nil.
 func (c *Catalog) Indexed(table globaltable.TableID) *globaltable.Table {
 	if e := c.view.Load().tables[table]; e != nil && len(e.table.Indexes) > 0 {

@@ -134,6 +134,17 @@ func Both(t *globaltable.Table, key []byte, a, b hlc.Origin) bool {
 	return Decide(t, key, a, Receive) == Permit && Decide(t, key, b, Receive) == Permit
 }
 
+// Excludes reports whether a locality policy keeps the item of t at key out of a region: what was meant for it in earlier versions must not go there any more. A region without a replica is no matter of policies, where none decides about
+// the item; it fails closed otherwise.
+func Excludes(t *globaltable.Table, key []byte, region hlc.Origin) bool {
+	pin, known := PinOf(t, key)
+	if !known || pin == nil {
+		return !known
+	}
+	r := t.Replica(region)
+	return r == nil || !pin.Allows(r)
+}
+
 // decidePinned is what the policies say of an item in the region of r.
 func decidePinned(t *globaltable.Table, key []byte, r *globaltable.Replica) Decision {
 	pin, known := PinOf(t, key)

@@ -19,6 +19,8 @@ type Catalog interface {
 	// Admits reports whether a change of the table that came from another region may be stored here now. made is the version under which it was made; zero for a
 	// whole record.
 	Admits(table globaltable.TableID, key []byte, made globaltable.Version) bool
+	// Excludes reports whether a locality policy keeps the item out of a region: what was logged for it earlier must not go there any more. It is asked for entries of a lane, whose members the regions are.
+	Excludes(table globaltable.TableID, key []byte, region hlc.Origin) bool
 	// Trusts reports whether what a region's store with that incarnation wrote, or gave, may be stored here now: the region is neither fenced nor removed, and that store is the one
 	// that the others follow. Incarnation 0 stands for whichever it has.
 	Trusts(origin hlc.Origin, incarnation globaltable.Incarnation) bool
@@ -163,11 +165,13 @@ type GroupStats struct {
 	Bytes       int // about, of the changes
 }
 
-// Events are callbacks. Any may be nil. They are called in order by the syncer's goroutine, Panic aside, which waits for them: they must not block long,
+// Events are callbacks. Any may be nil. They are called in order by the syncer's goroutine, Voided and Panic aside, which waits for them: they must not block long,
 // and must not call back into the shard.
 type Events struct {
 	// Durable reports fresh entries of a lane, in order, when they are durable. Bodies may be kept, not changed.
 	Durable func(lane globaltable.Lane, entries []change.Entry)
+	// Voided reports, before anybody can see it, that the bodies of entries of a lane are about to be erased, upTo the last of them: a peer that confirms one of these from now on need not have what was in it. The sequencer's goroutine calls it.
+	Voided func(lane globaltable.LaneID, upTo uint64)
 	// Group reports each group after its sync.
 	Group func(GroupStats)
 	// Fatal reports that the store failed: the shard has stopped and answers nothing with success any more. The owner must end the process.

@@ -32,6 +32,8 @@ type core struct {
 	purges    *purges
 	indexes   *indexes
 	mirrors   map[globaltable.TableID]*mirror // by the table that is copied
+	placings  *placings
+	voiding   func(globaltable.LaneID, uint64) // nil: nobody wants to know
 	view      *view
 	arrivals  *arrivals
 	tokens    tokens
@@ -127,6 +129,14 @@ func (c *core) add(g *group, sub *submission) (fatal error) {
 	case kindFeed:
 		if sub.err = c.decideListings(sub); sub.err == nil && g.admit(sub) {
 			return c.commitListings(g, sub)
+		}
+	case kindReview:
+		if sub.err = c.decideReview(sub); sub.err == nil && g.admit(sub) {
+			return c.commitReview(g, sub)
+		}
+	case kindErase:
+		if sub.err = c.decideErase(sub); sub.err == nil {
+			return c.commitErase(g, sub)
 		}
 	case kindControl:
 		sub.err = sub.control(c, g)
@@ -255,13 +265,18 @@ func (c *core) commitOwn(g *group, k *keyState) error {
 	if err := c.commitKey(g, k); err != nil {
 		return err
 	}
-	gl, err := c.groupLane(g, k.place)
+	return c.logChange(g, k.place, &k.change)
+}
+
+// logChange puts a change into the group's entry of the lane.
+func (c *core) logChange(g *group, at placed, x *conflict.Change) error {
+	gl, err := c.groupLane(g, at)
 	if err != nil {
 		return err
 	}
-	gl.buf = change.AppendBodyChange(gl.buf, &k.change)
+	gl.buf = change.AppendBodyChange(gl.buf, x)
 	gl.changes++
-	gl.last = k.change.Dot.Time
+	gl.last = max(gl.last, x.Dot.Time)
 	g.changes++
 	return nil
 }
@@ -363,6 +378,9 @@ func (c *core) decideMerge(sub *submission) error {
 			return fault(globaltable.Internal, "apply", "", err)
 		}
 	}
+	if err := c.decideTakeOver(sub); err != nil {
+		return err
+	}
 	return c.decideListings(sub)
 }
 
@@ -379,6 +397,9 @@ func (c *core) commitMerge(g *group, sub *submission) error {
 		}
 	}
 	g.changes += len(sub.parts)
+	if err := c.commitTakeOver(g, sub); err != nil {
+		return err
+	}
 	if err := c.commitListings(g, sub); err != nil {
 		return err
 	}

@@ -55,6 +55,7 @@ type tables struct {
 	distrusted map[hlc.Origin]globaltable.Incarnation // the greatest that is not trusted
 	later      atomic.Uint64                          // the version in force, after the first
 	moving     atomic.Bool                            // a replica is on its way
+	pinned     atomic.Pointer[func(globaltable.TableID, []byte) globaltable.Placement]
 
 	schema *globaltable.KeySchema // of all tables; nil: pk
 }
@@ -65,17 +66,36 @@ func newTables(m map[globaltable.TableID]globaltable.Placement) *tables {
 	return c
 }
 
-func (c *tables) Place(id globaltable.TableID, _ []byte) (globaltable.Placement, globaltable.LaneID, globaltable.Version, bool) {
+func (c *tables) Place(id globaltable.TableID, key []byte) (globaltable.Placement, globaltable.LaneID, globaltable.Version, bool) {
 	if id == globaltable.SystemTable {
 		return everywhere, globaltable.CatalogLane, 0, true
 	}
 	p, ok := (*c.inForce.Load())[id.Base()]
-	return p, p.Lane(), 7, ok
+	if ok && key != nil && c.pinned.Load() != nil {
+		if pinned := (*c.pinned.Load())(id, key); pinned != nil {
+			p, ok = pinned, pinned.Has(self)
+		}
+	}
+	return p, p.Lane(), c.Version(id), ok
 }
 
-func (c *tables) Admits(id globaltable.TableID, _ []byte, _ globaltable.Version) bool {
-	_, _, _, ok := c.Place(id, nil)
+func (c *tables) Admits(id globaltable.TableID, key []byte, _ globaltable.Version) bool {
+	_, _, _, ok := c.Place(id, key)
 	return ok
+}
+
+// pin has items be in the placement that f returns, if it is not nil, under a new version.
+func (c *tables) pin(f func(id globaltable.TableID, key []byte) globaltable.Placement) {
+	c.pinned.Store(&f)
+	c.later.Add(1)
+}
+
+func (c *tables) Excludes(id globaltable.TableID, key []byte, o hlc.Origin) bool {
+	if f := c.pinned.Load(); f != nil {
+		p := (*f)(id, key)
+		return p != nil && !p.Has(o)
+	}
+	return false
 }
 
 func (c *tables) Trusts(o hlc.Origin, incarnation globaltable.Incarnation) bool {

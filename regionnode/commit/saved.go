@@ -13,7 +13,6 @@ import (
 	"github.com/concordat-db/concordat/conflict/hlc"
 	"github.com/concordat-db/concordat/globaltable"
 	"github.com/concordat-db/concordat/regionnode/store"
-	"github.com/concordat-db/concordat/streams/change"
 )
 
 // SavedRecord is a record that was saved before the store was emptied. It leaves the saved space when all of its writes are known or logged anew; what is in doubt stays until somebody decides.
@@ -390,15 +389,10 @@ func (c *core) commitReplay(g *group, sub *submission) error {
 		if err := c.commitKey(g, k); err != nil {
 			return err
 		}
-		gl, err := c.groupLane(g, k.place)
-		if err != nil {
-			return err
-		}
 		for j := range r.changes {
-			gl.buf = change.AppendBodyChange(gl.buf, &r.changes[j])
-			gl.changes++
-			gl.last = max(gl.last, r.changes[j].Dot.Time)
-			g.changes++
+			if err := c.logChange(g, k.place, &r.changes[j]); err != nil {
+				return err
+			}
 		}
 	}
 	return c.commitListings(g, sub)

@@ -31,6 +31,7 @@ type Shard struct {
 	confirmed confirmed
 	purges    purges
 	indexes   indexes
+	placings  placings
 	view      view
 	arrivals  arrivals
 	pool      sync.Pool // of *submission
@@ -101,10 +102,11 @@ func newShard(cfg Config, l *loaded) (*Shard, error) {
 	s.confirmed.seqs, s.confirmed.dirty = l.confirmed, make(map[confirmedKey]struct{})
 	s.purges.catalog, s.purges.clock, s.purges.tables, s.purges.dirty = cfg.Catalog, cfg.Clock, l.purges, make(map[globaltable.TableID]struct{})
 	s.indexes.states, s.indexes.dirty = l.indexes, make(map[indexKey]struct{})
+	s.placings.of = l.placings
 	s.rules = rules{origin: cfg.Origin, clock: cfg.Clock, catalog: cfg.Catalog, purges: &s.purges, panic: cfg.Events.Panic}
 	s.core = core{
 		rules: &s.rules, origin: cfg.Origin, engine: cfg.Engine, clock: cfg.Clock, catalog: cfg.Catalog, relog: cfg.Relog, random: cfg.Random,
-		ahead: cfg.Clock.MaxOffset() / 2, pending: &s.pending, digests: newDigests(cfg.Engine, cfg.MaxTables), confirmed: &s.confirmed, purges: &s.purges, indexes: &s.indexes, mirrors: l.mirrors, view: &s.view, arrivals: &s.arrivals,
+		ahead: cfg.Clock.MaxOffset() / 2, pending: &s.pending, digests: newDigests(cfg.Engine, cfg.MaxTables), confirmed: &s.confirmed, purges: &s.purges, indexes: &s.indexes, mirrors: l.mirrors, placings: &s.placings, voiding: cfg.Events.Voided, view: &s.view, arrivals: &s.arrivals,
 		tokens: tokens{max: cfg.MaxTokens, counts: l.tokens},
 		lanes:  l.lanes, cleared: make(map[globaltable.TableID]uint64), positions: l.positions, revoked: l.revoked, catchUps: l.catchUps, incarnations: make(map[originShard]globaltable.Incarnation),
 	}

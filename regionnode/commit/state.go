@@ -124,6 +124,7 @@ type loaded struct {
 	purges    map[globaltable.TableID]*tablePurge
 	indexes   map[indexKey]*indexState
 	mirrors   map[globaltable.TableID]*mirror
+	placings  map[globaltable.TableID]Placing
 	catchUps  map[hlc.Origin]*CatchUp
 	tokens    map[uint64]int // number of them by window
 }
@@ -138,6 +139,7 @@ func load(r store.Reader) (l *loaded, isNew bool, err error) {
 		purges:    make(map[globaltable.TableID]*tablePurge),
 		indexes:   make(map[indexKey]*indexState),
 		mirrors:   make(map[globaltable.TableID]*mirror),
+		placings:  make(map[globaltable.TableID]Placing),
 		catchUps:  make(map[hlc.Origin]*CatchUp),
 		tokens:    make(map[uint64]int),
 	}
@@ -155,7 +157,7 @@ func load(r store.Reader) (l *loaded, isNew bool, err error) {
 		l.bound = hlc.Timestamp(n)
 		return err
 	})
-	return l, false, errors.Join(err, l.loadLanes(r), l.loadPositions(r), l.loadPeers(r), l.loadPurges(r), l.loadIndexes(r), l.loadMirrors(r), l.loadCatchUps(r), l.loadTokens(r))
+	return l, false, errors.Join(err, l.loadLanes(r), l.loadPositions(r), l.loadPeers(r), l.loadPurges(r), l.loadIndexes(r), l.loadMirrors(r), l.loadPlacings(r), l.loadCatchUps(r), l.loadTokens(r))
 }
 
 func (l *loaded) loadLanes(r store.Reader) error {

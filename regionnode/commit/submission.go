@@ -30,6 +30,8 @@ const (
 	kindFollow
 	kindControl
 	kindFeed
+	kindReview
+	kindErase
 )
 
 // submission is one thing for the sequencer to put into a group. They are pooled: a warm one makes a single-key write without allocating.
@@ -68,6 +70,10 @@ type submission struct {
 	replays []replay // kindReplay: parallel to keys
 
 	follow followPage // kindFollow
+
+	review *review   // kindReview
+	over   *takeOver // kindMerge: the records are taken over; nil: they are not
+	erase  *erase    // kindErase
 
 	control func(c *core, g *group) error // kindControl
 }
@@ -137,6 +143,7 @@ func (s *Shard) recycle(sub *submission) {
 	sub.token, sub.write, sub.logged = nil, nil, sub.logged[:0]
 	sub.ops, sub.transaction, sub.remote, sub.giver, sub.result, sub.purge, sub.control = nil, false, nil, giver{}, RemoteResult{}, 0, nil
 	sub.replays, sub.follow = nil, followPage{}
+	sub.review, sub.over, sub.erase = nil, nil, nil
 	clear(sub.losses)
 	clear(sub.listings)
 	sub.losses, sub.listings = sub.losses[:0], sub.listings[:0]

@@ -106,6 +106,18 @@ func (s *logSize) trim(upTo uint64) {
 	}
 }
 
+// free notes that an entry has lost that many bytes.
+func (s *logSize) free(seq uint64, n int) {
+	i, _ := slices.BinarySearchFunc(s.marks, seq, func(m sizeMark, seq uint64) int { return cmp.Compare(m.seq, seq) })
+	for least := uint64(0); i < len(s.marks); i++ {
+		if i > 0 {
+			least = s.marks[i-1].bytes
+		}
+		m := &s.marks[i]
+		m.bytes = max(m.bytes-min(m.bytes, uint64(n)), least)
+	}
+}
+
 // after returns about how many bytes the entries after trimmed have.
 func (s *logSize) after(trimmed uint64) int64 {
 	if len(s.marks) == 0 {

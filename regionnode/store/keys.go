@@ -43,6 +43,8 @@ const (
 	MetaIndex     Meta = 0x0b // table(8) ‖ index(4) → how far an index is built, and what it has
 	MetaKept      Meta = 0x0c // table(8) → purge frontier(8) that the table had here before the store was emptied
 	MetaMirror    Meta = 0x0d // table(8) → into which table its records are copied, and how far
+	MetaPlacing   Meta = 0x0e // table(8) → what carrying out its locality policies has come to here
+	MetaRoll      Meta = 0x0f // → a number: Scrub writes it to have something to flush
 )
 
 const (
@@ -277,6 +279,19 @@ func DecodeMirrorKey(storeKey []byte) (table globaltable.TableID, ok bool) {
 	return globaltable.TableID(binary.BigEndian.Uint64(storeKey[2:])), true
 }
 
+// AppendPlacingKey appends the meta key of what carrying out the locality policies of table has come to.
+func AppendPlacingKey(dst []byte, table globaltable.TableID) []byte {
+	return binary.BigEndian.AppendUint64(AppendMetaKey(dst, MetaPlacing), uint64(table))
+}
+
+// DecodePlacingKey is the inverse of AppendPlacingKey.
+func DecodePlacingKey(storeKey []byte) (table globaltable.TableID, ok bool) {
+	if len(storeKey) != 2+8 || Space(storeKey[0]) != SpaceMeta || Meta(storeKey[1]) != MetaPlacing {
+		return 0, false
+	}
+	return globaltable.TableID(binary.BigEndian.Uint64(storeKey[2:])), true
+}
+
 // AppendCatchUpKey appends the meta key of the exchange that brings what lanes of origin have missed.
 func AppendCatchUpKey(dst []byte, origin hlc.Origin) []byte {
 	return binary.BigEndian.AppendUint16(AppendMetaKey(dst, MetaCatchUp), uint16(origin))
@@ -386,6 +401,11 @@ func EntryKeySuffix(storeKey []byte) []byte { return storeKey[tablePrefixLen+4:]
 // EntryKeyIndex returns the table and the index in an entry's store key.
 func EntryKeyIndex(storeKey []byte) (globaltable.TableID, globaltable.IndexID) {
 	return globaltable.TableID(binary.BigEndian.Uint64(storeKey[1:])), globaltable.IndexID(binary.BigEndian.Uint32(storeKey[tablePrefixLen:]))
+}
+
+// ReplaySpace returns the range of all keys of AppendReplayKey of one table.
+func ReplaySpace(table globaltable.TableID) (lower, upper []byte) {
+	return tableRange(SpaceReplay, table)
 }
 
 // EntryRange returns the range of the entries of one index.

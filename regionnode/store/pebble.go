@@ -7,6 +7,7 @@ import (
 	"os"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -72,6 +73,13 @@ type Pebble struct {
 	db    *pebble.DB
 	fatal func(error)
 	watch io.Closer // of the file system's health checks
+
+	dir   string
+	fs    vfs.FS
+	views views
+	files files
+	scrub chan struct{} // holds a token while a Scrub runs
+	anew  atomic.Bool   // one runs: values go to new blob files, and logs to new files
 }
 
 // ErrInUse is returned by OpenPebble when another process has the store open.
@@ -85,13 +93,17 @@ func OpenPebble(c Config) (*Pebble, error) {
 	if c.OnFatal == nil {
 		c.OnFatal = exit
 	}
-	p := &Pebble{fatal: c.OnFatal, watch: io.NopCloser(nil)}
+	p := &Pebble{fatal: c.OnFatal, watch: io.NopCloser(nil), dir: c.Dir, scrub: make(chan struct{}, 1)}
 	o := options(&c)
 	if c.FS == nil {
 		// Pebble would do the same, but forget the watching goroutine when it cannot open.
 		o.FS, p.watch = vfs.WithDiskHealthChecks(vfs.Default, slowDisk, nil, func(i vfs.DiskSlowInfo) { o.EventListener.DiskSlow(i) })
 	}
+	p.fs = o.FS
+	o.FS = fresh{o.FS, &p.anew}
+	o.Experimental.ValueSeparationPolicy = p.separation
 	o.EventListener.EnsureDefaults(o.Logger)
+	p.files.listen(o.EventListener)
 	var err error
 	if p.db, err = pebble.Open(c.Dir, o); err != nil {
 		if errors.Is(err, syscall.EAGAIN) { // what the kernel calls a lock that another process has
@@ -118,10 +130,12 @@ func options(c *Config) *pebble.Options {
 		MemTableStopWritesThreshold: 4,
 		L0CompactionThreshold:       2,
 		L0StopWritesThreshold:       32,
-		LBaseMaxBytes:               64 << 20,
-		BytesPerSync:                syncBytes,
-		WALBytesPerSync:             syncBytes,
-		CompactionConcurrencyRange:  func() (lower, upper int) { return 1, max(1, runtime.GOMAXPROCS(0)/2) },
+		// A MANIFEST is replaced as soon as more tables have come and gone than there are, so that Scrub can have it replaced. It is small, and few tables come and go.
+		MaxManifestFileSize:        1,
+		LBaseMaxBytes:              64 << 20,
+		BytesPerSync:               syncBytes,
+		WALBytesPerSync:            syncBytes,
+		CompactionConcurrencyRange: func() (lower, upper int) { return 1, max(1, runtime.GOMAXPROCS(0)/2) },
 	}
 	if o.CacheSize == 0 {
 		o.CacheSize = defaultCacheBytes
@@ -134,15 +148,6 @@ func options(c *Config) *pebble.Options {
 	o.CacheSize += 2 * int64(o.MemTableSize)
 	for i := range o.Levels {
 		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
-	}
-	o.Experimental.ValueSeparationPolicy = func() pebble.ValueSeparationPolicy {
-		return pebble.ValueSeparationPolicy{
-			Enabled:               true,
-			MinimumSize:           separateFrom,
-			MaxBlobReferenceDepth: 10,
-			RewriteMinimumAge:     blobRewriteAge,
-			TargetGarbageRatio:    0.3,
-		}
 	}
 	var l pebble.EventListener
 	if c.Listener != nil {
@@ -158,6 +163,21 @@ func options(c *Config) *pebble.Options {
 	}
 	o.EventListener = &l
 	return o
+}
+
+// separation says where values lie. While a Scrub runs no compaction leaves one in its blob file.
+func (p *Pebble) separation() pebble.ValueSeparationPolicy {
+	policy := pebble.ValueSeparationPolicy{
+		Enabled:               true,
+		MinimumSize:           separateFrom,
+		MaxBlobReferenceDepth: 10,
+		RewriteMinimumAge:     blobRewriteAge,
+		TargetGarbageRatio:    0.3,
+	}
+	if p.anew.Load() {
+		policy.MaxBlobReferenceDepth, policy.TargetGarbageRatio = 0, 1
+	}
+	return policy
 }
 
 // logger passes messages on and turns Pebble's fatal ones into OnFatal.
@@ -276,13 +296,23 @@ func (b *pebbleBatch) wait() error {
 }
 
 // NewSnapshot implements Engine.
-func (p *Pebble) NewSnapshot() Snapshot { return snapshot{p.db.NewSnapshot()} }
+func (p *Pebble) NewSnapshot() Snapshot {
+	made := p.views.begin()
+	return &snapshot{p.db.NewSnapshot(), p, made}
+}
 
-type snapshot struct{ s *pebble.Snapshot }
+type snapshot struct {
+	s      *pebble.Snapshot
+	engine *Pebble
+	made   uint64
+}
 
-func (s snapshot) Get(key []byte) ([]byte, io.Closer, bool, error) { return get(s.s, key) }
-func (s snapshot) NewIter(lower, upper []byte) (Iterator, error)   { return newIter(s.s, lower, upper) }
-func (s snapshot) Close() error                                    { return s.s.Close() }
+func (s *snapshot) Get(key []byte) ([]byte, io.Closer, bool, error) { return get(s.s, key) }
+func (s *snapshot) NewIter(lower, upper []byte) (Iterator, error)   { return newIter(s.s, lower, upper) }
+func (s *snapshot) Close() error {
+	defer s.engine.views.end(s.made)
+	return s.s.Close()
+}
 
 // Size implements Engine.
 func (p *Pebble) Size(lower, upper []byte) (uint64, error) {

@@ -100,7 +100,8 @@ func (c *catalog) Admits(id globaltable.TableID, _ []byte, _ globaltable.Version
 	return id == table
 }
 
-func (c *catalog) Trusts(hlc.Origin, globaltable.Incarnation) bool { return true }
+func (c *catalog) Trusts(hlc.Origin, globaltable.Incarnation) bool       { return true }
+func (c *catalog) Excludes(globaltable.TableID, []byte, hlc.Origin) bool { return false }
 
 func (c *catalog) Version(globaltable.TableID) globaltable.Version {
 	return globaltable.Version(c.version.Load())

@@ -48,8 +48,9 @@ func (tables) Place(id globaltable.TableID, _ []byte) (globaltable.Placement, gl
 
 func (tables) Admits(globaltable.TableID, []byte, globaltable.Version) bool { return true }
 
-func (tables) Trusts(hlc.Origin, globaltable.Incarnation) bool { return true }
-func (tables) Version(globaltable.TableID) globaltable.Version { return 1 }
+func (tables) Trusts(hlc.Origin, globaltable.Incarnation) bool       { return true }
+func (tables) Excludes(globaltable.TableID, []byte, hlc.Origin) bool { return false }
+func (tables) Version(globaltable.TableID) globaltable.Version       { return 1 }
 
 func (tables) Settled(globaltable.TableID) bool { return true }
 

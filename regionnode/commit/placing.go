@@ -1,0 +1,156 @@
+package commit
+
+import (
+	"context"
+	"encoding/json"
+	"maps"
+	"sync"
+
+	"github.com/concordat-db/concordat/globaltable"
+	"github.com/concordat-db/concordat/regionnode/store"
+)
+
+// # Carrying out locality policies
+//
+// What a region does in a version of a table that changes where items may be (ARCHITECTURE.md, "Sovereignty") comes by four ways into the store: entries of its log are voided (review.go), records go (erase.go) that another
+// region has taken over (takeover.go, there), and what was kept over a rebuilding goes. Each looks at what is, so each can be begun again at any time. What they have come to is counted in the same batches.
+
+// Placing is what carrying out a version of a table's policies has come to in this region.
+type Placing struct {
+	Version globaltable.Version `json:"version"`
+	Started int64               `json:"started"` // Unix milliseconds
+	Done    globaltable.Placed  `json:"done"`
+	Receipt string              `json:"receipt,omitempty"` // signed; empty until all is done
+}
+
+// placings holds them, by table: of each the newest.
+type placings struct {
+	mu sync.Mutex
+	of map[globaltable.TableID]Placing
+}
+
+func (p *placings) get(table globaltable.TableID) Placing {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	out := p.of[table]
+	out.Done.Handed = maps.Clone(out.Done.Handed)
+	return out
+}
+
+func (p *placings) set(table globaltable.TableID, to Placing) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.of[table] = to
+}
+
+func (l *loaded) loadPlacings(r store.Reader) error {
+	lower, upper := store.MetaRange(store.MetaPlacing)
+	return store.Each(r, lower, upper, func(key, value []byte) error {
+		table, ok := store.DecodePlacingKey(key)
+		if !ok {
+			return errCorruptStore("key of what carrying out policies has come to", nil)
+		}
+		var p Placing
+		if err := json.Unmarshal(value, &p); err != nil {
+			return errCorruptStore("what carrying out policies has come to", err)
+		}
+		l.placings[table] = p
+		return nil
+	})
+}
+
+// put stores what carrying out a version has come to, with the group.
+func (p *placings) put(g *group, table globaltable.TableID, to Placing) error {
+	b, err := json.Marshal(to)
+	if err != nil {
+		return err
+	}
+	g.batch.Set(store.AppendPlacingKey(nil, table), b)
+	p.set(table, to)
+	return nil
+}
+
+// count adds to what the version that is being carried out has come to.
+func (p *placings) count(g *group, table globaltable.TableID, done *globaltable.Placed) error {
+	now := p.get(table)
+	now.Done.Add(done)
+	return p.put(g, table, now)
+}
+
+// underWay returns an error unless the version of the table, or of the table whose feed it is, is in force and being carried out.
+func (c *core) carriesOut(table globaltable.TableID, version globaltable.Version) error {
+	now := c.placings.get(table)
+	if c.catalog.Version(table) != version || now.Version != version || now.Receipt != "" {
+		return fault(globaltable.InUse, opPlace, "another version of the table is in force", nil)
+	}
+	return nil
+}
+
+const opPlace = "carry out locality policies"
+
+// BeginPlacing begins to count what carrying out a version of the table's policies comes to, durably. It is no error if that was begun already. at is now, in Unix milliseconds. The error is of kind InUse when the version is not in force.
+func (s *Shard) BeginPlacing(ctx context.Context, table globaltable.TableID, version globaltable.Version, at int64) error {
+	if s.placings.get(table).Version == version {
+		return nil
+	}
+	return s.do(ctx, false, beginPlacing(table, version, at))
+}
+
+func beginPlacing(table globaltable.TableID, version globaltable.Version, at int64) func(*core, *group) error {
+	return func(c *core, g *group) error {
+		if c.catalog.Version(table) != version {
+			return fault(globaltable.InUse, opPlace, "another version of the table is in force", nil)
+		}
+		if c.placings.get(table).Version == version {
+			return nil
+		}
+		return c.placings.put(g, table, Placing{Version: version, Started: at})
+	}
+}
+
+// Placing returns what carrying out policies of the table has come to, in the newest version that was begun; zero if none ever was. Some of it may not be durable yet.
+func (s *Shard) Placing(table globaltable.TableID) Placing { return s.placings.get(table) }
+
+// EndPlacing keeps the receipt of the version, durably. Cursors of joins of the table that are over are dropped: they are keys of items. The error is of kind InUse when the version is not the one that is being carried out.
+func (s *Shard) EndPlacing(ctx context.Context, table globaltable.TableID, version globaltable.Version, receipt string) error {
+	return s.do(ctx, false, endPlacing(table, version, receipt))
+}
+
+func endPlacing(table globaltable.TableID, version globaltable.Version, receipt string) func(*core, *group) error {
+	return func(c *core, g *group) error {
+		if err := c.carriesOut(table, version); err != nil {
+			return err
+		}
+		now := c.placings.get(table)
+		now.Receipt = receipt
+		return c.placings.put(g, table, now)
+	}
+}
+
+// DropJoins forgets, durably, how far joins of the table and its feed have got: no join of it may be under way.
+func (s *Shard) DropJoins(ctx context.Context, table globaltable.TableID) error {
+	return s.do(ctx, false, dropJoins(table))
+}
+
+func dropJoins(table globaltable.TableID) func(*core, *group) error {
+	return func(_ *core, g *group) error {
+		g.batch.DeleteRange(store.JoinRange(table))
+		g.batch.DeleteRange(store.JoinRange(table.Feed()))
+		return nil
+	}
+}
+
+// Walking reports whether the store keeps, beside records, keys up to which a walk over the table or its feed has got: of an index that is being made, or a time to live that is being followed.
+func (s *Shard) Walking(table globaltable.TableID) bool {
+	for _, t := range []globaltable.TableID{table, table.Feed()} {
+		if s.purges.get(t).keys.making != 0 {
+			return true
+		}
+		for _, index := range s.indexes.of(t) {
+			if state, ok := s.indexes.get(indexKey{t, index}); ok && !state.built {
+				return true
+			}
+		}
+	}
+	return false
+}
