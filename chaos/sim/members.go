@@ -192,7 +192,7 @@ func (w *world) anyMember() *region {
 // fence has a region fenced: one that works, one that is cut off, one that is down, or has burnt down with all that it had.
 func (w *world) fence() {
 	r := w.anyMember()
-	if r == nil || w.losing() {
+	if r == nil || w.losing() || w.bares(r) {
 		return
 	}
 	switch w.rng.IntN(4) {
@@ -209,7 +209,7 @@ func (w *world) fence() {
 	}
 	out := []*region{r}
 	for _, o := range w.active() { // an owner that is down has to go with it
-		if o != r && !o.up && w.rng.IntN(3) == 0 {
+		if o != r && !o.up && w.rng.IntN(3) == 0 && !w.bares(r, o) {
 			out = append(out, o)
 		}
 	}
@@ -227,7 +227,7 @@ func (w *world) orderFence(out []*region) {
 // removeRegion has a region removed for ever. It goes on, until it hears so, or is gone at once.
 func (w *world) removeRegion() {
 	r := w.anyMember()
-	if r == nil || w.losing() || len(w.active()) == 2 && w.rng.IntN(4) > 0 {
+	if r == nil || w.losing() || len(w.active()) == 2 && w.rng.IntN(4) > 0 || w.bares(r) {
 		return
 	}
 	name := nameOf(r.origin)
@@ -276,7 +276,7 @@ func (w *world) lose() {
 const quietFor = 8 * time.Second
 
 func (w *world) mayLose(r *region) bool {
-	if w.membership.victim != nil || w.membership.last > 0 && w.now-w.membership.last < quietFor || len(w.active()) < len(w.regions) {
+	if w.bares(r) || w.membership.victim != nil || w.membership.last > 0 && w.now-w.membership.last < quietFor || len(w.active()) < len(w.regions) {
 		return false
 	}
 	for _, o := range w.regions {

@@ -7,8 +7,10 @@ import (
 	"slices"
 	"time"
 
+	"github.com/concordat-db/concordat/conflict/hlc"
 	"github.com/concordat-db/concordat/globaltable"
 	"github.com/concordat-db/concordat/globaltable/catalog"
+	"github.com/concordat-db/concordat/globaltable/locality"
 )
 
 // Locality policies: operators pin items to regions, move them, let them go everywhere again, in quick succession, whatever else goes wrong meanwhile. What a region has told that it has carried out holds from
@@ -30,6 +32,26 @@ func (p *plan) pins(seed uint64) {
 	rng := rand.New(rand.NewPCG(seed, 0x70696e73))
 	p.repin = 0 * sometimes(rng, 0.4, 50*time.Millisecond, 2*time.Second)
 	p.alone = rng.IntN(2) == 0
+}
+
+// bares reports whether items could be left without a region if these went out: nobody promises anything for them then. It errs on that side.
+func (w *world) bares(out ...*region) bool {
+	if w.plan.repin == 0 {
+		return false
+	}
+	if w.plan.alone || len(out) > 1 || slices.ContainsFunc(w.regions, func(r *region) bool {
+		s := w.standing(r)
+		return !slices.Contains(out, r) && s != globaltable.MemberActive && s != globaltable.MemberRemoved
+	}) {
+		return true
+	}
+	stays := func(o hlc.Origin) bool { return !slices.Contains(out, w.region(o)) }
+	return slices.ContainsFunc(w.plan.tables, func(t table) bool {
+		doc := w.document(t.id)
+		return doc != nil && slices.ContainsFunc(doc.Pins, func(p globaltable.Pin) bool {
+			return !p.Released && !slices.ContainsFunc(locality.PlaceOf(doc, &p), stays)
+		})
+	})
 }
 
 // repin asks some region for other policies of some table.
