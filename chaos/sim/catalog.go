@@ -60,7 +60,8 @@ func (r *region) openPlane(state commit.Rebuild) {
 	if err != nil {
 		panic(err)
 	}
-	r.plane, err = controlplane.New(controlplane.Config{Catalog: r.catalog, Door: d, Peers: neighbours{r}, Joins: r.joiner, Marks: r.matrix, Now: r.wall, Clock: r.clock, Tokens: r.tokens(), Events: controlplane.Events{
+	r.openPlacing(d)
+	r.plane, err = controlplane.New(controlplane.Config{Catalog: r.catalog, Door: d, Peers: neighbours{r}, Joins: r.joiner, Places: places{r}, Marks: r.matrix, Now: r.wall, Clock: r.clock, Tokens: r.tokens(), Events: controlplane.Events{
 		Failed: func(what, region string, err error) { r.say("%d failed to %s %s: %v", r.origin, what, region, err) },
 	}})
 	if err != nil {

@@ -30,7 +30,8 @@ var matches = []globaltable.Match{
 // pins chooses whether policies change, with randomness of its own.
 func (p *plan) pins(seed uint64) {
 	rng := rand.New(rand.NewPCG(seed, 0x70696e73))
-	p.repin = 0 * sometimes(rng, 0.4, 50*time.Millisecond, 2*time.Second)
+	p.crashPlacing = some(rng, 0.4, 0.1)
+	p.repin = sometimes(rng, 0.4, 50*time.Millisecond, 2*time.Second)
 	p.alone = rng.IntN(2) == 0
 }
 

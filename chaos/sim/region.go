@@ -14,8 +14,10 @@ import (
 	"github.com/concordat-db/concordat/regionnode/commit"
 	"github.com/concordat-db/concordat/regionnode/controlplane"
 	"github.com/concordat-db/concordat/regionnode/membership"
+	"github.com/concordat-db/concordat/regionnode/placing"
 	"github.com/concordat-db/concordat/regionnode/store"
 	"github.com/concordat-db/concordat/streams/change"
+	"github.com/concordat-db/concordat/streams/handover"
 	"github.com/concordat-db/concordat/streams/outbox"
 	"github.com/concordat-db/concordat/streams/peer"
 	"github.com/concordat-db/concordat/streams/repair"
@@ -80,6 +82,9 @@ type region struct {
 	server   *repair.Server
 	joiner   *repair.Joiner
 	plane    *controlplane.Plane
+	placer   *placing.Placer
+	giver    *handover.Giver
+	taker    *handover.Taker
 	indexed  map[globaltable.TableID]hlc.Timestamp // up to which the keys by which a table is collected follow its time to live, in this life
 	loops    []*loop
 	viewed   *catalog.View // the newest that noticeCatalog has seen
@@ -392,6 +397,8 @@ func (r *region) serviceConfig() peer.ServiceConfig {
 		Regressed: r.regressed,
 		Control:   r.plane.HandlePeer,
 		Exchange:  r.exchange,
+		HandOver:  r.taker.Take,
+		Offered:   r.giver.Answer,
 	}
 }
 

@@ -143,6 +143,9 @@ func (r *region) startLoops() {
 	running := new(sync.WaitGroup) // its goroutines end with the region's life
 	joiner, catalog := r.joiner, r.catalog
 	r.loops = append(r.loops, &loop{region: r, name: "join", look: func(ctx context.Context) { joiner.Look(ctx, catalog.View(), running) }})
+	if r.plan.repin > 0 || r.story {
+		r.loops = append(r.loops, &loop{region: r, name: "place", look: r.placer.Look})
+	}
 	r.startComeback()
 	for _, l := range r.loops {
 		l.in(between(r.rng, 0, lookEvery))
