@@ -310,7 +310,7 @@ func (w *world) unsettled() string {
 	for _, t := range w.plan.tables {
 		newest := w.document(t.id)
 		if !newest.Settled() {
-			return fmt.Sprintf("table %s is not settled: %v", t.name, newest.Replicas)
+			return fmt.Sprintf("table %s is not settled: %v%s", t.name, newest.Replicas, w.placingWaits(newest))
 		}
 		for _, r := range w.active() {
 			if mine := newest.Replica(r.origin); mine != nil && mine.Status == globaltable.StatusFenced {

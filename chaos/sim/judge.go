@@ -59,6 +59,9 @@ func (r *region) anyStream() (globaltable.LaneID, bool) {
 
 // unrest says what is still to be done, "" when all is at rest.
 func (w *world) unrest() string {
+	if why := w.unsettled(); why != "" {
+		return why
+	}
 	for _, r := range w.active() {
 		if !r.up || len(r.pending) > 0 {
 			return fmt.Sprintf("region %d has %d operations without an answer", r.origin, len(r.pending))
@@ -103,7 +106,7 @@ func (w *world) unrest() string {
 			return fmt.Sprintf("region %d has not come back", r.origin)
 		}
 	}
-	return w.unsettled()
+	return ""
 }
 
 func (s *session) unrest() string {

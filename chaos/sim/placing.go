@@ -27,6 +27,16 @@ func (r *region) openPlacing(d *door) {
 	}})
 }
 
+// placingWaits says what those wait for that are placing a version of a table.
+func (w *world) placingWaits(t *globaltable.Table) (text string) {
+	for i := range t.Replicas {
+		if r := &t.Replicas[i]; r.Placing != 0 && w.region(r.Origin).up {
+			text += fmt.Sprintf("; region %d has placed %+v", r.Origin, w.region(r.Origin).placer.Progress(t.ID, r.Placing))
+		}
+	}
+	return text
+}
+
 // receipt takes the place of the region's signature.
 func (r *region) receipt(receipt *globaltable.Receipt) (string, error) {
 	return fmt.Sprintf("%s has placed %s of %s", receipt.Region, receipt.Version, receipt.Table), nil

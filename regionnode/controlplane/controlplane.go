@@ -31,7 +31,6 @@ import (
 	"github.com/concordat-db/concordat/globaltable"
 	"github.com/concordat-db/concordat/globaltable/catalog"
 	"github.com/concordat-db/concordat/regionnode/commit"
-	"github.com/concordat-db/concordat/regionnode/placing"
 	"github.com/concordat-db/concordat/streams/repair"
 )
 
@@ -60,11 +59,6 @@ type Joins interface {
 	Progress(table globaltable.TableID, since globaltable.Version) (p repair.Progress, ok bool)
 }
 
-// Places tells how far this region is with carrying out locality policies.
-type Places interface {
-	Progress(table globaltable.TableID, since globaltable.Version) placing.Progress
-}
-
 // Clock is the region's hybrid clock: an *hlc.Clock.
 type Clock interface {
 	Last() hlc.Timestamp
@@ -77,7 +71,6 @@ type Config struct {
 	Door    Door
 	Peers   Peers
 	Joins   Joins
-	Places  Places
 	Marks   Marks
 	Now     func() time.Time // wall clock
 	Clock   Clock            // the one that Door stamps with

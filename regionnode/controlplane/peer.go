@@ -227,14 +227,6 @@ func (p *Plane) answerProgress(questions []question) ([]reply, error) {
 		if progress, ok := p.cfg.Joins.Progress(id, globaltable.Version(q.Since)); ok {
 			r.Joined, r.Percent, r.Waiting = progress.Done, progress.Percent, progress.Waiting
 		}
-		if q.Placing != 0 && p.cfg.Places != nil {
-			placed := p.cfg.Places.Progress(id, globaltable.Version(q.Placing))
-			t, _ := v.Table(id)
-			r.Placed = placed.Done && (t == nil || !catalog.Gains(t, p.self.Origin) || r.Joined)
-			if r.Waiting == "" {
-				r.Waiting = placed.Waiting
-			}
-		}
 		p.mu.Lock()
 		if l := p.leaving[id]; l != nil && l.since == globaltable.Version(q.Since) {
 			r.Dropped, r.Waiting = l.dropped, l.waiting

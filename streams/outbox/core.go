@@ -145,15 +145,6 @@ func (c *Core) BusReset() []Effect {
 	return c.flush()
 }
 
-// Renew begins a lane again: bodies of its log have been erased, which its stream and this memory still have. Core.Status tells when the lane is live again.
-func (c *Core) Renew(id globaltable.LaneID) []Effect {
-	if l := c.lanes[id]; l != nil {
-		l.fresh, l.freshSize = nil, 0
-		c.restart(l)
-	}
-	return c.flush()
-}
-
 // Fresh takes entries that have just become durable, consecutive from the head on.
 func (c *Core) Fresh(id globaltable.LaneID, entries []change.Entry) []Effect {
 	l := c.lanes[id]

@@ -103,11 +103,6 @@ func (r *Runner) Exclude(f func(globaltable.Lane) []hlc.Origin) {
 	r.step(func() []Effect { return r.core.Exclude(f) })
 }
 
-// Renew begins a lane again; see Core.Renew.
-func (r *Runner) Renew(lane globaltable.LaneID) {
-	r.step(func() []Effect { return r.core.Renew(lane) })
-}
-
 // Status returns the state of all lanes.
 func (r *Runner) Status() []Backlog {
 	r.mu.Lock()

@@ -146,9 +146,6 @@ func (c *core) took(i int, r *Request, p *Page) (next state, merge bool, err err
 	if len(p.Cursor) > 0 {
 		next.cursor = p.Cursor
 	}
-	if next.done {
-		next.cursor = nil // nobody goes on from it, and it is an item's key
-	}
 	return next, true, nil
 }
 
