@@ -26,10 +26,12 @@ import (
 	"github.com/concordat-db/concordat/regionnode/dynamodb"
 	"github.com/concordat-db/concordat/regionnode/membership"
 	"github.com/concordat-db/concordat/regionnode/metrics"
+	"github.com/concordat-db/concordat/regionnode/placing"
 	"github.com/concordat-db/concordat/regionnode/store"
 	"github.com/concordat-db/concordat/streams/bus"
 	"github.com/concordat-db/concordat/streams/change"
 	"github.com/concordat-db/concordat/streams/confirm"
+	"github.com/concordat-db/concordat/streams/handover"
 	"github.com/concordat-db/concordat/streams/inbox"
 	"github.com/concordat-db/concordat/streams/outbox"
 	"github.com/concordat-db/concordat/streams/peer"
@@ -69,6 +71,9 @@ type Node struct {
 	plane   *controlplane.Plane
 	server  *repair.Server
 	joiner  *repair.Joiner
+	placer  *placing.Placer
+	giver   *handover.Giver
+	taker   *handover.Taker
 	verify  *repair.Verifier
 	compare *repair.Background
 
@@ -158,7 +163,7 @@ func (n *Node) openShard() error {
 	n.shard, err = commit.Open(commit.Config{
 		Origin: n.cfg.Region.Origin, Shard: theShard, Engine: n.engine, Clock: n.clock, Catalog: controlplane.ForShard(n.catalog),
 		Relog: n.catalog.Feeds,
-		Events: commit.Events{Durable: n.durable, Group: func(s commit.GroupStats) { n.metrics.Group(s.Changes, s.Bytes) }, Fatal: n.die,
+		Events: commit.Events{Durable: n.durable, Voided: n.voided, Group: func(s commit.GroupStats) { n.metrics.Group(s.Changes, s.Bytes) }, Fatal: n.die,
 			Panic: func(e *commit.PanicError) {
 				n.log.Error().Err(e).Str("stack", e.Stack).Msg("a bug: a write was given up")
 			}},
@@ -178,7 +183,8 @@ func (n *Node) openShard() error {
 	if n.joiner, err = n.newJoiner(); err != nil {
 		return err
 	}
-	n.plane, err = controlplane.New(controlplane.Config{Catalog: n.catalog, Door: n.shard, Peers: n, Joins: n.joiner, Marks: n.matrix, Now: time.Now, Clock: n.clock,
+	n.newPlacer()
+	n.plane, err = controlplane.New(controlplane.Config{Catalog: n.catalog, Door: n.shard, Peers: n, Joins: n.joiner, Places: n.placer, Marks: n.matrix, Now: time.Now, Clock: n.clock,
 		Tokens: n.tokens(),
 		Events: controlplane.Events{
 			WorldIssued: func(w *globaltable.World) {
@@ -276,6 +282,7 @@ func (n *Node) run(ctx context.Context, ready func(Endpoints)) (err error) {
 	group.Go(func() error { return n.followMembers(ctx, home) })
 	group.Go(func() error { return n.plane.Run(ctx) })
 	group.Go(func() error { return n.joiner.Run(ctx) })
+	group.Go(func() error { return n.placer.Run(ctx) })
 	group.Go(func() error { return n.watchMembers(ctx) })
 	group.Go(func() error { return n.waitForReopen(ctx) })
 	group.Go(func() error { return n.comeBack(ctx) })
@@ -427,6 +434,8 @@ func (n *Node) newService() *peer.Service {
 		Control:   n.plane.HandlePeer,
 		Exchange:  n.server.Answer,
 		Digests:   n.server.Digests,
+		HandOver:  n.taker.Take,
+		Offered:   n.giver.Answer,
 		Repair:    n.verify.HandleRepair,
 	})
 }

@@ -51,3 +51,18 @@ func (n *Node) ChangeTable(ctx context.Context, name string, change catalog.Chan
 	}
 	return n.tableStatus(ctx, controlplane.Inspection{Table: t})
 }
+
+// Document returns the document, as this region knows it, of the table that has the name here. The caller must not change it.
+func (n *Node) Document(name string) (t *globaltable.Table, ok bool) {
+	return n.catalog.View().Lookup(name)
+}
+
+// Receipts returns the receipts of carrying out locality policies of the table that has the name here, of all regions, the newest version first.
+func (n *Node) Receipts(name string) []catalog.Receipt {
+	view := n.catalog.View()
+	t, ok := view.Lookup(name)
+	if !ok {
+		return nil
+	}
+	return view.Receipts(t.ID)
+}

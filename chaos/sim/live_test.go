@@ -107,6 +107,7 @@ func (c liveCatalog) Place(globaltable.TableID, []byte) (globaltable.Placement, 
 func (c liveCatalog) Admits(globaltable.TableID, []byte, globaltable.Version) bool { return true }
 func (c liveCatalog) Trusts(hlc.Origin, globaltable.Incarnation) bool              { return true }
 func (c liveCatalog) Excludes(globaltable.TableID, []byte, hlc.Origin) bool        { return false }
+func (c liveCatalog) Placing(globaltable.TableID) globaltable.Version              { return 0 }
 func (c liveCatalog) Version(globaltable.TableID) globaltable.Version              { return 1 }
 func (c liveCatalog) Settled(globaltable.TableID) bool                             { return true }
 func (c liveCatalog) Expiry(globaltable.TableID) conflict.Expiry                   { return nil }

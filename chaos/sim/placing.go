@@ -3,13 +3,11 @@ package sim
 import (
 	"context"
 	"fmt"
-	"slices"
 
 	"github.com/concordat-db/concordat/globaltable"
 	"github.com/concordat-db/concordat/regionnode/commit"
 	"github.com/concordat-db/concordat/regionnode/placing"
 	"github.com/concordat-db/concordat/streams/handover"
-	"github.com/concordat-db/concordat/streams/outbox"
 	"github.com/concordat-db/concordat/streams/repair"
 )
 
@@ -20,11 +18,15 @@ func (r *region) openPlacing(d *door) {
 	self := identities()[r.origin].descriptor
 	r.giver = handover.NewGiver(self, d, neighbours{r}, nameOf)
 	r.taker = handover.NewTaker(r.catalog, d, neighbours{r})
-	r.placer = placing.New(placing.Config{Self: self, View: r.catalog.View, Store: d, Streams: ownStreams{d, r.ctx}, Giver: r.giver, Disk: d, Sign: r.receipt, Now: r.wall, Events: placing.Events{
+	r.placer = placing.New(placing.Config{Self: self, View: r.catalog.View, Store: d, Streams: ownStreams{d, r.ctx}, Giver: r.giver, Disk: d, Sign: r.sign, Now: r.wall, Events: placing.Events{
 		Failed: func(table globaltable.TableID, what string, err error) {
 			r.say("%d failed to %s of %s: %v", r.origin, what, table, err)
 		},
 	}})
+}
+
+func (r *region) sign(receipt *globaltable.Receipt) (string, error) {
+	return globaltable.SignReceipt(receipt, identities()[r.origin].key)
 }
 
 // placingWaits says what those wait for that are placing a version of a table.
@@ -35,19 +37,6 @@ func (w *world) placingWaits(t *globaltable.Table) (text string) {
 		}
 	}
 	return text
-}
-
-// receipt takes the place of the region's signature.
-func (r *region) receipt(receipt *globaltable.Receipt) (string, error) {
-	return fmt.Sprintf("%s has placed %s of %s", receipt.Region, receipt.Version, receipt.Table), nil
-}
-
-// places is controlplane.Places: what the region says it is held to.
-type places struct{ *region }
-
-// Progress implements controlplane.Places.
-func (p places) Progress(id globaltable.TableID, since globaltable.Version) placing.Progress {
-	return p.placer.Progress(id, since)
 }
 
 // BeginPlacing implements placing.Store.
@@ -192,12 +181,8 @@ func (s ownStreams) Renew(lane globaltable.LaneID) {
 	})
 }
 
-// Live implements placing.Streams, as regionnode does.
-func (s ownStreams) Live(lane globaltable.LaneID) bool {
-	status := s.outbox.Status()
-	i := slices.IndexFunc(status, func(b outbox.Backlog) bool { return b.Lane.ID == lane })
-	return i < 0 || status[i].Live
-}
+// Live implements placing.Streams.
+func (s ownStreams) Live(lane globaltable.LaneID) bool { return s.outbox.Live(lane) }
 
 // Scrub implements placing.Disk.
 func (d *door) Scrub(context.Context) error { return nil }

@@ -89,12 +89,16 @@ func (c *Catalog) Load(docs []item.Item, adoptions []Adoption) error {
 	}
 	var heirs []*globaltable.Table // whose replicas have become tables, which may have come before them
 	for _, doc := range docs {
-		t, w, err := decodeSystem(doc)
+		is, err := decodeSystem(doc)
+		t := is.table
 		switch {
 		case err != nil:
 			return err
-		case w != nil:
-			insert(txn, inWorld, w)
+		case is.world != nil:
+			insert(txn, inWorld, is.world)
+			continue
+		case is.receipt != nil:
+			insert(txn, inReceipts, is.receipt)
 			continue
 		case t == nil:
 			continue
@@ -172,6 +176,17 @@ func (c *Catalog) Excludes(table globaltable.TableID, key []byte, region hlc.Ori
 	return e != nil && locality.Excludes(e.table, key, region)
 }
 
+// Placing returns the version whose locality policies this region is carrying out in the table; zero: none.
+func (c *Catalog) Placing(table globaltable.TableID) globaltable.Version {
+	v := c.view.Load()
+	if e := v.tables[table]; e != nil {
+		if r := e.table.Replica(v.self.Origin); r != nil {
+			return r.Placing
+		}
+	}
+	return 0
+}
+
 // Indexed returns the table's document in force if the table has indexes, else nil.
 func (c *Catalog) Indexed(table globaltable.TableID) *globaltable.Table {
 	if e := c.view.Load().tables[table]; e != nil && len(e.table.Indexes) > 0 {
@@ -221,9 +236,12 @@ func (c *Catalog) Prepare(docs []item.Item) (adoptions []Adoption, adopt func(),
 	v := c.view.Load()
 	staged := v.db.Snapshot()
 	txn := staged.Txn(true)
-	tables, world, err := decodeAll(docs)
+	tables, world, receipts, err := decodeAll(docs)
 	if err != nil {
 		return nil, nil, err
+	}
+	for _, r := range receipts {
+		insert(txn, inReceipts, r)
 	}
 	// The world first: whether a table may change its owner is for the members to say.
 	if world != nil {
@@ -257,7 +275,7 @@ func (c *Catalog) Prepare(docs []item.Item) (adoptions []Adoption, adopt func(),
 		}
 		adoptions = append(adoptions, adopted)
 	}
-	if adoptions == nil {
+	if adoptions == nil && receipts == nil {
 		return nil, nil, nil
 	}
 	txn.Commit()
@@ -265,19 +283,21 @@ func (c *Catalog) Prepare(docs []item.Item) (adoptions []Adoption, adopt func(),
 }
 
 // decodeAll decodes items of the system table; of several documents of the world it returns the newest.
-func decodeAll(docs []item.Item) (tables []*globaltable.Table, world *globaltable.World, err error) {
+func decodeAll(docs []item.Item) (tables []*globaltable.Table, world *globaltable.World, receipts []*Receipt, err error) {
 	for _, doc := range docs {
-		t, w, err := decodeSystem(doc)
+		is, err := decodeSystem(doc)
 		switch {
 		case err != nil:
-			return nil, nil, err
-		case t != nil:
-			tables = append(tables, t)
-		case w != nil && (world == nil || w.Version > world.Version):
-			world = w
+			return nil, nil, nil, err
+		case is.table != nil:
+			tables = append(tables, is.table)
+		case is.receipt != nil:
+			receipts = append(receipts, is.receipt)
+		case is.world != nil && (world == nil || is.world.Version > world.Version):
+			world = is.world
 		}
 	}
-	return tables, world, nil
+	return tables, world, receipts, nil
 }
 
 // anew reports whether region self has a later replica under t than under old, which is nil when the table was not known.

@@ -14,9 +14,11 @@ const (
 	attributeKey      = "pk"
 	attributeDocument = "doc"
 	attributeEpoch    = "epoch"
+	attributeReceipt  = "receipt"
 
-	prefixTable = "table/"
-	prefixOwner = "owner/"
+	prefixTable   = "table/"
+	prefixOwner   = "owner/"
+	prefixReceipt = "receipt/"
 
 	nameWorld = "world" // there is one
 )
@@ -96,6 +98,44 @@ func DecodeEpoch(it item.Item) (uint32, error) {
 	return 0, corrupt("an owner's epoch is not a number from 1 to 2^24-1")
 }
 
+// KeptReceipts is how many receipts of one region are kept of one table: the newest, at one for each version.
+const KeptReceipts = 256
+
+// Receipt is a region's signed receipt.
+type Receipt struct {
+	globaltable.Receipt
+	Token string // as it was signed
+}
+
+// ReceiptKey returns the key, in the system table, of a receipt. One takes the place of another that is KeptReceipts versions older.
+func ReceiptKey(r *globaltable.Receipt) item.Key { return systemKey(receiptName(r)) }
+
+func receiptName(r *globaltable.Receipt) string {
+	return fmt.Sprintf("%s%s/%04x/%02x", prefixReceipt, r.Table, uint16(r.Origin), r.Version.Number()%KeptReceipts)
+}
+
+// EncodeReceipt returns the item, of the system table, that holds a receipt.
+func EncodeReceipt(r *Receipt) item.Item {
+	return systemItem(receiptName(&r.Receipt), attributeReceipt, item.AppendString(nil, []byte(r.Token)))
+}
+
+// DecodeReceipt is the inverse of EncodeReceipt. Whether the signature is right is not looked at: the owner has, and whoever audits does again.
+func DecodeReceipt(it item.Item) (*Receipt, error) {
+	token, ok := it.GetString(attributeReceipt)
+	if !ok || token.Type() != item.S {
+		return nil, corrupt("an item of the system table has no receipt")
+	}
+	r := &Receipt{Token: string(token.Bytes())}
+	var err error
+	if r.Receipt, err = globaltable.ReadReceipt(r.Token); err != nil {
+		return nil, err
+	}
+	if systemName(it) != receiptName(&r.Receipt) {
+		return nil, corrupt("a receipt lies under another key than its own")
+	}
+	return r, nil
+}
+
 func systemItem(name, attribute string, v item.Value) item.Item {
 	var b item.Builder
 	b.Add([]byte(attributeKey), item.AppendString(nil, name))
@@ -112,20 +152,30 @@ func systemName(it item.Item) string {
 	return string(v.Bytes())
 }
 
-// decodeSystem decodes one item of the system table. At most one of the results is not nil.
-func decodeSystem(it item.Item) (t *globaltable.Table, w *globaltable.World, err error) {
+// system is what an item of the system table says that is of interest here: at most one of it.
+type system struct {
+	table   *globaltable.Table
+	world   *globaltable.World
+	receipt *Receipt
+}
+
+// decodeSystem decodes one item of the system table.
+func decodeSystem(it item.Item) (s system, err error) {
 	switch name := systemName(it); {
 	case name == nameWorld:
-		w, err = DecodeWorld(it)
-		return nil, w, err
+		s.world, err = DecodeWorld(it)
+		return s, err
 	case strings.HasPrefix(name, prefixTable):
-		t, err = DecodeDocument(it)
-		return t, nil, err
+		s.table, err = DecodeDocument(it)
+		return s, err
+	case strings.HasPrefix(name, prefixReceipt):
+		s.receipt, err = DecodeReceipt(it)
+		return s, err
 	case strings.HasPrefix(name, prefixOwner):
 		_, err := DecodeEpoch(it)
-		return nil, nil, err
+		return s, err
 	}
-	return nil, nil, &globaltable.Error{Op: "adopt catalog", Kind: globaltable.Unavailable,
+	return s, &globaltable.Error{Op: "adopt catalog", Kind: globaltable.Unavailable,
 		Message: "the catalog has a document of a kind that only a newer version of concordat knows; upgrade this region"}
 }
 

@@ -15,13 +15,14 @@ const (
 	inAdoptions = "adoptions" // *Adoption
 	inRegions   = "regions"   // *globaltable.Descriptor, as configured
 	inWorld     = "world"     // *globaltable.World, one at most
+	inReceipts  = "receipts"  // *Receipt
 
 	byID   = "id"
 	byName = "name"
 )
 
 // schema is go-memdb's: tables by id, and by the name that is bound in this region; adoptions by table and version; configured regions by number
-// and by name; the world.
+// and by name; the world; receipts by table, region and version.
 func schema() *memdb.DBSchema {
 	table := func(name string, id memdb.Indexer, other ...*memdb.IndexSchema) *memdb.TableSchema {
 		s := &memdb.TableSchema{Name: name, Indexes: map[string]*memdb.IndexSchema{byID: {Name: byID, Unique: true, Indexer: id}}}
@@ -34,6 +35,7 @@ func schema() *memdb.DBSchema {
 		inTables:    table(inTables, index[*entry](entryID), &memdb.IndexSchema{Name: byName, Unique: true, AllowMissing: true, Indexer: index[*entry](entryName)}),
 		inAdoptions: table(inAdoptions, index[*Adoption](adoptionID)),
 		inRegions:   table(inRegions, index[*globaltable.Descriptor](regionID), &memdb.IndexSchema{Name: byName, Unique: true, Indexer: index[*globaltable.Descriptor](regionName)}),
+		inReceipts:  table(inReceipts, index[*Receipt](receiptID)),
 		inWorld:     table(inWorld, index[*globaltable.World](func(*globaltable.World) ([]byte, bool) { return worldKey, true })),
 	}}
 }
@@ -64,6 +66,11 @@ func entryName(e *entry) ([]byte, bool)                   { return nameKey(e.tab
 func adoptionID(a *Adoption) ([]byte, bool)               { return adoptionKey(a.Table, a.Version), true }
 func regionID(d *globaltable.Descriptor) ([]byte, bool)   { return originKey(d.Origin), true }
 func regionName(d *globaltable.Descriptor) ([]byte, bool) { return nameKey(d.Name), true }
+
+// receiptID is like the key of a receipt's item: see ReceiptKey.
+func receiptID(r *Receipt) ([]byte, bool) {
+	return append(append(tableKey(r.Table), originKey(r.Origin)...), byte(r.Version.Number()%KeptReceipts)), true
+}
 
 var worldKey = tableKey(globaltable.WorldTable)
 

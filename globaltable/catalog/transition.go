@@ -69,6 +69,7 @@ type Answer struct {
 	Joined  bool    // a new replica has all that the others held when they adopted its Since
 	Percent int     // of that, 0 to 100
 	Dropped bool    // a deleted replica's data is gone, and all it wrote is with the others
+	Receipt string  // with Placed: signed by the region
 	Placed  bool    // what the replica's Placing demands is carried out: the region has all that the policies let it have, and nothing else
 	Filled  bool    // the table that a replica is to become has all that the replica has, and has got, and given, all that there was when it was to become one
 }

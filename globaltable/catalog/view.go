@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"cmp"
 	"slices"
 
 	"github.com/hashicorp/go-memdb"
@@ -171,6 +172,20 @@ func (v *View) Lookup(name string) (t *globaltable.Table, ok bool) {
 		return e.table, true
 	}
 	return nil, false
+}
+
+// Receipts returns the receipts that regions have given of carrying out the table's locality policies, the newest version first, in the order of regions' names.
+func (v *View) Receipts(table globaltable.TableID) (out []Receipt) {
+	from(v.db.Txn(false), inReceipts, byID, tableKey(table), func(r *Receipt) bool {
+		if r.Table == table {
+			out = append(out, *r)
+		}
+		return r.Table == table
+	})
+	slices.SortFunc(out, func(a, b Receipt) int {
+		return cmp.Or(cmp.Compare(b.Version, a.Version), cmp.Compare(a.Region, b.Region))
+	})
+	return out
 }
 
 // Len returns the number of tables that have their name in this region.

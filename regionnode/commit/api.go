@@ -21,6 +21,8 @@ type Catalog interface {
 	Admits(table globaltable.TableID, key []byte, made globaltable.Version) bool
 	// Excludes reports whether a locality policy keeps the item out of a region: what was logged for it earlier must not go there any more. It is asked for entries of a lane, whose members the regions are.
 	Excludes(table globaltable.TableID, key []byte, region hlc.Origin) bool
+	// Placing returns the version whose locality policies this region is carrying out in the table; zero: none.
+	Placing(table globaltable.TableID) globaltable.Version
 	// Trusts reports whether what a region's store with that incarnation wrote, or gave, may be stored here now: the region is neither fenced nor removed, and that store is the one
 	// that the others follow. Incarnation 0 stands for whichever it has.
 	Trusts(origin hlc.Origin, incarnation globaltable.Incarnation) bool

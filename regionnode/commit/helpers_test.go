@@ -90,6 +90,14 @@ func (c *tables) pin(f func(id globaltable.TableID, key []byte) globaltable.Plac
 	c.later.Add(1)
 }
 
+// Placing is the version of the newest pin.
+func (c *tables) Placing(id globaltable.TableID) globaltable.Version {
+	if c.pinned.Load() == nil {
+		return 0
+	}
+	return c.Version(id)
+}
+
 func (c *tables) Excludes(id globaltable.TableID, key []byte, o hlc.Origin) bool {
 	if f := c.pinned.Load(); f != nil {
 		p := (*f)(id, key)

@@ -80,15 +80,16 @@ func (p *placings) count(g *group, table globaltable.TableID, done *globaltable.
 // underWay returns an error unless the version of the table, or of the table whose feed it is, is in force and being carried out.
 func (c *core) carriesOut(table globaltable.TableID, version globaltable.Version) error {
 	now := c.placings.get(table)
-	if c.catalog.Version(table) != version || now.Version != version || now.Receipt != "" {
-		return fault(globaltable.InUse, opPlace, "another version of the table is in force", nil)
+	if c.catalog.Placing(table) != version || now.Version != version || now.Receipt != "" {
+		return fault(globaltable.InUse, opPlace, "that version of the table is not being carried out", nil)
 	}
 	return nil
 }
 
 const opPlace = "carry out locality policies"
 
-// BeginPlacing begins to count what carrying out a version of the table's policies comes to, durably. It is no error if that was begun already. at is now, in Unix milliseconds. The error is of kind InUse when the version is not in force.
+// BeginPlacing begins to count what carrying out a version of the table's policies comes to, durably. It is no error if that was begun already. at is now, in Unix milliseconds. It forgets how far
+// earlier joins of the table had got, which is told by keys of items; one that is demanded by the same version begins again. The error is of kind InUse when the version is not in force, or no policies of it.
 func (s *Shard) BeginPlacing(ctx context.Context, table globaltable.TableID, version globaltable.Version, at int64) error {
 	if s.placings.get(table).Version == version {
 		return nil
@@ -98,11 +99,14 @@ func (s *Shard) BeginPlacing(ctx context.Context, table globaltable.TableID, ver
 
 func beginPlacing(table globaltable.TableID, version globaltable.Version, at int64) func(*core, *group) error {
 	return func(c *core, g *group) error {
-		if c.catalog.Version(table) != version {
-			return fault(globaltable.InUse, opPlace, "another version of the table is in force", nil)
+		if c.catalog.Placing(table) != version {
+			return fault(globaltable.InUse, opPlace, "that version of the table is not being carried out", nil)
 		}
 		if c.placings.get(table).Version == version {
 			return nil
+		}
+		for _, t := range []globaltable.TableID{table, table.Feed()} {
+			g.batch.DeleteRange(store.JoinRange(t))
 		}
 		return c.placings.put(g, table, Placing{Version: version, Started: at})
 	}
@@ -111,7 +115,7 @@ func beginPlacing(table globaltable.TableID, version globaltable.Version, at int
 // Placing returns what carrying out policies of the table has come to, in the newest version that was begun; zero if none ever was. Some of it may not be durable yet.
 func (s *Shard) Placing(table globaltable.TableID) Placing { return s.placings.get(table) }
 
-// EndPlacing keeps the receipt of the version, durably. Cursors of joins of the table that are over are dropped: they are keys of items. The error is of kind InUse when the version is not the one that is being carried out.
+// EndPlacing keeps the receipt of the version, durably. The error is of kind InUse when the version is not the one that is being carried out.
 func (s *Shard) EndPlacing(ctx context.Context, table globaltable.TableID, version globaltable.Version, receipt string) error {
 	return s.do(ctx, false, endPlacing(table, version, receipt))
 }
@@ -124,19 +128,6 @@ func endPlacing(table globaltable.TableID, version globaltable.Version, receipt 
 		now := c.placings.get(table)
 		now.Receipt = receipt
 		return c.placings.put(g, table, now)
-	}
-}
-
-// DropJoins forgets, durably, how far joins of the table and its feed have got: no join of it may be under way.
-func (s *Shard) DropJoins(ctx context.Context, table globaltable.TableID) error {
-	return s.do(ctx, false, dropJoins(table))
-}
-
-func dropJoins(table globaltable.TableID) func(*core, *group) error {
-	return func(_ *core, g *group) error {
-		g.batch.DeleteRange(store.JoinRange(table))
-		g.batch.DeleteRange(store.JoinRange(table.Feed()))
-		return nil
 	}
 }
 

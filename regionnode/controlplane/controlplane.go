@@ -31,6 +31,7 @@ import (
 	"github.com/concordat-db/concordat/globaltable"
 	"github.com/concordat-db/concordat/globaltable/catalog"
 	"github.com/concordat-db/concordat/regionnode/commit"
+	"github.com/concordat-db/concordat/regionnode/placing"
 	"github.com/concordat-db/concordat/streams/repair"
 )
 
@@ -59,6 +60,12 @@ type Joins interface {
 	Progress(table globaltable.TableID, since globaltable.Version) (p repair.Progress, ok bool)
 }
 
+// Places tells how far this region is with carrying out locality policies. A *placing.Placer is one.
+type Places interface {
+	// Progress is about what that version of the table demands of this region.
+	Progress(table globaltable.TableID, version globaltable.Version) placing.Progress
+}
+
 // Clock is the region's hybrid clock: an *hlc.Clock.
 type Clock interface {
 	Last() hlc.Timestamp
@@ -71,6 +78,7 @@ type Config struct {
 	Door    Door
 	Peers   Peers
 	Joins   Joins
+	Places  Places
 	Marks   Marks
 	Now     func() time.Time // wall clock
 	Clock   Clock            // the one that Door stamps with
@@ -95,6 +103,7 @@ func (c *Config) Validate() error {
 	fault(c.Door == nil, "no door")
 	fault(c.Peers == nil, "no peers")
 	fault(c.Joins == nil, "no joins")
+	fault(c.Places == nil, "no places")
 	fault(c.Marks == nil, "no marks")
 	fault(c.Now == nil, "no clock")
 	fault(c.Clock == nil, "no hybrid clock")
@@ -331,7 +340,7 @@ func (p *Plane) Describe(t *globaltable.Table) *globaltable.Table {
 	return catalog.Describe(t, progress)
 }
 
-// ReplicaProgress returns how much of a table a replica of it that is being created has got, or of a replica the table of its own that it becomes, 0 to 100. ok is false when this region does not
+// ReplicaProgress returns how much of a table a replica of it that is being created has got, how far one is that carries out locality policies, or of a replica the table of its own that it becomes, 0 to 100. ok is false when this region does not
 // know: the owner does, and the replica's own.
 func (p *Plane) ReplicaProgress(table globaltable.TableID, region hlc.Origin) (percent int, ok bool) {
 	t, known := p.cfg.Catalog.View().Table(table)
@@ -339,8 +348,11 @@ func (p *Plane) ReplicaProgress(table globaltable.TableID, region hlc.Origin) (p
 		return 0, false
 	}
 	r := t.Replica(region)
-	if r == nil || r.Status != globaltable.Creating && !r.Disassociating() {
+	if r == nil || r.Status != globaltable.Creating && !r.Disassociating() && r.Placing == 0 {
 		return 0, false
+	}
+	if region == p.self.Origin && r.Placing != 0 {
+		return p.placing(t, r.Placing).Percent, true
 	}
 	if region == p.self.Origin && r.Disassociating() {
 		copied, _ := p.cfg.Door.Mirror(table)

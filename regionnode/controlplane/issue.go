@@ -27,6 +27,12 @@ func (p *Plane) unlock() { <-p.turn }
 // issue makes the next version of a table that this region owns: what next, pure, makes of the newest one.
 func (p *Plane) issue(ctx context.Context, op string, id globaltable.TableID,
 	next func(t *globaltable.Table, epoch uint32) (*globaltable.Table, error)) (*globaltable.Table, error) {
+	return p.issueWith(ctx, op, id, nil, next)
+}
+
+// issueWith is issue on the strength of answers, whose receipts are written with the version.
+func (p *Plane) issueWith(ctx context.Context, op string, id globaltable.TableID, answers catalog.Answers,
+	next func(t *globaltable.Table, epoch uint32) (*globaltable.Table, error)) (*globaltable.Table, error) {
 	if err := p.lock(ctx, op, id.String()); err != nil {
 		return nil, err
 	}
@@ -51,7 +57,7 @@ func (p *Plane) issue(ctx context.Context, op string, id globaltable.TableID,
 	if err != nil {
 		return nil, err
 	}
-	return made, p.put(ctx, t, made)
+	return made, p.put(ctx, t, made, receipts(t, made, answers)...)
 }
 
 // ofThisStart reports whether this start issued a version, of a document that this region owns. Its epoch is above that of every document the store held.
@@ -61,8 +67,8 @@ func (p *Plane) ofThisStart(v globaltable.Version) bool {
 	return p.epoch != 0 && v.Epoch() == p.epoch
 }
 
-// put writes the document next in place of old; nil: of none.
-func (p *Plane) put(ctx context.Context, old, next *globaltable.Table) error {
+// put writes the document next in place of old; nil: of none. Receipts are written with it.
+func (p *Plane) put(ctx context.Context, old, next *globaltable.Table, with ...catalog.Receipt) error {
 	var was globaltable.Version
 	var known hlc.Timestamp
 	switch {
@@ -82,7 +88,7 @@ func (p *Plane) put(ctx context.Context, old, next *globaltable.Table) error {
 			return 0, err
 		}
 		return t.Version, nil
-	})
+	}, with...)
 	if errors.Is(err, errChanged) {
 		return catalog.InUse("issue document", next.Name, "updated")
 	}
@@ -92,10 +98,14 @@ func (p *Plane) put(ctx context.Context, old, next *globaltable.Table) error {
 	return err
 }
 
-// replace writes a document in place of that of version was; 0: of none. It is stamped before the moment given, if that is not zero. The error is errChanged if another is there.
-func (p *Plane) replace(ctx context.Context, id globaltable.TableID, was globaltable.Version, before hlc.Timestamp, next item.Item, version func(item.Item) (globaltable.Version, error)) error {
+// replace writes a document in place of that of version was; 0: of none. It is stamped before the moment given, if that is not zero. Receipts are written with it. The error is errChanged if another is there.
+func (p *Plane) replace(ctx context.Context, id globaltable.TableID, was globaltable.Version, before hlc.Timestamp, next item.Item, version func(item.Item) (globaltable.Version, error), with ...catalog.Receipt) error {
+	keys := []commit.Key{{Table: globaltable.SystemTable, Bytes: catalog.DocumentKey(id)}}
+	for i := range with {
+		keys = append(keys, commit.Key{Table: globaltable.SystemTable, Bytes: catalog.ReceiptKey(&with[i].Receipt)})
+	}
 	return p.cfg.Door.Write(ctx, &commit.Write{
-		Keys:   []commit.Key{{Table: globaltable.SystemTable, Bytes: catalog.DocumentKey(id)}},
+		Keys:   keys,
 		Before: before,
 		Plan: func(current []commit.Current) ([][]conflict.Op, error) {
 			var found globaltable.Version
@@ -108,7 +118,11 @@ func (p *Plane) replace(ctx context.Context, id globaltable.TableID, was globalt
 			if found != was {
 				return nil, errChanged
 			}
-			return put(next), nil
+			ops := put(next)
+			for i := range with {
+				ops = append(ops, put(catalog.EncodeReceipt(&with[i]))...)
+			}
+			return ops, nil
 		},
 	})
 }

@@ -62,7 +62,7 @@ func (p *Plane) lead(ctx context.Context) {
 		if _, ok := catalog.Advance(t, got.Answers, t.Version.Epoch()); !ok {
 			continue
 		}
-		_, err := p.issue(ctx, "advance table", id, func(now *globaltable.Table, epoch uint32) (*globaltable.Table, error) {
+		_, err := p.issueWith(ctx, "advance table", id, got.Answers, func(now *globaltable.Table, epoch uint32) (*globaltable.Table, error) {
 			// The answers are about what was asked. If the table has changed since, the next look asks again.
 			next, ok := catalog.Advance(now, got.Answers, epoch)
 			if now.Version != t.Version || !ok {
@@ -177,7 +177,10 @@ func (p *Plane) gather(ctx context.Context, asked map[hlc.Origin][]question) map
 							return
 						}
 						got.Answers[o] = catalog.Answer{Outcome: replies[i].Outcome, Joined: replies[i].Joined, Percent: replies[i].Percent,
-							Dropped: replies[i].Dropped, Filled: replies[i].Filled, Placed: replies[i].Placed}
+							Dropped: replies[i].Dropped, Filled: replies[i].Filled}
+						if replies[i].Placed {
+							got.Answers[o] = p.placed(ctx, o, q, replies[i].Receipt, got.Answers[o])
+						}
 						got.Waiting[o] = replies[i].Waiting
 					})
 				}
@@ -186,6 +189,39 @@ func (p *Plane) gather(ctx context.Context, asked map[hlc.Origin][]question) map
 		})
 	}
 	_ = g.Wait() // its functions return nil
+	return out
+}
+
+// placed adds to a region's answer that it has carried out policies, if its receipt says so.
+func (p *Plane) placed(ctx context.Context, o hlc.Origin, q question, receipt string, a catalog.Answer) catalog.Answer {
+	region, ok := p.cfg.Catalog.View().RegionOf(o)
+	if !ok {
+		return a
+	}
+	r, err := globaltable.ParseReceipt(receipt, &region)
+	if err == nil && (r.Table.String() != q.Table || r.Version != globaltable.Version(q.Placing)) {
+		err = errAnswer
+	}
+	if err != nil {
+		p.failed(ctx, "check receipt", region.Name, err)
+		return a
+	}
+	a.Placed, a.Receipt = true, receipt
+	return a
+}
+
+// receipts are those with which next follows t: of the replicas that have carried out their policies.
+func receipts(t, next *globaltable.Table, answers catalog.Answers) (out []catalog.Receipt) {
+	for i := range t.Replicas {
+		r := &t.Replicas[i]
+		if now := next.Replica(r.Origin); r.Placing == 0 || now == nil || now.Placing != 0 {
+			continue
+		}
+		token := answers[r.Origin].Receipt
+		if read, err := globaltable.ReadReceipt(token); err == nil {
+			out = append(out, catalog.Receipt{Receipt: read, Token: token})
+		}
+	}
 	return out
 }
 

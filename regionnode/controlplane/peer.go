@@ -2,6 +2,7 @@ package controlplane
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -11,6 +12,7 @@ import (
 	"github.com/concordat-db/concordat/globaltable"
 	"github.com/concordat-db/concordat/globaltable/catalog"
 	"github.com/concordat-db/concordat/regionnode/commit"
+	"github.com/concordat-db/concordat/regionnode/placing"
 )
 
 // Bounds of requests and answers. An answer fits a message of the bus: documents are at most 200 KB, and base64 adds a third.
@@ -82,6 +84,7 @@ type reply struct {
 	Dropped bool            `json:"dropped,omitempty"`
 	Filled  bool            `json:"filled,omitempty"`
 	Placed  bool            `json:"placed,omitempty"`
+	Receipt string          `json:"receipt,omitempty"` // with Placed
 	Waiting string          `json:"waiting,omitempty"`
 }
 
@@ -235,9 +238,30 @@ func (p *Plane) answerProgress(questions []question) ([]reply, error) {
 			r.Filled, r.Percent, r.Waiting = d.filled, d.percent, d.waiting
 		}
 		p.mu.Unlock()
+		if t, known := v.Table(id); known && q.Placing != 0 {
+			is := p.placing(t, globaltable.Version(q.Placing))
+			r.Placed, r.Receipt = is.Done, is.Receipt
+			if r.Waiting == "" {
+				r.Waiting, r.Percent = is.Waiting, max(r.Percent, is.Percent)
+			}
+		}
 		out = append(out, r)
 	}
 	return out, nil
+}
+
+// placing returns how far this region is with a version's policies: what goes, and what comes.
+func (p *Plane) placing(t *globaltable.Table, version globaltable.Version) placing.Progress {
+	is := p.cfg.Places.Progress(t.ID, version)
+	if !catalog.Gains(t, p.self.Origin) {
+		return is
+	}
+	joined, _ := p.cfg.Joins.Progress(t.ID, version)
+	is.Percent = min(is.Percent, joined.Percent)
+	if is.Done && !joined.Done {
+		is.Done, is.Receipt, is.Waiting = false, "", cmp.Or(joined.Waiting, p.self.Name+" to get what it may have now")
+	}
+	return is
 }
 
 func (p *Plane) answerVersions(r *versionsRequest) (*answer, error) {

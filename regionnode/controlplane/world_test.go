@@ -59,6 +59,9 @@ type node struct {
 	server  *repair.Server
 	verify  *repair.Verifier
 	joiner  *repair.Joiner
+	placer  *placing.Placer
+	giver   *handover.Giver
+	taker   *handover.Taker
 	stop    func()
 
 	mu     sync.Mutex
@@ -146,7 +149,7 @@ func (w *world) start(name string, engine *store.Memory) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	n.plane, err = New(Config{Catalog: n.catalog, Door: n.shard, Peers: n, Joins: n.joiner, Marks: n, Now: time.Now, Clock: clock, Tokens: w.tokens, Events: Events{
+	n.plane, err = New(Config{Catalog: n.catalog, Door: n.shard, Peers: n, Joins: n.joiner, Places: n.placer, Marks: n, Now: time.Now, Clock: clock, Tokens: w.tokens, Events: Events{
 		Issued: func(t *globaltable.Table) {
 			n.mu.Lock()
 			defer n.mu.Unlock()

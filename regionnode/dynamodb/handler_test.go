@@ -85,6 +85,7 @@ func (p placed) Place(table globaltable.TableID, _ []byte) (globaltable.Placemen
 func (p placed) Admits(globaltable.TableID, []byte, globaltable.Version) bool { return false }
 func (p placed) Trusts(hlc.Origin, globaltable.Incarnation) bool              { return true }
 func (p placed) Excludes(globaltable.TableID, []byte, hlc.Origin) bool        { return false }
+func (p placed) Placing(globaltable.TableID) globaltable.Version              { return 0 }
 func (p placed) Version(globaltable.TableID) globaltable.Version              { return p.table.Version }
 func (p placed) Settled(globaltable.TableID) bool                             { return true }
 func (p placed) Expiry(globaltable.TableID) conflict.Expiry                   { return nil }

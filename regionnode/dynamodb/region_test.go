@@ -22,6 +22,7 @@ import (
 	"github.com/concordat-db/concordat/regionnode/commit"
 	"github.com/concordat-db/concordat/regionnode/controlplane"
 	"github.com/concordat-db/concordat/regionnode/dynamodb"
+	"github.com/concordat-db/concordat/regionnode/placing"
 	"github.com/concordat-db/concordat/regionnode/store"
 	"github.com/concordat-db/concordat/streams/confirm"
 	"github.com/concordat-db/concordat/streams/repair"
@@ -58,6 +59,13 @@ func (nobody) Ask(_ context.Context, region string, _ []byte) ([]byte, error) {
 }
 
 func (nobody) Applied(globaltable.Placement) hlc.Timestamp { return 0 }
+
+// nowhere has no policies to carry out.
+type nowhere struct{}
+
+func (nowhere) Progress(globaltable.TableID, globaltable.Version) placing.Progress {
+	return placing.Progress{}
+}
 
 func (nobody) Progress(globaltable.TableID, globaltable.Version) (repair.Progress, bool) {
 	return repair.Progress{}, false
@@ -99,7 +107,7 @@ func startRegionAt(t testing.TB, engine store.Engine, now func() time.Time, chan
 	if err != nil {
 		t.Fatal(err)
 	}
-	plane, err := controlplane.New(controlplane.Config{Catalog: tables, Door: shard, Peers: nobody{}, Joins: nobody{}, Marks: nobody{}, Now: now, Clock: clock})
+	plane, err := controlplane.New(controlplane.Config{Catalog: tables, Door: shard, Peers: nobody{}, Joins: nobody{}, Places: nowhere{}, Marks: nobody{}, Now: now, Clock: clock})
 	if err != nil {
 		t.Fatal(err)
 	}

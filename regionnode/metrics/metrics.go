@@ -42,6 +42,10 @@ type Set struct {
 	purgeAge     *prometheus.GaugeVec
 	indexed      prometheus.Counter
 	unbuilt      prometheus.Gauge
+	placed       prometheus.Counter
+	erased       prometheus.Counter
+	voided       prometheus.Counter
+	tookOver     prometheus.Counter
 	comparedB    *prometheus.CounterVec
 	comparedSecs *prometheus.CounterVec
 	diverged     *prometheus.GaugeVec
@@ -83,6 +87,10 @@ func New(region string) *Set {
 	s.conflictB = f.gauges("concordat_conflict_bytes", "Size of the conflicts that are listed.", "table")
 	s.indexed = f.counter("concordat_index_build_records_total", "Records gone through to build indexes that were new.")
 	s.unbuilt = f.gauge("concordat_indexes_unbuilt", "Indexes that are being built: queries on them are refused.")
+	s.placed = f.counter("concordat_placements_total", "Versions of tables' locality policies that this region has carried out.")
+	s.erased = f.counter("concordat_placement_records_erased_total", "Records erased here because locality policies do not let them be here any more, after another region took them over.")
+	s.voided = f.counter("concordat_placement_entries_voided_total", "Entries of the region's log whose changes were erased because of locality policies.")
+	s.tookOver = f.counter("concordat_placement_records_taken_total", "Records taken over from regions that may not have them any more.")
 	s.comparedB = f.counters("concordat_compare_bytes_total", "Bytes read for comparisons in the background, on the side that read more.", "peer")
 	s.comparedSecs = f.counters("concordat_compare_seconds_total", "Time in which they were read.", "peer")
 	s.diverged = f.gauges("concordat_compare_diverged_tables", "Tables that are known to have diverged from the peer's: run concordat verify, and concordat repair.", "peer")
@@ -190,6 +198,16 @@ func (s *Set) IndexBuilt(records int) { s.indexed.Add(float64(records)) }
 
 // IndexesUnbuilt sets how many indexes are being built.
 func (s *Set) IndexesUnbuilt(n int) { s.unbuilt.Set(float64(n)) }
+
+// Placed counts a version of a table's locality policies that was carried out.
+func (s *Set) Placed(erased, voided int64) {
+	s.placed.Inc()
+	s.erased.Add(float64(erased))
+	s.voided.Add(float64(voided))
+}
+
+// TookOver counts records that were taken over from another region.
+func (s *Set) TookOver(records int) { s.tookOver.Add(float64(records)) }
 
 // Compared counts what was read for a comparison in the background.
 func (s *Set) Compared(peer string, bytes int64, took time.Duration) {

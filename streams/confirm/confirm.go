@@ -61,13 +61,14 @@ type Tracker struct {
 
 type lane struct {
 	confirmed map[hlc.Origin]uint64
+	voided    uint64    // up to which entries have lost what was in them: who confirms one from now on may not have it
 	waiters   []*waiter // ascending by need.Seq
 }
 
 // waiter is one writer. Whoever takes it out of its lane sends the outcome, or is the writer itself.
 type waiter struct {
 	need Need
-	done chan bool // capacity 1: confirmed, or the tracker was closed
+	done chan bool // capacity 1: confirmed; or the tracker was closed, or the entry voided
 }
 
 // New returns a Tracker that knows nothing yet. It starts nothing.
@@ -105,6 +106,21 @@ func (t *Tracker) Confirmed(peer hlc.Origin, id globaltable.LaneID, seq uint64) 
 	}
 	clear(l.waiters[len(kept):])
 	l.waiters = kept
+}
+
+// Voided tells that entries of a lane up to seq, not necessarily all of them, are about to lose what is in them: it is logged again elsewhere, and who confirms such an entry from now on need not have it. Whoever waits for one is answered
+// that its outcome is unknown.
+func (t *Tracker) Voided(id globaltable.LaneID, seq uint64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	l := t.lane(id)
+	l.voided = max(l.voided, seq)
+	n := 0
+	for n < len(l.waiters) && l.waiters[n].need.Seq <= seq {
+		l.waiters[n].done <- false
+		n++
+	}
+	l.waiters = slices.Delete(l.waiters, 0, n)
 }
 
 // lane returns the lane of the id given. The caller holds mu.
@@ -179,7 +195,7 @@ func (t *Tracker) wait(ctx context.Context, timeout <-chan time.Time, n *Need) e
 		if confirmed {
 			return nil
 		}
-		why = "before it stopped"
+		why = t.ended(n)
 	case <-timeout:
 		if t.leave(w) {
 			return nil
@@ -193,17 +209,27 @@ func (t *Tracker) wait(ctx context.Context, timeout <-chan time.Time, n *Need) e
 	return t.unknown(n, why)
 }
 
+// ended says why a wait was ended.
+func (t *Tracker) ended(n *Need) string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if n.Seq <= t.lane(n.Lane).voided {
+		return "before a locality policy changed where the item may be"
+	}
+	return "before it stopped"
+}
+
 // enlist returns a waiter for n; nil when n is met already.
 func (t *Tracker) enlist(n *Need) *waiter {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	l := t.lane(n.Lane)
-	if l.count(n) >= n.Count {
+	if l.count(n) >= n.Count && n.Seq > l.voided {
 		return nil
 	}
 	w := t.pool.Get().(*waiter)
 	w.need = *n
-	if t.closed {
+	if t.closed || n.Seq <= l.voided {
 		w.done <- false
 		return w
 	}

@@ -102,6 +102,7 @@ func (c *catalog) Admits(id globaltable.TableID, _ []byte, _ globaltable.Version
 
 func (c *catalog) Trusts(hlc.Origin, globaltable.Incarnation) bool       { return true }
 func (c *catalog) Excludes(globaltable.TableID, []byte, hlc.Origin) bool { return false }
+func (c *catalog) Placing(globaltable.TableID) globaltable.Version       { return 0 }
 
 func (c *catalog) Version(globaltable.TableID) globaltable.Version {
 	return globaltable.Version(c.version.Load())

@@ -145,6 +145,15 @@ func (c *Core) BusReset() []Effect {
 	return c.flush()
 }
 
+// Renew begins a lane again: bodies of its log have been erased, which its stream and this memory still have. Core.Live tells when the lane is live again.
+func (c *Core) Renew(id globaltable.LaneID) []Effect {
+	if l := c.lanes[id]; l != nil {
+		l.fresh, l.freshSize = nil, 0
+		c.restart(l)
+	}
+	return c.flush()
+}
+
 // Fresh takes entries that have just become durable, consecutive from the head on.
 func (c *Core) Fresh(id globaltable.LaneID, entries []change.Entry) []Effect {
 	l := c.lanes[id]
@@ -280,6 +289,12 @@ func (c *Core) Tick() []Effect {
 		}
 	}
 	return c.flush()
+}
+
+// Live reports whether the lane's stream is there and open. One that is not known has nothing to wait for.
+func (c *Core) Live(id globaltable.LaneID) bool {
+	l := c.lanes[id]
+	return l == nil || l.phase == live
 }
 
 // Backlog is what a lane still keeps for one peer.

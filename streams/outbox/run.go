@@ -103,6 +103,18 @@ func (r *Runner) Exclude(f func(globaltable.Lane) []hlc.Origin) {
 	r.step(func() []Effect { return r.core.Exclude(f) })
 }
 
+// Renew begins a lane again; see Core.Renew.
+func (r *Runner) Renew(lane globaltable.LaneID) {
+	r.step(func() []Effect { return r.core.Renew(lane) })
+}
+
+// Live reports whether the lane's stream is open to its peers, with all that it is to have; a lane without peers needs none.
+func (r *Runner) Live(lane globaltable.LaneID) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.core.Live(lane)
+}
+
 // Status returns the state of all lanes.
 func (r *Runner) Status() []Backlog {
 	r.mu.Lock()

@@ -50,6 +50,7 @@ func (tables) Admits(globaltable.TableID, []byte, globaltable.Version) bool { re
 
 func (tables) Trusts(hlc.Origin, globaltable.Incarnation) bool       { return true }
 func (tables) Excludes(globaltable.TableID, []byte, hlc.Origin) bool { return false }
+func (tables) Placing(globaltable.TableID) globaltable.Version       { return 0 }
 func (tables) Version(globaltable.TableID) globaltable.Version       { return 1 }
 
 func (tables) Settled(globaltable.TableID) bool { return true }

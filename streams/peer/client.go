@@ -8,6 +8,7 @@ import (
 	"github.com/concordat-db/concordat/globaltable"
 	"github.com/concordat-db/concordat/streams/bus"
 	"github.com/concordat-db/concordat/streams/change"
+	"github.com/concordat-db/concordat/streams/handover"
 	"github.com/concordat-db/concordat/streams/repair"
 )
 
@@ -74,10 +75,32 @@ func (c Client) ReadLog(ctx context.Context, r ReadLog) (entries []change.Entry,
 
 // Exchange returns a page of a table's records.
 func (c Client) Exchange(ctx context.Context, r *repair.Request) (*repair.Page, error) {
-	var records []byte
-	var end repair.End
+	records, end, err := c.records(ctx, request{Exchange: r})
+	if err != nil {
+		return nil, err
+	}
+	return repair.DecodePage(r, records, end)
+}
+
+// HandOver has the origin take over a page of records that this region offers.
+func (c Client) HandOver(ctx context.Context, o *handover.Offer) error {
+	var done struct{}
+	return c.document(ctx, request{HandOver: o}, &done)
+}
+
+// Offered returns the page of records that the origin has offered.
+func (c Client) Offered(ctx context.Context, o *handover.Offer) (*repair.Page, error) {
+	records, end, err := c.records(ctx, request{Offered: &handover.Pull{Page: o.Page}})
+	if err != nil {
+		return nil, err
+	}
+	return repair.DecodePage(&repair.Request{Table: o.Table}, records, end)
+}
+
+// records asks for records, and what follows them.
+func (c Client) records(ctx context.Context, r request) (records []byte, end repair.End, err error) {
 	done := false
-	err := c.ask(ctx, request{Exchange: r}, func(kind byte, body []byte) error {
+	err = c.ask(ctx, r, func(kind byte, body []byte) error {
 		switch {
 		case done || kind != partDocument && kind != partRecords:
 			return &globaltable.Error{Op: "exchange", Kind: globaltable.Corrupt, Message: "the answer has another form than asked for"}
@@ -90,13 +113,10 @@ func (c Client) Exchange(ctx context.Context, r *repair.Request) (*repair.Page, 
 		records = append(records, body...)
 		return nil
 	})
-	if err != nil {
-		return nil, err
+	if err == nil && !done {
+		err = &globaltable.Error{Op: "exchange", Kind: globaltable.Corrupt, Message: "the answer has no end"}
 	}
-	if !done {
-		return nil, &globaltable.Error{Op: "exchange", Kind: globaltable.Corrupt, Message: "the answer has no end"}
-	}
-	return repair.DecodePage(r, records, end)
+	return records, end, err
 }
 
 // Repair has the origin take this region's records of some buckets of a table.

@@ -1,5 +1,5 @@
 // Package peer is the one request/reply service that a region offers to each of its peers: hello, positions (the heartbeat), confirm, read-log, exchange
-// (whole records, package repair) and control (the catalog's own requests). Requests are JSON; an answer is a series of parts, each beginning with one byte
+// (whole records, package repair), handing records over (package handover) and control (the catalog's own requests). Requests are JSON; an answer is a series of parts, each beginning with one byte
 // that says what follows: a JSON document, a change log message, a piece of encoded records, or an error.
 //
 // Positions is the heartbeat in both directions: the asker tells how far it has durably applied the origin's lanes, and its row of watermarks; the
@@ -14,6 +14,7 @@ import (
 	"github.com/concordat-db/concordat/globaltable"
 	"github.com/concordat-db/concordat/streams/bus"
 	"github.com/concordat-db/concordat/streams/change"
+	"github.com/concordat-db/concordat/streams/handover"
 	"github.com/concordat-db/concordat/streams/inbox"
 	"github.com/concordat-db/concordat/streams/repair"
 	"github.com/concordat-db/concordat/streams/watermark"
@@ -40,6 +41,8 @@ type request struct {
 	Exchange  *repair.Request        `json:"exchange,omitempty"`
 	Digests   *repair.DigestsRequest `json:"digests,omitempty"`
 	Repair    *repair.RepairRequest  `json:"repair,omitempty"`
+	HandOver  *handover.Offer        `json:"handOver,omitempty"`
+	Offered   *handover.Pull         `json:"offered,omitempty"`
 	Control   json.RawMessage        `json:"control,omitempty"`
 }
 

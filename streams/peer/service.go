@@ -11,6 +11,7 @@ import (
 	"github.com/concordat-db/concordat/globaltable"
 	"github.com/concordat-db/concordat/streams/bus"
 	"github.com/concordat-db/concordat/streams/change"
+	"github.com/concordat-db/concordat/streams/handover"
 	"github.com/concordat-db/concordat/streams/inbox"
 	"github.com/concordat-db/concordat/streams/repair"
 	"github.com/concordat-db/concordat/streams/watermark"
@@ -61,6 +62,8 @@ type ServiceConfig struct {
 	Exchange    func(ctx context.Context, asker globaltable.Descriptor, r *repair.Request) (records []byte, end repair.End, err error)
 	Repair      func(ctx context.Context, asker globaltable.Descriptor, r *repair.RepairRequest) error
 	Digests     func(ctx context.Context, asker globaltable.Descriptor, r *repair.DigestsRequest) (*repair.Digests, error)
+	HandOver    func(ctx context.Context, asker globaltable.Descriptor, o *handover.Offer) error
+	Offered     func(asker globaltable.Descriptor, p *handover.Pull) (records []byte, end repair.End, err error)
 }
 
 // Service answers peers. Handle is safe for concurrent use.
@@ -136,6 +139,17 @@ func (s *Service) handle(ctx context.Context, peer string, raw []byte, reply fun
 			return err
 		}
 		return sendDocument(struct{}{}, reply)
+	case r.HandOver != nil:
+		if err := s.cfg.HandOver(ctx, asker, r.HandOver); err != nil {
+			return err
+		}
+		return sendDocument(struct{}{}, reply)
+	case r.Offered != nil:
+		records, end, err := s.cfg.Offered(asker, r.Offered)
+		if err != nil {
+			return err
+		}
+		return sendRecords(records, end, reply)
 	case r.Digests != nil:
 		answer, err := s.cfg.Digests(ctx, asker, r.Digests)
 		if err != nil {
@@ -369,6 +383,10 @@ func (s *Service) exchange(ctx context.Context, asker globaltable.Descriptor, r 
 	if err != nil {
 		return err
 	}
+	return sendRecords(records, end, reply)
+}
+
+func sendRecords(records []byte, end repair.End, reply func([]byte) error) error {
 	for piece := range slices.Chunk(records, bus.MaxMessage-1) {
 		if err := reply(append([]byte{partRecords}, piece...)); err != nil {
 			return err

@@ -9,6 +9,7 @@ import (
 	"github.com/concordat-db/concordat/globaltable"
 	"github.com/concordat-db/concordat/streams/bus"
 	"github.com/concordat-db/concordat/streams/change"
+	"github.com/concordat-db/concordat/streams/handover"
 	"github.com/concordat-db/concordat/streams/inbox"
 	"github.com/concordat-db/concordat/streams/repair"
 	"github.com/concordat-db/concordat/streams/watermark"
@@ -81,6 +82,16 @@ func (s *Session) Control(ctx context.Context, body []byte) ([]byte, error) {
 // Exchange asks the origin for a page of a table's records.
 func (s *Session) Exchange(ctx context.Context, r *repair.Request) (*repair.Page, error) {
 	return s.client.Exchange(ctx, r)
+}
+
+// HandOver has the origin take over a page of records that this region offers.
+func (s *Session) HandOver(ctx context.Context, o *handover.Offer) error {
+	return s.client.HandOver(ctx, o)
+}
+
+// Offered asks the origin for the page of records that it has offered.
+func (s *Session) Offered(ctx context.Context, o *handover.Offer) (*repair.Page, error) {
+	return s.client.Offered(ctx, o)
 }
 
 // Repair has the origin take this region's records of some buckets of a table.

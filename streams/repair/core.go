@@ -14,7 +14,7 @@ type state struct {
 	incarnation globaltable.Incarnation // of the source that the records came from
 	done        bool
 	got         uint64 // live items
-	cursor      []byte // the key up to which everything is here
+	cursor      []byte // the key up to which everything is here; empty when it is done
 }
 
 const (
@@ -145,6 +145,9 @@ func (c *core) took(i int, r *Request, p *Page) (next state, merge bool, err err
 	}
 	if len(p.Cursor) > 0 {
 		next.cursor = p.Cursor
+	}
+	if next.done {
+		next.cursor = nil // nobody goes on from it, and it is an item's key
 	}
 	return next, true, nil
 }

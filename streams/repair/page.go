@@ -94,6 +94,9 @@ type Peers interface {
 	Exchange(ctx context.Context, region string, r *Request) (*Page, error)
 }
 
+// AppendRecord appends a record to those of a page, as DecodePage takes them.
+func AppendRecord(dst, key, record []byte) []byte { return appendRecord(dst, key, record) }
+
 func appendRecord(dst, key, record []byte) []byte {
 	dst = binary.AppendUvarint(dst, uint64(len(key)))
 	dst = append(dst, key...)

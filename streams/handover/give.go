@@ -1,0 +1,232 @@
+package handover
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/cespare/xxhash/v2"
+
+	"github.com/concordat-db/concordat/conflict/hlc"
+	"github.com/concordat-db/concordat/globaltable"
+	"github.com/concordat-db/concordat/globaltable/item"
+	"github.com/concordat-db/concordat/streams/repair"
+)
+
+// Offer asks a region to take records over. It answers when it has them, durably.
+type Offer struct {
+	Table       globaltable.TableID     `json:"table"`       // or its feed's
+	Version     globaltable.Version     `json:"version"`     // of the table's document, that both have to be at
+	Incarnation globaltable.Incarnation `json:"incarnation"` // of the giver's store
+	Page        uint64                  `json:"page"`        // to be asked for
+}
+
+// Pull asks a giver for the page of an offer of its.
+type Pull struct {
+	Page uint64 `json:"page"`
+}
+
+// Store is the giver's: a shard.
+type Store interface {
+	Incarnation() globaltable.Incarnation
+	// Records calls f with the records of table with keys after from, ascending, until f returns false; what f gets is valid during the call. It returns when all that f has seen is durable.
+	Records(ctx context.Context, table globaltable.TableID, from, to item.Key, f func(key item.Key, record []byte) (more bool)) error
+	// Erase erases records of the table, or of its feed, that region to has taken over, if they are still what they were and that version's policies are being carried out, and returns how many.
+	Erase(ctx context.Context, of globaltable.TableID, placing globaltable.Version, to string, table globaltable.TableID, records []repair.Record) (erased int, err error)
+}
+
+// Peers asks other regions. There, a Taker answers.
+type Peers interface {
+	// HandOver asks a region to take a page over. For any error it is not known whether it has.
+	HandOver(ctx context.Context, region string, o *Offer) error
+}
+
+// Giver gives records away.
+type Giver struct {
+	self  globaltable.Descriptor
+	store Store
+	peers Peers
+	name  func(hlc.Origin) string
+
+	mu   sync.Mutex
+	next uint64
+	out  map[uint64]offered
+}
+
+// offered is a page that is on offer.
+type offered struct {
+	to      string
+	records []byte
+	end     repair.End
+}
+
+// NewGiver returns a Giver. name returns a region's name.
+func NewGiver(self globaltable.Descriptor, store Store, peers Peers, name func(hlc.Origin) string) *Giver {
+	return &Giver{self: self, store: store, peers: peers, name: name, next: rand.Uint64(), out: map[uint64]offered{}}
+}
+
+// Given is what one Give has come to.
+type Given struct {
+	Records int // erased here
+	Left    int // that may not be here and still are
+	// Waiting says for whom, if anything is left: in words, without keys.
+	Waiting string
+}
+
+// giving is one Give.
+type giving struct {
+	g       *Giver
+	table   *globaltable.Table
+	placing globaltable.Version
+	refused map[string]error // regions that could not be asked, or said no: not asked again in this Give
+	nobody  bool             // something may be nowhere else
+	given   Given
+}
+
+// gatherBytes bounds what is gathered before pages that are not full are given.
+const gatherBytes = 4 << 20
+
+// Give goes over all records of t, and of its conflict feed, gives those that may not be here to regions that may have them, and erases what was taken. t is the document in force. It returns what could not be given; the error is that of this region's own
+// store, of kind InUse when another version of t has come into force.
+func (g *Giver) Give(ctx context.Context, t *globaltable.Table, feed *globaltable.Table) (Given, error) {
+	mine := t.Replica(g.self.Origin)
+	if mine == nil {
+		return Given{}, nil
+	}
+	run := giving{g: g, table: t, placing: mine.Placing, refused: map[string]error{}}
+	for _, of := range []*globaltable.Table{t, feed} {
+		if err := run.records(ctx, of); err != nil {
+			return Given{}, err
+		}
+	}
+	run.given.Waiting = run.waiting()
+	return run.given, nil
+}
+
+// records gives what is to be given of t, or of its feed.
+func (r *giving) records(ctx context.Context, of *globaltable.Table) error {
+	gathered := pages{table: of, self: r.g.self.Origin}
+	var after item.Key
+	for more := true; more; {
+		var full []*page
+		more = false
+		n := 0
+		err := r.g.store.Records(ctx, of.ID, after, nil, func(key item.Key, record []byte) bool {
+			if n++; full != nil || n > maxWalk || gathered.bytes() >= gatherBytes {
+				more = true
+				return false
+			}
+			if p := gathered.add(key, record); p != nil {
+				full = append(full, p)
+			}
+			after = append(after[:0], key...)
+			return true
+		})
+		if err != nil {
+			return err
+		}
+		if gathered.bytes() >= gatherBytes || !more {
+			full = append(full, gathered.rest()...)
+		}
+		for _, p := range full {
+			if err := r.page(ctx, of.ID, p); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// maxWalk bounds the records for which one iterator is held.
+const maxWalk = 1 << 14
+
+// page gives one page to the first region that takes it.
+func (r *giving) page(ctx context.Context, of globaltable.TableID, p *page) error {
+	taken := ""
+	for _, o := range p.takers {
+		region := r.g.name(o)
+		if r.refused[region] != nil {
+			continue
+		}
+		if err := r.g.offer(ctx, of, r.table.Version, region, p); err != nil {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			r.refused[region] = err
+			continue
+		}
+		taken = region
+		break
+	}
+	if taken == "" {
+		r.nobody = r.nobody || len(p.takers) == 0
+		r.given.Left += len(p.records)
+		return nil
+	}
+	erased, err := r.g.store.Erase(ctx, r.table.ID, r.placing, taken, of, p.records)
+	r.given.Records += erased
+	r.given.Left += len(p.records) - erased // one that has changed is given again
+	return err
+}
+
+// offer has a region take a page over.
+func (g *Giver) offer(ctx context.Context, of globaltable.TableID, version globaltable.Version, region string, p *page) error {
+	var b []byte
+	for i := range p.records {
+		b = repair.AppendRecord(b, p.records[i].Key, p.records[i].Bytes)
+	}
+	end := repair.End{Incarnation: g.store.Incarnation(), Done: true, Sum: xxhash.Sum64(b)}
+	g.mu.Lock()
+	g.next++
+	id := g.next
+	g.out[id] = offered{region, b, end}
+	g.mu.Unlock()
+	defer func() {
+		g.mu.Lock()
+		delete(g.out, id)
+		g.mu.Unlock()
+	}()
+	return g.peers.HandOver(ctx, region, &Offer{Table: of, Version: version, Incarnation: end.Incarnation, Page: id})
+}
+
+// Answer returns the page that an asker was offered and asks for.
+func (g *Giver) Answer(asker globaltable.Descriptor, p *Pull) (records []byte, end repair.End, err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	o, ok := g.out[p.Page]
+	if !ok || o.to != asker.Name {
+		return nil, repair.End{}, &globaltable.Error{Op: "hand over", Resource: asker.Name, Kind: globaltable.NotFound, Message: "there is no such page on offer"}
+	}
+	return o.records, o.end, nil
+}
+
+// waiting says for whom records wait.
+func (r *giving) waiting() string {
+	if r.given.Left == 0 {
+		return ""
+	}
+	var gone, refusing []string
+	for _, region := range slices.Sorted(maps.Keys(r.refused)) {
+		var e *globaltable.Error
+		if err := r.refused[region]; errors.As(err, &e) && e.Op == opTake {
+			refusing = append(refusing, region)
+			continue
+		}
+		gone = append(gone, region)
+	}
+	var parts []string
+	if len(gone) > 0 {
+		parts = append(parts, strings.Join(gone, ", ")+" to be reached, to take over what may not be in "+r.g.self.Name)
+	}
+	if len(refusing) > 0 {
+		parts = append(parts, strings.Join(refusing, ", ")+" to be ready to take over what may not be in "+r.g.self.Name)
+	}
+	if r.nobody {
+		parts = append(parts, "a region that may have it, to take over what may not be in "+r.g.self.Name)
+	}
+	return strings.Join(parts, ", ")
+}
