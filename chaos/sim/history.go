@@ -323,7 +323,7 @@ func (r *region) logsAgain(lane globaltable.LaneID, seq uint64, c *conflict.Chan
 	w.Key, w.Stamp, w.Floor = key, stampOf(c.Dot), uint64(c.Floor)
 	r.mortalWrite(&w) // its item expires as it did in the store before
 	r.evidence.found = append(r.evidence.found, r.ledger.Add(check.Logged{Write: w, By: uint16(r.origin), Incarnation: uint64(r.shard.Incarnation()),
-		Lane: uint64(lane), Seq: seq, Catalog: c.CatalogVersion, Again: r.store > 0 || r.pinned[globaltable.TableID(c.Table).Base()]})...)
+		Lane: uint64(lane), Seq: seq, Catalog: c.CatalogVersion, Again: r.store > 0 || r.pinned})...)
 	return true
 }
 

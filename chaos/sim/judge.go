@@ -234,7 +234,7 @@ func (w *world) followed() (holes []check.Hole, applied []check.Applied) {
 }
 
 // withoutEpochs drops the items of the system table that say how often an owner has started: whoever had to fetch documents, since the catalog's lane no longer had them, has not got
-// these, and nobody needs another region's.
+// these, and nobody needs another region's. The same goes for receipts.
 func withoutEpochs(replicas []check.Replica) []check.Replica {
 	table := uint64(globaltable.SystemTable)
 	for i := range replicas {
@@ -243,6 +243,12 @@ func withoutEpochs(replicas []check.Replica) []check.Replica {
 			k := check.Key{Table: table, Bytes: string(catalog.EpochKey(o))}
 			delete(rep.Records, k)
 			delete(rep.Canonical, k)
+		}
+		for k := range rep.Records {
+			if k.Table == table && strings.Contains(k.Bytes, "receipt/") {
+				delete(rep.Records, k)
+				delete(rep.Canonical, k)
+			}
 		}
 		delete(rep.Digests, table)
 	}

@@ -45,7 +45,7 @@ func (p promise) may(o hlc.Origin, k check.Key) bool {
 // promises takes notice of a document that this region has adopted. Whoever has an active replica, and is not said to have anything to carry out, has told so before, or began with nothing.
 func (r *region) promises(t *globaltable.Table) {
 	mine, was := t.Replica(r.origin), r.promised[t.ID]
-	r.pinned[t.ID] = r.pinned[t.ID] || len(t.Pins) > 0
+	r.world.pinned = r.pinned || len(t.Pins) > 0
 	r.gains(r.adopted[t.ID], t)
 	r.adopted[t.ID] = t
 	switch {
