@@ -244,12 +244,9 @@ func withoutEpochs(replicas []check.Replica) []check.Replica {
 			delete(rep.Records, k)
 			delete(rep.Canonical, k)
 		}
-		for k := range rep.Records {
-			if k.Table == table && strings.Contains(k.Bytes, "receipt/") {
-				delete(rep.Records, k)
-				delete(rep.Canonical, k)
-			}
-		}
+		is := func(k check.Key) bool { return k.Table == table && strings.Contains(k.Bytes, "receipt/") }
+		maps.DeleteFunc(rep.Records, func(k check.Key, _ check.Record) bool { return is(k) })
+		maps.DeleteFunc(rep.Canonical, func(k check.Key, _ string) bool { return is(k) })
 		delete(rep.Digests, table)
 	}
 	return replicas

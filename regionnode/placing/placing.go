@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -246,7 +247,7 @@ func (p *Placer) review(ctx context.Context, t, _ *globaltable.Table, s *table) 
 			more = !r.Done && r.Next < l.Seq
 		}
 	}
-	for id := range s.reviewed {
+	for _, id := range slices.Sorted(maps.Keys(s.reviewed)) {
 		p.cfg.Streams.Renew(id)
 	}
 	return "", nil
