@@ -434,7 +434,7 @@ func (s *session) arriving(r *commit.Remote) func(taken bool) []check.Arrival {
 	var out []check.Arrival
 	physical := s.physical()
 	for i := range r.Entries {
-		if last := r.Entries[i].Last; last.Millis()-physical > maxOffset.Milliseconds() {
+		if last := r.Entries[i].Last; !r.Entries[i].Void && last.Millis()-physical > maxOffset.Milliseconds() {
 			out = append(out, check.Arrival{Region: uint16(s.origin), Stamp: check.Stamp{Time: uint64(last), Origin: uint16(s.from.origin)},
 				Physical: physical, Before: uint64(s.clock.Last())})
 		}

@@ -403,7 +403,7 @@ func (s *session) forged(lane globaltable.LaneID, seq uint64) (stored, bool) {
 		return stored{}, false
 	}
 	entries, err := s.from.readLog(lane, seq-1, 1)
-	if err != nil || len(entries) == 0 {
+	if err != nil || len(entries) == 0 || entries[0].Void {
 		return stored{}, false
 	}
 	e := change.Entry{Header: change.Seal(globaltable.Chain{1}, seq, entries[0].Body, int(entries[0].Changes), entries[0].Last), Body: entries[0].Body}
