@@ -570,7 +570,9 @@ func auditLane(e store.Engine, id globaltable.LaneID, ln *lane, records map[stri
 		if known && entry.Chain != change.NextChain(chain, seq, entry.BodyHash) {
 			return fmt.Errorf("lane %s: the chain breaks at %d", id, seq)
 		}
-		chain, known = entry.Chain, true
+		if chain, known = entry.Chain, true; entry.Void {
+			return nil
+		}
 		return change.EachChange(entry.Body, func(c *conflict.Change) error {
 			k := string(store.AppendRecordKey(nil, globaltable.TableID(c.Table), c.Key))
 			apply := conflict.ApplyLocal

@@ -37,7 +37,7 @@ func TestJoinStories(t *testing.T) {
 func runStories(t *testing.T, dir string) {
 	datadriven.Walk(t, dir, func(t *testing.T, path string) {
 		synctest.Test(t, func(t *testing.T) {
-			s := &joinStory{w: &world{t: t, nodes: map[string]*node{}, cut: map[string]bool{}, up: map[string]*node{}}, pages: map[string]int{},
+			s := &joinStory{w: newWorld(t), pages: map[string]int{},
 				writing: map[string][]string{}, stops: map[string]int{}}
 			defer func() {
 				for _, n := range s.w.nodes {
