@@ -1,7 +1,6 @@
 package globaltable
 
 import (
-	"encoding/json"
 	"reflect"
 	"testing"
 
@@ -34,6 +33,12 @@ func TestReceiptIsSigned(t *testing.T) {
 	if err != nil || !reflect.DeepEqual(got, r) {
 		t.Fatalf("%+v, %v", got, err)
 	}
+	payload, _, err := openToken(token)
+	const golden = `{"table":77,"name":"customers","version":1099511627780,"region":"us-east-1","jurisdiction":"US","origin":2,"incarnation":9,` +
+		`"done":{"erased":3,"erasedBytes":300,"handed":{"eu-central-1":3},"voided":2,"relogged":1},"started":1000,"finished":2000}`
+	if err != nil || string(payload) != golden {
+		t.Errorf("%s %v", payload, err)
+	}
 	other, _, _ := receiptOf(t)
 	_, stranger, _ := receiptOf(t)
 	if _, err := ParseReceipt(token, &stranger); KindOf(err) != Denied {
@@ -49,7 +54,6 @@ func TestReceiptIsSigned(t *testing.T) {
 		t.Errorf("a negative count: %v", err)
 	}
 	// A token of another kind, by the same key, is no receipt.
-	payload, _ := json.Marshal(r)
 	foreign, err := sealToken(signingContext, payload, key)
 	if err != nil {
 		t.Fatal(err)

@@ -248,6 +248,12 @@ func (n *Node) run(ctx context.Context, ready func(Endpoints)) (err error) {
 		return n.runSaving(ctx)
 	}
 	defer func() { err = errors.Join(err, n.engine.Close()) }()
+	if n.rebuild.state.Step == commit.RebuildJoining {
+		// What the store had before it was emptied may be what locality policies, which have come meanwhile, do not let be here.
+		if err := n.engine.Scrub(ctx); err != nil {
+			return err
+		}
+	}
 	// The shard outlives those who use it.
 	shardCtx, stopShard := context.WithCancel(context.WithoutCancel(ctx))
 	shardEnded := make(chan error, 1)

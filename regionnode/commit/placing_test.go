@@ -373,3 +373,49 @@ func TestLogSizeFrees(t *testing.T) {
 		t.Errorf("%d, %d", s.after(0), s.beyond(1<<20))
 	}
 }
+
+// TestPlacingGolden pins what is stored of carrying out policies.
+func TestPlacingGolden(t *testing.T) {
+	engine := store.NewMemory()
+	f := start(t, engine, relogged)
+	f.must(f.Write(background, put(tableA, "f1", "v")))
+	f.catalog.pin(foreign(globaltable.NewPlacement(peer)))
+	version := f.catalog.Version(tableA)
+	f.must(f.BeginPlacing(background, tableA, version, 1234))
+	f.review(version)
+	record := f.record(tableA, "f1")
+	if _, err := f.Erase(background, tableA, version, "eu", []RecordAt{{keyOf(tableA, "f1"), record}}); err != nil {
+		t.Fatal(err)
+	}
+	f.must(f.EndPlacing(background, tableA, version, "token"))
+	f.must(f.stop())
+	want := fmt.Sprintf(`{"version":8,"started":1234,"done":{"erased":1,"erasedBytes":%d,"handed":{"eu":1},"voided":1,"relogged":0},"receipt":"token"}`, len(record)+len(keyOf(tableA, "f1").Bytes))
+	f.must(getValue(engine, []byte{0x07, 0x0e, 0, 0, 0, 0, 0, 0, 0x10, 0}, func(b []byte) error {
+		if string(b) != want {
+			t.Errorf("%s\nwant %s", b, want)
+		}
+		want = ""
+		return nil
+	}))
+	if want != "" {
+		t.Error("nothing is stored under the key")
+	}
+}
+
+// TestReplayLeavesWhatMayNotBeHere: a record that was saved, of an item that a policy keeps out of here by now, holds nothing up.
+func TestReplayLeavesWhatMayNotBeHere(t *testing.T) {
+	f := start(t, store.NewMemory(), relogged)
+	f.must(f.Write(background, put(tableA, "f1", "v")))
+	f.must(f.Write(background, put(tableA, "a1", "v")))
+	records := []SavedRecord{{Key: keyOf(tableA, "f1"), Record: f.record(tableA, "f1")}, {Key: keyOf(tableA, "a1"), Record: f.record(tableA, "a1")}}
+	g := start(t, store.NewMemory(), relogged)
+	g.catalog.pin(foreign(globaltable.NewPlacement(peer)))
+	got, err := g.Replay(background, records, 0, false)
+	if err != nil || got.Kept != 1 || got.Logged != 1 {
+		t.Errorf("%+v %v", got, err)
+	}
+	g.expectValue(tableA, "a1", "v")
+	if g.record(tableA, "f1") != nil {
+		t.Error("what may not be here was replayed")
+	}
+}

@@ -107,7 +107,7 @@ func (s *Shard) DropSaved(ctx context.Context, key Key) error {
 type ReplayResult struct {
 	Known  int // here already, or overwritten by what is
 	Logged int // merged, and logged anew with their own dots
-	Kept   int // in doubt: they stay saved
+	Kept   int // in doubt, or not to be here any more: they stay saved
 }
 
 // MaxReplay bounds the records of one Replay.
@@ -236,7 +236,11 @@ func (sub *submission) listAnew() {
 // planRecord decides what becomes of the writes of the record that is next, as far as the batch goes.
 func (s *Shard) planRecord(sub *submission, i int, r *replaying) error {
 	saved, k, out := &r.records[0], &sub.keys[i], &sub.replays[i]
-	out.keep = r.kept
+	if out.keep = r.kept; s.cfg.Catalog.Excludes(k.table, k.key, s.cfg.Origin) {
+		out.keep, out.done = true, true // it may not be here any more: a locality policy has come meanwhile
+		r.result.Kept++
+		return nil
+	}
 	own, err := s.ownWrites(Key{k.table, k.key}, r.after)
 	if err != nil {
 		return err

@@ -100,7 +100,12 @@ type table struct {
 	step     step
 	reviewed map[globaltable.LaneID]uint64 // up to which entry
 	waiting  string
+	tries    int       // of the step, that ended in waiting
+	again    time.Time // not before then: a step may look at all records
 }
+
+// maxPause bounds the time between two tries of a step.
+const maxPause = 5 * time.Second
 
 // Placer carries out policies. Look and Run are for one goroutine.
 type Placer struct {
@@ -184,6 +189,9 @@ func (p *Placer) table(ctx context.Context, t, feed *globaltable.Table) (ready b
 		do   func(context.Context, *globaltable.Table, *globaltable.Table, *table) (wait string, err error)
 	}{toReview: {"review the log", p.review}, toRenew: {"renew streams", p.renew}, toGive: {"hand records over", p.give}, toErase: {"erase", p.erase}}
 	for s.step < toScrub {
+		if p.cfg.Now().Before(s.again) {
+			return false
+		}
 		wait, err := steps[s.step].do(ctx, t, feed, s)
 		if err != nil {
 			p.failed(ctx, t.ID, steps[s.step].what, err)
@@ -216,13 +224,16 @@ func (p *Placer) failed(ctx context.Context, id globaltable.TableID, what string
 func (p *Placer) next(s *table, to step) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	s.step, s.waiting = to, ""
+	s.step, s.waiting, s.tries, s.again = to, "", 0, time.Time{}
 }
 
-func (p *Placer) wait(s *table, for_ string) {
+// wait notes what a step waits for, and when it is tried again: later each time.
+func (p *Placer) wait(s *table, what string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	s.waiting = for_
+	s.waiting = what
+	s.again = p.cfg.Now().Add(min(p.cfg.Every<<min(s.tries, 10)/2, maxPause))
+	s.tries++
 }
 
 // review goes over the whole log. What is logged from now on is under this version: lanes that come later need no review.

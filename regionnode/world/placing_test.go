@@ -218,3 +218,66 @@ func TestPinUnderLoad(t *testing.T) {
 	})
 	r.converge(int64(len(european.acked)+len(other.acked)) + 2)
 }
+
+// TestMoveOverCutsAndRestarts moves items from one region to another that is out of reach, restarts all in the middle, and then changes its mind in quick succession.
+func TestMoveOverCutsAndRestarts(t *testing.T) {
+	cfg := config(t)
+	r := runWorld(t, cfg)
+	r.makeIndexed(us, eu, ap)
+	items, secrets := map[string]string{}, []string{}
+	write := func(region string, n int) {
+		for range n {
+			id, v := "EU#"+secret(), secret()
+			r.put(region, id, v)
+			items[id] = v
+			secrets = append(secrets, id[3:], v)
+		}
+	}
+	write(us, 30)
+	write(eu, 30)
+	r.converge(60)
+	r.repin(us, catalog.PinChange{Set: []globaltable.Pin{pinTo("eu", "EU#", "EU")}})
+	r.settled(us, eu, ap)
+	write(eu, 10)
+	r.Cut(ap)
+	r.repin(us, catalog.PinChange{Set: []globaltable.Pin{pinTo("eu", "EU#", "IN")}})
+	r.until("eu says for whom it waits", func() bool {
+		d := r.replica(us, eu)
+		return aws.ToString(d.ReplicaStatusDescription) == "Waiting for "+ap+" to be reached, to take over what may not be in "+eu+"."
+	})
+	if len(r.holds(eu, secrets)) == 0 {
+		t.Error("eu erased what nobody else has")
+	}
+	r.stop()
+
+	r = runWorld(t, cfg) // the cut has gone with the links
+	r.settled(us, eu, ap)
+	expect := func(in string, gone ...string) {
+		t.Helper()
+		for id, v := range items {
+			if got := r.get(in, id); got != v {
+				t.Errorf("%s has %q of an item that was acknowledged", in, got)
+			}
+		}
+		for _, region := range gone {
+			if found := r.holds(region, secrets); len(found) > 0 {
+				t.Errorf("%s has some of it in %v", region, found)
+			}
+		}
+	}
+	expect(ap, us, eu)
+
+	// Each as soon as the one before is carried out.
+	r.repin(us, catalog.PinChange{Set: []globaltable.Pin{pinTo("eu", "EU#", "US")}})
+	r.repin(eu, catalog.PinChange{Set: []globaltable.Pin{pinTo("eu", "EU#", "EU", "US")}})
+	r.repin(ap, catalog.PinChange{Set: []globaltable.Pin{pinTo("eu", "EU#", "EU")}})
+	r.settled(us, eu, ap)
+	expect(eu, us, ap)
+	gave := false
+	for _, receipt := range r.Node(eu).Receipts(tableName) {
+		gave = gave || receipt.Region == us && receipt.Done.Handed[eu] > 0
+	}
+	if !gave {
+		t.Error("eu knows of no receipt by which us handed anything over to it")
+	}
+}

@@ -99,6 +99,23 @@ func TestPeersThatCount(t *testing.T) {
 	})
 }
 
+// TestVoided: who waits for an entry that loses what was in it hears that its outcome is not known, then and later; a later entry is waited for as ever.
+func TestVoided(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tr := tracker(t, nil)
+		four, six := begin(t.Context(), tr, need(4, 1)), begin(t.Context(), tr, need(6, 1))
+		tr.Voided(lane, 5)
+		const text = "The write is durable in us-east-1, and 0 of the 1 peers that the table asks for confirmed it before a locality policy changed where the item may be. Its outcome is unknown to the client: it may still reach the other regions"
+		four.expectUnknown(t, text)
+		six.expect(t, false)
+		begin(t.Context(), tr, need(5, 1)).expectUnknown(t, text)
+		tr.Confirmed(2, lane, 7)
+		six.expect(t, true)
+		begin(t.Context(), tr, need(5, 1)).expectUnknown(t, strings.Replace(text, "0 of", "1 of", 1))
+		begin(t.Context(), tr, need(7, 1)).expect(t, true)
+	})
+}
+
 // TestAllEntries: a batch waits for each of its entries.
 func TestAllEntries(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

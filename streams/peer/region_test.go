@@ -255,7 +255,7 @@ func (r *region) service() *peer.Service {
 			}
 			return []byte(`{"answer":42}`), nil
 		},
-		Exchange: r.exchange, Digests: r.digests, Repair: r.repair,
+		Exchange: r.exchange, Digests: r.digests, Repair: r.repair, HandOver: r.handOver, Offered: r.offered,
 	})
 }
 

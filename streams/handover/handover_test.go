@@ -1,0 +1,209 @@
+package handover
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/concordat-db/concordat/conflict/hlc"
+	"github.com/concordat-db/concordat/globaltable"
+	"github.com/concordat-db/concordat/globaltable/item"
+	"github.com/concordat-db/concordat/streams/repair"
+)
+
+const tableID globaltable.TableID = 0x1000
+
+var (
+	us, eu, ap hlc.Origin = 1, 2, 3
+	names                 = map[hlc.Origin]string{us: "us", eu: "eu", ap: "ap"}
+)
+
+// document is a table in three regions, of which region us is placing; items that begin with e may be in eu, with b in eu and ap, with n in a region that is fenced.
+func document() *globaltable.Table {
+	t := &globaltable.Table{ID: tableID, Name: "orders", Version: globaltable.MakeVersion(1, 5), KeySchema: globaltable.KeySchema{Partition: globaltable.KeyAttribute{Name: "id", Type: item.S}}}
+	for _, o := range []hlc.Origin{us, eu, ap} {
+		t.Replicas = append(t.Replicas, globaltable.Replica{Region: names[o], Origin: o, Status: globaltable.Active, Placing: globaltable.MakeVersion(1, 4)})
+	}
+	t.Replicas = append(t.Replicas, globaltable.Replica{Region: "old", Origin: 4, Status: globaltable.StatusFenced})
+	pin := func(prefix string, regions ...string) {
+		t.Pins = append(t.Pins, globaltable.Pin{Name: prefix, Match: globaltable.Match{KeyPrefix: prefix}, Regions: regions, Foreign: globaltable.Reject})
+	}
+	pin("e", "eu")
+	pin("b", "ap", "eu")
+	pin("n", "old")
+	return t
+}
+
+func keyOf(id string) item.Key {
+	k, err := item.AppendKey(nil, item.AppendString(nil, id), nil)
+	if err != nil {
+		panic(err)
+	}
+	return k
+}
+
+// store is a giver's store: records by key, which a test may change in between.
+type memory struct {
+	records map[string][]byte
+	erased  []string // "region key"
+}
+
+func (m *memory) Incarnation() globaltable.Incarnation { return 9 }
+
+func (m *memory) Records(_ context.Context, table globaltable.TableID, from, _ item.Key, f func(item.Key, []byte) bool) error {
+	if table != tableID {
+		return nil
+	}
+	keys := make([]string, 0, len(m.records))
+	for k := range m.records {
+		if bytes.Compare([]byte(k), from) > 0 {
+			keys = append(keys, k)
+		}
+	}
+	slices.Sort(keys)
+	for _, k := range keys {
+		if !f(item.Key(k), m.records[k]) {
+			return nil
+		}
+	}
+	return nil
+}
+
+func (m *memory) Erase(_ context.Context, of globaltable.TableID, placing globaltable.Version, to string, table globaltable.TableID, records []repair.Record) (erased int, err error) {
+	if of != tableID || placing != globaltable.MakeVersion(1, 4) {
+		return 0, errors.New("of another table or version")
+	}
+	for _, r := range records {
+		if k := string(r.Key); bytes.Equal(m.records[k], r.Bytes) {
+			delete(m.records, k)
+			m.erased = append(m.erased, to)
+			erased++
+		}
+	}
+	return erased, nil
+}
+
+// regions answers offers.
+type regions struct {
+	giver *Giver
+	cut   map[string]bool
+	taken map[string][]repair.Record
+	sizes []int
+	after func(region string)
+}
+
+func (r *regions) HandOver(_ context.Context, region string, o *Offer) error {
+	if r.cut[region] {
+		return &globaltable.Error{Op: "ask", Kind: globaltable.Unavailable}
+	}
+	if _, _, err := r.giver.Answer(globaltable.Descriptor{Name: "another"}, &Pull{o.Page}); globaltable.KindOf(err) != globaltable.NotFound {
+		return fmt.Errorf("a page was given to another region: %w", err)
+	}
+	b, end, err := r.giver.Answer(globaltable.Descriptor{Name: region}, &Pull{o.Page})
+	if err != nil {
+		return err
+	}
+	page, err := repair.DecodePage(&repair.Request{Table: o.Table}, b, end)
+	if err != nil {
+		return err
+	}
+	r.taken[region] = append(r.taken[region], page.Records...)
+	r.sizes = append(r.sizes, len(b))
+	if r.after != nil {
+		r.after(region)
+	}
+	return nil
+}
+
+func world(records int, size int) (*memory, *regions) {
+	m := &memory{records: map[string][]byte{}}
+	for i := range records {
+		for _, prefix := range []string{"e", "b", "x"} {
+			m.records[string(keyOf(fmt.Sprint(prefix, i)))] = bytes.Repeat([]byte{byte(i)}, size)
+		}
+	}
+	r := &regions{cut: map[string]bool{}, taken: map[string][]repair.Record{}}
+	r.giver = NewGiver(globaltable.Descriptor{Name: "us", Origin: us}, m, r, func(o hlc.Origin) string { return names[o] })
+	return m, r
+}
+
+func give(t *testing.T, r *regions) Given {
+	t.Helper()
+	doc := document()
+	feed := *doc
+	feed.ID = tableID.Feed()
+	given, err := r.giver.Give(t.Context(), doc, &feed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return given
+}
+
+// TestGive: what may not be here goes, page by page, to the first region of its placement that takes it; the rest stays.
+func TestGive(t *testing.T) {
+	m, r := world(700, 4000)
+	given := give(t, r)
+	if given.Records != 1400 || given.Left != 0 || given.Waiting != "" || len(m.records) != 700 {
+		t.Errorf("%+v, %d are left", given, len(m.records))
+	}
+	for _, size := range r.sizes {
+		if size > maxPage+5000 {
+			t.Errorf("a page of %d bytes", size)
+		}
+	}
+	r.giver.mu.Lock()
+	defer r.giver.mu.Unlock()
+	if len(r.giver.out) != 0 {
+		t.Errorf("%d pages are still on offer", len(r.giver.out))
+	}
+}
+
+// TestGiveWaits: where no region of a placement can be reached nothing goes, and it is said for whom it waits; what can go goes.
+func TestGiveWaits(t *testing.T) {
+	m, r := world(300, 10)
+	r.cut["eu"] = true
+	given := give(t, r)
+	if given.Records != 300 || given.Left != 300 || len(m.records) != 600 || len(r.taken["ap"]) != 300 {
+		t.Errorf("%+v", given)
+	}
+	if want := "eu to be reached, to take over what may not be in us"; given.Waiting != want {
+		t.Errorf("%q, want %q", given.Waiting, want)
+	}
+	m.records[string(keyOf("nowhere"))] = []byte("x")
+	if given := give(t, r); !strings.Contains(given.Waiting, "a region that may have it") {
+		t.Errorf("%q", given.Waiting)
+	}
+}
+
+// TestGiveKeepsWhatChanges: a record that has changed since it was given stays, and is given again.
+func TestGiveKeepsWhatChanges(t *testing.T) {
+	m, r := world(1, 10)
+	key := string(keyOf("e0"))
+	r.after = func(string) { m.records[key] = []byte("changed") }
+	given := give(t, r)
+	if given.Left != 1 || string(m.records[key]) != "changed" {
+		t.Errorf("%+v", given)
+	}
+	r.after = nil
+	if given := give(t, r); given.Left != 0 || m.records[key] != nil {
+		t.Errorf("%+v", given)
+	}
+}
+
+func TestTakers(t *testing.T) {
+	doc := document()
+	if got := Takers(doc, keyOf("b1"), us); !slices.Equal(got, []hlc.Origin{eu, ap}) {
+		t.Errorf("%v", got)
+	}
+	doc.Pins[1].Gaining = []hlc.Origin{eu} // it does not serve them yet: it is asked last
+	if got := Takers(doc, keyOf("b1"), us); !slices.Equal(got, []hlc.Origin{ap, eu}) {
+		t.Errorf("%v", got)
+	}
+	if got := Takers(doc, keyOf("n1"), us); len(got) != 0 {
+		t.Errorf("%v", got)
+	}
+}
