@@ -31,7 +31,7 @@ var matches = []globaltable.Match{
 func (p *plan) pins(seed uint64) {
 	rng := rand.New(rand.NewPCG(seed, 0x70696e73))
 	p.crashPlacing = some(rng, 0.4, 0.1)
-	p.repin = sometimes(rng, 0.4, 50*time.Millisecond, 2*time.Second)
+	p.repin = sometimes(rng, 0.4, 20*time.Millisecond, 500*time.Millisecond)
 	p.alone = rng.IntN(2) == 0
 }
 

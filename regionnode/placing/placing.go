@@ -245,8 +245,8 @@ func (p *Placer) review(ctx context.Context, t, _ *globaltable.Table, s *table) 
 	if err != nil {
 		return "", err
 	}
-	for _, l := range heads.Lanes {
-		if l.ID == globaltable.CatalogLane {
+	for i, l := range heads.Lanes {
+		if l.ID == globaltable.CatalogLane || plantedLane && i == len(heads.Lanes)-1 {
 			continue
 		}
 		for more := true; more; {
@@ -259,7 +259,9 @@ func (p *Placer) review(ctx context.Context, t, _ *globaltable.Table, s *table) 
 		}
 	}
 	for _, id := range slices.Sorted(maps.Keys(s.reviewed)) {
-		p.cfg.Streams.Renew(id)
+		if !plantedStreams {
+			p.cfg.Streams.Renew(id)
+		}
 	}
 	return "", nil
 }
