@@ -80,6 +80,9 @@ func (w *world) noticeMember(r *region, now globaltable.MemberState) {
 	switch now {
 	case globaltable.MemberFencing, globaltable.MemberRemoving:
 		r.disturbed = true
+		if slices.ContainsFunc(w.plan.tables, func(t table) bool { doc := w.document(t.id); return doc != nil && isPlacing(doc) }) {
+			w.cover("a region was fenced while policies were being carried out")
+		}
 		if now == globaltable.MemberRemoving && w.someoneCut(r) {
 			w.cover("a removal began while another region was cut off")
 		}

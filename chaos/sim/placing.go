@@ -3,6 +3,7 @@ package sim
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/concordat-db/concordat/globaltable"
 	"github.com/concordat-db/concordat/regionnode/commit"
@@ -25,8 +26,28 @@ func (r *region) openPlacing(d *door) {
 	}})
 }
 
+// startPlacing begins the loop in which policies are carried out.
+func (r *region) startPlacing() {
+	l := &loop{region: r, name: "place", look: r.placer.Look, even: true}
+	r.loops = append(r.loops, l)
+	l.in(lookEvery / 2)
+}
+
 func (r *region) sign(receipt *globaltable.Receipt) (string, error) {
 	return globaltable.SignReceipt(receipt, identities()[r.origin].key)
+}
+
+// whatOf is what a table, or the feed of one, holds.
+func (w *world) whatOf(id globaltable.TableID) string {
+	if id.IsFeed() {
+		return "conflicts of " + w.tableName(id.Base())
+	}
+	return "items of " + w.tableName(id)
+}
+
+// isPlacing reports whether policies of a table are being carried out.
+func isPlacing(t *globaltable.Table) bool {
+	return slices.ContainsFunc(t.Replicas, func(r globaltable.Replica) bool { return r.Placing != 0 })
 }
 
 // placingWaits says what those wait for that are placing a version of a table.
@@ -88,6 +109,7 @@ func (d *door) Review(ctx context.Context, table globaltable.TableID, version gl
 			out = r
 			if d.up && r.Voided > 0 {
 				d.note("%d voids %d entries of lane %s", d.origin, r.Voided, lane)
+				d.tell("%s voids %d entries of its log", d.name(), r.Voided)
 				d.cover("an entry was voided")
 			}
 			done(err)
@@ -127,6 +149,7 @@ func (d *door) Erase(ctx context.Context, of globaltable.TableID, version global
 			erased = n
 			if d.up && n > 0 {
 				d.note("%d erases %d records of table %s that %s has taken over", d.origin, n, table, to)
+				d.tell("%s has erased %d %s that %s has taken over", d.name(), n, d.whatOf(table), letter(to))
 				d.cover("a record was handed over")
 			}
 			done(err)

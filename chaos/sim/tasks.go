@@ -131,6 +131,7 @@ type loop struct {
 	look    func(context.Context)
 	running bool
 	changed bool // while it was running
+	even    bool // its looks are not at random times
 	turn    int
 }
 
@@ -143,13 +144,11 @@ func (r *region) startLoops() {
 	running := new(sync.WaitGroup) // its goroutines end with the region's life
 	joiner, catalog := r.joiner, r.catalog
 	r.loops = append(r.loops, &loop{region: r, name: "join", look: func(ctx context.Context) { joiner.Look(ctx, catalog.View(), running) }})
-	if r.plan.repin > 0 || r.story {
-		r.loops = append(r.loops, &loop{region: r, name: "place", look: r.placer.Look})
-	}
 	r.startComeback()
 	for _, l := range r.loops {
 		l.in(between(r.rng, 0, lookEvery))
 	}
+	r.startPlacing()
 	r.viewed = r.catalog.View()
 	r.noticeView(r.viewed)
 }
@@ -173,11 +172,19 @@ func (l *loop) in(d time.Duration) {
 	})
 }
 
+// soon is when a look comes after a change of the catalog.
+func (l *loop) soon() time.Duration {
+	if l.even {
+		return lookSoon / 2
+	}
+	return between(l.rng, 0, lookSoon)
+}
+
 // wake makes the next look soon.
 func (l *loop) wake() {
 	l.changed = true
 	if !l.running {
-		l.in(between(l.rng, 0, lookSoon))
+		l.in(l.soon())
 	}
 }
 
