@@ -69,6 +69,7 @@ type Write struct {
 	Remove []string
 	Stamp  Stamp  // zero: not known, or it never took place
 	Floor  uint64 // the writer's purge frontier
+	Late   uint64 // of one that was logged again, by a region that had been away: the greatest purge frontier of the others by then. What had expired at it without the write is gone, although the write might have changed that
 	// Due returns when an item expires whose attribute has the value that this write gave it; 0: never. nil: items do not expire.
 	Due   func(attribute string) uint64
 	Typed *Typed // all of it where attributes merge by types; nil elsewhere

@@ -73,6 +73,18 @@ type Effect struct {
 	Run   uint64 // Add: the time of the first increment of its origin since all of them had been taken back
 }
 
+// Anew is t where its increments are in other runs: by attribute, the time of the run's first one.
+func (t *Typed) Anew(runs map[string]uint64) *Typed {
+	out := *t
+	out.Effects = slices.Clone(t.Effects)
+	for i := range out.Effects {
+		if first, counts := runs[out.Effects[i].Path[0]]; counts && out.Effects[i].Kind == Add {
+			out.Effects[i].Run = first
+		}
+	}
+	return &out
+}
+
 // Seen is what a write had seen, and so takes back, of what contributes to an attribute: of each region, all up to a time.
 type Seen struct {
 	Runs     map[uint16]uint64            // increments
@@ -100,7 +112,7 @@ func merge(writes []Write, purge uint64) map[string]Value {
 	slices.SortFunc(writes, func(a, b Write) int { return a.Stamp.Compare(b.Stamp) })
 	m := merging{writes: writes, floors: map[uint64]uint64{}}
 	for i := range writes {
-		m.gone = max(m.gone, m.goneAt(writes[i].Floor))
+		m.gone = max(m.gone, m.goneAt(writes[i].Floor), m.goneAt(writes[i].Late))
 	}
 	m.expire(purge)
 	if !m.exists() {

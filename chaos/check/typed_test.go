@@ -62,6 +62,10 @@ func TestMerge(t *testing.T) {
 		"a run that begins after":    {[]Write{due(update(at(1, 1), whole(number("4"), "t"), add(1, "1")), 4), update(at(6, 1), add(6, "2"))}, 9, "{n=N 2}"},
 		"gone where somebody wrote": {[]Write{due(update(at(1, 1), whole(number("4"), "t"), whole(text("x"), "a")), 4),
 			{Kind: Update, Stamp: at(9, 2), Floor: 5, Typed: &Typed{Effects: []Effect{whole(text("y"), "c")}}}}, 0, "{c=S y}"},
+		"a put in time": {[]Write{due(update(at(1, 1), whole(number("4"), "t"), add(1, "1")), 4),
+			{Kind: Put, Stamp: at(9, 2), Typed: &Typed{Effects: []Effect{add(9, "2")}}}}, 9, "{n=N 3}"},
+		"a put that came late": {[]Write{due(update(at(1, 1), whole(number("4"), "t"), add(1, "1")), 4),
+			{Kind: Put, Stamp: at(9, 2), Late: 6, Typed: (&Typed{Effects: []Effect{add(2, "2")}}).Anew(map[string]uint64{"n": 9})}}, 9, "{n=N 2}"},
 	} {
 		if got := showText(merge(tc.writes, tc.purge)); got != tc.want {
 			t.Errorf("%s: %s, want %s", name, got, tc.want)

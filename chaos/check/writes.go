@@ -2,8 +2,8 @@ package check
 
 // NoLostWrite checks I2: in every region that may hold it, the final state of a key dominates every acknowledged write to it. Dominating
 // means that the write is there as it was made, or that a greater one took its place, or that it was collected. missing, if not nil, reports which writes may be missing: no store has one any
-// more, or the region that comes back with it lists it as saved. passed, if not nil, reports which may have come too late to have a part in what expired and was collected.
-func NoLostWrite(history []Operation, replicas []Replica, members Members, purged Frontiers, missing, passed func(Write) bool) []Violation {
+// more, or the region that comes back with it lists it as saved. late, if not nil, reports which may have come too late to have a part in what expired and was collected.
+func NoLostWrite(history []Operation, replicas []Replica, members Members, purged Frontiers, missing, late func(Write) bool) []Violation {
 	byRegion := map[uint16]Replica{}
 	for _, r := range replicas {
 		byRegion[r.Region] = r
@@ -15,7 +15,7 @@ func NoLostWrite(history []Operation, replicas []Replica, members Members, purge
 		if missing == nil || !missing(w) {
 			sure[w.Key] = append(sure[w.Key], w)
 		}
-		if passed != nil && !passed(w) {
+		if late != nil && !late(w) {
 			early[w.Key] = append(early[w.Key], w)
 		}
 	}

@@ -166,7 +166,15 @@ func (w *world) missing(x check.Write) bool {
 
 // passed reports whether a write may be missing, or may have come back so late that what it would have changed had expired: then it is nothing any more.
 func (w *world) passed(x check.Write) bool {
-	return w.missing(x) || len(w.history(globaltable.TableID(x.Key.Table))) > 0 && w.doubtful(x)
+	return w.missing(x) || w.expires(x) && w.doubtful(x)
+}
+
+// late reports whether a write has passed, or has come back after something else may have expired that it might have changed.
+func (w *world) late(x check.Write) bool { return w.passed(x) || w.expires(x) && x.Late > 0 }
+
+// expires reports whether items of the write's table expire, or did.
+func (w *world) expires(x check.Write) bool {
+	return len(w.history(globaltable.TableID(x.Key.Table))) > 0
 }
 
 func recordHas(r *region, x check.Write) bool {

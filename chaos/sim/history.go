@@ -322,9 +322,26 @@ func (r *region) logsAgain(lane globaltable.LaneID, seq uint64, c *conflict.Chan
 	w := writeOf(c)
 	w.Key, w.Stamp, w.Floor = key, stampOf(c.Dot), uint64(c.Floor)
 	r.mortalWrite(&w) // its item expires as it did in the store before
+	if r.store > 0 {
+		r.comesLate(key, c)
+	}
 	r.evidence.found = append(r.evidence.found, r.ledger.Add(check.Logged{Write: w, By: uint16(r.origin), Incarnation: uint64(r.shard.Incarnation()),
 		Lane: uint64(lane), Seq: seq, Catalog: c.CatalogVersion, Again: r.store > 0 || r.pinned})...)
 	return true
+}
+
+// comesLate notes of a write that is logged again how far the others have collected, and in which runs its increments are now: what they had of the region's run may have expired and be gone.
+func (w *world) comesLate(key check.Key, c *conflict.Change) {
+	for _, op := range w.operations {
+		for i := range op.Writes {
+			if x := &op.Writes[i]; x.Key == key && x.Stamp == stampOf(c.Dot) {
+				x.Late = w.purged[key.Table]
+				if x.Typed != nil {
+					x.Typed = x.Typed.Anew(runsOf(c))
+				}
+			}
+		}
+	}
 }
 
 // writeOf is a change in the checkers' terms. What is left of a put that was partly overwritten is a put of the rest.
@@ -350,7 +367,7 @@ func writeOf(c *conflict.Change) check.Write {
 	}
 	delete(w.Set, insideAttribute)
 	w.Remove = slices.DeleteFunc(w.Remove, func(name string) bool { return name == insideAttribute })
-	if w.Kind == check.Delete && slices.ContainsFunc(c.Ops[1:], func(op conflict.Op) bool { return op.Kind != conflict.OpObserve }) {
+	if w.Kind == check.Delete && slices.ContainsFunc(c.Ops, func(op conflict.Op) bool { return op.Kind != conflict.OpReset && op.Kind != conflict.OpObserve }) {
 		w.Kind = check.Put
 	}
 	return w

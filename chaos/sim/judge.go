@@ -202,7 +202,7 @@ func (w *world) judge() []check.Violation {
 	replicas = withoutEpochs(replicas)
 	rng := rand.New(rand.NewPCG(w.rng.Uint64(), 1))
 	return slices.Concat(w.evidence.found, w.laws(), w.judgeConflicts(),
-		check.NoLostWrite(history, replicas, w.holders, w.purged, w.missing, w.passed),
+		check.NoLostWrite(history, replicas, w.holders, w.purged, w.missing, w.late),
 		check.Convergence(replicas, w.holders, w.purged),
 		check.Reference(history, withoutCatalog(replicas), w.holders, w.purged, w.doubtful, rng),
 		check.Merged(history, w.shown(), w.holders, w.purged, w.passed, w.isTyped),

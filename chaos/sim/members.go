@@ -198,17 +198,15 @@ func (w *world) fence() {
 	if r == nil || w.losing() || w.bares(r) {
 		return
 	}
-	switch w.rng.IntN(4) {
+	switch w.rng.IntN(5) {
 	case 0:
 		w.isolate(r)
 	case 1:
 		if r.up {
 			r.crash()
-			if r.gone = len(w.active()) > 2 && w.rng.IntN(2) == 0 && !slices.ContainsFunc(w.regions, func(o *region) bool { return o.gone }); r.gone {
-				w.note("%d has burnt down", r.origin)
-				w.cover("a region burnt down")
-			}
 		}
+	case 2, 3:
+		w.burn(r)
 	}
 	out := []*region{r}
 	for _, o := range w.active() { // an owner that is down has to go with it
@@ -217,6 +215,19 @@ func (w *world) fence() {
 		}
 	}
 	w.orderFence(out)
+}
+
+// burn has a region lose all that it had, for ever: one in a run, where two are left.
+func (w *world) burn(r *region) {
+	if len(w.active()) < 3 || slices.ContainsFunc(w.regions, func(o *region) bool { return o.gone }) {
+		return
+	}
+	if r.up {
+		r.crash()
+	}
+	r.gone = true
+	w.note("%d has burnt down", r.origin)
+	w.cover("a region burnt down")
 }
 
 func (w *world) orderFence(out []*region) {

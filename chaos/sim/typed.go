@@ -342,10 +342,7 @@ func (op *operation) loggedTyped(i int, c *conflict.Change) (w check.Write, is b
 
 // typedOf is what a change does, in the checkers' terms. amounts are those of its increments.
 func typedOf(c *conflict.Change, amounts map[string]item.Value) *check.Typed {
-	delta, err := c.Delta()
-	if err != nil {
-		panic(err)
-	}
+	runs := runsOf(c)
 	out := &check.Typed{Seen: map[string]check.Seen{}}
 	for i := range c.Ops {
 		op := &c.Ops[i]
@@ -366,12 +363,7 @@ func typedOf(c *conflict.Change, amounts map[string]item.Value) *check.Typed {
 		case conflict.OpRemoveCell:
 			e.Kind = check.RemoveWhole
 		case conflict.OpIncrement:
-			e.Kind, e.Value = check.Add, valueOf(amounts[string(op.Name)])
-			for _, t := range delta.Typed {
-				if string(t.Name) == string(op.Name) {
-					e.Run = uint64(t.Runs[0].First)
-				}
-			}
+			e.Kind, e.Value, e.Run = check.Add, valueOf(amounts[string(op.Name)]), runs[string(op.Name)]
 		case conflict.OpAddElements:
 			e.Kind, e.Value = check.Insert, valueOf(op.Value)
 		case conflict.OpDeleteElements:
@@ -391,10 +383,29 @@ func typedOf(c *conflict.Change, amounts map[string]item.Value) *check.Typed {
 		}
 		out.Effects = append(out.Effects, e)
 	}
-	for i := range delta.Typed {
-		out.Seen[string(delta.Typed[i].Name)] = seenOf(&delta.Typed[i])
+	for _, t := range deltaOf(c).Typed {
+		out.Seen[string(t.Name)] = seenOf(&t)
 	}
 	return out
+}
+
+// runsOf is, by attribute, when the run began that a change's increment is in.
+func runsOf(c *conflict.Change) map[string]uint64 {
+	out := map[string]uint64{}
+	for _, t := range deltaOf(c).Typed {
+		if len(t.Runs) > 0 {
+			out[string(t.Name)] = uint64(t.Runs[0].First)
+		}
+	}
+	return out
+}
+
+func deltaOf(c *conflict.Change) conflict.Record {
+	delta, err := c.Delta()
+	if err != nil {
+		panic(err)
+	}
+	return delta
 }
 
 func seenOf(t *conflict.Typed) check.Seen {

@@ -324,6 +324,7 @@ func (c *core) clearTable(g *group, table globaltable.TableID) {
 		c.indexes.drop(g.batch, indexKey{table, index})
 	}
 	c.purges.drop(g.batch, table)
+	c.placings.drop(g, table)
 	c.digests.drop(table)
 	maps.DeleteFunc(c.cleared, func(_ globaltable.TableID, in uint64) bool { return g.number-in > rememberCleared })
 	c.cleared[table] = g.number

@@ -70,6 +70,16 @@ func (p *placings) put(g *group, table globaltable.TableID, to Placing) error {
 	return nil
 }
 
+// drop forgets a table.
+func (p *placings) drop(g *group, table globaltable.TableID) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if _, ok := p.of[table]; ok {
+		delete(p.of, table)
+		g.batch.Delete(store.AppendPlacingKey(nil, table))
+	}
+}
+
 // count adds to what the version that is being carried out has come to.
 func (p *placings) count(g *group, table globaltable.TableID, done *globaltable.Placed) error {
 	now := p.get(table)

@@ -60,6 +60,7 @@ type Rebuild struct {
 	Above  globaltable.Incarnation // the greatest incarnation of this region that anybody has told of
 	Saved  uint64                  // records copied by this saving
 	Cursor []byte                  // saving: the store key up to which all is copied
+	Since  globaltable.Version     // joining: of the world's document by which the others follow this store, once something was replayed under it; 0: nothing was
 }
 
 const (
@@ -71,7 +72,13 @@ func (r *Rebuild) append(dst []byte) []byte {
 	dst = append(dst, rebuildVersion, byte(r.Step), byte(r.Reason))
 	dst = binary.BigEndian.AppendUint64(dst, uint64(r.Above))
 	dst = binary.BigEndian.AppendUint64(dst, r.Saved)
-	return append(dst, r.Cursor...)
+	switch {
+	case r.Step == RebuildSaving:
+		return append(dst, r.Cursor...)
+	case r.Step == RebuildJoining && r.Since != 0:
+		return binary.BigEndian.AppendUint64(dst, uint64(r.Since))
+	}
+	return dst
 }
 
 // ReadRebuild returns the state in a store; none for a store that is new.
@@ -80,8 +87,18 @@ func ReadRebuild(r store.Reader) (out Rebuild, err error) {
 		if len(b) < rebuildHead || b[0] != rebuildVersion || b[1] == 0 || RebuildStep(b[1]) > RebuildJoining || RebuildReason(b[2]) > Replaced {
 			return errCorruptStore("state of a rebuilding", nil)
 		}
+		rest := b[rebuildHead:]
+		if RebuildStep(b[1]) != RebuildSaving && len(rest) > 0 && (RebuildStep(b[1]) != RebuildJoining || len(rest) != 8) {
+			return errCorruptStore("state of a rebuilding", nil)
+		}
 		out = Rebuild{Step: RebuildStep(b[1]), Reason: RebuildReason(b[2]), Above: globaltable.Incarnation(binary.BigEndian.Uint64(b[3:])),
-			Saved: binary.BigEndian.Uint64(b[11:]), Cursor: bytes.Clone(b[rebuildHead:])}
+			Saved: binary.BigEndian.Uint64(b[11:])}
+		switch {
+		case out.Step == RebuildSaving:
+			out.Cursor = bytes.Clone(rest)
+		case len(rest) > 0:
+			out.Since = globaltable.Version(binary.BigEndian.Uint64(rest))
+		}
 		return nil
 	})
 	return out, err

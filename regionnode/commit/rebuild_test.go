@@ -1,7 +1,9 @@
 package commit
 
 import (
+	"encoding/hex"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -423,4 +425,39 @@ func TestStartLanes(t *testing.T) {
 	expectKind(t, err, globaltable.InUse)
 	f.must(f.stop())
 	checkStore(t, f.engine, someRecords)
+}
+
+// TestRebuildStateIsStored as it is, with what belongs to its step.
+func TestRebuildStateIsStored(t *testing.T) {
+	e := store.NewMemory()
+	for name, c := range map[string]struct{ stored, want Rebuild }{
+		"needed":             {Rebuild{Step: RebuildNeeded, Reason: Regressed, Above: 3}, Rebuild{Step: RebuildNeeded, Reason: Regressed, Above: 3}},
+		"saving":             {Rebuild{Step: RebuildSaving, Reason: Fenced, Saved: 4, Cursor: []byte("k")}, Rebuild{Step: RebuildSaving, Reason: Fenced, Saved: 4, Cursor: []byte("k")}},
+		"joining":            {Rebuild{Step: RebuildJoining, Reason: Replaced, Above: 9, Saved: 4}, Rebuild{Step: RebuildJoining, Reason: Replaced, Above: 9, Saved: 4}},
+		"something replayed": {Rebuild{Step: RebuildJoining, Reason: Replaced, Above: 9, Since: globaltable.MakeVersion(2, 5)}, Rebuild{Step: RebuildJoining, Reason: Replaced, Above: 9, Since: globaltable.MakeVersion(2, 5)}},
+		"needed again":       {Rebuild{Step: RebuildNeeded, Reason: Fenced, Above: 9, Since: globaltable.MakeVersion(2, 5)}, Rebuild{Step: RebuildNeeded, Reason: Fenced, Above: 9}},
+	} {
+		b := e.NewBatch()
+		setRebuild(b, &c.stored)
+		if err := applyAndWait(e, b); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := ReadRebuild(e); err != nil || !reflect.DeepEqual(got, c.want) {
+			t.Errorf("%s: %+v: %v", name, got, err)
+		}
+	}
+	for name, bad := range map[string]string{"short": "0103", "a version of 3 bytes": "010302" + strings.Repeat("00", 16) + "010203", "a needed one with more": "010101" + strings.Repeat("00", 16) + "01"} {
+		raw, err := hex.DecodeString(bad)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := e.NewBatch()
+		b.Set(store.AppendMetaKey(nil, store.MetaRebuild), raw)
+		if err := applyAndWait(e, b); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := ReadRebuild(e); globaltable.KindOf(err) != globaltable.Corrupt {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
 }

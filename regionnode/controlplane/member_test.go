@@ -93,7 +93,7 @@ func (s *joinStory) rebuild(region string) {
 		if err != nil && globaltable.KindOf(err) != globaltable.Unavailable {
 			s.w.t.Fatal(err)
 		}
-		state, incarnation := n.plane.Standing()
+		state, incarnation, _ := n.plane.Standing()
 		return err == nil && state == globaltable.MemberActive && incarnation == n.shard.Incarnation()
 	})
 }
@@ -262,6 +262,48 @@ func TestTakeoverOutnumbersTakeoversThatNobodyHeard(t *testing.T) {
 	}, "eu", "us", "ap")
 }
 
+// TestVoidWorldOfALaterTime: a region that is out has got a document of the world from an owner that is out as well, and did not know. It is void, but of a later time than the new owner's, which can therefore not be adopted: so that is not
+// taken for heard, and is issued again.
+func TestVoidWorldOfALaterTime(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		eu, us, ap := w.nodes["eu"], w.nodes["us"], w.nodes["ap"]
+		w.until("all have heard each other", func() bool { return len(eu.plane.Unheard())+len(us.plane.Unheard())+len(ap.plane.Unheard()) == 0 })
+		if err := eu.plane.FenceRegion(t.Context(), "ap"); err != nil {
+			t.Fatal(err)
+		}
+		w.until("us knows", func() bool { return !us.catalog.View().Active(ap.self.Origin) })
+		w.setCut("us", true)
+		if err := us.plane.FenceRegion(t.Context(), "eu"); err != nil {
+			t.Fatal(err)
+		}
+		w.pass(time.Second)
+		w.add("sa")
+		if err := eu.plane.AddRegion(t.Context(), w.tokens[3]); err != nil {
+			t.Fatal(err)
+		}
+		if err := ap.plane.Fetch(t.Context(), "eu"); err != nil || !ap.catalog.View().Active(4) {
+			t.Fatal(err)
+		}
+		w.setCut("us", false)
+		w.setCut("eu", true)
+		wantError(t, ap.plane.Fetch(t.Context(), "us"), globaltable.Unavailable, "issue the world's document again")
+		ap.plane.HearAgain("us")
+		w.pass(reissueAfter / 2)
+		if heard := ap.plane.Unheard(); !slices.Contains(heard, "us") {
+			t.Errorf("what it cannot adopt counts as heard: %v", heard)
+		}
+		w.until("it is issued again", func() bool {
+			ours, _ := us.catalog.View().World()
+			theirs, _ := ap.catalog.View().World()
+			return theirs.Version == ours.Version && len(ap.plane.Unheard()) == 0
+		})
+		version := us.catalog.Version(globaltable.WorldTable)
+		if w.pass(3 * reissueAfter); us.catalog.Version(globaltable.WorldTable) != version {
+			t.Errorf("it is issued again and again: %v after %v", us.catalog.Version(globaltable.WorldTable), version)
+		}
+	}, "eu", "us", "ap")
+}
+
 // TestFencedMayOnlyAskToComeBack: what a fenced region asks of others.
 func TestFencedMayOnlyAskToComeBack(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
@@ -275,7 +317,7 @@ func TestFencedMayOnlyAskToComeBack(t *testing.T) {
 		wantError(t, ap.plane.FenceRegion(t.Context(), "us"), globaltable.Fenced, "fenced or removed")
 		ap.plane.HearAgain("eu")
 		w.until("it knows", func() bool {
-			state, _ := ap.plane.Standing()
+			state, _, _ := ap.plane.Standing()
 			return state == globaltable.MemberFenced
 		})
 		wantError(t, ap.plane.FenceRegion(t.Context(), "us"), globaltable.Fenced, "is fenced or removed itself")

@@ -155,8 +155,8 @@ func (p *Plane) handle(ctx context.Context, peer string, raw []byte) (*answer, e
 	if !known {
 		return nil, &globaltable.Error{Op: "answer region", Resource: peer, Kind: globaltable.Denied, Message: "the region is not known"}
 	}
-	// A region that nobody hears any more may learn why, and ask to come back.
-	if !p.cfg.Catalog.View().Active(from.Origin) && r.Versions == nil && r.Documents == nil && !r.World.admits(from.Name) {
+	// A region that nobody hears any more may learn why, so that it can, and ask to come back.
+	if !p.cfg.Catalog.View().Active(from.Origin) && r.Versions == nil && r.Documents == nil && !r.World.admits(from.Name) && !r.World.anew() {
 		return nil, &globaltable.Error{Op: "answer region", Resource: peer, Kind: globaltable.Fenced, Message: "region " + peer + " is fenced or removed"}
 	}
 	switch {
@@ -336,6 +336,11 @@ func (p *Plane) Fetch(ctx context.Context, region string) error {
 		if err := p.fetchDocuments(ctx, region, want); err != nil {
 			return err
 		}
+		if len(want) > 0 && want[0] == globaltable.WorldTable.String() {
+			if told := globaltable.Version(a.Versions[0].Version); p.cfg.Catalog.Version(globaltable.WorldTable) < told {
+				return p.askAnew(ctx, region, told)
+			}
+		}
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -343,6 +348,16 @@ func (p *Plane) Fetch(ctx context.Context, region string) error {
 		delete(p.unheard, region)
 	}
 	return nil
+}
+
+// askAnew asks a region to issue the world's document again, of which this region has got the version given: it did not come into force, since there is a document here with a greater stamp, of an owner that had been put out and did not know. Who
+// goes by a void document must not take himself for informed. The error says so.
+func (p *Plane) askAnew(ctx context.Context, region string, version globaltable.Version) error {
+	if _, err := p.ask(ctx, region, &request{World: &worldRequest{Anew: version}}); err != nil {
+		return err
+	}
+	return &globaltable.Error{Op: "fetch catalog", Resource: region, Kind: globaltable.Unavailable,
+		Message: "Region " + region + " has to issue the world's document again: the one in force here is void, and of a later time."}
 }
 
 // fetchDocuments gets the documents of tables, as many in one answer as fit, and merges them.

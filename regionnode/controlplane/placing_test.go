@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -98,6 +99,7 @@ type policies struct {
 	table globaltable.TableID
 	names []string
 	acked map[string]int // id → the newest value that its region was told is written
+	added map[string]int // id → how often one was told to have been added
 	next  int
 }
 
@@ -115,14 +117,16 @@ func (p *policies) write() {
 	}
 	// And all write this one, so that there are conflicts.
 	_ = n.put(p.table, prefixes[0]+"contested", p.next)
+	// And all add to one of these.
+	sum := prefixes[p.rng.IntN(len(prefixes))] + "sum"
+	add := []conflict.Op{{Kind: conflict.OpAddNumber, Type: conflict.TypeCounter, Name: []byte("v"), Value: item.AppendInt(nil, 1)}}
+	if err := n.do(p.table, sum, add); err == nil {
+		p.added[sum]++
+	}
 }
 
 // put writes an item with a value.
 func (n *node) put(table globaltable.TableID, id string, v int) error {
-	key, err := item.AppendKey(nil, item.AppendString(nil, id), nil)
-	if err != nil {
-		return err
-	}
 	var b item.Builder
 	b.Add([]byte("id"), item.AppendString(nil, id))
 	b.Add([]byte("v"), item.AppendInt(nil, int64(v)))
@@ -130,10 +134,17 @@ func (n *node) put(table globaltable.TableID, id string, v int) error {
 	if err != nil {
 		return err
 	}
+	return n.do(table, id, conflict.RecordPut(nil, it))
+}
+
+// do writes an item by the operations given.
+func (n *node) do(table globaltable.TableID, id string, ops []conflict.Op) error {
+	key, err := item.AppendKey(nil, item.AppendString(nil, id), nil)
+	if err != nil {
+		return err
+	}
 	return n.shard.Write(n.w.t.Context(), &commit.Write{Keys: []commit.Key{{Table: table, Bytes: key}},
-		Plan: func([]commit.Current) ([][]conflict.Op, error) {
-			return [][]conflict.Op{conflict.RecordPut(nil, it)}, nil
-		}})
+		Plan: func([]commit.Current) ([][]conflict.Op, error) { return [][]conflict.Op{ops}, nil }})
 }
 
 // value returns what a region has of an item; 0: nothing.
@@ -225,7 +236,9 @@ func (p *policies) heal() {
 // check holds the regions, which have carried out all policies, against what was acknowledged, and each against the policies.
 func (p *policies) check() {
 	doc, _ := p.nodes[p.names[0]].catalog.View().Table(p.table)
-	for id, v := range p.acked {
+	want := maps.Clone(p.acked)
+	maps.Copy(want, p.added)
+	for id, v := range want {
 		key, _ := item.AppendKey(nil, item.AppendString(nil, id), nil)
 		placement := locality.Place(doc, key)
 		for _, n := range p.nodes {
@@ -289,7 +302,7 @@ func TestPoliciesLoseNothing(t *testing.T) {
 func runPolicies(t *testing.T, seed uint64) {
 	w := newWorld(t, "us", "eu", "ap")
 	defer w.end()
-	p := &policies{world: w, rng: rand.New(rand.NewPCG(seed, 7)), names: []string{"us", "eu", "ap"}, acked: map[string]int{}}
+	p := &policies{world: w, rng: rand.New(rand.NewPCG(seed, 7)), names: []string{"us", "eu", "ap"}, acked: map[string]int{}, added: map[string]int{}}
 	p.table = w.make("orders", p.names...).ID
 	for range 80 {
 		p.step()

@@ -20,6 +20,8 @@ type worldRequest struct {
 	Force  bool          `json:"force,omitempty"` // with Remove: although tables have their only copy there
 	Add    string        `json:"add,omitempty"`   // a signed descriptor
 	Admit  *admitRequest `json:"admit,omitempty"`
+
+	Anew globaltable.Version `json:"anew,omitempty"` // the document of that version, for whoever cannot adopt it
 }
 
 // admitRequest is about a region with a new store, which asks for itself or through another one.
@@ -32,6 +34,9 @@ type admitRequest struct {
 func (r *worldRequest) admits(region string) bool {
 	return r != nil && r.Admit != nil && r.Admit.Region == region
 }
+
+// anew reports whether r asks for a document that is there already.
+func (r *worldRequest) anew() bool { return r != nil && r.Anew != 0 }
 
 // out returns the regions that r puts out of the world, for some time at least: none of them can issue it.
 func (r *worldRequest) out() []string {
@@ -131,10 +136,10 @@ func (p *Plane) Admit(ctx context.Context, incarnation globaltable.Incarnation) 
 	return err
 }
 
-// Standing returns what this region is to the others, and the incarnation that they follow, as far as it knows. Empty: it is not a member.
-func (p *Plane) Standing() (globaltable.MemberState, globaltable.Incarnation) {
+// Standing returns what this region is to the others, as far as it knows: its state, the incarnation that they follow, and the version of the world's document that says so. Empty: it is not a member.
+func (p *Plane) Standing() (state globaltable.MemberState, followed globaltable.Incarnation, since globaltable.Version) {
 	m, _ := p.cfg.Catalog.View().Member(p.self.Origin)
-	return m.State, m.Incarnation
+	return m.State, m.Incarnation, m.Since
 }
 
 // HearAgain has the catalog of a region fetched again: that does not hear this one any more and knows why, or whose catalog lane had to be begun anew, without some of its documents. What it is
@@ -203,6 +208,10 @@ func (p *Plane) changeWorld(ctx context.Context, r *worldRequest) (*answer, erro
 
 // answerWorld answers a region's request. One that reaches a region that cannot do it is passed on, once: that of a region that comes back, which may not know whom to ask.
 func (p *Plane) answerWorld(ctx context.Context, r *worldRequest, from globaltable.Descriptor) (*answer, error) {
+	if r.anew() {
+		p.reissue(r.Anew)
+		return &answer{}, nil
+	}
 	to, ok := issuer(p.cfg.Catalog.View(), r.out())
 	switch {
 	case ok && to.Origin == p.self.Origin:

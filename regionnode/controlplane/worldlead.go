@@ -22,6 +22,7 @@ type worldProgress struct {
 	heard   map[hlc.Origin]globaltable.Version
 	waiting []string            // in words, sorted
 	refuses bool                // a region that can be reached has not adopted the newest document
+	refused globaltable.Version // one that some region has got and cannot adopt
 	version globaltable.Version // the newest, and since when it is
 	since   time.Time
 }
@@ -42,9 +43,26 @@ func (p *Plane) leadWorld(ctx context.Context) {
 	if !w.Settled() {
 		p.closeMembers(ctx, w)
 	} else {
-		p.setWaiting(nil)
+		p.waitForNobody()
+		if p.stale(w) {
+			p.advanceWorld(ctx, w, reissued)
+		}
 	}
 	p.inherit(ctx)
+}
+
+// reissue has the world's document issued again, if it is still of the version given, and this region's.
+func (p *Plane) reissue(version globaltable.Version) {
+	if w, ok := p.cfg.Catalog.View().World(); ok && w.Owner == p.self.Origin && w.Version == version {
+		p.mu.Lock()
+		p.world.refused = version
+		p.mu.Unlock()
+	}
+}
+
+// reissued is the same world, for those who have not adopted it.
+func reissued(w *globaltable.World, epoch uint32) (*globaltable.World, bool) {
+	return catalog.ReissueWorld(w, epoch), true
 }
 
 // closeMembers asks the active members whether they have adopted what puts others out, fetches their catalogs when they have, and issues what follows.
@@ -56,21 +74,26 @@ func (p *Plane) closeMembers(ctx context.Context, w *globaltable.World) {
 		defer p.mu.Unlock()
 		return o == p.self.Origin || p.world.heard[o] >= since
 	}
-	next := catalog.AdvanceWorld
-	if _, ok := next(w, heard, w.Version.Epoch()); !ok {
+	next := func(w *globaltable.World, epoch uint32) (*globaltable.World, bool) {
+		return catalog.AdvanceWorld(w, heard, epoch)
+	}
+	if _, ok := next(w, w.Version.Epoch()); !ok {
 		if !p.stale(w) {
 			return
 		}
-		next = func(w *globaltable.World, _ func(hlc.Origin, globaltable.Version) bool, epoch uint32) (*globaltable.World, bool) {
-			return catalog.ReissueWorld(w, epoch), true
-		}
+		next = reissued
 	}
+	p.advanceWorld(ctx, w, next)
+}
+
+// advanceWorld issues what follows w, unless another document has come into force.
+func (p *Plane) advanceWorld(ctx context.Context, w *globaltable.World, next func(w *globaltable.World, epoch uint32) (*globaltable.World, bool)) {
 	if err := p.lock(ctx, "close region", "world"); err != nil {
 		return
 	}
 	defer p.unlock()
 	_, err := p.nextWorld(ctx, "close region", nil, func(now *globaltable.World, epoch uint32) (*globaltable.World, error) {
-		made, ok := next(now, heard, epoch)
+		made, ok := next(now, epoch)
 		if now.Version != w.Version || !ok {
 			return nil, errChanged
 		}
@@ -89,7 +112,7 @@ func (p *Plane) stale(w *globaltable.World) bool {
 	if p.world.version != w.Version {
 		p.world.version, p.world.since = w.Version, now
 	}
-	return p.world.refuses && now.Sub(p.world.since) >= reissueAfter
+	return (p.world.refuses || p.world.refused == w.Version) && now.Sub(p.world.since) >= reissueAfter
 }
 
 // newestOut returns the newest version that puts a member out that is not closed yet. Whoever has adopted it knows of all.
@@ -164,10 +187,10 @@ func (p *Plane) hearSince(ctx context.Context, d globaltable.Descriptor, since g
 	return "", true
 }
 
-func (p *Plane) setWaiting(waiting []string) {
+func (p *Plane) waitForNobody() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.world.waiting = waiting
+	p.world.waiting, p.world.refuses = nil, false
 }
 
 // inherit makes this region the owner of the tables whose owner is closed.

@@ -31,7 +31,7 @@ type Saved interface {
 
 // Plane asks for admission: a controlplane.Plane.
 type Plane interface {
-	Standing() (globaltable.MemberState, globaltable.Incarnation)
+	Standing() (state globaltable.MemberState, followed globaltable.Incarnation, since globaltable.Version)
 	Admit(ctx context.Context, incarnation globaltable.Incarnation) error
 	Unheard() []string
 	HearAgain(region string)
@@ -90,7 +90,7 @@ func (c *Comeback) Met(known globaltable.Incarnation) (replaced bool) {
 	if known == 0 || known+1 >= own || len(c.cfg.Store.Confirmations()) > 0 {
 		return false
 	}
-	_, followed := c.cfg.Plane.Standing()
+	_, followed, _ := c.cfg.Plane.Standing()
 	return followed != own
 }
 
@@ -101,7 +101,7 @@ func (c *Comeback) Followed() bool {
 	case commit.RebuildNone:
 		return true
 	case commit.RebuildJoining:
-		state, followed := c.cfg.Plane.Standing()
+		state, followed, _ := c.cfg.Plane.Standing()
 		return state == globaltable.MemberActive && followed == c.cfg.Store.Incarnation()
 	}
 	return false
@@ -136,7 +136,7 @@ func (c *Comeback) Begin(ctx context.Context, serves bool) (begun bool, err erro
 	if step := c.State().Step; step == commit.RebuildSaving || step == commit.RebuildJoining {
 		return false, nil
 	}
-	if standing, _ := c.cfg.Plane.Standing(); standing.Leaves() {
+	if standing, _, _ := c.cfg.Plane.Standing(); standing.Leaves() {
 		return false, refused(globaltable.Denied, " was removed, for ever: make a new region")
 	}
 	if serves {
@@ -160,15 +160,16 @@ func (c *Comeback) Look(ctx context.Context) (done bool, waiting []string, err e
 		return step == commit.RebuildNone, nil, nil
 	}
 	own := c.cfg.Store.Incarnation()
-	state, followed := c.cfg.Plane.Standing()
+	state, followed, _ := c.cfg.Plane.Standing()
 	switch {
-	case followed == own && state != globaltable.MemberActive:
-		// It was admitted, and is fenced again. What it has replayed since, and what clients have written to the tables that serve already, is to be saved like anything before.
+	case followed == own && state != globaltable.MemberActive || c.void():
+		// It was admitted, and is fenced again; or the document that admitted it is void, of an owner of the world that was out itself, and its replicas are made anew. What it has replayed since, and what clients have written to
+		// the tables that serve already, is to be saved like anything before.
 		return false, []string{"to be rebuilt again: it was fenced meanwhile"}, c.Need(ctx, commit.Fenced)
 	case state != globaltable.MemberActive || followed != own:
 		return false, nil, c.cfg.Plane.Admit(ctx, own)
 	}
-	if why := c.uninformed(); why != "" {
+	if _, why := c.uninformed(); why != "" {
 		return false, []string{why}, nil
 	}
 	if f := c.cfg.Admitted; f != nil {
@@ -183,12 +184,20 @@ func (c *Comeback) Look(ctx context.Context) (done bool, waiting []string, err e
 	return true, nil, nil
 }
 
+// void reports whether something was replayed under a document of the world that is not the one by which the others follow this store, if they do.
+func (c *Comeback) void() bool {
+	noted := c.State().Since
+	state, followed, since := c.cfg.Plane.Standing()
+	return noted != 0 && (state != globaltable.MemberActive || followed != c.cfg.Store.Incarnation() || since != noted)
+}
+
 // uninformed says why the documents of tables that are known here may be older than the region's admission; "" when they are not. Its replicas are closed before it is admitted, and made anew after that; an
 // earlier document can have one that is being created too, of an earlier return, and what is done for that one is dropped when the new one begins. So the catalogs of all others count that are heard
-// after the region knew that it is admitted.
-func (c *Comeback) uninformed() string {
-	if state, followed := c.cfg.Plane.Standing(); state != globaltable.MemberActive || followed != c.cfg.Store.Incarnation() {
-		return "to be admitted"
+// after the region knew that it is admitted. since is the version of the world's document that has admitted it.
+func (c *Comeback) uninformed() (since globaltable.Version, why string) {
+	state, followed, since := c.cfg.Plane.Standing()
+	if state != globaltable.MemberActive || followed != c.cfg.Store.Incarnation() {
+		return 0, "to be admitted"
 	}
 	c.mu.Lock()
 	first := !c.asked
@@ -200,9 +209,9 @@ func (c *Comeback) uninformed() string {
 	}
 	c.mu.Unlock()
 	if unheard := c.cfg.Plane.Unheard(); len(unheard) > 0 {
-		return "to hear the catalog of " + strings.Join(unheard, ", ")
+		return 0, "to hear the catalog of " + strings.Join(unheard, ", ")
 	}
-	return ""
+	return since, ""
 }
 
 // openTables says which tables have a replica in this region that does not serve yet.

@@ -15,8 +15,8 @@ type standing struct {
 	incarnation globaltable.Incarnation
 }
 
-func (s standing) Standing() (globaltable.MemberState, globaltable.Incarnation) {
-	return s.state, s.incarnation
+func (s standing) Standing() (globaltable.MemberState, globaltable.Incarnation, globaltable.Version) {
+	return s.state, s.incarnation, 1
 }
 
 // storeOf is a store with that incarnation.

@@ -28,7 +28,7 @@ func (c *Comeback) Complete(ctx context.Context, table globaltable.TableID, sinc
 	if c.State().Step != commit.RebuildJoining {
 		return nil
 	}
-	why := c.uninformed() // before the document is looked at
+	admitted, why := c.uninformed() // before the document is looked at
 	t, known := c.cfg.Catalog.View().Table(table)
 	if !known {
 		return nil
@@ -37,14 +37,23 @@ func (c *Comeback) Complete(ctx context.Context, table globaltable.TableID, sinc
 	if mine == nil || mine.Status != globaltable.Creating {
 		return nil
 	}
-	if mine.Since != since {
+	switch {
+	case mine.Since != since:
 		why = "a later document to be heard of"
+	case c.void():
+		why = "the region to be rebuilt again"
 	}
 	if why != "" {
 		return &globaltable.Error{Op: "replay", Resource: t.Name, Kind: globaltable.Unavailable, Message: why}
 	}
 	if _, waits := catalog.Waits(t, c.self); waits {
 		return nil // the replica does not become active before it has begun anew, and comes here again
+	}
+	// From now on the store has what is nowhere else: see void.
+	if c.State().Since == 0 {
+		if err := c.change(ctx, func(now commit.Rebuild) commit.Rebuild { now.Since = admitted; return now }); err != nil {
+			return err
+		}
 	}
 	c.mu.Lock()
 	done := c.logged[table]

@@ -15,6 +15,8 @@ import (
 type returning struct {
 	state    globaltable.MemberState
 	followed globaltable.Incarnation
+	since    globaltable.Version
+	rebuild  commit.Rebuild
 	unheard  []string
 	again    []string // whom it has wished to hear again
 	replayed int
@@ -27,7 +29,9 @@ func (r *returning) Heads(context.Context) (commit.Heads, error) {
 	return commit.Heads{}, nil
 }
 func (r *returning) ChangeRebuild(_ context.Context, change func(commit.Rebuild) commit.Rebuild) (commit.Rebuild, error) {
-	return change(commit.Rebuild{Step: commit.RebuildJoining}), nil
+	r.rebuild.Step = max(r.rebuild.Step, commit.RebuildJoining)
+	r.rebuild = change(r.rebuild)
+	return r.rebuild, nil
 }
 func (r *returning) Saved(table globaltable.TableID, after commit.Key, f func(commit.SavedRecord) bool) error {
 	if after.Table == 0 {
@@ -44,8 +48,8 @@ func (r *returning) Replay(_ context.Context, records []commit.SavedRecord, _ hl
 	r.replayed += len(records)
 	return commit.ReplayResult{Logged: len(records)}, nil
 }
-func (r *returning) Standing() (globaltable.MemberState, globaltable.Incarnation) {
-	return r.state, r.followed
+func (r *returning) Standing() (globaltable.MemberState, globaltable.Incarnation, globaltable.Version) {
+	return r.state, r.followed, r.since
 }
 func (r *returning) Admit(context.Context, globaltable.Incarnation) error { return nil }
 func (r *returning) Unheard() []string                                    { return r.unheard }
@@ -80,6 +84,53 @@ func TestReplayWaitsForTheDocuments(t *testing.T) {
 	refused("the others were asked for an earlier version", since-1)
 	if err := c.Complete(context.Background(), id, since); err != nil || r.replayed != 1 || len(r.again) != 2 {
 		t.Errorf("%d records were replayed, %d wishes: %v", r.replayed, len(r.again), err)
+	}
+}
+
+// TestVoidAdmission: a region was admitted by an owner of the world that was out itself, and the others know nothing of it. What it has replayed since is nowhere else, so it is saved again before anybody admits it: its replicas will be made anew. Where nothing was
+// replayed it just asks.
+func TestVoidAdmission(t *testing.T) {
+	for name, tc := range map[string]struct {
+		state    globaltable.MemberState // by the document of the new owner
+		followed globaltable.Incarnation
+		since    globaltable.Version
+		again    bool
+	}{
+		"never admitted":             {fenced, 0, 9, true},
+		"the store before":           {active, 6, 9, true},
+		"admitted by another":        {active, 7, 9, true},
+		"the new owner knew of it":   {active, 7, 5, false},
+		"admitted, and fenced again": {fenced, 7, 9, true},
+	} {
+		for _, replayed := range []bool{false, true} {
+			known, id := catalogOf(t, [3]globaltable.MemberState{active, active, active}, [3]globaltable.Status{globaltable.Creating, serves, serves})
+			doc, _ := known.View().Table(id)
+			r := &returning{state: active, followed: 7, since: 5}
+			c := New(Config{Catalog: known, Store: r, Saved: r, Plane: r, Joins: r, State: commit.Rebuild{Step: commit.RebuildJoining, Reason: commit.Replaced}})
+			if replayed {
+				if err := c.Complete(context.Background(), id, doc.Replicas[0].Since); err != nil || r.rebuild.Since != 5 {
+					t.Fatalf("%s: noted %v: %v", name, r.rebuild.Since, err)
+				}
+			}
+			r.state, r.followed, r.since = tc.state, tc.followed, tc.since
+			// The start after a crash knows as much.
+			c = New(Config{Catalog: known, Store: r, Saved: r, Plane: r, Joins: r, State: c.State()})
+			before := r.replayed
+			err := c.Complete(context.Background(), id, doc.Replicas[0].Since)
+			if again := replayed && tc.again; again && (r.replayed != before || globaltable.KindOf(err) != globaltable.Unavailable) {
+				t.Errorf("%s: more was replayed: %v", name, err)
+			}
+			if _, _, err := c.Look(context.Background()); err != nil {
+				t.Fatal(err)
+			}
+			want := commit.RebuildJoining
+			if replayed && tc.again || tc.state == fenced && tc.followed == 7 {
+				want = commit.RebuildNeeded
+			}
+			if got := c.State().Step; got != want {
+				t.Errorf("%s, replayed %v: %s, want %s", name, replayed, got, want)
+			}
+		}
 	}
 }
 

@@ -29,6 +29,8 @@ func useAll(s *metrics.Set) {
 	s.Collection("new", 0, 0, -1)
 	s.IndexBuilt(64)
 	s.IndexesUnbuilt(2)
+	s.Placed(7, 3)
+	s.TookOver(9)
 	s.Refused("disk", true)
 	s.DiskFree(1 << 40)
 }
@@ -59,6 +61,10 @@ func TestEveryMetricHasTheRegion(t *testing.T) {
 		`concordat_purge_frontier_age_seconds{region="us-east-1",table="orders"} 3`,
 		`concordat_index_build_records_total{region="us-east-1"} 64`,
 		`concordat_indexes_unbuilt{region="us-east-1"} 2`,
+		`concordat_placements_total{region="us-east-1"} 1`,
+		`concordat_placement_records_erased_total{region="us-east-1"} 7`,
+		`concordat_placement_entries_voided_total{region="us-east-1"} 3`,
+		`concordat_placement_records_taken_total{region="us-east-1"} 9`,
 		`concordat_commit_group_changes_sum{region="us-east-1"} 3`,
 		`concordat_commit_batch_bytes_total{region="us-east-1"} 1000`,
 		`concordat_inbox_changes_applied_total{origin="eu",region="us-east-1"} 2`,
@@ -82,8 +88,8 @@ func TestEveryMetricHasTheRegion(t *testing.T) {
 	for _, m := range regexp.MustCompile(`(?m)^# TYPE (concordat_\w+) `).FindAllStringSubmatch(text, -1) {
 		names[m[1]] = true
 	}
-	if len(names) != 21 {
-		t.Errorf("%d metrics are exported, this test knows 21: %v", len(names), names)
+	if len(names) != 25 {
+		t.Errorf("%d metrics are exported, this test knows 25: %v", len(names), names)
 	}
 	for line := range strings.Lines(text) {
 		if strings.HasPrefix(line, "concordat_") && !strings.Contains(line, `region="us-east-1"`) {
