@@ -70,7 +70,7 @@ difference: ## compare SEEDS seeds (default 200) of STEPS random requests with t
 	$(GO) test ./regionnode/dynamodb -count=1 -timeout 60m -v -run '^TestDifference$$' -args -seeds=$(SEEDS) -seed=$(SEED) -steps=$(STEPS)
 
 sim: ## run SEEDS seeds of the simulation (default 200), beginning at SEED
-	$(GO) test ./chaos/sim -count=1 -timeout 30m -run '^TestSeeds$$' -args -seeds=$(SEEDS) -seed=$(SEED)
+	$(GO) test ./chaos/sim -count=1 -timeout 90m -run '^TestSeeds$$' -args -seeds=$(SEEDS) -seed=$(SEED)
 
 load: ## load ITEMS items of 1 KB (default a million) into one of three regions, and see them arrive in all
 	$(GO) test ./chaos/faults -count=1 -timeout 60m -v -run '^TestLoad$$' -args -items=$(ITEMS)

@@ -10,7 +10,7 @@ var (
 	plantedPart     bool // the observation of a part of a run is collected
 	plantedRemove   bool // a removal of an element removes what its writer had not seen
 	plantedSeen     bool // a write is lost to one that had seen it
-	plantedReplay   bool // increments of a record that is taken apart are forgotten
+	plantedReplay   bool // increments of a write that is replayed are forgotten
 	plantedStraddle bool // of a run that an item's expiry falls into nothing counts any more
 	plantedRuns     bool // two states of a counter's run are added up
 	plantedTie      bool // at equal times the write that comes later wins, whatever its origin

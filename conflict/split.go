@@ -64,7 +64,7 @@ func ChangesOf(record []byte) ([]Change, error) {
 // opsOf appends the operations of the write with the dot given that have left something in t. By how much its increment raised the run is not known any more.
 func (t *Typed) opsOf(ops []Op, dot hlc.Stamp) []Op {
 	for i := range t.Runs {
-		if run := &t.Runs[i]; run.Last == dot && !plantedReplay {
+		if run := &t.Runs[i]; run.Last == dot {
 			ops = append(ops, Op{Kind: OpIncrement, Type: TypeCounter, Name: t.Name, Value: appendIncrement(nil, run, nil)})
 		}
 	}

@@ -74,7 +74,7 @@ type Write struct {
 	Due   func(attribute string) uint64
 	Typed *Typed // all of it where attributes merge by types; nil elsewhere
 
-	observes bool // nothing of it is there but what it had seen
+	observes bool // nothing of it is there but what it had seen, or its increments
 }
 
 // Outcome is what a client knows of its operation.

@@ -85,6 +85,22 @@ func (t *Typed) Anew(runs map[string]uint64) *Typed {
 	return &out
 }
 
+// OnlyAdds reports whether t is an increment of the attribute, and nothing else. t may be nil.
+func (t *Typed) OnlyAdds(attribute string) bool {
+	return t != nil && len(t.Effects) == 1 && t.Effects[0].Kind == Add && t.Effects[0].Path[0] == attribute
+}
+
+// increments is what is there of w where nothing of its region is but a later increment, which says what all before it have come to; ok is false if that is nothing, or all.
+func (w *Write) increments() (only Write, ok bool) {
+	typed := Typed{}
+	for _, e := range w.typed().Effects {
+		if e.Kind == Add {
+			typed.Effects = append(typed.Effects, e)
+		}
+	}
+	return Write{Key: w.Key, Kind: Update, Stamp: w.Stamp, Floor: w.Floor, Typed: &typed, observes: true}, len(typed.Effects) > 0 && len(w.typed().Effects) > 1
+}
+
 // Seen is what a write had seen, and so takes back, of what contributes to an attribute: of each region, all up to a time.
 type Seen struct {
 	Runs     map[uint16]uint64            // increments
@@ -502,13 +518,16 @@ func takenAgain(w Write, writes []Write) map[string]Seen {
 	return out
 }
 
-// choices returns all that the writes of a key may come to with some of those that may be there or not. Of one that is not, what it had seen and taken back may be taken back all the same: a later write of its region, which is there, had seen that too: see takenAgain.
+// choices returns all that the writes of a key may come to with some of those that may be there or not. Of one that is not, what it had seen and taken back may be taken back all the same: a later write of its region, which is there, had seen that too: see takenAgain. And a later increment of its region says what its own have come to, whatever became of the rest: see increments.
 func choices(sure, perhaps []Write, purge uint64) (out []map[string]Value) {
 	sets := [][]Write{slices.Clip(sure)}
 	for _, w := range perhaps {
 		var next [][]Write
 		for _, s := range sets {
 			next = append(next, s, append(slices.Clip(s), w))
+			if only, ok := w.increments(); ok {
+				next = append(next, append(slices.Clip(s), only))
+			}
 			if seen := takenAgain(w, s); len(seen) > 0 {
 				next = append(next, append(slices.Clip(s), Write{Key: w.Key, Kind: Update, Stamp: w.Stamp, Floor: w.Floor, Typed: &Typed{Seen: seen}, observes: true}))
 			}

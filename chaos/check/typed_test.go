@@ -73,6 +73,33 @@ func TestMerge(t *testing.T) {
 	}
 }
 
+// TestMergedInPart: of a write that may be missing there may be its increment, in the sum that a later one says.
+func TestMergedInPart(t *testing.T) {
+	k, number := Key{Table: 1, Bytes: "k"}, func(text string) Value { return Value{Type: "N", Text: text} }
+	of := func(time uint64, effects ...Effect) Operation {
+		return Operation{Outcome: OK, Writes: []Write{{Key: k, Kind: Update, Stamp: Stamp{Time: time, Origin: 2}, Typed: &Typed{Effects: effects}}}}
+	}
+	add := func(by string) Effect { return Effect{Kind: Add, Path: []string{"n"}, Value: number(by), Run: 1} }
+	bid := Effect{Kind: Bid, Path: []string{"b"}, Value: number("7")}
+	history := []Operation{of(1, add("1"), bid), of(2, add("10"))}
+	for _, tc := range []struct {
+		items      map[string]Value
+		violations int
+	}{
+		{map[string]Value{"n": number("11"), "b": number("7")}, 0},
+		{map[string]Value{"n": number("11")}, 0},
+		{map[string]Value{"n": number("10")}, 0},
+		{map[string]Value{"n": number("10"), "b": number("7")}, 1},
+		{map[string]Value{"n": number("1")}, 1},
+	} {
+		shown := []Shown{{Region: 1, Items: map[Key]map[string]Value{k: tc.items}}}
+		found := Merged(history, shown, func(uint64) []uint16 { return []uint16{1} }, nil, func(w Write) bool { return w.Stamp.Time == 1 }, func(uint64) bool { return true })
+		if len(found) != tc.violations {
+			t.Errorf("%v: %v", tc.items, found)
+		}
+	}
+}
+
 // TestMerged: each region shows what all writes come to, or all with some of those that may be missing.
 func TestMerged(t *testing.T) {
 	k := Key{Table: 1, Bytes: "k"}

@@ -356,12 +356,19 @@ func (w *world) awaited(r *region) bool {
 	})
 }
 
-// helpAll does what operators do when all else is quiet: regions come back, and those that cannot are fenced.
+// helpAll does what operators do when all else is quiet: regions come back, and those that cannot are fenced. One that is being rebuilt cannot issue anything, and some may not have heard that it is out: so it is named with them.
 func (w *world) helpAll() {
 	for _, r := range w.regions {
 		r.helped()
-		if r.gone && w.standing(r) == globaltable.MemberActive {
-			w.orderFence([]*region{r})
+		if !r.gone || w.standing(r) != globaltable.MemberActive {
+			continue
 		}
+		out := []*region{r}
+		for _, o := range w.regions {
+			if o != r && o.up && o.excluded[rebuilds] != "" {
+				out = append(out, o)
+			}
+		}
+		w.orderFence(out)
 	}
 }

@@ -101,7 +101,7 @@ func newPlan(rng *rand.Rand) *plan {
 	p.queueBytes = pick(rng, 500, 4000, 4<<20)
 	p.pageBytes = pick(rng, 1, 1500, 1<<20)
 	p.logBytes = pick(rng, unlimited, unlimited, 2000, 10_000)
-	p.joinBytes = pick(rng, 1, 300, 1<<20)
+	p.joinBytes = pick(rng, 1, 1, 1, 300, 1<<20)
 
 	p.latency = between(rng, time.Millisecond, 150*time.Millisecond)
 	p.jitter = between(rng, 0, 60*time.Millisecond)
@@ -130,7 +130,7 @@ func newPlan(rng *rand.Rand) *plan {
 	p.reshape = sometimes(rng, 0.6, 100*time.Millisecond, time.Second)
 	p.index = sometimes(rng, 0.6, 50*time.Millisecond, 500*time.Millisecond)
 	p.build = between(rng, 2*time.Millisecond, 50*time.Millisecond)
-	p.crashJoin = some(rng, 0.6, 0.4)
+	p.crashJoin = some(rng, 0.9, 0.7)
 	if rng.IntN(2) == 0 {
 		p.moveMembers(rng)
 	}

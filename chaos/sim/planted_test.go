@@ -47,6 +47,7 @@ var faults = []struct {
 	{"observe", "I6"},
 	{"part", "I3 I6"},
 	{"runs", "I3 I6"},
+	{"remove", "I6"},
 	{"replayed increment", "I3 I6"},
 	{"straddle", "I3 I6"},
 	{"mirror", "I20 I3"},

@@ -54,6 +54,14 @@ func (p *plan) typing(seed uint64) {
 			p.enabled, p.timeToLive = true, 0
 			p.pace, p.operations = between(rng, 30*time.Millisecond, 60*time.Millisecond), 100+rng.IntN(100)
 		}
+		switch {
+		case p.fence+p.lose > 0 && rng.IntN(3) > 0: // and what regions have alone that come back
+			of, t.keys, t.tags[globaltable.MergeTag] = append(of[:1], "n"), 1+rng.IntN(2), conflict.Vector.String()
+		case !t.mortal && rng.IntN(3) == 0: // elements are to be removed here while they are added there
+			of, t.keys, t.puts = []string{"s"}, 1, 0
+			t.tags[globaltable.MergeTag] = conflict.Vector.String()
+			p.clashes = max(p.clashes, 0.3)
+		}
 		for _, x := range templates {
 			if slices.Contains(of, x.of) {
 				t.templates = append(t.templates, x)
@@ -563,13 +571,13 @@ func (w *world) isTyped(id uint64) bool {
 	return t != nil && t.typed
 }
 
-// reachTyped takes into evidence that what contributes to an item is durable here: see exchanged. A run goes over what a store has lost that was put in another's place meanwhile.
+// reachTyped takes into evidence that what contributes to an item is durable here: see exchanged. A run goes over what a store has lost that was put in another's place meanwhile, and it says nothing of what else its writes did.
 func (r *region) reachTyped(key check.Key, typed []conflict.Typed) {
 	for i := range typed {
 		t := &typed[i]
 		for _, run := range t.Runs {
 			for _, l := range r.ledger.Of(key) {
-				if x := (write{key, l.Stamp}); spans(&run, l.Stamp) && !r.forgiven[x] {
+				if x := (write{key, l.Stamp}); spans(&run, l.Stamp) && l.Typed.OnlyAdds(string(t.Name)) && !r.forgiven[x] {
 					r.reach(x)
 				}
 			}

@@ -358,7 +358,7 @@ func follows(old, t *globaltable.Table, world *globaltable.World) (fresh bool, e
 	case t.Version.Number() <= old.Version.Number(),
 		t.Version.Number() == old.Version.Number()+1 && t.Predecessor != globaltable.HashTable(old):
 		return false, corrupt("the document of table " + t.ID.String() + " does not follow the one in force: its owner was restored and did not hear the other regions")
-	case old.Deleted:
+	case old.Deleted && !t.Deleted:
 		return false, corrupt("table " + t.ID.String() + " is dead and has a new document")
 	case t.Owner != old.Owner:
 		return false, corrupt("a new document of table " + t.ID.String() + " has another owner in the epoch of the one before")

@@ -286,7 +286,7 @@ func TestVoidWorldOfALaterTime(t *testing.T) {
 		}
 		w.setCut("us", false)
 		w.setCut("eu", true)
-		wantError(t, ap.plane.Fetch(t.Context(), "us"), globaltable.Unavailable, "issue the world's document again")
+		wantError(t, ap.plane.Fetch(t.Context(), "us"), globaltable.Unavailable, "has to be issued again")
 		ap.plane.HearAgain("us")
 		w.pass(reissueAfter / 2)
 		if heard := ap.plane.Unheard(); !slices.Contains(heard, "us") {
@@ -300,6 +300,40 @@ func TestVoidWorldOfALaterTime(t *testing.T) {
 		version := us.catalog.Version(globaltable.WorldTable)
 		if w.pass(3 * reissueAfter); us.catalog.Version(globaltable.WorldTable) != version {
 			t.Errorf("it is issued again and again: %v after %v", us.catalog.Version(globaltable.WorldTable), version)
+		}
+	}, "eu", "us", "ap")
+}
+
+// TestVoidTableOfALaterTime is the same with a table's document: who owned it goes on issuing it, until it hears that it is out.
+func TestVoidTableOfALaterTime(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		id := w.make("orders", "ap", "us").ID
+		us, ap := w.nodes["us"], w.nodes["ap"]
+		w.setCut("ap", true)
+		if err := us.plane.FenceRegion(t.Context(), "ap"); err != nil {
+			t.Fatal(err)
+		}
+		owned := func() bool {
+			now, _ := us.catalog.View().Table(id)
+			return now.Owner != ap.self.Origin && now.Replica(ap.self.Origin).Status == globaltable.StatusFenced
+		}
+		w.until("it has an heir", owned)
+		w.pass(time.Second)
+		if _, err := ap.plane.UpdateTable(t.Context(), "orders", catalog.Change{Tag: map[string]string{"a": "b"}}); err != nil {
+			t.Fatal(err)
+		}
+		w.setCut("ap", false)
+		w.pass(time.Second) // no clock is behind that
+		heir := us.catalog.Version(id)
+		wantError(t, ap.plane.Fetch(t.Context(), "us"), globaltable.Unavailable, "has to be issued again")
+		w.until("it is in force", func() bool {
+			if err := ap.plane.Fetch(t.Context(), "us"); err != nil {
+				return false
+			}
+			return ap.catalog.Version(id) == us.catalog.Version(id)
+		})
+		if now := us.catalog.Version(id); now.Number() > heir.Number()+2 {
+			t.Errorf("it is issued again and again: %v after %v", now, heir)
 		}
 	}, "eu", "us", "ap")
 }

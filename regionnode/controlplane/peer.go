@@ -32,6 +32,7 @@ type request struct {
 	Documents []string         `json:"documents,omitempty"` // tables
 	World     *worldRequest    `json:"world,omitempty"`
 	Inspect   *inspectRequest  `json:"inspect,omitempty"`
+	Anew      *anewRequest     `json:"anew,omitempty"`
 }
 
 type updateRequest struct {
@@ -54,6 +55,13 @@ type question struct {
 // versionsRequest asks for versions of documents, in the order of ids.
 type versionsRequest struct {
 	After string `json:"after"` // table
+}
+
+// anewRequest asks for a document again that the asker has got and cannot adopt.
+type anewRequest struct {
+	Table   string              `json:"table"`
+	Version globaltable.Version `json:"version"`
+	Passed  bool                `json:"passed,omitempty"` // on, to the owner
 }
 
 // answer is what the other region says.
@@ -156,7 +164,7 @@ func (p *Plane) handle(ctx context.Context, peer string, raw []byte) (*answer, e
 		return nil, &globaltable.Error{Op: "answer region", Resource: peer, Kind: globaltable.Denied, Message: "the region is not known"}
 	}
 	// A region that nobody hears any more may learn why, so that it can, and ask to come back.
-	if !p.cfg.Catalog.View().Active(from.Origin) && r.Versions == nil && r.Documents == nil && !r.World.admits(from.Name) && !r.World.anew() {
+	if !p.cfg.Catalog.View().Active(from.Origin) && r.Versions == nil && r.Documents == nil && r.Anew == nil && !r.World.admits(from.Name) {
 		return nil, &globaltable.Error{Op: "answer region", Resource: peer, Kind: globaltable.Fenced, Message: "region " + peer + " is fenced or removed"}
 	}
 	switch {
@@ -182,6 +190,8 @@ func (p *Plane) handle(ctx context.Context, peer string, raw []byte) (*answer, e
 		return &answer{Progress: replies, Clock: p.cfg.Clock.Last()}, err
 	case r.Versions != nil:
 		return p.answerVersions(r.Versions)
+	case r.Anew != nil:
+		return p.answerAnew(ctx, r.Anew)
 	case len(r.Documents) > 0 && len(r.Documents) <= maxDocuments:
 		return p.answerDocuments(ctx, r.Documents)
 	}
@@ -336,9 +346,9 @@ func (p *Plane) Fetch(ctx context.Context, region string) error {
 		if err := p.fetchDocuments(ctx, region, want); err != nil {
 			return err
 		}
-		if len(want) > 0 && want[0] == globaltable.WorldTable.String() {
-			if told := globaltable.Version(a.Versions[0].Version); p.cfg.Catalog.Version(globaltable.WorldTable) < told {
-				return p.askAnew(ctx, region, told)
+		for _, v := range a.Versions {
+			if id, err := globaltable.ParseTableID(v.Table); err == nil && p.cfg.Catalog.Version(id) < globaltable.Version(v.Version) {
+				return p.askAnew(ctx, region, v)
 			}
 		}
 	}
@@ -350,14 +360,38 @@ func (p *Plane) Fetch(ctx context.Context, region string) error {
 	return nil
 }
 
-// askAnew asks a region to issue the world's document again, of which this region has got the version given: it did not come into force, since there is a document here with a greater stamp, of an owner that had been put out and did not know. Who
-// goes by a void document must not take himself for informed. The error says so.
-func (p *Plane) askAnew(ctx context.Context, region string, version globaltable.Version) error {
-	if _, err := p.ask(ctx, region, &request{World: &worldRequest{Anew: version}}); err != nil {
+// askAnew asks a region to have a document issued again of which this region has got that version: it did not come into force, since there is one here with a greater stamp, of an owner that had been put out and did not know. Who goes by a void
+// document must not take himself for informed. The error says so.
+func (p *Plane) askAnew(ctx context.Context, region string, v versionAnswer) error {
+	if _, err := p.ask(ctx, region, &request{Anew: &anewRequest{Table: v.Table, Version: globaltable.Version(v.Version)}}); err != nil {
 		return err
 	}
-	return &globaltable.Error{Op: "fetch catalog", Resource: region, Kind: globaltable.Unavailable,
-		Message: "Region " + region + " has to issue the world's document again: the one in force here is void, and of a later time."}
+	return &globaltable.Error{Op: "fetch catalog", Resource: v.Table, Kind: globaltable.Unavailable,
+		Message: "The document has to be issued again: the one that is in force in " + p.self.Name + " is void, and of a later time."}
+}
+
+// answerAnew has a document issued again, if it is still of that version: by this region, or by the owner as this region knows it.
+func (p *Plane) answerAnew(ctx context.Context, r *anewRequest) (*answer, error) {
+	id, err := globaltable.ParseTableID(r.Table)
+	if err != nil {
+		return nil, err
+	}
+	v := p.cfg.Catalog.View()
+	owner := hlc.Origin(0)
+	if t, ok := v.Table(id); ok {
+		owner = t.Owner
+	} else if w, ok := v.World(); ok && id == globaltable.WorldTable {
+		owner = w.Owner
+	}
+	switch d, known := v.RegionOf(owner); {
+	case owner == p.self.Origin && id == globaltable.WorldTable:
+		p.reissueWorld(r.Version)
+	case owner == p.self.Origin:
+		err = p.reissueTable(ctx, id, r.Version)
+	case known && !r.Passed:
+		_, err = p.ask(ctx, d.Name, &request{Anew: &anewRequest{r.Table, r.Version, true}})
+	}
+	return &answer{}, err
 }
 
 // fetchDocuments gets the documents of tables, as many in one answer as fit, and merges them.

@@ -20,8 +20,6 @@ type worldRequest struct {
 	Force  bool          `json:"force,omitempty"` // with Remove: although tables have their only copy there
 	Add    string        `json:"add,omitempty"`   // a signed descriptor
 	Admit  *admitRequest `json:"admit,omitempty"`
-
-	Anew globaltable.Version `json:"anew,omitempty"` // the document of that version, for whoever cannot adopt it
 }
 
 // admitRequest is about a region with a new store, which asks for itself or through another one.
@@ -34,9 +32,6 @@ type admitRequest struct {
 func (r *worldRequest) admits(region string) bool {
 	return r != nil && r.Admit != nil && r.Admit.Region == region
 }
-
-// anew reports whether r asks for a document that is there already.
-func (r *worldRequest) anew() bool { return r != nil && r.Anew != 0 }
 
 // out returns the regions that r puts out of the world, for some time at least: none of them can issue it.
 func (r *worldRequest) out() []string {
@@ -208,10 +203,6 @@ func (p *Plane) changeWorld(ctx context.Context, r *worldRequest) (*answer, erro
 
 // answerWorld answers a region's request. One that reaches a region that cannot do it is passed on, once: that of a region that comes back, which may not know whom to ask.
 func (p *Plane) answerWorld(ctx context.Context, r *worldRequest, from globaltable.Descriptor) (*answer, error) {
-	if r.anew() {
-		p.reissue(r.Anew)
-		return &answer{}, nil
-	}
 	to, ok := issuer(p.cfg.Catalog.View(), r.out())
 	switch {
 	case ok && to.Origin == p.self.Origin:

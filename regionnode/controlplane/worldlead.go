@@ -51,13 +51,34 @@ func (p *Plane) leadWorld(ctx context.Context) {
 	p.inherit(ctx)
 }
 
-// reissue has the world's document issued again, if it is still of the version given, and this region's.
-func (p *Plane) reissue(version globaltable.Version) {
+// reissueWorld has the world's document issued again, if it is still of the version given, and this region's.
+func (p *Plane) reissueWorld(version globaltable.Version) {
 	if w, ok := p.cfg.Catalog.View().World(); ok && w.Owner == p.self.Origin && w.Version == version {
 		p.mu.Lock()
 		p.world.refused = version
 		p.mu.Unlock()
 	}
+}
+
+// reissueTable issues a table's document again, if it is still of the version given, and this region's.
+func (p *Plane) reissueTable(ctx context.Context, id globaltable.TableID, version globaltable.Version) error {
+	const op = "issue table again"
+	if err := p.lock(ctx, op, id.String()); err != nil {
+		return err
+	}
+	defer p.unlock()
+	if regions := p.Unheard(); len(regions) > 0 {
+		return p.errUnheard(op, id.String(), regions)
+	}
+	t, known := p.cfg.Catalog.View().Table(id)
+	if !known || t.Owner != p.self.Origin || t.Version != version {
+		return nil
+	}
+	epoch, err := p.raise(ctx, t.Version.Epoch())
+	if err != nil {
+		return err
+	}
+	return p.put(ctx, t, catalog.Inherit(t, p.self.Origin, epoch))
 }
 
 // reissued is the same world, for those who have not adopted it.
