@@ -36,7 +36,7 @@
 // # What is not simulated here
 //
 // Regions that are added late, two stores lost in one run, operators who put out each other's region, or all regions of a placement, jurisdictions, files that are written anew and requests that are forwarded (there are no files, and no API), comparing and repairing, tables whose writes wait for peers. Of a store that
-// was restored nobody checks the lanes until the region is rebuilt: it gives sequences twice. Reads are not checked: package commit has its own linearizability test.
+// was restored nobody checks the lanes until the region is rebuilt: it gives sequences twice. Of streams that JetStream has brought back, or keeps of a store that was emptied, I18 is not asked before they are made anew. Reads are not checked: package commit has its own linearizability test.
 //
 // # What may be missing in the end
 //

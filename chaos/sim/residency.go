@@ -195,10 +195,10 @@ func changedBy(e *change.Entry) (keys []check.Key) {
 	return keys
 }
 
-// streamed is what this region's streams have. A stream that came back as it was a while ago is not looked at: it is filled anew before anybody may fetch of it.
+// streamed is what this region's streams have. A stream that came back as it was a while ago, or is of a store that is not there any more, is not looked at: see the package's documentation.
 func (r *region) streamed() (kept []check.Kept) {
 	for _, lane := range r.laneIDs() {
-		if s := r.bus.streams[lane]; !s.rolledBack {
+		if s := r.bus.streams[lane]; !s.stale {
 			for i := range s.messages {
 				for _, k := range s.messages[i].keys {
 					kept = append(kept, check.Kept{Key: k, Where: "a stream"})

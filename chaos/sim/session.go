@@ -362,7 +362,7 @@ func (s *session) fetch(lane globaltable.LaneID, p *pull) {
 		if !ok {
 			return
 		}
-		if !s.from.bus.streams[lane].rolledBack {
+		if !s.from.bus.streams[lane].stale {
 			s.from.gives(s.origin, "a stream", m.keys)
 		}
 		s.transmit(lane, p, m, at)

@@ -25,11 +25,11 @@ type stored struct {
 
 // stream holds the messages first, first+1, … A consumer's cursors are stream sequences.
 type stream struct {
-	first      uint64
-	messages   []stored
-	consumers  map[hlc.Origin]*consumer // none: closed to peers
-	old        *stream                  // as it was a while ago: what a rollback brings back
-	rolledBack bool                     // since it was made anew it came back as it was before
+	first     uint64
+	messages  []stored
+	consumers map[hlc.Origin]*consumer // none: closed to peers
+	old       *stream                  // as it was a while ago: what a rollback brings back
+	stale     bool                     // it came back as it was before, or is of a store that is not there any more, and was not made anew since
 }
 
 type consumer struct {
@@ -123,7 +123,7 @@ func (j *jetstream) rollback(lane globaltable.LaneID) bool {
 		return false
 	}
 	j.streams[lane] = s.old
-	s.old.rolledBack = true
+	s.old.stale = true
 	return true
 }
 
@@ -140,7 +140,7 @@ func (j *jetstream) cut(lane globaltable.LaneID, n int) (gone []stored) {
 }
 
 func (s *stream) clone() *stream {
-	out := &stream{first: s.first, messages: slices.Clone(s.messages), rolledBack: s.rolledBack}
+	out := &stream{first: s.first, messages: slices.Clone(s.messages), stale: s.stale}
 	if s.consumers != nil {
 		out.consumers = map[hlc.Origin]*consumer{}
 		for p, c := range s.consumers {
