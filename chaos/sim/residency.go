@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"fmt"
 	"slices"
 	"time"
 
@@ -147,7 +148,11 @@ func keptIn(engine store.Engine, keys []check.Key) (kept []check.Kept) {
 			}
 			for _, k := range keys {
 				if bytes.Contains(key, []byte(k.Bytes)) && isOf(key, k.Table) || space == store.SpaceMeta && bytes.Contains(value, []byte(k.Bytes)) && isOf(key, k.Table) {
-					kept = append(kept, check.Kept{Key: k, Where: spaces[space]})
+					where := spaces[space]
+					if space == store.SpaceMeta {
+						where = fmt.Sprintf("%s (meta key %#x)", where, key[1])
+					}
+					kept = append(kept, check.Kept{Key: k, Where: where})
 				}
 			}
 		})
