@@ -18,7 +18,7 @@ BENCH    ?= .
 CORPUS   ?= 20
 
 .DEFAULT_GOAL := help
-.PHONY: help build test race lint compat fuzz corpus sim difference load join counters bench bench-world demo clean
+.PHONY: help build test race lint compat fuzz corpus sim difference load join pin counters bench bench-world demo clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -77,6 +77,9 @@ load: ## load ITEMS items of 1 KB (default a million) into one of three regions,
 
 join: ## add a replica to a table of ITEMS items (default a million) under 2,000 writes a second, with two kills on the way
 	$(GO) test ./chaos/faults -count=1 -timeout 60m -v -run '^TestJoin$$' -args -items=$(ITEMS)
+
+pin: ## pin a tenth of a table of ITEMS items (default a million) under writes, and let it go again
+	$(GO) test ./chaos/faults -count=1 -timeout 60m -v -run '^TestPin$$' -args -items=$(ITEMS)
 
 counters: ## three regions 80 ms apart ADD to the same counters ADDS times each (default 10000), one cut off halfway; the same with SETs and deletes
 	$(GO) test ./chaos/faults -count=1 -timeout 60m -v -run '^TestCounters' -args -adds=$(ADDS)

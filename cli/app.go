@@ -24,10 +24,11 @@ const (
 	statusUsage   = 2
 )
 
-// Streams is where a command writes. Both may be the same.
+// Streams is where a command writes, and asks. The first two may be the same.
 type Streams struct {
 	Out io.Writer // results
-	Err io.Writer // diagnostics, progress, logs
+	Err io.Writer // diagnostics, progress, logs, questions
+	In  io.Reader // answers to questions; nil: nobody is there to ask
 }
 
 // Run runs the command that args name (args[0] is the program) until it is done or ctx is, and returns the exit status.
@@ -93,7 +94,9 @@ func newApp(s Streams, version string) *ucli.App {
 			verifyCommand(s),
 			repairCommand(s),
 			tableCommand(s),
+			policyCommand(s),
 			conflictCommand(s),
+			auditCommand(s),
 			regionCommand(s),
 			natsCommand(s),
 			benchCommand(s),

@@ -101,6 +101,9 @@ func writeStatus(w io.Writer, st admin.Status) error {
 	for _, why := range st.Refused {
 		fmt.Fprintf(w, "Writes are refused: %s\n", why)
 	}
+	for _, what := range st.Alarms {
+		fmt.Fprintf(w, "ALARM: %s\n", what)
+	}
 	if line := membersLine(st.Members); line != "" {
 		fmt.Fprintln(w, line)
 	}

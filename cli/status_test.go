@@ -20,7 +20,7 @@ func sampleStatus() admin.Status {
 	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	return admin.Status{
 		Region:  admin.Region{Name: "eu-central-1", Jurisdiction: "EU", Origin: 2, Incarnation: 7},
-		Version: "1.0", Refused: []string{"disk is nearly full"},
+		Version: "1.0", Refused: []string{"disk is nearly full"}, Alarms: []string{"region ap-south-1 sends changes of items that may not be here: 3 times, the last at 2026-01-02T03:04:05Z"},
 		Pairs: []admin.Pair{
 			{From: "us-east-1", To: "eu-central-1", State: admin.StateLive, LagMillis: &lag, BehindEntries: 3, WatermarkAgeMillis: &age},
 			{From: "ap-south-1", To: "eu-central-1", State: admin.StateStalled, Detail: "no answer for 9 s", BehindEntries: 12},
@@ -56,6 +56,7 @@ func TestStatusForPeople(t *testing.T) {
 	got := command(t, "status", "--admin", url+"/")
 	const want = `Region eu-central-1 (EU), number 2, not ready, version 1.0
 Writes are refused: disk is nearly full
+ALARM: region ap-south-1 sends changes of items that may not be here: 3 times, the last at 2026-01-02T03:04:05Z
 
 Replication
 ┌────────────┬──────────────┬──────────┬────────┬────────┬───────────────┬───────────────────┐

@@ -131,7 +131,7 @@ func (p *Pin) faults(keys *KeySchema) []error {
 			faults = append(faults, fmt.Errorf(format, args...))
 		}
 	}
-	fault(validPinName(p.Name), "a policy's name has 1 to %d lower-case letters, digits, hyphens and dots, and begins with a letter or digit", MaxPinNameLen)
+	fault(ValidPolicyName(p.Name), "a policy's name has 1 to %d lower-case letters, digits, hyphens and dots, and begins with a letter or digit", MaxPinNameLen)
 	fault(p.Foreign == Reject || p.Foreign == Forward, "foreign is %s or %s", Reject, Forward)
 	fault((len(p.Jurisdictions) > 0) != (len(p.Regions) > 0), "a policy pins either to jurisdictions or to regions")
 	fault(len(p.Jurisdictions) <= MaxPinPlaces && len(p.Regions) <= MaxPinPlaces, "a policy pins to %d jurisdictions, or regions, at most", MaxPinPlaces)
@@ -165,7 +165,8 @@ func (m *Match) faults(keys *KeySchema) []error {
 	return faults
 }
 
-func validPinName(s string) bool {
+// ValidPolicyName reports whether s can be the name of a policy: 1 to MaxPinNameLen lower-case letters, digits, hyphens and dots, the first a letter or digit.
+func ValidPolicyName(s string) bool {
 	return s != "" && len(s) <= MaxPinNameLen && s[0] != '-' && s[0] != '.' && !strings.ContainsFunc(s, func(r rune) bool {
 		return !(r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || r == '-' || r == '.')
 	})

@@ -49,13 +49,17 @@ const applyTimeout = time.Minute
 type applier struct {
 	shard   *commit.Shard
 	catalog *catalog.Catalog
+	foreign func(origin hlc.Origin, changes int) // told of changes that may not be here, and whose origin should have known
 }
 
 // Apply implements inbox.Store.
 func (a applier) Apply(ctx context.Context, b inbox.Batch) (inbox.Stop, error) {
 	ctx, cancel := context.WithTimeout(ctx, applyTimeout)
 	defer cancel()
-	_, err := a.shard.ApplyRemote(ctx, &commit.Remote{Source: b.Source, Entries: b.Entries, Position: b.Position})
+	result, err := a.shard.ApplyRemote(ctx, &commit.Remote{Source: b.Source, Entries: b.Entries, Position: b.Position})
+	if result.Foreign > 0 {
+		a.foreign(b.Source.Origin, result.Foreign)
+	}
 	if err == nil {
 		return inbox.Running, nil
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/concordat-db/concordat/globaltable/expr"
 	"github.com/concordat-db/concordat/globaltable/feed"
 	"github.com/concordat-db/concordat/globaltable/item"
+	"github.com/concordat-db/concordat/globaltable/locality"
 	"github.com/concordat-db/concordat/globaltable/plan"
 	"github.com/concordat-db/concordat/regionnode/admin"
 	"github.com/concordat-db/concordat/regionnode/commit"
@@ -46,6 +47,11 @@ func (f conflictFeeds) tables(name string) (out []*globaltable.Table, err error)
 
 func notFound(resource, message string) error {
 	return &globaltable.Error{Op: opConflicts, Resource: resource, Kind: globaltable.NotFound, Message: message}
+}
+
+// here reports whether the item with the key may be served in this region. Conflicts are where their items are: of one that is not to be here any more, and has not been erased yet, nothing is told.
+func (f conflictFeeds) here(t *globaltable.Table, key item.Key) bool {
+	return len(t.Pins) == 0 || locality.Decide(t, key, f.n.cfg.Region.Origin, locality.Admit) == locality.Permit
 }
 
 // listed is an entry that was read: its memory is its own.
@@ -103,6 +109,9 @@ func (f conflictFeeds) read(ctx context.Context, t *globaltable.Table, q admin.C
 		if !q.Since.IsZero() && e.Loser.Stamp.Time.Time().Before(q.Since) {
 			return false
 		}
+		if !f.here(t, feed.ItemKey(key)) {
+			return true
+		}
 		c, err := f.describe(ctx, t, listed{feed.ItemKey(key), e})
 		switch {
 		case err != nil:
@@ -138,7 +147,7 @@ func (f conflictFeeds) Tail(ctx context.Context, table string, after uint64, wai
 	bytes := 0
 	for at, k := range keys {
 		i := slices.IndexFunc(tables, func(t *globaltable.Table) bool { return t.ID == k.Table.Base() })
-		if i < 0 {
+		if i < 0 || !f.here(tables[i], feed.ItemKey(k.Bytes)) {
 			continue
 		}
 		e, err := f.find(ctx, k)
@@ -175,6 +184,9 @@ func (f conflictFeeds) Stats(ctx context.Context, table string) ([]admin.Conflic
 		}
 		var failed error
 		err = f.n.shard.Conflicts(ctx, t.ID, hlc.Stamp{}, false, func(key item.Key, e *feed.Entry) bool {
+			if !f.here(t, feed.ItemKey(key)) {
+				return true
+			}
 			at := e.Loser.Stamp.Time.Time()
 			if s.Newest = &at; s.Oldest == nil {
 				s.Oldest = &at
@@ -216,7 +228,7 @@ func (f conflictFeeds) findID(ctx context.Context, id feed.ID) (t *globaltable.T
 		return nil, e, notFound(id.String(), "the conflict is of a table that this region does not have")
 	}
 	err = f.n.shard.Conflicts(ctx, t.ID, id.Dot, false, func(key item.Key, found *feed.Entry) bool {
-		if found.Loser.Stamp == id.Dot {
+		if found.Loser.Stamp == id.Dot && f.here(t, feed.ItemKey(key)) {
 			e.key, e.Entry = bytes.Clone(feed.ItemKey(key)), found.Clone()
 		}
 		return false

@@ -31,6 +31,9 @@ func (n *Node) AddRegion(ctx context.Context, descriptor string, valid time.Dura
 		return admin.Invitation{}, err
 	}
 	token, err := globaltable.SignInvitation(i, n.key)
+	if err == nil {
+		err = n.noteInvitation(ctx, i)
+	}
 	if err != nil {
 		return admin.Invitation{}, err
 	}

@@ -18,6 +18,7 @@ func (n *Node) watchMembers(ctx context.Context) error {
 		v := n.catalog.View()
 		n.excludeClosed(v)
 		n.checkStanding(v)
+		n.rollLedger(ctx)
 		select {
 		case <-ctx.Done():
 			return nil

@@ -31,6 +31,7 @@ import (
 	"github.com/concordat-db/concordat/streams/bus"
 	"github.com/concordat-db/concordat/streams/change"
 	"github.com/concordat-db/concordat/streams/confirm"
+	"github.com/concordat-db/concordat/streams/egress"
 	"github.com/concordat-db/concordat/streams/handover"
 	"github.com/concordat-db/concordat/streams/inbox"
 	"github.com/concordat-db/concordat/streams/outbox"
@@ -64,6 +65,7 @@ type Node struct {
 	catalog *catalog.Catalog
 	shard   *commit.Shard
 	streams shardLog
+	ledger  *egress.Ledger
 	confirm *confirm.Tracker
 	matrix  *watermark.Matrix
 	guard   *clockGuard
@@ -76,6 +78,9 @@ type Node struct {
 	taker   *handover.Taker
 	verify  *repair.Verifier
 	compare *repair.Background
+
+	forwards *forwarding
+	offences *offences
 
 	comeback *membership.Comeback // nil while there is no shard
 
@@ -124,6 +129,7 @@ func Open(cfg Config) (*Node, error) {
 		metrics: metrics.New(cfg.Region.Name), inboxes: map[hlc.Origin]*inbox.Runner{}, fatal: make(chan error, 1),
 		sessions: map[string]*peer.Session{}, refused: map[string]string{}, refusals: membership.Refusals{}, excluded: map[string]error{},
 	}
+	n.forwards, n.offences = newForwarding(n.session, n.countForwarded), newOffences(n.log)
 	n.engine, err = store.OpenPebble(store.Config{Dir: cfg.StoreDir(), CacheBytes: cfg.Limits.CacheBytes,
 		MemTableBytes: uint64(cfg.Limits.WriteBufferBytes), OnFatal: n.die})
 	if err != nil {
@@ -172,6 +178,9 @@ func (n *Node) openShard() error {
 		return err
 	}
 	n.streams = shardLog{n.shard}
+	if n.ledger, err = n.newLedger(); err != nil {
+		return err
+	}
 	if n.confirm, err = n.newTracker(); err != nil {
 		return err
 	}
@@ -184,8 +193,8 @@ func (n *Node) openShard() error {
 		return err
 	}
 	n.newPlacer()
-	n.plane, err = controlplane.New(controlplane.Config{Catalog: n.catalog, Door: n.shard, Peers: n, Joins: n.joiner, Places: n.placer, Marks: n.matrix, Now: time.Now, Clock: n.clock,
-		Tokens: n.tokens(),
+	n.plane, err = controlplane.New(controlplane.Config{Catalog: n.catalog, Door: n.shard, Items: n.shard, Peers: n, Joins: n.joiner, Places: n.placer, Marks: n.matrix, Now: time.Now, Clock: n.clock,
+		Tokens: n.tokens(), Key: n.key,
 		Events: controlplane.Events{
 			WorldIssued: func(w *globaltable.World) {
 				n.log.Info().Stringer("version", w.Version).Msg("members changed")
@@ -284,10 +293,12 @@ func (n *Node) run(ctx context.Context, ready func(Endpoints)) (err error) {
 	// Requests are let end, but no peer is heard any more then.
 	defer context.AfterFunc(ctx, n.confirm.Close)()
 	group.Go(func() error { return n.outbox.Run(ctx) })
-	group.Go(func() error { return home.Serve(ctx, n.newService().Handle) })
+	group.Go(func() error { return home.Serve(ctx, n.newService(api).Handle) })
 	group.Go(func() error { return n.followMembers(ctx, home) })
 	group.Go(func() error { return n.plane.Run(ctx) })
 	group.Go(func() error { return n.joiner.Run(ctx) })
+	group.Go(func() error { return n.ledger.Run(ctx) })
+	group.Go(func() error { return n.noteCredentials(ctx) })
 	group.Go(func() error { return n.placer.Run(ctx) })
 	group.Go(func() error { return n.watchMembers(ctx) })
 	group.Go(func() error { return n.waitForReopen(ctx) })
@@ -300,7 +311,7 @@ func (n *Node) run(ctx context.Context, ready func(Endpoints)) (err error) {
 	group.Go(func() error { return n.watchDisk(ctx) })
 	group.Go(func() error { return n.waitForClock(ctx) })
 	group.Go(func() error { return api.Serve(ctx, listeners[0]) })
-	group.Go(func() error { return n.newAdmin(api).Serve(ctx, listeners[1], n.cfg.Limits.ShutdownPatience) })
+	group.Go(func() error { return n.newAdmin(api, home).Serve(ctx, listeners[1], n.cfg.Limits.ShutdownPatience) })
 	n.setServing(true)
 	n.log.Info().Str("dynamodb", listeners[0].Addr().String()).Str("admin", listeners[1].Addr().String()).Msg("region serves")
 	ready(Endpoints{DynamoDB: "http://" + listeners[0].Addr().String(), Admin: "http://" + listeners[1].Addr().String(), NATS: natsURL})
@@ -358,10 +369,20 @@ func (n *Node) openOutbox(ctx context.Context, home bus.Home) error {
 	runner := outbox.NewRunner(outbox.RunnerConfig{Self: n.cfg.Region.Origin, Shard: theShard, Incarnation: n.shard.Incarnation(), Home: home, Log: n.streams,
 		Floor: n.matrix.Purge, Name: n.regionName, StreamBytes: n.cfg.Limits.StreamBytes,
 		Excess: func(lane globaltable.LaneID) uint64 { return n.shard.LogExcess(lane, n.cfg.Limits.LogBytes) },
+		MaySend: func(lane globaltable.Lane, e *change.Entry) error {
+			if !n.catalog.View().Pinned() {
+				return nil
+			}
+			return n.maySend(lane.ID, lane.Placement.Peers(n.cfg.Region.Origin), e)
+		},
 		Events: outbox.Events{
 			Lagging: n.lagging,
 			Reset:   func(globaltable.LaneID) { n.metrics.StreamReset() },
 			Failed: func(lane globaltable.LaneID, err error) {
+				if errors.As(err, new(*heldBack)) {
+					n.log.Debug().Err(err).Msg("a lane waits")
+					return
+				}
 				n.metrics.BusFailed()
 				n.log.Warn().Stringer("lane", lane).Err(err).Msg("the region's NATS did not take a lane; trying again")
 			},
@@ -419,7 +440,7 @@ func (n *Node) regionName(o hlc.Origin) string {
 	return strconv.Itoa(int(o))
 }
 
-func (n *Node) newService() *peer.Service {
+func (n *Node) newService(api *dynamodb.Server) *peer.Service {
 	return peer.NewService(peer.ServiceConfig{
 		Self: n.cfg.Region, Descriptor: n.token, Shard: theShard, Log: n.streams, Matrix: n.matrix, Clock: n.clock.Last, Observe: n.clock.Observe, Physical: wallMillis,
 		Regions: func(name string) (globaltable.Descriptor, bool) { return n.catalog.View().Region(name) },
@@ -438,11 +459,17 @@ func (n *Node) newService() *peer.Service {
 		Regressed: n.regressed,
 		Met:       n.met,
 		Control:   n.plane.HandlePeer,
-		Exchange:  n.server.Answer,
+		Exchange:  n.answerExchange,
 		Digests:   n.server.Digests,
 		HandOver:  n.taker.Take,
 		Offered:   n.giver.Answer,
 		Repair:    n.verify.HandleRepair,
+		Forward:   n.serveForwarded(api),
+		Answering: n.countForwarded,
+		Denied:    n.metrics.PeerDenied,
+		MaySend: func(asker hlc.Origin, lane globaltable.LaneID, e *change.Entry) error {
+			return n.maySend(lane, []hlc.Origin{asker}, e)
+		},
 	})
 }
 
@@ -472,7 +499,7 @@ func (n *Node) newInbox(m catalog.Member, hold inbox.Hold) *inbox.Runner {
 		Catalog: func(ctx context.Context, _ peer.Client) error { return n.plane.Fetch(ctx, name) },
 	}
 	return inbox.NewRunner(inbox.RunnerConfig{
-		Origin: origin, Shard: theShard, Store: applier{n.shard, n.catalog}, Interval: n.cfg.Limits.Heartbeat,
+		Origin: origin, Shard: theShard, Store: applier{n.shard, n.catalog, n.foreignChanges}, Interval: n.cfg.Limits.Heartbeat,
 		Incarnation: n.knownIncarnation(origin), Positions: n.positionsOf(origin, m.Incarnation), Hold: hold,
 		Prompt: func(lane globaltable.LaneID) bool { return n.catalog.View().Prompt(lane) },
 		StartLanes: func(ctx context.Context, inc globaltable.Incarnation, heads []inbox.Head) (uint64, error) {
@@ -494,40 +521,6 @@ func (n *Node) newInbox(m catalog.Member, hold inbox.Hold) *inbox.Runner {
 		},
 		Events: n.inboxEvents(name),
 	})
-}
-
-func (n *Node) inboxEvents(name string) inbox.Events {
-	return inbox.Events{
-		Connected: func(hlc.Origin) {
-			n.metrics.Connected(name, true)
-			n.log.Info().Str("peer", name).Msg("connected to peer")
-		},
-		Disconnected: func(_ hlc.Origin, err error) {
-			n.metrics.Connected(name, false)
-			n.mu.Lock()
-			delete(n.sessions, name)
-			n.mu.Unlock()
-			n.log.Warn().Str("peer", name).Err(err).Msg("no connection to peer; trying again")
-		},
-		Stopped: func(_ hlc.Origin, lane globaltable.LaneID, reason inbox.Stop, err error) {
-			if reason == inbox.Running {
-				return
-			}
-			n.metrics.Stopped(name, reason.String())
-			if reason == inbox.Restored {
-				n.regressed(name, "this region has less of a lane than it had told")
-			}
-			event := n.log.Warn()
-			if reason == inbox.CatalogBehind {
-				event = n.log.Debug()
-			}
-			event.Str("peer", name).Stringer("lane", lane).Stringer("reason", reason).Err(err).Msg("a lane has stopped")
-		},
-		LogRead: func(_ hlc.Origin, _ globaltable.LaneID, entries int) { n.metrics.LogRead(name, entries) },
-		Applied: func(_ hlc.Origin, _ globaltable.LaneID, changes int, lag time.Duration) {
-			n.metrics.Applied(name, changes, lag)
-		},
-	}
 }
 
 func (n *Node) dial(ctx context.Context, p PeerConfig) (bus.Link, error) {
@@ -571,11 +564,12 @@ func (n *Node) newAPI() (*dynamodb.Server, error) {
 	// While writes are refused every request fails: the refusal itself is in the log, and the metrics count the rest.
 	failures := n.log.Sample(&zerolog.BurstSampler{Burst: 10, Period: time.Minute})
 	return dynamodb.New(dynamodb.Config{
-		Region: n.cfg.Region.Name, Origin: n.cfg.Region.Origin, Verifier: verifier, Shard: n.shard, Control: n.plane, Confirm: n.confirm,
+		Region: n.cfg.Region.Name, Origin: n.cfg.Region.Origin, Verifier: verifier, Shard: n.shard, Control: n.plane, Confirm: n.confirm, Forward: n.forwards,
 		View: func() dynamodb.View { return n.catalog.View() }, Refused: n.serves,
 		MaxRequests: n.cfg.Limits.MaxOpenRequests, DrainTimeout: n.cfg.Limits.ShutdownPatience,
 		Events: dynamodb.Events{
-			Request: n.metrics.Request,
+			Request:   n.metrics.Request,
+			Forwarded: n.forwarded,
 			Failed: func(operation, requestID string, err error) {
 				failures.Warn().Str("operation", operation).Str("request", requestID).Err(err).Msg("a request failed")
 			},
@@ -583,10 +577,11 @@ func (n *Node) newAPI() (*dynamodb.Server, error) {
 	})
 }
 
-func (n *Node) newAdmin(api *dynamodb.Server) *admin.Server {
+func (n *Node) newAdmin(api *dynamodb.Server, home bus.Home) *admin.Server {
 	return admin.New(admin.Config{Status: n.Status, Verify: n.Verify, Repair: n.repairTables,
-		Tables: n, Regions: n.Regions, Fence: n.fenceRegion, Remove: n.plane.RemoveRegion, AddRegion: n.AddRegion,
+		Tables: n, Policies: policies{n}, Regions: n.Regions, Fence: n.fenceRegion, Remove: n.plane.RemoveRegion, AddRegion: n.AddRegion,
 		Rebuild: n.Rebuild, RebuildState: n.rebuildStatus, Saved: savedRecords{n}, Conflicts: conflictFeeds{n, api.Write},
+		Audit: auditor{n, home, make(chan struct{}, 1)},
 		Ready: func() error { return cmp.Or(n.ready(), n.serves()) }, Metrics: n.metrics.Handler()})
 }
 

@@ -135,3 +135,37 @@ func (n *Node) positionsOf(o hlc.Origin, incarnation globaltable.Incarnation) ma
 	}
 	return at
 }
+
+func (n *Node) inboxEvents(name string) inbox.Events {
+	return inbox.Events{
+		Connected: func(hlc.Origin) {
+			n.metrics.Connected(name, true)
+			n.log.Info().Str("peer", name).Msg("connected to peer")
+		},
+		Disconnected: func(_ hlc.Origin, err error) {
+			n.metrics.Connected(name, false)
+			n.mu.Lock()
+			delete(n.sessions, name)
+			n.mu.Unlock()
+			n.log.Warn().Str("peer", name).Err(err).Msg("no connection to peer; trying again")
+		},
+		Stopped: func(_ hlc.Origin, lane globaltable.LaneID, reason inbox.Stop, err error) {
+			if reason == inbox.Running {
+				return
+			}
+			n.metrics.Stopped(name, reason.String())
+			if reason == inbox.Restored {
+				n.regressed(name, "this region has less of a lane than it had told")
+			}
+			event := n.log.Warn()
+			if reason == inbox.CatalogBehind {
+				event = n.log.Debug()
+			}
+			event.Str("peer", name).Stringer("lane", lane).Stringer("reason", reason).Err(err).Msg("a lane has stopped")
+		},
+		LogRead: func(_ hlc.Origin, _ globaltable.LaneID, entries int) { n.metrics.LogRead(name, entries) },
+		Applied: func(_ hlc.Origin, _ globaltable.LaneID, changes int, lag time.Duration) {
+			n.metrics.Applied(name, changes, lag)
+		},
+	}
+}

@@ -15,6 +15,7 @@ import (
 // newPlacer makes what carries out locality policies here, and what takes over records that other regions may not have any more.
 func (n *Node) newPlacer() {
 	n.giver = handover.NewGiver(n.cfg.Region, givingShard{n.shard}, n, n.regionName)
+	n.giver.Leaving = n.countHandOver
 	n.taker = handover.NewTaker(n.catalog, takingShard{n.shard, n.metrics.TookOver}, n)
 	n.placer = placing.New(placing.Config{Self: n.cfg.Region, View: n.catalog.View, Store: n.shard, Streams: laneStreams{n}, Giver: n.giver, Disk: n.engine,
 		Sign: func(r *globaltable.Receipt) (string, error) { return globaltable.SignReceipt(r, n.key) }, Now: time.Now,

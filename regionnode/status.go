@@ -44,6 +44,7 @@ func (n *Node) Status(ctx context.Context) (admin.Status, error) {
 	backlog := n.outbox.Status()
 	n.mu.Unlock()
 	slices.Sort(st.Refused)
+	st.Alarms = n.offences.list()
 	if state := n.rebuildStatus(); state.Step != commit.RebuildNone.String() {
 		st.Rebuild = &state
 	}
@@ -103,7 +104,7 @@ func (n *Node) tableStatus(ctx context.Context, i controlplane.Inspection) (admi
 	}
 	row.Digest = fmt.Sprintf("%016x", mix)
 	for _, r := range t.Replicas {
-		replica := admin.Replica{Region: r.Region, Status: string(r.Status), Detail: r.StatusDescription}
+		replica := admin.Replica{Region: r.Region, Status: string(r.Status), Detail: r.StatusDescription, Placing: r.Placing != 0}
 		if percent, ok := i.Percent[r.Region]; ok {
 			replica.Percent = &percent
 		}

@@ -181,6 +181,12 @@ type answer struct {
 // command runs the program to its end.
 func command(t testing.TB, args ...string) answer {
 	t.Helper()
+	return commandWithin(t, patience, args...)
+}
+
+// commandWithin is command for what may take longer.
+func commandWithin(t testing.TB, patience time.Duration, args ...string) answer {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, program, args...)

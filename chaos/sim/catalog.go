@@ -61,7 +61,7 @@ func (r *region) openPlane(state commit.Rebuild) {
 		panic(err)
 	}
 	r.openPlacing(d)
-	r.plane, err = controlplane.New(controlplane.Config{Catalog: r.catalog, Door: d, Peers: neighbours{r}, Joins: r.joiner, Places: r.placer, Marks: r.matrix, Now: r.wall, Clock: r.clock, Tokens: r.tokens(), Events: controlplane.Events{
+	r.plane, err = controlplane.New(controlplane.Config{Catalog: r.catalog, Door: d, Items: r.shard, Peers: neighbours{r}, Joins: r.joiner, Places: r.placer, Marks: r.matrix, Now: r.wall, Clock: r.clock, Tokens: r.tokens(), Events: controlplane.Events{
 		Failed: func(what, region string, err error) { r.say("%d failed to %s %s: %v", r.origin, what, region, err) },
 	}})
 	if err != nil {

@@ -111,6 +111,8 @@ func (c liveCatalog) Placing(globaltable.TableID) globaltable.Version           
 func (c liveCatalog) Version(globaltable.TableID) globaltable.Version              { return 1 }
 func (c liveCatalog) Settled(globaltable.TableID) bool                             { return true }
 func (c liveCatalog) Expiry(globaltable.TableID) conflict.Expiry                   { return nil }
+func (liveCatalog) Foreign(globaltable.TableID, []byte, globaltable.Version) bool  { return false }
+func (liveCatalog) Pinned() bool                                                   { return false }
 func (liveCatalog) Indexed(globaltable.TableID) *globaltable.Table                 { return nil }
 func (liveCatalog) KeySchema(globaltable.TableID) *globaltable.KeySchema           { return nil }
 func (liveCatalog) Prepare([]item.Item) (commit.Adoption, error)                   { return commit.Adoption{}, nil }

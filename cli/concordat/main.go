@@ -7,6 +7,8 @@ import (
 	"os/signal"
 	"syscall"
 
+	"github.com/mattn/go-isatty"
+
 	"github.com/concordat-db/concordat/cli"
 	"github.com/concordat-db/concordat/regionnode"
 )
@@ -16,7 +18,11 @@ func main() {
 	defer stop()
 	// The second signal kills: whoever sends it does not want to wait for a clean end.
 	context.AfterFunc(ctx, stop)
-	status := cli.Run(ctx, os.Args, cli.Streams{Out: os.Stdout, Err: os.Stderr}, regionnode.Version)
+	streams := cli.Streams{Out: os.Stdout, Err: os.Stderr}
+	if isatty.IsTerminal(os.Stdin.Fd()) {
+		streams.In = os.Stdin
+	}
+	status := cli.Run(ctx, os.Args, streams, regionnode.Version)
 	stop()
 	os.Exit(status)
 }

@@ -89,18 +89,21 @@ func (c *Catalog) Load(docs []item.Item, adoptions []Adoption) error {
 	}
 	var heirs []*globaltable.Table // whose replicas have become tables, which may have come before them
 	for _, doc := range docs {
-		is, err := decodeSystem(doc)
-		t := is.table
-		switch {
-		case err != nil:
+		d, err := decodeSystem(doc)
+		if err != nil {
 			return err
-		case is.world != nil:
-			insert(txn, inWorld, is.world)
-			continue
-		case is.receipt != nil:
-			insert(txn, inReceipts, is.receipt)
-			continue
-		case t == nil:
+		}
+		if d.world != nil {
+			insert(txn, inWorld, d.world)
+		}
+		if d.policy != nil {
+			insert(txn, inPolicies, d.policy)
+		}
+		if d.receipt != nil {
+			insert(txn, inReceipts, d.receipt)
+		}
+		t := d.table
+		if t == nil {
 			continue
 		}
 		e := newEntry(txn, t, v.self.Origin)
@@ -187,6 +190,16 @@ func (c *Catalog) Placing(table globaltable.TableID) globaltable.Version {
 	return 0
 }
 
+// Foreign reports whether a change that Admits refuses was made by who should have known: under the version that is in force here, or a later one, by which the item may not be here.
+func (c *Catalog) Foreign(table globaltable.TableID, key []byte, made globaltable.Version) bool {
+	v := c.view.Load()
+	e := v.tables[table]
+	return e != nil && !e.refused && made >= e.table.Version && locality.Decide(e.table, key, v.self.Origin, locality.Receive) != locality.Permit
+}
+
+// Pinned is View.Pinned under the catalog in force.
+func (c *Catalog) Pinned() bool { return c.view.Load().pinned }
+
 // Indexed returns the table's document in force if the table has indexes, else nil.
 func (c *Catalog) Indexed(table globaltable.TableID) *globaltable.Table {
 	if e := c.view.Load().tables[table]; e != nil && len(e.table.Indexes) > 0 {
@@ -236,12 +249,16 @@ func (c *Catalog) Prepare(docs []item.Item) (adoptions []Adoption, adopt func(),
 	v := c.view.Load()
 	staged := v.db.Snapshot()
 	txn := staged.Txn(true)
-	tables, world, receipts, err := decodeAll(docs)
+	tables, world, beside, err := decodeAll(docs)
 	if err != nil {
 		return nil, nil, err
 	}
-	for _, r := range receipts {
-		insert(txn, inReceipts, r)
+	for _, d := range beside {
+		if d.policy != nil {
+			insert(txn, inPolicies, d.policy)
+		} else {
+			insert(txn, inReceipts, d.receipt)
+		}
 	}
 	// The world first: whether a table may change its owner is for the members to say.
 	if world != nil {
@@ -275,7 +292,7 @@ func (c *Catalog) Prepare(docs []item.Item) (adoptions []Adoption, adopt func(),
 		}
 		adoptions = append(adoptions, adopted)
 	}
-	if adoptions == nil && receipts == nil {
+	if adoptions == nil && beside == nil {
 		return nil, nil, nil
 	}
 	txn.Commit()
@@ -283,21 +300,21 @@ func (c *Catalog) Prepare(docs []item.Item) (adoptions []Adoption, adopt func(),
 }
 
 // decodeAll decodes items of the system table; of several documents of the world it returns the newest.
-func decodeAll(docs []item.Item) (tables []*globaltable.Table, world *globaltable.World, receipts []*Receipt, err error) {
+func decodeAll(docs []item.Item) (tables []*globaltable.Table, world *globaltable.World, beside []systemDocument, err error) {
 	for _, doc := range docs {
-		is, err := decodeSystem(doc)
+		d, err := decodeSystem(doc)
 		switch {
 		case err != nil:
 			return nil, nil, nil, err
-		case is.table != nil:
-			tables = append(tables, is.table)
-		case is.receipt != nil:
-			receipts = append(receipts, is.receipt)
-		case is.world != nil && (world == nil || is.world.Version > world.Version):
-			world = is.world
+		case d.table != nil:
+			tables = append(tables, d.table)
+		case d.policy != nil || d.receipt != nil:
+			beside = append(beside, d)
+		case d.world != nil && (world == nil || d.world.Version > world.Version):
+			world = d.world
 		}
 	}
-	return tables, world, receipts, nil
+	return tables, world, beside, nil
 }
 
 // anew reports whether region self has a later replica under t than under old, which is nil when the table was not known.

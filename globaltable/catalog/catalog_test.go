@@ -127,7 +127,7 @@ func TestPrepareRefusesItems(t *testing.T) {
 		it   item.Item
 		kind globaltable.Kind
 	}{
-		"unknown kind":     {systemItem("policy/1", "doc", text("{}")), globaltable.Unavailable},
+		"unknown kind":     {systemItem("later/1", "doc", text("{}")), globaltable.Unavailable},
 		"no document":      {systemItem(prefixTable+a.ID.String(), "other", text("{}")), globaltable.Corrupt},
 		"not a string":     {systemItem(prefixTable+a.ID.String(), attributeDocument, item.AppendInt(nil, 1)), globaltable.Corrupt},
 		"not a document":   {systemItem(prefixTable+a.ID.String(), attributeDocument, text("{}")), globaltable.Corrupt},

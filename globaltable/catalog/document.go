@@ -7,6 +7,7 @@ import (
 	"github.com/concordat-db/concordat/conflict/hlc"
 	"github.com/concordat-db/concordat/globaltable"
 	"github.com/concordat-db/concordat/globaltable/item"
+	"github.com/concordat-db/concordat/globaltable/policy"
 )
 
 // The items of the system table have a partition key only, a string: what it is about, a slash, and which one.
@@ -18,6 +19,8 @@ const (
 
 	prefixTable   = "table/"
 	prefixOwner   = "owner/"
+	prefixPolicy  = "policy/"
+	prefixAudit   = "audit/" // these have a sort key, too: see AuditKey
 	prefixReceipt = "receipt/"
 
 	nameWorld = "world" // there is one
@@ -98,6 +101,36 @@ func DecodeEpoch(it item.Item) (uint32, error) {
 	return 0, corrupt("an owner's epoch is not a number from 1 to 2^24-1")
 }
 
+// PolicyKey returns the key, in the system table, of the version of a table's policies with the sequence given. MaxPolicyVersions later another one has it: what is older goes.
+func PolicyKey(table globaltable.TableID, sequence uint64) item.Key {
+	return systemKey(policyName(table, sequence))
+}
+
+func policyName(table globaltable.TableID, sequence uint64) string {
+	return fmt.Sprintf("%s%s/%03x", prefixPolicy, table, sequence%MaxPolicyVersions)
+}
+
+// EncodePolicy returns the item, of the system table, that holds v.
+func EncodePolicy(v *policy.Version) item.Item {
+	return systemItem(policyName(v.Table, v.Sequence), attributeDocument, item.AppendString(nil, v.Encode()))
+}
+
+// DecodePolicy is the inverse of EncodePolicy. Its errors are those of policy.DecodeVersion.
+func DecodePolicy(it item.Item) (*policy.Version, error) {
+	doc, ok := it.GetString(attributeDocument)
+	if !ok || doc.Type() != item.S {
+		return nil, corrupt("an item of the system table has no version of a policy")
+	}
+	v, err := policy.DecodeVersion(doc.Bytes())
+	if err != nil {
+		return nil, err
+	}
+	if systemName(it) != policyName(v.Table, v.Sequence) {
+		return nil, corrupt("a version of a policy lies under another key than its own")
+	}
+	return v, nil
+}
+
 // KeptReceipts is how many receipts of one region are kept of one table: the newest, at one for each version.
 const KeptReceipts = 256
 
@@ -152,31 +185,33 @@ func systemName(it item.Item) string {
 	return string(v.Bytes())
 }
 
-// system is what an item of the system table says that is of interest here: at most one of it.
-type system struct {
+// systemDocument is what an item of the system table holds: one of these, or none, of an epoch or an entry of the audit log.
+type systemDocument struct {
 	table   *globaltable.Table
 	world   *globaltable.World
+	policy  *policy.Version
 	receipt *Receipt
 }
 
 // decodeSystem decodes one item of the system table.
-func decodeSystem(it item.Item) (s system, err error) {
+func decodeSystem(it item.Item) (d systemDocument, err error) {
 	switch name := systemName(it); {
 	case name == nameWorld:
-		s.world, err = DecodeWorld(it)
-		return s, err
+		d.world, err = DecodeWorld(it)
 	case strings.HasPrefix(name, prefixTable):
-		s.table, err = DecodeDocument(it)
-		return s, err
+		d.table, err = DecodeDocument(it)
+	case strings.HasPrefix(name, prefixPolicy):
+		d.policy, err = DecodePolicy(it)
 	case strings.HasPrefix(name, prefixReceipt):
-		s.receipt, err = DecodeReceipt(it)
-		return s, err
+		d.receipt, err = DecodeReceipt(it)
 	case strings.HasPrefix(name, prefixOwner):
-		_, err := DecodeEpoch(it)
-		return s, err
+		_, err = DecodeEpoch(it)
+	case strings.HasPrefix(name, prefixAudit): // nothing to adopt
+	default:
+		err = &globaltable.Error{Op: "adopt catalog", Kind: globaltable.Unavailable,
+			Message: "the catalog has a document of a kind that only a newer version of concordat knows; upgrade this region"}
 	}
-	return s, &globaltable.Error{Op: "adopt catalog", Kind: globaltable.Unavailable,
-		Message: "the catalog has a document of a kind that only a newer version of concordat knows; upgrade this region"}
+	return d, err
 }
 
 func corrupt(message string) error {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/concordat-db/concordat/conflict/hlc"
 	"github.com/concordat-db/concordat/globaltable"
+	"github.com/concordat-db/concordat/globaltable/policy"
 )
 
 const (
@@ -15,6 +16,7 @@ const (
 	inAdoptions = "adoptions" // *Adoption
 	inRegions   = "regions"   // *globaltable.Descriptor, as configured
 	inWorld     = "world"     // *globaltable.World, one at most
+	inPolicies  = "policies"  // *policy.Version, MaxPolicyVersions of a table at most
 	inReceipts  = "receipts"  // *Receipt
 
 	byID   = "id"
@@ -22,7 +24,7 @@ const (
 )
 
 // schema is go-memdb's: tables by id, and by the name that is bound in this region; adoptions by table and version; configured regions by number
-// and by name; the world; receipts by table, region and version.
+// and by name; the world; versions of policies by table and place among those that are kept; receipts by table, region and version.
 func schema() *memdb.DBSchema {
 	table := func(name string, id memdb.Indexer, other ...*memdb.IndexSchema) *memdb.TableSchema {
 		s := &memdb.TableSchema{Name: name, Indexes: map[string]*memdb.IndexSchema{byID: {Name: byID, Unique: true, Indexer: id}}}
@@ -35,6 +37,7 @@ func schema() *memdb.DBSchema {
 		inTables:    table(inTables, index[*entry](entryID), &memdb.IndexSchema{Name: byName, Unique: true, AllowMissing: true, Indexer: index[*entry](entryName)}),
 		inAdoptions: table(inAdoptions, index[*Adoption](adoptionID)),
 		inRegions:   table(inRegions, index[*globaltable.Descriptor](regionID), &memdb.IndexSchema{Name: byName, Unique: true, Indexer: index[*globaltable.Descriptor](regionName)}),
+		inPolicies:  table(inPolicies, index[*policy.Version](policyID)),
 		inReceipts:  table(inReceipts, index[*Receipt](receiptID)),
 		inWorld:     table(inWorld, index[*globaltable.World](func(*globaltable.World) ([]byte, bool) { return worldKey, true })),
 	}}
@@ -76,6 +79,10 @@ var worldKey = tableKey(globaltable.WorldTable)
 
 func tableKey(id globaltable.TableID) []byte { return binary.BigEndian.AppendUint64(nil, uint64(id)) }
 func originKey(o hlc.Origin) []byte          { return binary.BigEndian.AppendUint16(nil, uint16(o)) }
+
+func policyID(v *policy.Version) ([]byte, bool) {
+	return binary.BigEndian.AppendUint16(tableKey(v.Table), uint16(v.Sequence%MaxPolicyVersions)), true
+}
 
 func adoptionKey(id globaltable.TableID, v globaltable.Version) []byte {
 	return binary.BigEndian.AppendUint64(tableKey(id), uint64(v))

@@ -25,6 +25,7 @@ type View struct {
 	names   map[string]*entry
 	prompt  map[globaltable.LaneID]bool             // lanes of tables whose writes wait for peers
 	expiry  map[globaltable.TableID]conflict.Expiry // of tables whose items expire, or have expired once
+	pinned  bool                                    // some table has locality policies
 	changed chan struct{}
 }
 
@@ -154,6 +155,7 @@ func compile(self globaltable.Descriptor, db *memdb.MemDB) *View {
 				v.prompt[p.lane] = true
 			}
 		}
+		v.pinned = v.pinned || len(e.table.Pins) > 0
 		if len(e.table.Expiry) > 0 {
 			v.expiry[e.table.ID] = e.table.Expiry
 		}
@@ -222,6 +224,37 @@ func (v *View) Tables(f func(*globaltable.Table) bool) { v.TablesAfter(0, f) }
 // TablesAfter is Tables for those after the id given.
 func (v *View) TablesAfter(id globaltable.TableID, f func(*globaltable.Table) bool) {
 	from(v.db.Txn(false), inTables, byID, tableKey(id+1), func(e *entry) bool { return f(e.table) })
+}
+
+// Pinned reports whether any table has locality policies: if not, none need be asked for.
+func (v *View) Pinned() bool { return v.pinned }
+
+// MaySend reports whether the policies in force let a peer have the item, so that a change of it may be sent there. How far a replica of the table is on its way in or out there does not matter; nor does it for a table without policies.
+func (v *View) MaySend(table globaltable.TableID, key []byte, peer hlc.Origin) bool {
+	e := v.tables[table]
+	switch {
+	case e == nil:
+		return table == globaltable.SystemTable // whose changes go to all members
+	case len(e.table.Pins) == 0:
+		return true
+	}
+	r := e.table.Replica(peer)
+	if r == nil {
+		// It may have had one; what was logged for it then still has to get through its lane.
+		d, _ := v.RegionOf(peer)
+		r = &globaltable.Replica{Region: d.Name, Jurisdiction: d.Jurisdiction, Origin: peer}
+	}
+	return locality.Lets(e.table, key, r)
+}
+
+// Placing reports whether this region has a version of the table's policies to carry out: until then its log may have changes that may not be sent any more.
+func (v *View) Placing(table globaltable.TableID) bool {
+	e := v.tables[table]
+	if e == nil {
+		return false
+	}
+	r := e.table.Replica(v.self.Origin)
+	return r != nil && r.Placing != 0
 }
 
 // Serves reports whether this region holds, or is to hold, items of the table.

@@ -147,8 +147,7 @@ func Excludes(t *globaltable.Table, key []byte, region hlc.Origin) bool {
 
 // decidePinned is what the policies say of an item in the region of r.
 func decidePinned(t *globaltable.Table, key []byte, r *globaltable.Replica) Decision {
-	pin, known := PinOf(t, key)
-	if !known || pin != nil && !pin.Allows(r) {
+	if !Lets(t, key, r) {
 		return NotHere
 	}
 	if r.Placing == 0 {
@@ -156,7 +155,7 @@ func decidePinned(t *globaltable.Table, key []byte, r *globaltable.Replica) Deci
 	}
 	partition, sort, _ := parts(t, key)
 	for i := range t.Pins {
-		if p := &t.Pins[i]; slices.Contains(p.Gaining, r.Origin) && p.Match.Has(partition, sort) {
+		if p := &t.Pins[i]; gaining(p, r.Origin) && p.Match.Has(partition, sort) {
 			return NotYet
 		}
 	}
@@ -166,4 +165,19 @@ func decidePinned(t *globaltable.Table, key []byte, r *globaltable.Replica) Deci
 // fed reports whether a replica of the status gets changes. One that is being deleted, or whose region is fenced, no longer does; one that failed never did.
 func fed(s globaltable.Status) bool {
 	return s == globaltable.Creating || s == globaltable.Active || s == globaltable.Updating
+}
+
+// Matching returns all policies of t that match the key, the more specific before the less: PinOf returns the first. known is false when it cannot be told. They point into t.
+func Matching(t *globaltable.Table, key []byte) (pins []*globaltable.Pin, known bool) {
+	partition, sort, known := parts(t, key)
+	if !known {
+		return nil, false
+	}
+	for i := range t.Pins {
+		if p := &t.Pins[i]; !p.Released && p.Match.Has(partition, sort) {
+			pins = append(pins, p)
+		}
+	}
+	slices.SortStableFunc(pins, func(a, b *globaltable.Pin) int { return b.Match.Rank().Compare(a.Match.Rank()) })
+	return pins, true
 }

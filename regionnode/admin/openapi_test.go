@@ -29,7 +29,7 @@ func fullStatus() admin.Status {
 			{From: "us-east-1", To: "eu-central-1", State: admin.StateGossip},
 		},
 		Tables: []admin.Table{{Name: "orders", ID: "0000000000000001", Owner: "us-east-1", Version: "1.2", Status: "ACTIVE", Items: 2, Bytes: 100,
-			Digest: "00", Acknowledge: "peers:1", Conflicts: admin.Listed{Listed: 2, Bytes: 300, Limit: 1 << 20, KeepSeconds: 60}, Merge: admin.Merge{Mode: "vector", Types: map[string]string{"likes": "counter"}}, Replicas: []admin.Replica{{Region: "us-east-1", Status: "CREATION_FAILED", Detail: "why", Percent: &percent}}, Comparisons: []repair.Compared{
+			Digest: "00", Acknowledge: "peers:1", Conflicts: admin.Listed{Listed: 2, Bytes: 300, Limit: 1 << 20, KeepSeconds: 60}, Merge: admin.Merge{Mode: "vector", Types: map[string]string{"likes": "counter"}}, Replicas: []admin.Replica{{Region: "us-east-1", Status: "CREATION_FAILED", Detail: "why", Percent: &percent, Placing: true}}, Comparisons: []repair.Compared{
 				{Region: "eu-central-1", Diverged: &at, Percent: 7, Bytes: 10, Share: 0.5, Paused: "why", Last: &repair.Pass{Began: at, Ended: at, State: repair.NotCompared,
 					Detail: "why", Keys: 1, Buckets: 1, InFlight: 1, Bytes: 5, Share: 0.25}},
 				{Region: "ap-south-1"}}, Collection: admin.Collection{Waiting: 7, Expiring: 9, PurgeAgeMillis: &age, HeldBack: "why"}, TimeToLive: admin.TimeToLive{Status: "ENABLED", Attribute: "until"},
@@ -315,7 +315,8 @@ func TestDocumentNamesAllStatesAndPaths(t *testing.T) {
 	if got := d.Components.Schemas["Pair"].Properties["state"].Enum; !slices.Equal(got, states) {
 		t.Errorf("states %v, want %v", got, states)
 	}
-	bodies := map[string]string{"POST /v1/conflicts/{id}/restore": `{"write":true}`, "POST /v1/regions": `{"descriptor":"new"}`, "PATCH /v1/tables/{name}": `{"acknowledge":"peers:1"}`, "POST /v1/tables/{name}/replicas": `{"regions":["eu-central-1"]}`}
+	bodies := map[string]string{"POST /v1/conflicts/{id}/restore": `{"write":true}`, "POST /v1/regions": `{"descriptor":"new"}`, "PATCH /v1/tables/{name}": `{"acknowledge":"peers:1"}`, "POST /v1/tables/{name}/replicas": `{"regions":["eu-central-1"]}`,
+		"POST /v1/policies/plan": `{"author":"a"}`, "POST /v1/policies/apply": `{"author":"a"}`, "POST /v1/policies/test": `{"table":"orders","partition":"a"}`}
 	for path, methods := range d.Paths {
 		for method, op := range methods {
 			method = strings.ToUpper(method)
@@ -343,7 +344,7 @@ func TestDocumentNamesAllStatesAndPaths(t *testing.T) {
 	if got := d.Components.Schemas["Comparison"].Enum; !slices.Equal(got, compared) {
 		t.Errorf("states %v, want %v", got, compared)
 	}
-	if len(d.Paths) != 26 {
+	if len(d.Paths) != 36 {
 		t.Errorf("%d paths are documented", len(d.Paths))
 	}
 }

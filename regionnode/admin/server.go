@@ -28,12 +28,14 @@ type Config struct {
 	RebuildState func() Rebuild
 	Saved        Saved
 	Conflicts    Conflicts
+	Audit        Audit
 	// Regions returns the members; Fence and Remove change them, and return before all of it is done. AddRegion makes the region of a signed descriptor a member, and invites it.
 	Regions   func(ctx context.Context) (Regions, error)
 	Fence     func(ctx context.Context, region string) error
 	Remove    func(ctx context.Context, region string, force bool) error
 	AddRegion func(ctx context.Context, descriptor string, valid time.Duration) (Invitation, error)
 	Tables    Tables
+	Policies  Policies
 	Ready     func() error // nil: serves reads and writes
 	Metrics   http.Handler
 }
@@ -59,7 +61,9 @@ func New(cfg Config) *Server {
 	s.mux.HandleFunc("POST /v1/regions/{name}/fence", s.fence)
 	s.mux.HandleFunc("POST /v1/regions/{name}/remove", s.remove)
 	s.handleTables()
+	s.policyRoutes()
 	s.conflictRoutes()
+	s.auditRoutes()
 	s.mux.HandleFunc("GET /v1/openapi.json", static("application/json", openAPI))
 	s.mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, http.StatusOK, map[string]string{"status": "ok"})

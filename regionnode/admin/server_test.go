@@ -29,10 +29,11 @@ func config() admin.Config {
 		Repair: func(_ context.Context, table string) (admin.Verification, error) {
 			return fullVerification("repaired " + table), nil
 		},
-		Regions: func(context.Context) (admin.Regions, error) { return fullRegions(), nil },
-		Fence:   func(context.Context, string) error { return nil },
-		Remove:  func(context.Context, string, bool) error { return nil },
-		Tables:  new(tables),
+		Regions:  func(context.Context) (admin.Regions, error) { return fullRegions(), nil },
+		Fence:    func(context.Context, string) error { return nil },
+		Remove:   func(context.Context, string, bool) error { return nil },
+		Tables:   new(tables),
+		Policies: &policies{},
 		AddRegion: func(_ context.Context, descriptor string, valid time.Duration) (admin.Invitation, error) {
 			switch descriptor {
 			case "known":
@@ -46,6 +47,7 @@ func config() admin.Config {
 		RebuildState: fullRebuild,
 		Saved:        saved{},
 		Conflicts:    &conflicts{},
+		Audit:        new(auditor),
 		Ready:        func() error { return nil },
 		Metrics:      http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "concordat_up 1\n") }),
 	}

@@ -14,6 +14,7 @@ type Status struct {
 	Version string   `json:"version"`
 	Ready   bool     `json:"ready"`             // serves reads and writes
 	Refused []string `json:"refused,omitempty"` // why client writes are refused now, if they are
+	Alarms  []string `json:"alarms,omitempty"`  // what was about to go against a locality policy since the node started, and was prevented: never keys or values
 	Pairs   []Pair   `json:"pairs"`             // replication, for each ordered pair of regions
 	Tables  []Table  `json:"tables"`
 	Lanes   []Lane   `json:"lanes"`             // this region's own change log
@@ -126,6 +127,8 @@ type Replica struct {
 	Detail string `json:"detail,omitempty"`
 	// Percent is, of a replica that is being created, how much of the table it has got, where this region knows: it is the table's owner, or the replica's own.
 	Percent *int `json:"percent,omitempty"`
+	// Placing is true of one that carries out a change of policies: its region hands over and erases what it may not hold any more, and gets what it may.
+	Placing bool `json:"placing,omitempty"`
 }
 
 // Verification is how this region's replicas compare with those of the other regions. It is the body of GET /v1/verify and POST /v1/repair.

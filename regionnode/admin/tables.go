@@ -138,8 +138,11 @@ func addReplicas(r *http.Request) (c catalog.Change, err error) {
 }
 
 // readBody reads a request's JSON. What it does not know is an error: the request would not do what it says.
-func readBody(r *http.Request, into any) error {
-	dec := json.NewDecoder(http.MaxBytesReader(nil, r.Body, maxBody))
+func readBody(r *http.Request, into any) error { return readUpTo(r, maxBody, into) }
+
+// readUpTo is readBody for a body of so many bytes at most.
+func readUpTo(r *http.Request, most int64, into any) error {
+	dec := json.NewDecoder(http.MaxBytesReader(nil, r.Body, most))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(into); err != nil {
 		return invalid("the body cannot be read: " + err.Error())

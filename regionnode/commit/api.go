@@ -23,6 +23,10 @@ type Catalog interface {
 	Excludes(table globaltable.TableID, key []byte, region hlc.Origin) bool
 	// Placing returns the version whose locality policies this region is carrying out in the table; zero: none.
 	Placing(table globaltable.TableID) globaltable.Version
+	// Foreign reports whether a change that Admits refuses was made by who should have known that the item may not be here: under the version in force, or a later one.
+	Foreign(table globaltable.TableID, key []byte, made globaltable.Version) bool
+	// Pinned reports whether any table has locality policies, so that of a table that is here some items may not be.
+	Pinned() bool
 	// Trusts reports whether what a region's store with that incarnation wrote, or gave, may be stored here now: the region is neither fenced nor removed, and that store is the one
 	// that the others follow. Incarnation 0 stands for whichever it has.
 	Trusts(origin hlc.Origin, incarnation globaltable.Incarnation) bool
@@ -102,9 +106,10 @@ type Write struct {
 
 // Logged is an entry of one of the shard's own lanes with a write to a table.
 type Logged struct {
-	Table globaltable.TableID
-	Lane  globaltable.LaneID
-	Seq   uint64
+	Table     globaltable.TableID
+	Lane      globaltable.LaneID
+	Placement globaltable.Placement // the lane's members; the caller must not change it
+	Seq       uint64
 }
 
 // Remote is a run of consecutive entries of one lane of another region's shard, decoded and checked against their hashes.
@@ -121,6 +126,7 @@ type RemoteResult struct {
 	Duplicate int // already known
 	Lost      int // merged, but at least one write of the change was beaten by a greater stamp
 	Voided    int // dropped: the item may not be here, or its table is not
+	Foreign   int // of those: whoever sent them should have known; see Catalog.Foreign
 	Conflicts int // listed in the conflict feed: writes that lost to others that had not seen them
 }
 

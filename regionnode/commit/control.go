@@ -131,6 +131,7 @@ func trim(id globaltable.LaneID, upTo uint64) func(*core, *group) error {
 		g.batch.DeleteRange(from, to)
 		l.trimmed = upTo
 		c.storeLaneHead(g, l)
+		c.keepSent(g, l)
 		// Before the batch shows: a reader that misses an entry has to find why.
 		c.view.trim(id, upTo)
 		return nil

@@ -167,7 +167,7 @@ func (c *core) decideWrite(sub *submission) error {
 		}
 		var ok bool
 		if k.place.placement, k.place.lane, k.place.version, ok = c.catalog.Place(k.table, k.key); !ok {
-			return errNoTable(k.table)
+			return errNoPlace(c.catalog, k.table)
 		}
 		var err error
 		if k.digests, err = c.digests.table(k.table); err != nil {
@@ -250,7 +250,7 @@ func (c *core) commitWrite(g *group, sub *submission) error {
 			return err
 		}
 		// The group's entry is the lane's next one: see seal.
-		sub.note(Logged{Table: k.table, Lane: k.place.lane, Seq: c.lanes[k.place.lane].seq + 1})
+		sub.note(Logged{Table: k.table, Lane: k.place.lane, Placement: k.place.placement, Seq: c.lanes[k.place.lane].seq + 1})
 	}
 	if sub.token != nil {
 		c.pending.mark(sub.token.hash(), g.number)
@@ -326,7 +326,7 @@ func (c *core) groupLane(g *group, p placed) (*groupLane, error) {
 	}
 	l := c.lanes[p.lane]
 	if l == nil {
-		l = &lane{Lane: globaltable.Lane{ID: p.lane}}
+		l = &lane{Lane: globaltable.Lane{ID: p.lane}, sent: c.view.sentBefore(p.lane)}
 		c.lanes[p.lane] = l
 	}
 	if !slices.Equal(l.Placement, p.placement) {
@@ -519,6 +519,9 @@ func (c *core) seal(g *group) {
 		g.batch.Set(c.scratch, gl.buf)
 		l.seq, l.chain = h.Seq, h.Chain
 		g.entries = append(g.entries, change.Entry{Header: h, Body: body})
+		if l.sent.add(&h, len(body)); l.sent.Bytes-l.kept >= keepSentEvery {
+			c.keepSent(g, l)
+		}
 		if !l.stored {
 			c.storeLaneHead(g, l)
 		}

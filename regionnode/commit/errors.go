@@ -100,6 +100,17 @@ func errNoTable(id globaltable.TableID) error {
 	return &globaltable.Error{Op: opWrite, Resource: "table " + id.String(), Kind: globaltable.NotFound, Message: ErrNoTable.Error(), Err: ErrNoTable}
 }
 
+// ErrNotHere is in the chain of what a write is told of which an item may not be in this region, though its table is here: nothing was done. The table's locality policies decide.
+var ErrNotHere = errors.New("the item may not be in this region")
+
+// errNoPlace says why the catalog has no place for a client's write to the table.
+func errNoPlace(c Catalog, id globaltable.TableID) error {
+	if _, _, _, ok := c.Place(id, nil); !ok {
+		return errNoTable(id)
+	}
+	return &globaltable.Error{Op: opWrite, Resource: "table " + id.String(), Kind: globaltable.Denied, Message: ErrNotHere.Error(), Err: ErrNotHere}
+}
+
 func errCorruptStore(what string, cause error) error {
 	return fault(globaltable.Corrupt, "read store", what, cause)
 }

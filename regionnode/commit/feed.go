@@ -330,8 +330,11 @@ func (s *Shard) TrimConflicts(ctx context.Context, table globaltable.TableID, li
 	}
 	var w Write
 	err = s.Walk(ctx, Range{Table: table.Feed(), Index: feed.ByTime}, func(_ item.Key, c Current) bool {
-		w.Keys = append(w.Keys, Key{table.Feed(), slices.Clone(c.Key)})
 		bytes -= int64(c.Item.Size())
+		if _, _, _, ok := s.cfg.Catalog.Place(table.Feed(), c.Key); !ok {
+			return bytes > limit // it goes by itself when its item is handed over, or is just being brought
+		}
+		w.Keys = append(w.Keys, Key{table.Feed(), slices.Clone(c.Key)})
 		return bytes > limit && len(w.Keys) < maxWriteKeys
 	})
 	if err != nil || len(w.Keys) == 0 {

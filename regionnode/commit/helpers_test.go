@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"slices"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -56,6 +57,7 @@ type tables struct {
 	later      atomic.Uint64                          // the version in force, after the first
 	moving     atomic.Bool                            // a replica is on its way
 	pinned     atomic.Pointer[func(globaltable.TableID, []byte) globaltable.Placement]
+	elsewhere  atomic.Pointer[string] // what the keys of items begin with that may not be here; nil: all may
 
 	schema *globaltable.KeySchema // of all tables; nil: pk
 }
@@ -76,7 +78,19 @@ func (c *tables) Place(id globaltable.TableID, key []byte) (globaltable.Placemen
 			p, ok = pinned, pinned.Has(self)
 		}
 	}
-	return p, p.Lane(), c.Version(id), ok
+	return p, p.Lane(), c.Version(id), ok && !c.foreign(key)
+}
+
+func (c *tables) foreign(key []byte) bool {
+	prefix := c.elsewhere.Load()
+	if prefix == nil || key == nil {
+		return false
+	}
+	partition, _, ok := item.Key(key).Parts()
+	if !ok {
+		partition, _, ok = feed.ItemKey(key).Parts()
+	}
+	return !ok || strings.HasPrefix(string(partition.Bytes), *prefix)
 }
 
 func (c *tables) Admits(id globaltable.TableID, key []byte, _ globaltable.Version) bool {
@@ -105,6 +119,11 @@ func (c *tables) Excludes(id globaltable.TableID, key []byte, o hlc.Origin) bool
 	}
 	return false
 }
+func (c *tables) Foreign(id globaltable.TableID, key []byte, made globaltable.Version) bool {
+	return c.foreign(key) && made >= c.Version(id)
+}
+
+func (c *tables) Pinned() bool { return c.elsewhere.Load() != nil }
 
 func (c *tables) Trusts(o hlc.Origin, incarnation globaltable.Incarnation) bool {
 	return c.distrusted[o] == 0 || incarnation > c.distrusted[o]

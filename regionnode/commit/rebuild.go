@@ -298,13 +298,14 @@ func (r *Rebuilder) copyRecord(b store.Batch, table globaltable.TableID, key ite
 // earlier one has kept.
 var outlives = []store.Meta{store.MetaIdentity, store.MetaClock, store.MetaRevoked, store.MetaRebuild, store.MetaKept}
 
-// Empty drops everything but what was saved, the purge frontiers (see RegainPurge), and the tokens of transactions, which are done still, and gives the store a new incarnation, greater than every one known: in one batch. The step is joining afterwards, and a shard can be opened.
+// Empty drops everything but what was saved, the purge frontiers (see RegainPurge), the tokens of transactions, which are done still, and the ledger of what has left the region, and gives the store a new incarnation, greater than every one known: in one batch. The step is joining afterwards, and a shard can be opened.
 func (r *Rebuilder) Empty() error {
 	b := r.engine.NewBatch()
 	b.DeleteRange([]byte{0}, []byte{byte(store.SpaceMeta)})
 	b.DeleteRange([]byte{byte(store.SpaceMeta) + 1}, []byte{byte(store.SpaceSaved)})
 	b.DeleteRange([]byte{byte(store.SpaceSaved) + 1}, []byte{byte(store.SpaceToken)})
-	b.DeleteRange([]byte{byte(store.SpaceReplay) + 1}, []byte{0xff})
+	b.DeleteRange([]byte{byte(store.SpaceReplay) + 1}, []byte{byte(store.SpaceLedger)})
+	b.DeleteRange([]byte{byte(store.SpaceLedger) + 1}, []byte{0xff})
 	from := []byte{byte(store.SpaceMeta)}
 	for _, m := range outlives {
 		lower, upper := store.MetaRange(m)
@@ -317,6 +318,7 @@ func (r *Rebuilder) Empty() error {
 			b.Set(store.AppendKeptKey(nil, table), binary.BigEndian.AppendUint64(nil, uint64(p.frontier)))
 		}
 	}
+	r.loaded.keepSent(b)
 	inc := max(globaltable.Incarnation(r.clock.Now()), r.loaded.identity.incarnation+1, r.state.Above+1)
 	id := identity{r.origin, r.shard, inc}
 	b.Set(store.AppendMetaKey(nil, store.MetaIdentity), id.append(nil))

@@ -228,6 +228,7 @@ func (c *core) commitReview(g *group, sub *submission) error {
 	if len(r.voids) == 0 {
 		return nil
 	}
+	c.keepSent(g, c.lanes[r.lane]) // how long the bodies were
 	if c.voiding != nil {
 		c.voiding(r.lane, r.voids[len(r.voids)-1].Seq)
 	}

@@ -111,6 +111,7 @@ func newShard(cfg Config, l *loaded) (*Shard, error) {
 		lanes:  l.lanes, cleared: make(map[globaltable.TableID]uint64), positions: l.positions, revoked: l.revoked, catchUps: l.catchUps, incarnations: make(map[originShard]globaltable.Incarnation),
 	}
 	s.view.lanes = make(map[globaltable.LaneID]*laneView)
+	s.view.sent = l.sent
 	s.view.positions = make(map[positionKey]globaltable.Position)
 	s.view.revoked = make(map[hlc.Origin]globaltable.Incarnation)
 	s.view.catchUps = maps.Clone(l.catchUps)
@@ -244,6 +245,9 @@ func (s *Shard) plan(sub *submission) (writes bool, err error) {
 		}
 	}
 	if err := sub.read(s.cfg.Engine, s.cfg.Catalog, s.progress.durable.Load()); err != nil {
+		return false, err
+	}
+	if err := sub.mayLook(s.cfg.Catalog); err != nil {
 		return false, err
 	}
 	writes, err = s.rules.plan(sub)

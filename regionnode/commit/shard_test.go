@@ -460,7 +460,7 @@ func TestWriteTellsWhereItIsLogged(t *testing.T) {
 	writers.Wait()
 	w := put(tableA, "k", "1")
 	f.must(f.Write(background, w))
-	if len(w.Logged) != 1 || w.Logged[0].Lane != withPeer.Lane() || w.Logged[0].Table != tableA {
+	if len(w.Logged) != 1 || w.Logged[0].Lane != withPeer.Lane() || !slices.Equal(w.Logged[0].Placement, withPeer) || w.Logged[0].Table != tableA {
 		t.Fatalf("%v", w.Logged)
 	}
 	// Nothing written, nothing told: the place of the write before is not left there.

@@ -107,6 +107,9 @@ type lane struct {
 	chain   globaltable.Chain
 	trimmed uint64
 	stored  bool // the head is in the store, with this placement
+
+	sent Sent   // of all its entries
+	kept uint64 // sent.Bytes as it is in the store
 }
 
 func (l *lane) head() LaneHead {
@@ -118,6 +121,7 @@ type loaded struct {
 	identity  identity
 	bound     hlc.Timestamp
 	lanes     map[globaltable.LaneID]*lane
+	sent      map[globaltable.LaneID]Sent // of all lanes that there ever were
 	positions map[positionKey]globaltable.Position
 	revoked   map[hlc.Origin]globaltable.Incarnation
 	confirmed map[confirmedKey]confirmedAt
@@ -133,6 +137,7 @@ type loaded struct {
 func load(r store.Reader) (l *loaded, isNew bool, err error) {
 	l = &loaded{
 		lanes:     make(map[globaltable.LaneID]*lane),
+		sent:      make(map[globaltable.LaneID]Sent),
 		positions: make(map[positionKey]globaltable.Position),
 		revoked:   make(map[hlc.Origin]globaltable.Incarnation),
 		confirmed: make(map[confirmedKey]confirmedAt),
@@ -157,7 +162,7 @@ func load(r store.Reader) (l *loaded, isNew bool, err error) {
 		l.bound = hlc.Timestamp(n)
 		return err
 	})
-	return l, false, errors.Join(err, l.loadLanes(r), l.loadPositions(r), l.loadPeers(r), l.loadPurges(r), l.loadIndexes(r), l.loadMirrors(r), l.loadPlacings(r), l.loadCatchUps(r), l.loadTokens(r))
+	return l, false, errors.Join(err, l.loadLanes(r), l.loadSent(r), l.loadPositions(r), l.loadPeers(r), l.loadPurges(r), l.loadIndexes(r), l.loadMirrors(r), l.loadPlacings(r), l.loadCatchUps(r), l.loadTokens(r))
 }
 
 func (l *loaded) loadLanes(r store.Reader) error {

@@ -1,6 +1,7 @@
 package commit
 
 import (
+	"errors"
 	"sync/atomic"
 
 	"github.com/concordat-db/concordat/conflict"
@@ -180,8 +181,8 @@ func (sub *submission) addKey(table globaltable.TableID, key item.Key) {
 // note adds l to what the caller is told, once.
 func (sub *submission) note(l Logged) {
 	// A write of several keys has them in one table mostly, and a table is in one lane.
-	for _, known := range sub.logged {
-		if known == l {
+	for i := range sub.logged {
+		if known := &sub.logged[i]; known.Table == l.Table && known.Lane == l.Lane {
 			return
 		}
 	}
@@ -213,6 +214,25 @@ func (sub *submission) read(r store.Reader, catalog Catalog, durable uint64) err
 	return nil
 }
 
+// mayLook refuses keys of tables with policies that may not be here, after they were read: what is handed over to another region is erased with its key latched, after the policy came into force. So what a key shows that may be here now
+// is all that there is.
+func (sub *submission) mayLook(catalog Catalog) error {
+	if !catalog.Pinned() {
+		return nil
+	}
+	for i := range sub.keys {
+		k := &sub.keys[i]
+		if _, _, _, ok := catalog.Place(k.table, k.key); ok {
+			continue
+		}
+		// A table that is not here is the sequencer's to refuse: it knows for certain.
+		if err := errNoPlace(catalog, k.table); errors.Is(err, ErrNotHere) {
+			return err
+		}
+	}
+	return nil
+}
+
 // digestOf returns a record's part of its bucket.
 func digestOf(catalog Catalog, table globaltable.TableID, key item.Key, record []byte) (d Digest, live bool, err error) {
 	sum, live, err := conflict.Digest(key, record)
@@ -239,6 +259,9 @@ func (sub *submission) merge(r *rules) error {
 		k := &sub.keys[p.key]
 		if p.admitted = plantedPlacement || r.catalog.Admits(k.table, k.key, p.made()) || plantedReceive && r.catalog.Admits(k.table, nil, p.made()); !p.admitted {
 			sub.result.Voided++
+			if p.record == nil && r.catalog.Foreign(k.table, k.key, p.made()) {
+				sub.result.Foreign++
+			}
 			continue
 		}
 		current := k.current

@@ -18,6 +18,7 @@ import (
 type view struct {
 	mu        sync.RWMutex
 	lanes     map[globaltable.LaneID]*laneView
+	sent      map[globaltable.LaneID]Sent
 	positions map[positionKey]globaltable.Position
 	revoked   map[hlc.Origin]globaltable.Incarnation
 	catchUps  map[hlc.Origin]*CatchUp
@@ -52,6 +53,10 @@ func (v *view) settle(g *group) {
 		l := v.lane(g.lanes[i].lane.ID)
 		l.Seq, l.Chain = e.Seq, e.Chain
 		l.size.append(e.Seq, len(e.Body)+entryHeaderLen)
+		sent := v.sent[l.ID]
+		sent.Placement = g.lanes[i].info.Placement
+		sent.add(&e.Header, len(e.Body))
+		v.sent[l.ID] = sent
 	}
 	for _, p := range g.positions {
 		v.positions[positionKey{p.Origin, p.Shard, p.Lane}] = p.Position

@@ -13,11 +13,14 @@
 //	world  as the owner of the world: likewise, and take over the tables of regions that are fenced
 //	depart as a replica that becomes a table of its own: make that table, and tell when it has all that the replica has
 //	leave  as a replica on its way out: wait until the remaining ones have all that was written here, then drop the data
+//
+// A sixth counts items for plans of policies, when it is asked.
 package controlplane
 
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"slices"
@@ -30,6 +33,7 @@ import (
 	"github.com/concordat-db/concordat/conflict/hlc"
 	"github.com/concordat-db/concordat/globaltable"
 	"github.com/concordat-db/concordat/globaltable/catalog"
+	"github.com/concordat-db/concordat/globaltable/item"
 	"github.com/concordat-db/concordat/regionnode/commit"
 	"github.com/concordat-db/concordat/regionnode/placing"
 	"github.com/concordat-db/concordat/streams/repair"
@@ -39,12 +43,18 @@ import (
 type Door interface {
 	Write(ctx context.Context, w *commit.Write) error
 	Get(ctx context.Context, key commit.Key, f func(commit.Current) error) error
+	Records(ctx context.Context, table globaltable.TableID, from, to item.Key, f func(key item.Key, record []byte) (more bool)) error
 	MergeFrom(ctx context.Context, origin hlc.Origin, incarnation globaltable.Incarnation, records []commit.RecordAt) error
 	DropTable(ctx context.Context, table globaltable.TableID) error
 	Count(table globaltable.TableID) (items, bytes int64, err error)
 	Heads(ctx context.Context) (commit.Heads, error)
 	Confirmations() []commit.Confirmation
 	Mirror(table globaltable.TableID) (commit.MirrorStatus, bool)
+}
+
+// Items shows what this region holds: a commit.Shard.
+type Items interface {
+	Walk(ctx context.Context, r commit.Range, f func(key item.Key, current commit.Current) (more bool)) error
 }
 
 // Peers asks other regions. There, HandlePeer answers.
@@ -76,6 +86,7 @@ type Clock interface {
 type Config struct {
 	Catalog *catalog.Catalog // loaded, and the one that Door works under
 	Door    Door
+	Items   Items
 	Peers   Peers
 	Joins   Joins
 	Places  Places
@@ -84,6 +95,8 @@ type Config struct {
 	Clock   Clock            // the one that Door stamps with
 	// Tokens are the signed descriptors of this region and of those configured as its peers: the first document of the world is made of them.
 	Tokens []string
+	// Key is the region's own: it signs what this region writes into the audit log. nil: it keeps none.
+	Key globaltable.Signer
 
 	Every      time.Duration // between looks at what is unfinished; 250 ms
 	AskTimeout time.Duration // for one request to a peer; 3 s
@@ -101,6 +114,7 @@ func (c *Config) Validate() error {
 	}
 	fault(c.Catalog == nil, "no catalog")
 	fault(c.Door == nil, "no door")
+	fault(c.Items == nil, "no items")
 	fault(c.Peers == nil, "no peers")
 	fault(c.Joins == nil, "no joins")
 	fault(c.Places == nil, "no places")
@@ -125,6 +139,8 @@ type Plane struct {
 	turn chan struct{}       // holds a token while somebody issues: versions are made one at a time
 	last globaltable.TableID // newest id that this start made; guarded by turn
 
+	chain auditChain
+
 	mu       sync.Mutex
 	epoch    uint32            // of this start; 0: not raised yet
 	unheard  map[string]uint64 // region → the number of the wish to hear it
@@ -133,6 +149,9 @@ type Plane struct {
 	leaving  map[globaltable.TableID]*leave
 	parting  map[globaltable.TableID]parting
 	world    worldProgress
+	censuses map[[sha256.Size]byte]*census
+
+	toCount chan struct{} // holds a token when there may be a census to take
 }
 
 // New returns a Plane. It starts nothing.
@@ -144,8 +163,9 @@ func New(cfg Config) (*Plane, error) {
 	cfg.AskTimeout = cmp.Or(cfg.AskTimeout, 3*time.Second)
 	cfg.MaxTables = cmp.Or(cfg.MaxTables, 2500)
 	v := cfg.Catalog.View()
-	p := &Plane{cfg: cfg, self: v.Self(), turn: make(chan struct{}, 1), unheard: map[string]uint64{},
-		progress: map[globaltable.TableID]catalog.Progress{}, leaving: map[globaltable.TableID]*leave{}, parting: map[globaltable.TableID]parting{}}
+	p := &Plane{cfg: cfg, self: v.Self(), turn: make(chan struct{}, 1), unheard: map[string]uint64{}, chain: auditChain{turn: make(chan struct{}, 1)},
+		progress: map[globaltable.TableID]catalog.Progress{}, leaving: map[globaltable.TableID]*leave{}, parting: map[globaltable.TableID]parting{},
+		censuses: map[[sha256.Size]byte]*census{}, toCount: make(chan struct{}, 1)}
 	for _, d := range v.Regions() {
 		if d.Origin != p.self.Origin {
 			p.unheard[d.Name] = 0
@@ -168,6 +188,10 @@ func (p *Plane) Run(ctx context.Context) error {
 			return nil
 		})
 	}
+	g.Go(func() error {
+		p.count(ctx)
+		return nil
+	})
 	return g.Wait()
 }
 
@@ -227,7 +251,7 @@ func (p *Plane) CreateTable(ctx context.Context, spec catalog.Spec) (*globaltabl
 		return nil, err
 	}
 	p.last = id
-	return t, p.put(ctx, nil, t)
+	return t, p.put(ctx, cause{op: op, asked: p.self.Name}, nil, t)
 }
 
 // nextID returns an id whose millisecond is later than that of any table that this region made, or has named to make it.
@@ -291,7 +315,7 @@ func (p *Plane) changeable(op, name string) (*globaltable.Table, error) {
 // update is UpdateTable in the owner's region, asked for in the region that the change names.
 func (p *Plane) update(ctx context.Context, id globaltable.TableID, change *catalog.Change) (*globaltable.Table, error) {
 	change.At = p.cfg.Now().UnixMilli()
-	return p.issue(ctx, "update table", id, func(t *globaltable.Table, epoch uint32) (*globaltable.Table, error) {
+	return p.issue(ctx, cause{op: "update table", asked: change.Region}, id, func(t *globaltable.Table, epoch uint32) (*globaltable.Table, error) {
 		if change.TimeToLive != nil {
 			change.TimeToLive.At = hlc.FromTime(p.cfg.Now().Add(catalog.TimeToLiveLead))
 		}
@@ -314,7 +338,7 @@ func (p *Plane) DeleteTable(ctx context.Context, name string) (*globaltable.Tabl
 
 // remove is DeleteTable in the owner's region, for the region given.
 func (p *Plane) remove(ctx context.Context, id globaltable.TableID, region string) (*globaltable.Table, error) {
-	return p.issue(ctx, "delete table", id, func(t *globaltable.Table, epoch uint32) (*globaltable.Table, error) {
+	return p.issue(ctx, cause{op: "delete table", asked: region}, id, func(t *globaltable.Table, epoch uint32) (*globaltable.Table, error) {
 		return catalog.Remove(t, region, epoch)
 	})
 }

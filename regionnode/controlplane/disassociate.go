@@ -88,12 +88,12 @@ func (p *Plane) succeed(ctx context.Context, id, successor globaltable.TableID) 
 		return err
 	}
 	next, _ := catalog.Succeed(t, p.self, epoch)
-	return p.put(ctx, nil, next)
+	return p.put(ctx, p.own("disassociate replica"), nil, next)
 }
 
 // forsake issues the last document of a table that is never to be.
 func (p *Plane) forsake(ctx context.Context, id globaltable.TableID) error {
-	_, err := p.issue(ctx, "disassociate replica", id, func(t *globaltable.Table, epoch uint32) (*globaltable.Table, error) {
+	_, err := p.issue(ctx, p.own("disassociate replica"), id, func(t *globaltable.Table, epoch uint32) (*globaltable.Table, error) {
 		if !p.cfg.Catalog.View().Forsaken(t) {
 			return nil, errChanged
 		}

@@ -7,6 +7,7 @@ import (
 	"github.com/concordat-db/concordat/conflict"
 	"github.com/concordat-db/concordat/conflict/hlc"
 	"github.com/concordat-db/concordat/globaltable"
+	"github.com/concordat-db/concordat/globaltable/audit"
 	"github.com/concordat-db/concordat/globaltable/catalog"
 	"github.com/concordat-db/concordat/globaltable/item"
 	"github.com/concordat-db/concordat/regionnode/commit"
@@ -25,14 +26,18 @@ func (p *Plane) lock(ctx context.Context, op, name string) error {
 func (p *Plane) unlock() { <-p.turn }
 
 // issue makes the next version of a table that this region owns: what next, pure, makes of the newest one.
-func (p *Plane) issue(ctx context.Context, op string, id globaltable.TableID,
+func (p *Plane) issue(ctx context.Context, why cause, id globaltable.TableID,
 	next func(t *globaltable.Table, epoch uint32) (*globaltable.Table, error)) (*globaltable.Table, error) {
-	return p.issueWith(ctx, op, id, nil, next)
+	return p.issueWith(ctx, why, id, func(t *globaltable.Table, epoch uint32) (*globaltable.Table, []systemItem, error) {
+		made, err := next(t, epoch)
+		return made, nil, err
+	})
 }
 
-// issueWith is issue on the strength of answers, whose receipts are written with the version.
-func (p *Plane) issueWith(ctx context.Context, op string, id globaltable.TableID, answers catalog.Answers,
-	next func(t *globaltable.Table, epoch uint32) (*globaltable.Table, error)) (*globaltable.Table, error) {
+// issueWith is issue with more items of the system table, which are written with the document. If next makes no document the newest one stays, and is returned.
+func (p *Plane) issueWith(ctx context.Context, why cause, id globaltable.TableID,
+	next func(t *globaltable.Table, epoch uint32) (*globaltable.Table, []systemItem, error)) (*globaltable.Table, error) {
+	op := why.op
 	if err := p.lock(ctx, op, id.String()); err != nil {
 		return nil, err
 	}
@@ -42,8 +47,8 @@ func (p *Plane) issueWith(ctx context.Context, op string, id globaltable.TableID
 		return nil, &globaltable.Error{Op: op, Resource: id.String(), Kind: globaltable.NotFound, Message: "this region does not own the table"}
 	}
 	// A request that is wrong is told so, whoever is out of reach.
-	if _, err := next(t, t.Version.Epoch()); err != nil {
-		return nil, err
+	if made, _, err := next(t, t.Version.Epoch()); made == nil || err != nil {
+		return t, err
 	}
 	// A document of this start's epoch was made, or changed after hearing all, since the start: nobody can know a newer version of it.
 	if regions := p.Unheard(); len(regions) > 0 && !p.ofThisStart(t.Version) {
@@ -53,11 +58,11 @@ func (p *Plane) issueWith(ctx context.Context, op string, id globaltable.TableID
 	if err != nil {
 		return nil, err
 	}
-	made, err := next(t, epoch)
-	if err != nil {
-		return nil, err
+	made, beside, err := next(t, epoch)
+	if made == nil || err != nil {
+		return t, err
 	}
-	return made, p.put(ctx, t, made, receipts(t, made, answers)...)
+	return made, p.put(ctx, why, t, made, beside...)
 }
 
 // ofThisStart reports whether this start issued a version, of a document that this region owns. Its epoch is above that of every document the store held.
@@ -67,8 +72,8 @@ func (p *Plane) ofThisStart(v globaltable.Version) bool {
 	return p.epoch != 0 && v.Epoch() == p.epoch
 }
 
-// put writes the document next in place of old; nil: of none. Receipts are written with it.
-func (p *Plane) put(ctx context.Context, old, next *globaltable.Table, with ...catalog.Receipt) error {
+// put writes the document next in place of old, nil: of none, and more items with it.
+func (p *Plane) put(ctx context.Context, why cause, old, next *globaltable.Table, beside ...systemItem) error {
 	var was globaltable.Version
 	var known hlc.Timestamp
 	switch {
@@ -82,13 +87,13 @@ func (p *Plane) put(ctx context.Context, old, next *globaltable.Table, with ...c
 	if before == known {
 		before = 0
 	}
-	err := p.replace(ctx, next.ID, was, before, catalog.EncodeDocument(next), func(it item.Item) (globaltable.Version, error) {
+	err := p.replace(ctx, why.entry(audit.OfTable(old, next)), next.ID, was, before, catalog.EncodeDocument(next), func(it item.Item) (globaltable.Version, error) {
 		t, err := catalog.DecodeDocument(it)
 		if err != nil {
 			return 0, err
 		}
 		return t.Version, nil
-	}, with...)
+	}, beside...)
 	if errors.Is(err, errChanged) {
 		return catalog.InUse("issue document", next.Name, "updated")
 	}
@@ -98,16 +103,21 @@ func (p *Plane) put(ctx context.Context, old, next *globaltable.Table, with ...c
 	return err
 }
 
-// replace writes a document in place of that of version was; 0: of none. It is stamped before the moment given, if that is not zero. Receipts are written with it. The error is errChanged if another is there.
-func (p *Plane) replace(ctx context.Context, id globaltable.TableID, was globaltable.Version, before hlc.Timestamp, next item.Item, version func(item.Item) (globaltable.Version, error), with ...catalog.Receipt) error {
-	keys := []commit.Key{{Table: globaltable.SystemTable, Bytes: catalog.DocumentKey(id)}}
-	for i := range with {
-		keys = append(keys, commit.Key{Table: globaltable.SystemTable, Bytes: catalog.ReceiptKey(&with[i].Receipt)})
-	}
-	return p.cfg.Door.Write(ctx, &commit.Write{
-		Keys:   keys,
-		Before: before,
-		Plan: func(current []commit.Current) ([][]conflict.Op, error) {
+// replace writes a document in place of that of version was; 0: of none; and in the same batch more items, and what note says into the audit log. It is stamped before the moment given, if that is not zero. The error is errChanged if
+// another is there.
+func (p *Plane) replace(ctx context.Context, note audit.Entry, id globaltable.TableID, was globaltable.Version, before hlc.Timestamp, next item.Item, version func(item.Item) (globaltable.Version, error), beside ...systemItem) error {
+	return p.noting(ctx, note, func(entry *systemItem) error {
+		all := append([]systemItem{{catalog.DocumentKey(id), next}}, beside...)
+		if entry != nil {
+			all = append(all, *entry)
+		}
+		w := &commit.Write{Before: before}
+		var ops [][]conflict.Op
+		for i := range all {
+			w.Keys = append(w.Keys, commit.Key{Table: globaltable.SystemTable, Bytes: all[i].key})
+			ops = append(ops, put(all[i].item)...)
+		}
+		w.Plan = func(current []commit.Current) ([][]conflict.Op, error) {
 			var found globaltable.Version
 			if current[0].Item != nil {
 				var err error
@@ -118,12 +128,9 @@ func (p *Plane) replace(ctx context.Context, id globaltable.TableID, was globalt
 			if found != was {
 				return nil, errChanged
 			}
-			ops := put(next)
-			for i := range with {
-				ops = append(ops, put(catalog.EncodeReceipt(&with[i]))...)
-			}
 			return ops, nil
-		},
+		}
+		return p.cfg.Door.Write(ctx, w)
 	})
 }
 
@@ -165,3 +172,9 @@ func (p *Plane) raise(ctx context.Context, least uint32) (uint32, error) {
 }
 
 func put(it item.Item) [][]conflict.Op { return [][]conflict.Op{conflict.RecordPut(nil, it)} }
+
+// systemItem is an item of the system table.
+type systemItem struct {
+	key  item.Key
+	item item.Item
+}

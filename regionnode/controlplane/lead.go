@@ -62,13 +62,13 @@ func (p *Plane) lead(ctx context.Context) {
 		if _, ok := catalog.Advance(t, got.Answers, t.Version.Epoch()); !ok {
 			continue
 		}
-		_, err := p.issueWith(ctx, "advance table", id, got.Answers, func(now *globaltable.Table, epoch uint32) (*globaltable.Table, error) {
+		_, err := p.issueWith(ctx, p.own("advance table"), id, func(now *globaltable.Table, epoch uint32) (*globaltable.Table, []systemItem, error) {
 			// The answers are about what was asked. If the table has changed since, the next look asks again.
 			next, ok := catalog.Advance(now, got.Answers, epoch)
 			if now.Version != t.Version || !ok {
-				return nil, errChanged
+				return nil, nil, errChanged
 			}
-			return next, nil
+			return next, receipts(now, next, got.Answers), nil
 		})
 		if err != nil && !errors.Is(err, errChanged) {
 			p.failed(ctx, "advance table "+id.String(), "", err)
@@ -93,7 +93,7 @@ func (p *Plane) follow(ctx context.Context) {
 		if _, ok := catalog.Follow(t, w, t.Version.Epoch(), at); !ok {
 			return true
 		}
-		_, err := p.issue(ctx, "follow members", t.ID, func(now *globaltable.Table, epoch uint32) (*globaltable.Table, error) {
+		_, err := p.issue(ctx, p.own("follow members"), t.ID, func(now *globaltable.Table, epoch uint32) (*globaltable.Table, error) {
 			next, ok := catalog.Follow(now, w, epoch, at)
 			if !ok {
 				return nil, errChanged
@@ -211,7 +211,7 @@ func (p *Plane) placed(ctx context.Context, o hlc.Origin, q question, receipt st
 }
 
 // receipts are those with which next follows t: of the replicas that have carried out their policies.
-func receipts(t, next *globaltable.Table, answers catalog.Answers) (out []catalog.Receipt) {
+func receipts(t, next *globaltable.Table, answers catalog.Answers) (out []systemItem) {
 	for i := range t.Replicas {
 		r := &t.Replicas[i]
 		if now := next.Replica(r.Origin); r.Placing == 0 || now == nil || now.Placing != 0 {
@@ -219,7 +219,7 @@ func receipts(t, next *globaltable.Table, answers catalog.Answers) (out []catalo
 		}
 		token := answers[r.Origin].Receipt
 		if read, err := globaltable.ReadReceipt(token); err == nil {
-			out = append(out, catalog.Receipt{Receipt: read, Token: token})
+			out = append(out, systemItem{catalog.ReceiptKey(&read), catalog.EncodeReceipt(&catalog.Receipt{Receipt: read, Token: token})})
 		}
 	}
 	return out

@@ -33,6 +33,10 @@ type request struct {
 	World     *worldRequest    `json:"world,omitempty"`
 	Inspect   *inspectRequest  `json:"inspect,omitempty"`
 	Anew      *anewRequest     `json:"anew,omitempty"`
+	Audit     *auditRequest    `json:"audit,omitempty"`
+	Policies  *policiesRequest `json:"policies,omitempty"`
+	History   *historyRequest  `json:"history,omitempty"`
+	Census    *censusRequest   `json:"census,omitempty"`
 }
 
 type updateRequest struct {
@@ -74,8 +78,11 @@ type answer struct {
 	Progress  []reply          `json:"progress,omitempty"`
 	Clock     hlc.Timestamp    `json:"clock,omitempty"` // of who answers, read after what Progress says was so
 	Versions  []versionAnswer  `json:"versions,omitempty"`
-	More      bool             `json:"more,omitempty"` // of versions
+	More      bool             `json:"more,omitempty"` // of versions, or of history
 	Documents []documentAnswer `json:"documents,omitempty"`
+	Audit     [][]byte         `json:"audit,omitempty"`   // encoded conflict records of entries; More: there are others
+	History   [][]byte         `json:"history,omitempty"` // encoded conflict records
+	Census    *censusAnswer    `json:"census,omitempty"`
 }
 
 type errorAnswer struct {
@@ -97,8 +104,9 @@ type reply struct {
 }
 
 type versionAnswer struct {
-	Table   string `json:"table"`
-	Version uint64 `json:"version"`
+	Table    string `json:"table"`
+	Version  uint64 `json:"version"`
+	Policies uint64 `json:"policies,omitempty"` // sequence of the newest version of the table's policies
 }
 
 type documentAnswer struct {
@@ -164,7 +172,7 @@ func (p *Plane) handle(ctx context.Context, peer string, raw []byte) (*answer, e
 		return nil, &globaltable.Error{Op: "answer region", Resource: peer, Kind: globaltable.Denied, Message: "the region is not known"}
 	}
 	// A region that nobody hears any more may learn why, so that it can, and ask to come back.
-	if !p.cfg.Catalog.View().Active(from.Origin) && r.Versions == nil && r.Documents == nil && r.Anew == nil && !r.World.admits(from.Name) {
+	if !p.cfg.Catalog.View().Active(from.Origin) && r.Versions == nil && r.Documents == nil && r.Anew == nil && r.History == nil && r.Audit == nil && !r.World.admits(from.Name) {
 		return nil, &globaltable.Error{Op: "answer region", Resource: peer, Kind: globaltable.Fenced, Message: "region " + peer + " is fenced or removed"}
 	}
 	switch {
@@ -172,6 +180,12 @@ func (p *Plane) handle(ctx context.Context, peer string, raw []byte) (*answer, e
 		return p.answerWorld(ctx, r.World, from)
 	case r.Inspect != nil:
 		return p.answerInspect(r.Inspect, from)
+	case r.Policies != nil:
+		return p.answerPolicies(ctx, r.Policies, from)
+	case r.History != nil:
+		return p.answerHistory(ctx, r.History)
+	case r.Census != nil:
+		return p.answerCensus(r.Census)
 	case r.Update != nil:
 		id, err := p.asked(r.Update.Table, from)
 		if err != nil {
@@ -194,6 +208,8 @@ func (p *Plane) handle(ctx context.Context, peer string, raw []byte) (*answer, e
 		return p.answerAnew(ctx, r.Anew)
 	case len(r.Documents) > 0 && len(r.Documents) <= maxDocuments:
 		return p.answerDocuments(ctx, r.Documents)
+	case r.Audit != nil:
+		return p.answerAudit(ctx, r.Audit)
 	}
 	return nil, badRequest("the request asks nothing, or too much")
 }
@@ -282,14 +298,14 @@ func (p *Plane) answerVersions(r *versionsRequest) (*answer, error) {
 	a := new(answer)
 	v := p.cfg.Catalog.View()
 	if w, ok := v.World(); ok && after < globaltable.WorldTable {
-		a.Versions = append(a.Versions, versionAnswer{globaltable.WorldTable.String(), uint64(w.Version)})
+		a.Versions = append(a.Versions, versionAnswer{Table: globaltable.WorldTable.String(), Version: uint64(w.Version)})
 	}
 	v.TablesAfter(after, func(t *globaltable.Table) bool {
 		if len(a.Versions) == maxVersions {
 			a.More = true
 			return false
 		}
-		a.Versions = append(a.Versions, versionAnswer{t.ID.String(), uint64(t.Version)})
+		a.Versions = append(a.Versions, versionAnswer{t.ID.String(), uint64(t.Version), v.NewestPolicy(t.ID)})
 		return true
 	})
 	return a, nil
@@ -322,7 +338,7 @@ func (p *Plane) answerDocuments(ctx context.Context, tables []string) (*answer, 
 // Fetch brings this region's catalog up to that of the region given. The inbox calls it too, when it meets a newer version there.
 func (p *Plane) Fetch(ctx context.Context, region string) error {
 	p.mu.Lock()
-	wish := p.unheard[region]
+	wish, wanted := p.unheard[region]
 	p.mu.Unlock()
 	for after, more := globaltable.TableID(0), true; more; {
 		a, err := p.ask(ctx, region, &request{Versions: &versionsRequest{after.String()}})
@@ -330,6 +346,7 @@ func (p *Plane) Fetch(ctx context.Context, region string) error {
 			return err
 		}
 		var want []string
+		var history []globaltable.TableID
 		for _, v := range a.Versions {
 			id, err := globaltable.ParseTableID(v.Table)
 			if err != nil || id <= after {
@@ -338,6 +355,9 @@ func (p *Plane) Fetch(ctx context.Context, region string) error {
 			after = id
 			if globaltable.Version(v.Version) > p.cfg.Catalog.Version(id) {
 				want = append(want, v.Table)
+			}
+			if v.Policies > p.cfg.Catalog.View().NewestPolicy(id) {
+				history = append(history, id)
 			}
 		}
 		if more = a.More; more && len(a.Versions) == 0 {
@@ -350,6 +370,16 @@ func (p *Plane) Fetch(ctx context.Context, region string) error {
 			if id, err := globaltable.ParseTableID(v.Table); err == nil && p.cfg.Catalog.Version(id) < globaltable.Version(v.Version) {
 				return p.askAnew(ctx, region, v)
 			}
+		}
+		for _, id := range history {
+			if err := p.fetchHistory(ctx, region, id); err != nil {
+				return err
+			}
+		}
+	}
+	if wanted { // else entries come by the catalog's lane, like the documents that were missed
+		if err := p.fetchAudit(ctx, region); err != nil {
+			return err
 		}
 	}
 	p.mu.Lock()

@@ -59,7 +59,10 @@ func (s RepairStore) Merge(ctx context.Context, table globaltable.TableID, from 
 func LoadCatalog(c *catalog.Catalog, r store.Reader) error {
 	var docs []item.Item
 	lower, upper := store.RecordRange(globaltable.SystemTable)
-	err := store.Each(r, lower, upper, func(_, value []byte) error {
+	err := store.Each(r, lower, upper, func(key, value []byte) error {
+		if catalog.IsAudit(store.RecordKeySuffix(key)) {
+			return nil
+		}
 		// The record's bytes go with the iterator; the item, a view of them, must not.
 		it, live, err := conflict.ItemOf(append([]byte(nil), value...), nil)
 		if err == nil && live {

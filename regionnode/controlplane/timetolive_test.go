@@ -169,7 +169,7 @@ func TestTimeToLiveInTime(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		err = eu.plane.put(t.Context(), table, next)
+		err = eu.plane.put(t.Context(), cause{}, table, next)
 		if globaltable.KindOf(err) != globaltable.Unavailable {
 			t.Errorf("written: %v", err)
 		}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/concordat-db/concordat/conflict/hlc"
 	"github.com/concordat-db/concordat/globaltable"
+	"github.com/concordat-db/concordat/globaltable/audit"
 	"github.com/concordat-db/concordat/globaltable/catalog"
 	"github.com/concordat-db/concordat/globaltable/item"
 )
@@ -339,7 +340,7 @@ func (p *Plane) nextWorld(ctx context.Context, op string, out []string, next fun
 	if err != nil {
 		return nil, err
 	}
-	return made, p.putWorld(ctx, was, made)
+	return made, p.putWorld(ctx, op, was, w, made)
 }
 
 // takeoverEpochs is how far the epoch of a region that takes over is above the newest one of the owner before that it knows: more than that one can have started again meanwhile, unheard. What it has issued since
@@ -414,8 +415,9 @@ func (p *Plane) hearAll(ctx context.Context, op string, out []string, takesOver 
 		strings.Join(missing, ", ") + ". If they are lost as well, name them together."}
 }
 
-func (p *Plane) putWorld(ctx context.Context, was globaltable.Version, next *globaltable.World) error {
-	err := p.replace(ctx, globaltable.WorldTable, was, 0, catalog.EncodeWorld(next), func(it item.Item) (globaltable.Version, error) {
+// putWorld writes the document next in place of that of version was. old is what it was made of: that one, or what is configured.
+func (p *Plane) putWorld(ctx context.Context, op string, was globaltable.Version, old, next *globaltable.World) error {
+	err := p.replace(ctx, p.own(op).entry(audit.OfWorld(old, next)), globaltable.WorldTable, was, 0, catalog.EncodeWorld(next), func(it item.Item) (globaltable.Version, error) {
 		w, err := catalog.DecodeWorld(it)
 		if err != nil {
 			return 0, err

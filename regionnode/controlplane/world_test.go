@@ -165,7 +165,7 @@ func (w *world) start(name string, engine *store.Memory) {
 	n.taker = handover.NewTaker(n.catalog, takingShard{n.shard}, n)
 	n.placer = placing.New(placing.Config{Self: n.self, View: n.catalog.View, Store: n.shard, Streams: noStreams{}, Giver: n.giver, Disk: noFiles{}, Now: time.Now,
 		Sign: func(r *globaltable.Receipt) (string, error) { return globaltable.SignReceipt(r, w.keys[n.self.Name]) }})
-	n.plane, err = New(Config{Catalog: n.catalog, Door: n.shard, Peers: n, Joins: n.joiner, Places: n.placer, Marks: n, Now: time.Now, Clock: clock, Tokens: w.tokens, Events: Events{
+	n.plane, err = New(Config{Catalog: n.catalog, Door: n.shard, Items: n.shard, Peers: n, Joins: n.joiner, Places: n.placer, Marks: n, Now: time.Now, Clock: clock, Tokens: w.tokens, Key: w.keys[n.self.Name], Events: Events{
 		Issued: func(t *globaltable.Table) {
 			n.mu.Lock()
 			defer n.mu.Unlock()

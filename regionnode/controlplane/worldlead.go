@@ -78,7 +78,7 @@ func (p *Plane) reissueTable(ctx context.Context, id globaltable.TableID, versio
 	if err != nil {
 		return err
 	}
-	return p.put(ctx, t, catalog.Inherit(t, p.self.Origin, epoch))
+	return p.put(ctx, p.own(op), t, catalog.Inherit(t, p.self.Origin, epoch))
 }
 
 // reissued is the same world, for those who have not adopted it.
@@ -250,7 +250,7 @@ func (p *Plane) inheritTable(ctx context.Context, id globaltable.TableID) error 
 	if err != nil {
 		return err
 	}
-	return p.put(ctx, t, catalog.Inherit(t, p.self.Origin, epoch))
+	return p.put(ctx, p.own(op), t, catalog.Inherit(t, p.self.Origin, epoch))
 }
 
 // pending returns what this region, as the owner of the world, waits for, in words.

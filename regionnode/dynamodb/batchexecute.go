@@ -1,6 +1,7 @@
 package dynamodb
 
 import (
+	"errors"
 	"strconv"
 
 	"github.com/valyala/fastjson"
@@ -145,7 +146,7 @@ func (c *call) executeRead(s *batchStatement, all *consumption) error {
 	at := len(c.out)
 	c.out = item.AppendJSONString(append(c.out, `{"TableName":`...), s.Table)
 	size := 0
-	err = c.server.config.Shard.Get(c.server.base, commit.Key{Table: table.ID, Bytes: key}, func(current commit.Current) error {
+	err = c.door.get(table, key, func(current commit.Current) error {
 		it := current.Item
 		size = it.Size()
 		if it == nil || where != nil && !where.Holds(it) {
@@ -217,8 +218,14 @@ func (c *call) addStatement(s *batchStatement) error {
 	if err != nil {
 		return err
 	}
-	s.at = len(c.writes.list)
-	return c.writes.add(key, p)
+	w := &c.writes
+	s.at = len(w.list)
+	w.add(key, p)
+	err = w.admit(s.at + 1)
+	if err != nil {
+		w.keys, w.list = w.keys[:s.at], w.list[:s.at]
+	}
+	return err
 }
 
 // commitEach does the writes in as few commits as there can be without an item twice in one, and tells the statements what became of them.
@@ -233,6 +240,9 @@ func (c *call) commitEach(r *batchExecuteRequest) {
 		for i := range r.statements {
 			if s := &r.statements[i]; s.failed.code == "" && s.at >= from && s.at < to {
 				switch {
+				case errors.As(err, new(*foreign)) && w.door.may(w.list[s.at].Table, w.keys[s.at].Bytes):
+					// It is another one of the commit that may not be here any more.
+					s.failed = reasonOf(unavailable("The table's locality policies have changed. Nothing was done; a retry may succeed"))
 				case err != nil:
 					s.failed = reasonOf(err)
 				case w.reasons != nil:

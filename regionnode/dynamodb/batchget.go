@@ -166,6 +166,11 @@ func (c *call) resolveBatch(tables []*batchGet) error {
 	if repeats(all) {
 		return errRepeated
 	}
+	for _, t := range tables { // all of them, before the first is read
+		if err := c.door.admit(len(t.read), func(i int) (*globaltable.Table, item.Key) { return t.of, t.read[i].Bytes }); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
@@ -222,7 +227,7 @@ read:
 // appendOne reads one key and appends its item. full says that it would make the answer too large, or memory too short; nothing is appended then.
 func (c *call) appendOne(t *batchGet, key commit.Key, first bool, bytes int) (full bool, err error) {
 	c.found = readSize{}
-	err = c.server.config.Shard.Get(c.server.base, key, func(current commit.Current) error {
+	err = c.door.get(t.of, key.Bytes, func(current commit.Current) error {
 		if current.Item == nil {
 			return nil
 		}

@@ -207,14 +207,12 @@ func (c *call) resolve(writes []batchWrite) error {
 		if err != nil {
 			return err
 		}
-		if err := c.writes.add(w.itemKey, p); err != nil {
-			return err
-		}
+		c.writes.add(w.itemKey, p)
 	}
 	if repeats(c.writes.keys) {
 		return errRepeated
 	}
-	return nil
+	return c.writes.admit(len(writes)) // of all, before the first is written
 }
 
 // errRepeated refuses a batch with an item twice.
@@ -230,7 +228,7 @@ func repeats(keys []commit.Key) bool {
 }
 
 // commitBatch does the writes in commits of limited size and returns how many are done. When the region is overloaded or
-// unavailable after the first commit, the rest is left unprocessed; before it, that is the request's error.
+// unavailable after the first commit, or an item may not be here any more, the rest is left unprocessed; before it, that is the request's error.
 func (c *call) commitBatch(writes []batchWrite) (done int, err error) {
 	for done < len(writes) {
 		to, bytes := done, 0
@@ -240,7 +238,7 @@ func (c *call) commitBatch(writes []batchWrite) (done int, err error) {
 		}
 		if err := c.writes.commit(done, to); err != nil {
 			var g *globaltable.Error
-			if done > 0 && errors.As(err, &g) && (g.Kind == globaltable.LimitExceeded || g.Kind == globaltable.Unavailable) {
+			if done > 0 && errors.As(err, &g) && (g.Kind == globaltable.LimitExceeded || g.Kind == globaltable.Unavailable || g.Kind == globaltable.Denied) {
 				return done, nil
 			}
 			return done, err

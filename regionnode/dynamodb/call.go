@@ -34,7 +34,12 @@ type call struct {
 	parser fastjson.Parser
 	arena  fastjson.Arena // of values that are put into the parsed request
 	out    []byte         // the answer
+	status int            // of HTTP, of an answer that another region has given; 0: 200, or that of the exception
 
+	// partial has the policies that keep items from being shown, forwarded the region that has done the request: values of headers, empty without them.
+	partial, forwarded string
+
+	door    door
 	request itemRequest
 	writes  writes
 	found   readSize // by the last read
@@ -54,8 +59,8 @@ type call struct {
 }
 
 func newCall(s *Server) *call {
-	c := &call{server: s}
-	c.writes.server = s
+	c := &call{server: s, door: door{server: s, home: s.config.Region}}
+	c.writes.door = &c.door
 	c.writes.write.Plan = c.writes.plan
 	c.got = c.appendGot
 	return c
@@ -88,21 +93,27 @@ func (c *call) table(name []byte) (*globaltable.Table, error) {
 	if len(c.resolved) == 0 {
 		c.view = c.server.config.View() // before the table is found
 	}
-	t, err := c.server.table(name)
+	t, err := c.door.table(name)
 	if err == nil {
 		c.resolved = append(c.resolved, t)
 	}
 	return t, err
 }
 
-// moved reports whether another table is in the place of one that the request has found: a replica has become a table of its own meanwhile, and what was read of it may have been on its way out.
+// moved reports whether another table is in the place of one that the request has found, or the same with other locality policies: a replica has become a table of its own meanwhile, or items have gone to other regions, and what was read may have been on its way out.
 func (c *call) moved() bool {
 	if len(c.resolved) == 0 || c.server.config.View() == c.view {
 		return false
 	}
 	for _, t := range c.resolved {
 		now, ok := c.server.config.View().Lookup(t.Name)
-		if !ok || now.ID == t.ID {
+		if !ok {
+			continue
+		}
+		if now.ID == t.ID {
+			if now.Version != t.Version && len(now.Pins)+len(t.Pins) > 0 {
+				return true
+			}
 			continue
 		}
 		if r := now.Replica(c.server.config.Origin); r != nil && r.Succeeds.Table == t.ID {
@@ -112,14 +123,14 @@ func (c *call) moved() bool {
 	return false
 }
 
-func (s *Server) table(name []byte) (*globaltable.Table, error) {
+func (s *Server) table(name []byte, home string) (*globaltable.Table, error) {
 	if f := s.config.Refused; f != nil {
 		if err := f(); err != nil {
 			return nil, err
 		}
 	}
 	if isARN(name) {
-		own, ok := tableOfARN(string(name), s.config.Region)
+		own, ok := tableOfARN(string(name), home)
 		if !ok {
 			return nil, tableNotFound()
 		}

@@ -6,7 +6,7 @@ import "github.com/valyala/fasthttp"
 // gives access is the signature, which no browser adds by itself.
 
 // exposed are the headers of answers that pages may read.
-const exposed = "x-amzn-RequestId,x-amzn-ErrorType,x-amz-request-id,x-amz-id-2,x-amzn-ErrorMessage,x-amz-crc32," + siblingsHeader + ",Date"
+const exposed = "x-amzn-RequestId,x-amzn-ErrorType,x-amz-request-id,x-amz-id-2,x-amzn-ErrorMessage,x-amz-crc32," + siblingsHeader + "," + partialHeader + "," + forwardedHeader + ",Date"
 
 // allowOrigin adds to an answer what a browser looks for, if one asked.
 func allowOrigin(ctx *fasthttp.RequestCtx) {

@@ -123,9 +123,7 @@ func (c *call) transactWrites(r *executeTransactionRequest) error {
 			reasons[i] = reasonOf(err)
 			continue
 		}
-		if err := w.add(key, p); err != nil {
-			return err
-		}
+		w.add(key, p)
 	}
 	if reasons != nil {
 		return cancelled(reasons)

@@ -71,22 +71,32 @@ func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 func (s *Server) answer(ctx *fasthttp.RequestCtx, c *call) (x *exception) {
 	defer func() {
 		if p := recover(); p != nil {
-			c.broken = true               // its buffers may be in use still
-			cause := fmt.Sprintf("%T", p) // its text may quote an item
-			if bug, ok := p.(runtime.Error); ok {
-				cause = bug.Error()
-			}
-			x = internal(internalMessage, fmt.Errorf("panic: %s\n%s", cause, debug.Stack()))
+			x = c.panicked(p)
 		}
 	}()
 	err := s.readBody(ctx, c)
 	if err == nil {
 		err = s.perform(ctx, c)
 	}
+	return c.failed(err)
+}
+
+// panicked is the answer to a request in which p was thrown. Its buffers may be in use still.
+func (c *call) panicked(p any) *exception {
+	c.broken = true
+	cause := fmt.Sprintf("%T", p) // its text may quote an item
+	if bug, ok := p.(runtime.Error); ok {
+		cause = bug.Error()
+	}
+	return internal(internalMessage, fmt.Errorf("panic: %s\n%s", cause, debug.Stack()))
+}
+
+// failed returns the exception that err is; nil for nil.
+func (c *call) failed(err error) *exception {
 	if err == nil {
 		return nil
 	}
-	x = translate(err, c.operation != nil && c.operation.control)
+	x := translate(err, c.operation != nil && c.operation.control)
 	if x.status == http.StatusInternalServerError {
 		var p *commit.PanicError
 		c.broken = errors.As(x, &p) // as above
@@ -94,7 +104,7 @@ func (s *Server) answer(ctx *fasthttp.RequestCtx, c *call) (x *exception) {
 	return x
 }
 
-// perform finds the operation, authenticates, unpacks, checks the JSON and runs the operation.
+// perform finds the operation, authenticates, unpacks and executes.
 func (s *Server) perform(ctx *fasthttp.RequestCtx, c *call) error {
 	h := &ctx.Request.Header
 	var known bool
@@ -115,6 +125,11 @@ func (s *Server) perform(ctx *fasthttp.RequestCtx, c *call) error {
 	if err := c.unpack(h.Peek("Content-Encoding")); err != nil {
 		return err
 	}
+	return c.execute()
+}
+
+// execute checks the JSON and runs the operation, here or where a policy has it forwarded.
+func (c *call) execute() error {
 	if err := item.CheckJSON(c.body); err != nil {
 		return unreadable()
 	}
@@ -141,7 +156,10 @@ func (s *Server) perform(ctx *fasthttp.RequestCtx, c *call) error {
 		c.again()
 		err = c.operation.run(c, parameters)
 	}
-	return err
+	if err != nil {
+		return c.elsewhere(err)
+	}
+	return nil
 }
 
 // errNotJSON marks requests that are not of this protocol: they get an answer in XML, as DynamoDB gives.
@@ -233,6 +251,9 @@ func (s *Server) send(ctx *fasthttp.RequestCtx, c *call, x *exception) {
 	var id [requestIDLen]byte
 	fillRequestID(&id)
 	status := http.StatusOK
+	if c.status != 0 {
+		status = c.status
+	}
 	if x != nil {
 		status = x.status
 		if status >= http.StatusInternalServerError && s.config.Events.Failed != nil {
@@ -253,6 +274,12 @@ func (s *Server) send(ctx *fasthttp.RequestCtx, c *call, x *exception) {
 	}
 	if c.siblings > 0 {
 		h.Set(siblingsHeader, strconv.Itoa(c.siblings))
+	}
+	if c.partial != "" {
+		h.Set(partialHeader, c.partial)
+	}
+	if c.forwarded != "" {
+		h.Set(forwardedHeader, c.forwarded)
 	}
 	allowOrigin(ctx)
 	var crc [10]byte
@@ -316,6 +343,7 @@ func (c *call) reset(began time.Time) {
 	c.body = c.body[:0]
 	c.heavy = false
 	c.writes.keys = c.writes.keys[:0]
+	c.door.asker, c.door.home, c.door.tables = 0, c.server.config.Region, nil
 	c.again()
 }
 
@@ -323,5 +351,6 @@ func (c *call) reset(began time.Time) {
 func (c *call) again() {
 	c.out = c.out[:0]
 	c.unsettled, c.siblings = c.unsettled[:0], 0
+	c.status, c.partial, c.forwarded = 0, "", ""
 	c.resolved = c.resolved[:0]
 }

@@ -89,6 +89,8 @@ func (p placed) Placing(globaltable.TableID) globaltable.Version              { 
 func (p placed) Version(globaltable.TableID) globaltable.Version              { return p.table.Version }
 func (p placed) Settled(globaltable.TableID) bool                             { return true }
 func (p placed) Expiry(globaltable.TableID) conflict.Expiry                   { return nil }
+func (placed) Foreign(globaltable.TableID, []byte, globaltable.Version) bool  { return false }
+func (placed) Pinned() bool                                                   { return false }
 func (placed) Indexed(globaltable.TableID) *globaltable.Table                 { return nil }
 func (placed) KeySchema(globaltable.TableID) *globaltable.KeySchema           { return nil }
 func (placed) Prepare([]item.Item) (commit.Adoption, error)                   { return commit.Adoption{}, nil }

@@ -48,9 +48,7 @@ func (c *call) writeItem(action plan.Action, may parameterSet, p *fastjson.Objec
 	}
 	c.writes.begin(1)
 	c.writes.measured = r.capacity != nil
-	if err := c.writes.add(r.itemKey, w); err != nil {
-		return err
-	}
+	c.writes.add(r.itemKey, w)
 	if err := c.writes.commit(0, 1); err != nil {
 		return err
 	}
@@ -64,9 +62,7 @@ func (c *call) writeItem(action plan.Action, may parameterSet, p *fastjson.Objec
 func (s *Server) Write(key item.Key, w plan.Write) error {
 	c := newCall(s)
 	c.writes.begin(1)
-	if err := c.writes.add(key, planned{Write: w}); err != nil {
-		return err
-	}
+	c.writes.add(key, planned{Write: w, named: text(w.Table.Name)})
 	if err := c.writes.commit(0, 1); err != nil {
 		return err
 	}
@@ -152,13 +148,12 @@ func (c *call) getItem(p *fastjson.Object) error {
 		return err
 	}
 	c.out = append(c.out, '{')
-	key := commit.Key{Table: table.ID, Bytes: r.itemKey}
 	c.conflicts = c.server.config.Shard.HasConflicts(table.ID)
-	if err := c.server.config.Shard.Get(c.server.base, key, c.got); err != nil {
+	if err := c.door.get(table, r.itemKey, c.got); err != nil {
 		return err
 	}
 	if len(c.unsettled) > 0 {
-		if c.siblings, err = c.server.config.Shard.OpenConflicts(c.server.base, key, c.unsettled); err != nil {
+		if c.siblings, err = c.door.openConflicts(table, r.itemKey, c.unsettled); err != nil {
 			return err
 		}
 	}

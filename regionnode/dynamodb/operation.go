@@ -7,6 +7,8 @@ type operation struct {
 	name string
 	// control says that it is one on tables: it may take long, and a limit reached is LimitExceededException.
 	control bool
+	// forwards says that it is about one item, or a transaction, and so can be done by another region where a locality policy says so.
+	forwards bool
 	// run does the request and appends the answer to c.out. p lives until run returns.
 	run func(c *call, p *fastjson.Object) error
 	// refusals are the parameters that may not be given: see parameters.go.
@@ -17,19 +19,19 @@ type operation struct {
 func operations() map[string]*operation {
 	table := map[string]*operation{}
 	for _, o := range []operation{
-		{name: "PutItem", run: (*call).putItem},
-		{name: "GetItem", run: (*call).getItem},
-		{name: "DeleteItem", run: (*call).deleteItem},
+		{name: "PutItem", forwards: true, run: (*call).putItem},
+		{name: "GetItem", forwards: true, run: (*call).getItem},
+		{name: "DeleteItem", forwards: true, run: (*call).deleteItem},
 		{name: "BatchWriteItem", run: (*call).batchWriteItem},
 		{name: "BatchGetItem", run: (*call).batchGetItem},
-		{name: "ExecuteStatement", run: (*call).executeStatement},
+		{name: "ExecuteStatement", forwards: true, run: (*call).executeStatement},
 		{name: "BatchExecuteStatement", run: (*call).batchExecuteStatement},
-		{name: "ExecuteTransaction", run: (*call).executeTransaction},
+		{name: "ExecuteTransaction", forwards: true, run: (*call).executeTransaction},
 		{name: "Query", run: (*call).query},
 		{name: "Scan", run: (*call).scan},
-		{name: "TransactGetItems", run: (*call).transactGetItems},
-		{name: "TransactWriteItems", run: (*call).transactWriteItems},
-		{name: "UpdateItem", run: (*call).updateItem},
+		{name: "TransactGetItems", forwards: true, run: (*call).transactGetItems},
+		{name: "TransactWriteItems", forwards: true, run: (*call).transactWriteItems},
+		{name: "UpdateItem", forwards: true, run: (*call).updateItem},
 		{name: "CreateTable", control: true, run: (*call).createTable},
 		{name: "DescribeTable", control: true, run: (*call).describeTable},
 		{name: "ListTables", control: true, run: (*call).listTables},

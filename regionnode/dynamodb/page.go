@@ -18,7 +18,9 @@ import (
 const (
 	// maxPageBytes is the size of items at which a page ends, before the filter.
 	maxPageBytes = 1 << 20
-	maxSegments  = 1_000_000
+	// maxSkippedBytes is the size of items that are passed over, since they may not be shown here, at which a page ends.
+	maxSkippedBytes = 16 << 20
+	maxSegments     = 1_000_000
 )
 
 func (c *call) query(p *fastjson.Object) error { return c.readPage(queryParameters, p) }
@@ -207,6 +209,7 @@ type page struct {
 	bytes          int     // of what was scanned, in the table or the index
 	read           int     // of that and of what was read beside it: what a page's size is about
 	fetched        float64 // units of what was read beside the index
+	skipped        int     // bytes of what may not be shown
 	ended          bool    // there may be more after last
 	last           item.Key
 }
@@ -255,9 +258,17 @@ func (c *call) readSpan(pg *page) error {
 		span.Index = s.Index.ID
 	}
 	pg.last = c.request.itemKey[:0]
-	err := c.server.config.Shard.Walk(c.server.base, span, func(key item.Key, current commit.Current) (more bool) { return c.scanOne(pg, key, current.Item) })
+	c.partial = withheld(s.Table, c.server.config.Origin)
+	err := c.door.walk(pg, span, func(key item.Key, current commit.Current) (more bool) { return c.scanOne(pg, key, current.Item) })
 	c.request.itemKey = pg.last
 	return err
+}
+
+// skip passes over an item that may not be shown here, and reports whether to go on. Many of them end the page, but not before there is a position that may be told.
+func (pg *page) skip(size int) (more bool) {
+	pg.skipped += size
+	pg.ended = pg.scanned > 0 && pg.skipped > maxSkippedBytes
+	return !pg.ended
 }
 
 // scanOne takes the next item into the page, and reports whether there is to be another one.

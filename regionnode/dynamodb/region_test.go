@@ -46,6 +46,7 @@ const (
 // region is one region as a node wires it, without streams: store, catalog, commit, control plane and the API on loopback.
 type region struct {
 	addr   string
+	tables *catalog.Catalog
 	shard  *commit.Shard
 	server *dynamodb.Server
 	stop   func() error // stops the server alone and returns what Serve returned
@@ -93,7 +94,12 @@ func startRegion(t testing.TB, engine store.Engine, change func(*dynamodb.Config
 // startRegionAt is startRegion with a wall clock of the caller's.
 func startRegionAt(t testing.TB, engine store.Engine, now func() time.Time, change func(*dynamodb.Config)) *region {
 	t.Helper()
-	self := descriptor(t, testRegion, 1)
+	return startRegionOf(t, descriptor(t, testRegion, 1), engine, now, change)
+}
+
+// startRegionOf is startRegionAt for another region than the one that tests are mostly about.
+func startRegionOf(t testing.TB, self globaltable.Descriptor, engine store.Engine, now func() time.Time, change func(*dynamodb.Config)) *region {
+	t.Helper()
 	tables, err := catalog.New(self, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -107,19 +113,19 @@ func startRegionAt(t testing.TB, engine store.Engine, now func() time.Time, chan
 	if err != nil {
 		t.Fatal(err)
 	}
-	plane, err := controlplane.New(controlplane.Config{Catalog: tables, Door: shard, Peers: nobody{}, Joins: nobody{}, Places: nowhere{}, Marks: nobody{}, Now: now, Clock: clock})
+	plane, err := controlplane.New(controlplane.Config{Catalog: tables, Door: shard, Items: shard, Peers: nobody{}, Joins: nobody{}, Places: nowhere{}, Marks: nobody{}, Now: now, Clock: clock})
 	if err != nil {
 		t.Fatal(err)
 	}
-	verifier, err := auth.NewVerifier(auth.Config{Region: testRegion, Credentials: func(key string) (string, bool) { return testSecret, key == testKey }})
+	verifier, err := auth.NewVerifier(auth.Config{Region: self.Name, Credentials: func(key string) (string, bool) { return testSecret, key == testKey }})
 	if err != nil {
 		t.Fatal(err)
 	}
-	tracker, err := confirm.New(confirm.Config{Region: testRegion})
+	tracker, err := confirm.New(confirm.Config{Region: self.Name})
 	if err != nil {
 		t.Fatal(err)
 	}
-	config := dynamodb.Config{Region: testRegion, Origin: self.Origin, Verifier: verifier, Shard: shard, Control: plane, Confirm: tracker,
+	config := dynamodb.Config{Region: self.Name, Origin: self.Origin, Verifier: verifier, Shard: shard, Control: plane, Confirm: tracker,
 		View: func() dynamodb.View { return tables.View() }, Now: now}
 	if change != nil {
 		change(&config)
@@ -132,7 +138,7 @@ func startRegionAt(t testing.TB, engine store.Engine, now func() time.Time, chan
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &region{addr: ln.Addr().String(), shard: shard, server: server}
+	r := &region{addr: ln.Addr().String(), tables: tables, shard: shard, server: server}
 	r.run(t, ln, plane)
 	return r
 }

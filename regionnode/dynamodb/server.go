@@ -31,6 +31,7 @@ type Config struct {
 	View     func() View // the tables in force now
 	Control  Control
 	Confirm  Confirmer
+	Forward  Forwarder        // nil: nothing is forwarded
 	Refused  func() error     // why no items are read or written now; nil, or an answer of nil: they are
 	Now      func() time.Time // clock for the answers' times; time.Now if nil
 	Events   Events
@@ -42,6 +43,7 @@ type Config struct {
 	ReadTimeout    time.Duration // from the first byte of a request to its last. 30 s
 	WriteTimeout   time.Duration // of an answer. 30 s
 	IdleTimeout    time.Duration // of a connection between requests. 5 min
+	ForwardTimeout time.Duration // for a request that another region does. 10 s
 	DrainTimeout   time.Duration // for requests in work when the server stops; then their contexts are cancelled. 10 s
 }
 
@@ -49,8 +51,10 @@ type Config struct {
 type Events struct {
 	// Request reports each answered request: the operation ("" if it was not known), status code and time taken.
 	Request func(operation string, status int, took time.Duration)
-	// Failed reports an answer with a status of 500 or above and its cause. The error carries no keys and no values of items.
+	// Failed reports an answer with a status of 500 or above and its cause; that to a request of another region's client has no id here. The error carries no keys and no values of items.
 	Failed func(operation, requestID string, err error)
+	// Forwarded reports each request that was forwarded, or done for another region.
+	Forwarded func(Forwarding)
 }
 
 // Validate reports all faults of c.
@@ -74,6 +78,7 @@ func (c *Config) Validate() error {
 	}{
 		{"MaxConnections", int64(c.MaxConnections)}, {"MaxRequests", int64(c.MaxRequests)}, {"MaxMemory", c.MaxMemory}, {"MaxHeader", int64(c.MaxHeader)},
 		{"ReadTimeout", int64(c.ReadTimeout)}, {"WriteTimeout", int64(c.WriteTimeout)}, {"IdleTimeout", int64(c.IdleTimeout)}, {"DrainTimeout", int64(c.DrainTimeout)},
+		{"ForwardTimeout", int64(c.ForwardTimeout)},
 	} {
 		if n.value < 0 {
 			errs = append(errs, fmt.Errorf("dynamodb: %s is negative", n.name))
@@ -103,6 +108,7 @@ func (c Config) withDefaults() Config {
 	orTime(&c.WriteTimeout, 30*time.Second)
 	orTime(&c.IdleTimeout, 5*time.Minute)
 	orTime(&c.DrainTimeout, 10*time.Second)
+	orTime(&c.ForwardTimeout, 10*time.Second)
 	if c.MaxMemory == 0 {
 		c.MaxMemory = 512 << 20
 	}

@@ -124,7 +124,7 @@ func (c *call) answerMoment(reads []momentRead, keys []commit.Key, what capacity
 	}
 	var all consumption
 	c.out = append(c.out, `{"Responses":[`...)
-	err := c.server.config.Shard.GetAll(c.server.base, keys, func(current []commit.Current) error {
+	err := c.door.getAll(keys, func(i int) *globaltable.Table { return reads[i].table }, func(current []commit.Current) error {
 		bytes := 0
 		for i := range current {
 			size := current[i].Item.Size()

@@ -10,6 +10,7 @@ import (
 
 	"github.com/valyala/fastjson"
 
+	"github.com/concordat-db/concordat/globaltable"
 	"github.com/concordat-db/concordat/globaltable/item"
 	"github.com/concordat-db/concordat/globaltable/plan"
 	"github.com/concordat-db/concordat/regionnode/commit"
@@ -175,9 +176,7 @@ func (c *call) addActions(actions []action) error {
 			reasons[i] = reasonOf(err)
 			continue
 		}
-		if err := c.writes.add(a.itemKey, p); err != nil {
-			return err
-		}
+		c.writes.add(a.itemKey, p)
 	}
 	if reasons != nil {
 		return cancelled(reasons)
@@ -250,7 +249,7 @@ func (c *call) appendTransactCapacity(what capacity) error {
 		return nil
 	case w.write.Repeated:
 		// Nothing was written now; DynamoDB counts that the items are looked at.
-		err := c.server.config.Shard.GetAll(c.server.base, w.keys, func(current []commit.Current) error {
+		err := c.door.getAll(w.keys, func(i int) *globaltable.Table { return w.list[i].Table }, func(current []commit.Current) error {
 			for i := range current {
 				all.add(w.list[i].named, w.list[i].Table, plan.Units{Table: plan.ReadUnits(current[i].Item.Size(), true)}, transactional)
 			}

@@ -13,13 +13,14 @@ import (
 
 // writes is what a request writes: one item, or several in one commit or in some. It is lent to the shard together with what its slices hold.
 type writes struct {
-	server *Server
+	door   *door
 	write  commit.Write
 	keys   []commit.Key
 	list   []planned // list[i] is for keys[i]
 	opsOf  [][]conflict.Op
 	memory plan.Memory
 	from   int // what is before it belongs to earlier commits of the request
+	ready  int // what is before it has been admitted: it may be here, and the tables take it
 	// measured says that the capacity is asked for.
 	measured  bool
 	image     item.Item // what the writes return of their items, one after the other
@@ -55,7 +56,7 @@ type planned struct {
 func (w *writes) begin(n int) {
 	clear(w.list)
 	clear(w.asking) // documents go when the catalog has newer ones
-	w.keys, w.list = w.keys[:0], w.list[:0]
+	w.keys, w.list, w.ready = w.keys[:0], w.list[:0], 0
 	w.asking, w.needs = w.asking[:0], w.needs[:0]
 	w.image, w.reasons = w.image[:0], nil
 	w.write.Transaction, w.write.Token, w.measured, w.onRefusal = false, nil, false, refuseAll
@@ -73,25 +74,43 @@ func (w *writes) forget() {
 	w.write.Keys, w.write.Token, w.reasons = nil, nil, nil
 }
 
-// add adds a write. Its key and item must stay unchanged until commit returns. An error means that the table takes no write now.
-func (w *writes) add(key item.Key, p planned) error {
-	if p.Table.AcknowledgePeers > 0 && p.Action != plan.Check {
-		if err := w.ask(p.Table); err != nil {
-			return err
-		}
-	}
+// add adds a write. Its key and item must stay unchanged until commit returns.
+func (w *writes) add(key item.Key, p planned) {
 	w.keys = append(w.keys, commit.Key{Table: p.Table.ID, Bytes: key})
 	w.list = append(w.list, p)
-	return nil
+}
+
+// admit refuses the writes up to, without to, that have not been admitted yet: together, if an item of them may not be here, or if a table takes no write of one now.
+func (w *writes) admit(to int) error {
+	from := w.ready
+	if from >= to {
+		return nil
+	}
+	err := w.door.admit(to-from, func(i int) (*globaltable.Table, item.Key) { return w.list[from+i].Table, w.keys[from+i].Bytes })
+	for i := from; i < to && err == nil; i++ {
+		if p := &w.list[i]; p.Table.AcknowledgePeers > 0 && p.Action != plan.Check {
+			err = w.ask(p.Table, w.keys[i].Bytes)
+		}
+	}
+	if err == nil {
+		w.ready = to
+	}
+	return err
 }
 
 // commit does the writes from and up to, without to, in one commit. They are durable here then; before the answer comes acknowledged.
 func (w *writes) commit(from, to int) error {
+	if err := w.admit(to); err != nil {
+		return err
+	}
 	w.from = from
 	w.write.Keys = w.keys[from:to]
-	err := w.server.config.Shard.Write(w.server.base, &w.write)
-	if errors.Is(err, commit.ErrNoTable) && w.follow(from, to) {
-		err = w.server.config.Shard.Write(w.server.base, &w.write)
+	err := w.door.write(&w.write)
+	if errors.Is(err, commit.ErrNoTable) && w.follow(from, to) || errors.Is(err, commit.ErrNotHere) && w.renew(from, to) {
+		w.ready = from
+		if err = w.admit(to); err == nil {
+			err = w.door.write(&w.write)
+		}
 	}
 	if err == nil && len(w.asking) > 0 {
 		w.need()
@@ -104,14 +123,26 @@ func (w *writes) commit(from, to int) error {
 func (w *writes) follow(from, to int) (any bool) {
 	for i := from; i < to; i++ {
 		p := &w.list[i]
-		t, err := w.server.table(p.named)
+		t, err := w.door.table(p.named)
 		if err != nil || t.ID == p.Table.ID {
 			continue
 		}
-		if r := t.Replica(w.server.config.Origin); r == nil || r.Succeeds.Table != p.Table.ID {
+		if r := t.Replica(w.door.server.config.Origin); r == nil || r.Succeeds.Table != p.Table.ID {
 			continue // another one, made under the same name
 		}
 		p.Table, w.keys[i].Table, any = t, t.ID, true
+	}
+	return any
+}
+
+// renew makes the writes from and up to, without to, writes by the documents of their tables that are in force now. It reports whether any is another one: policies have changed since the tables were found.
+func (w *writes) renew(from, to int) (any bool) {
+	for i := from; i < to; i++ {
+		p := &w.list[i]
+		t, err := w.door.table(p.named)
+		if err == nil && t.ID == p.Table.ID && t.Version != p.Table.Version {
+			p.Table, any = t, true
+		}
 	}
 	return any
 }

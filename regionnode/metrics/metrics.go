@@ -51,6 +51,11 @@ type Set struct {
 	diverged     *prometheus.GaugeVec
 	connected    *prometheus.GaugeVec
 	clockOffset  *prometheus.GaugeVec
+	forwarded    *prometheus.CounterVec
+	forwardedB   *prometheus.CounterVec
+	foreign      *prometheus.CounterVec
+	heldBack     *prometheus.CounterVec
+	denied       *prometheus.CounterVec
 	streamResets prometheus.Counter
 	busFailures  prometheus.Counter
 
@@ -96,6 +101,11 @@ func New(region string) *Set {
 	s.diverged = f.gauges("concordat_compare_diverged_tables", "Tables that are known to have diverged from the peer's: run concordat verify, and concordat repair.", "peer")
 	s.connected = f.gauges("concordat_inbox_connected", "Whether the origin can be reached.", "origin")
 	s.clockOffset = f.gauges("concordat_clock_ahead_seconds", "How far this clock is ahead of the peer's.", "peer")
+	s.forwarded = f.counters("concordat_forwarded_requests_total", "Clients' requests on items that may not be in the client's region: by who was asked or has asked, side (asked, served) and whether there was an answer.", "peer", "side", "answered")
+	s.forwardedB = f.counters("concordat_forwarded_bytes_total", "Bytes of parameters and answers of forwarded requests, by the way they went from this region.", "peer", "side", "way")
+	s.foreign = f.counters("concordat_foreign_changes_total", "Changes that a peer has sent though it should have known that the item may not be here. They were voided; not one should be.", "peer")
+	s.denied = f.counters("concordat_peer_refusals_total", "Requests of a peer that were denied, as for a lane that it is not in. When placements change there may be a few.", "peer")
+	s.heldBack = f.counters("concordat_egress_refused_total", "Entries of the log that were held back since the peer may not have a change in it. While policies are being placed some are; none else should be.", "peer", "placing")
 	s.streamResets = f.counter("concordat_outbox_stream_resets_total", "Streams deleted and filled again from the log.")
 	s.busFailures = f.counter("concordat_outbox_failures_total", "Failed actions on the region's own NATS.")
 	s.refused = f.gauges("concordat_writes_refused", "1 while client writes are refused for the reason.", "reason")
@@ -236,6 +246,26 @@ func (s *Set) ForgetPeer(name string) {
 	s.connected.DeleteLabelValues(name)
 	s.clockOffset.DeleteLabelValues(name)
 }
+
+// Forwarded counts a request that was forwarded to a peer, or done for one.
+func (s *Set) Forwarded(peer, side string, answered bool, sent, received int) {
+	s.forwarded.WithLabelValues(peer, side, strconv.FormatBool(answered)).Inc()
+	s.forwardedB.WithLabelValues(peer, side, "out").Add(float64(sent))
+	s.forwardedB.WithLabelValues(peer, side, "in").Add(float64(received))
+}
+
+// ForeignChanges counts changes of a peer that may not be here.
+func (s *Set) ForeignChanges(peer string, changes int) {
+	s.foreign.WithLabelValues(peer).Add(float64(changes))
+}
+
+// EgressRefused counts an entry that was held back, for a change that the peer may not have.
+func (s *Set) EgressRefused(peer string, placing bool) {
+	s.heldBack.WithLabelValues(peer, strconv.FormatBool(placing)).Inc()
+}
+
+// PeerDenied counts a request of a peer that was denied.
+func (s *Set) PeerDenied(peer string) { s.denied.WithLabelValues(peer).Inc() }
 
 // StreamReset counts a stream made anew.
 func (s *Set) StreamReset() { s.streamResets.Inc() }

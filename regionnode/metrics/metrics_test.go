@@ -31,6 +31,10 @@ func useAll(s *metrics.Set) {
 	s.IndexesUnbuilt(2)
 	s.Placed(7, 3)
 	s.TookOver(9)
+	s.Forwarded("eu", "asked", true, 100, 20)
+	s.ForeignChanges("eu", 3)
+	s.EgressRefused("eu", false)
+	s.PeerDenied("eu")
 	s.Refused("disk", true)
 	s.DiskFree(1 << 40)
 }
@@ -78,6 +82,12 @@ func TestEveryMetricHasTheRegion(t *testing.T) {
 		`concordat_writes_refused{reason="disk",region="us-east-1"} 1`,
 		`concordat_items_expiring{region="us-east-1",table="orders"} 5`,
 		`concordat_tombstones_collected_total{of="expired items",region="us-east-1"} 4`,
+		`concordat_forwarded_requests_total{answered="true",peer="eu",region="us-east-1",side="asked"} 1`,
+		`concordat_forwarded_bytes_total{peer="eu",region="us-east-1",side="asked",way="out"} 100`,
+		`concordat_forwarded_bytes_total{peer="eu",region="us-east-1",side="asked",way="in"} 20`,
+		`concordat_foreign_changes_total{peer="eu",region="us-east-1"} 3`,
+		`concordat_egress_refused_total{peer="eu",placing="false",region="us-east-1"} 1`,
+		`concordat_peer_refusals_total{peer="eu",region="us-east-1"} 1`,
 		`concordat_disk_free_bytes{region="us-east-1"} 1.099511627776e+12`,
 	} {
 		if !strings.Contains(text, "\n"+line+"\n") {
@@ -88,8 +98,8 @@ func TestEveryMetricHasTheRegion(t *testing.T) {
 	for _, m := range regexp.MustCompile(`(?m)^# TYPE (concordat_\w+) `).FindAllStringSubmatch(text, -1) {
 		names[m[1]] = true
 	}
-	if len(names) != 25 {
-		t.Errorf("%d metrics are exported, this test knows 25: %v", len(names), names)
+	if len(names) != 30 {
+		t.Errorf("%d metrics are exported, this test knows 30: %v", len(names), names)
 	}
 	for line := range strings.Lines(text) {
 		if strings.HasPrefix(line, "concordat_") && !strings.Contains(line, `region="us-east-1"`) {

@@ -24,6 +24,7 @@ const (
 	SpaceEntry    Space = 0x0a // table(8) ‖ index(4) ‖ item.AppendIndexKey's key → length(2) of what is before the table's key in it
 	SpaceToken    Space = 0x0b // window(8) ‖ token(16) → when(8) and what(32) was done; see package commit
 	SpaceReplay   Space = 0x0c // table(8) ‖ item.Key ‖ dot(10) → a write of the region's own log that it keeps over its rebuilding; see package commit
+	SpaceLedger   Space = 0x10 // kind(1) ‖ … → what has left the region; see package egress
 )
 
 // Meta is the second byte of a key in SpaceMeta.
@@ -45,6 +46,7 @@ const (
 	MetaMirror    Meta = 0x0d // table(8) → into which table its records are copied, and how far
 	MetaPlacing   Meta = 0x0e // table(8) → what carrying out its locality policies has come to here
 	MetaRoll      Meta = 0x0f // → a number: Scrub writes it to have something to flush
+	MetaSent      Meta = 0x10 // lane(8) → how much has been put into the lane so far; see package commit
 )
 
 const (
@@ -277,6 +279,19 @@ func DecodeMirrorKey(storeKey []byte) (table globaltable.TableID, ok bool) {
 		return 0, false
 	}
 	return globaltable.TableID(binary.BigEndian.Uint64(storeKey[2:])), true
+}
+
+// AppendSentKey appends the meta key of how much has been put into a lane.
+func AppendSentKey(dst []byte, lane globaltable.LaneID) []byte {
+	return binary.BigEndian.AppendUint64(AppendMetaKey(dst, MetaSent), uint64(lane))
+}
+
+// DecodeSentKey is the inverse of AppendSentKey.
+func DecodeSentKey(storeKey []byte) (lane globaltable.LaneID, ok bool) {
+	if len(storeKey) != 2+8 || Space(storeKey[0]) != SpaceMeta || Meta(storeKey[1]) != MetaSent {
+		return 0, false
+	}
+	return globaltable.LaneID(binary.BigEndian.Uint64(storeKey[2:])), true
 }
 
 // AppendPlacingKey appends the meta key of what carrying out the locality policies of table has come to.

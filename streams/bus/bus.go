@@ -54,6 +54,9 @@ type Home interface {
 	// not block, because the others wait behind it. After an error of Publish itself it is not called. Nothing is retried.
 	// msg belongs to the bus until then.
 	Publish(ctx context.Context, id globaltable.LaneID, msg []byte, done func(error)) error
+	// ReadLane calls f with the messages that the lane's stream has, in order, and those that come meanwhile or not; f's error ends it. It is no error if there is no stream. It is for
+	// who looks after what is there: it goes message by message, and nothing is consumed.
+	ReadLane(ctx context.Context, id globaltable.LaneID, f func(msg []byte) error) error
 	// Serve answers peer requests until ctx is done, then returns nil when all handlers have returned. At most a bounded number of
 	// handlers run at once; further requests are answered with an error.
 	Serve(ctx context.Context, h Handler) error

@@ -29,6 +29,7 @@ func TestConformance(t *testing.T) {
 		{"acknowledge all", testAckAll},
 		{"bounded", testBounded},
 		{"reset", testReset},
+		{"read", testRead},
 		{"large", testLarge},
 		{"volume", testVolume},
 		{"answer", testAnswer},
@@ -309,6 +310,35 @@ func testBounded(t *testing.T, w *world, id globaltable.LaneID) {
 	if len(got) < 50 || len(got) > 1<<20/10_000 {
 		t.Fatalf("the stream of 1 MiB kept %d messages of 10 kB", len(got))
 	}
+}
+
+// testRead: who reads a lane at home sees all that the stream has, in order, and takes nothing from peers.
+func testRead(t *testing.T, w *world, id globaltable.LaneID) {
+	read := func() (got []int) {
+		err := w.home.ReadLane(testContext(t), id, func(msg []byte) error {
+			got = append(got, number(t, Message{Data: msg}))
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return got
+	}
+	if got := read(); len(got) > 0 {
+		t.Fatalf("a lane that was never made has %d messages", len(got))
+	}
+	w.openLane(t, id, 1<<20)
+	if got := read(); len(got) > 0 {
+		t.Fatalf("an empty stream has %d messages", len(got))
+	}
+	w.publish(t, id, 0, 300, 10_000)
+	got := read()
+	wantRange(t, got, got[0], 300)
+	failed := errors.New("enough")
+	if err := w.home.ReadLane(testContext(t), id, func([]byte) error { return failed }); !errors.Is(err, failed) {
+		t.Errorf("a reader that fails: %v", err)
+	}
+	wantRange(t, pullTo(t, w.dial(t, "us"), id, 299, always), got[0], 300)
 }
 
 func testReset(t *testing.T, w *world, id globaltable.LaneID) {

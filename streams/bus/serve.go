@@ -16,8 +16,8 @@ import (
 
 // Bounds of what runs at once at an origin.
 const (
-	maxHandlers        = 128 // of all peers
-	maxHandlersPerPeer = 16  // so that one peer cannot use them up
+	maxHandlers        = 256 // of all peers
+	maxHandlersPerPeer = 48  // so that one peer cannot use them up
 	maxRewindsPerPeer  = 64  // waiting; they run one at a time
 	rewindTimeout      = 15 * time.Second
 )

@@ -51,6 +51,8 @@ type Giver struct {
 	store Store
 	peers Peers
 	name  func(hlc.Origin) string
+	// Leaving is told of each page before it is offered, and may refuse it: what leaves has to be counted first. It is set before the first Give; nil: nobody is told.
+	Leaving func(ctx context.Context, region string, table globaltable.TableID, records, bytes int) error
 
 	mu   sync.Mutex
 	next uint64
@@ -180,6 +182,11 @@ func (g *Giver) offer(ctx context.Context, of globaltable.TableID, version globa
 		b = repair.AppendRecord(b, p.records[i].Key, p.records[i].Bytes)
 	}
 	end := repair.End{Incarnation: g.store.Incarnation(), Done: true, Sum: xxhash.Sum64(b)}
+	if g.Leaving != nil {
+		if err := g.Leaving(ctx, region, of.Base(), len(p.records), len(b)); err != nil {
+			return err
+		}
+	}
 	g.mu.Lock()
 	g.next++
 	id := g.next

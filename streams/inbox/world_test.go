@@ -112,9 +112,11 @@ func (c *catalog) Settled(globaltable.TableID) bool { return true }
 
 func (c *catalog) Expiry(globaltable.TableID) conflict.Expiry { return nil }
 
-func (*catalog) Indexed(globaltable.TableID) *globaltable.Table       { return nil }
-func (*catalog) KeySchema(globaltable.TableID) *globaltable.KeySchema { return nil }
-func (*catalog) Prepare([]item.Item) (commit.Adoption, error)         { return commit.Adoption{}, nil }
+func (*catalog) Foreign(globaltable.TableID, []byte, globaltable.Version) bool { return false }
+func (*catalog) Pinned() bool                                                  { return false }
+func (*catalog) Indexed(globaltable.TableID) *globaltable.Table                { return nil }
+func (*catalog) KeySchema(globaltable.TableID) *globaltable.KeySchema          { return nil }
+func (*catalog) Prepare([]item.Item) (commit.Adoption, error)                  { return commit.Adoption{}, nil }
 
 // inWorld runs a story with both regions up.
 func inWorld(t *testing.T, s setup, story func(t *testing.T, w *world)) {

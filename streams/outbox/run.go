@@ -32,6 +32,8 @@ type RunnerConfig struct {
 	Floor       func(globaltable.LaneID) hlc.Timestamp // purge frontier sent with messages
 	Name        func(hlc.Origin) string                // region name, as the bus knows peers
 	Limits      Limits
+	// MaySend is asked for each entry before it goes into its lane's stream; an error says why it may not, now: the lane begins again later. nil: all may.
+	MaySend func(globaltable.Lane, *change.Entry) error
 	// Excess returns up to and with which sequence a lane's log is beyond its byte limit; zero: it is within. nil: there is no limit.
 	Excess      func(globaltable.LaneID) (upTo uint64)
 	StreamBytes int64         // bound of each lane's stream; default 256 MiB
@@ -278,6 +280,11 @@ func (r *Runner) act(ctx context.Context, e Effect, scratch []byte) ([]byte, err
 // publish sends an entry's fragments. The entry counts as published when the bus has taken the last of them, since it takes them in order.
 func (r *Runner) publish(ctx context.Context, e Effect, scratch []byte) ([]byte, error) {
 	id := e.Lane.ID
+	if f := r.cfg.MaySend; f != nil && !e.Entry.Void {
+		if err := f(e.Lane, &e.Entry); err != nil {
+			return scratch, err
+		}
+	}
 	src := change.Source{Origin: r.cfg.Self, Shard: r.cfg.Shard, Incarnation: r.cfg.Incarnation, Lane: id}
 	var parts [][]byte
 	scratch, err := change.AppendMessages(src, &e.Entry, r.cfg.Floor(id), bus.MaxMessage, scratch, func(m []byte) error {

@@ -57,9 +57,11 @@ func (tables) Settled(globaltable.TableID) bool { return true }
 
 func (tables) Expiry(globaltable.TableID) conflict.Expiry { return nil }
 
-func (tables) Indexed(globaltable.TableID) *globaltable.Table       { return nil }
-func (tables) KeySchema(globaltable.TableID) *globaltable.KeySchema { return nil }
-func (tables) Prepare([]item.Item) (commit.Adoption, error)         { return commit.Adoption{}, nil }
+func (tables) Foreign(globaltable.TableID, []byte, globaltable.Version) bool { return false }
+func (tables) Pinned() bool                                                  { return false }
+func (tables) Indexed(globaltable.TableID) *globaltable.Table                { return nil }
+func (tables) KeySchema(globaltable.TableID) *globaltable.KeySchema          { return nil }
+func (tables) Prepare([]item.Item) (commit.Adoption, error)                  { return commit.Adoption{}, nil }
 
 // faultyHome is a home that refuses what it is told to.
 type faultyHome struct {
@@ -119,6 +121,7 @@ type origin struct {
 
 	mu             sync.Mutex
 	resets, failed int
+	held           uint64 // the sequence of an entry that may not be sent; 0: all may
 }
 
 // inOrigin runs a story. The runner has not been begun.
@@ -141,6 +144,14 @@ func inOrigin(t *testing.T, limits outbox.Limits, streamBytes int64, story func(
 		o.runner = outbox.NewRunner(outbox.RunnerConfig{Self: 1, Incarnation: o.shard.Incarnation(), Home: o.home, Log: o.shard,
 			Floor: func(globaltable.LaneID) hlc.Timestamp { return 7 }, Name: func(p hlc.Origin) string { return names[p] },
 			Limits: limits, StreamBytes: streamBytes,
+			MaySend: func(l globaltable.Lane, e *change.Entry) error {
+				o.mu.Lock()
+				defer o.mu.Unlock()
+				if l.ID != everyone.Lane() || e.Seq != o.held {
+					return nil
+				}
+				return errRefused
+			},
 			Events: outbox.Events{Reset: func(globaltable.LaneID) { count(&o.resets) }, Failed: func(globaltable.LaneID, error) { count(&o.failed) }}})
 		ctx, cancel := context.WithCancel(context.Background())
 		var shard, running sync.WaitGroup
@@ -347,6 +358,34 @@ func TestFailuresOfTheBusAreTriedAgain(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestWhatMayNotBeSentStopsTheLane: neither that entry nor one after it reaches a peer, until it may be sent.
+func TestWhatMayNotBeSentStopsTheLane(t *testing.T) {
+	inOrigin(t, outbox.Limits{}, 0, func(t *testing.T, o *origin) {
+		o.held = 4
+		us := o.pull("us")
+		o.begin()
+		o.write(shared, 10, 100)
+		o.until("the lane was tried again and again", func() bool {
+			o.mu.Lock()
+			defer o.mu.Unlock()
+			return o.failed > 5
+		})
+		for _, seq := range us.seqs() {
+			if seq >= o.held {
+				t.Errorf("entry %d was sent", seq)
+			}
+		}
+		o.mu.Lock()
+		o.held = 0
+		o.mu.Unlock()
+		o.until("us has all", func() bool {
+			got := us.seqs()
+			slices.Sort(got)
+			return slices.Equal(slices.Compact(got), sequence(1, 10))
+		})
+	})
 }
 
 func TestStreamIsRefilledFromTheLog(t *testing.T) {

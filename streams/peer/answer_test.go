@@ -114,6 +114,7 @@ func FuzzHandle(f *testing.F) {
 		``, `{`, `null`, `{"v":1}`, `{"v":1,"hello":{"descriptor":"a.b","incarnation":1,"knownOfYou":18446744073709551615}}`,
 		`{"v":1,"positions":{"rows":[{"region":3,"hlc":5,"marks":{"1":4}}],"applied":[{"lane":` + lane + `,"incarnation":100,"seq":1}]}}`,
 		`{"v":1,"readLog":{"lane":` + lane + `,"incarnation":100,"from":0,"maxBytes":-1}}`, `{"v":1,"readLog":{"from":18446744073709551615}}`, `{"v":1,"control":5}`,
+		`{"v":1,"forward":{"id":1,"operation":"GetItem","piece":0,"pieces":1,"data":"AAA="}}`, `{"v":1,"forward":{"id":1,"operation":"GetItem","piece":0,"pieces":2,"data":"AQA="}}`, `{"v":1,"forward":{"pieces":-1}}`,
 	} {
 		f.Add([]byte(seed))
 	}
@@ -121,11 +122,14 @@ func FuzzHandle(f *testing.F) {
 	for range 3 {
 		s.eu.log.write(shared, 100)
 	}
+	s.eu.forwards = func(_, _ string, parameters []byte) (peer.Forwarded, []byte, error) {
+		return peer.Forwarded{Status: 200}, parameters[:min(len(parameters), 100)], nil
+	}
 	service := s.eu.service()
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		parts := 0
 		err := service.Handle(t.Context(), "us", raw, func(p []byte) error {
-			if len(p) == 0 || p[0] < document || p[0] > failure || len(p) > bus.MaxMessage {
+			if len(p) == 0 || p[0] < document || p[0] > records || len(p) > bus.MaxMessage {
 				t.Errorf("part of %d bytes: %.20q", len(p), p)
 			}
 			parts++
@@ -171,9 +175,10 @@ func FuzzAnswer(f *testing.F) {
 				t.Errorf("entry %+v", e.Header)
 			}
 		}
+		_, _, forwardErr := client.Forward(t.Context(), asked("GetItem", []byte("{}")))
 		_, helloErr := client.Hello(t.Context(), peer.Hello{})
 		_, pulseErr := client.Positions(t.Context(), peer.Positions{})
-		for _, err := range []error{logErr, helloErr, pulseErr} {
+		for _, err := range []error{logErr, helloErr, pulseErr, forwardErr} {
 			var e *globaltable.Error
 			if err != nil && (!errors.As(err, &e) || e.Kind.String() == "") {
 				t.Errorf("error %#v", err)

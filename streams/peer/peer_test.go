@@ -443,6 +443,11 @@ func TestReadLogRefuses(t *testing.T) {
 		expectKind(t, err, globaltable.Denied, "not in that lane's placement")
 		_, _, err = client.ReadLog(t.Context(), peer.ReadLog{Lane: shared.Lane(), Incarnation: 99, From: 1, MaxBytes: 1})
 		expectKind(t, err, globaltable.InUse, "another incarnation")
+		s.eu.mu.Lock()
+		if !slices.Equal(s.eu.denied, []string{"us", "us"}) {
+			t.Errorf("denied: %v", s.eu.denied)
+		}
+		s.eu.mu.Unlock()
 
 		s.eu.log.find(shared.Lane()).trimmed = 2
 		if _, _, err := client.ReadLog(t.Context(), peer.ReadLog{Lane: shared.Lane(), From: 2, MaxBytes: 1}); !errors.Is(err, change.ErrTrimmed) {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"testing"
@@ -155,8 +156,13 @@ type region struct {
 	met       []globaltable.Incarnation
 	asked     []string // of the control plane
 	offset    time.Duration
-	trusts    func(hlc.Origin, globaltable.Incarnation) (bool, globaltable.Version) // nil: everybody
-	fenced    func(origin string, is bool, by globaltable.Version)
+	forwards  func(asker, operation string, parameters []byte) (peer.Forwarded, []byte, error) // nil: none
+	// forwardless: the service is told neither of forwarded requests nor of what may be sent.
+	forwardless bool
+	denied      []string // peers, once for each denied request
+	maySend     func(asker hlc.Origin, lane globaltable.LaneID, e *change.Entry) error
+	trusts      func(hlc.Origin, globaltable.Incarnation) (bool, globaltable.Version) // nil: everybody
+	fenced      func(origin string, is bool, by globaltable.Version)
 }
 
 type confirmation struct {
@@ -225,7 +231,7 @@ func (r *region) tellRegressed(_, reason string) {
 }
 
 func (r *region) service() *peer.Service {
-	return peer.NewService(peer.ServiceConfig{
+	cfg := peer.ServiceConfig{
 		Self: r.descriptor, Descriptor: r.token, Log: r.log, Matrix: r.matrix, Clock: r.clock.Last, Observe: r.clock.Observe,
 		Regions: func(name string) (globaltable.Descriptor, bool) {
 			d, ok := r.peers[name]
@@ -256,7 +262,28 @@ func (r *region) service() *peer.Service {
 			return []byte(`{"answer":42}`), nil
 		},
 		Exchange: r.exchange, Digests: r.digests, Repair: r.repair, HandOver: r.handOver, Offered: r.offered,
-	})
+		Forward: func(_ context.Context, asker globaltable.Descriptor, q peer.ForwardRequest) (peer.Forwarded, []byte, error) {
+			if q.Tables != nil && !slices.Equal(q.Tables, forwardedTables) {
+				return peer.Forwarded{}, nil, &globaltable.Error{Op: "serve", Kind: globaltable.Corrupt, Message: fmt.Sprint("tables ", q.Tables)}
+			}
+			return r.forwards(asker.Name, q.Operation, q.Parameters)
+		},
+		MaySend: func(asker hlc.Origin, lane globaltable.LaneID, e *change.Entry) error {
+			if r.maySend == nil {
+				return nil
+			}
+			return r.maySend(asker, lane, e)
+		},
+		Denied: func(peer string) {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			r.denied = append(r.denied, peer)
+		},
+	}
+	if r.forwardless {
+		cfg.Forward, cfg.MaySend, cfg.Denied = nil, nil, nil
+	}
+	return peer.NewService(cfg)
 }
 
 // session says how r meets the origin over a link.

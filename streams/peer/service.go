@@ -64,11 +64,20 @@ type ServiceConfig struct {
 	Digests     func(ctx context.Context, asker globaltable.Descriptor, r *repair.DigestsRequest) (*repair.Digests, error)
 	HandOver    func(ctx context.Context, asker globaltable.Descriptor, o *handover.Offer) error
 	Offered     func(asker globaltable.Descriptor, p *handover.Pull) (records []byte, end repair.End, err error)
+	// Forward does a client's request that the asker has forwarded. An error says that it was not done. nil: none is.
+	Forward func(ctx context.Context, asker globaltable.Descriptor, r ForwardRequest) (answer Forwarded, body []byte, err error)
+	// Answering is asked before the answer to a forwarded request, of so many bytes, goes to the peer. Where it returns an error the answer does not go, and the peer does not know what was done. nil: each goes.
+	Answering func(ctx context.Context, peer string, tables []globaltable.TableID, bytes int) error
+	// Denied is told of each request of a peer that was answered with an error of kind Denied. nil: nobody is told.
+	Denied func(peer string)
+	// MaySend is asked for each entry of the log before an asker gets it; an error says why not, now. nil: all may be sent.
+	MaySend func(asker hlc.Origin, lane globaltable.LaneID, e *change.Entry) error
 }
 
 // Service answers peers. Handle is safe for concurrent use.
 type Service struct {
-	cfg ServiceConfig
+	cfg    ServiceConfig
+	pieces pieces
 
 	mu       sync.Mutex
 	verified map[verifiedKey]confirmed
@@ -88,15 +97,19 @@ type verifiedKey struct {
 
 // NewService returns a Service.
 func NewService(cfg ServiceConfig) *Service {
-	return &Service{cfg: cfg, verified: map[verifiedKey]confirmed{}}
+	return &Service{cfg: cfg, verified: map[verifiedKey]confirmed{}, pieces: pieces{waiting: map[string][]*piecewise{}}}
 }
 
 // Handle is a bus.Handler.
 func (s *Service) Handle(ctx context.Context, peer string, raw []byte, reply func([]byte) error) error {
-	if err := s.handle(ctx, peer, raw, reply); err != nil {
-		return reply(encodeError(err))
+	err := s.handle(ctx, peer, raw, reply)
+	switch {
+	case err == nil, errors.As(err, new(unanswered)):
+		return err
+	case globaltable.KindOf(err) == globaltable.Denied && s.cfg.Denied != nil:
+		s.cfg.Denied(peer)
 	}
-	return nil
+	return reply(encodeError(err))
 }
 
 func (s *Service) handle(ctx context.Context, peer string, raw []byte, reply func([]byte) error) error {
@@ -156,6 +169,8 @@ func (s *Service) handle(ctx context.Context, peer string, raw []byte, reply fun
 			return err
 		}
 		return sendDocument(answer, reply)
+	case r.Forward != nil:
+		return s.forward(ctx, asker, r.Forward, reply)
 	case r.Control != nil:
 		answer, err := s.cfg.Control(ctx, peer, r.Control)
 		if err != nil {
@@ -365,6 +380,11 @@ func (s *Service) readLog(asker globaltable.Descriptor, r *ReadLog, reply func([
 	var scratch []byte
 	size := 0
 	for i := range entries {
+		if s.cfg.MaySend != nil && !entries[i].Void {
+			if err := s.cfg.MaySend(asker.Origin, r.Lane, &entries[i]); err != nil {
+				return err
+			}
+		}
 		size += len(entries[i].Body)
 		scratch, err = change.AppendMessages(src, &entries[i], s.cfg.Matrix.Purge(r.Lane), bus.MaxMessage-1, scratch, func(m []byte) error {
 			return reply(append([]byte{partEntry}, m...))

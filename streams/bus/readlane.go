@@ -1,0 +1,52 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/concordat-db/concordat/globaltable"
+)
+
+// ReadLane implements Home.
+func (h *jetHome) ReadLane(ctx context.Context, id globaltable.LaneID, f func(msg []byte) error) error {
+	stream, err := h.js.Stream(ctx, streamName(id))
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return nil
+	}
+	if err != nil {
+		return h.fault("read lane", id, globaltable.Unavailable, err)
+	}
+	state := stream.CachedInfo().State
+	for seq := state.FirstSeq; seq <= state.LastSeq && state.Msgs > 0; seq++ {
+		msg, err := stream.GetMsg(ctx, seq)
+		switch {
+		case errors.Is(err, jetstream.ErrMsgNotFound), errors.Is(err, jetstream.ErrStreamNotFound):
+			continue // dropped meanwhile, or the stream was made anew
+		case err != nil:
+			return h.fault("read lane", id, globaltable.Unavailable, err)
+		}
+		if err := f(msg.Data); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ReadLane implements Home.
+func (h *MemoryHome) ReadLane(_ context.Context, id globaltable.LaneID, f func(msg []byte) error) error {
+	h.network.mu.Lock()
+	var messages []memoryMessage
+	if lane := h.network.region(h.name).lanes[id]; lane != nil {
+		messages = slices.Clone(lane.messages)
+	}
+	h.network.mu.Unlock()
+	for _, m := range messages {
+		if err := f(slices.Clone(m.data)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
