@@ -64,7 +64,7 @@ func newEntry(txn *memdb.Txn, t *globaltable.Table, self hlc.Origin) *entry {
 		}
 	}
 	e.counted = Counted(t)
-	e.settled = t.Settled() || plantedSource && !firstSource(t, self)
+	e.settled = t.Settled() || plantedSource && !firstSource(t, self) || plantedPlacing && onlyPlacing(t)
 	if r := t.Replica(self); r != nil {
 		e.born = r.Born
 		o, ok := outcomeSince(txn, t.ID, r.Since)
@@ -80,7 +80,7 @@ func newEntry(txn *memdb.Txn, t *globaltable.Table, self hlc.Origin) *entry {
 
 // at returns where the item of the key is. ok is false when that cannot be told.
 func (e *entry) at(key []byte) (p placed, ok bool) {
-	if e.places == nil || key == nil {
+	if e.places == nil || key == nil || plantedSend {
 		return placed{e.placement, e.lane}, true
 	}
 	pin, ok := locality.PinOf(e.table, key)
@@ -108,6 +108,15 @@ func firstSource(t *globaltable.Table, self hlc.Origin) bool {
 		}
 	}
 	return true
+}
+
+// onlyPlacing reports whether nothing but carrying policies out keeps t from being settled. Only a planted fault asks.
+func onlyPlacing(t *globaltable.Table) bool {
+	still := t.Clone()
+	for i := range still.Replicas {
+		still.Replicas[i].Placing = 0
+	}
+	return still.Settled()
 }
 
 // claims reports whether t wants its name in region self.
