@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/concordat-db/concordat/conflict/hlc"
 	"github.com/concordat-db/concordat/globaltable"
 	"github.com/concordat-db/concordat/regionnode/commit"
 	"github.com/concordat-db/concordat/regionnode/placing"
@@ -137,6 +138,9 @@ func (d *door) EraseSaved(ctx context.Context, table globaltable.TableID, versio
 // Walking implements placing.Store.
 func (d *door) Walking(table globaltable.TableID) bool { return d.shard.Walking(table) }
 
+// Observe implements handover.Store.
+func (d *door) Observe(t hlc.Timestamp) error { return d.clock.Observe(t) }
+
 // Erase implements handover.Store.
 func (d *door) Erase(ctx context.Context, of globaltable.TableID, version globaltable.Version, to string, table globaltable.TableID, records []repair.Record) (erased int, err error) {
 	err = d.await(ctx, fmt.Sprintf("erase %x %x", uint64(table), records[0].Key), func(done func(error)) {
@@ -211,10 +215,10 @@ func (s ownStreams) Live(lane globaltable.LaneID) bool { return s.outbox.Live(la
 func (d *door) Scrub(context.Context) error { return nil }
 
 // HandOver implements handover.Peers.
-func (n neighbours) HandOver(ctx context.Context, region string, o *handover.Offer) error {
+func (n neighbours) HandOver(ctx context.Context, region string, o *handover.Offer) (taken hlc.Timestamp, err error) {
 	c, err := n.client(region)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	return c.HandOver(ctx, o)
 }
