@@ -234,7 +234,7 @@ func (w *world) followed() (holes []check.Hole, applied []check.Applied) {
 }
 
 // withoutEpochs drops the items of the system table that say how often an owner has started: whoever had to fetch documents, since the catalog's lane no longer had them, has not got
-// these, and nobody needs another region's. The same goes for receipts.
+// these, and nobody needs another region's.
 func withoutEpochs(replicas []check.Replica) []check.Replica {
 	table := uint64(globaltable.SystemTable)
 	for i := range replicas {
@@ -244,9 +244,6 @@ func withoutEpochs(replicas []check.Replica) []check.Replica {
 			delete(rep.Records, k)
 			delete(rep.Canonical, k)
 		}
-		is := func(k check.Key) bool { return k.Table == table && strings.Contains(k.Bytes, "receipt/") }
-		maps.DeleteFunc(rep.Records, func(k check.Key, _ check.Record) bool { return is(k) })
-		maps.DeleteFunc(rep.Canonical, func(k check.Key, _ string) bool { return is(k) })
 		delete(rep.Digests, table)
 	}
 	return replicas
