@@ -110,15 +110,6 @@ func firstSource(t *globaltable.Table, self hlc.Origin) bool {
 	return true
 }
 
-// onlyPlacing reports whether nothing but carrying policies out keeps t from being settled. Only a planted fault asks.
-func onlyPlacing(t *globaltable.Table) bool {
-	still := t.Clone()
-	for i := range still.Replicas {
-		still.Replicas[i].Placing = 0
-	}
-	return still.Settled()
-}
-
 // claims reports whether t wants its name in region self.
 func claims(t *globaltable.Table, self hlc.Origin) bool { return t.StatusIn(self) != "" }
 
