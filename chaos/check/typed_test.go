@@ -100,6 +100,32 @@ func TestMergedInPart(t *testing.T) {
 	}
 }
 
+// TestMergedApart: an increment that was not logged again with the rest of its write may be missing, if it stays saved; the rest is there.
+func TestMergedApart(t *testing.T) {
+	k, number := Key{Table: 1, Bytes: "k"}, func(text string) Value { return Value{Type: "N", Text: text} }
+	typed := &Typed{Effects: []Effect{{Kind: SetWhole, Path: []string{"lo"}, Value: number("5")}, {Kind: Add, Path: []string{"n"}, Value: number("-5"), Run: 1}}}
+	all, rest := map[string]Value{"lo": number("5"), "n": number("-5")}, map[string]Value{"lo": number("5")}
+	for name, tc := range map[string]struct {
+		logged     map[string]uint64
+		saved      bool
+		items      map[string]Value
+		violations int
+	}{
+		"all of it":         {map[string]uint64{}, true, all, 0},
+		"the rest":          {map[string]uint64{}, true, rest, 0},
+		"the increment":     {map[string]uint64{}, true, map[string]Value{"n": number("-5")}, 1},
+		"it is not saved":   {map[string]uint64{}, false, rest, 1},
+		"it was logged too": {map[string]uint64{"n": 9}, true, rest, 1},
+	} {
+		w := Write{Key: k, Kind: Update, Stamp: Stamp{Time: 9, Origin: 2}, Typed: typed.Anew(tc.logged).Whole(func(string) bool { return tc.saved })}
+		shown := []Shown{{Region: 1, Items: map[Key]map[string]Value{k: tc.items}}}
+		found := Merged([]Operation{{Outcome: OK, Writes: []Write{w}}}, shown, func(uint64) []uint16 { return []uint16{1} }, nil, nil, func(uint64) bool { return true })
+		if len(found) != tc.violations {
+			t.Errorf("%s: %v", name, found)
+		}
+	}
+}
+
 // TestMerged: each region shows what all writes come to, or all with some of those that may be missing.
 func TestMerged(t *testing.T) {
 	k := Key{Table: 1, Bytes: "k"}
