@@ -1,6 +1,7 @@
 package check
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -14,6 +15,7 @@ type Value struct {
 	Text     string           // of a scalar, or of what has no more to it
 	Elements []string         // of a set, sorted
 	Fields   map[string]Value // of a map
+	Rank     string           // orders values of one type that are neither numbers nor strings: as whoever stores them has it. A map that is put together of writes inside of it has none
 }
 
 func (v Value) isSet() bool { return v.Type == "SS" || v.Type == "NS" || v.Type == "BS" }
@@ -476,7 +478,7 @@ func best(bids []bid, base Value, stamp Stamp, ok bool) (Value, Stamp, bool) {
 		case a.Type != b.Type:
 			return typeOrder(a.Type) - typeOrder(b.Type)
 		}
-		return strings.Compare(a.Text, b.Text)
+		return cmp.Or(strings.Compare(a.Text, b.Text), strings.Compare(a.Rank, b.Rank))
 	}
 	if last.least {
 		return slices.MinFunc(values, order), at, true
@@ -484,8 +486,10 @@ func best(bids []bid, base Value, stamp Stamp, ok bool) (Value, Stamp, bool) {
 	return slices.MaxFunc(values, order), at, true
 }
 
-// typeOrder is the order of values of different types, as far as they bid.
-func typeOrder(t string) int { return slices.Index([]string{"S", "N", "B"}, t) }
+// typeOrder is the order of values of different types.
+func typeOrder(t string) int {
+	return slices.Index([]string{"S", "N", "B", "BOOL", "NULL", "M", "L", "SS", "NS", "BS"}, t)
+}
 
 // Shown is what a region shows: of each item, its attributes. An item that is not there is not in it.
 type Shown struct {

@@ -25,6 +25,11 @@ func TestMerge(t *testing.T) {
 	bid := func(v string, least bool) Effect {
 		return Effect{Kind: Bid, Path: []string{"b"}, Value: number(v), Least: least}
 	}
+	ranked := func(rank string, elements ...string) Effect {
+		v := set(elements...)
+		v.Rank = rank
+		return Effect{Kind: Bid, Path: []string{"b"}, Value: v}
+	}
 	dropped := Write{Kind: Delete, Stamp: at(9, 2)}
 	due := func(w Write, when uint64) Write {
 		w.Due = func(attribute string) uint64 {
@@ -52,6 +57,8 @@ func TestMerge(t *testing.T) {
 		"bids":                       {[]Write{update(at(1, 1), bid("5", false)), update(at(2, 2), bid("3", false))}, 0, "{b=N 5}"},
 		"a bid that has seen one":    {[]Write{update(at(1, 1), bid("5", false)), seeing(update(at(2, 2), bid("3", false)), "b", Seen{Bids: map[uint16]uint64{1: 1}})}, 0, "{b=N 3}"},
 		"the least":                  {[]Write{update(at(1, 1), bid("5", true)), update(at(2, 2), bid("3", true)), update(at(3, 3), whole(number("4"), "b"))}, 0, "{b=N 3}"},
+		"sets that bid":              {[]Write{update(at(1, 1), ranked("2", "a")), update(at(2, 2), ranked("1", "b", "c"))}, 0, "{b=SS[a]}"},
+		"a set that bids with text":  {[]Write{update(at(1, 1), ranked("1", "a")), update(at(2, 2), Effect{Kind: Bid, Path: []string{"b"}, Value: text("x")})}, 0, "{b=SS[a]}"},
 		"entries":                    {[]Write{update(at(1, 1), whole(text("1"), "m", "x")), update(at(2, 2), whole(text("2"), "m", "y", "z"))}, 0, "{m={x=S 1 y={z=S 2}}}"},
 		"an entry under a whole":     {[]Write{update(at(1, 1), whole(text("1"), "m", "x")), update(at(2, 2), whole(Value{Type: "M", Fields: map[string]Value{"k": text("2")}}, "m"))}, 0, "{m={k=S 2}}"},
 		"an entry over a whole":      {[]Write{update(at(3, 1), whole(text("1"), "m", "x")), update(at(2, 2), whole(Value{Type: "M", Fields: map[string]Value{"k": text("2")}}, "m"))}, 0, "{m={k=S 2 x=S 1}}"},
