@@ -1,6 +1,7 @@
 package check
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -14,6 +15,7 @@ type Value struct {
 	Text     string           // of a scalar, or of what has no more to it
 	Elements []string         // of a set, sorted
 	Fields   map[string]Value // of a map
+	Rank     string           // orders values of one type that are neither numbers nor strings: as whoever stores them has it. A map that is put together of writes inside of it has none
 }
 
 func (v Value) isSet() bool { return v.Type == "SS" || v.Type == "NS" || v.Type == "BS" }
@@ -71,16 +73,34 @@ type Effect struct {
 	Value Value
 	Least bool
 	Run   uint64 // Add: the time of the first increment of its origin since all of them had been taken back
+
+	Apart bool // Add: it was not logged again with the rest of its write. It may be missing
 }
 
-// Anew is t where its increments are in other runs: by attribute, the time of the run's first one.
+// Anew is t, logged again, with its increments in other runs: by attribute, the time of the run's first one. An attribute without one was not logged again.
 func (t *Typed) Anew(runs map[string]uint64) *Typed {
 	out := *t
 	out.Effects = slices.Clone(t.Effects)
 	for i := range out.Effects {
-		if first, counts := runs[out.Effects[i].Path[0]]; counts && out.Effects[i].Kind == Add {
-			out.Effects[i].Run = first
+		e := &out.Effects[i]
+		if e.Kind != Add {
+			continue
 		}
+		first, counts := runs[e.Path[0]]
+		if e.Apart = !counts; counts {
+			e.Run = first
+		}
+	}
+	return &out
+}
+
+// Whole is t without what may be missing of it but for those attributes of which may says so.
+func (t *Typed) Whole(may func(attribute string) bool) *Typed {
+	out := *t
+	out.Effects = slices.Clone(t.Effects)
+	for i := range out.Effects {
+		e := &out.Effects[i]
+		e.Apart = e.Apart && may(e.Path[0])
 	}
 	return &out
 }
@@ -99,6 +119,14 @@ func (w *Write) increments() (only Write, ok bool) {
 		}
 	}
 	return Write{Key: w.Key, Kind: Update, Stamp: w.Stamp, Floor: w.Floor, Typed: &typed, observes: true}, len(typed.Effects) > 0 && len(w.typed().Effects) > 1
+}
+
+// rest is w without the increments that may be missing; ok is false if there are none.
+func (w *Write) rest() (rest Write, ok bool) {
+	rest, typed := *w, *w.typed()
+	typed.Effects = slices.DeleteFunc(slices.Clone(typed.Effects), func(e Effect) bool { return e.Apart })
+	rest.Typed = &typed
+	return rest, len(typed.Effects) < len(w.typed().Effects)
 }
 
 // Seen is what a write had seen, and so takes back, of what contributes to an attribute: of each region, all up to a time.
@@ -450,7 +478,7 @@ func best(bids []bid, base Value, stamp Stamp, ok bool) (Value, Stamp, bool) {
 		case a.Type != b.Type:
 			return typeOrder(a.Type) - typeOrder(b.Type)
 		}
-		return strings.Compare(a.Text, b.Text)
+		return cmp.Or(strings.Compare(a.Text, b.Text), strings.Compare(a.Rank, b.Rank))
 	}
 	if last.least {
 		return slices.MinFunc(values, order), at, true
@@ -458,8 +486,10 @@ func best(bids []bid, base Value, stamp Stamp, ok bool) (Value, Stamp, bool) {
 	return slices.MaxFunc(values, order), at, true
 }
 
-// typeOrder is the order of values of different types, as far as they bid.
-func typeOrder(t string) int { return slices.Index([]string{"S", "N", "B"}, t) }
+// typeOrder is the order of values of different types.
+func typeOrder(t string) int {
+	return slices.Index([]string{"S", "N", "B", "BOOL", "NULL", "M", "L", "SS", "NS", "BS"}, t)
+}
 
 // Shown is what a region shows: of each item, its attributes. An item that is not there is not in it.
 type Shown struct {
@@ -518,13 +548,29 @@ func takenAgain(w Write, writes []Write) map[string]Seen {
 	return out
 }
 
-// choices returns all that the writes of a key may come to with some of those that may be there or not. Of one that is not, what it had seen and taken back may be taken back all the same: a later write of its region, which is there, had seen that too: see takenAgain. And a later increment of its region says what its own have come to, whatever became of the rest: see increments.
+// choices returns all that the writes of a key may come to with some of those that may be there or not. Of one that is not, what it had seen and taken back may be taken back all the same: a later write of its region, which is there, had seen that too: see takenAgain. And a later increment of its region says what its own have come to, whatever became of the rest: see increments. Of one that is, increments may be missing: see rest.
 func choices(sure, perhaps []Write, purge uint64) (out []map[string]Value) {
-	sets := [][]Write{slices.Clip(sure)}
+	sets := [][]Write{nil}
+	for _, w := range sure {
+		rest, apart := w.rest()
+		var without [][]Write
+		for i, s := range sets {
+			if apart {
+				without = append(without, append(slices.Clip(s), rest))
+			}
+			sets[i] = append(s, w)
+		}
+		if sets = append(sets, without...); len(sets) > maxChoices {
+			return nil
+		}
+	}
 	for _, w := range perhaps {
 		var next [][]Write
 		for _, s := range sets {
 			next = append(next, s, append(slices.Clip(s), w))
+			if rest, apart := w.rest(); apart {
+				next = append(next, append(slices.Clip(s), rest))
+			}
 			if only, ok := w.increments(); ok {
 				next = append(next, append(slices.Clip(s), only))
 			}

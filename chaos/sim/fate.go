@@ -203,3 +203,28 @@ func savedIn(r *region) (out []commit.SavedRecord) {
 	}
 	return out
 }
+
+// keepSaved decides which increments of an operation may be missing although the rest of their write was logged again: those in a run that the region keeps saved. A region whose log was of no use has of them only what their run comes to, and
+// it is in doubt if it began before what the others may have forgotten.
+func (w *world) keepSaved(op *operation) {
+	for i := range op.Writes {
+		x := &op.Writes[i]
+		if x.Typed == nil {
+			continue
+		}
+		x.Typed = x.Typed.Whole(func(attribute string) bool {
+			return slices.ContainsFunc(savedIn(w.region(hlc.Origin(x.Stamp.Origin))), func(s commit.SavedRecord) bool {
+				if uint64(s.Table) != x.Key.Table || string(s.Bytes) != x.Key.Bytes {
+					return false
+				}
+				record, err := conflict.DecodeRecord(s.Record)
+				if err != nil {
+					panic(err)
+				}
+				return slices.ContainsFunc(record.Typed, func(t conflict.Typed) bool {
+					return string(t.Name) == attribute && slices.ContainsFunc(t.Runs, func(run conflict.Run) bool { return spans(&run, x.Stamp) })
+				})
+			})
+		})
+	}
+}

@@ -453,6 +453,9 @@ func valueOf(v item.Value) check.Value {
 		return check.Value{}
 	}
 	out := check.Value{Type: v.Type().String()}
+	if t := v.Type(); t != item.S && t != item.N {
+		out.Rank = string(v)
+	}
 	switch v.Type() {
 	case item.S:
 		out.Text = string(v.Bytes())

@@ -2,11 +2,13 @@ package catalog
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/concordat-db/concordat/conflict/hlc"
 	"github.com/concordat-db/concordat/globaltable"
+	"github.com/concordat-db/concordat/globaltable/feed"
 	"github.com/concordat-db/concordat/globaltable/item"
 )
 
@@ -173,6 +175,32 @@ func TestWaits(t *testing.T) {
 		})
 	if globaltable.KindOf(err) != globaltable.Invalid || !strings.Contains(err.Error(), "all regions that have the table's data are fenced") {
 		t.Errorf("a replica is made of nothing: %v", err)
+	}
+}
+
+// TestGivers: of a conflict feed that nobody serves also a replica that is being created gives what it has listed; of the table it gives nothing.
+func TestGivers(t *testing.T) {
+	for name, c := range map[string]struct {
+		statuses    []globaltable.Status // of regions 1, 2, …; the first one asks
+		table, feed []hlc.Origin
+	}{
+		"somebody serves":             {[]globaltable.Status{globaltable.Creating, globaltable.Active, globaltable.Creating}, []hlc.Origin{2}, []hlc.Origin{2}},
+		"nobody serves":               {[]globaltable.Status{globaltable.Creating, globaltable.StatusFenced, globaltable.Creating}, nil, []hlc.Origin{3}},
+		"one is on its way out":       {[]globaltable.Status{globaltable.Creating, globaltable.Deleting, globaltable.Creating}, []hlc.Origin{2}, []hlc.Origin{2, 3}},
+		"one is being closed":         {[]globaltable.Status{globaltable.Creating, globaltable.StatusFencing, globaltable.Creating}, []hlc.Origin{3}, []hlc.Origin{3}},
+		"nobody else has a replica":   {[]globaltable.Status{globaltable.Creating}, nil, nil},
+		"all others are out of reach": {[]globaltable.Status{globaltable.Creating, globaltable.StatusFenced}, nil, nil},
+	} {
+		table := &globaltable.Table{ID: 99 << 16, Name: "orders"}
+		for i, status := range c.statuses {
+			table.Replicas = append(table.Replicas, globaltable.Replica{Origin: hlc.Origin(i + 1), Status: status, Since: globaltable.MakeVersion(1, uint64(10-i))})
+		}
+		if got := Givers(table, 1); !slices.Equal(got, c.table) {
+			t.Errorf("%s: the table comes from %v, want %v", name, got, c.table)
+		}
+		if got := Givers(feed.TableOf(table), 1); !slices.Equal(got, c.feed) {
+			t.Errorf("%s: the feed comes from %v, want %v", name, got, c.feed)
+		}
 	}
 }
 

@@ -291,6 +291,21 @@ func Sources(t *globaltable.Table, self hlc.Origin) []hlc.Origin {
 	return out
 }
 
+// Givers returns the regions that the replica in region self gets what they hold of t from: the sources of a table. Of a conflict feed that nobody serves also those whose replicas are being created, for they list what loses where they merge what they get: once whoever
+// gave it is fenced, they alone have that, and nobody joins them later.
+func Givers(t *globaltable.Table, self hlc.Origin) []hlc.Origin {
+	out := Sources(t, self)
+	if !t.ID.IsFeed() || !orphaned(t) {
+		return out
+	}
+	for _, r := range t.Replicas {
+		if r.Origin != self && r.Status == globaltable.Creating && !slices.Contains(out, r.Origin) {
+			out = append(out, r.Origin)
+		}
+	}
+	return out
+}
+
 // JoinIn returns the version since which the replica in region self has to get what others hold: it is being created, or another one is being closed and this one stays, or it may have items by policies that it may not have had. ok is false
 // when there is nothing to get.
 func JoinIn(t *globaltable.Table, self hlc.Origin) (since globaltable.Version, ok bool) {

@@ -309,19 +309,24 @@ func (v *View) Joins() []Join {
 		if !ok || e.refused {
 			return true
 		}
-		j := Join{Table: e.table.ID, Since: since, Gained: since == e.table.Replica(v.self.Origin).Placing, BytesPerSecond: e.table.Replica(v.self.Origin).JoinBytesPerSecond}
-		for _, o := range Sources(e.table, v.self.Origin) {
-			d, known := v.RegionOf(o)
-			if !known { // it waits for a descriptor of the region
-				d = globaltable.Descriptor{Name: e.table.Replica(o).Region, Origin: o}
-			}
-			j.Sources = append(j.Sources, d)
+		mine := e.table.Replica(v.self.Origin)
+		for _, t := range []*globaltable.Table{e.table, e.feed.table} {
+			out = append(out, Join{Table: t.ID, Since: since, Sources: v.givers(t), Gained: since == mine.Placing, BytesPerSecond: mine.JoinBytesPerSecond})
 		}
-		out = append(out, j)
-		j.Table = j.Table.Feed()
-		out = append(out, j)
 		return true
 	})
+	return out
+}
+
+// givers is Givers for this region.
+func (v *View) givers(t *globaltable.Table) (out []globaltable.Descriptor) {
+	for _, o := range Givers(t, v.self.Origin) {
+		d, known := v.RegionOf(o)
+		if !known { // it waits for a descriptor of the region
+			d = globaltable.Descriptor{Name: t.Replica(o).Region, Origin: o}
+		}
+		out = append(out, d)
+	}
 	return out
 }
 

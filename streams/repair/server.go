@@ -131,7 +131,7 @@ func gives(t *globaltable.Table, o, asker hlc.Origin, since globaltable.Version)
 	if since == 0 && (r.Status == globaltable.Deleting || r.Status == globaltable.Creating) {
 		return true
 	}
-	return locality.Decide(t, nil, o, locality.Admit) == locality.Permit || slices.Contains(catalog.Sources(t, asker), o)
+	return locality.Decide(t, nil, o, locality.Admit) == locality.Permit || slices.Contains(catalog.Givers(t, asker), o)
 }
 
 func bound(key []byte) item.Key {
