@@ -126,7 +126,7 @@ func TestMergedApart(t *testing.T) {
 	} {
 		w := Write{Key: k, Kind: Update, Stamp: Stamp{Time: 9, Origin: 2}, Typed: typed.Anew(tc.logged).Whole(func(string) bool { return tc.saved })}
 		shown := []Shown{{Region: 1, Items: map[Key]map[string]Value{k: tc.items}}}
-		found := Merged([]Operation{{Outcome: OK, Writes: []Write{w}}}, shown, func(uint64) []uint16 { return []uint16{1} }, nil, nil, func(uint64) bool { return true })
+		found := Merged([]Operation{{Outcome: OK, Writes: []Write{w}}}, shown, func(Key) []uint16 { return []uint16{1} }, nil, nil, func(uint64) bool { return true })
 		if len(found) != tc.violations {
 			t.Errorf("%s: %v", name, found)
 		}
