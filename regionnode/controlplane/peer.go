@@ -380,12 +380,12 @@ func (p *Plane) Fetch(ctx context.Context, region string) error {
 			}
 		}
 		for _, id := range history {
-			if err := p.fetchHistory(ctx, region, id); err != nil {
+			if err := p.fetchItems(ctx, region, p.historyOf(id)); err != nil {
 				return err
 			}
 		}
 		for _, id := range receipts {
-			if err := p.fetchReceipts(ctx, region, id); err != nil {
+			if err := p.fetchItems(ctx, region, receiptsOf(id)); err != nil {
 				return err
 			}
 		}

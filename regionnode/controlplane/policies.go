@@ -1,14 +1,12 @@
 package controlplane
 
 import (
-	"bytes"
 	"context"
 
 	"github.com/concordat-db/concordat/conflict"
 	"github.com/concordat-db/concordat/globaltable"
 	"github.com/concordat-db/concordat/globaltable/catalog"
-	"github.com/concordat-db/concordat/globaltable/policy"
-	"github.com/concordat-db/concordat/regionnode/commit"
+	"github.com/concordat-db/concordat/globaltable/item"
 )
 
 // policiesRequest asks the owner of a table to change its policies.
@@ -75,79 +73,29 @@ func (p *Plane) answerHistory(ctx context.Context, r *historyRequest) (*answer, 
 			a.More = true
 			return a, nil
 		}
-		err := p.cfg.Door.Get(ctx, commit.Key{Table: globaltable.SystemTable, Bytes: catalog.PolicyKey(id, v.Sequence)}, func(c commit.Current) error {
-			if c.Record != nil {
-				a.History = append(a.History, bytes.Clone(c.Record))
-				size += len(c.Record)
-			}
-			return nil
-		})
-		if err != nil {
+		if a.History, err = p.appendItem(ctx, a.History, catalog.PolicyKey(id, v.Sequence), &size); err != nil {
 			return nil, err
 		}
 	}
 	return a, nil
 }
 
-// fetchHistory gets the versions of a table's policies that this region does not have, and merges them.
-func (p *Plane) fetchHistory(ctx context.Context, region string, id globaltable.TableID) error {
-	from, known := p.cfg.Catalog.View().Region(region)
-	if !known {
-		return &globaltable.Error{Op: "fetch policies", Resource: region, Kind: globaltable.Denied, Message: "the region is not known"}
-	}
-	after := p.cfg.Catalog.View().NewestPolicy(id)
-	for more := true; more; {
-		a, err := p.ask(ctx, region, &request{History: &historyRequest{id.String(), after}})
-		if err != nil {
-			return err
-		}
-		records := make([]commit.RecordAt, 0, len(a.History))
-		for _, record := range a.History {
-			v, err := checkPolicy(record, id)
+// historyOf is the versions of a table's policies that this region does not have.
+func (p *Plane) historyOf(id globaltable.TableID) pages {
+	return pages{
+		op:    "fetch policies",
+		after: p.cfg.Catalog.View().NewestPolicy(id),
+		ask:   func(after uint64) *request { return &request{History: &historyRequest{id.String(), after}} },
+		of:    func(a *answer) [][]byte { return a.History },
+		check: func(it item.Item, record *conflict.Record) (uint64, item.Key, error) {
+			v, err := catalog.DecodePolicy(it)
 			if err != nil {
-				return err
+				return 0, nil, err
 			}
-			if v.Sequence <= after {
-				return errAnswer
+			if v.Table != id || record.Reset.Stamp.Origin != v.By { // it says who made it: that region alone has written it
+				return 0, nil, errAnswer
 			}
-			after = v.Sequence
-			records = append(records, commit.RecordAt{Key: commit.Key{Table: globaltable.SystemTable, Bytes: catalog.PolicyKey(id, v.Sequence)}, Record: record})
-		}
-		if more = a.More; more && len(records) == 0 {
-			return errAnswer
-		}
-		if len(records) == 0 {
-			return nil
-		}
-		if err := p.cfg.Door.MergeFrom(ctx, from.Origin, 0, records); err != nil {
-			return err
-		}
+			return v.Sequence, catalog.PolicyKey(id, v.Sequence), nil
+		},
 	}
-	return nil
-}
-
-// checkPolicy makes sure that a record that came from a peer is a version of a policy of the table, written by who says that it made it.
-func checkPolicy(record []byte, id globaltable.TableID) (*policy.Version, error) {
-	if err := conflict.CheckRecord(record); err != nil {
-		return nil, err
-	}
-	r, err := conflict.DecodeRecord(record)
-	if err != nil {
-		return nil, err
-	}
-	it, live, err := conflict.ItemOf(record, nil)
-	if err != nil {
-		return nil, err
-	}
-	if !live {
-		return nil, errAnswer
-	}
-	v, err := catalog.DecodePolicy(it)
-	if err != nil {
-		return nil, err
-	}
-	if v.Table != id || r.Reset.Stamp.Origin != v.By {
-		return nil, errAnswer
-	}
-	return v, nil
 }

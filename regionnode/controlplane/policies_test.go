@@ -149,7 +149,8 @@ func TestHistoryInPages(t *testing.T) {
 			t.Errorf("%d versions", got)
 		}
 		// What says to be by another region than it was stamped in, or of another table, is none.
-		if _, err := checkPolicy(first.History[0], id+1); err == nil {
+		another, own := us.plane.historyOf(id+1), us.plane.historyOf(id)
+		if _, _, err := another.checkRecord(first.History[0]); err == nil {
 			t.Error("a version of another table is taken")
 		}
 		v := *eu.catalog.View().Policies(id)[0]
@@ -162,10 +163,10 @@ func TestHistoryInPages(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := checkPolicy(forged.History[0], id); err == nil {
+		if _, _, err := own.checkRecord(forged.History[0]); err == nil {
 			t.Error("a version that another region is said to have made is taken")
 		}
-		if _, err := checkPolicy([]byte("x"), id); err == nil {
+		if _, _, err := own.checkRecord([]byte("x")); err == nil {
 			t.Error("what is no record is taken")
 		}
 	}, "eu", "us")

@@ -52,10 +52,11 @@ func TestReceiptsInPages(t *testing.T) {
 		if got := len(us.catalog.View().Receipts(id)); got != 3*versions {
 			t.Errorf("%d receipts", got)
 		}
-		if _, err := checkReceipt(first.Receipts[0], id+1); err == nil {
+		another, own := receiptsOf(id+1), receiptsOf(id)
+		if _, _, err := another.checkRecord(first.Receipts[0]); err == nil {
 			t.Error("a receipt of another table is taken")
 		}
-		if _, err := checkReceipt([]byte("x"), id); err == nil {
+		if _, _, err := own.checkRecord([]byte("x")); err == nil {
 			t.Error("what is no record is taken")
 		}
 	}, "eu", "us", "in")
