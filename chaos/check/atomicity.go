@@ -22,13 +22,14 @@ func (l Logged) by() uint16 { return cmp.Or(l.By, l.Stamp.Origin) }
 // Snapshot is all that one region's store has after a start, or at the end.
 type Snapshot struct {
 	Replica
-	Store     int                     // see Lane
-	Log       []Logged                // what its own log has
-	Trimmed   map[uint64]uint64       // own lane → the log begins after it
-	Positions map[Lane]uint64         // how far it has applied the lanes of others; Lane.Region is this region
-	Indexes   []Index                 // of all tables of which it knows indexes
-	Holds     Members                 // under the catalog in force there: what it may not hold, or not all of, is not looked at
-	Joined    func(table uint64) bool // something of the table may have come by an exchange, which moves no position
+	Store     int                           // see Lane
+	Log       []Logged                      // what its own log has
+	Trimmed   map[uint64]uint64             // own lane → the log begins after it
+	Positions map[Lane]uint64               // how far it has applied the lanes of others; Lane.Region is this region
+	Indexes   []Index                       // of all tables of which it knows indexes
+	Holds     Members                       // under the catalog in force there: what it may not hold, or not all of, is not looked at
+	Joined    func(k Key) bool              // something of the item may have come by an exchange, which moves no position
+	Hollow    func(l Lane, seq uint64) bool // whether it applied an entry of a lane that it follows only after its body had been erased; nil: there is none
 }
 
 // lane is the lane of a log entry as s follows it.
@@ -36,7 +37,13 @@ func (s *Snapshot) lane(l Logged) Lane {
 	return Lane{Region: s.Region, Store: s.Store, Origin: l.by(), Incarnation: l.Incarnation, Lane: l.Lane}
 }
 
-func (s *Snapshot) holds(k Key) bool { return slices.Contains(s.Holds(k.Table), s.Region) }
+func (s *Snapshot) holds(k Key) bool { return slices.Contains(s.Holds(k), s.Region) }
+
+// has reports whether s has applied a log entry of another region, with what was in it.
+func (s *Snapshot) has(l Logged) bool {
+	position, follows := s.Positions[s.lane(l)]
+	return follows && l.Seq <= position && (s.Hollow == nil || !s.Hollow(s.lane(l), l.Seq))
+}
 
 // Atomicity checks I20: what one batch holds is there wholly or not at all. Records ⇔ entries of the own log, or positions in the lanes of others;
 // records ⇔ digests. ledger has every write that was ever durable in its origin's log, by its stamp and key.
@@ -65,12 +72,11 @@ func Atomicity(s Snapshot, ledger *Ledger, purged Frontiers, erased func(Write) 
 		}
 	}
 	for _, l := range ledger.writes {
-		position, follows := s.Positions[s.lane(l)]
-		if !follows || l.Seq > position || !s.holds(l.Key) || ledger.Void(l) {
+		if !s.has(l) || !s.holds(l.Key) || ledger.Void(l) {
 			continue
 		}
 		if lost := lostPart(s.Records[l.Key], l.Write); lost != "" && !may(l.Write) {
-			out = append(out, violation("I20", s.Region, "position %d covers entry %d of region %d, and %s of %s is not in the records", position, l.Seq, l.by(), lost, l.Key))
+			out = append(out, violation("I20", s.Region, "position %d covers entry %d of region %d, and %s of %s is not in the records", s.Positions[s.lane(l)], l.Seq, l.by(), lost, l.Key))
 		}
 	}
 	for _, table := range tables([]Replica{s.Replica}) {
@@ -84,7 +90,7 @@ func Atomicity(s Snapshot, ledger *Ledger, purged Frontiers, erased func(Write) 
 // uncovered says why a write in the records should not be there; "" when all is well.
 func uncovered(s Snapshot, ledger *Ledger, d dot, inLog map[dot]bool) (reason string) {
 	known := ledger.byDot[d]
-	if d.stamp.Origin == s.Region && inLog[d] || len(known) > 0 && s.Joined != nil && s.Joined(d.key.Table) {
+	if inLog[d] || len(known) > 0 && s.Joined != nil && s.Joined(d.key) {
 		return ""
 	}
 	reason = "no log has it"

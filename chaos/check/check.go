@@ -124,8 +124,8 @@ type Replica struct {
 	Recounted map[uint64]string // by table, computed from the records
 }
 
-// Members returns the regions that may hold the table.
-type Members func(table uint64) []uint16
+// Members returns the regions that may hold the item of a key, sorted. A key without bytes stands for the table: those that may hold any of it.
+type Members func(k Key) []uint16
 
 // Violation is one finding.
 type Violation struct {

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-func members(regions ...uint16) Members { return func(uint64) []uint16 { return regions } }
+func members(regions ...uint16) Members { return func(Key) []uint16 { return regions } }
 
 func at(t uint64, origin uint16) Stamp { return Stamp{Time: t << 16, Origin: origin} }
 
@@ -239,9 +239,15 @@ func TestAtomicityFinds(t *testing.T) {
 		{"trimmed", func(s *Snapshot) { s.Log, s.Records[key], s.Trimmed[5] = nil, held(own), 1; s.Positions = nil }, ""},
 		{"record without position", func(s *Snapshot) { s.Positions = nil }, "no position covers it"},
 		{"position without record", func(s *Snapshot) { s.Records[key] = held(own) }, "position 1 covers"},
+		{"position without record, its entry had lost its body", func(s *Snapshot) {
+			s.Records[key], s.Hollow = held(own), func(l Lane, seq uint64) bool { return l == lane && seq == 1 }
+		}, ""},
+		{"position without record, another entry had lost its body", func(s *Snapshot) {
+			s.Records[key], s.Hollow = held(own), func(l Lane, seq uint64) bool { return l == lane && seq == 2 }
+		}, "position 1 covers"},
 		{"from nowhere", func(s *Snapshot) { s.Records[key] = Fold(s.Records[key], put("z", at(3, 2))) }, "no log has it"},
 		{"not held any more", func(s *Snapshot) { s.Records, s.Holds = nil, members(2) }, ""},
-		{"came by an exchange", func(s *Snapshot) { s.Positions, s.Joined = nil, func(uint64) bool { return true } }, ""},
+		{"came by an exchange", func(s *Snapshot) { s.Positions, s.Joined = nil, func(Key) bool { return true } }, ""},
 		{"digest", func(s *Snapshot) { s.Recounted[7] = "e" }, "the digest of"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

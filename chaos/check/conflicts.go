@@ -81,8 +81,8 @@ func (c *Conflicts) perhaps(w Logged) map[Stamp]bool {
 	return out
 }
 
-// Exact checks the listings of a whole run. fenced reports whether a listing may be that of a write which a store had that was given up; gone, whether a write need not have reached anybody; kept, whether anybody still has a table.
-func (c *Conflicts) Exact(listings []Listing, fenced func(Listing) bool, gone func(Write) bool, kept func(table uint64) bool) []Violation {
+// Exact checks the listings of a whole run. fenced reports whether a listing may be that of a write which a store had that was given up; gone, whether a write need not have reached anybody; kept, whether anybody still has an item.
+func (c *Conflicts) Exact(listings []Listing, fenced func(Listing) bool, gone func(Write) bool, kept func(Key) bool) []Violation {
 	var out []Violation
 	listed, given := map[Key]bool{}, map[Key]bool{}
 	for _, l := range listings {
@@ -97,7 +97,7 @@ func (c *Conflicts) Exact(listings []Listing, fenced func(Listing) bool, gone fu
 		}
 	}
 	for _, k := range slices.SortedFunc(maps.Keys(c.Ledger.byKey), Key.compare) {
-		if !kept(k.Table) {
+		if !kept(k) {
 			continue
 		}
 		all := c.Ledger.byKey[k]
@@ -118,7 +118,7 @@ func (c *Conflicts) Exact(listings []Listing, fenced func(Listing) bool, gone fu
 func (c *Conflicts) Atomic(s Snapshot, purged Frontiers) []Violation {
 	var out []Violation
 	for k, all := range c.Ledger.byKey {
-		if !s.holds(k) || s.Joined(k.Table) {
+		if !s.holds(k) || s.Joined(k) {
 			continue
 		}
 		for _, e := range all {
@@ -127,7 +127,7 @@ func (c *Conflicts) Atomic(s Snapshot, purged Frontiers) []Violation {
 				continue
 			}
 			name, by := c.lost(e, all)
-			i := slices.IndexFunc(by, func(w Logged) bool { return w.Seq <= s.Positions[s.lane(w)] && !c.Ledger.Void(w) })
+			i := slices.IndexFunc(by, func(w Logged) bool { return s.has(w) && !c.Ledger.Void(w) })
 			if i < 0 {
 				continue
 			}

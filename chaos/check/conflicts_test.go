@@ -70,7 +70,7 @@ func TestConflicts(t *testing.T) {
 			return surely, surely
 		}
 		checker := NewConflicts(ledger, saw, func(k Key, s Stamp) (Key, bool) { return entry(s), k.Table == table })
-		found := checker.Exact(tc.listed, func(Listing) bool { return tc.fenced }, func(w Write) bool { return w.Stamp.Time == tc.gone }, func(uint64) bool { return true })
+		found := checker.Exact(tc.listed, func(Listing) bool { return tc.fenced }, func(w Write) bool { return w.Stamp.Time == tc.gone }, func(Key) bool { return true })
 		switch text := fmt.Sprint(found); {
 		case tc.want == "" && len(found) > 0:
 			t.Errorf("%s: %s", name, text)
@@ -103,7 +103,7 @@ func TestConflictsInOneStore(t *testing.T) {
 		"it may have come another": {1, nil, true, 0},
 	} {
 		s := Snapshot{Replica: Replica{Region: 1, Records: tc.records}, Positions: map[Lane]uint64{{Region: 1, Origin: 2, Lane: 1}: tc.position},
-			Holds: func(uint64) []uint16 { return []uint16{1} }, Joined: func(uint64) bool { return tc.joined }}
+			Holds: func(Key) []uint16 { return []uint16{1} }, Joined: func(Key) bool { return tc.joined }}
 		if got := checker.Atomic(s, Frontiers{}); len(got) != tc.found {
 			t.Errorf("%s: %v", name, got)
 		}

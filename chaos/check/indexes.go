@@ -52,7 +52,7 @@ func Indexes(s Snapshot) []Violation {
 	for i := range s.Indexes {
 		x := &s.Indexes[i]
 		if x.Missing {
-			if slices.Contains(s.Holds(x.Table), s.Region) {
+			if slices.Contains(s.Holds(Key{Table: x.Table}), s.Region) {
 				out = append(out, violation("I14", s.Region, "index %d of table %x is in the document, and not in the store", x.ID, x.Table))
 			}
 			continue

@@ -29,7 +29,7 @@ func TestIndexesAreJudged(t *testing.T) {
 				{7, "k6"}: record("\x02number", ""), {7, "k7"}: record(text(""), ""), {7, "k8"}: record(text("too long"), ""), {8, "k1"}: record(text("x"), ""),
 			}},
 			Indexes: []Index{{Table: 7, ID: 1, Attributes: []Attribute{{"a", 1, 4}}, Built: true, Count: 2, Entries: []Entry{{[]string{text("x")}, "k1"}, {[]string{text("x")}, "k2"}}}},
-			Holds:   func(uint64) []uint16 { return []uint16{1} },
+			Holds:   func(Key) []uint16 { return []uint16{1} },
 		}
 	}
 	for name, c := range map[string]struct {
@@ -44,7 +44,7 @@ func TestIndexesAreJudged(t *testing.T) {
 		"wrong count":             {func(_ *Snapshot, x *Index) { x.Count++ }, "counts 3 entries, its records make 2"},
 		"missing":                 {func(_ *Snapshot, x *Index) { *x = Index{Table: 7, ID: 1, Missing: true} }, "not in the store"},
 		"missing where it may be": {func(s *Snapshot, x *Index) {
-			*x, s.Holds = Index{Table: 7, ID: 1, Missing: true}, func(uint64) []uint16 { return nil }
+			*x, s.Holds = Index{Table: 7, ID: 1, Missing: true}, func(Key) []uint16 { return nil }
 		}, ""},
 		"two attributes": {func(_ *Snapshot, x *Index) { x.Attributes = append(x.Attributes, Attribute{"b", 1, 4}) }, "which its record does not make"},
 		"of numbers": {func(_ *Snapshot, x *Index) {

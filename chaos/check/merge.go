@@ -113,7 +113,7 @@ func Reference(history []Operation, replicas []Replica, members Members, purged 
 		for _, k := range sortedKeys(want, rep.Records) {
 			held, purge := rep.Records[k], purged[k.Table]
 			folded, known, may := want[k], byKey[k], perhaps[k]
-			if !slices.Contains(members(k.Table), rep.Region) {
+			if !slices.Contains(members(k), rep.Region) {
 				folded, known, may = Record{}, nil, nil
 			}
 			if !withSome(folded, known, may, held, purge) {

@@ -518,7 +518,7 @@ func Merged(history []Operation, shown []Shown, members Members, purged Frontier
 		wants := choices(writes[k], perhaps[k], purged[k.Table])
 		for _, s := range shown {
 			is := func(want map[string]Value) bool { return showText(want) == showText(s.Items[k]) }
-			if len(wants) > 0 && slices.Contains(members(k.Table), s.Region) && !slices.ContainsFunc(wants, is) {
+			if len(wants) > 0 && slices.Contains(members(k), s.Region) && !slices.ContainsFunc(wants, is) {
 				out = append(out, violation("I6", s.Region, "%s shows %s, by the definitions it is %s", k, showText(s.Items[k]), showText(wants[0])))
 			}
 		}

@@ -100,7 +100,7 @@ func TestMergedInPart(t *testing.T) {
 		{map[string]Value{"n": number("1")}, 1},
 	} {
 		shown := []Shown{{Region: 1, Items: map[Key]map[string]Value{k: tc.items}}}
-		found := Merged(history, shown, func(uint64) []uint16 { return []uint16{1} }, nil, func(w Write) bool { return w.Stamp.Time == 1 }, func(uint64) bool { return true })
+		found := Merged(history, shown, func(Key) []uint16 { return []uint16{1} }, nil, func(w Write) bool { return w.Stamp.Time == 1 }, func(uint64) bool { return true })
 		if len(found) != tc.violations {
 			t.Errorf("%v: %v", tc.items, found)
 		}
@@ -126,7 +126,7 @@ func TestMergedApart(t *testing.T) {
 	} {
 		w := Write{Key: k, Kind: Update, Stamp: Stamp{Time: 9, Origin: 2}, Typed: typed.Anew(tc.logged).Whole(func(string) bool { return tc.saved })}
 		shown := []Shown{{Region: 1, Items: map[Key]map[string]Value{k: tc.items}}}
-		found := Merged([]Operation{{Outcome: OK, Writes: []Write{w}}}, shown, func(uint64) []uint16 { return []uint16{1} }, nil, nil, func(uint64) bool { return true })
+		found := Merged([]Operation{{Outcome: OK, Writes: []Write{w}}}, shown, func(Key) []uint16 { return []uint16{1} }, nil, nil, func(uint64) bool { return true })
 		if len(found) != tc.violations {
 			t.Errorf("%s: %v", name, found)
 		}
@@ -173,7 +173,7 @@ func TestMerged(t *testing.T) {
 	history := []Operation{add(1, 1, "1"), add(2, 2, "10")}
 	for text, violations := range map[string]int{"11": 0, "1": 0, "10": 1, "12": 1} {
 		shown := []Shown{{Region: 1, Items: map[Key]map[string]Value{k: {"n": {Type: "N", Text: text}}}}}
-		found := Merged(history, shown, func(uint64) []uint16 { return []uint16{1} }, nil, func(w Write) bool { return w.Stamp.Origin == 2 }, func(uint64) bool { return true })
+		found := Merged(history, shown, func(Key) []uint16 { return []uint16{1} }, nil, func(w Write) bool { return w.Stamp.Origin == 2 }, func(uint64) bool { return true })
 		if len(found) != violations {
 			t.Errorf("%s: %v", text, found)
 		}

@@ -28,7 +28,7 @@ func NoLostWrite(history []Operation, replicas []Replica, members Members, purge
 				out = append(out, violation("I2", op.Region, "operation %d was acknowledged, and no log has its write to %s", op.ID, w.Key))
 				continue
 			}
-			for _, region := range members(w.Key.Table) {
+			for _, region := range members(w.Key) {
 				if lost := lostPart(byRegion[region].Records[w.Key], w); lost != "" && !purged.gone(w, all[w.Key]) && !purged.gone(w, sure[w.Key]) && !purged.gone(w, early[w.Key]) && (missing == nil || !missing(w)) {
 					out = append(out, violation("I2", region, "operation %d acknowledged in region %d: %s of %s at %s is lost", op.ID, op.Region, lost, w.Key, w.Stamp))
 				}

@@ -88,6 +88,7 @@ func (r *region) answer(asker *region, request []byte, arrived func(parts [][]by
 	}
 	r.sampled(func() {
 		var parts [][]byte
+		r.asker = asker
 		err := r.service.Handle(context.Background(), identities()[asker.origin].descriptor.Name, request, func(part []byte) error {
 			parts = append(parts, part)
 			return nil

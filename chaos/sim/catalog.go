@@ -15,7 +15,6 @@ import (
 	"github.com/concordat-db/concordat/regionnode/commit"
 	"github.com/concordat-db/concordat/regionnode/controlplane"
 	"github.com/concordat-db/concordat/regionnode/membership"
-	"github.com/concordat-db/concordat/regionnode/placing"
 	"github.com/concordat-db/concordat/streams/repair"
 )
 
@@ -61,7 +60,8 @@ func (r *region) openPlane(state commit.Rebuild) {
 	if err != nil {
 		panic(err)
 	}
-	r.plane, err = controlplane.New(controlplane.Config{Catalog: r.catalog, Door: d, Items: r.shard, Peers: neighbours{r}, Joins: r.joiner, Places: noPolicies{}, Marks: r.matrix, Now: r.wall, Clock: r.clock, Tokens: r.tokens(), Events: controlplane.Events{
+	r.openPlacing(d)
+	r.plane, err = controlplane.New(controlplane.Config{Catalog: r.catalog, Door: d, Items: r.shard, Peers: neighbours{r}, Joins: r.joiner, Places: r.placer, Marks: r.matrix, Now: r.wall, Clock: r.clock, Tokens: r.tokens(), Events: controlplane.Events{
 		Failed: func(what, region string, err error) { r.say("%d failed to %s %s: %v", r.origin, what, region, err) },
 	}})
 	if err != nil {
@@ -102,6 +102,7 @@ func (r *region) noticeView(view *catalog.View) {
 
 // noticeTable notes what became of this region's replica, and has a new one checked when it begins to serve.
 func (r *region) noticeTable(t *globaltable.Table) {
+	r.promises(t)
 	if t.Closing() != 0 {
 		r.joined[t.ID], r.joined[t.ID.Feed()] = true, true // all that stay exchange all records
 	}
@@ -129,7 +130,7 @@ func (r *region) noticeTable(t *globaltable.Table) {
 		r.cover("a new replica serves")
 		r.regainedFrontier(t.ID)
 		follows := func(l check.Logged) bool {
-			return l.Catalog >= uint64(now.Born) && r.follows(globaltable.LaneID(l.Lane))
+			return l.Catalog >= uint64(now.Born) && r.follows(globaltable.LaneID(l.Lane)) || !r.holds(l.Key)
 		}
 		replica := r.replica()
 		for _, id := range []globaltable.TableID{t.ID, t.ID.Feed()} {
@@ -255,8 +256,9 @@ func (w *world) document(id globaltable.TableID) (newest *globaltable.Table) {
 	return newest
 }
 
-// holders is the regions that are to hold a table at the end.
-func (w *world) holders(id globaltable.TableID) (out []uint16) {
+// holders is the regions that are to hold an item at the end; of a key without bytes, those that are to hold anything of the table.
+func (w *world) holders(k check.Key) (out []uint16) {
+	id := globaltable.TableID(k.Table)
 	if id == globaltable.SystemTable {
 		for _, r := range w.active() {
 			out = append(out, uint16(r.origin))
@@ -264,20 +266,33 @@ func (w *world) holders(id globaltable.TableID) (out []uint16) {
 		return out
 	}
 	if t := w.document(id); t != nil {
-		for _, o := range locality.PlaceOf(t, nil) {
+		for _, o := range placeOf(t, k) {
 			out = append(out, uint16(o))
 		}
 	}
 	return out
 }
 
-// holds reports whether this region serves a table, and so must have all of it.
-func (r *region) holds(id globaltable.TableID) bool {
+// placeOf is where a document places an item; of a key without bytes, where it places anything.
+func placeOf(t *globaltable.Table, k check.Key) globaltable.Placement {
+	if k.Bytes == "" {
+		return locality.PlaceOf(t, nil)
+	}
+	return locality.Place(t, []byte(k.Bytes))
+}
+
+// holds reports whether this region serves an item, and so must have all of it; of a key without bytes, whether it serves the table.
+func (r *region) holds(k check.Key) bool {
+	id := globaltable.TableID(k.Table)
 	if id == globaltable.SystemTable {
 		return true
 	}
+	var key []byte
+	if k.Bytes != "" {
+		key = []byte(k.Bytes)
+	}
 	t, ok := r.catalog.View().Table(id)
-	return ok && locality.Decide(t, nil, r.origin, locality.Admit) == locality.Permit && r.catalog.View().Serves(id)
+	return ok && locality.Decide(t, key, r.origin, locality.Admit) == locality.Permit && r.catalog.View().Serves(id)
 }
 
 // unsettled says which table is on its way somewhere, or not the same everywhere; "" when none is.
@@ -295,7 +310,7 @@ func (w *world) unsettled() string {
 	for _, t := range w.plan.tables {
 		newest := w.document(t.id)
 		if !newest.Settled() {
-			return fmt.Sprintf("table %s is not settled: %v", t.name, newest.Replicas)
+			return fmt.Sprintf("table %s is not settled: %v%s", t.name, newest.Replicas, w.placingWaits(newest))
 		}
 		for _, r := range w.active() {
 			if mine := newest.Replica(r.origin); mine != nil && mine.Status == globaltable.StatusFenced {
@@ -307,12 +322,4 @@ func (w *world) unsettled() string {
 		}
 	}
 	return ""
-}
-
-// noPolicies are the locality policies that are being carried out: no table of the simulation has any.
-type noPolicies struct{}
-
-// Progress implements controlplane.Places.
-func (noPolicies) Progress(globaltable.TableID, globaltable.Version) placing.Progress {
-	return placing.Progress{}
 }

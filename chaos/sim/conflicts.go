@@ -110,7 +110,7 @@ func (w *world) sawIt(by, e check.Logged) (surely, perhaps bool) {
 	for _, l := range w.ledger.Logs(e.Key, e.Stamp) {
 		lane := check.Lane{Region: by.Stamp.Origin, Origin: l.By, Incarnation: l.Incarnation, Lane: l.Lane}
 		again := w.region(hlc.Origin(l.By)).again[globaltable.Incarnation(l.Incarnation)]
-		surely = surely || s.planned[lane] >= l.Seq && !again
+		surely = surely || s.planned[lane] >= l.Seq && !again && !w.region(hlc.Origin(by.Stamp.Origin)).isHollow(l)
 		perhaps = perhaps || l.By == by.Stamp.Origin || s.reached[lane] >= l.Seq
 	}
 	heard := s.reached == nil || e.Number <= s.heard
@@ -225,13 +225,13 @@ func (w *world) judgeConflicts() []check.Violation {
 	fenced := func(l check.Listing) bool {
 		return w.region(hlc.Origin(l.By)).store > 0 && l.Loser.Time <= w.purged[l.Key.Table]
 	}
-	kept := func(table uint64) bool {
-		return len(w.holders(globaltable.TableID(table))) > 0
+	kept := func(k check.Key) bool {
+		return len(w.holders(k)) > 0
 	}
 	out := w.conflicts.Exact(w.listed.listings, fenced, w.doubtful, kept)
 	for _, r := range w.active() {
 		for _, s := range savedIn(r) {
-			if r.holds(s.Table) && !s.Table.IsFeed() && !w.listsSome(s) {
+			if r.holds(check.Key{Table: uint64(s.Table), Bytes: string(s.Bytes)}) && !s.Table.IsFeed() && !w.listsSome(s) {
 				out = append(out, check.Violation{Invariant: "I22", Region: uint16(r.origin), Detail: fmt.Sprintf("%x of table %s stays saved, and no write of it is listed", s.Bytes, s.Table)})
 			}
 		}

@@ -102,7 +102,7 @@ func (r *region) checkHeirs(s check.Snapshot) {
 		if kept, counted := s.Digests[uint64(heir)], s.Recounted[uint64(heir)]; kept != counted {
 			r.found("I3", "the digests of table %s, which a replica became, are %q, its records make %q", heir, kept, counted)
 		}
-		if had, over := r.inherited[heir]; over && r.holds(heir) {
+		if had, over := r.inherited[heir]; over && r.holds(check.Key{Table: uint64(heir)}) {
 			if now := r.liveOf(heir); !maps.Equal(now, had) {
 				r.found("I2", "table %s had %d items when it took a replica's place, and has %d others now", heir, len(had), len(now))
 			}

@@ -23,6 +23,10 @@
 // Half of the tables have a random conflict mode and random types, both of which change while clients write; their updates are expressions, planned as regionnode plans them (typed.go). What they come to in the end, and in between where it is known what a region has,
 // must be what the definitions say of all their writes.
 //
+// In some runs operators pin items to regions, move them, and let them go everywhere again (pins.go), whatever else goes wrong. Regions carry that out as in production (placing.go); what is logged again, voided, handed over and gained is known to the checkers by key. Checker I18
+// (residency.go) holds each region to what it has told: from the moment at which it says that a version is carried out, its store has nothing in any of its key spaces, and its streams nothing, of an item that may not be there, and it gives nobody anything of an item that may not be
+// with that one: in a stream, from its log, in an exchange.
+//
 // # How a run goes
 //
 // The seed picks a plan: how many regions, tables and keys, and a random subset of faults and operations with random rates (swarm testing: a run with every
@@ -31,8 +35,8 @@
 //
 // # What is not simulated here
 //
-// Regions that are added late, two stores lost in one run, operators who put out each other's region, policies that move items, comparing and repairing, tables whose writes wait for peers. Of a store that
-// was restored nobody checks the lanes until the region is rebuilt: it gives sequences twice. Reads are not checked: package commit has its own linearizability test.
+// Regions that are added late, two stores lost in one run, operators who put out each other's region, or all regions of a placement, jurisdictions, files that are written anew and requests that are forwarded (there are no files, and no API), comparing and repairing, tables whose writes wait for peers. Of a store that
+// was restored nobody checks the lanes until the region is rebuilt: it gives sequences twice. Of streams that JetStream has brought back, or keeps of a store that was emptied, I18 is not asked before they are made anew. Reads are not checked: package commit has its own linearizability test.
 //
 // # What may be missing in the end
 //

@@ -110,16 +110,16 @@ func (r *region) steady() bool { return !r.disturbed && r.store == 0 }
 // throughout. Who has given the table back and got it again has given back what it logged before: it was with the others then.
 func (w *world) doubtful(x check.Write) bool {
 	kept := func(r *region) bool {
-		return r.steady() && slices.Contains(w.holders(globaltable.TableID(x.Key.Table)), uint16(r.origin))
+		return r.steady() && slices.Contains(w.holders(x.Key), uint16(r.origin))
 	}
 	if slices.ContainsFunc(w.reached[write{x.Key, x.Stamp}], kept) {
 		return false
 	}
 	for _, l := range w.ledger.Logs(x.Key, x.Stamp) {
 		by := w.region(hlc.Origin(l.By))
-		since := func(r *region) bool { // its replica is the one that it was when the write was logged
+		since := func(r *region) bool { // its replica is the one that it was when the write was logged, and it has the item since
 			replica := w.document(globaltable.TableID(x.Key.Table)).Replica(r.origin)
-			return replica != nil && l.Catalog >= uint64(replica.Born)
+			return replica != nil && l.Catalog >= uint64(replica.Born) && l.Number > r.gave[x.Key] && slices.Contains(w.holders(x.Key), uint16(r.origin))
 		}
 		again := by.again[globaltable.Incarnation(l.Incarnation)]
 		if !w.ledger.Void(l) && since(by) && !(again && w.forgiven[write{x.Key, x.Stamp}]) {
@@ -140,7 +140,7 @@ func (w *world) doubtful(x check.Write) bool {
 // tookEntry reports whether the region has applied a log entry, as an entry.
 func (r *region) tookEntry(l check.Logged) bool {
 	lane := r.lane(hlc.Origin(l.By), globaltable.Incarnation(l.Incarnation), globaltable.LaneID(l.Lane))
-	return r.took[lane] >= l.Seq && !slices.ContainsFunc(r.skipped[lane], func(a check.Applied) bool { return a.From <= l.Seq && l.Seq <= a.To })
+	return r.took[lane] >= l.Seq && !r.hollow[lane][l.Seq] && !slices.ContainsFunc(r.skipped[lane], func(a check.Applied) bool { return a.From <= l.Seq && l.Seq <= a.To })
 }
 
 // missing reports whether a doubtful write may really be missing: a region lists it as saved, or has it in a store that was not rebuilt; or the stores are gone that had it.

@@ -107,6 +107,11 @@ func (r *region) answered(op *operation, err error) {
 	default:
 		op.Outcome = check.Failed
 		r.cover("an operation was refused")
+		if slices.ContainsFunc(op.keys, func(k commit.Key) bool {
+			return r.catalog.View().Serves(k.Table) && !r.holds(check.Key{Table: uint64(k.Table), Bytes: string(k.Bytes)})
+		}) {
+			r.cover("an operation was refused where the item may not be")
+		}
 	}
 	r.note("%d operation %d: %s", r.origin, op.ID, op.Outcome)
 }
@@ -130,8 +135,8 @@ func (w *world) newOperation(r *region, fixed *commit.Key) *operation {
 		if slices.ContainsFunc(op.keys, func(k commit.Key) bool { return k.Table == key.Table && string(k.Bytes) == string(key.Bytes) }) {
 			continue
 		}
-		// Two deletes of a key look the same in the log. A transaction that is refused, because a replica went meanwhile, must not be taken for another one.
-		op.add(w, key, n == 1 || w.plan.reshape == 0)
+		// Two deletes of a key look the same in the log. A transaction that is refused, because a replica went meanwhile or an item is somewhere else, must not be taken for another one.
+		op.add(w, key, n == 1 || w.plan.reshape+w.plan.repin == 0)
 	}
 	if len(op.keys) == 0 {
 		op.add(w, commit.Key{Table: w.plan.tables[0].id, Bytes: keyOf(0)}, true)
@@ -234,6 +239,9 @@ func (r *region) record(lane globaltable.LaneID, e *change.Entry) {
 		r.found("I20", "entry %d of lane %s became durable after %d", e.Seq, lane, r.seen[lane])
 	}
 	r.seen[lane] = e.Seq
+	if e.Void { // what it said is logged again, or was handed over
+		return
+	}
 	err := change.EachChange(e.Body, func(c *conflict.Change) error {
 		if lane == globaltable.CatalogLane {
 			r.readings = append(r.readings, r.reading(c.Dot.Time))
@@ -265,6 +273,9 @@ func (r *region) recordChange(lane globaltable.LaneID, seq uint64, c *conflict.C
 		r.cover("a tie happened")
 	}
 	r.moments[at] = struct{}{}
+	if !globaltable.TableID(c.Table).IsFeed() {
+		r.items[at.key] = struct{}{}
+	}
 	if globaltable.TableID(c.Table).IsFeed() && c.Ops[0].Kind != conflict.OpReset {
 		r.recordListing(lane, seq, c)
 		return
@@ -299,11 +310,14 @@ func (r *region) reading(t hlc.Timestamp) check.Reading {
 	return check.Reading{Region: uint16(r.origin), Life: r.life, Time: uint64(t), Physical: r.latest}
 }
 
-// logsAgain takes a change into evidence that was logged before, by a store that is not there any more.
+// logsAgain takes a change into evidence that was logged before: by a store that is not there any more, in a lane of which a member may not have it any more, or by a region that has handed it over.
 func (r *region) logsAgain(lane globaltable.LaneID, seq uint64, c *conflict.Change) bool {
 	key := check.Key{Table: c.Table, Bytes: string(c.Key)}
 	if _, known := r.ledger.Find(key, stampOf(c.Dot)); !known {
 		return false
+	}
+	if r.store == 0 {
+		r.cover("a change was logged again")
 	}
 	w := writeOf(c)
 	w.Key, w.Stamp, w.Floor = key, stampOf(c.Dot), uint64(c.Floor)
@@ -312,7 +326,7 @@ func (r *region) logsAgain(lane globaltable.LaneID, seq uint64, c *conflict.Chan
 		r.comesLate(key, c)
 	}
 	r.evidence.found = append(r.evidence.found, r.ledger.Add(check.Logged{Write: w, By: uint16(r.origin), Incarnation: uint64(r.shard.Incarnation()),
-		Lane: uint64(lane), Seq: seq, Catalog: c.CatalogVersion, Again: r.store > 0})...)
+		Lane: uint64(lane), Seq: seq, Catalog: c.CatalogVersion, Again: r.store > 0 || r.pinned})...)
 	return true
 }
 
@@ -389,6 +403,7 @@ func stampOf(s hlc.Stamp) check.Stamp {
 // applyRemote is what regionnode's applier does: it gives the batch to the shard, and says what its error means for the lane.
 func (s *session) applyRemote(r *commit.Remote, done func(inbox.Stop)) {
 	arrivals := s.arriving(r)
+	s.empties(r)
 	life := s.life
 	s.manual.ApplyRemote(r, func(result commit.RemoteResult, err error) {
 		if !s.up || s.life != life {
@@ -403,6 +418,20 @@ func (s *session) applyRemote(r *commit.Remote, done func(inbox.Stop)) {
 		s.region.after(0, func() { done(stopReason(err, r.Position)) })
 	})
 	s.work()
+}
+
+// empties notes which entries of a batch have lost their bodies. Whether they are applied shows when their lane's position does.
+func (s *session) empties(r *commit.Remote) {
+	l := s.lane(r.Source.Origin, r.Source.Incarnation, r.Source.Lane)
+	for i := range r.Entries {
+		if e := &r.Entries[i]; e.Void && e.Seq > s.took[l] {
+			if s.hollow[l] == nil {
+				s.hollow[l] = map[uint64]bool{}
+			}
+			s.hollow[l][e.Seq] = true
+			s.cover("an entry came that was voided")
+		}
+	}
 }
 
 func (s *session) count(result commit.RemoteResult) {
@@ -422,7 +451,7 @@ func (s *session) arriving(r *commit.Remote) func(taken bool) []check.Arrival {
 	var out []check.Arrival
 	physical := s.physical()
 	for i := range r.Entries {
-		if last := r.Entries[i].Last; last.Millis()-physical > maxOffset.Milliseconds() {
+		if last := r.Entries[i].Last; !r.Entries[i].Void && last.Millis()-physical > maxOffset.Milliseconds() {
 			out = append(out, check.Arrival{Region: uint16(s.origin), Stamp: check.Stamp{Time: uint64(last), Origin: uint16(s.from.origin)},
 				Physical: physical, Before: uint64(s.clock.Last())})
 		}

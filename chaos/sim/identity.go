@@ -14,6 +14,7 @@ import (
 type identity struct {
 	descriptor globaltable.Descriptor
 	token      string
+	key        nkeys.KeyPair
 }
 
 // identities are the regions of all runs. Keys cost more to make than to use, and nothing in a run depends on them.
@@ -35,7 +36,7 @@ var identities = sync.OnceValue(func() map[hlc.Origin]identity {
 		if err != nil {
 			panic(err)
 		}
-		out[o] = identity{d, token}
+		out[o] = identity{d, token, key}
 	}
 	return out
 })

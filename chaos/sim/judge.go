@@ -59,6 +59,9 @@ func (r *region) anyStream() (globaltable.LaneID, bool) {
 
 // unrest says what is still to be done, "" when all is at rest.
 func (w *world) unrest() string {
+	if why := w.unsettled(); why != "" {
+		return why
+	}
 	for _, r := range w.active() {
 		if !r.up || len(r.pending) > 0 {
 			return fmt.Sprintf("region %d has %d operations without an answer", r.origin, len(r.pending))
@@ -103,7 +106,7 @@ func (w *world) unrest() string {
 			return fmt.Sprintf("region %d has not come back", r.origin)
 		}
 	}
-	return w.unsettled()
+	return ""
 }
 
 func (s *session) unrest() string {
@@ -180,6 +183,7 @@ func (w *world) judge() []check.Violation {
 	var replicas []check.Replica
 	heads := map[check.Lane]uint64{}
 	for _, r := range w.active() {
+		r.checkResidency()
 		s := r.snapshot(r.headsNow())
 		w.evidence.found = append(w.evidence.found, check.Indexes(s)...)
 		w.evidence.found = append(w.evidence.found, w.conflicts.Atomic(s, w.purged)...)
@@ -195,15 +199,14 @@ func (w *world) judge() []check.Violation {
 			}
 		}
 	}
-	members := func(id uint64) []uint16 { return w.holders(globaltable.TableID(id)) }
 	holes, applied := w.followed()
 	replicas = withoutEpochs(replicas)
 	rng := rand.New(rand.NewPCG(w.rng.Uint64(), 1))
 	return slices.Concat(w.evidence.found, w.laws(), w.judgeConflicts(),
-		check.NoLostWrite(history, replicas, members, w.purged, w.missing, w.late),
-		check.Convergence(replicas, members, w.purged),
-		check.Reference(history, withoutCatalog(replicas), members, w.purged, w.doubtful, rng),
-		check.Merged(history, w.shown(), members, w.purged, w.passed, w.isTyped),
+		check.NoLostWrite(history, replicas, w.holders, w.purged, w.missing, w.late),
+		check.Convergence(replicas, w.holders, w.purged),
+		check.Reference(history, withoutCatalog(replicas), w.holders, w.purged, w.doubtful, rng),
+		check.Merged(history, w.shown(), w.holders, w.purged, w.passed, w.isTyped),
 		check.Clock(w.evidence.readings, maxOffset),
 		check.Quarantine(w.evidence.arrivals, maxOffset),
 		check.Gaps(holes, applied, heads),
@@ -259,6 +262,7 @@ func withoutCatalog(replicas []check.Replica) []check.Replica {
 
 // inspect checks what a start finds.
 func (r *region) inspect(heads []commit.LaneHead) {
+	r.checkResidency()
 	s := r.snapshot(heads)
 	r.evidence.found = append(r.evidence.found, check.Indexes(s)...)
 	r.evidence.found = append(r.evidence.found, r.conflicts.Atomic(s, r.frontiers())...)
@@ -279,14 +283,15 @@ func (r *region) frontiers() check.Frontiers {
 // snapshot reads the region's engine, in the checkers' terms.
 func (r *region) snapshot(heads []commit.LaneHead) check.Snapshot {
 	s := check.Snapshot{Replica: withoutCatalog([]check.Replica{r.replica()})[0], Store: r.store, Trimmed: map[uint64]uint64{}, Positions: r.positions(),
-		Holds: func(id uint64) []uint16 {
-			if r.holds(globaltable.TableID(id)) {
+		Holds: func(k check.Key) []uint16 {
+			if r.holds(k) {
 				return []uint16{uint16(r.origin)}
 			}
 			return nil
 		},
 		// Where lanes were begun anew and are not caught up with, positions say less than what has come.
-		Joined: func(id uint64) bool { return r.joined[globaltable.TableID(id)] || len(r.missing) > 0 },
+		Hollow: func(l check.Lane, seq uint64) bool { return r.hollow[l][seq] },
+		Joined: func(k check.Key) bool { return r.joined[globaltable.TableID(k.Table)] || len(r.missing) > 0 },
 	}
 	s.Indexes = r.indexes()
 	for _, h := range heads {
@@ -297,7 +302,7 @@ func (r *region) snapshot(heads []commit.LaneHead) check.Snapshot {
 		lower, upper := store.LogRange(h.ID, 0, 0)
 		eachKV(r.disk, lower, upper, func(_, value []byte) {
 			e, err := change.DecodeEntry(value)
-			if err == nil {
+			if err == nil && !e.Void {
 				err = change.EachChange(e.Body, func(c *conflict.Change) error {
 					l, known := r.ledger.Find(check.Key{Table: c.Table, Bytes: string(c.Key)}, stampOf(c.Dot))
 					if !known {

@@ -558,7 +558,7 @@ func (w *liveWorld) judge() {
 		// What is durable and applied is visible: nothing is under way.
 		replicas = append(replicas, replicaOf(r.origin, r.engine, func(string, []byte) {}))
 	}
-	members := func(uint64) []uint16 { return []uint16{1, 2, 3} }
+	members := func(check.Key) []uint16 { return []uint16{1, 2, 3} }
 	found := slices.Concat(w.found, check.NoLostWrite(history, replicas, members, nil, nil, nil), check.Convergence(replicas, members, nil),
 		check.Reference(history, replicas, members, nil, nil, w.rng))
 	for _, v := range found {

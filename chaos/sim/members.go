@@ -80,6 +80,9 @@ func (w *world) noticeMember(r *region, now globaltable.MemberState) {
 	switch now {
 	case globaltable.MemberFencing, globaltable.MemberRemoving:
 		r.disturbed = true
+		if slices.ContainsFunc(w.plan.tables, func(t table) bool { doc := w.document(t.id); return doc != nil && isPlacing(doc) }) {
+			w.cover("a region was fenced while policies were being carried out")
+		}
 		if now == globaltable.MemberRemoving && w.someoneCut(r) {
 			w.cover("a removal began while another region was cut off")
 		}
@@ -192,7 +195,7 @@ func (w *world) anyMember() *region {
 // fence has a region fenced: one that works, one that is cut off, one that is down, or has burnt down with all that it had.
 func (w *world) fence() {
 	r := w.anyMember()
-	if r == nil || w.losing() {
+	if r == nil || w.losing() || w.bares(r) {
 		return
 	}
 	switch w.rng.IntN(5) {
@@ -207,7 +210,7 @@ func (w *world) fence() {
 	}
 	out := []*region{r}
 	for _, o := range w.active() { // an owner that is down has to go with it
-		if o != r && !o.up && w.rng.IntN(3) == 0 {
+		if o != r && !o.up && w.rng.IntN(3) == 0 && !w.bares(r, o) {
 			out = append(out, o)
 		}
 	}
@@ -238,7 +241,7 @@ func (w *world) orderFence(out []*region) {
 // removeRegion has a region removed for ever. It goes on, until it hears so, or is gone at once.
 func (w *world) removeRegion() {
 	r := w.anyMember()
-	if r == nil || w.losing() || len(w.active()) == 2 && w.rng.IntN(4) > 0 {
+	if r == nil || w.losing() || len(w.active()) == 2 && w.rng.IntN(4) > 0 || w.bares(r) {
 		return
 	}
 	name := nameOf(r.origin)
@@ -287,7 +290,7 @@ func (w *world) lose() {
 const quietFor = 8 * time.Second
 
 func (w *world) mayLose(r *region) bool {
-	if w.membership.victim != nil || w.membership.last > 0 && w.now-w.membership.last < quietFor || len(w.active()) < len(w.regions) {
+	if w.bares(r) || w.membership.victim != nil || w.membership.last > 0 && w.now-w.membership.last < quietFor || len(w.active()) < len(w.regions) {
 		return false
 	}
 	for _, o := range w.regions {

@@ -59,6 +59,7 @@ func (w *world) faults() []fault {
 		{p.index, w.changeIndex},
 		{p.build, w.buildSome},
 		{p.disassociate, w.disassociate},
+		{p.repin, w.repin},
 		{200 * time.Millisecond, w.rememberStream},
 	}
 }

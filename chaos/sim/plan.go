@@ -61,6 +61,10 @@ type plan struct {
 	enabled    bool          // the mortal tables have a time to live from the beginning
 	timeToLive time.Duration // between two changes of it, on average; zero: never
 
+	repin        time.Duration // between two changes of locality policies, on average; zero: never
+	crashPlacing float64       // chance to die between two steps of carrying policies out
+	alone        bool          // items may be pinned to one region
+
 	changeMode   time.Duration // between two changes of how a typed table merges, on average; zero: never
 	dropConflict time.Duration // between two conflicts that are dropped, on average; zero: never
 

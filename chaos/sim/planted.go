@@ -7,6 +7,8 @@ import (
 	"github.com/concordat-db/concordat/conflict/hlc"
 	"github.com/concordat-db/concordat/globaltable/catalog"
 	"github.com/concordat-db/concordat/regionnode/commit"
+	"github.com/concordat-db/concordat/regionnode/placing"
+	"github.com/concordat-db/concordat/streams/handover"
 	"github.com/concordat-db/concordat/streams/inbox"
 	"github.com/concordat-db/concordat/streams/outbox"
 	"github.com/concordat-db/concordat/streams/repair"
@@ -16,7 +18,7 @@ import (
 // Plant switches a fault, in all packages that have a part in it.
 func Plant(name string, on bool) bool {
 	some := false
-	for _, p := range []func(string, bool) bool{conflict.Plant, hlc.Plant, inbox.Plant, outbox.Plant, catalog.Plant, commit.Plant, repair.Plant, watermark.Plant} {
+	for _, p := range []func(string, bool) bool{conflict.Plant, hlc.Plant, inbox.Plant, outbox.Plant, catalog.Plant, commit.Plant, repair.Plant, watermark.Plant, handover.Plant, placing.Plant} {
 		some = p(name, on) || some
 	}
 	return some

@@ -55,6 +55,15 @@ var faults = []struct {
 	{"unlogged listing", "I20"},
 	{"seen loss", "I22"},
 	{"feed join", "I9 I2 I3 I4"},
+	{"admit", "I18 I3"},
+	{"send", "I18"},
+	{"receive", "I18"},
+	{"erase at once", "I2"},
+	{"unlogged take-over", "I2 I3 I4"},
+	{"void for good", "I2 I3 I4"},
+	{"collect while placing", "I8"},
+	{"forgotten lane", "I18"},
+	{"old streams", "I18"},
 }
 
 // plantedBound is how many seeds may pass before a fault is found.

@@ -293,6 +293,10 @@ func (r *region) newStore() {
 	}
 	r.store++
 	clear(r.missing)
+	clear(r.promised)
+	for _, lane := range r.laneIDs() {
+		r.bus.streams[lane].stale = true
+	}
 }
 
 // diskCopy is a copy of a region's disk, and how far the evidence goes with it.

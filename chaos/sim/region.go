@@ -14,8 +14,10 @@ import (
 	"github.com/concordat-db/concordat/regionnode/commit"
 	"github.com/concordat-db/concordat/regionnode/controlplane"
 	"github.com/concordat-db/concordat/regionnode/membership"
+	"github.com/concordat-db/concordat/regionnode/placing"
 	"github.com/concordat-db/concordat/regionnode/store"
 	"github.com/concordat-db/concordat/streams/change"
+	"github.com/concordat-db/concordat/streams/handover"
 	"github.com/concordat-db/concordat/streams/outbox"
 	"github.com/concordat-db/concordat/streams/peer"
 	"github.com/concordat-db/concordat/streams/repair"
@@ -25,13 +27,14 @@ import (
 // region is one region over all its lives. What a crash leaves is disk, bus and the physical clock; the rest is made anew by start.
 type region struct {
 	*world
-	origin hlc.Origin
-	disk   *store.Memory
-	bus    *jetstream
-	offset time.Duration                 // of the physical clock
-	latest int64                         // greatest physical time it has shown, Unix milliseconds
-	seen   map[globaltable.LaneID]uint64 // newest sequence of each own lane that is in the ledger
-	took   map[check.Lane]uint64         // newest sequence of each followed lane that is in evidence.applied
+	origin   hlc.Origin
+	disk     *store.Memory
+	bus      *jetstream
+	offset   time.Duration                   // of the physical clock
+	latest   int64                           // greatest physical time it has shown, Unix milliseconds
+	seen     map[globaltable.LaneID]uint64   // newest sequence of each own lane that is in the ledger
+	promised map[globaltable.TableID]promise // what it is held to about where items may be; nothing of a table of which it has told nothing
+	took     map[check.Lane]uint64           // newest sequence of each followed lane that is in evidence.applied
 
 	store     int                                         // how often its store was emptied, lost or restored
 	floor     int64                                       // its physical clock shows no less: a store that was lost, or is older, knows nothing of the stamps that it gave
@@ -45,6 +48,9 @@ type region struct {
 	back      bool                                        // it has come back, rebuilt
 	skipped   map[check.Lane][]check.Applied              // entries of lanes begun anew that never came by the lane
 	missing   map[check.Lane]uint64                       // lanes begun anew → up to where all of them is here
+	hollow    map[check.Lane]map[uint64]bool              // entries of followed lanes that came when their bodies had been erased
+	gave      map[check.Key]int                           // of the ledger's entries, when another region may have taken the item over
+	adopted   map[globaltable.TableID]*globaltable.Table  // newest document of each table that was noticed
 	replicas  map[globaltable.TableID]globaltable.Replica // this region's, as last noticed
 	joined    map[globaltable.TableID]bool                // tables of which something may have come by exchange
 	heard     map[check.Key]int                           // keys that came by an exchange → how many entries the ledger had then
@@ -76,18 +82,22 @@ type region struct {
 	server   *repair.Server
 	joiner   *repair.Joiner
 	plane    *controlplane.Plane
+	placer   *placing.Placer
+	giver    *handover.Giver
+	taker    *handover.Taker
 	indexed  map[globaltable.TableID]hlc.Timestamp // up to which the keys by which a table is collected follow its time to live, in this life
 	loops    []*loop
 	viewed   *catalog.View // the newest that noticeCatalog has seen
 	served   int           // requests of tasks
+	asker    *region       // whose request of a session is being answered
 	seeing   sight         // what was applied here when the entries that are being recorded became durable
 	pending  []*operation  // built into a group or queued, oldest first; kept over a crash until the log has told
 }
 
 func newRegion(w *world, o hlc.Origin) *region {
 	return &region{world: w, origin: o, disk: store.NewMemory(), bus: newJetstream(w.plan.bound),
-		seen: map[globaltable.LaneID]uint64{}, took: map[check.Lane]uint64{}, again: map[globaltable.Incarnation]bool{},
-		skipped: map[check.Lane][]check.Applied{}, missing: map[check.Lane]uint64{}, replicas: map[globaltable.TableID]globaltable.Replica{}, joined: map[globaltable.TableID]bool{}, heard: map[check.Key]int{},
+		seen: map[globaltable.LaneID]uint64{}, promised: map[globaltable.TableID]promise{}, took: map[check.Lane]uint64{}, again: map[globaltable.Incarnation]bool{},
+		skipped: map[check.Lane][]check.Applied{}, hollow: map[check.Lane]map[uint64]bool{}, gave: map[check.Key]int{}, adopted: map[globaltable.TableID]*globaltable.Table{}, missing: map[check.Lane]uint64{}, replicas: map[globaltable.TableID]globaltable.Replica{}, joined: map[globaltable.TableID]bool{}, heard: map[check.Key]int{},
 		inherited: map[globaltable.TableID]map[string]string{}}
 }
 
@@ -386,7 +396,9 @@ func (r *region) serviceConfig() peer.ServiceConfig {
 		},
 		Regressed: r.regressed,
 		Control:   r.plane.HandlePeer,
-		Exchange:  r.server.Answer,
+		Exchange:  r.exchange,
+		HandOver:  r.taker.Take,
+		Offered:   r.giver.Answer,
 	}
 }
 
@@ -434,7 +446,11 @@ func (l peerLog) Head(id globaltable.LaneID) (peer.LaneHead, bool) {
 }
 
 func (l peerLog) ReadLog(lane globaltable.LaneID, from uint64, maxBytes int) ([]change.Entry, error) {
-	return l.r.readLog(lane, from, maxBytes)
+	entries, err := l.r.readLog(lane, from, maxBytes)
+	for i := range entries {
+		l.r.gives(l.r.asker.origin, "its log", changedBy(&entries[i]))
+	}
+	return entries, err
 }
 
 // sampled calls then when the heads, as they are now, are durable; they are r.sample then.

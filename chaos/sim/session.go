@@ -362,6 +362,9 @@ func (s *session) fetch(lane globaltable.LaneID, p *pull) {
 		if !ok {
 			return
 		}
+		if !s.from.bus.streams[lane].stale {
+			s.from.gives(s.origin, "a stream", m.keys)
+		}
 		s.transmit(lane, p, m, at)
 	}
 	s.fetchSoon(lane)
@@ -400,14 +403,14 @@ func (s *session) forged(lane globaltable.LaneID, seq uint64) (stored, bool) {
 		return stored{}, false
 	}
 	entries, err := s.from.readLog(lane, seq-1, 1)
-	if err != nil || len(entries) == 0 {
+	if err != nil || len(entries) == 0 || entries[0].Void {
 		return stored{}, false
 	}
 	e := change.Entry{Header: change.Seal(globaltable.Chain{1}, seq, entries[0].Body, int(entries[0].Changes), entries[0].Last), Body: entries[0].Body}
 	src := change.Source{Origin: s.from.origin, Incarnation: s.from.shard.Incarnation(), Lane: lane}
 	var out stored
 	_, err = change.AppendMessages(src, &e, 0, bus.MaxMessage, nil, func(b []byte) error {
-		out = stored{b, seq, src.Incarnation}
+		out = stored{data: b, seq: seq, incarnation: src.Incarnation}
 		return nil
 	})
 	return out, err == nil

@@ -77,6 +77,8 @@ var commands = map[string]func(s *Story, args []string) error{
 	"stream":   (*Story).stream,
 	"replica":  (*Story).replica,
 	"tag":      (*Story).tag,
+	"pin":      (*Story).pin,
+	"unpin":    (*Story).unpin,
 	"drop":     (*Story).drop,
 	"clock":    (*Story).clock,
 	"collect":  (*Story).collect,
@@ -102,6 +104,9 @@ func (s *Story) Do(line string) string {
 	s.w.told = nil
 	if err := do(s, words[1:]); err != nil {
 		s.w.tell("%s", sentence(err))
+	}
+	for _, r := range s.w.regions {
+		r.checkResidency()
 	}
 	for _, v := range s.w.evidence.found {
 		if !s.restored && !s.wrong[v.Invariant] {
@@ -471,6 +476,10 @@ func (s *Story) log(args []string) error {
 		}
 		for i := range entries {
 			var changes []string
+			if entries[i].Void {
+				s.w.tell("log of %s for %s, entry %d: void", r.name(), s.letters(h.Placement.Peers(r.origin)), entries[i].Seq)
+				continue
+			}
 			err := change.EachChange(entries[i].Body, func(c *conflict.Change) error {
 				changes = append(changes, s.change(c))
 				return nil

@@ -101,7 +101,11 @@ func (s *Story) replicas(args []string) error {
 		}
 		var parts []string
 		for _, replica := range doc.Replicas {
-			parts = append(parts, letter(replica.Region)+" "+string(replica.Status))
+			part := letter(replica.Region) + " " + string(replica.Status)
+			if replica.Placing != 0 {
+				part += ", placing " + replica.Placing.String()
+			}
+			parts = append(parts, part)
 		}
 		s.w.tell("%s knows version %s: %s", r.name(), doc.Version, strings.Join(parts, ", "))
 	}

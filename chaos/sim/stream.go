@@ -3,6 +3,7 @@ package sim
 import (
 	"slices"
 
+	"github.com/concordat-db/concordat/chaos/check"
 	"github.com/concordat-db/concordat/conflict/hlc"
 	"github.com/concordat-db/concordat/globaltable"
 )
@@ -19,6 +20,7 @@ type stored struct {
 	seq  uint64 // of the lane's entry that it is part of
 
 	incarnation globaltable.Incarnation // of the origin's store then
+	keys        []check.Key             // of the items that the entry changes
 }
 
 // stream holds the messages first, first+1, … A consumer's cursors are stream sequences.
@@ -27,6 +29,7 @@ type stream struct {
 	messages  []stored
 	consumers map[hlc.Origin]*consumer // none: closed to peers
 	old       *stream                  // as it was a while ago: what a rollback brings back
+	stale     bool                     // it came back as it was before, or is of a store that is not there any more, and was not made anew since
 }
 
 type consumer struct {
@@ -120,6 +123,7 @@ func (j *jetstream) rollback(lane globaltable.LaneID) bool {
 		return false
 	}
 	j.streams[lane] = s.old
+	s.old.stale = true
 	return true
 }
 
@@ -136,7 +140,7 @@ func (j *jetstream) cut(lane globaltable.LaneID, n int) (gone []stored) {
 }
 
 func (s *stream) clone() *stream {
-	out := &stream{first: s.first, messages: slices.Clone(s.messages)}
+	out := &stream{first: s.first, messages: slices.Clone(s.messages), stale: s.stale}
 	if s.consumers != nil {
 		out.consumers = map[hlc.Origin]*consumer{}
 		for p, c := range s.consumers {

@@ -131,12 +131,13 @@ func (r *region) publish(e outbox.Effect) bool {
 	id := e.Lane.ID
 	src := change.Source{Origin: r.origin, Incarnation: r.shard.Incarnation(), Lane: id}
 	fragments := 0
+	keys := changedBy(&e.Entry)
 	_, err := change.AppendMessages(src, &e.Entry, r.matrix.Purge(id), r.plan.maxMessage, nil, func(m []byte) error {
 		if r.dies() {
 			return errors.New("the region died")
 		}
 		fragments++
-		gone, ok := r.bus.append(id, stored{m, e.Seq, src.Incarnation})
+		gone, ok := r.bus.append(id, stored{m, e.Seq, src.Incarnation, keys})
 		if !ok {
 			return errors.New("the stream is gone")
 		}

@@ -131,6 +131,7 @@ type loop struct {
 	look    func(context.Context)
 	running bool
 	changed bool // while it was running
+	even    bool // its looks are not at random times
 	turn    int
 }
 
@@ -147,6 +148,7 @@ func (r *region) startLoops() {
 	for _, l := range r.loops {
 		l.in(between(r.rng, 0, lookEvery))
 	}
+	r.startPlacing()
 	r.viewed = r.catalog.View()
 	r.noticeView(r.viewed)
 }
@@ -170,11 +172,19 @@ func (l *loop) in(d time.Duration) {
 	})
 }
 
+// soon is when a look comes after a change of the catalog.
+func (l *loop) soon() time.Duration {
+	if l.even {
+		return lookSoon / 2
+	}
+	return between(l.rng, 0, lookSoon)
+}
+
 // wake makes the next look soon.
 func (l *loop) wake() {
 	l.changed = true
 	if !l.running {
-		l.in(between(l.rng, 0, lookSoon))
+		l.in(l.soon())
 	}
 }
 

@@ -521,11 +521,11 @@ func (r *region) shows(table globaltable.TableID, record []byte, at hlc.Timestam
 // glanceTyped checks what some region shows of some item of a typed table, if it is known what of it the region has.
 func (w *world) glanceTyped() {
 	r, t := w.anyRegion(), &w.plan.tables[w.rng.IntN(len(w.plan.tables))]
-	if !r.up || !t.typed || r.joined[t.id] || !r.steady() || !r.holds(t.id) || t.mortal && w.history(t.id).Newest() != r.catalog.Expiry(t.id).Newest() {
+	if !r.up || !t.typed || r.joined[t.id] || !r.steady() || !r.holds(check.Key{Table: uint64(t.id)}) || t.mortal && w.history(t.id).Newest() != r.catalog.Expiry(t.id).Newest() {
 		return
 	}
 	key := check.Key{Table: uint64(t.id), Bytes: string(keyOf(w.rng.IntN(t.keys)))}
-	if r.heard[key] > 0 {
+	if r.heard[key] > 0 || !r.holds(key) {
 		return
 	}
 	r.flush()
@@ -535,7 +535,7 @@ func (w *world) glanceTyped() {
 	var writes []check.Write
 	reached, newest, all := r.reachedLanes(), map[uint16]check.Stamp{}, w.ledger.Of(key)
 	has := func(l *check.Logged) bool {
-		return l.By == uint16(r.origin) || l.Seq <= reached[check.Lane{Region: uint16(r.origin), Origin: l.By, Incarnation: l.Incarnation, Lane: l.Lane}]
+		return l.By == uint16(r.origin) || l.Seq <= reached[check.Lane{Region: uint16(r.origin), Origin: l.By, Incarnation: l.Incarnation, Lane: l.Lane}] && !r.isHollow(*l)
 	}
 	for i := range all {
 		l := &all[i]

@@ -65,8 +65,10 @@ type world struct {
 	erased     map[write][]conflict.Expiry // writes that a region may have erased, by which histories
 	reached    map[write][]*region         // who got a write by an exchange
 	moments    map[moment]struct{}
-	states     map[string][][]byte // by store key: some of the records it had
-	seconds    map[string]uint64   // by value: what was written as a time at which an item expires
+	items      map[check.Key]struct{} // that were ever written
+	pinned     bool                   // some table has, or had, policies
+	states     map[string][][]byte    // by store key: some of the records it had
+	seconds    map[string]uint64      // by value: what was written as a time at which an item expires
 	story      bool
 	watched    globaltable.TableID
 	told       []string // what there is to tell, if this is a story
@@ -92,6 +94,7 @@ func Run(seed uint64) (result Result) {
 	p.ages(seed)
 	p.part(seed)
 	p.typing(seed)
+	p.pins(seed)
 	w := newWorld(p, rng)
 	result = Result{Seed: seed, Coverage: w.coverage}
 	defer func() {
@@ -115,7 +118,7 @@ func Run(seed uint64) (result Result) {
 func newWorld(p *plan, rng *rand.Rand) *world {
 	w := &world{plan: p, rng: rng, links: map[[2]hlc.Origin]*link{}, ledger: check.NewLedger(), coverage: map[string]int{},
 		placements: map[globaltable.LaneID]globaltable.Placement{}, purged: check.Frontiers{}, sights: map[check.Stamp]sight{}, listed: listed{entries: map[check.Key]map[string]string{}},
-		moments: map[moment]struct{}{}, states: map[string][][]byte{}, seconds: map[string]uint64{}, forgiven: map[write]bool{}, erased: map[write][]conflict.Expiry{}, reached: map[write][]*region{},
+		moments: map[moment]struct{}{}, items: map[check.Key]struct{}{}, states: map[string][][]byte{}, seconds: map[string]uint64{}, forgiven: map[write]bool{}, erased: map[write][]conflict.Expiry{}, reached: map[write][]*region{},
 		membership: membershipState{states: map[hlc.Origin]globaltable.MemberState{}, copies: map[hlc.Origin]diskCopy{}}}
 	w.conflicts = check.NewConflicts(w.ledger, w.sawIt, feedKey)
 	return w
@@ -155,6 +158,7 @@ func (w *world) load() {
 	w.arrive(20*time.Millisecond, w.glance)
 	w.arrive(20*time.Millisecond, w.glanceMortal)
 	w.arrive(20*time.Millisecond, w.glanceTyped)
+	w.arrive(w.plan.glancePins(), w.glanceResidency)
 	w.enableTimeToLive()
 	done := false
 	left := w.plan.operations

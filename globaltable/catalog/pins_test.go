@@ -306,3 +306,41 @@ func TestGainsAreNotServed(t *testing.T) {
 		t.Errorf("%d changes moved something, %d did not", moved, still)
 	}
 }
+
+// TestOnlyPermittedRegionIsLost: what cannot be handed over to anybody any more does not hold the table up for ever: another policy can take the place of the one that demands it, and nothing that is still to be done is forgotten.
+func TestOnlyPermittedRegionIsLost(t *testing.T) {
+	w, table := pinnable(t, "us", "ap", "eu")
+	table = settle(t, mustUpdate(t, w, table, set(prefix("a", "A", "eu"), prefix("b", "B", "eu", "us"))))
+	table = mustUpdate(t, w, table, set(prefix("a", "A", "eu"), prefix("b", "B", "ap", "eu", "us"), prefix("c", "C", "eu")))
+	if PinsChangeable(table) {
+		t.Fatal("policies can be changed while they are carried out")
+	}
+	members, regions := founded(t)
+	gone := slices.IndexFunc(regions, func(d globaltable.Descriptor) bool { return d.Origin == mustRegion(w, "eu").Origin })
+	members, err := FenceMembers(members, []string{regions[gone].Name}, mustRegion(w, "us").Origin, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	members, ok := AdvanceWorld(members, all, 2)
+	if !ok {
+		t.Fatal("eu is not fenced")
+	}
+	if table, ok = Follow(table, members, 1, 2000); !ok || PinsChangeable(table) {
+		t.Fatalf("while eu is being closed: %v, %s", ok, w.pins(table))
+	}
+	table, ok = Advance(table, Answers{mustRegion(w, "ap").Origin: {Joined: true}, mustRegion(w, "us").Origin: {Joined: true}}, 1)
+	if !ok || !PinsChangeable(table) {
+		t.Fatalf("%v, %s", ok, w.pins(table))
+	}
+	// Not a policy that leaves another one without a region.
+	if _, err := Update(table, set(prefix("c", "C", "us")), 1, w.region); err == nil {
+		t.Error("items are left without a region")
+	}
+	next := mustUpdate(t, w, table, set(prefix("a", "A", "us"), prefix("c", "C", "ap")))
+	if got, want := w.pins(next), `a "A" [us] +us; b "B" [ap eu us] +ap; c "C" [ap] +ap; placing ap; placing us`; got != want {
+		t.Errorf("%s\nwant %s", got, want)
+	}
+	if next.Replica(mustRegion(w, "ap").Origin).Placing != next.Version {
+		t.Error("ap goes on with the version before")
+	}
+}

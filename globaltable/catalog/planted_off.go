@@ -6,4 +6,7 @@ package catalog
 const (
 	plantedSource   = false
 	plantedAnyFirst = false
+	plantedAdmit    = false
+	plantedSend     = false
+	plantedPlacing  = false
 )

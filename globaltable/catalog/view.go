@@ -64,7 +64,7 @@ func newEntry(txn *memdb.Txn, t *globaltable.Table, self hlc.Origin) *entry {
 		}
 	}
 	e.counted = Counted(t)
-	e.settled = t.Settled() || plantedSource && !firstSource(t, self)
+	e.settled = t.Settled() || plantedSource && !firstSource(t, self) || plantedPlacing && onlyPlacing(t)
 	if r := t.Replica(self); r != nil {
 		e.born = r.Born
 		o, ok := outcomeSince(txn, t.ID, r.Since)
@@ -80,7 +80,7 @@ func newEntry(txn *memdb.Txn, t *globaltable.Table, self hlc.Origin) *entry {
 
 // at returns where the item of the key is. ok is false when that cannot be told.
 func (e *entry) at(key []byte) (p placed, ok bool) {
-	if e.places == nil || key == nil {
+	if e.places == nil || key == nil || plantedSend {
 		return placed{e.placement, e.lane}, true
 	}
 	pin, ok := locality.PinOf(e.table, key)

@@ -69,7 +69,7 @@ func TestJudge(t *testing.T) {
 // TestFrontierOutlivesTheEmptying: a region that alone has a table keeps the table's purge frontier over its rebuilding. What it saved at that frontier is in no doubt for itself; it is for a region that others tell of a frontier, and
 // so is what an earlier rebuilding had left in doubt.
 func TestFrontierOutlivesTheEmptying(t *testing.T) {
-	nobody := func(globaltable.TableID, globaltable.Version) bool { return false }
+	nobody := func(Key, globaltable.Version) bool { return false }
 	engine := store.NewMemory()
 	var passed time.Duration // for each start the clock begins further ahead
 	clock := func(c *Config) {

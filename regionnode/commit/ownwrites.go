@@ -133,7 +133,7 @@ func (r *Rebuilder) copyEntry(b store.Batch, value []byte) error {
 	return change.EachChange(e.Body, func(c *conflict.Change) error {
 		table := globaltable.TableID(c.Table)
 		purge := r.purge(table)
-		if c.Dot.Origin != r.origin || !c.Contributes() || table == globaltable.SystemTable || c.Dot.Time <= purge.frontier && r.others(table, purge.under) {
+		if c.Dot.Origin != r.origin || !c.Contributes() || table == globaltable.SystemTable || c.Dot.Time <= purge.frontier && r.others(Key{table, c.Key}, purge.under) {
 			return nil
 		}
 		b.Set(store.AppendReplayKey(nil, table, c.Key, c.Dot), appendOwnWrite(nil, c))

@@ -99,7 +99,7 @@ func (c *core) carriesOut(table globaltable.TableID, version globaltable.Version
 const opPlace = "carry out locality policies"
 
 // BeginPlacing begins to count what carrying out a version of the table's policies comes to, durably. It is no error if that was begun already. at is now, in Unix milliseconds. It forgets how far
-// earlier joins of the table had got, which is told by keys of items; one that is demanded by the same version begins again. The error is of kind InUse when the version is not in force, or no policies of it.
+// joins and catch-ups of the table had got, which is told by keys of items; after a crash they begin again. The error is of kind InUse when the version is not in force, or no policies of it.
 func (s *Shard) BeginPlacing(ctx context.Context, table globaltable.TableID, version globaltable.Version, at int64) error {
 	if s.placings.get(table).Version == version {
 		return nil
@@ -117,6 +117,9 @@ func beginPlacing(table globaltable.TableID, version globaltable.Version, at int
 		}
 		for _, t := range []globaltable.TableID{table, table.Feed()} {
 			g.batch.DeleteRange(store.JoinRange(t))
+			for origin := range c.catchUps {
+				g.batch.Delete(store.AppendCaughtKey(nil, origin, t))
+			}
 		}
 		return c.placings.put(g, table, Placing{Version: version, Started: at})
 	}

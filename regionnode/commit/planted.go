@@ -21,6 +21,9 @@ var (
 	plantedExchange  bool // what is lost where records of other regions are merged is not listed
 	plantedUnlogged  bool // what a merge lists is not in the log
 	plantedAtOnce    bool // a purge frontier moves as soon as a document without replicas on their way is in force
+	plantedReceive   bool // policies do not keep a peer's changes and records out
+	plantedTakeOver  bool // what is taken over is not logged
+	plantedVoid      bool // what an entry had that is voided is not logged again
 	plantedFenced    bool // what only a fenced region has is not saved before its store is emptied
 )
 
@@ -61,6 +64,12 @@ func Plant(fault string, on bool) bool {
 		plantedUnlogged = on
 	case "at once":
 		plantedAtOnce = on
+	case "receive":
+		plantedReceive = on
+	case "unlogged take-over":
+		plantedTakeOver = on
+	case "void for good":
+		plantedVoid = on
 	case "fenced":
 		plantedFenced = on
 	default:

@@ -21,5 +21,8 @@ const (
 	plantedExchange  = false
 	plantedUnlogged  = false
 	plantedAtOnce    = false
+	plantedReceive   = false
+	plantedTakeOver  = false
+	plantedVoid      = false
 	plantedFenced    = false
 )

@@ -139,7 +139,7 @@ type Rebuilder struct {
 	shard  uint16
 	clock  *hlc.Clock
 	now    func() time.Time
-	others func(table globaltable.TableID, under globaltable.Version) bool
+	others func(k Key, under globaltable.Version) bool
 	loaded *loaded
 	state  Rebuild
 }
@@ -147,9 +147,9 @@ type Rebuilder struct {
 // rebuildPage is about how many bytes are read, and at most how many are written, between two syncs.
 const rebuildPage = 1 << 20
 
-// OpenRebuilder returns the Rebuilder of a store whose step is saving. now is the wall clock; clock is of this store alone. others reports whether other regions serve a table that did so
-// under the version given of its document, under which its purge frontier was raised here, and so have all of it that is at or below that frontier.
-func OpenRebuilder(engine store.Engine, origin hlc.Origin, shard uint16, clock *hlc.Clock, now func() time.Time, others func(table globaltable.TableID, under globaltable.Version) bool) (*Rebuilder, error) {
+// OpenRebuilder returns the Rebuilder of a store whose step is saving. now is the wall clock; clock is of this store alone. others reports whether other regions serve an item that did so
+// under the version given of its table's document, under which the table's purge frontier was raised here, and so have all of it that is at or below that frontier.
+func OpenRebuilder(engine store.Engine, origin hlc.Origin, shard uint16, clock *hlc.Clock, now func() time.Time, others func(k Key, under globaltable.Version) bool) (*Rebuilder, error) {
 	l, isNew, err := load(engine)
 	if err != nil {
 		return nil, err
@@ -183,8 +183,8 @@ func (r *Rebuilder) State() (state Rebuild, percent int, err error) {
 	return r.state, int(min(99, 100*done/all)), err
 }
 
-// Save copies the next page of records that others may not have: those with a write above the purge frontier that the region knew of their table, and all of a table that nobody else serves: its frontier
-// says nothing of anybody who would have it. After the records come the region's own writes in the log, see copyEntry. done is true when there are none left.
+// Save copies the next page of records that others may not have: those with a write above the purge frontier that the region knew of their table, and all items that nobody else serves: the frontier
+// says nothing of anybody who would have them. After the records come the region's own writes in the log, see copyEntry. done is true when there are none left.
 func (r *Rebuilder) Save() (done bool, err error) {
 	lower, upper := savedSpaces()
 	if len(r.state.Cursor) > 0 {
@@ -235,7 +235,7 @@ func (r *Rebuilder) copyPage(it store.Iterator, b store.Batch, next *Rebuild) (d
 			return false, errCorruptStore("record", err)
 		}
 		purge := r.purge(table)
-		if table == globaltable.SystemTable || newest.Time <= purge.frontier && r.others(table, purge.under) || plantedFenced {
+		if table == globaltable.SystemTable || newest.Time <= purge.frontier && r.others(Key{table, key}, purge.under) || plantedFenced {
 			continue
 		}
 		if err := r.copyRecord(b, table, key, record, purge.frontier); err != nil {

@@ -33,10 +33,10 @@ func reopened(t testing.TB, engine store.Engine) *Rebuilder {
 	return reopenedWith(t, engine, everybody)
 }
 
-// everybody says that others serve each table.
-func everybody(globaltable.TableID, globaltable.Version) bool { return true }
+// everybody says that others serve each item.
+func everybody(Key, globaltable.Version) bool { return true }
 
-func reopenedWith(t testing.TB, engine store.Engine, others func(globaltable.TableID, globaltable.Version) bool) *Rebuilder {
+func reopenedWith(t testing.TB, engine store.Engine, others func(Key, globaltable.Version) bool) *Rebuilder {
 	t.Helper()
 	r, err := OpenRebuilder(engine, self, 0, hlc.NewClock(time.Now, 0), time.Now, others)
 	if err != nil {
@@ -159,8 +159,8 @@ func TestRebuildSavesAllOfATableThatNobodyElseServes(t *testing.T) {
 			})
 			f.must(err)
 			f.must(f.stop())
-			r := reopenedWith(t, engine, func(id globaltable.TableID, under globaltable.Version) bool {
-				return id == tableA && tc.others <= under
+			r := reopenedWith(t, engine, func(k Key, under globaltable.Version) bool {
+				return k.Table == tableA && tc.others <= under
 			})
 			if done, err := r.Save(); err != nil || !done {
 				t.Fatal(done, err)

@@ -242,6 +242,9 @@ func (c *core) commitReview(g *group, sub *submission) error {
 		g.settled = append(g.settled, func(v *view) { v.lane(id).size.free(seq, freed) })
 	}
 	for i := range r.relogs {
+		if plantedVoid {
+			break
+		}
 		if err := c.logChange(g, r.relogs[i].place, &r.relogs[i].change); err != nil {
 			return err
 		}

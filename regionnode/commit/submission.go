@@ -257,7 +257,7 @@ func (sub *submission) merge(r *rules) error {
 	for i := range sub.parts {
 		p := &sub.parts[i]
 		k := &sub.keys[p.key]
-		if p.admitted = plantedPlacement || r.catalog.Admits(k.table, k.key, p.made()); !p.admitted {
+		if p.admitted = plantedPlacement || r.catalog.Admits(k.table, k.key, p.made()) || plantedReceive && r.catalog.Admits(k.table, nil, p.made()); !p.admitted {
 			sub.result.Voided++
 			if p.record == nil && r.catalog.Foreign(k.table, k.key, p.made()) {
 				sub.result.Foreign++

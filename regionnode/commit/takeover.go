@@ -106,7 +106,7 @@ func known(changes []conflict.Change, purge hlc.Timestamp) bool {
 
 // commitTakeOver logs what decideTakeOver decided.
 func (c *core) commitTakeOver(g *group, sub *submission) error {
-	if sub.over == nil {
+	if sub.over == nil || plantedTakeOver {
 		return nil
 	}
 	for i := range sub.over.relogs {

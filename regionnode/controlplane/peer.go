@@ -36,6 +36,7 @@ type request struct {
 	Audit     *auditRequest    `json:"audit,omitempty"`
 	Policies  *policiesRequest `json:"policies,omitempty"`
 	History   *historyRequest  `json:"history,omitempty"`
+	Receipts  *receiptsRequest `json:"receipts,omitempty"`
 	Census    *censusRequest   `json:"census,omitempty"`
 }
 
@@ -78,10 +79,11 @@ type answer struct {
 	Progress  []reply          `json:"progress,omitempty"`
 	Clock     hlc.Timestamp    `json:"clock,omitempty"` // of who answers, read after what Progress says was so
 	Versions  []versionAnswer  `json:"versions,omitempty"`
-	More      bool             `json:"more,omitempty"` // of versions, or of history
+	More      bool             `json:"more,omitempty"` // of versions, history or receipts
 	Documents []documentAnswer `json:"documents,omitempty"`
-	Audit     [][]byte         `json:"audit,omitempty"`   // encoded conflict records of entries; More: there are others
-	History   [][]byte         `json:"history,omitempty"` // encoded conflict records
+	Audit     [][]byte         `json:"audit,omitempty"`    // encoded conflict records of entries; More: there are others
+	History   [][]byte         `json:"history,omitempty"`  // encoded conflict records
+	Receipts  [][]byte         `json:"receipts,omitempty"` // likewise
 	Census    *censusAnswer    `json:"census,omitempty"`
 }
 
@@ -107,6 +109,7 @@ type versionAnswer struct {
 	Table    string `json:"table"`
 	Version  uint64 `json:"version"`
 	Policies uint64 `json:"policies,omitempty"` // sequence of the newest version of the table's policies
+	Receipts int    `json:"receipts,omitempty"` // how many there are of the table
 }
 
 type documentAnswer struct {
@@ -172,7 +175,7 @@ func (p *Plane) handle(ctx context.Context, peer string, raw []byte) (*answer, e
 		return nil, &globaltable.Error{Op: "answer region", Resource: peer, Kind: globaltable.Denied, Message: "the region is not known"}
 	}
 	// A region that nobody hears any more may learn why, so that it can, and ask to come back.
-	if !p.cfg.Catalog.View().Active(from.Origin) && r.Versions == nil && r.Documents == nil && r.Anew == nil && r.History == nil && r.Audit == nil && !r.World.admits(from.Name) {
+	if !p.cfg.Catalog.View().Active(from.Origin) && r.Versions == nil && r.Documents == nil && r.Anew == nil && r.History == nil && r.Receipts == nil && r.Audit == nil && !r.World.admits(from.Name) {
 		return nil, &globaltable.Error{Op: "answer region", Resource: peer, Kind: globaltable.Fenced, Message: "region " + peer + " is fenced or removed"}
 	}
 	switch {
@@ -182,6 +185,8 @@ func (p *Plane) handle(ctx context.Context, peer string, raw []byte) (*answer, e
 		return p.answerInspect(r.Inspect, from)
 	case r.Policies != nil:
 		return p.answerPolicies(ctx, r.Policies, from)
+	case r.Receipts != nil:
+		return p.answerReceipts(ctx, r.Receipts)
 	case r.History != nil:
 		return p.answerHistory(ctx, r.History)
 	case r.Census != nil:
@@ -305,7 +310,7 @@ func (p *Plane) answerVersions(r *versionsRequest) (*answer, error) {
 			a.More = true
 			return false
 		}
-		a.Versions = append(a.Versions, versionAnswer{t.ID.String(), uint64(t.Version), v.NewestPolicy(t.ID)})
+		a.Versions = append(a.Versions, versionAnswer{t.ID.String(), uint64(t.Version), v.NewestPolicy(t.ID), len(v.Receipts(t.ID))})
 		return true
 	})
 	return a, nil
@@ -346,7 +351,7 @@ func (p *Plane) Fetch(ctx context.Context, region string) error {
 			return err
 		}
 		var want []string
-		var history []globaltable.TableID
+		var history, receipts []globaltable.TableID
 		for _, v := range a.Versions {
 			id, err := globaltable.ParseTableID(v.Table)
 			if err != nil || id <= after {
@@ -358,6 +363,9 @@ func (p *Plane) Fetch(ctx context.Context, region string) error {
 			}
 			if v.Policies > p.cfg.Catalog.View().NewestPolicy(id) {
 				history = append(history, id)
+			}
+			if v.Receipts > len(p.cfg.Catalog.View().Receipts(id)) {
+				receipts = append(receipts, id)
 			}
 		}
 		if more = a.More; more && len(a.Versions) == 0 {
@@ -373,6 +381,11 @@ func (p *Plane) Fetch(ctx context.Context, region string) error {
 		}
 		for _, id := range history {
 			if err := p.fetchHistory(ctx, region, id); err != nil {
+				return err
+			}
+		}
+		for _, id := range receipts {
+			if err := p.fetchReceipts(ctx, region, id); err != nil {
 				return err
 			}
 		}

@@ -133,7 +133,7 @@ func (p *Plane) ApplyPolicies(ctx context.Context, name string, change catalog.P
 	if t, err = p.changeable("apply policies", name); err != nil {
 		return nil, false, err
 	}
-	if !t.Settled() {
+	if !catalog.PinsChangeable(t) {
 		return t, false, nil
 	}
 	for _, step := range catalog.PolicySteps(&change) {

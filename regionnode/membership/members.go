@@ -99,18 +99,19 @@ func Unawaited(v *catalog.View) func(globaltable.Lane) []hlc.Origin {
 	}
 }
 
-// Elsewhere returns what says whether another region has all of a table that is at or below the table's purge frontier here, which was raised under the version given of the table's document: one that
-// serves the table, as far as v knows, and has done so since that version or longer. The frontier speaks of the replicas of that time: one that was fenced then, and has been made anew since, may not have
+// Elsewhere returns what says whether another region has all of an item that is at or below its table's purge frontier here, which was raised under the version given of the table's document: one that
+// serves the item, as far as v knows, and the table since that version or longer. The frontier speaks of the replicas of that time: one that was fenced then, and has been made anew since, may not have
 // what was written without it. Where there is none, what is here may be all that there is. A region that is fenced, and has not heard so from the documents, does not know which of the others are left
 // either: then there is none. Nobody needs a table that is dead.
-func Elsewhere(v *catalog.View, reason commit.RebuildReason) func(table globaltable.TableID, under globaltable.Version) bool {
+func Elsewhere(v *catalog.View, reason commit.RebuildReason) func(k commit.Key, under globaltable.Version) bool {
 	if reason == commit.Fenced && v.Active(v.Self().Origin) {
-		return func(globaltable.TableID, globaltable.Version) bool { return false }
+		return func(commit.Key, globaltable.Version) bool { return false }
 	}
-	return func(id globaltable.TableID, under globaltable.Version) bool {
-		t, known := v.Table(id)
+	return func(k commit.Key, under globaltable.Version) bool {
+		t, known := v.Table(k.Table)
 		return known && (t.Deleted || slices.ContainsFunc(t.Replicas, func(r globaltable.Replica) bool {
-			return r.Origin != v.Self().Origin && r.Since <= under && v.Active(r.Origin) && (r.Status == globaltable.Active || r.Status == globaltable.Updating)
+			return r.Origin != v.Self().Origin && r.Since <= under && v.Active(r.Origin) && (r.Status == globaltable.Active || r.Status == globaltable.Updating) &&
+				locality.Decide(t, k.Bytes, r.Origin, locality.Admit) == locality.Permit
 		}))
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/concordat-db/concordat/conflict/hlc"
 	"github.com/concordat-db/concordat/globaltable"
 	"github.com/concordat-db/concordat/globaltable/catalog"
+	"github.com/concordat-db/concordat/globaltable/feed"
 	"github.com/concordat-db/concordat/globaltable/item"
 	"github.com/concordat-db/concordat/regionnode/commit"
 )
@@ -38,7 +39,7 @@ func regions(t *testing.T, n int) (descriptors []globaltable.Descriptor, tokens 
 }
 
 // catalogOf is what region 1 knows of three regions: their states, and one table with a replica in each of them.
-func catalogOf(t *testing.T, states [3]globaltable.MemberState, replicas [3]globaltable.Status) (*catalog.Catalog, globaltable.TableID) {
+func catalogOf(t *testing.T, states [3]globaltable.MemberState, replicas [3]globaltable.Status, pins ...globaltable.Pin) (*catalog.Catalog, globaltable.TableID) {
 	t.Helper()
 	descriptors, tokens := regions(t, 3)
 	c, err := catalog.New(descriptors[0], descriptors[1:])
@@ -59,7 +60,7 @@ func catalogOf(t *testing.T, states [3]globaltable.MemberState, replicas [3]glob
 		t.Fatal(err)
 	}
 	born := table.Replicas[0]
-	table.Replicas = nil
+	table.Replicas, table.Pins = nil, pins
 	for i, s := range replicas {
 		if s == "" {
 			continue
@@ -85,9 +86,9 @@ func catalogOf(t *testing.T, states [3]globaltable.MemberState, replicas [3]glob
 }
 
 // viewOf is catalogOf as it is in force.
-func viewOf(t *testing.T, states [3]globaltable.MemberState, replicas [3]globaltable.Status) (*catalog.View, globaltable.TableID) {
+func viewOf(t *testing.T, states [3]globaltable.MemberState, replicas [3]globaltable.Status, pins ...globaltable.Pin) (*catalog.View, globaltable.TableID) {
 	t.Helper()
-	c, id := catalogOf(t, states, replicas)
+	c, id := catalogOf(t, states, replicas, pins...)
 	return c.View(), id
 }
 
@@ -117,17 +118,46 @@ func TestElsewhere(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			v, id := viewOf(t, tc.states, tc.replicas)
 			t0, _ := v.Table(id)
-			if got := Elsewhere(v, tc.reason)(id, t0.Version); got != tc.want {
+			key := keyOf(t, "US#1")
+			if got := Elsewhere(v, tc.reason)(commit.Key{Table: id, Bytes: key}, t0.Version); got != tc.want {
 				t.Errorf("%v, want %v", got, tc.want)
 			}
-			if Elsewhere(v, tc.reason)(id+1, t0.Version) {
+			if Elsewhere(v, tc.reason)(commit.Key{Table: id + 1, Bytes: key}, t0.Version) {
 				t.Error("others serve a table that nobody knows")
 			}
-			if Elsewhere(v, tc.reason)(id, t0.Replicas[1%len(t0.Replicas)].Since-1) {
+			if Elsewhere(v, tc.reason)(commit.Key{Table: id, Bytes: key}, t0.Replicas[1%len(t0.Replicas)].Since-1) {
 				t.Error("the purge frontier was raised before the other replica was made")
 			}
 		})
 	}
+}
+
+// TestElsewhereUnderPolicies: what others serve of a table says nothing of an item that policies keep out of them; nor of the conflicts that are listed of it.
+func TestElsewhereUnderPolicies(t *testing.T) {
+	descriptors, _ := regions(t, 3)
+	eu := globaltable.Pin{Name: "eu", Match: globaltable.Match{KeyPrefix: "EU#"}, Foreign: globaltable.Reject, Regions: []string{descriptors[0].Name}, SingleCopy: true}
+	v, id := viewOf(t, [3]globaltable.MemberState{fenced, active, active}, [3]globaltable.Status{serves, serves, serves}, eu)
+	table, _ := v.Table(id)
+	is := Elsewhere(v, commit.Fenced)
+	for text, want := range map[string]bool{"US#1": true, "EU#1": false} {
+		key := keyOf(t, text)
+		if got := is(commit.Key{Table: id, Bytes: key}, table.Version); got != want {
+			t.Errorf("%s: %v, want %v", text, got, want)
+		}
+		entry := feed.AppendKey(nil, key, hlc.Stamp{Time: 1 << 30, Origin: 1})
+		if got := is(commit.Key{Table: id.Feed(), Bytes: entry}, table.Version); got != want {
+			t.Errorf("a conflict of %s: %v, want %v", text, got, want)
+		}
+	}
+}
+
+func keyOf(t *testing.T, text string) item.Key {
+	t.Helper()
+	key, err := item.AppendKey(nil, item.AppendString(nil, text), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
 }
 
 // TestFollowed: a region follows the active members, and anew whoever has come back with another store.

@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -244,8 +245,8 @@ func (p *Placer) review(ctx context.Context, t, _ *globaltable.Table, s *table) 
 	if err != nil {
 		return "", err
 	}
-	for _, l := range heads.Lanes {
-		if l.ID == globaltable.CatalogLane {
+	for i, l := range heads.Lanes {
+		if l.ID == globaltable.CatalogLane || plantedLane && i == len(heads.Lanes)-1 {
 			continue
 		}
 		for more := true; more; {
@@ -257,8 +258,10 @@ func (p *Placer) review(ctx context.Context, t, _ *globaltable.Table, s *table) 
 			more = !r.Done && r.Next < l.Seq
 		}
 	}
-	for id := range s.reviewed {
-		p.cfg.Streams.Renew(id)
+	for _, id := range slices.Sorted(maps.Keys(s.reviewed)) {
+		if !plantedStreams {
+			p.cfg.Streams.Renew(id)
+		}
 	}
 	return "", nil
 }

@@ -25,7 +25,7 @@ import (
 	"github.com/concordat-db/concordat/streams/repair"
 )
 
-// change changes the table, in the region given, and waits until all know of the version.
+// change changes the table, in the region given, and waits until all know of the version, or of a later one: policies are carried out in several.
 func (r *running) change(region string, c catalog.Change) {
 	r.t.Helper()
 	now, err := r.Node(region).ChangeTable(r.t.Context(), tableName, c)
@@ -35,12 +35,26 @@ func (r *running) change(region string, c catalog.Change) {
 	r.until("all regions know of the change", func() bool {
 		for _, region := range r.ready.Regions {
 			st := r.status(region)
-			if len(st.Tables) == 1 && st.Tables[0].Version != now.Version {
+			if len(st.Tables) == 1 && !atLeast(r.t, st.Tables[0].Version, now.Version) {
 				return false
 			}
 		}
 		return true
 	})
+}
+
+// atLeast compares versions of documents as they are shown.
+func atLeast(t testing.TB, shown, version string) bool {
+	t.Helper()
+	parse := func(s string) globaltable.Version {
+		var epoch uint32
+		var number uint64
+		if _, err := fmt.Sscanf(s, "%d.%d", &epoch, &number); err != nil {
+			t.Fatal(err)
+		}
+		return globaltable.MakeVersion(epoch, number)
+	}
+	return parse(shown) >= parse(version)
 }
 
 // set updates attributes of an item: expressions of an UpdateItem, with one value, :v.

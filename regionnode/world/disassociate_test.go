@@ -404,7 +404,7 @@ func TestDisassociatedTableGoesOn(t *testing.T) {
 	w.until("the new table has a replica", func() bool { return w.update(eu, create(ap)) == nil })
 	w.until("it serves", func() bool {
 		st, err := w.Node(ap).Table(t.Context(), tableName)
-		return err == nil && st.Items >= 1 && st.Items <= 10 && len(st.Replicas) == 2 && w.describe(eu).TableStatus == types.TableStatusActive
+		return err == nil && st.Items >= 1 && st.Items <= 10 && len(st.Replicas) == 2 && w.describe(eu).TableStatus == types.TableStatusActive && w.describe(ap).TableStatus == types.TableStatusActive
 	})
 	w.put(ap, "from ap", "v")
 	w.until("it came", func() bool { return w.get(eu, "from ap") == "v" })

@@ -63,7 +63,7 @@ func indexSnapshot(engine store.Reader) (s check.Snapshot, err error) {
 	if err != nil {
 		return s, err
 	}
-	s.Records, s.Holds = map[check.Key]check.Record{}, func(uint64) []uint16 { return []uint16{s.Region} }
+	s.Records, s.Holds = map[check.Key]check.Record{}, func(check.Key) []uint16 { return []uint16{s.Region} }
 	for _, t := range tables {
 		lower, upper := store.RecordRange(t.ID)
 		err := store.Each(engine, lower, upper, func(key, value []byte) error {

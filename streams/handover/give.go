@@ -156,7 +156,7 @@ func (r *giving) page(ctx context.Context, of globaltable.TableID, p *page) erro
 		if r.refused[region] != nil {
 			continue
 		}
-		if err := r.g.offer(ctx, of, r.table.Version, region, p); err != nil {
+		if err := r.g.offer(ctx, of, r.table.Version, region, p); err != nil && !plantedAtOnce {
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}

@@ -13,6 +13,7 @@ import (
 
 const (
 	bucketBits = 10
+	boundLen   = 8 // of a bucketBound
 	// Buckets is how many parts a table has for comparing, by the top bits of its keys' hashes.
 	Buckets = 1 << bucketBits
 	// rangeBuckets bounds the buckets of one answer, and with them the time it takes.

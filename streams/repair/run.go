@@ -314,8 +314,11 @@ func (j *Joiner) page(ctx context.Context, w *work, c *core, i int, name string,
 	if err := j.cfg.Store.Merge(ctx, c.table, Giver{c.sources[i].region.Origin, p.Incarnation}, p.Records); err != nil {
 		return 0, err
 	}
-	if err := w.keep(ctx, c.sources[i].region.Origin, next.append(nil)); err != nil {
-		return 0, err
+	// How far it is, is told by the key of an item. Of one that may not be here, which a source gives that has not heard so yet, not even that is kept: after a crash it goes on from an earlier one.
+	if len(next.cursor) <= boundLen || j.cfg.Catalog.Admits(c.table, next.cursor, 0) {
+		if err := w.keep(ctx, c.sources[i].region.Origin, next.append(nil)); err != nil {
+			return 0, err
+		}
 	}
 	j.mu.Lock()
 	c.kept(i, next)
