@@ -155,7 +155,7 @@ func TestMergedForgotten(t *testing.T) {
 	} {
 		for n, violations := range tc.shows {
 			shown := []Shown{{Region: 1, Items: map[Key]map[string]Value{k: {"n": number(n)}}}}
-			found := Merged(tc.history, shown, func(uint64) []uint16 { return []uint16{1} }, nil, func(w Write) bool { return w.Stamp.Time == 2 }, func(uint64) bool { return true })
+			found := Merged(tc.history, shown, func(Key) []uint16 { return []uint16{1} }, nil, func(w Write) bool { return w.Stamp.Time == 2 }, func(uint64) bool { return true })
 			if len(found) != violations {
 				t.Errorf("%s, shows %s: %v", name, n, found)
 			}
