@@ -74,6 +74,9 @@ type Write struct {
 	Due   func(attribute string) uint64
 	Typed *Typed // all of it where attributes merge by types; nil elsewhere
 
+	// Forgotten says that its store was lost, or put back to a time before it, and may have gone on with what it had before anybody noticed.
+	Forgotten bool
+
 	observes bool // nothing of it is there but what it had seen, or its increments
 }
 

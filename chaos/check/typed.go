@@ -75,6 +75,7 @@ type Effect struct {
 	Run   uint64 // Add: the time of the first increment of its origin since all of them had been taken back
 
 	Apart bool // Add: it was not logged again with the rest of its write. It may be missing
+	gone  bool // Add: it is missing of a run that was gone on with: see forgotten
 }
 
 // Anew is t, logged again, with its increments in other runs: by attribute, the time of the run's first one. An attribute without one was not logged again.
@@ -108,25 +109,6 @@ func (t *Typed) Whole(may func(attribute string) bool) *Typed {
 // OnlyAdds reports whether t is an increment of the attribute, and nothing else. t may be nil.
 func (t *Typed) OnlyAdds(attribute string) bool {
 	return t != nil && len(t.Effects) == 1 && t.Effects[0].Kind == Add && t.Effects[0].Path[0] == attribute
-}
-
-// increments is what is there of w where nothing of its region is but a later increment, which says what all before it have come to; ok is false if that is nothing, or all.
-func (w *Write) increments() (only Write, ok bool) {
-	typed := Typed{}
-	for _, e := range w.typed().Effects {
-		if e.Kind == Add {
-			typed.Effects = append(typed.Effects, e)
-		}
-	}
-	return Write{Key: w.Key, Kind: Update, Stamp: w.Stamp, Floor: w.Floor, Typed: &typed, observes: true}, len(typed.Effects) > 0 && len(w.typed().Effects) > 1
-}
-
-// rest is w without the increments that may be missing; ok is false if there are none.
-func (w *Write) rest() (rest Write, ok bool) {
-	rest, typed := *w, *w.typed()
-	typed.Effects = slices.DeleteFunc(slices.Clone(typed.Effects), func(e Effect) bool { return e.Apart })
-	rest.Typed = &typed
-	return rest, len(typed.Effects) < len(w.typed().Effects)
 }
 
 // Seen is what a write had seen, and so takes back, of what contributes to an attribute: of each region, all up to a time.
@@ -281,13 +263,27 @@ func (m *merging) counted(name string) (sum int64, at Stamp) {
 		origin uint16
 		first  uint64
 	}
-	last := map[run]uint64{}
+	last, counts := map[run]uint64{}, map[run]bool{}
+	taken := func(w *Write) bool {
+		return m.taken(w, name, func(s Seen) map[uint16]uint64 { return s.Runs })
+	}
 	m.contributions(name, Add, func(w *Write, e *Effect) {
-		r := run{w.Stamp.Origin, e.Run}
-		last[r] = max(last[r], w.Stamp.Time)
+		if r := (run{w.Stamp.Origin, e.Run}); !e.gone {
+			last[r] = max(last[r], w.Stamp.Time)
+			counts[r] = counts[r] || !taken(w)
+		}
 	})
 	m.contributions(name, Add, func(w *Write, e *Effect) {
-		if last[run{w.Stamp.Origin, e.Run}] < m.gone || m.taken(w, name, func(s Seen) map[uint16]uint64 { return s.Runs }) {
+		r := run{w.Stamp.Origin, e.Run}
+		switch {
+		case last[r] < m.gone:
+			return
+		case e.gone:
+			if taken(w) && counts[r] {
+				sum -= e.Value.number()
+			}
+			return
+		case taken(w):
 			return
 		}
 		sum += e.Value.number()
@@ -526,64 +522,6 @@ func Merged(history []Operation, shown []Shown, members Members, purged Frontier
 				out = append(out, violation("I6", s.Region, "%s shows %s, by the definitions it is %s", k, showText(s.Items[k]), showText(wants[0])))
 			}
 		}
-	}
-	return out
-}
-
-// maxChoices bounds the choices of which writes there are that are tried. A key with more is not judged.
-const maxChoices = 1 << maxDoubtful
-
-// takenAgain returns what w had seen of attributes that a later write of its region writes whole.
-func takenAgain(w Write, writes []Write) map[string]Seen {
-	out := map[string]Seen{}
-	for name, seen := range w.typed().Seen {
-		if slices.ContainsFunc(writes, func(o Write) bool {
-			return o.Stamp.Origin == w.Stamp.Origin && o.Stamp.Compare(w.Stamp) > 0 && (o.Kind != Update || slices.ContainsFunc(o.typed().Effects, func(e Effect) bool {
-				return e.Path[0] == name && len(e.Path) == 1 && e.Kind <= RemoveWhole || e.Path[0] == name && e.Kind == Bid
-			}))
-		}) {
-			out[name] = seen
-		}
-	}
-	return out
-}
-
-// choices returns all that the writes of a key may come to with some of those that may be there or not. Of one that is not, what it had seen and taken back may be taken back all the same: a later write of its region, which is there, had seen that too: see takenAgain. And a later increment of its region says what its own have come to, whatever became of the rest: see increments. Of one that is, increments may be missing: see rest.
-func choices(sure, perhaps []Write, purge uint64) (out []map[string]Value) {
-	sets := [][]Write{nil}
-	for _, w := range sure {
-		rest, apart := w.rest()
-		var without [][]Write
-		for i, s := range sets {
-			if apart {
-				without = append(without, append(slices.Clip(s), rest))
-			}
-			sets[i] = append(s, w)
-		}
-		if sets = append(sets, without...); len(sets) > maxChoices {
-			return nil
-		}
-	}
-	for _, w := range perhaps {
-		var next [][]Write
-		for _, s := range sets {
-			next = append(next, s, append(slices.Clip(s), w))
-			if rest, apart := w.rest(); apart {
-				next = append(next, append(slices.Clip(s), rest))
-			}
-			if only, ok := w.increments(); ok {
-				next = append(next, append(slices.Clip(s), only))
-			}
-			if seen := takenAgain(w, s); len(seen) > 0 {
-				next = append(next, append(slices.Clip(s), Write{Key: w.Key, Kind: Update, Stamp: w.Stamp, Floor: w.Floor, Typed: &Typed{Seen: seen}, observes: true}))
-			}
-		}
-		if sets = next; len(sets) > maxChoices {
-			return nil
-		}
-	}
-	for _, s := range sets {
-		out = append(out, merge(s, purge))
 	}
 	return out
 }

@@ -133,6 +133,36 @@ func TestMergedApart(t *testing.T) {
 	}
 }
 
+// TestMergedForgotten: of a run that a store goes on with after it forgot a part that somebody had seen, that part may be missing from what came since. It is not if it had not been seen, or if nobody went on with the run.
+func TestMergedForgotten(t *testing.T) {
+	k, number := Key{Table: 1, Bytes: "k"}, func(text string) Value { return Value{Type: "N", Text: text} }
+	add := func(time uint64, by string, forgotten bool) Operation {
+		return Operation{Outcome: OK, Writes: []Write{{Key: k, Kind: Update, Stamp: Stamp{Time: time, Origin: 2}, Forgotten: forgotten,
+			Typed: &Typed{Effects: []Effect{{Kind: Add, Path: []string{"n"}, Value: number(by), Run: 1}}}}}}
+	}
+	set := func(seen map[uint16]uint64) Operation {
+		return Operation{Outcome: OK, Writes: []Write{{Key: k, Kind: Update, Stamp: Stamp{Time: 5, Origin: 1},
+			Typed: &Typed{Effects: []Effect{{Kind: SetWhole, Path: []string{"n"}, Value: number("100")}}, Seen: map[string]Seen{"n": {Runs: seen}}}}}}
+	}
+	for name, tc := range map[string]struct {
+		history []Operation
+		shows   map[string]int // violations, by what is shown
+	}{
+		"gone on with":       {[]Operation{add(1, "1", false), add(2, "10", true), set(map[uint16]uint64{2: 2}), add(9, "4", false)}, map[string]int{"104": 0, "94": 0, "114": 1, "93": 1}},
+		"nothing came since": {[]Operation{add(1, "1", false), add(2, "10", true), set(map[uint16]uint64{2: 2})}, map[string]int{"100": 0, "90": 1}},
+		"not seen":           {[]Operation{add(1, "1", false), add(2, "10", true), set(map[uint16]uint64{2: 1}), add(9, "4", false)}, map[string]int{"104": 0, "114": 0, "94": 1}},
+		"not forgotten":      {[]Operation{add(1, "1", false), add(2, "10", false), set(map[uint16]uint64{2: 2}), add(9, "4", false)}, map[string]int{"104": 0, "94": 1}},
+	} {
+		for n, violations := range tc.shows {
+			shown := []Shown{{Region: 1, Items: map[Key]map[string]Value{k: {"n": number(n)}}}}
+			found := Merged(tc.history, shown, func(Key) []uint16 { return []uint16{1} }, nil, func(w Write) bool { return w.Stamp.Time == 2 }, func(uint64) bool { return true })
+			if len(found) != violations {
+				t.Errorf("%s, shows %s: %v", name, n, found)
+			}
+		}
+	}
+}
+
 // TestMerged: each region shows what all writes come to, or all with some of those that may be missing.
 func TestMerged(t *testing.T) {
 	k := Key{Table: 1, Bytes: "k"}

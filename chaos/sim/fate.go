@@ -204,11 +204,12 @@ func savedIn(r *region) (out []commit.SavedRecord) {
 	return out
 }
 
-// keepSaved decides which increments of an operation may be missing although the rest of their write was logged again: those in a run that the region keeps saved. A region whose log was of no use has of them only what their run comes to, and
+// settleFate notes which writes of an operation a store forgot, and decides which increments of an operation may be missing although the rest of their write was logged again: those in a run that the region keeps saved. A region whose log was of no use has of them only what their run comes to, and
 // it is in doubt if it began before what the others may have forgotten.
-func (w *world) keepSaved(op *operation) {
+func (w *world) settleFate(op *operation) {
 	for i := range op.Writes {
 		x := &op.Writes[i]
+		x.Forgotten = w.forgiven[write{x.Key, x.Stamp}]
 		if x.Typed == nil {
 			continue
 		}

@@ -176,7 +176,7 @@ func (w *world) laws() (out []check.Violation) {
 func (w *world) judge() []check.Violation {
 	var history []check.Operation
 	for _, op := range w.operations {
-		w.keepSaved(op)
+		w.settleFate(op)
 		history = append(history, op.Operation)
 	}
 	history = append(history, w.listed.operations...)
