@@ -27,8 +27,8 @@ build: ## build bin/concordat, static, with its version
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/concordat ./cli/concordat
 
 test: ## run the tests
-	$(GO) test -p $(P) -timeout 6m ./...
-	$(GO) test -tags planted -timeout 6m -run '^TestPlanted$$' ./conflict ./chaos/sim ./chaos/scenarios ./chaos/faults
+	$(GO) test -p $(P) -timeout 10m ./...
+	$(GO) test -tags planted -timeout 10m -run '^TestPlanted$$' ./conflict ./chaos/sim ./chaos/scenarios ./chaos/faults
 
 race: ## run the tests under the race detector (needs a C compiler)
 	CGO_ENABLED=1 $(GO) test -race -p $(P) -timeout 20m ./...
@@ -79,7 +79,7 @@ join: ## add a replica to a table of ITEMS items (default a million) under 2,000
 	$(GO) test ./chaos/faults -count=1 -timeout 60m -v -run '^TestJoin$$' -args -items=$(ITEMS)
 
 pin: ## pin a tenth of a table of ITEMS items (default a million) under writes, and let it go again
-	$(GO) test ./chaos/faults -count=1 -timeout 60m -v -run '^TestPin$$' -args -items=$(ITEMS)
+	$(GO) test ./chaos/faults -count=1 -timeout 60m -v -run '^TestPin$$' -args -items=$(ITEMS) -pins=$(ITEMS)
 
 counters: ## three regions 80 ms apart ADD to the same counters ADDS times each (default 10000), one cut off halfway; the same with SETs and deletes
 	$(GO) test ./chaos/faults -count=1 -timeout 60m -v -run '^TestCounters' -args -adds=$(ADDS)

@@ -17,6 +17,7 @@ import (
 
 var (
 	items  = flag.Int("items", 20_000, "items of 1 KB that TestLoad and TestJoin load")
+	pins   = flag.Int("pins", 4_000, "items that TestPin loads")
 	adds   = flag.Int("adds", 600, "increments of each region in TestCounters")
 	rounds = flag.Int("rounds", 3, "kills in TestKill")
 	binary = flag.String("program", "", "`FILE` to test; none: the program is built")

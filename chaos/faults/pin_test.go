@@ -21,19 +21,19 @@ import (
 // pinRate is how many writes a second the regions of TestPin get, all together.
 const pinRate = 1000
 
-// TestPin pins a part of a table of -items items to one jurisdiction while the regions go on being written to, and lets it go again. The plan has to count right, every region to sign what it has erased and to have nothing else,
+// TestPin pins a part of a table of -pins items to one jurisdiction while the regions go on being written to, and lets it go again. The plan has to count right, every region to sign what it has erased and to have nothing else,
 // and no write that was acknowledged, in whichever region, to be lost. `make pin` runs it with a million items.
 func TestPin(t *testing.T) {
 	c := newCluster(t)
 	c.launch()
 	us, eu, ap := c.nodes[0], c.nodes[1], c.nodes[2]
 	createTable(t, table, us.region, eu.region, ap.region)
-	if err := fill(t, us.region, *items); err != nil {
+	if err := fill(t, us.region, *pins); err != nil {
 		t.Fatal(err)
 	}
 	awaitEven(t, c.regions()...)
 
-	prefix, pinned := pinnedPart(*items)
+	prefix, pinned := pinnedPart(*pins)
 	document := filepath.Join(t.TempDir(), "policy.yaml")
 	if err := os.WriteFile(document, fmt.Appendf(nil, pinDocument, table, prefix), 0o600); err != nil {
 		t.Fatal(err)
@@ -47,8 +47,8 @@ func TestPin(t *testing.T) {
 		if r.Region == eu.name {
 			want = 0
 		}
-		if !r.Counted || r.Held.Items != int64(*items) || r.Erased.Items != want || r.Copied.Items+r.Unreachable.Items != 0 {
-			t.Errorf("of %d items, %d of them pinned, the plan says: %+v", *items, pinned, r)
+		if !r.Counted || r.Held.Items != int64(*pins) || r.Erased.Items != want || r.Copied.Items+r.Unreachable.Items != 0 {
+			t.Errorf("of %d items, %d of them pinned, the plan says: %+v", *pins, pinned, r)
 		}
 	}
 
