@@ -124,6 +124,7 @@ func TestForward(t *testing.T) {
 	if err != nil || len(statement.Items) != 1 {
 		t.Errorf("%v, %v", statement, err)
 	}
+	w.until("what the transaction deleted is gone here, too", func() bool { return w.get(us, "free") == "" })
 	scan, err := w.db[us].Scan(ctx, &dynamodb.ScanInput{TableName: tab})
 	if err != nil || scan.Count != 0 || scan.ScannedCount != 0 || header(t, scan.ResultMetadata, "x-concordat-partial") != "european" {
 		t.Errorf("%d of %d, %v", scan.Count, scan.ScannedCount, err)
