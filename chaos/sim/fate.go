@@ -204,7 +204,7 @@ func savedIn(r *region) (out []commit.SavedRecord) {
 	return out
 }
 
-// settleFate notes which writes of an operation a store forgot, and decides which increments of an operation may be missing although the rest of their write was logged again: those in a run that the region keeps saved. A region whose log was of no use has of them only what their run comes to, and
+// settleFate notes which writes of an operation a store forgot, and decides which increments of an operation may be missing although the rest of their write was logged again: those in a run that the region keeps saved, as the write that it ends with. A region whose log was of no use has of them only what their run comes to, and
 // it is in doubt if it began before what the others may have forgotten.
 func (w *world) settleFate(op *operation) {
 	for i := range op.Writes {
@@ -223,9 +223,13 @@ func (w *world) settleFate(op *operation) {
 					panic(err)
 				}
 				return slices.ContainsFunc(record.Typed, func(t conflict.Typed) bool {
-					return string(t.Name) == attribute && slices.ContainsFunc(t.Runs, func(run conflict.Run) bool { return spans(&run, x.Stamp) })
+					return string(t.Name) == attribute && slices.ContainsFunc(t.Runs, func(run conflict.Run) bool { return spans(&run, x.Stamp) && !w.loggedAgain(x.Key, stampOf(run.Last)) })
 				})
 			})
 		})
 	}
+}
+
+func (w *world) loggedAgain(key check.Key, stamp check.Stamp) bool {
+	return slices.ContainsFunc(w.ledger.Logs(key, stamp), func(l check.Logged) bool { return l.Again })
 }
