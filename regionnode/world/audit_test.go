@@ -135,8 +135,9 @@ func TestAudit(t *testing.T) {
 	}
 
 	wanted := []string{us + " table.created " + tableName, us + " table.changed " + tableName, us + " credentials.changed " + us, ap + " credentials.changed " + ap}
+	var logs [][]string
 	r.until("the regions' audit logs are the same, and have what has happened", func() bool {
-		var logs [][]string
+		logs = nil
 		for _, region := range r.ready.Regions {
 			entries, res := r.auditLog(region)
 			if res.Found > 0 {
