@@ -167,8 +167,16 @@ func TestAudit(t *testing.T) {
 	if again := r.egress(usAt, eu, egress.Lane); again.Count != sent.Count+1 || again.Bytes <= sent.Bytes {
 		t.Errorf("after a restart and one write: %d changes, %d bytes; before %d, %d", again.Count, again.Bytes, sent.Count, sent.Bytes)
 	}
-	if entries, res := r.auditLog(r.ready.Regions[2]); res.Found > 0 || !slices.Equal(entries, logs[2]) {
+	entries, res := r.auditLog(r.ready.Regions[2]) // one more may have come before the end
+	if slices.Sort(entries); res.Found > 0 || len(entries) < len(logs[2]) {
 		t.Errorf("after a restart: %v %q", res.Problems, entries)
+	}
+	for _, entry := range logs[2] {
+		if at, there := slices.BinarySearch(entries, entry); there {
+			entries = slices.Delete(entries, at, at+1)
+		} else {
+			t.Errorf("after a restart there is no %q", entry)
+		}
 	}
 	found, sum := r.residency(euAt)
 	if len(found) != 1 || found[0].Where != residency.InRecord || found[0].Region != eu || found[0].Key != residency.KeyHash(elsewhere, foreignKey) || sum.Findings != 1 {
