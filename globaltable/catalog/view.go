@@ -217,6 +217,17 @@ func (v *View) TablesAfter(id globaltable.TableID, f func(*globaltable.Table) bo
 	from(v.db.Txn(false), inTables, byID, tableKey(id+1), func(e *entry) bool { return f(e.table) })
 }
 
+// ReceiptCount returns how many receipts of the table there are.
+func (v *View) ReceiptCount(table globaltable.TableID) (n int) {
+	from(v.db.Txn(false), inReceipts, byID, tableKey(table), func(r *Receipt) bool {
+		if r.Table == table {
+			n++
+		}
+		return r.Table == table
+	})
+	return n
+}
+
 // Pinned reports whether any table has locality policies: if not, none need be asked for.
 func (v *View) Pinned() bool { return v.pinned }
 

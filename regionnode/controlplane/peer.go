@@ -310,7 +310,7 @@ func (p *Plane) answerVersions(r *versionsRequest) (*answer, error) {
 			a.More = true
 			return false
 		}
-		a.Versions = append(a.Versions, versionAnswer{t.ID.String(), uint64(t.Version), v.NewestPolicy(t.ID), len(v.Receipts(t.ID))})
+		a.Versions = append(a.Versions, versionAnswer{t.ID.String(), uint64(t.Version), v.NewestPolicy(t.ID), v.ReceiptCount(t.ID)})
 		return true
 	})
 	return a, nil
@@ -364,7 +364,7 @@ func (p *Plane) Fetch(ctx context.Context, region string) error {
 			if v.Policies > p.cfg.Catalog.View().NewestPolicy(id) {
 				history = append(history, id)
 			}
-			if v.Receipts > len(p.cfg.Catalog.View().Receipts(id)) {
+			if v.Receipts > p.cfg.Catalog.View().ReceiptCount(id) {
 				receipts = append(receipts, id)
 			}
 		}
