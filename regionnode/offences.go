@@ -109,7 +109,7 @@ func forbidden(v *catalog.View, peers []hlc.Origin, e *change.Entry) (to hlc.Ori
 	err = change.EachChange(e.Body, func(c *conflict.Change) error {
 		for _, o := range peers {
 			if table := globaltable.TableID(c.Table); !v.MaySend(table, c.Key, o) {
-				to, placing = o, v.Placing(table)
+				to, placing = o, v.Placing(table) != 0
 				return errFound
 			}
 		}

@@ -179,15 +179,9 @@ func (c *Catalog) Excludes(table globaltable.TableID, key []byte, region hlc.Ori
 	return e != nil && locality.Excludes(e.table, key, region)
 }
 
-// Placing returns the version whose locality policies this region is carrying out in the table; zero: none.
+// Placing is View.Placing under the catalog in force.
 func (c *Catalog) Placing(table globaltable.TableID) globaltable.Version {
-	v := c.view.Load()
-	if e := v.tables[table]; e != nil {
-		if r := e.table.Replica(v.self.Origin); r != nil {
-			return r.Placing
-		}
-	}
-	return 0
+	return c.view.Load().Placing(table)
 }
 
 // Foreign reports whether a change that Admits refuses was made by who should have known: under the version that is in force here, or a later one, by which the item may not be here.

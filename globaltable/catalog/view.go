@@ -249,14 +249,14 @@ func (v *View) MaySend(table globaltable.TableID, key []byte, peer hlc.Origin) b
 	return locality.Lets(e.table, key, r)
 }
 
-// Placing reports whether this region has a version of the table's policies to carry out: until then its log may have changes that may not be sent any more.
-func (v *View) Placing(table globaltable.TableID) bool {
-	e := v.tables[table]
-	if e == nil {
-		return false
+// Placing returns the version whose locality policies this region is carrying out in the table; zero: none. Until it has, its log may have changes that may not be sent any more.
+func (v *View) Placing(table globaltable.TableID) globaltable.Version {
+	if e := v.tables[table]; e != nil {
+		if r := e.table.Replica(v.self.Origin); r != nil {
+			return r.Placing
+		}
 	}
-	r := e.table.Replica(v.self.Origin)
-	return r != nil && r.Placing != 0
+	return 0
 }
 
 // Serves reports whether this region holds, or is to hold, items of the table.

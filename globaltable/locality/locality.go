@@ -137,12 +137,11 @@ func Both(t *globaltable.Table, key []byte, a, b hlc.Origin) bool {
 // Excludes reports whether a locality policy keeps the item of t at key out of a region: what was meant for it in earlier versions must not go there any more. A region without a replica is no matter of policies, where none decides about
 // the item; it fails closed otherwise.
 func Excludes(t *globaltable.Table, key []byte, region hlc.Origin) bool {
-	pin, known := PinOf(t, key)
-	if !known || pin == nil {
-		return !known
-	}
 	r := t.Replica(region)
-	return r == nil || !pin.Allows(r)
+	if r == nil {
+		r = &globaltable.Replica{Origin: region} // which no policy allows
+	}
+	return !Lets(t, key, r)
 }
 
 // decidePinned is what the policies say of an item in the region of r.
