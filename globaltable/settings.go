@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/concordat-db/concordat/conflict/hlc"
 )
 
 // StreamView says what a change stream would show of a changed item. Its texts are DynamoDB's and part of the document.
@@ -117,6 +119,15 @@ func (t *Table) StreamLabel(r *Replica) string {
 		return ""
 	}
 	return time.UnixMilli(max(t.Stream.Since, t.Begun(r))).UTC().Format(streamLabel)
+}
+
+// StreamIn returns the change stream in which a region tells what changes in its replica of t: its view and when it began; see StreamLabel. ok is false if it tells nothing: the stream is off, or the replica is on its way in or out.
+func (t *Table) StreamIn(o hlc.Origin) (s Stream, ok bool) {
+	r := t.Replica(o)
+	if r == nil || t.Stream.View == "" || r.Status != Active && r.Status != Updating {
+		return Stream{}, false
+	}
+	return Stream{View: t.Stream.View, Since: max(t.Stream.Since, t.Begun(r))}, true
 }
 
 // settingsFaults is Validate for what lies in this file.
