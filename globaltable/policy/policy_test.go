@@ -14,6 +14,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/concordat-db/concordat/globaltable"
+	"github.com/concordat-db/concordat/globaltable/manifest"
 )
 
 var rewrite = flag.Bool("rewrite", false, "rewrite golden files")
@@ -92,8 +93,8 @@ func TestFaults(t *testing.T) {
 		"deep":        {strings.Repeat("[", 100), []string{"too deep"}},
 		"deep lists":  {strings.Repeat("- ", 1000) + "a", []string{"too deep"}},
 		"no text":     {"a: \xff", []string{"UTF-8"}},
-		"too long":    {strings.Repeat("#\n", MaxBytes), []string{"at most 1048576"}},
-		"too many":    {strings.Repeat("a: 1\n---\n", MaxDocuments+1), []string{"257 documents"}},
+		"too long":    {strings.Repeat("#\n", manifest.MaxBytes), []string{"at most 1048576"}},
+		"too many":    {strings.Repeat("a: 1\n---\n", manifest.MaxDocuments+1), []string{"257 documents"}},
 		"many words":  {strings.Repeat("- 1\n", 40_000), []string{"words"}},
 		"empty texts": {"apiVersion: concordat/v1\nkind: LocalityPolicy\nmetadata: {name: a}\nspec: {match: {table: abc, keyPrefix: ''}, pin: {regions: []}}\n", []string{"keyPrefix: it is empty", "spec.pin.regions: it is empty"}},
 		"two places":  {"apiVersion: concordat/v1\nkind: LocalityPolicy\nmetadata: {name: a}\nspec: {match: {table: abc}, pin: {regions: [a], jurisdictions: [A]}}\n", []string{"either to jurisdictions or to regions"}},
@@ -166,7 +167,7 @@ func documents() *rapid.Generator[Document] {
 func TestThereAndBack(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		docs := rapid.SliceOfNDistinct(documents(), 1, 4, func(d Document) string { return string(d.Kind) + d.Name + "/" + d.Table() }).Draw(t, "documents")
-		text, err := EncodeYAML(docs)
+		text, err := manifest.EncodeYAML(docs)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -406,7 +407,7 @@ func FuzzParse(f *testing.F) {
 		if err != nil {
 			return
 		}
-		text, err := EncodeYAML(docs)
+		text, err := manifest.EncodeYAML(docs)
 		if err != nil {
 			t.Fatal(err)
 		}

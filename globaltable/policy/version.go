@@ -9,6 +9,7 @@ import (
 
 	"github.com/concordat-db/concordat/conflict/hlc"
 	"github.com/concordat-db/concordat/globaltable"
+	"github.com/concordat-db/concordat/globaltable/manifest"
 )
 
 // versionFormat is the version of a Version's stored form. A reader refuses what it does not know, so it rises with every field that is added, in documents too.
@@ -72,7 +73,7 @@ func DecodeVersion(b []byte) (*Version, error) {
 		return nil, &globaltable.Error{Op: op, Kind: globaltable.Unavailable, Message: "the policy was applied by a newer version of concordat; upgrade this region"}
 	}
 	var f versionForm
-	err := strictly(b, &f)
+	err := manifest.Strictly(b, &f)
 	id, bad := globaltable.ParseTableID(f.Table)
 	v := &Version{Table: id, Sequence: f.Sequence, Number: f.Number, Deleted: f.Deleted, Document: f.Document, Author: f.Author, Reason: f.Reason, At: f.At,
 		In: globaltable.MakeVersion(f.Epoch, f.In), By: f.By}
