@@ -284,6 +284,9 @@ func says(d *policy.Document) string {
 		if l.SingleCopy != "" {
 			out += "; one copy is enough"
 		}
+		if len(l.Targets) > 0 {
+			out += "\nmay be told to " + strings.Join(l.Targets, ", ")
+		}
 		return out
 	}
 	var parts []string

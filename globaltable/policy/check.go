@@ -18,7 +18,8 @@ func (d *Document) normalize() {
 	if l := d.Locality; l != nil {
 		slices.Sort(l.Pin.Jurisdictions)
 		slices.Sort(l.Pin.Regions)
-		l.Pin.Jurisdictions, l.Pin.Regions = orNil(l.Pin.Jurisdictions), orNil(l.Pin.Regions)
+		slices.Sort(l.Targets)
+		l.Pin.Jurisdictions, l.Pin.Regions, l.Targets = orNil(l.Pin.Jurisdictions), orNil(l.Pin.Regions), orNil(l.Targets)
 		l.Foreign = cmp.Or(l.Foreign, globaltable.Reject)
 	}
 	if r := d.Replication; r != nil {
@@ -99,6 +100,7 @@ func (c *checker) locality(l *Locality) {
 	c.names("spec.pin.regions", l.Pin.Regions, globaltable.MaxPinPlaces, globaltable.ValidateRegionName)
 	c.check(l.Foreign == globaltable.Reject || l.Foreign == globaltable.Forward, "spec.foreign", "it is %q; it can be %s or %s", manifest.Clip(string(l.Foreign)), globaltable.Reject, globaltable.Forward)
 	c.check(l.SingleCopy == "" || l.SingleCopy == Allowed, "spec.singleCopy", "it is %q; it can be %s, or left out", manifest.Clip(l.SingleCopy), Allowed)
+	c.names("spec.targets", l.Targets, globaltable.MaxPinTargets, globaltable.ValidatePinTarget)
 }
 
 // matched checks a text that keys are compared with.

@@ -31,7 +31,7 @@ func Parse(b []byte) ([]Document, error) { return manifest.Parse(b, &form) }
 
 func readLocality(p *manifest.Reader, n manifest.Node) *Locality {
 	l := new(Locality)
-	f := p.Fields(n, "spec", []string{"match", "pin", "foreign", "singleCopy"}, "match", "pin")
+	f := p.Fields(n, "spec", []string{"match", "pin", "foreign", "singleCopy", "targets"}, "match", "pin")
 	if f["match"] != nil {
 		const at = "spec.match"
 		m := p.Fields(f["match"], at, []string{"table", "keyPrefix", "key", "sortKeyPrefix"}, "table")
@@ -49,6 +49,7 @@ func readLocality(p *manifest.Reader, n manifest.Node) *Locality {
 	}
 	l.Foreign = globaltable.Foreign(p.Text(f["foreign"], "spec.foreign", false))
 	l.SingleCopy = p.Text(f["singleCopy"], "spec.singleCopy", false)
+	l.Targets = p.List(f["targets"], "spec.targets")
 	return l
 }
 

@@ -38,6 +38,7 @@ type Locality struct {
 	Pin        Places              `json:"pin"`
 	Foreign    globaltable.Foreign `json:"foreign"`
 	SingleCopy string              `json:"singleCopy,omitempty"` // Allowed, or empty
+	Targets    []string            `json:"targets,omitempty"`    // URLs, sorted; see globaltable.Pin
 }
 
 // Allowed is the value of Locality.SingleCopy for a placement of one region that is meant.
