@@ -141,11 +141,7 @@ func (r *region) recordListing(lane globaltable.LaneID, seq uint64, c *conflict.
 		r.seconds[v] = uint64(expires.Unix())
 		r.judgeAge(c, expires)
 	}
-	doc, _ := r.catalog.View().Table(globaltable.TableID(c.Table))
-	history := doc.Expiry
-	write.Due = func(attribute string) uint64 {
-		return r.dueBy(history, attribute, write.Set[attribute], write.Stamp.Time)
-	}
+	r.mortalWrite(&write)
 	r.listed.listings = append(r.listed.listings, l)
 	r.recordOwn(lane, seq, c, write)
 	r.cover("a conflict was listed")
