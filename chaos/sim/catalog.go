@@ -54,7 +54,7 @@ func (r *region) openPlane(state commit.Rebuild) {
 			r.say("%d failed to get %s from %s: %v", r.origin, table, source, err)
 		},
 		Took: func(globaltable.TableID, string, int, int) { r.cover("a page was exchanged") },
-	}, Complete: func(ctx context.Context, table globaltable.TableID, since globaltable.Version) error {
+	}, Complete: func(ctx context.Context, table globaltable.TableID, since globaltable.Version) (bool, error) {
 		return comeback.Complete(ctx, table, since)
 	}})
 	if err != nil {

@@ -24,5 +24,6 @@ const (
 	plantedReceive   = false
 	plantedTakeOver  = false
 	plantedVoid      = false
+	plantedSaved     = false
 	plantedFenced    = false
 )

@@ -68,7 +68,7 @@ func TestReplayWaitsForTheDocuments(t *testing.T) {
 	c := New(Config{Catalog: known, Store: r, Saved: r, Plane: r, Joins: r, State: commit.Rebuild{Step: commit.RebuildJoining}})
 	refused := func(when string, since globaltable.Version) {
 		t.Helper()
-		if err := c.Complete(context.Background(), id, since); globaltable.KindOf(err) != globaltable.Unavailable || r.replayed != 0 {
+		if _, err := c.Complete(context.Background(), id, since); globaltable.KindOf(err) != globaltable.Unavailable || r.replayed != 0 {
 			t.Errorf("%s: %d records were replayed: %v", when, r.replayed, err)
 		}
 	}
@@ -82,7 +82,7 @@ func TestReplayWaitsForTheDocuments(t *testing.T) {
 	}
 	r.unheard = nil
 	refused("the others were asked for an earlier version", since-1)
-	if err := c.Complete(context.Background(), id, since); err != nil || r.replayed != 1 || len(r.again) != 2 {
+	if _, err := c.Complete(context.Background(), id, since); err != nil || r.replayed != 1 || len(r.again) != 2 {
 		t.Errorf("%d records were replayed, %d wishes: %v", r.replayed, len(r.again), err)
 	}
 }
@@ -108,7 +108,7 @@ func TestVoidAdmission(t *testing.T) {
 			r := &returning{state: active, followed: 7, since: 5}
 			c := New(Config{Catalog: known, Store: r, Saved: r, Plane: r, Joins: r, State: commit.Rebuild{Step: commit.RebuildJoining, Reason: commit.Replaced}})
 			if replayed {
-				if err := c.Complete(context.Background(), id, doc.Replicas[0].Since); err != nil || r.rebuild.Since != 5 {
+				if _, err := c.Complete(context.Background(), id, doc.Replicas[0].Since); err != nil || r.rebuild.Since != 5 {
 					t.Fatalf("%s: noted %v: %v", name, r.rebuild.Since, err)
 				}
 			}
@@ -148,7 +148,7 @@ func TestReplayWaitsForTheLast(t *testing.T) {
 		doc, _ := known.View().Table(id)
 		r := &returning{state: active, followed: 7}
 		c := New(Config{Catalog: known, Store: r, Saved: r, Plane: r, Joins: r, State: commit.Rebuild{Step: commit.RebuildJoining}})
-		if err := c.Complete(context.Background(), id, doc.Replicas[0].Since); err != nil || r.replayed != tc.replayed || r.regained != tc.regained {
+		if _, err := c.Complete(context.Background(), id, doc.Replicas[0].Since); err != nil || r.replayed != tc.replayed || r.regained != tc.regained {
 			t.Errorf("%s: %d records were replayed, %d frontiers taken back: %v", name, r.replayed, r.regained, err)
 		}
 	}

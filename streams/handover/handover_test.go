@@ -49,6 +49,7 @@ func keyOf(id string) item.Key {
 // store is a giver's store: records by key, which a test may change in between.
 type memory struct {
 	records map[string][]byte
+	saved   map[string]string // parts, with bars between them
 	erased  []string // "region key"
 	clock   hlc.Timestamp
 	refuses bool // a clock that is too far ahead
@@ -81,6 +82,48 @@ func (m *memory) Observe(t hlc.Timestamp) error {
 		return &globaltable.Error{Op: "observe", Kind: globaltable.Unavailable}
 	}
 	return nil
+}
+
+func (m *memory) Purge(globaltable.TableID) hlc.Timestamp { return 77 }
+
+// SavedParts implements Saved.
+func (m *memory) SavedParts(table globaltable.TableID, after SavedAt, f func(SavedPart) bool) error {
+	if table != tableID {
+		return nil
+	}
+	keys := make([]string, 0, len(m.saved))
+	for k := range m.saved {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	for _, k := range keys {
+		parts := strings.Split(m.saved[k], "|")
+		for i, text := range parts {
+			at := SavedPart{Key: item.Key(k), Bytes: []byte(text), Upto: hlc.Stamp{Time: hlc.Timestamp(i + 1), Origin: us}, More: i+1 < len(parts), Sole: len(parts) > 1}
+			switch c := bytes.Compare(at.Key, after.Key); {
+			case c < 0, c == 0 && (after.Upto.IsZero() || !after.Upto.Less(at.Upto)):
+				continue
+			}
+			if !f(at) {
+				return nil
+			}
+		}
+	}
+	return nil
+}
+
+func (m *memory) EraseGiven(_ context.Context, of globaltable.TableID, placing globaltable.Version, to string, table globaltable.TableID, parts []repair.Record) (erased int, err error) {
+	if of != tableID || placing != globaltable.MakeVersion(1, 4) {
+		return 0, errors.New("of another table or version")
+	}
+	for _, p := range parts {
+		if k := string(p.Key); strings.HasSuffix(m.saved[k], string(p.Bytes)) {
+			delete(m.saved, k)
+			m.erased = append(m.erased, to)
+			erased++
+		}
+	}
+	return erased, nil
 }
 
 func (m *memory) Erase(_ context.Context, of globaltable.TableID, placing globaltable.Version, to string, table globaltable.TableID, records []repair.Record) (erased int, err error) {
@@ -139,7 +182,7 @@ func world(records int, size int) (*memory, *regions) {
 		}
 	}
 	r := &regions{cut: map[string]bool{}, taken: map[string][]repair.Record{}}
-	r.giver = NewGiver(globaltable.Descriptor{Name: "us", Origin: us}, m, r, func(o hlc.Origin) string { return names[o] })
+	r.giver = NewGiver(globaltable.Descriptor{Name: "us", Origin: us}, m, m, r, func(o hlc.Origin) string { return names[o] })
 	return m, r
 }
 
