@@ -161,7 +161,14 @@ func (w *world) missing(x check.Write) bool {
 			return true
 		}
 	}
-	return false
+	return w.listedAlone(x)
+}
+
+// listedAlone reports whether a write that another region had saved was listed as in doubt by who took it over: nobody keeps it saved then.
+func (w *world) listedAlone(x check.Write) bool {
+	return slices.ContainsFunc(w.listed.listings, func(l check.Listing) bool {
+		return l.Fenced && l.Key == x.Key && l.Loser == x.Stamp && w.region(hlc.Origin(l.By)).replays
+	})
 }
 
 // passed reports whether a write may be missing, or may have come back so late that what it would have changed had expired: then it is nothing any more.

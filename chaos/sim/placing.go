@@ -199,6 +199,7 @@ func (d *door) TakeOverSaved(ctx context.Context, table globaltable.TableID, fro
 		for i := range at {
 			d.hears(table, at[i].Bytes)
 		}
+		d.replays = true
 		d.manual.TakeOverSaved(from.Origin, from.Incarnation, version, purge, at, func(r commit.ReplayResult, err error) {
 			if err == nil && d.up {
 				d.tell("%s takes over what %s had saved of %s: %d writes are known, %d logged again, %d listed", d.name(), d.world.region(from.Origin).name(), d.whatOf(table), r.Known, r.Logged, r.Kept)

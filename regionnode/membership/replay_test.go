@@ -116,7 +116,7 @@ func TestVoidAdmission(t *testing.T) {
 			// The start after a crash knows as much.
 			c = New(Config{Catalog: known, Store: r, Saved: r, Plane: r, Joins: r, State: c.State()})
 			before := r.replayed
-			err := c.Complete(context.Background(), id, doc.Replicas[0].Since)
+			_, err := c.Complete(context.Background(), id, doc.Replicas[0].Since)
 			if again := replayed && tc.again; again && (r.replayed != before || globaltable.KindOf(err) != globaltable.Unavailable) {
 				t.Errorf("%s: more was replayed: %v", name, err)
 			}
