@@ -40,7 +40,7 @@ func (p *plan) pins(seed uint64) {
 	}
 }
 
-// exiles has operators pin items to the other regions while one is fenced, until it comes back: what only that one has it may not keep then.
+// exiles has operators pin some items of each table to the other regions while one is fenced, or on its way back: what only that one has it may not keep then.
 func (w *world) exiles(r *region) {
 	if !w.plan.exile || w.standing(r) != globaltable.MemberFenced {
 		return
@@ -48,11 +48,16 @@ func (w *world) exiles(r *region) {
 	for i := range w.plan.tables {
 		t := &w.plan.tables[i]
 		asked := w.anyRegion()
-		if doc, ok := asked.named(t); asked.up && asked != r && ok && doc.Replica(r.origin) != nil && !w.losing() {
+		if doc, ok := asked.named(t); asked.up && asked != r && ok && doc.Replica(r.origin) != nil && !exiled(doc, r) && !w.losing() {
 			w.exile(asked, t, doc, r)
 		}
 	}
 	w.after(between(w.rng, 100*time.Millisecond, time.Second), func() { w.exiles(r) })
+}
+
+// exiled reports whether some policy of a table keeps a region out.
+func exiled(doc *globaltable.Table, r *region) bool {
+	return slices.ContainsFunc(doc.Pins, func(p globaltable.Pin) bool { return !p.Released && !p.Allows(doc.Replica(r.origin)) })
 }
 
 // exile asks a region for policies that keep some items of a table out of another one.
@@ -68,7 +73,6 @@ func (w *world) exile(asked *region, t *table, doc *globaltable.Table, out *regi
 		return
 	}
 	w.membership.last = w.now
-	w.cover("exile")
 	plane := asked.plane
 	w.changes++
 	asked.spawn(fmt.Sprintf("change %d", w.changes), func(ctx context.Context) {

@@ -204,6 +204,9 @@ func (d *door) TakeOverSaved(ctx context.Context, table globaltable.TableID, fro
 			if err == nil && d.up {
 				d.tell("%s takes over what %s had saved of %s: %d writes are known, %d logged again, %d listed", d.name(), d.world.region(from.Origin).name(), d.whatOf(table), r.Known, r.Logged, r.Kept)
 				d.cover("what was saved was taken over")
+				if r.Kept > 0 {
+					d.showsSaved(d.world.region(from.Origin), at)
+				}
 			}
 			done(err)
 		})
