@@ -18,8 +18,8 @@ const maxReplayBytes = 512 << 10
 // replayed is a table whose saved records have been replayed by this start, and what the others have to confirm.
 type replayed struct {
 	since   globaltable.Version // that demanded it
-	heads   []commit.LaneHead   // nil: nothing was replayed
-	toPlace bool                // some may not be here any more
+	heads   []commit.LaneHead
+	toPlace bool // some may not be here any more
 }
 
 // Complete replays the saved records of a table that has got what the others hold, and returns when all other replicas have confirmed what was logged, without an error: the dots are older than watermarks that
@@ -41,7 +41,7 @@ func (c *Comeback) Complete(ctx context.Context, table globaltable.TableID, sinc
 	mine := t.Replica(c.self)
 	switch {
 	case mine != nil && mine.Placing != 0 && mine.Placing == since:
-		return c.once(ctx, t, since, func(r *commit.SavedRecord) bool { return !r.Judged })
+		return false, c.regain(ctx, t, since)
 	case !joining || mine == nil || mine.Status != globaltable.Creating:
 		return false, nil
 	case mine.Since != since:
@@ -62,6 +62,20 @@ func (c *Comeback) Complete(ctx context.Context, table globaltable.TableID, sinc
 		}
 	}
 	return c.once(ctx, t, since, func(*commit.SavedRecord) bool { return true })
+}
+
+// regain replays what is still to be decided about of a table of which this region may have items again. There hardly ever is any.
+func (c *Comeback) regain(ctx context.Context, t *globaltable.Table, since globaltable.Version) error {
+	open := func(r *commit.SavedRecord) bool { return !r.Judged }
+	some := false
+	err := c.cfg.Saved.Saved(t.ID, commit.Key{}, func(r commit.SavedRecord) bool {
+		some = open(&r)
+		return !some
+	})
+	if err == nil && some {
+		_, err = c.once(ctx, t, since, open)
+	}
+	return err
 }
 
 // once replays the saved records of a table of which are is true, once for each version that demands it, and returns an error until the others have confirmed what was logged.
@@ -96,7 +110,7 @@ func (c *Comeback) replay(ctx context.Context, t *globaltable.Table, are func(*c
 	purge := c.cfg.Saved.Purge(t.ID)
 	var total commit.ReplayResult
 	var after commit.Key
-	for some := false; ; some = true {
+	for {
 		page, size := []commit.SavedRecord{}, 0
 		err := c.cfg.Saved.Saved(t.ID, after, func(r commit.SavedRecord) bool {
 			if !are(&r) {
@@ -110,11 +124,8 @@ func (c *Comeback) replay(ctx context.Context, t *globaltable.Table, are func(*c
 		if err != nil {
 			return nil, err
 		}
-		switch {
-		case len(page) == 0 && !some:
-			return &replayed{}, nil
-		case len(page) == 0:
-			return c.ended(ctx, t, &total)
+		if len(page) == 0 {
+			break
 		}
 		result, err := c.cfg.Saved.Replay(ctx, page, purge, alone)
 		if err != nil {
@@ -123,12 +134,8 @@ func (c *Comeback) replay(ctx context.Context, t *globaltable.Table, are func(*c
 		total.Add(result)
 		after = page[len(page)-1].Key
 	}
-}
-
-// ended is called when all is replayed, and what that has come to.
-func (c *Comeback) ended(ctx context.Context, t *globaltable.Table, total *commit.ReplayResult) (*replayed, error) {
 	if f := c.cfg.Replayed; f != nil {
-		f(t, *total)
+		f(t, total)
 	}
 	heads, err := c.cfg.Store.Heads(ctx)
 	if err != nil {
