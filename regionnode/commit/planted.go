@@ -25,6 +25,8 @@ var (
 	plantedTakeOver  bool // what is taken over is not logged
 	plantedVoid      bool // what an entry had that is voided is not logged again
 	plantedSaved     bool // what was saved and is taken over is dropped
+	plantedTold      bool // what changes nothing is told in streams
+	plantedUntold    bool // what exchanges bring is not told in streams
 	plantedFenced    bool // what only a fenced region has is not saved before its store is emptied
 )
 
@@ -73,6 +75,10 @@ func Plant(fault string, on bool) bool {
 		plantedVoid = on
 	case "drop saved":
 		plantedSaved = on
+	case "told anyway":
+		plantedTold = on
+	case "untold copy":
+		plantedUntold = on
 	case "fenced":
 		plantedFenced = on
 	default:

@@ -25,5 +25,7 @@ const (
 	plantedTakeOver  = false
 	plantedVoid      = false
 	plantedSaved     = false
+	plantedTold      = false
+	plantedUntold    = false
 	plantedFenced    = false
 )

@@ -220,7 +220,7 @@ func TestSavedPartGolden(t *testing.T) {
 	c := conflict.Change{Table: 7, Key: []byte("key"), Dot: hlc.Stamp{Time: 5, Origin: 3}, Ops: []conflict.Op{{Kind: conflict.OpReset}}}
 	saved := SavedRecord{Frontier: 0xa0007, Record: []byte{1, 2}}
 	for want, b := range map[string][]byte{
-		"8100" + "00000000000a0007" + "00000000000000000000" + "020102":                                                            appendSavedPart(nil, &saved, hlc.Stamp{}, nil, false),
+		"8100" + "00000000000a0007" + "00000000000000000000" + "020102":                                                           appendSavedPart(nil, &saved, hlc.Stamp{}, nil, false),
 		"8101" + "00000000000a0007" + "00000000000000040003" + "020102" + hex.EncodeToString(withLength(appendOwnWrite(nil, &c))): appendSavedPart(nil, &saved, hlc.Stamp{Time: 4, Origin: 3}, [][]byte{appendOwnWrite(nil, &c)}, true),
 	} {
 		if got := hex.EncodeToString(b); got != want {
