@@ -9,7 +9,6 @@ import (
 	"github.com/concordat-db/concordat/globaltable"
 	"github.com/concordat-db/concordat/globaltable/audit"
 	"github.com/concordat-db/concordat/globaltable/catalog"
-	"github.com/concordat-db/concordat/globaltable/item"
 	"github.com/concordat-db/concordat/regionnode/admin"
 	"github.com/concordat-db/concordat/regionnode/commit"
 	"github.com/concordat-db/concordat/regionnode/controlplane"
@@ -111,21 +110,18 @@ func (a auditor) Log(ctx context.Context, q admin.AuditQuery) (admin.AuditLog, e
 	for _, m := range a.n.catalog.View().Members() {
 		out.Keys[m.Descriptor.Name] = m.Descriptor.PublicKey
 	}
-	var after item.Key
-	if len(q.After) > 0 {
-		if !catalog.IsAudit(q.After) {
-			return out, &globaltable.Error{Op: "list audit log", Kind: globaltable.Invalid, Message: "after is not what an answer before has given as next"}
-		}
-		after = q.After
+	position, err := catalog.ParseAuditPosition(q.After)
+	if err != nil {
+		return out, err
 	}
 	size := 0
-	var last item.Key
-	err := a.n.plane.AuditLog(ctx, after, func(e controlplane.AuditEntry) bool {
+	err = a.n.plane.AuditLog(ctx, position, func(e controlplane.AuditEntry) bool {
 		if e.Err == nil && (q.Region != "" && e.Entry.Region != q.Region || q.Kind != "" && e.Entry.Kind != q.Kind || time.UnixMilli(e.Entry.At).Before(q.Since)) {
+			position.Pass(e.Key)
 			return true
 		}
 		if len(out.Entries) == q.Limit || size > maxListBytes {
-			out.More, out.Next = true, base64.RawURLEncoding.EncodeToString(last)
+			out.More = true
 			return false
 		}
 		entry := admin.AuditEntry{}
@@ -135,9 +131,11 @@ func (a auditor) Log(ctx context.Context, q admin.AuditQuery) (admin.AuditLog, e
 			entry.Entry, entry.Stamp, entry.Sealed = e.Entry, e.Stamp.String(), e.Sealed
 			size += 2 * len(e.Sealed.Payload)
 		}
-		out.Entries, last = append(out.Entries, entry), e.Key
+		out.Entries = append(out.Entries, entry)
+		position.Pass(e.Key)
 		return true
 	})
+	out.Next = base64.RawURLEncoding.EncodeToString(position.Encode())
 	return out, err
 }
 

@@ -18,7 +18,7 @@ import (
 
 // AuditQuery selects entries of the audit log.
 type AuditQuery struct {
-	After  []byte     // what an answer before has given as next; nil: from the first
+	After  []byte     // the position that an answer before has given as next; nil: from the first
 	Since  time.Time  // zero: all
 	Kind   audit.Kind // empty: all
 	Region string     // whose chain; empty: all
@@ -37,8 +37,8 @@ type AuditEntry struct {
 type AuditLog struct {
 	Entries []AuditEntry      `json:"entries"`
 	More    bool              `json:"more"`
-	Next    string            `json:"next,omitempty"` // what to give as after for those that follow
-	Keys    map[string]string `json:"keys"`           // the public keys of all regions that ever were members, as this one knows them
+	Next    string            `json:"next"` // what to give as after for those that follow, now or later: it holds over a restart, and in other regions
+	Keys    map[string]string `json:"keys"` // the public keys of all regions that ever were members, as this one knows them
 }
 
 // EgressAccount is what one region was given by one way.

@@ -158,6 +158,7 @@ func TestAudit(t *testing.T) {
 	if _, sum := r.residency(usAt); sum.Messages == 0 || sum.Changes <= sum.Entries {
 		t.Errorf("log and streams were not gone through: %+v", sum)
 	}
+	read := fetch[admin.AuditLog](r, r.ready.Regions[2], "/v1/audit/log")
 	r.stop()
 	plantRecord(t, filepath.Join(cfg.DataDir, eu, "shard-0"))
 	r = runWorld(t, cfg)
@@ -166,6 +167,22 @@ func TestAudit(t *testing.T) {
 	r.until("the write is in the ledger", func() bool { return r.egress(usAt, ap, egress.Lane).Last > 0 })
 	if again := r.egress(usAt, eu, egress.Lane); again.Count != sent.Count+1 || again.Bytes <= sent.Bytes {
 		t.Errorf("after a restart and one write: %d changes, %d bytes; before %d, %d", again.Count, again.Bytes, sent.Count, sent.Bytes)
+	}
+	// Whoever follows a region's log goes on where he was, after a restart and in another region.
+	r.until("the table is changed", func() bool {
+		_, err := r.Node(us).ChangeTable(t.Context(), tableName, catalog.Change{DeletionProtection: new(true)})
+		return err == nil // before, its owner has yet to hear the others
+	})
+	for _, region := range []ReadyRegion{usAt, r.ready.Regions[2]} {
+		r.until("the change is in what follows", func() bool {
+			log := fetch[admin.AuditLog](r, region, "/v1/audit/log?after="+read.Next)
+			for _, e := range log.Entries {
+				if slices.ContainsFunc(read.Entries, func(old admin.AuditEntry) bool { return old.Stamp == e.Stamp }) {
+					t.Fatalf("%s shows entry %d of %s again", region.Name, e.Entry.Seq, e.Entry.Region)
+				}
+			}
+			return slices.ContainsFunc(log.Entries, func(e admin.AuditEntry) bool { return e.Entry.Kind == audit.TableChanged })
+		})
 	}
 	entries, res := r.auditLog(r.ready.Regions[2]) // one more may have come before the end
 	if slices.Sort(entries); res.Found > 0 || len(entries) < len(logs[2]) {
