@@ -43,7 +43,7 @@ func auditCommand(s Streams) *ucli.Command {
 			{
 				Name:  "check",
 				Usage: "check every chain of the audit log, and every signature",
-				Description: "Computes all hashes anew. Gaps, forks, wrong hashes and wrong signatures are named, and the exit status is 1. Note the heads that it shows: given with --head the next time, they show that\n" +
+				Description: "Computes all hashes anew, and goes on to the end whatever it meets. Entries that cannot be read, gaps, forks, wrong hashes and wrong signatures are named, and the exit status is 1. Note the heads that it shows: given with --head the next time, they show that\n" +
 					"nothing was cut off or written anew meanwhile.",
 				Flags: []ucli.Flag{
 					&ucli.StringSliceFlag{Name: "key", Usage: "`REGION=KEY`: the region's public key, in place of the one that the region asked tells"},
@@ -281,10 +281,14 @@ func checkAudit(c *ucli.Context, s Streams) error {
 			checker = audit.NewChecker(page.Keys, known)
 		}
 		for _, e := range page.Entries {
-			if e.Sealed == nil {
-				return fmt.Errorf("check audit log: the region has an entry that it cannot read: %s", e.Fault)
+			switch {
+			case e.Entry != nil:
+				checker.Add(e.Sealed)
+			case e.At != nil:
+				checker.AddUnreadable(*e.At, e.Sealed, e.Fault)
+			default:
+				checker.AddUnreadable(audit.Place{}, nil, e.Fault)
 			}
-			checker.Add(e.Sealed)
 		}
 		return nil
 	})

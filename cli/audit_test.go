@@ -84,11 +84,13 @@ func (a *auditor) Log(_ context.Context, q admin.AuditQuery) (admin.AuditLog, er
 	}
 	out := admin.AuditLog{Keys: map[string]string{"us-east-1": a.key}, Entries: []admin.AuditEntry{}}
 	if i < len(a.log) {
-		e, err := audit.Open(&a.log[i])
-		if err != nil {
-			return out, err
+		one := admin.AuditEntry{Sealed: &a.log[i]}
+		if e, err := audit.Open(&a.log[i]); err == nil {
+			one.Entry = e
+		} else {
+			one.Fault, one.At = "it is damaged", &audit.Place{Origin: 1, Region: "us-east-1", Seq: uint64(i + 1)}
 		}
-		out.Entries = append(out.Entries, admin.AuditEntry{Entry: e, Sealed: &a.log[i]})
+		out.Entries = append(out.Entries, one)
 		i++
 	}
 	out.More, out.Next = i < len(a.log), base64.RawURLEncoding.EncodeToString([]byte{byte(i)})
@@ -222,7 +224,21 @@ func TestAuditCheck(t *testing.T) {
 	if got := command(t, "audit", "check", "--admin", url, "--key", "us-east-1="+other); got.status != 1 || !strings.Contains(got.out, "us-east-1, entry 1: wrong signature") {
 		t.Errorf("another key: status %d:\n%s", got.status, got.out)
 	}
-	a.log = a.log[:1]
+	// One that cannot be read ends neither the check nor the list.
+	sound := a.log
+	a.log = slices.Clone(sound)
+	a.log[0].Payload = "{"
+	a.log[2].Signature = nil
+	got = command(t, "audit", "check", "--admin", url)
+	for _, want := range []string{"us-east-1, entry 1: an entry that cannot be read: it is damaged", "us-east-1, entry 1: wrong signature", "us-east-1, entry 2: wrong hash", "us-east-1, entry 3: wrong signature"} {
+		if got.status != 1 || !strings.Contains(got.out, want) {
+			t.Errorf("status %d, no %q in:\n%s", got.status, want, got.out)
+		}
+	}
+	if got := command(t, "audit", "log", "--admin", url); got.status != 0 || !strings.Contains(got.out, "an entry that cannot be read: it is damaged") || !strings.Contains(got.out, "table-2") {
+		t.Errorf("status %d:\n%s%s", got.status, got.out, got.err)
+	}
+	a.log = sound[:1]
 	if got := command(t, "audit", "check", "--admin", url, "--head", known, "--output", "json"); got.status != 1 || !strings.Contains(got.out, `"found": 1`) || !strings.Contains(got.err, "not sound: 1 problems") {
 		t.Errorf("cut off: status %d:\n%s%s", got.status, got.out, got.err)
 	}

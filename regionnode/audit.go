@@ -126,9 +126,17 @@ func (a auditor) Log(ctx context.Context, q admin.AuditQuery) (admin.AuditLog, e
 		}
 		entry := admin.AuditEntry{}
 		if e.Err != nil {
-			entry.Fault = e.Err.Error()
+			entry.Fault, entry.Sealed = e.Err.Error(), e.Sealed
+			if at, ok := catalog.AuditPlace(e.Key); ok {
+				if d, known := a.n.catalog.View().RegionOf(at.Origin); known {
+					at.Region = d.Name
+				}
+				entry.At = &at
+			}
 		} else {
 			entry.Entry, entry.Stamp, entry.Sealed = e.Entry, e.Stamp.String(), e.Sealed
+		}
+		if e.Sealed != nil {
 			size += 2 * len(e.Sealed.Payload)
 		}
 		out.Entries = append(out.Entries, entry)

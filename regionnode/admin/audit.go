@@ -30,7 +30,8 @@ type AuditEntry struct {
 	Entry  *audit.Entry        `json:"entry,omitempty"`  // what the sealed text says
 	Stamp  string              `json:"stamp,omitempty"`  // of the write that brought it: time-region, in hexadecimal
 	Sealed *globaltable.Sealed `json:"sealed,omitempty"` // the text as it was signed, and the signature
-	Fault  string              `json:"fault,omitempty"`  // why it cannot be read: nothing else is told then
+	Fault  string              `json:"fault,omitempty"`  // why it cannot be read: then entry and stamp are not told
+	At     *audit.Place        `json:"at,omitempty"`     // of one that cannot be read: where it lies, if that can be told
 }
 
 // AuditLog is the body of GET /v1/audit/log: chain by chain, in the order of numbers.

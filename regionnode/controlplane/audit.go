@@ -103,7 +103,7 @@ type AuditEntry struct {
 	Entry  *audit.Entry
 	Sealed *globaltable.Sealed
 	Stamp  hlc.Stamp // of the write that brought it
-	Err    error     // why it cannot be read; nothing but Key is set then
+	Err    error     // why it cannot be read; nothing but Key is set then, and Sealed if there is that much of it
 }
 
 // AuditLog calls f with the entries of all chains, chain by chain in the order of numbers, that come after a position, until f returns false. The entries are f's.
@@ -129,7 +129,7 @@ func (p *Plane) AuditLog(ctx context.Context, after catalog.AuditPosition, f fun
 func readAudit(key item.Key, record []byte) AuditEntry {
 	a, err := decodeAudit(slices.Clone(key), bytes.Clone(record))
 	if err != nil {
-		a = AuditEntry{Key: a.Key, Err: err}
+		a = AuditEntry{Key: a.Key, Sealed: a.Sealed, Err: err}
 	}
 	return a
 }

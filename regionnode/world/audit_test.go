@@ -160,7 +160,8 @@ func TestAudit(t *testing.T) {
 	}
 	read := fetch[admin.AuditLog](r, r.ready.Regions[2], "/v1/audit/log")
 	r.stop()
-	plantRecord(t, filepath.Join(cfg.DataDir, eu, "shard-0"))
+	plantRecord(t, filepath.Join(cfg.DataDir, eu, "shard-0"), elsewhere, foreignKey)
+	plantRecord(t, filepath.Join(cfg.DataDir, eu, "shard-0"), globaltable.SystemTable, catalog.AuditKey(2, 1000, globaltable.Chain{1}))
 	r = runWorld(t, cfg)
 	usAt, euAt = r.ready.Regions[0], r.ready.Regions[1]
 	r.put(us, "another", "x")
@@ -195,6 +196,12 @@ func TestAudit(t *testing.T) {
 			t.Errorf("after a restart there is no %q", entry)
 		}
 	}
+	// What cannot be read of a log hides nothing else of it.
+	damaged := fetch[admin.AuditLog](r, euAt, "/v1/audit/log")
+	at := slices.IndexFunc(damaged.Entries, func(e admin.AuditEntry) bool { return e.Fault != "" })
+	if at < 0 || damaged.Entries[at].At == nil || *damaged.Entries[at].At != (audit.Place{Origin: 2, Region: eu, Seq: 1000}) || len(damaged.Entries) <= len(logs[2]) {
+		t.Errorf("of the log with an entry that cannot be read: %+v", damaged.Entries)
+	}
 	found, sum := r.residency(euAt)
 	if len(found) != 1 || found[0].Where != residency.InRecord || found[0].Region != eu || found[0].Key != residency.KeyHash(elsewhere, foreignKey) || sum.Findings != 1 {
 		t.Errorf("of what was planted, %+v was found", found)
@@ -216,14 +223,14 @@ var foreignKey = func() item.Key {
 }()
 
 // plantRecord writes a record into a store behind its back.
-func plantRecord(t *testing.T, dir string) {
+func plantRecord(t *testing.T, dir string, table globaltable.TableID, key item.Key) {
 	t.Helper()
 	p, err := store.OpenPebble(store.Config{Dir: dir, OnFatal: func(err error) { t.Error(err) }})
 	if err != nil {
 		t.Fatal(err)
 	}
 	b := p.NewBatch()
-	b.Set(store.AppendRecordKey(nil, elsewhere, foreignKey), []byte("foreign"))
+	b.Set(store.AppendRecordKey(nil, table, key), []byte("foreign"))
 	wait, err := p.Apply(b)
 	if err == nil {
 		err = wait()
