@@ -72,6 +72,10 @@ func (r *region) wake(t *tail) {
 		}
 		e := t.queue[0]
 		t.queue = t.queue[1:]
+		if r.outbox.Stale(&e) {
+			r.wake(t)
+			return
+		}
 		if r.dies() {
 			return
 		}

@@ -42,7 +42,7 @@ func (l Limits) withDefaults() Limits {
 // EffectKind is what a runner is to do.
 type EffectKind uint8
 
-// The effects. A runner carries them out in the order given.
+// The effects. A runner carries them out in the order given, but for those that are Stale when their time has come.
 const (
 	ResetStream EffectKind = iota + 1 // delete and make Lane's stream, closed to peers; report by StreamReset or Failed
 	OpenStream                        // open Lane's stream to its peers; report by StreamOpened or Failed
@@ -289,6 +289,15 @@ func (c *Core) Tick() []Effect {
 		}
 	}
 	return c.flush()
+}
+
+// Stale reports whether an effect has no point any more: the stream that it is about failed since it was decided, or is made anew.
+func (c *Core) Stale(e *Effect) bool {
+	if e.Kind == Trim || e.Kind == LeftBehind || e.Kind == CaughtUp {
+		return false
+	}
+	l := c.lanes[e.Lane.ID]
+	return l != nil && l.turn != e.Turn
 }
 
 // Live reports whether the lane's stream is there and open. One that is not known has nothing to wait for.

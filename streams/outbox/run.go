@@ -210,16 +210,19 @@ func (w *worker) add(e Effect) {
 	}
 }
 
+// take returns the next effect that is to be carried out.
 func (r *Runner) take(w *worker) (Effect, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(w.queue) == 0 {
-		return Effect{}, false
+	for len(w.queue) > 0 {
+		e := w.queue[0]
+		w.queue[0] = Effect{}
+		w.queue = w.queue[1:]
+		if !r.core.Stale(&e) {
+			return e, true
+		}
 	}
-	e := w.queue[0]
-	w.queue[0] = Effect{}
-	w.queue = w.queue[1:]
-	return e, true
+	return Effect{}, false
 }
 
 // work carries out one lane's effects.
