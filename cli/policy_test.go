@@ -180,7 +180,9 @@ func TestPolicyOfADeletedTable(t *testing.T) {
 		if _, err := d.client(0).DeleteTable(t.Context(), &dynamodb.DeleteTableInput{TableName: aws.String("things")}); err != nil {
 			t.Fatal(err)
 		}
-		gone := dynamodb.NewTableNotExistsWaiter(d.client(0), func(o *dynamodb.TableNotExistsWaiterOptions) { o.MinDelay, o.MaxDelay = 10*time.Millisecond, 100*time.Millisecond })
+		gone := dynamodb.NewTableNotExistsWaiter(d.client(0), func(o *dynamodb.TableNotExistsWaiterOptions) {
+			o.MinDelay, o.MaxDelay = 10*time.Millisecond, 100*time.Millisecond
+		})
 		if err := gone.Wait(t.Context(), &dynamodb.DescribeTableInput{TableName: aws.String("things")}, time.Minute); err != nil {
 			t.Fatal(err)
 		}

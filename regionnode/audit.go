@@ -232,7 +232,7 @@ func (a auditor) Residency(ctx context.Context, table string, report func(reside
 	default:
 		return residency.Summary{}, &globaltable.Error{Op: op, Kind: globaltable.InUse, Message: "the region is being gone through already; ask again when that has ended"}
 	}
-	return residency.Scan(ctx, residency.Config{View: a.n.catalog.View, Engine: a.n.engine, Streams: a.home.ReadLane, Files: a.n.engine.Files,
+	return residency.Scan(ctx, residency.Config{View: a.n.catalog.View, Engine: a.n.engine, Streams: a.home, Files: a.n.engine.Files,
 		Lanes: func() (out []globaltable.Lane) {
 			for _, b := range a.n.outbox.Status() {
 				out = append(out, b.Lane)

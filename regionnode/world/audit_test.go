@@ -211,6 +211,38 @@ func TestAudit(t *testing.T) {
 	}
 }
 
+// What was in the streams of a placement goes when the placement does, and what is written then is delivered.
+func TestStreamsGoWithTheirLanes(t *testing.T) {
+	r := runWorld(t, config(t))
+	const us, eu, ap = "us-east-1", "eu-central-1", "ap-south-1"
+	r.makeTable(us, eu, ap)
+	for i := range 20 {
+		r.put(us, fmt.Sprint("item ", i), "x")
+	}
+	r.converge(20)
+	if _, sum := r.residency(r.ready.Regions[0]); sum.Messages == 0 {
+		t.Fatal("nothing was in the streams")
+	}
+	r.change(us, catalog.Change{Delete: []string{ap}})
+	r.until("the stream is gone", func() bool {
+		_, sum := r.residency(r.ready.Regions[0])
+		return sum.Messages == 0
+	})
+	r.put(us, "one more", "x")
+	r.until("it has arrived", func() bool {
+		for _, t := range r.status(r.ready.Regions[1]).Tables {
+			if t.Name == tableName {
+				return t.Items == 21
+			}
+		}
+		return false
+	})
+	r.until("it is in the stream of the lane of two", func() bool {
+		_, sum := r.residency(r.ready.Regions[0])
+		return sum.Messages == 1
+	})
+}
+
 // elsewhere is a table that no region has.
 const elsewhere globaltable.TableID = 77 << 16
 
