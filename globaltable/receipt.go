@@ -27,12 +27,13 @@ type Receipt struct {
 
 // Placed counts what carrying out a version has come to in one region.
 type Placed struct {
-	Erased      int64            `json:"erased"`           // records: of items, deleted ones too, and of listed conflicts
-	ErasedBytes int64            `json:"erasedBytes"`      // of their keys and records
-	Handed      map[string]int64 `json:"handed,omitempty"` // region → records that it took over before they were erased
-	Voided      int64            `json:"voided"`           // entries of the region's log whose changes were erased
-	Relogged    int64            `json:"relogged"`         // changes of them that were logged again, for where the item is now
-	Saved       int64            `json:"saved,omitempty"`  // erased of what the region had saved before it was rebuilt
+	Erased      int64            `json:"erased"`             // records: of items, deleted ones too, and of listed conflicts
+	ErasedBytes int64            `json:"erasedBytes"`        // of their keys and records
+	Handed      map[string]int64 `json:"handed,omitempty"`   // region → records that it took over before they were erased
+	Voided      int64            `json:"voided"`             // entries of the region's log whose changes were erased
+	Relogged    int64            `json:"relogged"`           // changes of them that were logged again, for where the item is now
+	Saved       int64            `json:"saved,omitempty"`    // erased of what the region had saved before it was rebuilt
+	Streamed    int64            `json:"streamed,omitempty"` // erased records of change streams
 }
 
 // Add adds o to p.
@@ -42,6 +43,7 @@ func (p *Placed) Add(o *Placed) {
 	p.Voided += o.Voided
 	p.Relogged += o.Relogged
 	p.Saved += o.Saved
+	p.Streamed += o.Streamed
 	for region, n := range o.Handed {
 		if p.Handed == nil {
 			p.Handed = map[string]int64{}

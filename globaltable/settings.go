@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/concordat-db/concordat/conflict/hlc"
 )
 
 // StreamView says what a change stream would show of a changed item. Its texts are DynamoDB's and part of the document.
@@ -24,7 +26,12 @@ const (
 type Stream struct {
 	View  StreamView // empty: off
 	Since int64      // when it was switched on last, Unix milliseconds; it stays when the stream is switched off
+	// Secret is what keys are hashed with where they must not be known, as in the ids of events: StreamSecretLen random bytes, for all streams of the table; nil if it never had one, or only under a release that had no events. Only regions know it.
+	Secret []byte
 }
+
+// StreamSecretLen is the length of the secret of a table's streams, in bytes.
+const StreamSecretLen = 16
 
 // SharedTagPrefix begins the keys of tags that are settings of the whole table. All other tags are a replica's own, as in DynamoDB.
 const SharedTagPrefix = "concordat:"
@@ -119,6 +126,15 @@ func (t *Table) StreamLabel(r *Replica) string {
 	return time.UnixMilli(max(t.Stream.Since, t.Begun(r))).UTC().Format(streamLabel)
 }
 
+// StreamIn returns the change stream in which a region tells what changes in its replica of t: its view and when it began; see StreamLabel. ok is false if it tells nothing: the stream is off, or the replica is on its way in or out.
+func (t *Table) StreamIn(o hlc.Origin) (s Stream, ok bool) {
+	r := t.Replica(o)
+	if r == nil || t.Stream.View == "" || r.Status != Active && r.Status != Updating {
+		return Stream{}, false
+	}
+	return Stream{View: t.Stream.View, Since: max(t.Stream.Since, t.Begun(r))}, true
+}
+
 // settingsFaults is Validate for what lies in this file.
 func (t *Table) settingsFaults() []error {
 	var faults []error
@@ -132,6 +148,7 @@ func (t *Table) settingsFaults() []error {
 	default:
 		fault(false, "stream view %q is not known", t.Stream.View)
 	}
+	fault(len(t.Stream.Secret) == 0 || len(t.Stream.Secret) == StreamSecretLen, "the secret of the stream has %d bytes, not %d", len(t.Stream.Secret), StreamSecretLen)
 	fault(t.Stream.Since >= 0 && (t.Stream.View == "" || t.Stream.Since > 0), "the stream has no beginning")
 	for _, units := range []Throughput{t.OnDemandMax, t.Warm} {
 		fault(units.Read >= 0 && units.Write >= 0, "units per second are negative")

@@ -157,6 +157,8 @@ type Table struct {
 	Replicas []Replica // sorted by region name
 	// Pins are the table's locality policies, in the order in which they were made; nil: every item may be wherever the table is.
 	Pins []Pin
+	// Triggers are what is to happen when items change, sorted by name. The caller does not change what they point to.
+	Triggers []Trigger
 	// Parted are the tables that replicas of this one have become, sorted. Nothing of it is ever forgotten: it decides, for whoever hears of such a table, whether that is the one that has the replica's name.
 	Parted  []TableID
 	Deleted bool // dead for ever: no replicas, and the id is not used again
@@ -185,6 +187,7 @@ func (t *Table) Clone() *Table {
 	for i := range c.Pins {
 		c.Pins[i] = t.Pins[i].Clone()
 	}
+	c.Triggers = slices.Clone(t.Triggers)
 	return &c
 }
 

@@ -113,9 +113,12 @@ func (c liveCatalog) Settled(globaltable.TableID) bool                          
 func (c liveCatalog) Expiry(globaltable.TableID) conflict.Expiry                   { return nil }
 func (liveCatalog) Foreign(globaltable.TableID, []byte, globaltable.Version) bool  { return false }
 func (liveCatalog) Pinned() bool                                                   { return false }
-func (liveCatalog) Indexed(globaltable.TableID) *globaltable.Table                 { return nil }
-func (liveCatalog) KeySchema(globaltable.TableID) *globaltable.KeySchema           { return nil }
-func (liveCatalog) Prepare([]item.Item) (commit.Adoption, error)                   { return commit.Adoption{}, nil }
+func (liveCatalog) Stream(globaltable.TableID) (int64, globaltable.StreamView, bool) {
+	return 0, "", false
+}
+func (liveCatalog) Indexed(globaltable.TableID) *globaltable.Table       { return nil }
+func (liveCatalog) KeySchema(globaltable.TableID) *globaltable.KeySchema { return nil }
+func (liveCatalog) Prepare([]item.Item) (commit.Adoption, error)         { return commit.Adoption{}, nil }
 
 // start begins a life.
 func (r *liveRegion) start() {

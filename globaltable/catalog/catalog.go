@@ -210,6 +210,12 @@ func (c *Catalog) KeySchema(table globaltable.TableID) *globaltable.KeySchema {
 	return nil
 }
 
+// Stream returns in which change stream this region tells changes of the table; see globaltable.Table.StreamIn.
+func (c *Catalog) Stream(table globaltable.TableID) (since int64, view globaltable.StreamView, ok bool) {
+	s := c.view.Load().streams[table]
+	return s.Since, s.View, s.View != ""
+}
+
 // Settled is View.Settled under the catalog in force.
 func (c *Catalog) Settled(table globaltable.TableID) bool { return c.view.Load().Settled(table) }
 

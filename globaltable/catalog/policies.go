@@ -23,6 +23,7 @@ type PolicyChange struct {
 	// Region is where the change was asked for, and At when the owner was, in Unix milliseconds. The control plane sets them.
 	Region string `json:"region,omitempty"`
 	At     int64  `json:"at,omitempty"`
+	Secret []byte `json:"secret,omitempty"` // as Change.Secret
 }
 
 // ChangePolicies returns the document of t after change, and the versions of policies that are to be written with it. A document that is in force already makes no version; next is nil if there is nothing to
@@ -37,7 +38,7 @@ func ChangePolicies(t *globaltable.Table, history []*policy.Version, change *Pol
 	if err := policy.CheckWords(change.Author, change.Reason); err != nil {
 		return nil, nil, invalid(t, messageOf(err))
 	}
-	w := policyWork{table: t, history: history, policies: PoliciesOf(t, history), change: Change{Region: change.Region, At: change.At}}
+	w := policyWork{table: t, history: history, policies: PoliciesOf(t, history), change: Change{Region: change.Region, At: change.At, Secret: change.Secret}}
 	for i := range change.Set {
 		if err := w.set(&change.Set[i]); err != nil {
 			return nil, nil, err

@@ -108,7 +108,7 @@ func TestChangePolicies(t *testing.T) {
 	all := "replicate all: {table: orders, regions: [ap, eu, us], merge: vector, attributes: {likes: counter}, acknowledge: 'peers:1', conflicts: {age: 30d, bytes: 1MiB}}"
 	expect("a replication policy", g.set(all), "1: all 1")
 	expect("its regions", g.regions(), "ap eu us")
-	if g.table.Mode.String() != "vector" || g.table.AcknowledgePeers != 1 || len(g.table.Types) != 1 || g.table.Conflicts != (globaltable.Retention{Seconds: 30 * 86400, Bytes: 1 << 20}) || g.table.Stream.View != globaltable.ViewNewAndOldImages {
+	if g.table.Mode.String() != "vector" || g.table.AcknowledgePeers != 1 || len(g.table.Types) != 1 || g.table.Conflicts != (globaltable.Retention{Seconds: 30 * 86400, Bytes: 1 << 20}) || g.table.Stream.View != "" {
 		t.Errorf("settings: %s", globaltable.EncodeTable(g.table))
 	}
 	expect("the same again", g.set(all), "nothing")
@@ -141,7 +141,8 @@ func TestChangePolicies(t *testing.T) {
 	g.table = settle(t, mustUpdate(t, w, g.table, set(prefix("bare", "B", "eu"))))
 	expect("in force", g.inForce(), "all 4, bare 0, eu 1")
 	expect("written down", g.set("pin bare: {match: {table: orders, keyPrefix: B}, pin: {regions: [eu]}, singleCopy: allowed}"), "9: bare 1")
-	expect("stream", g.set("replicate r: {table: orders, stream: off}"), "Disabling Stream is not allowed")
+	expect("stream", g.set("replicate r: {table: orders, stream: KEYS_ONLY}"), "10: r 1")
+	expect("no stream", g.set("replicate r: {table: orders, stream: off}"), "11: r 2")
 
 	for _, c := range []PolicyChange{{}, {Author: "a\nb"}, {Author: "me", Reason: strings.Repeat("a", 2000)}} {
 		if _, _, err := ChangePolicies(g.table, g.history, &c, 1, w.region); globaltable.KindOf(err) != globaltable.Invalid {

@@ -122,47 +122,29 @@ func setUnits(own *globaltable.Own, id globaltable.IndexID, units globaltable.Re
 	own.Indexes[id] = units
 }
 
-// updateStream switches the stream on or off.
+// updateStream switches the stream on or off. Replicas do not need it, as DynamoDB's do: a table whose changes nobody reads does not pay for them.
 func updateStream(next *globaltable.Table, change *Change) error {
-	view, others := change.Stream, len(next.Replicas) > 1
+	view := change.Stream
 	switch {
 	case view == nil:
 	case *view == "" && next.Stream.View == "":
 		return invalid(next, "Table has no stream to disable: TableName: "+next.Name)
-	case *view == "" && others:
-		return invalid(next, "One or more parameter values were invalid: Disabling Stream is not allowed for a Global Table replica.")
 	case *view == "":
 		next.Stream.View = ""
 	case next.Stream.View != "":
 		return invalid(next, "Table already has an enabled stream: TableName: "+next.Name)
-	case others && *view != globaltable.ViewNewAndOldImages:
-		return wrongView(next)
 	default:
-		streamOn(next, *view, change.At)
+		streamOn(next, *view, change.At, change.Secret)
 	}
 	return nil
 }
 
-// streamOn switches the stream on. Its label is one that the table's streams never had.
-func streamOn(next *globaltable.Table, view globaltable.StreamView, at int64) {
-	next.Stream = globaltable.Stream{View: view, Since: max(at, next.CreatedAt, next.Stream.Since+1)}
-}
-
-// streamForReplicas gives a table that gets replicas the stream that DynamoDB's replicas have.
-func streamForReplicas(next *globaltable.Table, at int64) error {
-	switch next.Stream.View {
-	case "":
-		streamOn(next, globaltable.ViewNewAndOldImages, at)
-	case globaltable.ViewNewAndOldImages:
-	default:
-		return wrongView(next)
+// streamOn switches the stream on. Its label is one that the table's streams never had; the secret is that of the first one.
+func streamOn(next *globaltable.Table, view globaltable.StreamView, at int64, secret []byte) {
+	if next.Stream.Secret != nil {
+		secret = next.Stream.Secret
 	}
-	return nil
-}
-
-func wrongView(t *globaltable.Table) error {
-	return invalid(t, "One or more parameter values were invalid: The stream of a Global Table replica must have the StreamViewType NEW_AND_OLD_IMAGES. "+
-		"Disable the stream of table "+t.Name+" first.")
+	next.Stream = globaltable.Stream{View: view, Since: max(at, next.CreatedAt, next.Stream.Since+1), Secret: secret}
 }
 
 // updateOwn changes the settings of the replica in the region that asks, and the tags that are the whole table's.

@@ -19,6 +19,7 @@ type Spec struct {
 	OnDemandMax        globaltable.Throughput
 	Warm               globaltable.Throughput
 	Stream             globaltable.StreamView // empty: off
+	Secret             []byte                 // for the stream: random; nil or globaltable.StreamSecretLen bytes
 	DeletionProtection bool
 	Class              globaltable.TableClass // empty: ClassStandard
 	Tags               map[string]string
@@ -57,6 +58,7 @@ type Change struct {
 	// owner was asked, in Unix milliseconds.
 	Region string `json:"region,omitempty"`
 	At     int64  `json:"at,omitempty"`
+	Secret []byte `json:"secret,omitempty"` // as Spec.Secret; the owner sets it
 	Legacy bool   `json:"legacy,omitempty"` // it comes by the interface of 2017; a change of replicas by another makes the table one of 2019
 }
 
@@ -91,7 +93,7 @@ func Create(spec *Spec, id globaltable.TableID, owner globaltable.Descriptor, ep
 		giveIndex(t, &spec.Indexes[i])
 	}
 	if spec.Stream != "" {
-		streamOn(t, spec.Stream, t.CreatedAt)
+		streamOn(t, spec.Stream, t.CreatedAt, spec.Secret)
 	}
 	t.Replicas = []globaltable.Replica{{Region: owner.Name, Origin: owner.Origin, Jurisdiction: owner.Jurisdiction, Status: globaltable.Active, Since: t.Version}}
 	if err := followTags(t, spec.Tags); err != nil {
@@ -469,9 +471,6 @@ func createReplica(t, next *globaltable.Table, region string, change *Change, re
 	}
 	if slices.ContainsFunc(next.Replicas, func(r globaltable.Replica) bool { return r.Origin == d.Origin }) {
 		return invalid(t, "Only one replica update can be made for a region at a time: "+region)
-	}
-	if err := streamForReplicas(next, change.At); err != nil {
-		return err
 	}
 	own := &globaltable.Own{} // without tags and protection; its class is that of the replica that it is made from
 	if from := t.ReplicaNamed(change.Region); from != nil && from.Own != nil {

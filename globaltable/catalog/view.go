@@ -23,9 +23,10 @@ type View struct {
 	all     globaltable.Placement          // active members
 	tables  map[globaltable.TableID]*entry // and their conflict feeds
 	names   map[string]*entry
-	lanes   map[globaltable.LaneID]bool             // of all tables' placements; true: of tables whose writes wait for peers
-	expiry  map[globaltable.TableID]conflict.Expiry // of tables whose items expire, or have expired once
-	pinned  bool                                    // some table has locality policies
+	lanes   map[globaltable.LaneID]bool                // of all tables' placements; true: of tables whose writes wait for peers
+	expiry  map[globaltable.TableID]conflict.Expiry    // of tables whose items expire, or have expired once
+	streams map[globaltable.TableID]globaltable.Stream // in which this region tells changes
+	pinned  bool                                       // some table has locality policies
 	changed chan struct{}
 }
 
@@ -127,7 +128,7 @@ func outcomeSince(txn *memdb.Txn, id globaltable.TableID, since globaltable.Vers
 // compile makes the view of db, which does not change any more.
 func compile(self globaltable.Descriptor, db *memdb.MemDB) *View {
 	v := &View{self: self, db: db, tables: map[globaltable.TableID]*entry{}, names: map[string]*entry{}, lanes: map[globaltable.LaneID]bool{globaltable.CatalogLane: false},
-		expiry: map[globaltable.TableID]conflict.Expiry{}, changed: make(chan struct{})}
+		expiry: map[globaltable.TableID]conflict.Expiry{}, streams: map[globaltable.TableID]globaltable.Stream{}, changed: make(chan struct{})}
 	txn := db.Txn(false)
 	v.world, v.members = membersOf(txn)
 	origins := make([]hlc.Origin, 0, len(v.members))
@@ -148,6 +149,9 @@ func compile(self globaltable.Descriptor, db *memdb.MemDB) *View {
 		v.pinned = v.pinned || len(e.table.Pins) > 0
 		if len(e.table.Expiry) > 0 {
 			v.expiry[e.table.ID] = e.table.Expiry
+		}
+		if s, ok := e.table.StreamIn(self.Origin); ok && v.serves(e) {
+			v.streams[e.table.ID] = s
 		}
 		v.expiry[e.feed.table.ID] = e.feed.table.Expiry
 		if e.bound {

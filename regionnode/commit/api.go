@@ -41,6 +41,8 @@ type Catalog interface {
 	Indexed(table globaltable.TableID) *globaltable.Table
 	// KeySchema returns the table's primary key, which never changes; nil if the table is not known, or is the system table or a conflict feed.
 	KeySchema(table globaltable.TableID) *globaltable.KeySchema
+	// Stream returns in which change stream changes of the table are told: when it began, Unix milliseconds, and what it shows. ok is false if in none: the stream is off, or this region's replica is on its way in or out.
+	Stream(table globaltable.TableID) (since int64, view globaltable.StreamView, ok bool)
 	// Prepare is called with the items that a group is about to give the system table, before the group is applied; nothing has
 	// happened yet when it returns an error, which the group's submitter gets. docs are views, valid until Prepare returns.
 	Prepare(docs []item.Item) (Adoption, error)

@@ -174,6 +174,11 @@ func (c *core) commitCollect(g *group, sub *submission) error {
 		if err := c.putRecord(g, k); err != nil {
 			return err
 		}
+		if k.before != k.after {
+			if err := c.tellCollected(g, k, sub.purge); err != nil {
+				return err
+			}
+		}
 		c.digests.change(k.table, k.digests, k.key.Bucket(digestBits), k.before, k.after)
 	}
 	return nil

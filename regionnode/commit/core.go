@@ -33,6 +33,7 @@ type core struct {
 	indexes   *indexes
 	mirrors   map[globaltable.TableID]*mirror // by the table that is copied
 	placings  *placings
+	streams   *streams
 	voiding   func(globaltable.LaneID, uint64) // nil: nobody wants to know
 	view      *view
 	arrivals  *arrivals
@@ -78,6 +79,8 @@ type group struct {
 	positions []PositionAt
 	settled   []func(*view) // run under the view's lock after the sync
 	sampled   []*Heads      // to be filled when the entries are sealed
+	mark      hlc.Timestamp // with useClock: no stream record of a later group has a position at or below it
+	told      []streamEnd   // streams that have got records
 }
 
 // groupLane gathers a lane's entry. buf begins with room for the entry's header, so that its stored form is made without copying the body.
@@ -249,6 +252,9 @@ func (c *core) commitWrite(g *group, sub *submission) error {
 		if err := c.commitOwn(g, k); err != nil {
 			return err
 		}
+		if err := c.tellWrite(g, k); err != nil {
+			return err
+		}
 		// The group's entry is the lane's next one: see seal.
 		sub.note(Logged{Table: k.table, Lane: k.place.lane, Placement: k.place.placement, Seq: c.lanes[k.place.lane].seq + 1})
 	}
@@ -397,6 +403,9 @@ func (c *core) commitMerge(g *group, sub *submission) error {
 		}
 	}
 	g.changes += len(sub.parts)
+	if err := c.tellMerge(g, sub); err != nil {
+		return err
+	}
 	if err := c.commitTakeOver(g, sub); err != nil {
 		return err
 	}
@@ -531,8 +540,10 @@ func (c *core) seal(g *group) {
 		*h = c.heads()
 		g.useClock = true
 	}
+	c.streams.flush(g.batch, g)
 	if g.useClock {
 		c.reserve(g)
+		g.mark = c.clock.Last()
 	}
 	if !g.batch.Empty() {
 		if c.confirmed.flush(g.batch) {

@@ -60,6 +60,7 @@ type tables struct {
 	elsewhere  atomic.Pointer[string] // what the keys of items begin with that may not be here; nil: all may
 
 	schema *globaltable.KeySchema // of all tables; nil: pk
+	stream atomic.Int64           // when the streams of all tables began; zero: they are off
 }
 
 func newTables(m map[globaltable.TableID]globaltable.Placement) *tables {
@@ -143,6 +144,11 @@ func (c *tables) Expiry(id globaltable.TableID) conflict.Expiry {
 // expire gives a table a history.
 func (c *tables) expire(id globaltable.TableID, x conflict.Expiry) {
 	c.expiry.Store(&map[globaltable.TableID]conflict.Expiry{id: x})
+}
+
+func (c *tables) Stream(id globaltable.TableID) (since int64, view globaltable.StreamView, ok bool) {
+	since = c.stream.Load()
+	return since, globaltable.ViewNewAndOldImages, since != 0 && id != globaltable.SystemTable && !id.IsFeed()
 }
 
 func (c *tables) Version(globaltable.TableID) globaltable.Version {

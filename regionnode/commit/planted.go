@@ -24,6 +24,8 @@ var (
 	plantedReceive   bool // policies do not keep a peer's changes and records out
 	plantedTakeOver  bool // what is taken over is not logged
 	plantedVoid      bool // what an entry had that is voided is not logged again
+	plantedTold      bool // what changes nothing is told in streams
+	plantedUntold    bool // what exchanges bring is not told in streams
 	plantedFenced    bool // what only a fenced region has is not saved before its store is emptied
 )
 
@@ -70,6 +72,10 @@ func Plant(fault string, on bool) bool {
 		plantedTakeOver = on
 	case "void for good":
 		plantedVoid = on
+	case "told anyway":
+		plantedTold = on
+	case "untold copy":
+		plantedUntold = on
 	case "fenced":
 		plantedFenced = on
 	default:

@@ -24,5 +24,7 @@ const (
 	plantedReceive   = false
 	plantedTakeOver  = false
 	plantedVoid      = false
+	plantedTold      = false
+	plantedUntold    = false
 	plantedFenced    = false
 )

@@ -174,6 +174,7 @@ func (s *Shard) sync(g *group) {
 		s.cfg.Clock.CommitBound(g.bound)
 	}
 	s.view.settle(g)
+	s.streams.settle(g)
 	if g.adopt != nil {
 		s.purges.mu.Lock()
 		g.adopt()

@@ -393,6 +393,9 @@ func (c *core) commitReplay(g *group, sub *submission) error {
 		if err := c.commitKey(g, k); err != nil {
 			return err
 		}
+		if err := c.tellReplayed(g, k, r.changes); err != nil {
+			return err
+		}
 		for j := range r.changes {
 			if err := c.logChange(g, k.place, &r.changes[j]); err != nil {
 				return err

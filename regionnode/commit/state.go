@@ -8,6 +8,7 @@ import (
 	"github.com/concordat-db/concordat/conflict/hlc"
 	"github.com/concordat-db/concordat/globaltable"
 	"github.com/concordat-db/concordat/regionnode/store"
+	"github.com/concordat-db/concordat/streams/cdc"
 	"github.com/concordat-db/concordat/streams/change"
 )
 
@@ -129,6 +130,7 @@ type loaded struct {
 	indexes   map[indexKey]*indexState
 	mirrors   map[globaltable.TableID]*mirror
 	placings  map[globaltable.TableID]Placing
+	streams   map[cdc.Stream]*streamState
 	catchUps  map[hlc.Origin]*CatchUp
 	tokens    map[uint64]int // number of them by window
 }
@@ -145,6 +147,7 @@ func load(r store.Reader) (l *loaded, isNew bool, err error) {
 		indexes:   make(map[indexKey]*indexState),
 		mirrors:   make(map[globaltable.TableID]*mirror),
 		placings:  make(map[globaltable.TableID]Placing),
+		streams:   make(map[cdc.Stream]*streamState),
 		catchUps:  make(map[hlc.Origin]*CatchUp),
 		tokens:    make(map[uint64]int),
 	}
@@ -162,7 +165,7 @@ func load(r store.Reader) (l *loaded, isNew bool, err error) {
 		l.bound = hlc.Timestamp(n)
 		return err
 	})
-	return l, false, errors.Join(err, l.loadLanes(r), l.loadSent(r), l.loadPositions(r), l.loadPeers(r), l.loadPurges(r), l.loadIndexes(r), l.loadMirrors(r), l.loadPlacings(r), l.loadCatchUps(r), l.loadTokens(r))
+	return l, false, errors.Join(err, l.loadLanes(r), l.loadSent(r), l.loadPositions(r), l.loadPeers(r), l.loadPurges(r), l.loadIndexes(r), l.loadMirrors(r), l.loadPlacings(r), l.loadStreams(r), l.loadCatchUps(r), l.loadTokens(r))
 }
 
 func (l *loaded) loadLanes(r store.Reader) error {

@@ -10,6 +10,7 @@ import (
 	"github.com/concordat-db/concordat/globaltable"
 	"github.com/concordat-db/concordat/globaltable/item"
 	"github.com/concordat-db/concordat/regionnode/store"
+	"github.com/concordat-db/concordat/streams/cdc"
 )
 
 // The life of a submission: its caller and the sequencer agree by one word on who still needs what.
@@ -122,6 +123,9 @@ type part struct {
 	admitted bool
 	change   conflict.Change
 	record   []byte // instead of change
+
+	before, after []byte // the key's record without it, and with it; after is nil if it changes nothing
+	outcome       cdc.Outcome
 }
 
 // made is the version of the table under which a change was made; zero for a record.
@@ -257,6 +261,7 @@ func (sub *submission) merge(r *rules) error {
 	for i := range sub.parts {
 		p := &sub.parts[i]
 		k := &sub.keys[p.key]
+		p.before, p.after, p.outcome = nil, nil, cdc.Applied
 		if p.admitted = plantedPlacement || r.catalog.Admits(k.table, k.key, p.made()) || plantedReceive && r.catalog.Admits(k.table, nil, p.made()); !p.admitted {
 			sub.result.Voided++
 			if p.record == nil && r.catalog.Foreign(k.table, k.key, p.made()) {
@@ -288,6 +293,7 @@ func (sub *submission) merge(r *rules) error {
 		}
 		if changed {
 			k.next = sub.arena[at:len(sub.arena):len(sub.arena)]
+			p.before, p.after = current, k.next
 		} else {
 			sub.arena = sub.arena[:at]
 		}
@@ -350,7 +356,11 @@ func (sub *submission) mergePart(r *rules, p *part, current []byte) (changed boo
 		sub.result.Duplicate++
 	case did.Lost:
 		sub.result.Lost++
+		p.outcome = cdc.Partly
 	default:
+		if did.Class == conflict.Concurrent {
+			p.outcome = cdc.Merged
+		}
 		sub.result.Applied++
 	}
 	if did.Class == conflict.Concurrent || did.Class == conflict.Duplicate {

@@ -20,6 +20,7 @@ package controlplane
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -239,6 +240,7 @@ func (p *Plane) CreateTable(ctx context.Context, spec catalog.Spec) (*globaltabl
 			Message: fmt.Sprintf("Subscriber limit exceeded: There is a limit of %d tables per region", p.cfg.MaxTables)}
 	}
 	id := p.nextID(v)
+	spec.Secret = newSecret()
 	if _, err := catalog.Create(&spec, id, p.self, 1); err != nil {
 		return nil, err
 	}
@@ -312,9 +314,16 @@ func (p *Plane) changeable(op, name string) (*globaltable.Table, error) {
 	return t, nil
 }
 
+// newSecret makes what becomes the secret of a table's streams, if the change switches on the first.
+func newSecret() []byte {
+	secret := make([]byte, globaltable.StreamSecretLen)
+	_, _ = rand.Read(secret) // never fails: crypto/rand
+	return secret
+}
+
 // update is UpdateTable in the owner's region, asked for in the region that the change names.
 func (p *Plane) update(ctx context.Context, id globaltable.TableID, change *catalog.Change) (*globaltable.Table, error) {
-	change.At = p.cfg.Now().UnixMilli()
+	change.At, change.Secret = p.cfg.Now().UnixMilli(), newSecret()
 	return p.issue(ctx, cause{op: "update table", asked: change.Region}, id, func(t *globaltable.Table, epoch uint32) (*globaltable.Table, error) {
 		if change.TimeToLive != nil {
 			change.TimeToLive.At = hlc.FromTime(p.cfg.Now().Add(catalog.TimeToLiveLead))

@@ -82,18 +82,19 @@ func (p placed) Place(table globaltable.TableID, _ []byte) (globaltable.Placemen
 	pl := globaltable.NewPlacement(1)
 	return pl, pl.Lane(), p.table.Version, table == p.table.ID
 }
-func (p placed) Admits(globaltable.TableID, []byte, globaltable.Version) bool { return false }
-func (p placed) Trusts(hlc.Origin, globaltable.Incarnation) bool              { return true }
-func (p placed) Excludes(globaltable.TableID, []byte, hlc.Origin) bool        { return false }
-func (p placed) Placing(globaltable.TableID) globaltable.Version              { return 0 }
-func (p placed) Version(globaltable.TableID) globaltable.Version              { return p.table.Version }
-func (p placed) Settled(globaltable.TableID) bool                             { return true }
-func (p placed) Expiry(globaltable.TableID) conflict.Expiry                   { return nil }
-func (placed) Foreign(globaltable.TableID, []byte, globaltable.Version) bool  { return false }
-func (placed) Pinned() bool                                                   { return false }
-func (placed) Indexed(globaltable.TableID) *globaltable.Table                 { return nil }
-func (placed) KeySchema(globaltable.TableID) *globaltable.KeySchema           { return nil }
-func (placed) Prepare([]item.Item) (commit.Adoption, error)                   { return commit.Adoption{}, nil }
+func (p placed) Admits(globaltable.TableID, []byte, globaltable.Version) bool   { return false }
+func (p placed) Trusts(hlc.Origin, globaltable.Incarnation) bool                { return true }
+func (p placed) Excludes(globaltable.TableID, []byte, hlc.Origin) bool          { return false }
+func (p placed) Placing(globaltable.TableID) globaltable.Version                { return 0 }
+func (p placed) Version(globaltable.TableID) globaltable.Version                { return p.table.Version }
+func (p placed) Settled(globaltable.TableID) bool                               { return true }
+func (p placed) Expiry(globaltable.TableID) conflict.Expiry                     { return nil }
+func (placed) Foreign(globaltable.TableID, []byte, globaltable.Version) bool    { return false }
+func (placed) Pinned() bool                                                     { return false }
+func (placed) Stream(globaltable.TableID) (int64, globaltable.StreamView, bool) { return 0, "", false }
+func (placed) Indexed(globaltable.TableID) *globaltable.Table                   { return nil }
+func (placed) KeySchema(globaltable.TableID) *globaltable.KeySchema             { return nil }
+func (placed) Prepare([]item.Item) (commit.Adoption, error)                     { return commit.Adoption{}, nil }
 
 // direct is a server whose handler is called without a connection.
 type direct struct {

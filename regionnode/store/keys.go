@@ -24,6 +24,7 @@ const (
 	SpaceEntry    Space = 0x0a // table(8) ‖ index(4) ‖ item.AppendIndexKey's key → length(2) of what is before the table's key in it
 	SpaceToken    Space = 0x0b // window(8) ‖ token(16) → when(8) and what(32) was done; see package commit
 	SpaceReplay   Space = 0x0c // table(8) ‖ item.Key ‖ dot(10) → a write of the region's own log that it keeps over its rebuilding; see package commit
+	SpaceStream   Space = 0x0d // table(8) ‖ since(8) ‖ lane(8) ‖ position(8) → a record of a change stream: cdc.Record, stored form
 	SpaceLedger   Space = 0x10 // kind(1) ‖ … → what has left the region; see package egress
 )
 
@@ -47,6 +48,7 @@ const (
 	MetaPlacing   Meta = 0x0e // table(8) → what carrying out its locality policies has come to here
 	MetaRoll      Meta = 0x0f // → a number: Scrub writes it to have something to flush
 	MetaSent      Meta = 0x10 // lane(8) → how much has been put into the lane so far; see package commit
+	MetaStream    Meta = 0x11 // table(8) ‖ since(8) → what a change stream has, and from where on; see package commit
 )
 
 const (
@@ -438,6 +440,52 @@ func DecodeEntry(value []byte) (at int, ok bool) {
 		return 0, false
 	}
 	return int(binary.BigEndian.Uint16(value)), true
+}
+
+const streamPrefixLen = 1 + 8 + 8 + 8
+
+// AppendStreamKey appends the key of a record of the change stream of table that began at since.
+func AppendStreamKey(dst []byte, table globaltable.TableID, since int64, lane globaltable.LaneID, at hlc.Timestamp) []byte {
+	return binary.BigEndian.AppendUint64(appendStreamPrefix(dst, table, since, lane), uint64(at))
+}
+
+func appendStreamPrefix(dst []byte, table globaltable.TableID, since int64, lane globaltable.LaneID) []byte {
+	dst = binary.BigEndian.AppendUint64(append(dst, byte(SpaceStream)), uint64(table))
+	dst = binary.BigEndian.AppendUint64(dst, uint64(since))
+	return binary.BigEndian.AppendUint64(dst, uint64(lane))
+}
+
+// StreamRange returns the range of the records of one lane of a change stream with positions after the one given, up to and with the other.
+func StreamRange(table globaltable.TableID, since int64, lane globaltable.LaneID, after, upTo hlc.Timestamp) (lower, upper []byte) {
+	return append(AppendStreamKey(nil, table, since, lane, after), 0), append(AppendStreamKey(nil, table, since, lane, upTo), 0)
+}
+
+// StreamsRange returns the range of the records of all change streams of table.
+func StreamsRange(table globaltable.TableID) (lower, upper []byte) {
+	return tableRange(SpaceStream, table)
+}
+
+// DecodeStreamKey is the inverse of AppendStreamKey.
+func DecodeStreamKey(storeKey []byte) (table globaltable.TableID, since int64, lane globaltable.LaneID, at hlc.Timestamp, ok bool) {
+	if len(storeKey) != streamPrefixLen+8 || Space(storeKey[0]) != SpaceStream {
+		return 0, 0, 0, 0, false
+	}
+	return globaltable.TableID(binary.BigEndian.Uint64(storeKey[1:])), int64(binary.BigEndian.Uint64(storeKey[9:])),
+		globaltable.LaneID(binary.BigEndian.Uint64(storeKey[17:])), hlc.Timestamp(binary.BigEndian.Uint64(storeKey[25:])), true
+}
+
+// AppendStreamStateKey appends the meta key of what a change stream has.
+func AppendStreamStateKey(dst []byte, table globaltable.TableID, since int64) []byte {
+	dst = binary.BigEndian.AppendUint64(AppendMetaKey(dst, MetaStream), uint64(table))
+	return binary.BigEndian.AppendUint64(dst, uint64(since))
+}
+
+// DecodeStreamStateKey is the inverse of AppendStreamStateKey.
+func DecodeStreamStateKey(storeKey []byte) (table globaltable.TableID, since int64, ok bool) {
+	if len(storeKey) != 2+8+8 || Meta(storeKey[1]) != MetaStream {
+		return 0, 0, false
+	}
+	return globaltable.TableID(binary.BigEndian.Uint64(storeKey[2:])), int64(binary.BigEndian.Uint64(storeKey[10:])), true
 }
 
 // SpaceRange returns the range of a whole key space.

@@ -61,7 +61,8 @@ func TestGlobalTableOf2019(t *testing.T) {
 		t.Errorf("a table of one region: %+v", d)
 	}
 
-	// A replica switches the stream on, and begins without tags and protection.
+	// A replica begins without tags and protection. It needs no stream; one that is switched on is in each region its own.
+	on := dynamodb.UpdateTableInput{StreamSpecification: &types.StreamSpecification{StreamEnabled: aws.Bool(true), StreamViewType: types.StreamViewTypeNewAndOldImages}}
 	w.until("a replica can be made", func() bool {
 		return w.update(us, dynamodb.UpdateTableInput{MultiRegionConsistency: types.MultiRegionConsistencyEventual, ReplicaUpdates: []types.ReplicationGroupUpdate{{
 			Create: &types.CreateReplicationGroupMemberAction{RegionName: aws.String(eu), TableClassOverride: types.TableClassStandardInfrequentAccess}}}}) == nil
@@ -70,6 +71,15 @@ func TestGlobalTableOf2019(t *testing.T) {
 		out, err := w.db[eu].DescribeTable(t.Context(), &dynamodb.DescribeTableInput{TableName: aws.String(tableName)})
 		return err == nil && out.Table.TableStatus == types.TableStatusActive && w.describe(us).TableStatus == types.TableStatusActive
 	})
+	for _, region := range []string{us, eu} {
+		if d := w.describe(region); d.StreamSpecification != nil || d.LatestStreamArn != nil {
+			t.Errorf("%s: %+v", region, d)
+		}
+	}
+	if err := w.update(eu, on); err != nil {
+		t.Fatal(err)
+	}
+	w.until("the stream is on", func() bool { return w.describe(us).StreamSpecification != nil && w.describe(eu).StreamSpecification != nil })
 	labels := map[string]bool{}
 	for _, region := range []string{us, eu} {
 		d := w.describe(region)
@@ -99,7 +109,7 @@ func TestGlobalTableOf2019(t *testing.T) {
 
 	// What cannot be.
 	off := dynamodb.UpdateTableInput{StreamSpecification: &types.StreamSpecification{StreamEnabled: aws.Bool(false)}}
-	expectFailure(t, w.update(eu, off), http.StatusBadRequest, "ValidationException", "Disabling Stream is not allowed for a Global Table replica.")
+	expectFailure(t, w.update(us, on), http.StatusBadRequest, "ValidationException", "Table already has an enabled stream: TableName: ")
 	del := func(region string) dynamodb.UpdateTableInput {
 		return dynamodb.UpdateTableInput{ReplicaUpdates: []types.ReplicationGroupUpdate{{Delete: &types.DeleteReplicationGroupMemberAction{RegionName: &region}}}}
 	}
@@ -129,7 +139,7 @@ func TestGlobalTableOf2019(t *testing.T) {
 		t.Errorf("%v, %v", out, err)
 	}
 
-	// Deleting the other replica leaves a table of one region, with its stream, which can be switched off then.
+	// Deleting the other replica leaves a table of one region, with its stream.
 	if err := w.update(us, del(eu)); err != nil {
 		t.Fatal(err)
 	}

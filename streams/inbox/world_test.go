@@ -114,9 +114,12 @@ func (c *catalog) Expiry(globaltable.TableID) conflict.Expiry { return nil }
 
 func (*catalog) Foreign(globaltable.TableID, []byte, globaltable.Version) bool { return false }
 func (*catalog) Pinned() bool                                                  { return false }
-func (*catalog) Indexed(globaltable.TableID) *globaltable.Table                { return nil }
-func (*catalog) KeySchema(globaltable.TableID) *globaltable.KeySchema          { return nil }
-func (*catalog) Prepare([]item.Item) (commit.Adoption, error)                  { return commit.Adoption{}, nil }
+func (*catalog) Stream(globaltable.TableID) (int64, globaltable.StreamView, bool) {
+	return 0, "", false
+}
+func (*catalog) Indexed(globaltable.TableID) *globaltable.Table       { return nil }
+func (*catalog) KeySchema(globaltable.TableID) *globaltable.KeySchema { return nil }
+func (*catalog) Prepare([]item.Item) (commit.Adoption, error)         { return commit.Adoption{}, nil }
 
 // inWorld runs a story with both regions up.
 func inWorld(t *testing.T, s setup, story func(t *testing.T, w *world)) {

@@ -57,11 +57,12 @@ func (tables) Settled(globaltable.TableID) bool { return true }
 
 func (tables) Expiry(globaltable.TableID) conflict.Expiry { return nil }
 
-func (tables) Foreign(globaltable.TableID, []byte, globaltable.Version) bool { return false }
-func (tables) Pinned() bool                                                  { return false }
-func (tables) Indexed(globaltable.TableID) *globaltable.Table                { return nil }
-func (tables) KeySchema(globaltable.TableID) *globaltable.KeySchema          { return nil }
-func (tables) Prepare([]item.Item) (commit.Adoption, error)                  { return commit.Adoption{}, nil }
+func (tables) Foreign(globaltable.TableID, []byte, globaltable.Version) bool    { return false }
+func (tables) Pinned() bool                                                     { return false }
+func (tables) Stream(globaltable.TableID) (int64, globaltable.StreamView, bool) { return 0, "", false }
+func (tables) Indexed(globaltable.TableID) *globaltable.Table                   { return nil }
+func (tables) KeySchema(globaltable.TableID) *globaltable.KeySchema             { return nil }
+func (tables) Prepare([]item.Item) (commit.Adoption, error)                     { return commit.Adoption{}, nil }
 
 // faultyHome is a home that refuses what it is told to.
 type faultyHome struct {

@@ -1,0 +1,339 @@
+package commit
+
+import (
+	"bytes"
+	"context"
+	"slices"
+
+	"github.com/concordat-db/concordat/conflict/hlc"
+	"github.com/concordat-db/concordat/globaltable"
+	"github.com/concordat-db/concordat/regionnode/store"
+	"github.com/concordat-db/concordat/streams/cdc"
+)
+
+// StreamState is what a change stream has.
+type StreamState struct {
+	cdc.Stream
+	View    globaltable.StreamView
+	Trimmed hlc.Timestamp // records up to and with it have gone; zero: none
+	Last    hlc.Timestamp // of the newest record that there ever was; zero: there was none
+	Records int64
+	Bytes   int64 // of what is stored
+}
+
+// Streams returns what there is of the change streams of a table in this store, the oldest first: a stream of which nothing was told yet is not among them. Of what they have some may not be durable yet.
+func (s *Shard) Streams(table globaltable.TableID) (out []StreamState) {
+	s.streams.mu.Lock()
+	defer s.streams.mu.Unlock()
+	for id, state := range s.streams.states {
+		if id.Table == table {
+			out = append(out, s.stateOf(id, state))
+		}
+	}
+	slices.SortFunc(out, func(a, b StreamState) int { return compareStreams(a.Stream, b.Stream) })
+	return out
+}
+
+// Stream returns what there is of one stream. Where nothing was told yet it has no view.
+func (s *Shard) Stream(id cdc.Stream) StreamState {
+	s.streams.mu.Lock()
+	defer s.streams.mu.Unlock()
+	state := s.streams.states[id]
+	if state == nil {
+		state = &streamState{}
+	}
+	return s.stateOf(id, state)
+}
+
+func (s *Shard) stateOf(id cdc.Stream, state *streamState) StreamState {
+	out := StreamState{Stream: id, View: state.view, Trimmed: state.trimmed, Last: state.last, Records: state.records, Bytes: state.bytes}
+	// A store that is younger than the stream has nothing of before.
+	if born := hlc.Timestamp(s.incarnation); born.Millis() > id.Since {
+		out.Trimmed = max(out.Trimmed, born)
+	}
+	return out
+}
+
+// StreamMark returns a position such that all records at or below it, of all streams, are durable and can be read, and no other ever comes to be there. It moves with each write, not by itself: see StreamMarkNow.
+func (s *Shard) StreamMark() hlc.Timestamp {
+	s.streams.mu.Lock()
+	defer s.streams.mu.Unlock()
+	return s.streams.mark
+}
+
+// StreamMarkNow is StreamMark for a position that is after all that was written before the call. It costs a sync, unless others write.
+func (s *Shard) StreamMarkNow(ctx context.Context) (hlc.Timestamp, error) {
+	if _, err := s.Heads(ctx); err != nil {
+		return 0, err
+	}
+	return s.StreamMark(), nil
+}
+
+// AwaitStream returns when the stream has a durable record after the position given, true, or when ctx is done, false.
+func (s *Shard) AwaitStream(ctx context.Context, id cdc.Stream, after hlc.Timestamp) bool {
+	for {
+		s.streams.mu.Lock()
+		if s.streams.ends[id] > after {
+			s.streams.mu.Unlock()
+			return true
+		}
+		if s.streams.news == nil {
+			s.streams.news = make(chan struct{})
+		}
+		news := s.streams.news
+		s.streams.mu.Unlock()
+		select {
+		case <-news:
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
+// StreamRange is a run of the records of a change stream.
+type StreamRange struct {
+	cdc.Stream
+	Lane  globaltable.LaneID // zero: of all
+	After hlc.Timestamp      // the records after this position
+	UpTo  hlc.Timestamp      // up to and with this one; zero: the mark
+}
+
+const opReadStream = "read change stream"
+
+// ReadStream calls f with the durable records in r, in order, until f returns false. What f gets is a view, valid during the call. It returns the position up to which r was read: that of the last record that f has seen, if f ended it, else the end of r, or the mark if that is before. Records of items
+// that may not be here any more, which are about to be erased, are passed over.
+func (s *Shard) ReadStream(r StreamRange, f func(*cdc.Record) (more bool)) (upTo hlc.Timestamp, err error) {
+	upTo = s.StreamMark() // before the lanes: all that have something up to it are known then
+	if r.UpTo != 0 {
+		upTo = min(upTo, r.UpTo)
+	}
+	if upTo <= r.After {
+		return r.After, nil
+	}
+	lanes := s.streamLanes(r.Stream)
+	if r.Lane != 0 {
+		lanes = slices.DeleteFunc(slices.Clone(lanes), func(id globaltable.LaneID) bool { return id != r.Lane })
+	}
+	pinned := s.cfg.Catalog.Pinned()
+	err = eachStreamRecord(s.cfg.Engine, r.Stream, lanes, r.After, upTo, func(x *cdc.Record, _, value []byte) (bool, error) {
+		if err := x.Decode(value); err != nil {
+			return false, errCorruptStore("stream record", err)
+		}
+		if pinned {
+			if _, _, _, ok := s.cfg.Catalog.Place(r.Table, x.Key); !ok {
+				return true, nil
+			}
+		}
+		if !f(x) {
+			upTo = x.Position
+			return false, nil
+		}
+		return true, nil
+	})
+	return upTo, err
+}
+
+// streamLanes returns the lanes of which the stream has records. The caller must not change the list.
+func (s *Shard) streamLanes(id cdc.Stream) []globaltable.LaneID {
+	s.streams.mu.Lock()
+	defer s.streams.mu.Unlock()
+	if state := s.streams.states[id]; state != nil {
+		return state.lanes
+	}
+	return nil
+}
+
+// eachStreamRecord calls f with the stored records of some lanes of a stream with positions after the one given, up to and with the other, in the order of positions, until f returns false or an error. Of the record only position and lane are filled in; key and value are views.
+func eachStreamRecord(r store.Reader, id cdc.Stream, lanes []globaltable.LaneID, after, upTo hlc.Timestamp, f func(x *cdc.Record, key, value []byte) (bool, error)) (err error) {
+	type head struct {
+		it store.Iterator
+		at hlc.Timestamp // of the record that it is at
+	}
+	heads := make([]head, 0, len(lanes))
+	defer func() {
+		for i := range heads {
+			closing(heads[i].it, &err)
+		}
+	}()
+	ended := func(i int, ok bool) bool {
+		if ok {
+			_, _, _, heads[i].at, ok = store.DecodeStreamKey(heads[i].it.Key())
+		}
+		return !ok
+	}
+	for _, lane := range lanes {
+		it, err := r.NewIter(store.StreamRange(id.Table, id.Since, lane, after, upTo))
+		if err != nil {
+			return fault(globaltable.Internal, opReadStream, "", err)
+		}
+		heads = append(heads, head{it: it})
+		if i := len(heads) - 1; ended(i, it.First()) {
+			if err := heads[i].it.Close(); err != nil {
+				heads = heads[:i]
+				return fault(globaltable.Internal, opReadStream, "", err)
+			}
+			heads = heads[:i]
+		}
+	}
+	var x cdc.Record
+	for len(heads) > 0 {
+		least := 0
+		for i := range heads {
+			if heads[i].at < heads[least].at {
+				least = i
+			}
+		}
+		it := heads[least].it
+		_, _, x.Lane, x.Position, _ = store.DecodeStreamKey(it.Key())
+		value, err := it.Value()
+		if err != nil {
+			return fault(globaltable.Internal, opReadStream, "", err)
+		}
+		if more, err := f(&x, it.Key(), value); err != nil || !more {
+			return err
+		}
+		if ended(least, it.Next()) {
+			closed := heads[least].it
+			heads = slices.Delete(heads, least, least+1)
+			if err := closed.Close(); err != nil {
+				return fault(globaltable.Internal, opReadStream, "", err)
+			}
+		}
+	}
+	return nil
+}
+
+const (
+	opTrimStream = "trim change stream"
+	// maxTrim and maxTrimBytes bound the records that one batch drops: they are read in the critical section.
+	maxTrim      = 1024
+	maxTrimBytes = 4 << 20
+)
+
+// TrimStream drops the oldest records of a stream, a page of them: those at or below a position, and those that are too many for a number of bytes. It returns whether there may be more, when that is durable.
+func (s *Shard) TrimStream(ctx context.Context, id cdc.Stream, upTo hlc.Timestamp, limit int64) (more bool, err error) {
+	if state := s.Stream(id); state.Records == 0 || state.Bytes <= limit && !s.hasStreamRecord(id, upTo) {
+		return false, nil
+	}
+	err = s.do(ctx, false, func(c *core, g *group) error {
+		more, err = c.trimStream(g, id, upTo, limit)
+		return err
+	})
+	return more, err
+}
+
+// hasStreamRecord reports whether the stream may have a record at or below a position.
+func (s *Shard) hasStreamRecord(id cdc.Stream, upTo hlc.Timestamp) (has bool) {
+	err := eachStreamRecord(s.cfg.Engine, id, s.streamLanes(id), 0, upTo, func(*cdc.Record, []byte, []byte) (bool, error) {
+		has = true
+		return false, nil
+	})
+	return has || err != nil
+}
+
+func (c *core) trimStream(g *group, id cdc.Stream, upTo hlc.Timestamp, limit int64) (more bool, err error) {
+	c.streams.mu.Lock()
+	defer c.streams.mu.Unlock()
+	state := c.streams.states[id]
+	if state == nil {
+		return false, nil
+	}
+	var records, size int64
+	var cut hlc.Timestamp
+	err = eachStreamRecord(c.engine, id, state.lanes, 0, state.last, func(x *cdc.Record, key, value []byte) (bool, error) {
+		if x.Position > upTo && state.bytes-size <= limit {
+			return false, nil
+		}
+		if more = records >= maxTrim || size >= maxTrimBytes; more {
+			return false, nil
+		}
+		cut = x.Position
+		records++
+		size += int64(len(key) + len(value))
+		return true, nil
+	})
+	if err != nil || records == 0 {
+		return false, err
+	}
+	for _, lane := range state.lanes {
+		g.batch.DeleteRange(store.StreamRange(id.Table, id.Since, lane, 0, cut))
+	}
+	state.trimmed = max(state.trimmed, cut)
+	state.records -= records
+	state.bytes -= size
+	c.streams.dirty[id] = struct{}{}
+	return more, nil
+}
+
+// DropStream drops a stream that has no records any more. It is no error if it has some, or is not there: then nothing is done.
+func (s *Shard) DropStream(ctx context.Context, id cdc.Stream) error {
+	return s.do(ctx, false, func(c *core, g *group) error {
+		c.streams.mu.Lock()
+		defer c.streams.mu.Unlock()
+		if state := c.streams.states[id]; state != nil && state.records == 0 {
+			c.streams.forget(g.batch, id)
+		}
+		return nil
+	})
+}
+
+// EraseStreams erases the stream records of a table's items that may not be here, from the record after the one named on, a page of them. next names the last one that was looked at; nil: there are no more. It returns when that is durable. An error of kind InUse says that another version is in force.
+func (s *Shard) EraseStreams(ctx context.Context, table globaltable.TableID, version globaltable.Version, after []byte) (next []byte, err error) {
+	lower, upper := store.StreamsRange(table)
+	if after != nil {
+		lower = append(slices.Clip(after), 0)
+	}
+	var bad [][]byte
+	seen := 0
+	err = store.Each(s.cfg.Engine, lower, upper, func(key, value []byte) error {
+		if seen++; seen > maxTrim {
+			return errStop
+		}
+		var x cdc.Record
+		if err := x.Decode(value); err != nil {
+			return errCorruptStore("stream record", err)
+		}
+		next = append(next[:0], key...)
+		if !s.cfg.Catalog.Admits(table, x.Key, 0) {
+			bad = append(bad, bytes.Clone(key))
+		}
+		return nil
+	})
+	switch {
+	case err == nil:
+		next = nil
+	case err != errStop:
+		return nil, fault(globaltable.Internal, opErase, "", err)
+	}
+	if len(bad) == 0 {
+		return next, nil
+	}
+	return next, s.do(ctx, false, func(c *core, g *group) error { return c.eraseStreams(g, table, version, bad) })
+}
+
+func (c *core) eraseStreams(g *group, table globaltable.TableID, version globaltable.Version, keys [][]byte) error {
+	if err := c.carriesOut(table, version); err != nil {
+		return err
+	}
+	c.streams.mu.Lock()
+	defer c.streams.mu.Unlock()
+	var done globaltable.Placed
+	for _, key := range keys {
+		_, since, _, _, _ := store.DecodeStreamKey(key)
+		state := c.streams.states[cdc.Stream{Table: table, Since: since}]
+		err := getValue(c.engine, key, func(value []byte) error {
+			done.Streamed++
+			g.batch.Delete(key)
+			if state != nil {
+				state.records--
+				state.bytes -= int64(len(key) + len(value))
+				c.streams.dirty[cdc.Stream{Table: table, Since: since}] = struct{}{}
+			}
+			return nil
+		})
+		if err != nil {
+			return fault(globaltable.Internal, opErase, "", err)
+		}
+	}
+	return c.placings.count(g, table, &done)
+}

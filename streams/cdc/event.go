@@ -1,0 +1,122 @@
+package cdc
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/concordat-db/concordat/conflict/hlc"
+	"github.com/concordat-db/concordat/globaltable"
+	"github.com/concordat-db/concordat/globaltable/item"
+)
+
+// The types of events (CloudEvents 1.0, attribute type).
+const (
+	TypeInsert = "concordat.item.insert"
+	TypeModify = "concordat.item.modify"
+	TypeRemove = "concordat.item.remove"
+)
+
+// Type returns the type of the events that tell e.
+func (e Event) Type() string {
+	switch e {
+	case Insert:
+		return TypeInsert
+	case Modify:
+		return TypeModify
+	}
+	return TypeRemove
+}
+
+// Teller turns stream records of one table into events.
+type Teller struct {
+	Table  *globaltable.Table
+	Region string                  // that tells
+	Name   func(hlc.Origin) string // of a region; empty for one that is not known
+}
+
+// ID returns the id of the event that a record is: the same in every region, for ever, and different for every other change. It tells nothing of the key but to who has the table's secret (PROTOCOL 10.1).
+func (t *Teller) ID(r *Record) string {
+	return string(t.appendID(make([]byte, 0, 80), r))
+}
+
+// kinds are the last letters of ids.
+var kinds = [...]byte{Write: 'w', Expired: 'x', Copied: 'c'}
+
+func (t *Teller) appendID(dst []byte, r *Record) []byte {
+	return fmt.Appendf(dst, "%016x-%x-%016x-%04x-%c", uint64(t.Table.ID), t.KeyHash(r.Key), uint64(r.Dot.Time), uint16(r.Dot.Origin), kinds[r.Kind])
+}
+
+// KeyHash returns what stands for a key where it must not be known: the same for the same key, in every region.
+func (t *Teller) KeyHash(key item.Key) []byte {
+	h := hmac.New(sha256.New, t.Table.Stream.Secret)
+	_ = binary.Write(h, binary.BigEndian, uint64(t.Table.ID)) // never fails
+	h.Write(key)
+	return h.Sum(nil)[:12]
+}
+
+// Sequence is a position as clients and events have it: 21 digits, which sort as texts as they do as numbers.
+func Sequence(at hlc.Timestamp) string { return string(AppendSequence(nil, at)) }
+
+// AppendSequence appends Sequence.
+func AppendSequence(dst []byte, at hlc.Timestamp) []byte { return fmt.Appendf(dst, "1%020d", uint64(at)) }
+
+// ParseSequence is the inverse of Sequence.
+func ParseSequence(s string) (at hlc.Timestamp, ok bool) {
+	if len(s) != 21 || s[0] != '1' {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(s[1:], 10, 64)
+	return hlc.Timestamp(n), err == nil
+}
+
+// AppendEvent appends the record as a CloudEvent in the JSON format (CloudEvents 1.0.2, JSON Event Format), without a line's end. Beside the attributes that every event has it has these, all texts:
+//
+//	origin       the region in which the change was made
+//	region       the region that tells
+//	sequence     the position in that region's stream: texts that sort in its order
+//	stamp        the newest stamp of the item: of two events about a key the one with the greater text has the later state
+//	keyhash      what stands for the item's key; events with the same one are about the same item
+//	kind         write, expiry or copy
+//	outcome      applied, merged or partly lost
+//	transaction  of the changes of a transaction, the same; not there for others
+//
+// The data are {"table", "keys", "old", "new"}: items as the DynamoDB API writes them; an image that there is not, or that the stream's view does not have, is missing.
+func (t *Teller) AppendEvent(dst []byte, r *Record) ([]byte, error) {
+	keys, err := t.Table.KeySchema.AppendItem(nil, r.Key)
+	if err != nil {
+		return dst, err
+	}
+	text := func(name, value string) {
+		dst = item.AppendJSONString(append(append(append(dst, ',', '"'), name...), '"', ':'), value)
+	}
+	dst = append(dst, `{"specversion":"1.0","id":"`...)
+	dst = append(t.appendID(dst, r), '"')
+	text("source", "concordat:"+t.Table.Name)
+	text("type", r.Event.Type())
+	text("time", r.Dot.Time.Time().Format(time.RFC3339Nano))
+	text("origin", t.Name(r.Dot.Origin))
+	text("region", t.Region)
+	text("sequence", Sequence(r.Position))
+	text("stamp", fmt.Sprintf("%016x%04x", uint64(r.Newest.Time), uint16(r.Newest.Origin)))
+	text("keyhash", fmt.Sprintf("%x", t.KeyHash(r.Key)))
+	text("kind", r.Kind.String())
+	text("outcome", r.Outcome.String())
+	if r.Transaction != 0 {
+		text("transaction", fmt.Sprintf("%016x%04x", uint64(r.Transaction), uint16(r.Dot.Origin)))
+	}
+	text("datacontenttype", "application/json")
+	dst = append(dst, `,"data":{"table":`...)
+	dst = item.AppendJSONString(dst, t.Table.Name)
+	dst = keys.AppendJSON(append(dst, `,"keys":`...))
+	if r.Old != nil {
+		dst = r.Old.AppendJSON(append(dst, `,"old":`...))
+	}
+	if r.New != nil {
+		dst = r.New.AppendJSON(append(dst, `,"new":`...))
+	}
+	return append(dst, '}', '}'), nil
+}
