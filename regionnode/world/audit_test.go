@@ -127,6 +127,9 @@ func TestAudit(t *testing.T) {
 	if a := r.egress(euAt, us, egress.Lane); a.Count != 0 {
 		t.Errorf("%d changes have gone back", a.Count)
 	}
+	if _, sum := r.residency(usAt); sum.Messages == 0 || sum.Changes <= sum.Entries {
+		t.Errorf("log and streams were not gone through: %+v", sum)
+	}
 	r.change(us, catalog.Change{Create: []string{ap}})
 	r.converge(items)
 	given := r.egress(usAt, ap, egress.Exchange).Count + r.egress(euAt, ap, egress.Exchange).Count
@@ -153,10 +156,6 @@ func TestAudit(t *testing.T) {
 		if len(found) > 0 || len(sum.Counts) != 1 || sum.Counts[0].Records != items || len(sum.Files.Unknown) > 0 || sum.Files.WALs.Files == 0 {
 			t.Errorf("%s: %+v in %+v", region.Name, found, sum)
 		}
-	}
-
-	if _, sum := r.residency(usAt); sum.Messages == 0 || sum.Changes <= sum.Entries {
-		t.Errorf("log and streams were not gone through: %+v", sum)
 	}
 	read := fetch[admin.AuditLog](r, r.ready.Regions[2], "/v1/audit/log")
 	r.stop()
