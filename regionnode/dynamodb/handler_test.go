@@ -35,6 +35,9 @@ import (
 type one struct{ table *globaltable.Table }
 
 func (o one) Lookup(name string) (*globaltable.Table, bool) { return o.table, name == o.table.Name }
+func (o one) Table(id globaltable.TableID) (*globaltable.Table, bool) {
+	return o.table, id == o.table.ID
+}
 func (o one) Names(after string, limit int) (names []string, more bool) {
 	if limit > 0 && after < o.table.Name {
 		names = append(names, o.table.Name)
@@ -122,7 +125,7 @@ func newDirect(t testing.TB, signed bool) *direct {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := New(Config{Region: "eu", Origin: 1, Verifier: verifier, Shard: shard, View: func() View { return one{table} }, Control: fixed{table: table}, Confirm: tracker})
+	s, err := New(Config{Region: "eu", Origin: 1, Verifier: verifier, Shard: shard, Streams: shard, View: func() View { return one{table} }, Control: fixed{table: table}, Confirm: tracker})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -592,7 +592,7 @@ func TestOverloadLeavesItemsUnprocessed(t *testing.T) {
 
 func TestConfigNamesAllFaults(t *testing.T) {
 	_, err := dynamodb.New(dynamodb.Config{MaxRequests: -1, MaxMemory: 1})
-	for _, want := range []string{"Region", "Origin", "Verifier", "Shard", "View", "Control", "Confirm", "MaxRequests", "MaxMemory"} {
+	for _, want := range []string{"Region", "Origin", "Verifier", "Shard", "Streams", "View", "Control", "Confirm", "MaxRequests", "MaxMemory"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s is not in %v", want, err)
 		}

@@ -40,13 +40,14 @@ type Teller struct {
 
 // ID returns the id of the event that a record is: the same in every region, for ever, and different for every other change. It tells nothing of the key but to who has the table's secret (PROTOCOL 10.1).
 func (t *Teller) ID(r *Record) string {
-	return string(t.appendID(make([]byte, 0, 80), r))
+	return string(t.AppendID(make([]byte, 0, 80), r))
 }
 
 // kinds are the last letters of ids.
 var kinds = [...]byte{Write: 'w', Expired: 'x', Copied: 'c'}
 
-func (t *Teller) appendID(dst []byte, r *Record) []byte {
+// AppendID appends ID.
+func (t *Teller) AppendID(dst []byte, r *Record) []byte {
 	return fmt.Appendf(dst, "%016x-%x-%016x-%04x-%c", uint64(t.Table.ID), t.KeyHash(r.Key), uint64(r.Dot.Time), uint16(r.Dot.Origin), kinds[r.Kind])
 }
 
@@ -62,7 +63,9 @@ func (t *Teller) KeyHash(key item.Key) []byte {
 func Sequence(at hlc.Timestamp) string { return string(AppendSequence(nil, at)) }
 
 // AppendSequence appends Sequence.
-func AppendSequence(dst []byte, at hlc.Timestamp) []byte { return fmt.Appendf(dst, "1%020d", uint64(at)) }
+func AppendSequence(dst []byte, at hlc.Timestamp) []byte {
+	return fmt.Appendf(dst, "1%020d", uint64(at))
+}
 
 // ParseSequence is the inverse of Sequence.
 func ParseSequence(s string) (at hlc.Timestamp, ok bool) {
@@ -94,7 +97,7 @@ func (t *Teller) AppendEvent(dst []byte, r *Record) ([]byte, error) {
 		dst = item.AppendJSONString(append(append(append(dst, ',', '"'), name...), '"', ':'), value)
 	}
 	dst = append(dst, `{"specversion":"1.0","id":"`...)
-	dst = append(t.appendID(dst, r), '"')
+	dst = append(t.AppendID(dst, r), '"')
 	text("source", "concordat:"+t.Table.Name)
 	text("type", r.Event.Type())
 	text("time", r.Dot.Time.Time().Format(time.RFC3339Nano))
