@@ -146,7 +146,11 @@ func newDirect(t testing.TB, signed bool) *direct {
 func (d *direct) ask(ctx *fasthttp.RequestCtx, operation string, body *bytes.Reader) {
 	ctx.Request.Header.SetMethod("POST")
 	ctx.Request.Header.SetContentType(contentType)
-	ctx.Request.Header.Set("X-Amz-Target", targetPrefix+operation)
+	prefix := targetPrefix
+	if o := d.operations[operation]; o != nil && o.streams {
+		prefix = streamsPrefix
+	}
+	ctx.Request.Header.Set("X-Amz-Target", prefix+operation)
 	ctx.Request.SetBodyStream(body, body.Len())
 	d.handle(ctx)
 }
@@ -159,6 +163,9 @@ func FuzzRequest(f *testing.F) {
 		names = append(names, name)
 	}
 	seeds := []string{
+		`{"StreamArn":"arn:aws:dynamodb:eu:000000000000:table/people/stream/2023-11-14T22:13:23.000","ShardId":"shardId-00000001700000003000-00000000","ShardIteratorType":"AT_SEQUENCE_NUMBER","SequenceNumber":"100000000000000000001"}`,
+		`{"StreamArn":"arn:aws:dynamodb:eu:000000000000:table/people/stream/2023-11-14T22:13:23.000","ShardFilter":{"Type":"CHILD_SHARDS","ShardId":"shardId-00000001700000003000-00000000"},"ExclusiveStartShardId":"shardId-00000001700000003000-00000000","Limit":1}`,
+		`{"TableName":"people","ExclusiveStartStreamArn":"arn:aws:dynamodb:eu:000000000000:table/people/stream/2023-11-14T22:13:23.000","ShardIterator":"AQ","Limit":1001}`,
 		`{"TableName":"people","Item":{"pk":{"S":"a"},"n":{"N":"1"}},"ReturnValues":"ALL_OLD","ReturnConsumedCapacity":"TOTAL"}`,
 		`{"TableName":"people","Key":{"pk":{"S":"a"}},"ConsistentRead":true,"ReturnConsumedCapacity":"INDEXES"}`,
 		`{"RequestItems":{"people":[{"PutRequest":{"Item":{"pk":{"S":"b"}}}},{"DeleteRequest":{"Key":{"pk":{"S":"a"}}}}]}}`,

@@ -3,7 +3,9 @@ package dynamodb
 import (
 	"encoding/base64"
 	"encoding/binary"
+	"math"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/cespare/xxhash/v2"
@@ -78,11 +80,14 @@ const (
 	afterSequence = "AFTER_SEQUENCE_NUMBER"
 	trimHorizon   = "TRIM_HORIZON"
 	latest        = "LATEST"
+	atTimestamp   = "AT_TIMESTAMP"
 )
 
 // iteratorRequest has the parameters of GetShardIterator.
 type iteratorRequest struct {
 	arn, shard, kind, sequence text
+	millis                     integer       // the timestamp, in Unix milliseconds
+	position                   hlc.Timestamp // the sequence number
 }
 
 func (r *iteratorRequest) set(name []byte, v *fastjson.Value) error {
@@ -95,38 +100,67 @@ func (r *iteratorRequest) set(name []byte, v *fastjson.Value) error {
 		return parseText(&r.kind, v)
 	case "SequenceNumber":
 		return parseText(&r.sequence, v)
+	case "Timestamp":
+		return parseTime(&r.millis, v)
 	}
 	return nil
 }
 
-// check also checks what the parameters mean together, and returns the position that was given.
-func (r *iteratorRequest) check() (at hlc.Timestamp, err error) {
+// parseTime reads a time, which is a number of seconds, as milliseconds. One that is out of all bounds becomes one far away.
+func parseTime(millis *integer, v *fastjson.Value) error {
+	if !given(v) {
+		return nil
+	}
+	seconds, err := v.Float64()
+	if err != nil {
+		return wrongType(v, "Date")
+	}
+	const bound = 1 << 46 // of milliseconds: two thousand years
+	*millis = integer{int64(math.Round(max(0, min(bound, seconds*1000)))), true}
+	return nil
+}
+
+// check also checks what the parameters mean together.
+func (r *iteratorRequest) check() error {
 	var check constraints
 	check.arn(r.arn)
 	if check.present(r.shard != nil, "shardId") {
 		check.length(r.shard, minShardID, maxShardID, "shardId")
 	}
 	if check.present(r.kind != nil, "shardIteratorType") {
-		check.oneOf(r.kind, "shardIteratorType", atSequence+", "+afterSequence+", "+trimHorizon+", "+latest, atSequence, afterSequence, trimHorizon, latest)
+		check.oneOf(r.kind, "shardIteratorType", strings.Join(iteratorTypes, ", "), iteratorTypes...)
 	}
 	check.length(r.sequence, minSequence, maxSequence, "sequenceNumber")
 	if err := check.err(); err != nil {
-		return 0, err
+		return err
 	}
 	kind := string(r.kind)
-	switch named := kind == atSequence || kind == afterSequence; {
-	case named && r.sequence == nil:
-		return 0, invalid("One or more parameter values were invalid: SequenceNumber must be specified when ShardIteratorType is " + kind)
-	case !named && r.sequence != nil:
-		return 0, invalid("One or more parameter values were invalid: SequenceNumber must not be specified when ShardIteratorType is " + kind)
-	case !named:
-		return 0, nil
+	if err := r.goesWith("SequenceNumber", r.sequence != nil, kind == atSequence || kind == afterSequence); err != nil {
+		return err
 	}
-	at, ok := cdc.ParseSequence(string(r.sequence))
-	if !ok {
-		return 0, r.badSequence()
+	if err := r.goesWith("Timestamp", r.millis.given, kind == atTimestamp); err != nil {
+		return err
 	}
-	return at, nil
+	if r.sequence != nil {
+		var ok bool
+		if r.position, ok = cdc.ParseSequence(string(r.sequence)); !ok {
+			return r.badSequence()
+		}
+	}
+	return nil
+}
+
+var iteratorTypes = []string{trimHorizon, latest, atSequence, afterSequence, atTimestamp}
+
+// goesWith demands a parameter if the type of the iterator needs it, and only then.
+func (r *iteratorRequest) goesWith(name string, is, must bool) error {
+	switch {
+	case must && !is:
+		return invalid("One or more parameter values were invalid: " + name + " must be specified when ShardIteratorType is " + string(r.kind))
+	case is && !must:
+		return invalid("One or more parameter values were invalid: " + name + " must not be specified when ShardIteratorType is " + string(r.kind))
+	}
+	return nil
 }
 
 func (r *iteratorRequest) badSequence() error {
@@ -138,8 +172,7 @@ func (c *call) getShardIterator(p *fastjson.Object) error {
 	if err := each(p, r.set); err != nil {
 		return err
 	}
-	given, err := r.check()
-	if err != nil {
+	if err := r.check(); err != nil {
 		return err
 	}
 	s, err := c.server.streamNamed(r.arn)
@@ -151,26 +184,35 @@ func (c *call) getShardIterator(p *fastjson.Object) error {
 	if !ok || in.number < first || in.number > last {
 		return shardNotFound()
 	}
-	if r.sequence != nil && (given <= in.after || given > in.last) {
+	if r.sequence != nil && (r.position <= in.after || r.position > in.last) {
 		return r.badSequence()
 	}
-	x := iterator{shard: in, made: c.server.config.Now()}
-	switch string(r.kind) {
-	case trimHorizon:
-		x.at = min(max(in.after, s.Trimmed), in.last)
-	case latest:
-		x.at = min(max(in.after, c.server.config.Streams.StreamMark()), in.last)
-	case atSequence:
-		x.at = given - 1
-	case afterSequence:
-		x.at = given
+	if r.millis.given && r.millis.value > c.server.config.Shard.Now().Millis() {
+		return invalid("Invalid Timestamp: it is in the future")
 	}
+	x := iterator{shard: in, at: r.place(&s, &in, c.server.config.Streams.StreamMark()), made: c.server.config.Now()}
 	if x.trimmed(&s) {
 		return errTrimmed()
 	}
 	c.out = append(c.out, `{"ShardIterator":"`...)
 	c.out = append(x.append(c.out, c.server.config.Region), `"}`...)
 	return nil
+}
+
+// place returns the position after which the iterator that is asked for begins.
+func (r *iteratorRequest) place(s *stream, in *shard, mark hlc.Timestamp) hlc.Timestamp {
+	oldest := min(max(in.after, s.Trimmed), in.last)
+	switch string(r.kind) {
+	case latest:
+		return min(max(oldest, mark), in.last)
+	case atTimestamp:
+		return min(max(oldest, hlc.FromTime(time.UnixMilli(max(1, r.millis.value)))-1), in.last)
+	case atSequence:
+		return r.position - 1
+	case afterSequence:
+		return r.position
+	}
+	return oldest
 }
 
 // trimmed reports whether something has gone that a reader at x would have read.

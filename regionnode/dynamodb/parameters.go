@@ -153,6 +153,7 @@ var parameters = map[string][]parameter{
 		{at: "ShardId"},
 		{at: "ShardIteratorType"},
 		{at: "StreamArn"},
+		{at: "Timestamp"},
 	},
 	"ListGlobalTables": {
 		{at: "ExclusiveStartGlobalTableName"},
