@@ -85,19 +85,23 @@ func (p placed) Place(table globaltable.TableID, _ []byte) (globaltable.Placemen
 	pl := globaltable.NewPlacement(1)
 	return pl, pl.Lane(), p.table.Version, table == p.table.ID
 }
-func (p placed) Admits(globaltable.TableID, []byte, globaltable.Version) bool   { return false }
-func (p placed) Trusts(hlc.Origin, globaltable.Incarnation) bool                { return true }
-func (p placed) Excludes(globaltable.TableID, []byte, hlc.Origin) bool          { return false }
-func (p placed) Placing(globaltable.TableID) globaltable.Version                { return 0 }
-func (p placed) Version(globaltable.TableID) globaltable.Version                { return p.table.Version }
-func (p placed) Settled(globaltable.TableID) bool                               { return true }
-func (p placed) Expiry(globaltable.TableID) conflict.Expiry                     { return nil }
-func (placed) Foreign(globaltable.TableID, []byte, globaltable.Version) bool    { return false }
-func (placed) Pinned() bool                                                     { return false }
-func (placed) Stream(globaltable.TableID) (int64, globaltable.StreamView, bool) { return 0, "", false }
-func (placed) Indexed(globaltable.TableID) *globaltable.Table                   { return nil }
-func (placed) KeySchema(globaltable.TableID) *globaltable.KeySchema             { return nil }
-func (placed) Prepare([]item.Item) (commit.Adoption, error)                     { return commit.Adoption{}, nil }
+func (p placed) Admits(globaltable.TableID, []byte, globaltable.Version) bool { return false }
+func (p placed) Trusts(hlc.Origin, globaltable.Incarnation) bool              { return true }
+func (p placed) Excludes(globaltable.TableID, []byte, hlc.Origin) bool        { return false }
+func (p placed) Placing(globaltable.TableID) globaltable.Version              { return 0 }
+func (p placed) Version(globaltable.TableID) globaltable.Version              { return p.table.Version }
+func (p placed) Settled(globaltable.TableID) bool                             { return true }
+func (p placed) Expiry(globaltable.TableID) conflict.Expiry                   { return nil }
+func (placed) Foreign(globaltable.TableID, []byte, globaltable.Version) bool  { return false }
+func (placed) Pinned() bool                                                   { return false }
+func (placed) Indexed(globaltable.TableID) *globaltable.Table                 { return nil }
+func (placed) Prepare([]item.Item) (commit.Adoption, error)                   { return commit.Adoption{}, nil }
+
+func (p placed) KeySchema(globaltable.TableID) *globaltable.KeySchema { return &p.table.KeySchema }
+func (p placed) Stream(globaltable.TableID) (int64, globaltable.StreamView, bool) {
+	s, ok := p.table.StreamIn(1)
+	return s.Since, s.View, ok
+}
 
 // direct is a server whose handler is called without a connection.
 type direct struct {
@@ -107,9 +111,15 @@ type direct struct {
 
 func newDirect(t testing.TB, signed bool) *direct {
 	t.Helper()
+	return newDirectOf(t, signed, globaltable.Stream{})
+}
+
+// newDirectOf is newDirect for a table with a stream.
+func newDirectOf(t testing.TB, signed bool, stream globaltable.Stream) *direct {
+	t.Helper()
 	table := &globaltable.Table{ID: 99, Name: "people", Owner: 1, Version: globaltable.MakeVersion(1, 1), CreatedAt: 1,
 		KeySchema: globaltable.KeySchema{Partition: globaltable.KeyAttribute{Name: "pk", Type: item.S}},
-		Billing:   globaltable.PayPerRequest, Class: globaltable.ClassStandard,
+		Billing:   globaltable.PayPerRequest, Class: globaltable.ClassStandard, Stream: stream,
 		Replicas: []globaltable.Replica{{Region: "eu", Origin: 1, Status: globaltable.Active, Since: globaltable.MakeVersion(1, 1)}}}
 	engine := store.NewMemory()
 	shard, err := commit.Open(commit.Config{Origin: 1, Engine: engine, Clock: hlc.NewClock(time.Now, 0), Catalog: placed{table},

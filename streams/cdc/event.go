@@ -1,9 +1,9 @@
 package cdc
 
 import (
-	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/binary"
+	"encoding/hex"
 	"fmt"
 	"strconv"
 	"time"
@@ -48,15 +48,44 @@ var kinds = [...]byte{Write: 'w', Expired: 'x', Copied: 'c'}
 
 // AppendID appends ID.
 func (t *Teller) AppendID(dst []byte, r *Record) []byte {
-	return fmt.Appendf(dst, "%016x-%x-%016x-%04x-%c", uint64(t.Table.ID), t.KeyHash(r.Key), uint64(r.Dot.Time), uint16(r.Dot.Origin), kinds[r.Kind])
+	hash := t.keyHash(r.Key)
+	dst = append(appendHex(dst, uint64(t.Table.ID), 16), '-')
+	dst = append(hex.AppendEncode(dst, hash[:]), '-')
+	dst = append(appendHex(dst, uint64(r.Dot.Time), 16), '-')
+	dst = append(appendHex(dst, uint64(r.Dot.Origin), 4), '-')
+	return append(dst, kinds[r.Kind])
+}
+
+// appendHex appends the last digits of n.
+func appendHex(dst []byte, n uint64, digits int) []byte {
+	for shift := 4 * (digits - 1); shift >= 0; shift -= 4 {
+		dst = append(dst, "0123456789abcdef"[n>>shift&15])
+	}
+	return dst
 }
 
 // KeyHash returns what stands for a key where it must not be known: the same for the same key, in every region.
 func (t *Teller) KeyHash(key item.Key) []byte {
-	h := hmac.New(sha256.New, t.Table.Stream.Secret)
-	_ = binary.Write(h, binary.BigEndian, uint64(t.Table.ID)) // never fails
-	h.Write(key)
-	return h.Sum(nil)[:12]
+	hash := t.keyHash(key)
+	return hash[:]
+}
+
+// keyHash is the beginning of the HMAC-SHA-256 (RFC 2104) of table and key. It is written out since crypto/hmac allocates eight times, and each record that is read gets an id.
+func (t *Teller) keyHash(key item.Key) (hash [12]byte) {
+	var memory [sha256.BlockSize + 8 + 512]byte // for what is longer append finds some
+	padded := func(pad byte) []byte {
+		block := memory[:sha256.BlockSize]
+		clear(block)
+		copy(block, t.Table.Stream.Secret) // shorter than a block
+		for i := range block {
+			block[i] ^= pad
+		}
+		return block
+	}
+	inner := sha256.Sum256(append(binary.BigEndian.AppendUint64(padded(0x36), uint64(t.Table.ID)), key...))
+	outer := sha256.Sum256(append(padded(0x5c), inner[:]...))
+	copy(hash[:], outer[:])
+	return hash
 }
 
 // Sequence is a position as clients and events have it: 21 digits, which sort as texts as they do as numbers.
@@ -64,7 +93,11 @@ func Sequence(at hlc.Timestamp) string { return string(AppendSequence(nil, at)) 
 
 // AppendSequence appends Sequence.
 func AppendSequence(dst []byte, at hlc.Timestamp) []byte {
-	return fmt.Appendf(dst, "1%020d", uint64(at))
+	digits := [21]byte{'1'}
+	for i, n := len(digits)-1, uint64(at); i > 0; i, n = i-1, n/10 {
+		digits[i] = '0' + byte(n%10)
+	}
+	return append(dst, digits[:]...)
 }
 
 // ParseSequence is the inverse of Sequence.
