@@ -222,7 +222,9 @@ func askFor(t testing.TB, d *direct, ctx *fasthttp.RequestCtx, operation, body s
 func beginStream(t testing.TB, d *direct, ctx *fasthttp.RequestCtx) string {
 	t.Helper()
 	arn := streamARN("eu", "people", globaltable.LabelOf(testStream.Since))
-	var described struct{ StreamDescription struct{ Shards []struct{ ShardId string } } }
+	var described struct {
+		StreamDescription struct{ Shards []struct{ ShardId string } }
+	}
 	if err := json.Unmarshal([]byte(askFor(t, d, ctx, "DescribeStream", `{"StreamArn":"`+arn+`"}`)), &described); err != nil || len(described.StreamDescription.Shards) == 0 {
 		t.Fatal(err, described)
 	}
