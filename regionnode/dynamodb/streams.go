@@ -148,8 +148,9 @@ func (c *call) listStreams(p *fastjson.Object) error {
 	}
 	from := streamPlace{}
 	if after != nil {
+		var region string
 		var ok bool
-		if _, from.table, from.since, ok = streamOfARN(string(after)); !ok {
+		if region, from.table, from.since, ok = streamOfARN(string(after)); !ok || region != c.server.config.Region {
 			return invalid("Invalid ExclusiveStartStreamArn: " + string(after))
 		}
 	}
