@@ -107,7 +107,7 @@ type recordPage struct {
 // answerRecords reads one page and appends the answer.
 func (c *call) answerRecords(s *stream, x *iterator, pg *recordPage) error {
 	c.partial = withheld(s.table, c.server.config.Origin)
-	pg.teller, pg.view = cdc.Teller{Table: s.table}, s.View
+	pg.teller, pg.view = cdc.Teller{Table: s.table, Region: c.server.config.Region}, s.View
 	c.out = append(c.out, `{"Records":[`...)
 	upTo, err := c.door.stream(commit.StreamRange{Stream: s.Stream, After: x.at, UpTo: x.last}, func(r *cdc.Record) bool { return c.takeRecord(pg, r) })
 	if err == nil {

@@ -157,7 +157,7 @@ func TestRecordGolden(t *testing.T) {
 	}
 	table := &globaltable.Table{ID: 99, Name: "posts", KeySchema: globaltable.KeySchema{Partition: globaltable.KeyAttribute{Name: "Id", Type: item.N}}, Stream: globaltable.Stream{Secret: make([]byte, globaltable.StreamSecretLen)}}
 	c := &call{server: &Server{config: Config{Region: "eu", MaxMemory: 1 << 20}}}
-	pg := recordPage{limit: 3, teller: cdc.Teller{Table: table}, view: globaltable.ViewNewAndOldImages}
+	pg := recordPage{limit: 3, teller: cdc.Teller{Table: table, Region: "eu"}, view: globaltable.ViewNewAndOldImages}
 	at := hlc.FromTime(time.UnixMilli(1_700_000_000_999))
 	for i, r := range []cdc.Record{
 		{Kind: cdc.Write, Event: cdc.Insert, New: image("New item!")},
@@ -181,8 +181,8 @@ func TestRecordGolden(t *testing.T) {
 	for i := range 3 {
 		got = strings.ReplaceAll(got, cdc.Sequence(at+hlc.Timestamp(i)), fmt.Sprint("SEQ", i))
 	}
-	for _, kind := range []cdc.Kind{cdc.Write, cdc.Copied, cdc.Expired} {
-		got = strings.ReplaceAll(got, pg.teller.ID(&cdc.Record{Key: key, Dot: hlc.Stamp{Time: at - 1, Origin: 2}, Kind: kind}), "ID")
+	for i, kind := range []cdc.Kind{cdc.Write, cdc.Copied, cdc.Expired} {
+		got = strings.ReplaceAll(got, pg.teller.ID(&cdc.Record{Key: key, Dot: hlc.Stamp{Time: at - 1, Origin: 2}, Kind: kind, Position: at + hlc.Timestamp(i)}), "ID")
 	}
 	if got != want {
 		t.Errorf("it is\n%s\nnot\n%s", got, want)

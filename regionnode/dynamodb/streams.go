@@ -376,5 +376,5 @@ func (x *stream) appendShard(b []byte, number int64, child, newest bool) []byte 
 	return append(b, "}}"...)
 }
 
-// streamAge is how long the records of a table's streams are kept at least, if not for their size.
+// streamAge is how long the shards of a table's streams are listed at least, with records or without.
 func streamAge(*globaltable.Table) time.Duration { return 24 * time.Hour }

@@ -38,7 +38,9 @@ type Teller struct {
 	Name   func(hlc.Origin) string // of a region; empty for one that is not known
 }
 
-// ID returns the id of the event that a record is: the same in every region, for ever, and different for every other change. It tells nothing of the key but to who has the table's secret (PROTOCOL 10.1).
+// ID returns the id of the event that a record is: the same for ever, and in every region, and different for every other change. It tells nothing of the key but to who has the table's secret (PROTOCOL 10.1).
+//
+// A copy is what one region had missed, which no other had to miss, and several copies may bring it, part after part, with the same newest write. So the id of a copy has the region, and the position in its stream.
 func (t *Teller) ID(r *Record) string {
 	return string(t.AppendID(make([]byte, 0, 80), r))
 }
@@ -53,7 +55,12 @@ func (t *Teller) AppendID(dst []byte, r *Record) []byte {
 	dst = append(hex.AppendEncode(dst, hash[:]), '-')
 	dst = append(appendHex(dst, uint64(r.Dot.Time), 16), '-')
 	dst = append(appendHex(dst, uint64(r.Dot.Origin), 4), '-')
-	return append(dst, kinds[r.Kind])
+	dst = append(dst, kinds[r.Kind])
+	if r.Kind == Copied {
+		dst = append(append(append(dst, '-'), t.Region...), '-')
+		dst = appendHex(dst, uint64(r.Position), 16)
+	}
+	return dst
 }
 
 // appendHex appends the last digits of n.

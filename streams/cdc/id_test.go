@@ -15,7 +15,7 @@ import (
 // TestIDsAsTheLibrariesWriteThem compares what is written out for speed with crypto/hmac and fmt.
 func TestIDsAsTheLibrariesWriteThem(t *testing.T) {
 	for _, secret := range [][]byte{nil, []byte("0123456789abcdef")} {
-		teller := Teller{Table: &globaltable.Table{ID: 0x018bcfe568020007, Stream: globaltable.Stream{Secret: secret}}}
+		teller := Teller{Table: &globaltable.Table{ID: 0x018bcfe568020007, Stream: globaltable.Stream{Secret: secret}}, Region: "eu"}
 		for n := range 2000 {
 			key := []byte(strings.Repeat("k", n))
 			h := hmac.New(sha256.New, secret)
@@ -25,6 +25,10 @@ func TestIDsAsTheLibrariesWriteThem(t *testing.T) {
 			r := Record{Key: key, Kind: Write, Dot: hlc.Stamp{Time: hlc.Timestamp(n) << 40, Origin: hlc.Origin(n)}}
 			if got, want := teller.ID(&r), fmt.Sprintf("%016x-%x-%016x-%04x-w", uint64(teller.Table.ID), hash, uint64(r.Dot.Time), uint16(r.Dot.Origin)); got != want {
 				t.Fatalf("a key of %d bytes: %s, not %s", n, got, want)
+			}
+			r.Kind, r.Position = Copied, r.Dot.Time+1
+			if got, want := teller.ID(&r), fmt.Sprintf("%016x-%x-%016x-%04x-c-eu-%016x", uint64(teller.Table.ID), hash, uint64(r.Dot.Time), uint16(r.Dot.Origin), uint64(r.Position)); got != want {
+				t.Fatalf("a copy: %s, not %s", got, want)
 			}
 		}
 	}
