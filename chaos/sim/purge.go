@@ -96,14 +96,13 @@ func (r *region) reachedEntry(l check.Logged) bool {
 	return uint16(r.origin) == l.By || r.solid(r.lane(hlc.Origin(l.By), globaltable.Incarnation(l.Incarnation), globaltable.LaneID(l.Lane))) >= l.Seq
 }
 
-// knows reports whether the region has got a write that was logged again by an entry of before: what it says of the write again, or less of it, is not news, however late it comes. An entry that had lost its body when it came does not count.
+// knows reports whether the region has got a write that was logged again by an entry of before: what it says of the write again, or less of it, is not news, however late it comes. An entry that had nothing of it for this region does not count.
 func (r *region) knows(l check.Logged, doc *globaltable.Table) bool {
 	return l.Again && slices.ContainsFunc(r.ledger.Logs(l.Key, l.Stamp), func(o check.Logged) bool {
 		if o.Number >= l.Number || r.ledger.Void(o) {
 			return false
 		}
-		lane := globaltable.LaneID(o.Lane)
-		came := r.placements[lane].Has(r.origin) && r.reachedEntry(o) && !r.hollow[r.lane(hlc.Origin(o.By), globaltable.Incarnation(o.Incarnation), lane)][o.Seq]
+		came := r.placements[globaltable.LaneID(o.Lane)].Has(r.origin) && r.reachedEntry(o) && !r.isHollow(o)
 		return came || doc != nil && doc.Replica(r.origin) != nil && o.Catalog < uint64(doc.Replica(r.origin).Born) // it came by the exchange
 	})
 }
