@@ -56,28 +56,29 @@ type Endpoints struct {
 // starts all of it from the inside out and stops it from the outside in: first nobody asks any more, then what has been taken is answered, then
 // the store is closed.
 type Node struct {
-	cfg     Config
-	log     zerolog.Logger
-	key     nkeys.KeyPair
-	token   string // signed descriptor
-	engine  *store.Pebble
-	clock   *hlc.Clock
-	catalog *catalog.Catalog
-	shard   *commit.Shard
-	streams shardLog
-	ledger  *egress.Ledger
-	confirm *confirm.Tracker
-	matrix  *watermark.Matrix
-	guard   *clockGuard
-	metrics *metrics.Set
-	plane   *controlplane.Plane
-	server  *repair.Server
-	joiner  *repair.Joiner
-	placer  *placing.Placer
-	giver   *handover.Giver
-	taker   *handover.Taker
-	verify  *repair.Verifier
-	compare *repair.Background
+	cfg       Config
+	log       zerolog.Logger
+	key       nkeys.KeyPair
+	token     string // signed descriptor
+	engine    *store.Pebble
+	snapshots *snapshots
+	clock     *hlc.Clock
+	catalog   *catalog.Catalog
+	shard     *commit.Shard
+	streams   shardLog
+	ledger    *egress.Ledger
+	confirm   *confirm.Tracker
+	matrix    *watermark.Matrix
+	guard     *clockGuard
+	metrics   *metrics.Set
+	plane     *controlplane.Plane
+	server    *repair.Server
+	joiner    *repair.Joiner
+	placer    *placing.Placer
+	giver     *handover.Giver
+	taker     *handover.Taker
+	verify    *repair.Verifier
+	compare   *repair.Background
 
 	forwards *forwarding
 	offences *offences
@@ -192,6 +193,7 @@ func (n *Node) openShard() error {
 	if n.joiner, err = n.newJoiner(); err != nil {
 		return err
 	}
+	n.snapshots = newSnapshots(n)
 	n.newPlacer()
 	n.plane, err = controlplane.New(controlplane.Config{Catalog: n.catalog, Door: n.shard, Items: n.shard, Peers: n, Joins: n.joiner, Places: n.placer, Marks: n.matrix, Now: time.Now, Clock: n.clock,
 		Tokens: n.tokens(), Key: n.key,
@@ -300,6 +302,7 @@ func (n *Node) run(ctx context.Context, ready func(Endpoints)) (err error) {
 	group.Go(func() error { return n.ledger.Run(ctx) })
 	group.Go(func() error { return n.noteCredentials(ctx) })
 	group.Go(func() error { return n.placer.Run(ctx) })
+	group.Go(func() error { return n.snapshots.Run(ctx) })
 	group.Go(func() error { return n.watchMembers(ctx) })
 	group.Go(func() error { return n.waitForReopen(ctx) })
 	group.Go(func() error { return n.comeBack(ctx) })
@@ -580,7 +583,7 @@ func (n *Node) newAPI() (*dynamodb.Server, error) {
 func (n *Node) newAdmin(api *dynamodb.Server, home bus.Home) *admin.Server {
 	return admin.New(admin.Config{Status: n.Status, Verify: n.Verify, Repair: n.repairTables,
 		Tables: n, Policies: policies{n}, Regions: n.Regions, Fence: n.fenceRegion, Remove: n.plane.RemoveRegion, AddRegion: n.AddRegion,
-		Rebuild: n.Rebuild, RebuildState: n.rebuildStatus, Saved: savedRecords{n}, Conflicts: conflictFeeds{n, api.Write},
+		Rebuild: n.Rebuild, RebuildState: n.rebuildStatus, Saved: savedRecords{n}, Conflicts: conflictFeeds{n, api.Write}, Snapshots: n.snapshots,
 		Audit: auditor{n, home, make(chan struct{}, 1)},
 		Ready: func() error { return cmp.Or(n.ready(), n.serves()) }, Metrics: n.metrics.Handler()})
 }

@@ -18,7 +18,7 @@ func (n *Node) newPlacer() {
 	n.giver = handover.NewGiver(n.cfg.Region, givingShard{n.shard, n.clock.Observe}, n, n.regionName)
 	n.giver.Leaving = n.countHandOver
 	n.taker = handover.NewTaker(n.catalog, takingShard{n.shard, n.metrics.TookOver}, n)
-	n.placer = placing.New(placing.Config{Self: n.cfg.Region, View: n.catalog.View, Store: n.shard, Streams: laneStreams{n}, Giver: n.giver, Disk: n.engine,
+	n.placer = placing.New(placing.Config{Self: n.cfg.Region, View: n.catalog.View, Store: n.shard, Streams: laneStreams{n}, Giver: n.giver, Disk: n.snapshots,
 		Sign: func(r *globaltable.Receipt) (string, error) { return globaltable.SignReceipt(r, n.key) }, Now: time.Now,
 		Events: placing.Events{
 			Placed: func(r *globaltable.Receipt) {

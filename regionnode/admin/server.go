@@ -28,6 +28,7 @@ type Config struct {
 	RebuildState func() Rebuild
 	Saved        Saved
 	Conflicts    Conflicts
+	Snapshots    Snapshots
 	Audit        Audit
 	// Regions returns the members; Fence and Remove change them, and return before all of it is done. AddRegion makes the region of a signed descriptor a member, and invites it.
 	Regions   func(ctx context.Context) (Regions, error)
@@ -63,6 +64,7 @@ func New(cfg Config) *Server {
 	s.handleTables()
 	s.policyRoutes()
 	s.conflictRoutes()
+	s.snapshotRoutes()
 	s.auditRoutes()
 	s.mux.HandleFunc("GET /v1/openapi.json", static("application/json", openAPI))
 	s.mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
