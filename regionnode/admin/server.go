@@ -37,6 +37,7 @@ type Config struct {
 	AddRegion func(ctx context.Context, descriptor string, valid time.Duration) (Invitation, error)
 	Tables    Tables
 	Policies  Policies
+	Triggers  Triggers
 	Ready     func() error // nil: serves reads and writes
 	Metrics   http.Handler
 }
@@ -63,6 +64,7 @@ func New(cfg Config) *Server {
 	s.mux.HandleFunc("POST /v1/regions/{name}/remove", s.remove)
 	s.handleTables()
 	s.policyRoutes()
+	s.triggerRoutes()
 	s.conflictRoutes()
 	s.snapshotRoutes()
 	s.auditRoutes()
