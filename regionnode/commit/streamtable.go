@@ -83,3 +83,15 @@ func (s *Shard) Readers(f func(name string, value []byte) error) error {
 		return f(string(key[len(lower):]), slices.Clone(value))
 	})
 }
+
+// HasStreams reports whether there is anything of change streams of a table.
+func (s *Shard) HasStreams(table globaltable.TableID) bool {
+	s.streams.mu.Lock()
+	defer s.streams.mu.Unlock()
+	for id := range s.streams.states {
+		if id.Table == table {
+			return true
+		}
+	}
+	return false
+}
