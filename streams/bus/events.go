@@ -253,7 +253,8 @@ func (e *Events) Names(ctx context.Context) (names []string, err error) {
 	return names, nil
 }
 
-// Append puts events at the end of a stream of which last is the last sequence, each only behind the one before: after an error the stream has some of them, the first ones, or none. It returns when it is known of
+// Append puts events at the end of a stream of which last is the last sequence, each only behind the one before: after an error the stream has some of them, the first ones, or none; or, if the error is ErrGap, others, since
+// somebody else has put something between. It returns when it is known of
 // each whether JetStream has it, or when ctx is done. There may be maxAppend events at most.
 func (e *Events) Append(ctx context.Context, stream string, last uint64, events []Event) error {
 	futures := make([]jetstream.PubAckFuture, 0, len(events))
@@ -269,7 +270,10 @@ func (e *Events) Append(ctx context.Context, stream string, last uint64, events 
 	for i, f := range futures {
 		select {
 		case ack := <-f.Ok():
-			if want := last + uint64(i) + 1; ack.Sequence != want && failed == nil {
+			switch want := last + uint64(i) + 1; {
+			case failed != nil:
+				failed = errors.Join(ErrGap, failed)
+			case ack.Sequence != want:
 				failed = fmt.Errorf("sequence %d instead of %d", ack.Sequence, want)
 			}
 		case err := <-f.Err():

@@ -141,6 +141,9 @@ func (w *worker) run(ctx context.Context) {
 			failed = 0
 			continue
 		}
+		if errors.Is(err, bus.ErrGap) {
+			w.again("something has come between")
+		}
 		w.change(func(s *Status) { s.Ready, s.Error = false, err.Error() })
 		if f := w.cfg.Events.Failed; f != nil {
 			f(w.name, err)
@@ -165,8 +168,8 @@ func (w *worker) turn(ctx context.Context) error {
 	}
 	w.look = false
 	w.mu.Unlock()
-	want.Readers, want.Mark, want.Now = w.wantedReaders(), w.cfg.Store.StreamMark(), hlc.FromTime(w.cfg.Now())
-	found, err := w.find(ctx, t, &want)
+	w.fill(&want)
+	found, err := w.find(ctx, &want)
 	if err != nil {
 		return err
 	}
@@ -190,8 +193,13 @@ func (w *worker) turn(ctx context.Context) error {
 	return p.keep(ctx)
 }
 
+// fill says who reads, and what there is to be read.
+func (w *worker) fill(want *Want) {
+	want.Readers, want.Mark, want.Now = w.wantedReaders(), w.cfg.Store.StreamMark(), hlc.FromTime(w.cfg.Now())
+}
+
 // find looks at what JetStream has.
-func (w *worker) find(ctx context.Context, t *globaltable.Table, want *Want) (*Found, error) {
+func (w *worker) find(ctx context.Context, want *Want) (*Found, error) {
 	state, err := w.cfg.Bus.State(ctx, want.Stream.Name)
 	if err != nil {
 		return nil, err
@@ -208,7 +216,7 @@ func (w *worker) find(ctx context.Context, t *globaltable.Table, want *Want) (*F
 	}
 	// What is about to be too old is not missed.
 	if base := max(want.Base(), want.Now.Add(slack-want.Stream.MaxAge)); base < before {
-		_, err = w.cfg.Store.ReadTable(t.ID, base, before, func(*cdc.Record) bool {
+		_, err = w.cfg.Store.ReadTable(w.id, base, before, func(*cdc.Record) bool {
 			f.Missing = true
 			return false
 		})
@@ -421,32 +429,32 @@ func (p *pump) waiting(ctx context.Context) (context.Context, context.CancelFunc
 	}
 }
 
-// glance checks that JetStream has what it was given, and notes how far readers are.
+// glance checks that JetStream still has what it was given, and notes how far readers are.
 func (p *pump) glance(ctx context.Context) error {
 	p.looked = p.cfg.Now()
-	state, err := p.cfg.Bus.State(ctx, p.stream.Name)
+	want := Want{Stream: p.stream}
+	p.fill(&want)
+	found, err := p.find(ctx, &want)
 	if err != nil {
 		return err
-	}
-	if !state.Exists || state.Last != p.last {
-		return errChanged
 	}
 	p.mu.Lock()
 	readers := maps.Clone(p.worker.readers)
 	p.mu.Unlock()
+	maps.DeleteFunc(want.Readers, func(name string, _ hlc.Timestamp) bool { return !readers[name] }) // the others are for the next turn
+	if plan := Decide(&want, found); plan.Anew != "" || len(plan.Set) > 0 || found.Last != p.last {
+		return errChanged
+	}
 	var moves []reader.Move
 	pending := map[string]uint64{}
-	for name := range readers {
-		r, there := state.Readers[name]
-		if !there {
-			return errChanged
-		}
+	for name := range want.Readers {
+		r := found.Readers[name]
 		pending[name] = r.Pending
 		at := p.tail // all is acknowledged
 		switch {
-		case r.Floor < state.First || state.Messages == 0:
+		case r.Floor < found.First || found.Messages == 0:
 			continue // nothing is, or nothing that is still there
-		case r.Floor < state.Last:
+		case r.Floor < found.Last:
 			text, err := p.cfg.Bus.Position(ctx, p.stream.Name, r.Floor)
 			if err != nil {
 				return err
