@@ -96,6 +96,7 @@ func newApp(s Streams, version string) *ucli.App {
 			tableCommand(s),
 			policyCommand(s),
 			conflictCommand(s),
+			streamCommand(s),
 			auditCommand(s),
 			regionCommand(s),
 			natsCommand(s),
