@@ -77,7 +77,9 @@ func (r *running) ask(method, path string, body, out any) int {
 
 type anEvent struct {
 	ID, Type, Sequence string
-	Data               struct{ Keys struct{ ID struct{ S string } } }
+	Data               struct {
+		Keys struct{ ID struct{ S string } }
+	}
 }
 
 // drain fetches from a durable consumer until it has n events, and acknowledges them.
