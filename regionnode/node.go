@@ -593,7 +593,7 @@ func (n *Node) newAPI() (*dynamodb.Server, error) {
 
 func (n *Node) newAdmin(api *dynamodb.Server, home ownBus, natsURL string) *admin.Server {
 	return admin.New(admin.Config{Status: n.Status, Verify: n.Verify, Repair: n.repairTables,
-		Tables: n, Policies: policies{n}, Regions: n.Regions, Fence: n.fenceRegion, Remove: n.plane.RemoveRegion, AddRegion: n.AddRegion,
+		Tables: n, Policies: policies{n}, Triggers: triggers{n}, Regions: n.Regions, Fence: n.fenceRegion, Remove: n.plane.RemoveRegion, AddRegion: n.AddRegion,
 		Rebuild: n.Rebuild, RebuildState: n.rebuildStatus, Saved: savedRecords{n}, Conflicts: conflictFeeds{n, api.Write},
 		Audit:   auditor{n, home, make(chan struct{}, 1)},
 		Streams: changeStreams{n, n.natsURLs(natsURL), func(ctx context.Context) error { return home.SetGrants(ctx, n.grants()) }},

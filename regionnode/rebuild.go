@@ -252,6 +252,7 @@ func (n *Node) savingAdmin() *admin.Server {
 		Streams:      admin.NoStreams{Err: unavailable},
 		Audit:        admin.NoAudit{Err: unavailable},
 		Policies:     admin.NoPolicies{Err: unavailable},
+		Triggers:     admin.NoTriggers{Err: unavailable},
 	})
 }
 

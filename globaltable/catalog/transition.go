@@ -427,7 +427,7 @@ func finish(t, next *globaltable.Table) (*globaltable.Table, error) {
 // bury declares a table dead that has no replicas, or only ones that failed.
 func bury(t *globaltable.Table) {
 	if !slices.ContainsFunc(t.Replicas, func(r globaltable.Replica) bool { return r.Status != globaltable.CreationFailed }) {
-		t.Replicas, t.Indexes, t.Deleted = nil, nil, true
+		t.Replicas, t.Indexes, t.Triggers, t.Deleted = nil, nil, nil, true
 	}
 }
 

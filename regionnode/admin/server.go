@@ -37,6 +37,7 @@ type Config struct {
 	Tables    Tables
 	Policies  Policies
 	Streams   Streams
+	Triggers  Triggers
 	Ready     func() error // nil: serves reads and writes
 	Metrics   http.Handler
 }
@@ -63,6 +64,7 @@ func New(cfg Config) *Server {
 	s.mux.HandleFunc("POST /v1/regions/{name}/remove", s.remove)
 	s.handleTables()
 	s.policyRoutes()
+	s.triggerRoutes()
 	s.conflictRoutes()
 	s.auditRoutes()
 	s.streamRoutes()
