@@ -267,3 +267,28 @@ func TestStreamTail(t *testing.T) {
 		}
 	}
 }
+
+// TestNATSAccountsWithGrants: the accounts of a running region have those of its grants.
+func TestNATSAccountsWithGrants(t *testing.T) {
+	key, err := nkeys.CreateUser()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &toldRegion{}
+	if s.key, err = key.PublicKey(); err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(admin.New(admin.Config{Streams: s, Metrics: http.NotFoundHandler(),
+		Regions: func(context.Context) (admin.Regions, error) { return admin.Regions{Region: "eu-central-1"}, nil }}))
+	defer server.Close()
+	path := writeNode(t, strings.Replace(goodNode, `embedded: {listen: "127.0.0.1:4222"}`, `external: {urls: ["nats://127.0.0.1:4222"], nkeySeedFile: region.key}`, 1))
+	got := command(t, "nats", "accounts", "--config", path, "--live", "--admin", server.URL)
+	for _, want := range []string{"GRANT-" + s.key, "CONCORDAT-EVENTS", `"$JS.API.CONSUMER.MSG.NEXT.EVENTS_0000000000000001.search"`} {
+		if got.status != 0 || !strings.Contains(got.out, want) {
+			t.Errorf("no %s in %+v", want, got)
+		}
+	}
+	if got := command(t, "nats", "accounts", "--config", path); got.status != 0 || strings.Contains(got.out, "GRANT-") {
+		t.Errorf("without --live: %+v", got)
+	}
+}
