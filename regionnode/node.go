@@ -29,6 +29,8 @@ import (
 	"github.com/concordat-db/concordat/regionnode/placing"
 	"github.com/concordat-db/concordat/regionnode/store"
 	"github.com/concordat-db/concordat/streams/bus"
+	"github.com/concordat-db/concordat/streams/cdc/publish"
+	"github.com/concordat-db/concordat/streams/cdc/reader"
 	"github.com/concordat-db/concordat/streams/change"
 	"github.com/concordat-db/concordat/streams/confirm"
 	"github.com/concordat-db/concordat/streams/egress"
@@ -78,6 +80,8 @@ type Node struct {
 	taker   *handover.Taker
 	verify  *repair.Verifier
 	compare *repair.Background
+	readers *reader.Readers
+	events  *publish.Runner // nil before the bus is there, and where it has no place for events
 
 	forwards *forwarding
 	offences *offences
@@ -184,6 +188,9 @@ func (n *Node) openShard() error {
 	if n.confirm, err = n.newTracker(); err != nil {
 		return err
 	}
+	if n.readers, err = reader.Open(readerStore{n.shard}); err != nil {
+		return err
+	}
 	n.server = repair.NewServer(n.catalog, n.shard, n.ownMarks)
 	n.verify = repair.NewVerifier(n.server, n, controlplane.ForRepair(n.shard), 0)
 	if n.compare, err = n.newBackground(); err != nil {
@@ -279,6 +286,7 @@ func (n *Node) run(ctx context.Context, ready func(Endpoints)) (err error) {
 	if err := n.openOutbox(ctx, home); err != nil {
 		return err
 	}
+	n.events = n.newPublisher(home.Events())
 	listeners, err := listen(n.cfg.DynamoDB.Listen, n.cfg.Admin.Listen)
 	if err != nil {
 		return err
@@ -295,6 +303,10 @@ func (n *Node) run(ctx context.Context, ready func(Endpoints)) (err error) {
 	group.Go(func() error { return n.outbox.Run(ctx) })
 	group.Go(func() error { return home.Serve(ctx, n.newService(api).Handle) })
 	group.Go(func() error { return n.followMembers(ctx, home) })
+	if n.events != nil {
+		group.Go(func() error { return n.events.Run(ctx) })
+	}
+	group.Go(func() error { return n.keepGrants(ctx, home) })
 	group.Go(func() error { return n.plane.Run(ctx) })
 	group.Go(func() error { return n.joiner.Run(ctx) })
 	group.Go(func() error { return n.ledger.Run(ctx) })
@@ -311,7 +323,9 @@ func (n *Node) run(ctx context.Context, ready func(Endpoints)) (err error) {
 	group.Go(func() error { return n.watchDisk(ctx) })
 	group.Go(func() error { return n.waitForClock(ctx) })
 	group.Go(func() error { return api.Serve(ctx, listeners[0]) })
-	group.Go(func() error { return n.newAdmin(api, home).Serve(ctx, listeners[1], n.cfg.Limits.ShutdownPatience) })
+	group.Go(func() error {
+		return n.newAdmin(api, home, natsURL).Serve(ctx, listeners[1], n.cfg.Limits.ShutdownPatience)
+	})
 	n.setServing(true)
 	n.log.Info().Str("dynamodb", listeners[0].Addr().String()).Str("admin", listeners[1].Addr().String()).Msg("region serves")
 	ready(Endpoints{DynamoDB: "http://" + listeners[0].Addr().String(), Admin: "http://" + listeners[1].Addr().String(), NATS: natsURL})
@@ -342,7 +356,7 @@ func closeAll(listeners []net.Listener) (err error) {
 }
 
 // openBus starts or reaches the region's own NATS.
-func (n *Node) openBus(ctx context.Context) (bus.Home, string, error) {
+func (n *Node) openBus(ctx context.Context) (ownBus, string, error) {
 	if ext := n.cfg.Bus.External; ext != nil {
 		cfg := *ext
 		cfg.Region, cfg.Log = n.cfg.Region.Name, n.log
@@ -357,7 +371,7 @@ func (n *Node) openBus(ctx context.Context) (bus.Home, string, error) {
 		return nil, "", err
 	}
 	home, err := bus.StartEmbedded(ctx, bus.EmbeddedConfig{Region: n.cfg.Region.Name, Dir: n.cfg.JetStreamDir(), Host: host, Port: port,
-		TLS: n.cfg.Bus.Embedded.TLS, Peers: n.dialling(n.catalog.View()), MaxStore: n.cfg.Bus.Embedded.MaxStoreBytes, Log: n.log})
+		TLS: n.cfg.Bus.Embedded.TLS, Peers: n.dialling(n.catalog.View()), Grants: n.grants(), MaxStore: n.cfg.Bus.Embedded.MaxStoreBytes, Log: n.log})
 	if err != nil {
 		return nil, "", err
 	}
@@ -581,12 +595,13 @@ func (n *Node) newAPI() (*dynamodb.Server, error) {
 	})
 }
 
-func (n *Node) newAdmin(api *dynamodb.Server, home bus.Home) *admin.Server {
+func (n *Node) newAdmin(api *dynamodb.Server, home ownBus, natsURL string) *admin.Server {
 	return admin.New(admin.Config{Status: n.Status, Verify: n.Verify, Repair: n.repairTables,
 		Tables: n, Policies: policies{n}, Triggers: triggers{n}, Regions: n.Regions, Fence: n.fenceRegion, Remove: n.plane.RemoveRegion, AddRegion: n.AddRegion,
 		Rebuild: n.Rebuild, RebuildState: n.rebuildStatus, Saved: savedRecords{n}, Conflicts: conflictFeeds{n, api.Write},
-		Audit: auditor{n, home, make(chan struct{}, 1)},
-		Ready: func() error { return cmp.Or(n.ready(), n.serves()) }, Metrics: n.metrics.Handler()})
+		Audit:   auditor{n, home, make(chan struct{}, 1)},
+		Streams: changeStreams{n, n.natsURLs(natsURL), func(ctx context.Context) error { return home.SetGrants(ctx, n.grants()) }},
+		Ready:   func() error { return cmp.Or(n.ready(), n.serves()) }, Metrics: n.metrics.Handler()})
 }
 
 func (n *Node) setServing(is bool) {
