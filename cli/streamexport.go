@@ -16,7 +16,6 @@ import (
 	"github.com/vbauerster/mpb/v8/decor"
 
 	"github.com/concordat-db/concordat/regionnode/admin"
-	"github.com/concordat-db/concordat/streams/cdc"
 	"github.com/concordat-db/concordat/streams/export"
 )
 
@@ -83,9 +82,9 @@ func streamExport(c *ucli.Context, s Streams) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, root.Close()) }()
 	e := &exporting{base: base, table: c.String("table"), destination: destination, out: s.Err}
 	e.place = root.In(e.table + "/" + name)
+	defer func() { err = errors.Join(err, e.place.Close()) }()
 	if e.m, err = e.place.Manifest(c.Context); err != nil {
 		return err
 	}
@@ -112,7 +111,7 @@ func streamExport(c *ucli.Context, s Streams) (err error) {
 		fmt.Fprintf(s.Err, "%d rows were withheld: policies pin them, and do not name %s.\n", e.m.Withheld, destination)
 	}
 	return emit(c, s.Out, e.m, func(w io.Writer) error {
-		_, err := fmt.Fprintf(w, "%d rows in %d parts: %s, %s/%s\n", e.m.Rows, len(e.m.Parts), destination, e.table, name)
+		_, err := fmt.Fprintf(w, "%d rows, parts: %d, in %s, %s/%s\n", e.m.Rows, len(e.m.Parts), destination, e.table, name)
 		return err
 	})
 }
@@ -167,7 +166,37 @@ func (e *exporting) page(ctx context.Context, id, next string) (admin.SnapshotPa
 
 // changes writes what the table's stream tells, from where the export ended up to now.
 func (e *exporting) changes(ctx context.Context, since time.Duration) error {
-	return errors.New("not yet")
+	source := func(ctx context.Context, next string) (out export.Page[export.Change], err error) {
+		query := url.Values{"destination": {e.destination}, "limit": {"1000"}, "wait": {"0"}}
+		switch {
+		case next != "":
+			query.Set("after", next)
+		case since > 0:
+			query.Set("since", time.Now().Add(-since).UTC().Format(time.RFC3339))
+		default:
+			query.Set("since", time.Unix(1, 0).UTC().Format(time.RFC3339))
+		}
+		page, err := askAdmin[admin.EventPage](ctx, "read changes", 3*adminPatience, http.MethodGet, e.base, "/v1/tables/"+url.PathEscape(e.table)+"/events?"+query.Encode(), nil)
+		if err != nil {
+			return out, err
+		}
+		if page.Missed {
+			e.m.Gaps = append(e.m.Gaps, next)
+			fmt.Fprintf(e.out, "The stream has no more all that came after %s; the manifest says so.\n", next)
+		}
+		for _, event := range page.Events {
+			row, size, err := export.ParseEvent(event)
+			if err != nil {
+				return out, err
+			}
+			e.m.Region = row.Region
+			out.Rows, out.Bytes = append(out.Rows, row), out.Bytes+size
+		}
+		out.Next, out.Done, out.Withheld = page.Next, page.End, page.Withheld
+		e.bar.read(int64(len(page.Events))+page.Withheld, 0)
+		return out, nil
+	}
+	return export.Run(ctx, e.place, e.m, source, func(c *export.Change) string { return c.Sequence }, func(*export.Manifest) {})
 }
 
 // exportBar shows how far an export is: a bar on a screen, a line every few seconds elsewhere.
@@ -217,5 +246,3 @@ func (b *exportBar) end(ok bool) {
 	}
 	b.all.Wait()
 }
-
-var _ = cdc.Sequence

@@ -29,6 +29,8 @@ import (
 	"github.com/concordat-db/concordat/regionnode/placing"
 	"github.com/concordat-db/concordat/regionnode/store"
 	"github.com/concordat-db/concordat/streams/bus"
+	"github.com/concordat-db/concordat/streams/cdc/publish"
+	"github.com/concordat-db/concordat/streams/cdc/reader"
 	"github.com/concordat-db/concordat/streams/change"
 	"github.com/concordat-db/concordat/streams/confirm"
 	"github.com/concordat-db/concordat/streams/egress"
@@ -79,6 +81,8 @@ type Node struct {
 	taker     *handover.Taker
 	verify    *repair.Verifier
 	compare   *repair.Background
+	readers   *reader.Readers
+	events    *publish.Runner // nil before the bus is there, and where it has no place for events
 
 	forwards *forwarding
 	offences *offences
@@ -185,6 +189,9 @@ func (n *Node) openShard() error {
 	if n.confirm, err = n.newTracker(); err != nil {
 		return err
 	}
+	if n.readers, err = reader.Open(readerStore{n.shard}); err != nil {
+		return err
+	}
 	n.server = repair.NewServer(n.catalog, n.shard, n.ownMarks)
 	n.verify = repair.NewVerifier(n.server, n, controlplane.ForRepair(n.shard), 0)
 	if n.compare, err = n.newBackground(); err != nil {
@@ -281,6 +288,7 @@ func (n *Node) run(ctx context.Context, ready func(Endpoints)) (err error) {
 	if err := n.openOutbox(ctx, home); err != nil {
 		return err
 	}
+	n.events = n.newPublisher(home.Events())
 	listeners, err := listen(n.cfg.DynamoDB.Listen, n.cfg.Admin.Listen)
 	if err != nil {
 		return err
@@ -297,6 +305,10 @@ func (n *Node) run(ctx context.Context, ready func(Endpoints)) (err error) {
 	group.Go(func() error { return n.outbox.Run(ctx) })
 	group.Go(func() error { return home.Serve(ctx, n.newService(api).Handle) })
 	group.Go(func() error { return n.followMembers(ctx, home) })
+	if n.events != nil {
+		group.Go(func() error { return n.events.Run(ctx) })
+	}
+	group.Go(func() error { return n.keepGrants(ctx, home) })
 	group.Go(func() error { return n.plane.Run(ctx) })
 	group.Go(func() error { return n.joiner.Run(ctx) })
 	group.Go(func() error { return n.ledger.Run(ctx) })
@@ -314,7 +326,9 @@ func (n *Node) run(ctx context.Context, ready func(Endpoints)) (err error) {
 	group.Go(func() error { return n.watchDisk(ctx) })
 	group.Go(func() error { return n.waitForClock(ctx) })
 	group.Go(func() error { return api.Serve(ctx, listeners[0]) })
-	group.Go(func() error { return n.newAdmin(api, home).Serve(ctx, listeners[1], n.cfg.Limits.ShutdownPatience) })
+	group.Go(func() error {
+		return n.newAdmin(api, home, natsURL).Serve(ctx, listeners[1], n.cfg.Limits.ShutdownPatience)
+	})
 	n.setServing(true)
 	n.log.Info().Str("dynamodb", listeners[0].Addr().String()).Str("admin", listeners[1].Addr().String()).Msg("region serves")
 	ready(Endpoints{DynamoDB: "http://" + listeners[0].Addr().String(), Admin: "http://" + listeners[1].Addr().String(), NATS: natsURL})
@@ -345,7 +359,7 @@ func closeAll(listeners []net.Listener) (err error) {
 }
 
 // openBus starts or reaches the region's own NATS.
-func (n *Node) openBus(ctx context.Context) (bus.Home, string, error) {
+func (n *Node) openBus(ctx context.Context) (ownBus, string, error) {
 	if ext := n.cfg.Bus.External; ext != nil {
 		cfg := *ext
 		cfg.Region, cfg.Log = n.cfg.Region.Name, n.log
@@ -360,7 +374,7 @@ func (n *Node) openBus(ctx context.Context) (bus.Home, string, error) {
 		return nil, "", err
 	}
 	home, err := bus.StartEmbedded(ctx, bus.EmbeddedConfig{Region: n.cfg.Region.Name, Dir: n.cfg.JetStreamDir(), Host: host, Port: port,
-		TLS: n.cfg.Bus.Embedded.TLS, Peers: n.dialling(n.catalog.View()), MaxStore: n.cfg.Bus.Embedded.MaxStoreBytes, Log: n.log})
+		TLS: n.cfg.Bus.Embedded.TLS, Peers: n.dialling(n.catalog.View()), Grants: n.grants(), MaxStore: n.cfg.Bus.Embedded.MaxStoreBytes, Log: n.log})
 	if err != nil {
 		return nil, "", err
 	}
@@ -371,6 +385,7 @@ func (n *Node) openBus(ctx context.Context) (bus.Home, string, error) {
 func (n *Node) openOutbox(ctx context.Context, home bus.Home) error {
 	runner := outbox.NewRunner(outbox.RunnerConfig{Self: n.cfg.Region.Origin, Shard: theShard, Incarnation: n.shard.Incarnation(), Home: home, Log: n.streams,
 		Floor: n.matrix.Purge, Name: n.regionName, StreamBytes: n.cfg.Limits.StreamBytes,
+		Used:   func(lane globaltable.LaneID) bool { return n.catalog.View().Used(lane) },
 		Excess: func(lane globaltable.LaneID) uint64 { return n.shard.LogExcess(lane, n.cfg.Limits.LogBytes) },
 		MaySend: func(lane globaltable.Lane, e *change.Entry) error {
 			if !n.catalog.View().Pinned() {
@@ -381,6 +396,9 @@ func (n *Node) openOutbox(ctx context.Context, home bus.Home) error {
 		Events: outbox.Events{
 			Lagging: n.lagging,
 			Reset:   func(globaltable.LaneID) { n.metrics.StreamReset() },
+			Removed: func(lane globaltable.LaneID) {
+				n.log.Info().Stringer("lane", lane).Msg("the stream of a lane that is not written any more was removed")
+			},
 			Failed: func(lane globaltable.LaneID, err error) {
 				if errors.As(err, new(*heldBack)) {
 					n.log.Debug().Err(err).Msg("a lane waits")
@@ -567,7 +585,7 @@ func (n *Node) newAPI() (*dynamodb.Server, error) {
 	// While writes are refused every request fails: the refusal itself is in the log, and the metrics count the rest.
 	failures := n.log.Sample(&zerolog.BurstSampler{Burst: 10, Period: time.Minute})
 	return dynamodb.New(dynamodb.Config{
-		Region: n.cfg.Region.Name, Origin: n.cfg.Region.Origin, Verifier: verifier, Shard: n.shard, Control: n.plane, Confirm: n.confirm, Forward: n.forwards,
+		Region: n.cfg.Region.Name, Origin: n.cfg.Region.Origin, Verifier: verifier, Shard: n.shard, Streams: n.shard, Control: n.plane, Confirm: n.confirm, Forward: n.forwards,
 		View: func() dynamodb.View { return n.catalog.View() }, Refused: n.serves,
 		MaxRequests: n.cfg.Limits.MaxOpenRequests, DrainTimeout: n.cfg.Limits.ShutdownPatience,
 		Events: dynamodb.Events{
@@ -580,12 +598,13 @@ func (n *Node) newAPI() (*dynamodb.Server, error) {
 	})
 }
 
-func (n *Node) newAdmin(api *dynamodb.Server, home bus.Home) *admin.Server {
+func (n *Node) newAdmin(api *dynamodb.Server, home ownBus, natsURL string) *admin.Server {
 	return admin.New(admin.Config{Status: n.Status, Verify: n.Verify, Repair: n.repairTables,
 		Tables: n, Policies: policies{n}, Triggers: triggers{n}, Regions: n.Regions, Fence: n.fenceRegion, Remove: n.plane.RemoveRegion, AddRegion: n.AddRegion,
 		Rebuild: n.Rebuild, RebuildState: n.rebuildStatus, Saved: savedRecords{n}, Conflicts: conflictFeeds{n, api.Write},
-		Snapshots: n.snapshots,
 		Audit:     auditor{n, home, make(chan struct{}, 1)},
+		Snapshots: n.snapshots,
+		Streams:   changeStreams{n, n.natsURLs(natsURL), func(ctx context.Context) error { return home.SetGrants(ctx, n.grants()) }},
 		Ready:     func() error { return cmp.Or(n.ready(), n.serves()) }, Metrics: n.metrics.Handler()})
 }
 

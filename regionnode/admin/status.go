@@ -19,6 +19,16 @@ type Status struct {
 	Tables  []Table  `json:"tables"`
 	Lanes   []Lane   `json:"lanes"`             // this region's own change log
 	Rebuild *Rebuild `json:"rebuild,omitempty"` // of a region that has to be rebuilt, or is being
+	// Events sums up the events of change streams in the region's NATS; none: no table has a stream.
+	Events *EventsSummary `json:"events,omitempty"`
+}
+
+// EventsSummary is about the events of all tables.
+type EventsSummary struct {
+	Tables    int      `json:"tables"`
+	LagMillis int64    `json:"lagMillis"` // of the table that is most behind
+	Grants    int      `json:"grants"`
+	Failing   []string `json:"failing,omitempty"` // tables whose events the region's NATS does not take now
 }
 
 // State is what a region is to the others: active, fencing, fenced, removing or removed.

@@ -5,7 +5,8 @@
 //	records        of tables and of their conflict feeds, deleted items' included; the entries of their indexes; what is noted for collection
 //	own log        each change of each entry that is not void, for this region and for each other member of the entry's lane, who can read it
 //	saved          what a rebuilding keeps: records, and writes of the region's own log
-//	streams        the messages of this region's lanes, as they are in its NATS
+//	streams        the messages of all lanes' streams that there are in this region's NATS, those of an earlier store too
+//	events         those of change streams in its NATS
 //
 // Not attributed to items: files. What the store's engine keeps beside what it shows (older versions of keys, until they are compacted away) cannot be told from outside; it is counted (Files). Cursors that a join, an index being built or a
 // collection keeps have one key each, of something that was here when they moved.
@@ -44,6 +45,7 @@ const (
 	InLog     Where = "log"
 	InSaved   Where = "saved"
 	InStream  Where = "stream"
+	InEvents  Where = "event"
 )
 
 // Finding is a piece of an item where it may not be.
@@ -77,6 +79,7 @@ type Summary struct {
 	Entries  uint64  `json:"logEntries"`
 	Changes  uint64  `json:"logChanges"`
 	Messages uint64  `json:"streamMessages"`
+	Events   uint64  `json:"events"`
 	Indexed  uint64  `json:"indexEntries"`
 	Saved    uint64  `json:"saved"`
 	// Left counts changes in the log or in streams of tables that are deleted, or of which a member of the lane has no replica any more: it had them rightly, no policy forbids them there, and they go with the log.
@@ -91,10 +94,17 @@ type Config struct {
 	View    func() *catalog.View
 	Engine  store.Reader
 	Lanes   func() []globaltable.Lane // this region's own
-	Streams func(ctx context.Context, lane globaltable.LaneID, f func(message []byte) error) error
+	Streams Streams
+	Events  func(ctx context.Context, f func(table globaltable.TableID, position string, event []byte) error) error
 	Files   func() (store.Files, error)
 	// BytesPerSecond bounds what is read of the store, about; 0: 64 MiB.
 	BytesPerSecond int
+}
+
+// Streams is this region's NATS: a bus.Home.
+type Streams interface {
+	Lanes(ctx context.Context) ([]globaltable.LaneID, error)
+	ReadLane(ctx context.Context, lane globaltable.LaneID, f func(message []byte) error) error
 }
 
 const (
@@ -111,7 +121,7 @@ func Scan(ctx context.Context, cfg Config, only globaltable.TableID, report func
 	v := cfg.View()
 	s.self = v.Self()
 	s.out = Summary{Region: s.self.Name}
-	for _, part := range []func(context.Context) error{s.records, s.garbage, s.entries, s.saved, s.own, s.log, s.streams} {
+	for _, part := range []func(context.Context) error{s.records, s.garbage, s.entries, s.saved, s.own, s.log, s.streams, s.events} {
 		if err := part(ctx); err != nil {
 			return s.out, err
 		}
@@ -253,7 +263,7 @@ func (s *scan) found(v *catalog.View, table globaltable.TableID, key []byte, reg
 	if t, known := v.Table(table); known {
 		f.Name = t.Name
 		r := t.Replica(s.self.Origin)
-		f.Pending = t.Deleted || r != nil && (r.Placing != 0 || r.Status == globaltable.Deleting)
+		f.Pending = t.Deleted || r != nil && (r.Placing != 0 || r.Status == globaltable.Deleting || r.Status == globaltable.Creating) // what is created may have something saved, which it places as soon as it serves
 	}
 	s.out.Findings++
 	if f.Pending {
@@ -455,14 +465,23 @@ func (s *scan) entry(v *catalog.View, lane globaltable.Lane, e *change.Entry, wh
 	})
 }
 
-// streams goes through what is in this region's NATS.
+// streams goes through what is in this region's NATS. A lane that the log does not have is one of an earlier store: peers can fetch nothing of it, but it is here.
 func (s *scan) streams(ctx context.Context) error {
-	for _, lane := range s.cfg.Lanes() {
-		if lane.ID == globaltable.CatalogLane {
+	ids, err := s.cfg.Streams.Lanes(ctx)
+	if err != nil {
+		return err
+	}
+	known := s.cfg.Lanes()
+	for _, id := range ids {
+		if id == globaltable.CatalogLane {
 			continue
 		}
+		lane := globaltable.Lane{ID: id, Placement: globaltable.NewPlacement(s.self.Origin)}
+		if i := slices.IndexFunc(known, func(l globaltable.Lane) bool { return l.ID == id }); i >= 0 {
+			lane = known[i]
+		}
 		var whole change.Assembler
-		err := s.cfg.Streams(ctx, lane.ID, func(message []byte) error {
+		err := s.cfg.Streams.ReadLane(ctx, id, func(message []byte) error {
 			m, err := change.DecodeMessage(message)
 			if err != nil {
 				return err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -29,7 +30,18 @@ type fixture struct {
 	engine  *store.Memory
 	catalog *catalog.Catalog
 	lanes   []globaltable.Lane
-	streams map[globaltable.LaneID][][]byte
+	streams streams
+	events  []toldEvent
+}
+
+// toldEvent is an event in the region's NATS.
+type toldEvent struct {
+	table globaltable.TableID
+	data  string
+}
+
+func eventAbout(id string) string {
+	return fmt.Sprintf(`{"specversion":"1.0","id":"x","data":{"table":"customers","keys":{"id":{"S":%q}}}}`, id)
 }
 
 func region(t *testing.T, name, jurisdiction string, origin hlc.Origin) globaltable.Descriptor {
@@ -45,7 +57,7 @@ func region(t *testing.T, name, jurisdiction string, origin hlc.Origin) globalta
 }
 
 func newFixture(t *testing.T, adjust func(*globaltable.Table)) *fixture {
-	f := &fixture{t: t, engine: store.NewMemory(), streams: map[globaltable.LaneID][][]byte{}}
+	f := &fixture{t: t, engine: store.NewMemory(), streams: streams{}}
 	var err error
 	if f.catalog, err = catalog.New(region(t, "us", "US", 1), []globaltable.Descriptor{region(t, "eu", "EU", 2), region(t, "in", "IN", 3)}); err != nil {
 		t.Fatal(err)
@@ -129,13 +141,30 @@ func (f *fixture) stream(l globaltable.Lane, e change.Entry, maxMessage int) {
 	}
 }
 
+// streams are what a region's NATS has.
+type streams map[globaltable.LaneID][][]byte
+
+func (s streams) Lanes(context.Context) ([]globaltable.LaneID, error) {
+	return slices.Sorted(maps.Keys(s)), nil
+}
+
+func (s streams) ReadLane(_ context.Context, id globaltable.LaneID, f func([]byte) error) error {
+	for _, m := range s[id] {
+		if err := f(m); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (f *fixture) scan(only globaltable.TableID) (found []string, sum Summary) {
 	f.t.Helper()
 	sum, err := Scan(context.Background(), Config{View: f.catalog.View, Engine: f.engine, Lanes: func() []globaltable.Lane { return f.lanes },
-		Files: func() (store.Files, error) { return store.Files{}, nil },
-		Streams: func(_ context.Context, id globaltable.LaneID, g func([]byte) error) error {
-			for _, m := range f.streams[id] {
-				if err := g(m); err != nil {
+		Files:   func() (store.Files, error) { return store.Files{}, nil },
+		Streams: f.streams,
+		Events: func(_ context.Context, g func(globaltable.TableID, string, []byte) error) error {
+			for _, e := range f.events {
+				if err := g(e.table, "100000000000000000005", []byte(e.data)); err != nil {
 					return err
 				}
 			}
@@ -166,8 +195,9 @@ func TestNothingIsFoundWhereAllIsInPlace(t *testing.T) {
 	void := entryOf(2, tableID, "EU#1")
 	void.Void, void.Body = true, nil
 	f.log(f.lanes[1], void)
+	f.events = []toldEvent{{tableID, eventAbout("US#1")}, {tableID, eventAbout("US#2")}}
 	found, sum := f.scan(0)
-	if len(found) > 0 || sum.Findings != 0 || sum.Entries != 2 || sum.Changes != 4 || sum.Messages != 1 || sum.Left != 0 {
+	if len(found) > 0 || sum.Findings != 0 || sum.Entries != 2 || sum.Changes != 4 || sum.Messages != 1 || sum.Events != 2 || sum.Left != 0 {
 		t.Errorf("found %q in %+v", found, sum)
 	}
 	if len(sum.Counts) != 1 || sum.Counts[0].Records != 3*pageKeys/2 || sum.Counts[0].Conflicts != 1 || !slices.Equal(sum.Counts[0].Jurisdictions, []string{"EU", "IN", "US"}) || sum.Counts[0].Policy != "" {
@@ -195,9 +225,11 @@ func TestPlantedItemsAreFound(t *testing.T) {
 		"index": {func(f *fixture) {
 			f.set(store.AppendEntryKey(nil, tableID, 1, entryKey), store.AppendEntry(nil, len(entryKey)-len(key)))
 		}, []string{"index " + hash + " eu-customers in us"}},
-		"saved":     {func(f *fixture) { f.set(store.AppendSavedKey(nil, tableID, key), []byte("x")) }, []string{"saved " + hash + " eu-customers in us"}},
-		"own write": {func(f *fixture) { f.set(store.AppendReplayKey(nil, tableID, key, dot), []byte("x")) }, []string{"saved " + hash + " eu-customers in us"}},
-		"conflict":  {func(f *fixture) { f.set(store.AppendRecordKey(nil, tableID.Feed(), feedKey), []byte("x")) }, []string{"conflict " + hash + " eu-customers in us"}},
+		"event":             {func(f *fixture) { f.events = []toldEvent{{tableID, eventAbout("EU#secret")}} }, []string{"event " + hash + " eu-customers in us"}},
+		"event of no table": {func(f *fixture) { f.events = []toldEvent{{99, "x"}} }, []string{"event " + KeyHash(99, nil) + "  in us"}},
+		"saved":             {func(f *fixture) { f.set(store.AppendSavedKey(nil, tableID, key), []byte("x")) }, []string{"saved " + hash + " eu-customers in us"}},
+		"own write":         {func(f *fixture) { f.set(store.AppendReplayKey(nil, tableID, key, dot), []byte("x")) }, []string{"saved " + hash + " eu-customers in us"}},
+		"conflict":          {func(f *fixture) { f.set(store.AppendRecordKey(nil, tableID.Feed(), feedKey), []byte("x")) }, []string{"conflict " + hash + " eu-customers in us"}},
 		"log": {func(f *fixture) { f.log(l, entryOf(1, tableID, "US#1", "EU#secret")) },
 			[]string{"log " + hash + " eu-customers in us", "log " + hash + " eu-customers in in"}},
 		"log of a lane with fewer": {func(f *fixture) {
@@ -208,6 +240,8 @@ func TestPlantedItemsAreFound(t *testing.T) {
 			[]string{"stream " + hash + " eu-customers in us", "stream " + hash + " eu-customers in in"}},
 		"stream, in fragments": {func(f *fixture) { f.stream(l, entryOf(1, tableID, "EU#secret"), 200) },
 			[]string{"stream " + hash + " eu-customers in us", "stream " + hash + " eu-customers in in"}},
+		"stream of a lane of an earlier store": {func(f *fixture) { f.stream(both, entryOf(1, tableID, "EU#secret"), 1<<20) },
+			[]string{"stream " + hash + " eu-customers in us"}},
 		"table that is not known": {func(f *fixture) { f.set(store.AppendRecordKey(nil, tableID+1<<16, key), []byte("x")) },
 			[]string{"record " + KeyHash(tableID+1<<16, key) + "  in us"}},
 		"key that is none": {func(f *fixture) { f.set(store.AppendRecordKey(nil, tableID, []byte("no key")), []byte("x")) },

@@ -49,6 +49,7 @@ const (
 	MetaRoll      Meta = 0x0f // → a number: Scrub writes it to have something to flush
 	MetaSent      Meta = 0x10 // lane(8) → how much has been put into the lane so far; see package commit
 	MetaStream    Meta = 0x11 // table(8) ‖ since(8) → what a change stream has, and from where on; see package commit
+	MetaReader    Meta = 0x20 // name → somebody who reads change streams, and whose place is kept: reader.Reader
 )
 
 const (

@@ -24,17 +24,18 @@ type Manifest struct {
 	Kind     Kind   `json:"kind"`
 	Format   Format `json:"format"`
 	Table    string `json:"table"`
-	TableID  string `json:"tableId"`
+	TableID  string `json:"tableId,omitempty"`
 	Region   string `json:"region"`             // whose stream, or store, it is of
 	Snapshot string `json:"snapshot,omitempty"` // its id; of a snapshot
 	// From is the sequence after which changes are told, or that of the snapshot's moment: changes after it complete the snapshot. Time is the snapshot's.
-	From     string `json:"from"`
-	Time     string `json:"time,omitempty"`
-	Parts    []Part `json:"parts"`
-	Rows     int64  `json:"rows"`
-	Withheld int64  `json:"withheld"`       // items, or changes, that policies do not let go to this place
-	Next     string `json:"next,omitempty"` // where it goes on: the sequence of the last change that was looked at, or the snapshot's next page
-	Done     bool   `json:"done"`           // a snapshot: it has all; changes: it had all when it was last continued
+	From     string   `json:"from"`
+	Time     string   `json:"time,omitempty"`
+	Parts    []Part   `json:"parts"`
+	Rows     int64    `json:"rows"`
+	Gaps     []string `json:"gaps,omitempty"` // sequences after which changes are missing: the stream had them no more
+	Withheld int64    `json:"withheld"`       // items, or changes, that policies do not let go to this place
+	Next     string   `json:"next,omitempty"` // where it goes on: the sequence of the last change that was looked at, or the snapshot's next page
+	Done     bool     `json:"done"`           // a snapshot: it has all; changes: it had all when it was last continued
 }
 
 // Kind says what an export is of.
@@ -73,6 +74,9 @@ func URLOf(destination string) (string, error) {
 		if err != nil || u.User != nil {
 			return "", fmt.Errorf("%q is no URL of a bucket, or has a password, which belongs into the environment", destination)
 		}
+		if u.Scheme != "file" && strings.Trim(u.Path, "/") != "" {
+			return "", fmt.Errorf("%q has a path, which buckets have not: say ?prefix=%s/", destination, strings.Trim(u.Path, "/"))
+		}
 		return u.String(), nil
 	}
 	path, err := filepath.Abs(destination)
@@ -94,7 +98,7 @@ func Open(ctx context.Context, destination string) (*Place, error) {
 	return &Place{bucket}, nil
 }
 
-// In returns the place below p with that name. p stays what is closed.
+// In returns the place below p with that name. It is in p's place: p is not used any more.
 func (p *Place) In(name string) *Place {
 	return &Place{blob.PrefixedBucket(p.bucket, name+"/")}
 }

@@ -128,7 +128,7 @@ func rowsOf(t *testing.T, f Format, b []byte) (rows []Change) {
 }
 
 func TestDestinations(t *testing.T) {
-	for _, bad := range []string{"", "s3://key:secret@bucket", "://"} {
+	for _, bad := range []string{"", "s3://key:secret@bucket", "s3://bucket/prefix", "://"} {
 		if got, err := URLOf(bad); err == nil {
 			t.Errorf("%q became %q", bad, got)
 		}
@@ -143,9 +143,12 @@ func TestDestinations(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer place.Close()
-	if m, err := place.In("t").Manifest(t.Context()); m != nil || err != nil {
+	below := place.In("t")
+	if m, err := below.Manifest(t.Context()); m != nil || err != nil {
 		t.Error(m, err)
+	}
+	if err := below.Close(); err != nil {
+		t.Error(err)
 	}
 }
 
