@@ -17,6 +17,7 @@ import (
 	"github.com/jedib0t/go-pretty/v6/table"
 	ucli "github.com/urfave/cli/v2"
 
+	"github.com/concordat-db/concordat/globaltable/manifest"
 	"github.com/concordat-db/concordat/globaltable/policy"
 	"github.com/concordat-db/concordat/regionnode/admin"
 )
@@ -85,7 +86,7 @@ func policyFile(c *ucli.Context) ([]policy.Document, error) {
 		return nil, err
 	}
 	path := c.String("file")
-	b, err := readFile(path, policy.MaxBytes)
+	b, err := readFile(path, manifest.MaxBytes)
 	if err != nil {
 		return nil, wrongUsage(c, "%v", err)
 	}
@@ -201,7 +202,7 @@ func writePolicy(w io.Writer, p *admin.Policy) error {
 		}
 		fmt.Fprintln(w)
 	}
-	b, err := policy.EncodeYAML([]policy.Document{p.Document})
+	b, err := manifest.EncodeYAML([]policy.Document{p.Document})
 	if err != nil {
 		return err
 	}
@@ -282,6 +283,9 @@ func says(d *policy.Document) string {
 		out := policy.Describe(&pin.Match) + ":\n" + strings.Join(append(slices.Clone(l.Pin.Jurisdictions), l.Pin.Regions...), ", ") + "; elsewhere: " + string(l.Foreign)
 		if l.SingleCopy != "" {
 			out += "; one copy is enough"
+		}
+		if len(l.Targets) > 0 {
+			out += "\nmay be told to " + strings.Join(l.Targets, ", ")
 		}
 		return out
 	}

@@ -61,7 +61,7 @@ func partedTable() *Table {
 func TestTableDocumentGolden(t *testing.T) {
 	for file, table := range map[string]*Table{"table.json": exampleTable(), "table-later.json": laterTable(), "table-settings.json": settingsTable(), "table-indexes.json": indexedTable(),
 		"table-expiring.json": expiringTable(), "table-overrides.json": overriddenTable(), "table-merging.json": mergingTable(), "table-conflicts.json": listingTable(),
-		"table-parted.json": partedTable(), "table-pins.json": pinnedTable(), "table-triggers.json": triggeringTable()} {
+		"table-parted.json": partedTable(), "table-pins.json": pinnedTable(), "table-triggers.json": triggeringTable(), "table-targets.json": targetedTable()} {
 		want, err := os.ReadFile("testdata/" + file)
 		if err != nil {
 			t.Fatal(err)

@@ -16,6 +16,7 @@ import (
 	"github.com/concordat-db/concordat/globaltable/catalog"
 	"github.com/concordat-db/concordat/globaltable/item"
 	"github.com/concordat-db/concordat/globaltable/locality"
+	"github.com/concordat-db/concordat/globaltable/manifest"
 	"github.com/concordat-db/concordat/globaltable/plan"
 	"github.com/concordat-db/concordat/globaltable/policy"
 	"github.com/concordat-db/concordat/regionnode/admin"
@@ -119,8 +120,8 @@ func byTable(r *admin.PolicyRequest) (out []tableChange, err error) {
 		c := of(name.Table)
 		c.Delete = append(c.Delete, name.Name)
 	}
-	if len(out) == 0 || len(r.Documents)+len(r.Delete) > policy.MaxDocuments {
-		return nil, &globaltable.Error{Op: opPolicies, Kind: globaltable.Invalid, Message: fmt.Sprintf("name 1 to %d policies", policy.MaxDocuments)}
+	if len(out) == 0 || len(r.Documents)+len(r.Delete) > manifest.MaxDocuments {
+		return nil, &globaltable.Error{Op: opPolicies, Kind: globaltable.Invalid, Message: fmt.Sprintf("name 1 to %d policies", manifest.MaxDocuments)}
 	}
 	return out, nil
 }

@@ -31,7 +31,7 @@ type layer struct {
 // layers fixes the direction. Layers of one rank do not know each other. The clock and the vector lie below conflict because
 // globaltable speaks of origins and times; locality lies above globaltable because it decides on its documents.
 var layers = []layer{
-	{dir: "globaltable/item", rank: 0},
+	{dir: "globaltable/item", rank: 0}, {dir: "globaltable/manifest", rank: 0},
 	{dir: "conflict/hlc", rank: 1},
 	{dir: "conflict/vector", rank: 2}, {dir: "conflict/crdt", rank: 2},
 	{dir: "conflict", rank: 3}, {dir: "globaltable/expr", rank: 3},

@@ -47,7 +47,7 @@ func policiesDiffer(old, next *globaltable.Table) bool {
 var unsaid = []string{"format", "id", "epoch", "number", "predecessor"}
 
 // lists are fields that are lists of things with a name in the field given.
-var lists = map[string]struct{ word, name string }{"replicas": {"replica", "region"}, "pins": {"policy", "name"}, "indexes": {"index", "name"}}
+var lists = map[string]struct{ word, name string }{"replicas": {"replica", "region"}, "pins": {"policy", "name"}, "triggers": {"trigger", "name"}, "indexes": {"index", "name"}}
 
 // differences compares documents field by field, so that no setting can be forgotten here.
 func differences(old, next *globaltable.Table) (out []Change) {

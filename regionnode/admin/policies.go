@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/concordat-db/concordat/globaltable/manifest"
 	"github.com/concordat-db/concordat/globaltable/policy"
 	"github.com/concordat-db/concordat/regionnode/controlplane"
 )
@@ -109,7 +110,7 @@ type PolicyLoser struct {
 }
 
 // maxPolicyBody is the greatest body with documents, in bytes.
-const maxPolicyBody = 2 * policy.MaxBytes
+const maxPolicyBody = 2 * manifest.MaxBytes
 
 func (s *Server) policyRoutes() {
 	s.mux.HandleFunc("GET /v1/policies", func(w http.ResponseWriter, r *http.Request) {

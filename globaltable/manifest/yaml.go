@@ -1,4 +1,4 @@
-package policy
+package manifest
 
 import (
 	"bytes"
@@ -9,7 +9,7 @@ import (
 )
 
 // EncodeYAML returns the documents as one file, which Parse reads. Whatever does not look like a plain word is in quotes, so that no reader takes it for something else.
-func EncodeYAML(docs []Document) ([]byte, error) {
+func EncodeYAML[D json.Marshaler](docs []D) ([]byte, error) {
 	var out bytes.Buffer
 	for i, d := range docs {
 		if i > 0 {
