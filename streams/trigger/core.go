@@ -248,9 +248,6 @@ func (c *Core) follow(mark hlc.Timestamp, now time.Time) {
 		if id.Lane != 0 && f.until == 0 && !slices.Contains(out, id.Origin) {
 			f.until = mark
 		}
-		if f.until != 0 && !f.fires && f.at() >= f.until {
-			delete(c.feeds, id)
-		}
 	}
 }
 
@@ -324,6 +321,10 @@ func (c *Core) ready(f *feed) bool { return c.tells && f.at() >= max(c.told, c.g
 // Decide says which feeds this region fires now, in order.
 func (c *Core) Decide(now time.Time) (fires []FeedID) {
 	for id, f := range c.feeds {
+		if f.until != 0 && f.at() >= f.until {
+			delete(c.feeds, id) // all of it was dealt with
+			continue
+		}
 		f.fires = c.tells && !c.view.Paused && c.decide(id, f, now)
 		if f.fires {
 			fires = append(fires, id)
@@ -412,6 +413,9 @@ func (c *Core) Begin(id FeedID, mark hlc.Timestamp) hlc.Timestamp {
 	f.position = f.at()
 	return f.position
 }
+
+// Era returns the era of the view that was adopted last.
+func (c *Core) Era() Era { return c.view.Era }
 
 // Feed returns what of a feed was dealt with: the vector is c's. ok is false if there is no such feed any more.
 func (c *Core) Feed(id FeedID) (vector *Vector, until hlc.Timestamp, ok bool) {
@@ -517,6 +521,34 @@ type feedState struct {
 }
 
 const stateVersion = 1
+
+// Standing is how a feed stands.
+type Standing struct {
+	Feed     FeedID
+	Position hlc.Timestamp // all up to it was dealt with, here or elsewhere
+	Fires    bool          // it is this region's to fire
+	Ready    bool
+	By       []hlc.Origin // the other regions that are reached and say that they fire it
+	Regions  []hlc.Origin // of its placement, those that may
+}
+
+// Standings returns how the feeds stand, in order; those that are kept for what others fire of their own are not among them.
+func (c *Core) Standings(now time.Time) (out []Standing) {
+	for id, f := range c.feeds {
+		if id.home() && id.Origin != c.self {
+			continue
+		}
+		s := Standing{Feed: id, Position: f.at(), Fires: f.fires, Ready: c.ready(f), Regions: c.regions(id.Lane)}
+		for _, o := range s.Regions {
+			if e, heard := c.heard(o, id, now); heard && e.Fires && o != c.self {
+				s.By = append(s.By, o)
+			}
+		}
+		out = append(out, s)
+	}
+	slices.SortFunc(out, func(a, b Standing) int { return compareFeeds(a.Feed, b.Feed) })
+	return out
+}
 
 // State returns what is to be stored of c.
 func (c *Core) State() []byte {

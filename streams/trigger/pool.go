@@ -176,10 +176,15 @@ func (p *Pool) Failed(b *Batch, after time.Duration, now time.Time) (again bool)
 	if b.Attempt >= p.cfg.Attempts {
 		return false
 	}
-	b.due = now.Add(p.delay(b.Attempt, after))
+	p.Again(b, now.Add(p.delay(b.Attempt, after)))
+	return true
+}
+
+// Again has a batch tried once more at that time, whatever was tried before.
+func (p *Pool) Again(b *Batch, at time.Time) {
+	b.due = at
 	delete(p.running, b)
 	p.failed[b] = struct{}{}
-	return true
 }
 
 // delay is how long to wait after an attempt: about half of it is left to chance, so that those who failed together do not come again together.
@@ -193,14 +198,33 @@ func (p *Pool) delay(attempt int, after time.Duration) time.Duration {
 	return max(d, min(after, p.cfg.Most))
 }
 
+// Keep leaves in a batch that is under way only those of its events that are given, which are in their order; the others are dealt with. It returns how many those are.
+func (p *Pool) Keep(b *Batch, kept []Event) (others int) {
+	if others = len(b.Events) - len(kept); others == 0 {
+		return 0
+	}
+	p.release(b.Events)
+	for i := range kept {
+		p.locked[string(kept[i].Key)] = struct{}{}
+		p.events++
+		p.bytes += kept[i].bytes()
+	}
+	b.Events = kept
+	return others
+}
+
+func (p *Pool) release(events []Event) {
+	for i := range events {
+		delete(p.locked, string(events[i].Key))
+		p.events--
+		p.bytes -= events[i].bytes()
+	}
+}
+
 // Dealt takes that the events of a batch are dealt with.
 func (p *Pool) Dealt(b *Batch) {
 	delete(p.running, b)
-	for i := range b.Events {
-		delete(p.locked, string(b.Events[i].Key))
-		p.events--
-		p.bytes -= b.Events[i].bytes()
-	}
+	p.release(b.Events)
 }
 
 // Running returns how many batches are under way.
