@@ -37,6 +37,7 @@ import (
 	"github.com/concordat-db/concordat/streams/outbox"
 	"github.com/concordat-db/concordat/streams/peer"
 	"github.com/concordat-db/concordat/streams/repair"
+	"github.com/concordat-db/concordat/streams/trigger"
 	"github.com/concordat-db/concordat/streams/watermark"
 )
 
@@ -78,6 +79,9 @@ type Node struct {
 	taker   *handover.Taker
 	verify  *repair.Verifier
 	compare *repair.Background
+
+	triggers *trigger.Runner
+	swept    swept
 
 	forwards *forwarding
 	offences *offences
@@ -193,6 +197,7 @@ func (n *Node) openShard() error {
 		return err
 	}
 	n.newPlacer()
+	n.triggers = n.newTriggers()
 	n.plane, err = controlplane.New(controlplane.Config{Catalog: n.catalog, Door: n.shard, Items: n.shard, Peers: n, Joins: n.joiner, Places: n.placer, Marks: n.matrix, Now: time.Now, Clock: n.clock,
 		Tokens: n.tokens(), Key: n.key,
 		Events: controlplane.Events{
@@ -307,6 +312,7 @@ func (n *Node) run(ctx context.Context, ready func(Endpoints)) (err error) {
 		group.Go(func() error { return n.compare.Run(ctx) })
 	}
 	group.Go(func() error { return n.collect(ctx) })
+	group.Go(func() error { return n.triggers.Run(ctx) })
 	group.Go(func() error { return n.buildIndexes(ctx) })
 	group.Go(func() error { return n.watchDisk(ctx) })
 	group.Go(func() error { return n.waitForClock(ctx) })
@@ -465,6 +471,7 @@ func (n *Node) newService(api *dynamodb.Server) *peer.Service {
 		Offered:   n.giver.Answer,
 		Repair:    n.verify.HandleRepair,
 		Forward:   n.serveForwarded(api),
+		Triggers:  func(asker globaltable.Descriptor, g *trigger.Gossip) { n.triggers.Hear(asker.Origin, g) },
 		Answering: n.countForwarded,
 		Denied:    n.metrics.PeerDenied,
 		MaySend: func(asker hlc.Origin, lane globaltable.LaneID, e *change.Entry) error {

@@ -14,7 +14,7 @@ import (
 const DefaultReach = 10 * time.Second
 
 // maxFeeds bounds the feeds of a trigger that are kept, and that a peer may tell of.
-const maxFeeds = 1024
+const maxFeeds = 256
 
 // FeedID names a feed of a trigger: the part of its events that one cursor is for. The zero value is all that the region's stream tells.
 type FeedID struct {

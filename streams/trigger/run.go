@@ -92,7 +92,7 @@ type Told struct {
 }
 
 // maxTold bounds the entries of one Gossip.
-const maxTold = 400
+const maxTold = 256
 
 // Runner fires the triggers of a region.
 type Runner struct {
