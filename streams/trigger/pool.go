@@ -126,17 +126,17 @@ func (p *Pool) pick() (picked []int, due time.Time) {
 			continue
 		}
 		if len(picked) == 0 {
-			due = e.added.Add(p.cfg.Window)
+			due = e.added
 		}
 		if size += e.bytes(); len(picked) > 0 && size > maxBatchBytes {
-			return picked, time.Time{}
+			return picked, due
 		}
 		if picked = append(picked, i); len(picked) == p.cfg.Size {
-			return picked, time.Time{}
+			return picked, due
 		}
 	}
-	if len(picked) > 0 && !p.Room() {
-		return picked, time.Time{} // no other comes to join it
+	if len(picked) > 0 && p.Room() { // another one may come to join them
+		due = due.Add(p.cfg.Window)
 	}
 	return picked, due
 }
