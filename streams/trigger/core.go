@@ -8,6 +8,7 @@ import (
 
 	"github.com/concordat-db/concordat/conflict/hlc"
 	"github.com/concordat-db/concordat/globaltable"
+	"github.com/concordat-db/concordat/streams/cdc"
 )
 
 // DefaultReach is how long after it was last heard a region counts as reached.
@@ -28,6 +29,14 @@ func compareFeeds(a, b FeedID) int {
 
 // home reports whether id is what a region fires of its own.
 func (id FeedID) home() bool { return id.Origin != 0 && id.Lane == 0 }
+
+// Has reports whether a record is of the feed, where the item's placement is lane. A whole record may have of any region's changes: it is of each feed of what was made in a region that is out.
+func (id FeedID) Has(r *cdc.Record, lane func() globaltable.LaneID) bool {
+	if id.Origin != 0 && r.Dot.Origin != id.Origin && (id.home() || r.Kind != cdc.Copied) {
+		return false
+	}
+	return id.Lane == 0 || lane() == id.Lane
+}
 
 // Era says how events are divided into feeds: what vectors of different eras say is not about the same events.
 type Era struct {

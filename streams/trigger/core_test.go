@@ -256,7 +256,8 @@ func (r *modelRegion) fire() {
 
 func (r *modelRegion) deliver(id FeedID, x *modelRecord) {
 	vector, until, ok := r.core.Feed(id)
-	if !ok || id.Origin != 0 && x.Dot.Origin != id.Origin || until != 0 && x.Position > until || id.Lane != 0 && (modelLane(x.Key, int(r.view.Era.Division)) != id.Lane || vector.Covers(&x.Record)) {
+	lane := func() globaltable.LaneID { return modelLane(x.Key, int(r.view.Era.Division)) }
+	if !ok || until != 0 && x.Position > until || !id.Has(&x.Record, lane) || id.Lane != 0 && vector.Covers(&x.Record) {
 		return
 	}
 	for _, e := range x.stands {

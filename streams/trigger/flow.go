@@ -206,7 +206,7 @@ func (f *flow) event(t *globaltable.Table, r *cdc.Record) (e Event, wanted bool)
 	vector, until, ok := w.core.Feed(f.id)
 	counts := w.count(f.id)
 	switch {
-	case !ok || f.id.Origin != 0 && r.Dot.Origin != f.id.Origin || until != 0 && r.Position > until || f.id.Lane != 0 && laneOf(t, r.Key) != f.id.Lane:
+	case !ok || until != 0 && r.Position > until || !f.id.Has(r, func() globaltable.LaneID { return laneOf(t, r.Key) }):
 		counts.Filtered++
 		ok = false
 	case f.id.Lane != 0 && vector.Covers(r):

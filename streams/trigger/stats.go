@@ -66,7 +66,7 @@ func (r *Runner) backlog(t *globaltable.Table, s *FeedStats) error {
 			s.WaitingMore = true
 			return false
 		}
-		if s.Feed.Origin != 0 && x.Dot.Origin != s.Feed.Origin || s.Feed.Lane != 0 && laneOf(t, x.Key) != s.Feed.Lane {
+		if !s.Feed.Has(x, func() globaltable.LaneID { return laneOf(t, x.Key) }) {
 			return true
 		}
 		if s.Waiting++; s.Oldest == 0 {
