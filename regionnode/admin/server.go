@@ -36,8 +36,10 @@ type Config struct {
 	AddRegion func(ctx context.Context, descriptor string, valid time.Duration) (Invitation, error)
 	Tables    Tables
 	Policies  Policies
-	Ready     func() error // nil: serves reads and writes
-	Metrics   http.Handler
+	// TriggerRuns shows how triggers are fired.
+	TriggerRuns TriggerRuns
+	Ready       func() error // nil: serves reads and writes
+	Metrics     http.Handler
 }
 
 // Server is the admin API.
@@ -62,6 +64,7 @@ func New(cfg Config) *Server {
 	s.mux.HandleFunc("POST /v1/regions/{name}/remove", s.remove)
 	s.handleTables()
 	s.policyRoutes()
+	s.triggerRunRoutes()
 	s.conflictRoutes()
 	s.auditRoutes()
 	s.mux.HandleFunc("GET /v1/openapi.json", static("application/json", openAPI))

@@ -97,8 +97,9 @@ func (r *Runner) Letters(id globaltable.TriggerID, after hlc.Timestamp, f func(*
 // Redriven is what became of dead letters that were to be delivered once more.
 type Redriven struct {
 	Delivered int
-	Failed    int // they stay
-	Withheld  int // they stay, too: policies do not let the target have them
+	Failed    int  // they stay
+	Withheld  int  // they stay, too: policies do not let the target have them
+	More      bool // there are more than one call takes
 	Error     string
 }
 
@@ -120,7 +121,10 @@ func (r *Runner) Redrive(ctx context.Context, id globaltable.TriggerID, only []h
 	defer target.Close()
 	var events []Event
 	err = r.Letters(id, 0, func(l *cdc.Letter) bool {
-		e := Event{Position: l.Position, ID: eventID(l.Event), Key: slices.Clone(l.Key), JSON: slices.Clone(l.Event)}
+		if out.More = len(events) == maxRedrive; out.More {
+			return false
+		}
+		e := Event{Position: l.Position, ID: EventID(l.Event), Key: slices.Clone(l.Key), JSON: slices.Clone(l.Event)}
 		switch {
 		case only != nil && !slices.Contains(only, l.Position):
 		case !MayTell(t, r.cfg.Self, &e, &g.Target):
@@ -128,7 +132,7 @@ func (r *Runner) Redrive(ctx context.Context, id globaltable.TriggerID, only []h
 		default:
 			events = append(events, e)
 		}
-		return len(events) < maxRedrive
+		return true
 	})
 	if err != nil {
 		return out, err

@@ -107,8 +107,8 @@ func (s *subject) Deliver(ctx context.Context, events []Event) error {
 
 func (s *subject) Close() {}
 
-// eventID returns the id in an event.
-func eventID(event []byte) string {
+// EventID returns the id in an event.
+func EventID(event []byte) string {
 	var e struct {
 		ID string `json:"id"`
 	}
