@@ -249,7 +249,7 @@ func (c *triggerChecker) target(x *Target) {
 		c.check(strings.HasPrefix(p.Path, "/") && path.Clean(p.Path) == p.Path && len(p.Path) > 1 && plain(p.Path), "target.command.path", "it is no absolute path of a file")
 		c.check(len(p.Args) <= MaxCommandArgs, "target.command.args", "there are %d, at most %d", len(p.Args), MaxCommandArgs)
 		for _, arg := range p.Args {
-			c.check(plain(arg), "target.command.args", "one is not UTF-8, or has a NUL in it")
+			c.check(arg != "" && plain(arg), "target.command.args", "one is empty, is not UTF-8, or has a NUL in it")
 		}
 		c.duration("target.command.timeout", p.Timeout, MinTargetTimeout, MaxTargetTimeout)
 	}

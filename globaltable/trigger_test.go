@@ -129,7 +129,8 @@ func TestTriggerFaults(t *testing.T) {
 		"not clean":         {"target.command.path", command("/bin/../a")},
 		"no file":           {"target.command.path", command("/")},
 		"NUL":               {"target.command.args", command("/a", "b\x00")},
-		"args":              {"target.command.args", command("/a", make([]string, MaxCommandArgs+1)...)},
+		"empty argument":    {"target.command.args", command("/a", "")},
+		"args":              {"target.command.args", command("/a", strings.Fields(strings.Repeat("b ", MaxCommandArgs+1))...)},
 		"too much":          {"all of it together", command("/a", strings.Repeat("b", MaxTriggerBytes))},
 	} {
 		spec := right()

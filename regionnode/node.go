@@ -586,7 +586,7 @@ func (n *Node) newAPI() (*dynamodb.Server, error) {
 
 func (n *Node) newAdmin(api *dynamodb.Server, home bus.Home) *admin.Server {
 	return admin.New(admin.Config{Status: n.Status, Verify: n.Verify, Repair: n.repairTables,
-		Tables: n, Policies: policies{n}, TriggerRuns: triggerRuns{n}, Regions: n.Regions, Fence: n.fenceRegion, Remove: n.plane.RemoveRegion, AddRegion: n.AddRegion,
+		Tables: n, Policies: policies{n}, Triggers: triggers{n}, TriggerRuns: triggerRuns{n}, Regions: n.Regions, Fence: n.fenceRegion, Remove: n.plane.RemoveRegion, AddRegion: n.AddRegion,
 		Rebuild: n.Rebuild, RebuildState: n.rebuildStatus, Saved: savedRecords{n}, Conflicts: conflictFeeds{n, api.Write},
 		Audit: auditor{n, home, make(chan struct{}, 1)},
 		Ready: func() error { return cmp.Or(n.ready(), n.serves()) }, Metrics: n.metrics.Handler()})

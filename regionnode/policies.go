@@ -133,27 +133,42 @@ func (p policies) PlanPolicies(ctx context.Context, r admin.PolicyRequest) (admi
 	if err != nil {
 		return out, err
 	}
-	var faults []*globaltable.Error
+	var wrong faults
 	for _, c := range changes {
 		one, err := p.n.plane.PlanPolicies(ctx, c.table, c.change)
-		var fault *globaltable.Error
-		switch {
-		case errors.As(err, &fault):
-			faults = append(faults, fault)
-		case err != nil:
-			return out, err
-		default:
-			out.Tables = append(out.Tables, one)
+		if wrong.add(err) {
+			continue
 		}
+		if err != nil {
+			return out, err
+		}
+		out.Tables = append(out.Tables, one)
 	}
-	if len(faults) == 0 {
-		return out, nil
+	return out, wrong.err()
+}
+
+// faults are what is wrong with a request, table by table.
+type faults []*globaltable.Error
+
+// add takes a fault; it reports whether err is one.
+func (f *faults) add(err error) bool {
+	var fault *globaltable.Error
+	if errors.As(err, &fault) {
+		*f = append(*f, fault)
 	}
-	first := *faults[0]
-	for _, more := range faults[1:] {
-		first.Message += "\n" + more.Message
+	return fault != nil
+}
+
+// err returns all faults as one error, of the first one's kind; nil without any.
+func (f faults) err() error {
+	if len(f) == 0 {
+		return nil
 	}
-	return out, &first
+	all := *f[0]
+	for _, more := range f[1:] {
+		all.Message += "\n" + more.Message
+	}
+	return &all
 }
 
 // ApplyPolicies implements admin.Policies. The tables go on side by side.

@@ -251,6 +251,7 @@ func (n *Node) savingAdmin() *admin.Server {
 		Conflicts:    admin.NoConflicts{Err: unavailable},
 		Audit:        admin.NoAudit{Err: unavailable},
 		Policies:     admin.NoPolicies{Err: unavailable},
+		Triggers:     admin.NoTriggers{Err: unavailable},
 		TriggerRuns:  admin.NoTriggerRuns{Err: unavailable},
 	})
 }

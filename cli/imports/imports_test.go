@@ -36,7 +36,7 @@ var layers = []layer{
 	{dir: "conflict/vector", rank: 2}, {dir: "conflict/crdt", rank: 2},
 	{dir: "conflict", rank: 3}, {dir: "globaltable/expr", rank: 3},
 	{dir: "globaltable", rank: 4}, {dir: "globaltable/partiql", rank: 4},
-	{dir: "globaltable/locality", rank: 5}, {dir: "globaltable/policy", rank: 5},
+	{dir: "globaltable/locality", rank: 5}, {dir: "globaltable/policy", rank: 5}, {dir: "globaltable/trigger", rank: 5},
 	{dir: "globaltable/catalog", rank: 6}, {dir: "globaltable/plan", rank: 6},
 	{dir: "streams", rank: 7},
 	{dir: "regionnode", rank: 8},

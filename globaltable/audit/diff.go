@@ -23,8 +23,14 @@ func OfTable(old, next *globaltable.Table) Entry {
 		e.Kind = OwnerMoved
 	case policiesDiffer(old, next):
 		e.Kind = PolicyChanged
+	case triggersDiffer(old, next):
+		e.Kind = TriggerChanged
 	}
 	return e
+}
+
+func triggersDiffer(old, next *globaltable.Table) bool {
+	return string(fields(globaltable.EncodeTable(old))["triggers"]) != string(fields(globaltable.EncodeTable(next))["triggers"])
 }
 
 // policiesDiffer reports whether what the policies say is different; who is still gaining by them does not count.

@@ -3,6 +3,7 @@ package manifest
 import (
 	"bytes"
 	"cmp"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -323,4 +324,57 @@ func (p *Reader) List(n ast.Node, path string) (out []string) {
 		out = append(out, p.Text(v, at, false))
 	}
 	return out
+}
+
+// Count returns the value of a field that is a whole number from 1; zero, if it is not there.
+func (p *Reader) Count(n Node, path string) int {
+	i := p.Number(n, path)
+	if _, whole := n.(*ast.IntegerNode); whole && i < 1 {
+		p.Fault(n, path, "it is %d; it must be 1 or more", i)
+	}
+	return i
+}
+
+// JSON returns the value of a field as JSON; nil, if it is not there.
+func (p *Reader) JSON(n Node, path string) json.RawMessage {
+	if n == nil {
+		return nil
+	}
+	b, err := json.Marshal(p.value(n, path))
+	if err != nil {
+		p.Fault(n, path, "it cannot be written as JSON")
+	}
+	return b
+}
+
+// value returns what json.Marshal takes.
+func (p *Reader) value(n Node, path string) any {
+	switch n := n.(type) {
+	case nil, *ast.NullNode:
+		return nil
+	case *ast.BoolNode:
+		return n.Value
+	case *ast.StringNode, *ast.LiteralNode:
+		return p.Text(n, path, true)
+	case *ast.IntegerNode, *ast.FloatNode:
+		if text := n.GetToken().Value; json.Valid([]byte(text)) {
+			return json.Number(text)
+		}
+		p.Fault(n, path, "it is a number that JSON writes otherwise")
+	case *ast.SequenceNode:
+		list := make([]any, 0, len(n.Values))
+		for i, v := range n.Values {
+			list = append(list, p.value(v, fmt.Sprintf("%s[%d]", path, i)))
+		}
+		return list
+	case *ast.MappingNode, *ast.MappingValueNode:
+		out := map[string]any{}
+		for name, v := range p.Fields(n, path, nil) {
+			out[name] = p.value(v, Join(path, Clip(name)))
+		}
+		return out
+	default:
+		p.Fault(n, path, "it is %s", describe(n))
+	}
+	return nil
 }

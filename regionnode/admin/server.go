@@ -36,6 +36,7 @@ type Config struct {
 	AddRegion func(ctx context.Context, descriptor string, valid time.Duration) (Invitation, error)
 	Tables    Tables
 	Policies  Policies
+	Triggers  Triggers
 	// TriggerRuns shows how triggers are fired.
 	TriggerRuns TriggerRuns
 	Ready       func() error // nil: serves reads and writes
@@ -64,6 +65,7 @@ func New(cfg Config) *Server {
 	s.mux.HandleFunc("POST /v1/regions/{name}/remove", s.remove)
 	s.handleTables()
 	s.policyRoutes()
+	s.triggerRoutes()
 	s.triggerRunRoutes()
 	s.conflictRoutes()
 	s.auditRoutes()

@@ -35,6 +35,7 @@ type request struct {
 	Anew      *anewRequest     `json:"anew,omitempty"`
 	Audit     *auditRequest    `json:"audit,omitempty"`
 	Policies  *policiesRequest `json:"policies,omitempty"`
+	Triggers  *triggersRequest `json:"triggers,omitempty"`
 	History   *historyRequest  `json:"history,omitempty"`
 	Receipts  *receiptsRequest `json:"receipts,omitempty"`
 	Census    *censusRequest   `json:"census,omitempty"`
@@ -185,6 +186,8 @@ func (p *Plane) handle(ctx context.Context, peer string, raw []byte) (*answer, e
 		return p.answerInspect(r.Inspect, from)
 	case r.Policies != nil:
 		return p.answerPolicies(ctx, r.Policies, from)
+	case r.Triggers != nil:
+		return p.answerTriggers(ctx, r.Triggers, from)
 	case r.Receipts != nil:
 		return p.answerReceipts(ctx, r.Receipts)
 	case r.History != nil:
