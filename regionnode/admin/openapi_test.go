@@ -315,7 +315,7 @@ func TestDocumentNamesAllStatesAndPaths(t *testing.T) {
 	if got := d.Components.Schemas["Pair"].Properties["state"].Enum; !slices.Equal(got, states) {
 		t.Errorf("states %v, want %v", got, states)
 	}
-	bodies := map[string]string{"POST /v1/conflicts/{id}/restore": `{"write":true}`, "POST /v1/regions": `{"descriptor":"new"}`, "PATCH /v1/tables/{name}": `{"acknowledge":"peers:1"}`, "POST /v1/tables/{name}/replicas": `{"regions":["eu-central-1"]}`,
+	bodies := map[string]string{"POST /v1/triggers/letters/redrive": `{}`, "POST /v1/triggers/letters/purge": `{}`, "POST /v1/conflicts/{id}/restore": `{"write":true}`, "POST /v1/regions": `{"descriptor":"new"}`, "PATCH /v1/tables/{name}": `{"acknowledge":"peers:1"}`, "POST /v1/tables/{name}/replicas": `{"regions":["eu-central-1"]}`,
 		"POST /v1/triggers/plan": `{"author":"a"}`, "POST /v1/triggers/apply": `{"author":"a"}`, "POST /v1/policies/plan": `{"author":"a"}`, "POST /v1/policies/apply": `{"author":"a"}`, "POST /v1/policies/test": `{"table":"orders","partition":"a"}`}
 	for path, methods := range d.Paths {
 		for method, op := range methods {

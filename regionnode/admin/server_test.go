@@ -47,6 +47,7 @@ func config() admin.Config {
 		RebuildState: fullRebuild,
 		Saved:        saved{},
 		Conflicts:    &conflicts{},
+		TriggerRuns:  triggerRuns{},
 		Audit:        new(auditor),
 		Ready:        func() error { return nil },
 		Metrics:      http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "concordat_up 1\n") }),
