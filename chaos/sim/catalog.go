@@ -55,7 +55,8 @@ func (r *region) openPlane(state commit.Rebuild) {
 		},
 		Took: func(globaltable.TableID, string, int, int) { r.cover("a page was exchanged") },
 	}, Complete: func(ctx context.Context, table globaltable.TableID, since globaltable.Version) error {
-		return comeback.Complete(ctx, table, since)
+		// Joins go on at once, and some of what they ask for next says nothing of the table.
+		return comeback.Complete(context.WithValue(ctx, taskName{}, fmt.Sprintf("complete %s", table)), table, since)
 	}})
 	if err != nil {
 		panic(err)
