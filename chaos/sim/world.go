@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"runtime/debug"
 	"slices"
+	"sync"
 	"testing/synctest"
 	"time"
 
@@ -54,6 +55,7 @@ type world struct {
 	ledger     *check.Ledger
 	evidence   evidence
 	coverage   map[string]int
+	covering   sync.Mutex
 	placements map[globaltable.LaneID]globaltable.Placement // of every lane that was ever written
 	changes    int                                          // of tables that were asked for
 	purged     check.Frontiers                              // greatest purge frontier of each table that any region had
@@ -221,7 +223,12 @@ func (w *world) tell(format string, args ...any) {
 	}
 }
 
-func (w *world) cover(what string) { w.coverage[what]++ }
+// cover counts what has happened. Tasks call it, too.
+func (w *world) cover(what string) {
+	w.covering.Lock()
+	defer w.covering.Unlock()
+	w.coverage[what]++
+}
 
 // chance is true with probability p while faults are on.
 func (w *world) chance(p float64) bool { return p > 0 && !w.quiet && w.rng.Float64() < p }
