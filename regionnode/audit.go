@@ -14,7 +14,6 @@ import (
 	"github.com/concordat-db/concordat/regionnode/commit"
 	"github.com/concordat-db/concordat/regionnode/controlplane"
 	"github.com/concordat-db/concordat/regionnode/residency"
-	"github.com/concordat-db/concordat/streams/bus"
 	"github.com/concordat-db/concordat/streams/egress"
 	"github.com/concordat-db/concordat/streams/repair"
 )
@@ -101,7 +100,7 @@ func (n *Node) noteCredentials(ctx context.Context) error {
 // auditor shows what this node has for an auditor: admin.Audit.
 type auditor struct {
 	n    *Node
-	home bus.Home
+	home ownBus
 	scan chan struct{} // holds a token while a scan goes on: one at a time
 }
 

@@ -8,12 +8,20 @@ import (
 	"github.com/concordat-db/concordat/globaltable"
 	"github.com/concordat-db/concordat/globaltable/catalog"
 	"github.com/concordat-db/concordat/regionnode/commit"
+	"github.com/concordat-db/concordat/streams/bus"
 	"github.com/concordat-db/concordat/streams/cdc"
 	"github.com/concordat-db/concordat/streams/trigger"
 )
 
-// newTriggers makes what fires the region's triggers.
-func (n *Node) newTriggers() *trigger.Runner {
+// newTriggers makes what fires the region's triggers. events is the NATS to publish to; nil: none.
+func (n *Node) newTriggers(events *bus.Events) *trigger.Runner {
+	means := trigger.Means{Region: n.cfg.Region.Name, Commands: n.cfg.Triggers.Commands, Secret: func(name string) ([]byte, bool) {
+		key, ok := n.cfg.Triggers.Secrets[name]
+		return key, ok
+	}}
+	if events != nil {
+		means.Publisher = teller{events}
+	}
 	return trigger.New(trigger.Config{
 		Self: n.cfg.Region.Origin, Region: n.cfg.Region.Name, Life: n.shard.Incarnation(), Catalog: n.catalog.View,
 		Serves: func() bool { return n.serves() == nil },
@@ -25,10 +33,7 @@ func (n *Node) newTriggers() *trigger.Runner {
 			}
 			return s.Triggers(ctx, g)
 		},
-		Means: trigger.Means{Region: n.cfg.Region.Name, Commands: n.cfg.Triggers.Commands, Secret: func(name string) ([]byte, bool) {
-			key, ok := n.cfg.Triggers.Secrets[name]
-			return key, ok
-		}},
+		Means:  means,
 		Events: n.triggerEvents(),
 	})
 }
@@ -105,7 +110,7 @@ func (s *swept) keep(v *catalog.View) {
 	}
 }
 
-// told is a shard's change streams, table by table: trigger.Stream. A table whose stream was switched off and on again has several, one after the other.
+// told is a shard's change streams, table by table: trigger.Stream.
 type told struct {
 	*commit.Shard
 	self hlc.Origin
@@ -119,36 +124,30 @@ func (s told) MarkNow(ctx context.Context) (hlc.Timestamp, error) { return s.Str
 
 // Read implements trigger.Stream.
 func (s told) Read(table globaltable.TableID, after hlc.Timestamp, f func(*cdc.Record) bool) (upTo hlc.Timestamp, err error) {
-	mark := s.StreamMark()
-	for _, stream := range s.Streams(table) {
-		ended := false
-		upTo, err := s.ReadStream(commit.StreamRange{Stream: stream.Stream, After: after, UpTo: mark}, func(r *cdc.Record) bool {
-			ended = !f(r)
-			return !ended
-		})
-		if err != nil || ended {
-			return upTo, err
-		}
-	}
-	return max(after, mark), nil
+	return s.ReadTable(table, after, 0, f)
 }
 
 // Await implements trigger.Stream.
-func (s told) Await(ctx context.Context, t *globaltable.Table, after hlc.Timestamp) {
-	if stream, ok := t.StreamIn(s.self); ok {
-		s.AwaitStream(ctx, cdc.Stream{Table: t.ID, Since: stream.Since}, after)
-		return
-	}
-	<-ctx.Done()
+func (s told) Await(ctx context.Context, table globaltable.TableID, after hlc.Timestamp) {
+	s.AwaitTable(ctx, table, after)
 }
 
 // Lost implements trigger.Stream.
-func (s told) Lost(t *globaltable.Table) (lost hlc.Timestamp) {
-	if stream, ok := t.StreamIn(s.self); ok {
-		lost = s.Stream(cdc.Stream{Table: t.ID, Since: stream.Since}).Trimmed
+func (s told) Lost(t *globaltable.Table) hlc.Timestamp {
+	if stream, ok := t.StreamIn(s.self); ok && !s.HasStreams(t.ID) {
+		return s.Stream(cdc.Stream{Table: t.ID, Since: stream.Since}).Trimmed // where the store is younger
 	}
-	for _, stream := range s.Streams(t.ID) {
-		lost = max(lost, stream.Trimmed)
+	return s.Trimmed(t.ID)
+}
+
+// teller is the region's NATS as triggers publish to it: trigger.Publisher.
+type teller struct{ events *bus.Events }
+
+// Publish implements trigger.Publisher.
+func (x teller) Publish(ctx context.Context, subject string, messages []trigger.Message) error {
+	notes := make([]bus.Note, 0, len(messages))
+	for _, m := range messages {
+		notes = append(notes, bus.Note(m))
 	}
-	return lost
+	return x.events.Tell(ctx, subject, notes)
 }

@@ -29,6 +29,8 @@ import (
 	"github.com/concordat-db/concordat/regionnode/placing"
 	"github.com/concordat-db/concordat/regionnode/store"
 	"github.com/concordat-db/concordat/streams/bus"
+	"github.com/concordat-db/concordat/streams/cdc/publish"
+	"github.com/concordat-db/concordat/streams/cdc/reader"
 	"github.com/concordat-db/concordat/streams/change"
 	"github.com/concordat-db/concordat/streams/confirm"
 	"github.com/concordat-db/concordat/streams/egress"
@@ -79,6 +81,8 @@ type Node struct {
 	taker   *handover.Taker
 	verify  *repair.Verifier
 	compare *repair.Background
+	readers *reader.Readers
+	events  *publish.Runner // nil before the bus is there, and where it has no place for events
 
 	triggers *trigger.Runner
 	swept    swept
@@ -188,6 +192,9 @@ func (n *Node) openShard() error {
 	if n.confirm, err = n.newTracker(); err != nil {
 		return err
 	}
+	if n.readers, err = reader.Open(readerStore{n.shard}); err != nil {
+		return err
+	}
 	n.server = repair.NewServer(n.catalog, n.shard, n.ownMarks)
 	n.verify = repair.NewVerifier(n.server, n, controlplane.ForRepair(n.shard), 0)
 	if n.compare, err = n.newBackground(); err != nil {
@@ -197,7 +204,6 @@ func (n *Node) openShard() error {
 		return err
 	}
 	n.newPlacer()
-	n.triggers = n.newTriggers()
 	n.plane, err = controlplane.New(controlplane.Config{Catalog: n.catalog, Door: n.shard, Items: n.shard, Peers: n, Joins: n.joiner, Places: n.placer, Marks: n.matrix, Now: time.Now, Clock: n.clock,
 		Tokens: n.tokens(), Key: n.key,
 		Events: controlplane.Events{
@@ -284,6 +290,8 @@ func (n *Node) run(ctx context.Context, ready func(Endpoints)) (err error) {
 	if err := n.openOutbox(ctx, home); err != nil {
 		return err
 	}
+	n.events = n.newPublisher(home.Events())
+	n.triggers = n.newTriggers(home.Events())
 	listeners, err := listen(n.cfg.DynamoDB.Listen, n.cfg.Admin.Listen)
 	if err != nil {
 		return err
@@ -300,6 +308,10 @@ func (n *Node) run(ctx context.Context, ready func(Endpoints)) (err error) {
 	group.Go(func() error { return n.outbox.Run(ctx) })
 	group.Go(func() error { return home.Serve(ctx, n.newService(api).Handle) })
 	group.Go(func() error { return n.followMembers(ctx, home) })
+	if n.events != nil {
+		group.Go(func() error { return n.events.Run(ctx) })
+	}
+	group.Go(func() error { return n.keepGrants(ctx, home) })
 	group.Go(func() error { return n.plane.Run(ctx) })
 	group.Go(func() error { return n.joiner.Run(ctx) })
 	group.Go(func() error { return n.ledger.Run(ctx) })
@@ -317,7 +329,9 @@ func (n *Node) run(ctx context.Context, ready func(Endpoints)) (err error) {
 	group.Go(func() error { return n.watchDisk(ctx) })
 	group.Go(func() error { return n.waitForClock(ctx) })
 	group.Go(func() error { return api.Serve(ctx, listeners[0]) })
-	group.Go(func() error { return n.newAdmin(api, home).Serve(ctx, listeners[1], n.cfg.Limits.ShutdownPatience) })
+	group.Go(func() error {
+		return n.newAdmin(api, home, natsURL).Serve(ctx, listeners[1], n.cfg.Limits.ShutdownPatience)
+	})
 	n.setServing(true)
 	n.log.Info().Str("dynamodb", listeners[0].Addr().String()).Str("admin", listeners[1].Addr().String()).Msg("region serves")
 	ready(Endpoints{DynamoDB: "http://" + listeners[0].Addr().String(), Admin: "http://" + listeners[1].Addr().String(), NATS: natsURL})
@@ -348,7 +362,7 @@ func closeAll(listeners []net.Listener) (err error) {
 }
 
 // openBus starts or reaches the region's own NATS.
-func (n *Node) openBus(ctx context.Context) (bus.Home, string, error) {
+func (n *Node) openBus(ctx context.Context) (ownBus, string, error) {
 	if ext := n.cfg.Bus.External; ext != nil {
 		cfg := *ext
 		cfg.Region, cfg.Log = n.cfg.Region.Name, n.log
@@ -363,7 +377,7 @@ func (n *Node) openBus(ctx context.Context) (bus.Home, string, error) {
 		return nil, "", err
 	}
 	home, err := bus.StartEmbedded(ctx, bus.EmbeddedConfig{Region: n.cfg.Region.Name, Dir: n.cfg.JetStreamDir(), Host: host, Port: port,
-		TLS: n.cfg.Bus.Embedded.TLS, Peers: n.dialling(n.catalog.View()), MaxStore: n.cfg.Bus.Embedded.MaxStoreBytes, Log: n.log})
+		TLS: n.cfg.Bus.Embedded.TLS, Peers: n.dialling(n.catalog.View()), Grants: n.grants(), MaxStore: n.cfg.Bus.Embedded.MaxStoreBytes, Log: n.log})
 	if err != nil {
 		return nil, "", err
 	}
@@ -584,12 +598,13 @@ func (n *Node) newAPI() (*dynamodb.Server, error) {
 	})
 }
 
-func (n *Node) newAdmin(api *dynamodb.Server, home bus.Home) *admin.Server {
+func (n *Node) newAdmin(api *dynamodb.Server, home ownBus, natsURL string) *admin.Server {
 	return admin.New(admin.Config{Status: n.Status, Verify: n.Verify, Repair: n.repairTables,
 		Tables: n, Policies: policies{n}, Triggers: triggers{n}, TriggerRuns: triggerRuns{n}, Regions: n.Regions, Fence: n.fenceRegion, Remove: n.plane.RemoveRegion, AddRegion: n.AddRegion,
 		Rebuild: n.Rebuild, RebuildState: n.rebuildStatus, Saved: savedRecords{n}, Conflicts: conflictFeeds{n, api.Write},
-		Audit: auditor{n, home, make(chan struct{}, 1)},
-		Ready: func() error { return cmp.Or(n.ready(), n.serves()) }, Metrics: n.metrics.Handler()})
+		Audit:   auditor{n, home, make(chan struct{}, 1)},
+		Streams: changeStreams{n, n.natsURLs(natsURL), func(ctx context.Context) error { return home.SetGrants(ctx, n.grants()) }},
+		Ready:   func() error { return cmp.Or(n.ready(), n.serves()) }, Metrics: n.metrics.Handler()})
 }
 
 func (n *Node) setServing(is bool) {

@@ -41,6 +41,18 @@ func (s laneStreams) Renew(lane globaltable.LaneID) { s.n.outbox.Renew(lane) }
 // Live implements placing.Streams.
 func (s laneStreams) Live(lane globaltable.LaneID) bool { return s.n.outbox.Live(lane) }
 
+// RenewEvents implements placing.Streams.
+func (s laneStreams) RenewEvents(table globaltable.TableID) {
+	if s.n.events != nil {
+		s.n.events.Renew(table)
+	}
+}
+
+// EventsLive implements placing.Streams.
+func (s laneStreams) EventsLive(table globaltable.TableID) bool {
+	return s.n.events == nil || s.n.events.Live(table)
+}
+
 // givingShard is the shard as a handover.Giver reads it.
 type givingShard struct {
 	shard   *commit.Shard

@@ -249,6 +249,7 @@ func (n *Node) savingAdmin() *admin.Server {
 		RebuildState: n.rebuildStatus,
 		Saved:        admin.NoSaved{Err: unavailable},
 		Conflicts:    admin.NoConflicts{Err: unavailable},
+		Streams:      admin.NoStreams{Err: unavailable},
 		Audit:        admin.NoAudit{Err: unavailable},
 		Policies:     admin.NoPolicies{Err: unavailable},
 		Triggers:     admin.NoTriggers{Err: unavailable},

@@ -211,6 +211,12 @@ func (s ownStreams) Renew(lane globaltable.LaneID) {
 // Live implements placing.Streams.
 func (s ownStreams) Live(lane globaltable.LaneID) bool { return s.outbox.Live(lane) }
 
+// RenewEvents implements placing.Streams. The simulation has no events in NATS.
+func (s ownStreams) RenewEvents(globaltable.TableID) {}
+
+// EventsLive implements placing.Streams.
+func (s ownStreams) EventsLive(globaltable.TableID) bool { return true }
+
 // Scrub implements placing.Disk.
 func (d *door) Scrub(context.Context) error { return nil }
 

@@ -37,6 +37,7 @@ type Config struct {
 	Tables    Tables
 	Policies  Policies
 	Triggers  Triggers
+	Streams   Streams
 	// TriggerRuns shows how triggers are fired.
 	TriggerRuns TriggerRuns
 	Ready       func() error // nil: serves reads and writes
@@ -69,6 +70,7 @@ func New(cfg Config) *Server {
 	s.triggerRunRoutes()
 	s.conflictRoutes()
 	s.auditRoutes()
+	s.streamRoutes()
 	s.mux.HandleFunc("GET /v1/openapi.json", static("application/json", openAPI))
 	s.mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, http.StatusOK, map[string]string{"status": "ok"})
@@ -90,7 +92,7 @@ const elsewhere = "/"
 
 func (s *Server) nothing(w http.ResponseWriter, r *http.Request) {
 	var allowed []string
-	for _, method := range []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPatch, http.MethodDelete} {
+	for _, method := range []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete} {
 		other := &http.Request{Method: method, URL: r.URL, Host: r.Host}
 		if _, pattern := s.mux.Handler(other); pattern != elsewhere {
 			allowed = append(allowed, method)

@@ -39,6 +39,10 @@ type Streams interface {
 	Renew(lane globaltable.LaneID)
 	// Live reports whether a lane's stream is there, with all that the log has for it, or is not needed.
 	Live(lane globaltable.LaneID) bool
+	// RenewEvents makes the stream of a table's events anew from what may be here.
+	RenewEvents(table globaltable.TableID)
+	// EventsLive reports whether that is done, or is not needed.
+	EventsLive(table globaltable.TableID) bool
 }
 
 // Giver hands records over: a *handover.Giver.
@@ -263,15 +267,21 @@ func (p *Placer) review(ctx context.Context, t, _ *globaltable.Table, s *table) 
 			p.cfg.Streams.Renew(id)
 		}
 	}
+	if loses(t, p.cfg.Self.Origin) {
+		p.cfg.Streams.RenewEvents(t.ID)
+	}
 	return "", nil
 }
 
-// renew waits for the streams, which may still have had what the log has no more.
-func (p *Placer) renew(_ context.Context, _, _ *globaltable.Table, s *table) (wait string, err error) {
+// renew waits for the streams, which may still have had what the log has no more, or what may not be here.
+func (p *Placer) renew(_ context.Context, t, _ *globaltable.Table, s *table) (wait string, err error) {
 	for id := range s.reviewed {
 		if !p.cfg.Streams.Live(id) {
 			return "the streams of " + p.cfg.Self.Name + " to be filled again", nil
 		}
+	}
+	if loses(t, p.cfg.Self.Origin) && !p.cfg.Streams.EventsLive(t.ID) {
+		return "the events in the NATS of " + p.cfg.Self.Name + " to be filled again", nil
 	}
 	return "", nil
 }

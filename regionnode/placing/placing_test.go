@@ -28,6 +28,7 @@ type region struct {
 	did     []string
 	placing commit.Placing
 	live    bool
+	filling bool // events
 	left    int
 	walking bool
 	fail    string // what fails
@@ -68,6 +69,10 @@ func (r *region) EraseSaved(context.Context, globaltable.TableID, globaltable.Ve
 func (r *region) Walking(globaltable.TableID) bool { return r.walking }
 func (r *region) Renew(globaltable.LaneID)         { _ = r.do("renew") }
 func (r *region) Live(globaltable.LaneID) bool     { return r.live }
+func (r *region) RenewEvents(globaltable.TableID)  { _ = r.do("renew events") }
+func (r *region) EventsLive(globaltable.TableID) bool {
+	return !r.filling
+}
 func (r *region) Give(context.Context, *globaltable.Table, *globaltable.Table) (handover.Given, error) {
 	return handover.Given{Left: r.left, Waiting: map[bool]string{true: "eu"}[r.left > 0]}, r.do("give")
 }
@@ -131,11 +136,17 @@ func TestSteps(t *testing.T) {
 		p.Look(t.Context())
 	}
 	look()
-	r.expect(t, "begin", "review", "review", "review", "renew")
+	r.expect(t, "begin", "review", "review", "review", "renew", "renew events")
 	if got := p.Progress(table.ID, version); got.Waiting != "the streams of us to be filled again" || got.Percent != 30 {
 		t.Errorf("%+v", got)
 	}
-	r.live = true
+	r.live, r.filling = true, true
+	look()
+	r.expect(t)
+	if got := p.Progress(table.ID, version); got.Waiting != "the events in the NATS of us to be filled again" || got.Percent != 30 {
+		t.Errorf("%+v", got)
+	}
+	r.filling = false
 	look()
 	r.expect(t, "give")
 	if got := p.Progress(table.ID, version); got.Waiting != "eu" {
@@ -181,7 +192,7 @@ func TestTriesAgain(t *testing.T) {
 	r, p, _ := newRegion(t, europe())
 	r.fail = "give"
 	p.Look(t.Context())
-	r.expect(t, "begin", "review", "review", "review", "renew")
+	r.expect(t, "begin", "review", "review", "review", "renew", "renew events")
 	r.fail, r.now = "", r.now.Add(time.Minute)
 	p.Look(t.Context())
 	r.expect(t, "give", "erase", "scrub", "end")

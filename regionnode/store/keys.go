@@ -52,6 +52,7 @@ const (
 	MetaStream    Meta = 0x11 // table(8) ‖ since(8) → what a change stream has, and from where on; see package commit
 	MetaTrigger   Meta = 0x14 // table(8) ‖ born(8) ‖ name of a trigger → how far it is; see package trigger
 	MetaLetters   Meta = 0x15 // likewise → how many dead letters it has here; see package commit
+	MetaReader    Meta = 0x20 // name → somebody who reads change streams, and whose place is kept: reader.Reader
 )
 
 const (

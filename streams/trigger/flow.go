@@ -161,7 +161,7 @@ func (f *flow) watch(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case after := <-f.want:
-			f.work.runner.cfg.Stream.Await(ctx, f.table.Load(), after)
+			f.work.runner.cfg.Stream.Await(ctx, f.work.id.Table, after)
 			f.news <- struct{}{} // there is room: it is asked for again after it was taken only
 		}
 	}

@@ -23,7 +23,7 @@ type Stream interface {
 	// Read calls f with the durable records of a table after a position, in order, whatever stream of the table they are of, until f returns false. It returns up to where it has read. What f gets is a view.
 	Read(table globaltable.TableID, after hlc.Timestamp, f func(*cdc.Record) (more bool)) (upTo hlc.Timestamp, err error)
 	// Await returns when there may be a record of the table after a position, or ctx is done.
-	Await(ctx context.Context, t *globaltable.Table, after hlc.Timestamp)
+	Await(ctx context.Context, table globaltable.TableID, after hlc.Timestamp)
 	// Lost returns a position up to which records of the table have gone; zero: none has.
 	Lost(t *globaltable.Table) hlc.Timestamp
 }

@@ -37,10 +37,10 @@ func viewOf(t *globaltable.Table, g *globaltable.Trigger, self hlc.Origin, life 
 	if r := t.Replica(self); r != nil {
 		v.Always = v.Tells && r.Since < g.Born
 	}
+	v.Era.Division = division(t)
 	if g.Fire == globaltable.FireEverywhere {
 		return v
 	}
-	v.Era.Division = division(t)
 	for _, p := range locality.Placements(t) {
 		v.Lanes = append(v.Lanes, Lane{ID: p.Lane(), Regions: firing(t, p, active)})
 	}
