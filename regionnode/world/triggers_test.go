@@ -501,3 +501,61 @@ func TestTriggerRunsCommandEverywhere(t *testing.T) {
 		})
 	}
 }
+
+// TestTriggerOfAFencedRegion: what was made in a region, and not delivered when it was fenced, another one delivers; when it is back it fires again what is made in it.
+func TestTriggerOfAFencedRegion(t *testing.T) {
+	w, h := runWorld(t, triggersConfig(t)), newHook(t)
+	w.makeTable(us, eu, ap)
+	w.stream(us, eu, ap)
+	h.set(func(h *hook) { h.refuse = func(e *hooked) bool { return e.Region == ap && e.Data.New["v"]["S"] == "held" } })
+	w.applyTrigger(us, "search", webhookTo(h, ", fire: origin, batch: {size: 5, window: 1ms}, retry: {attempts: 100, first: 50ms, most: 100ms}"), eu, ap)
+	for i := range 20 {
+		w.put(ap, fmt.Sprint("first ", i), "told")
+		w.put(us, fmt.Sprint("us ", i), "told")
+	}
+	w.until("all of that is told", func() bool { events, _ := h.told(); return len(events) == 40 })
+	for i := range 20 {
+		w.put(ap, fmt.Sprint("second ", i), "held")
+	}
+	w.until("the others have it", func() bool { return w.get(us, "second 19") == "held" && w.get(eu, "second 19") == "held" })
+	w.until("its region has tried", func() bool { return w.triggerStats(ap, "search").Feeds[0].Failed > 0 })
+	if got := h.names()["insert second 0 held"]; got > 0 {
+		t.Fatal("it was taken all the same")
+	}
+	w.Cut(ap)
+	if _, fault := w.regions(http.MethodPost, us, "/"+ap+"/fence"); fault != "" {
+		t.Fatal(fault)
+	}
+	w.until("another region has told it", func() bool {
+		got := h.names()
+		for i := range 20 {
+			if got[fmt.Sprintf("insert second %d held", i)] == 0 {
+				return false
+			}
+		}
+		return true
+	})
+	events, _ := h.told()
+	for _, e := range events {
+		if strings.Contains(e.name(), "second") && (e.Origin != ap || e.Region != eu) {
+			t.Errorf("%+v", e)
+		}
+	}
+	w.put(us, "meanwhile", "told")
+	w.until("the rest goes on", func() bool { return h.names()["insert meanwhile told"] == 1 })
+	w.Heal(ap)
+	w.until("the region knows that it is fenced", func() bool {
+		world, _ := w.regions(http.MethodGet, ap, "")
+		m := world.Member(ap)
+		return m != nil && m.State == "fenced"
+	})
+	w.comeBack(ap)
+	w.until("it can be written there", func() bool { return w.tryPut(ap) == nil })
+	w.until("it has its replica", func() bool { return len(w.fires("search")) == 3 })
+	w.put(ap, "third", "told")
+	w.until("it fires again", func() bool {
+		events, _ := h.told()
+		return slices.ContainsFunc(events, func(e hooked) bool { return e.name() == "insert third told" && e.Region == ap })
+	})
+	h.ordered()
+}
