@@ -290,3 +290,19 @@ func purgeLetters(c *ucli.Context, s Streams) error {
 		return err
 	})
 }
+
+// triggerStatesTable is the triggers of a status.
+func triggerStatesTable(states []admin.TriggerState) table.Writer {
+	t := newTable("table", "trigger", "", "cursor age", "dead letters", "missed")
+	for _, g := range states {
+		what, age := "fired elsewhere", ""
+		switch {
+		case g.Paused:
+			what = "paused"
+		case g.Fires:
+			what, age = "fires here", ageOf(g.BehindMillis)
+		}
+		t.AppendRow(table.Row{g.Table, g.Name, what, age, g.Letters, g.Missed})
+	}
+	return t
+}

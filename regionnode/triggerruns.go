@@ -66,6 +66,14 @@ func (x triggerRuns) names(regions []hlc.Origin) (out []string) {
 	return out
 }
 
+// triggerStates returns how triggers do, in short.
+func (n *Node) triggerStates(now time.Time) (out []admin.TriggerState) {
+	for _, s := range n.triggers.States(now) {
+		out = append(out, admin.TriggerState{Table: s.Table, Name: s.ID.Name, Paused: s.Paused, Fires: s.Fires, BehindMillis: s.Behind.Milliseconds(), Letters: n.shard.Letters(s.ID).Count, Missed: s.Missed})
+	}
+	return out
+}
+
 // DeadLetters implements admin.TriggerRuns.
 func (x triggerRuns) DeadLetters(_ context.Context, q admin.DeadLetterQuery) (admin.DeadLetterList, error) {
 	out := admin.DeadLetterList{Region: x.n.cfg.Region.Name, Letters: []admin.DeadLetter{}}

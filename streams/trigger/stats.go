@@ -58,6 +58,35 @@ func (r *Runner) Stats(table, name string) (out []Stats, err error) {
 	return out, err
 }
 
+// State is how a trigger does, in short.
+type State struct {
+	ID     globaltable.TriggerID
+	Table  string
+	Paused bool
+	Fires  bool          // some of its feeds, here
+	Behind time.Duration // how old the moment is up to which all of these was dealt with
+	Missed uint64
+}
+
+// States returns how all triggers do. It reads nothing.
+func (r *Runner) States(now time.Time) (out []State) {
+	r.each(func(w *work) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		s := State{ID: w.id, Table: w.table.Name, Paused: w.spec.Paused}
+		for _, f := range w.core.Standings(now) {
+			if f.Fires {
+				s.Fires, s.Behind = true, max(s.Behind, now.Sub(f.Position.Time()))
+			}
+		}
+		for _, c := range w.counts {
+			s.Missed += c.Missed
+		}
+		out = append(out, s)
+	})
+	return out
+}
+
 // backlog counts what of a feed waits in this region's stream.
 func (r *Runner) backlog(t *globaltable.Table, s *FeedStats) error {
 	looked := 0
