@@ -148,8 +148,21 @@ func TestTriggerSchema(t *testing.T) {
 	}
 }
 
-// TestReadmeTriggers: the README's triggers are ones.
+// TestReadmeTriggers: the README's triggers are ones, and those of the examples.
 func TestReadmeTriggers(t *testing.T) {
+	examples, err := filepath.Glob("../deployments/examples/*/trigger*.yaml")
+	if err != nil || len(examples) == 0 {
+		t.Fatalf("no examples: %v", err)
+	}
+	for _, path := range examples {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := trigger.Parse(b); err != nil {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
 	docs, err := trigger.Parse([]byte(readmeBlock(t, "yaml", "kind: Trigger")))
 	if err != nil || len(docs) != 1 {
 		t.Fatalf("%d documents, %v", len(docs), err)

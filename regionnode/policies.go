@@ -28,13 +28,13 @@ type policies struct{ n *Node }
 
 const opPolicies = "policies"
 
-// tables returns the tables that have their name here, by name; only the one named, if one is.
-func (p policies) tables(name string) (out []*globaltable.Table, err error) {
-	v := p.n.catalog.View()
+// tablesNamed returns the tables that have their name here, by name; only the one named, if one is.
+func (n *Node) tablesNamed(op, name string) (out []*globaltable.Table, err error) {
+	v := n.catalog.View()
 	if name != "" {
 		t, ok := v.Lookup(name)
 		if !ok {
-			return nil, catalog.NotFound(opPolicies, name)
+			return nil, catalog.NotFound(op, name)
 		}
 		return []*globaltable.Table{t}, nil
 	}
@@ -52,7 +52,7 @@ func (p policies) tables(name string) (out []*globaltable.Table, err error) {
 // Policies implements admin.Policies.
 func (p policies) Policies(_ context.Context, table string) (admin.PolicyList, error) {
 	out := admin.PolicyList{Region: p.n.cfg.Region.Name, Policies: []admin.Policy{}}
-	tables, err := p.tables(table)
+	tables, err := p.n.tablesNamed(opPolicies, table)
 	for _, t := range tables {
 		for _, one := range catalog.PoliciesOf(t, p.n.catalog.View().Policies(t.ID)) {
 			row := admin.Policy{Table: t.Name, Name: one.Document.Name, Kind: one.Document.Kind, Document: one.Document, InForce: true}
@@ -76,7 +76,7 @@ func (p policies) describe(row *admin.Policy, v *policy.Version) {
 // PolicyHistory implements admin.Policies.
 func (p policies) PolicyHistory(_ context.Context, table, name string) (admin.PolicyList, error) {
 	out := admin.PolicyList{Region: p.n.cfg.Region.Name, Policies: []admin.Policy{}}
-	tables, err := p.tables(table)
+	tables, err := p.n.tablesNamed(opPolicies, table)
 	for _, t := range tables {
 		history := p.n.catalog.View().Policies(t.ID)
 		inForce := catalog.PoliciesOf(t, history)
@@ -199,7 +199,7 @@ func (p policies) ApplyPolicies(ctx context.Context, r admin.PolicyRequest) (adm
 
 // TestPolicies implements admin.Policies.
 func (p policies) TestPolicies(_ context.Context, test admin.PolicyTest) (admin.PolicyPlace, error) {
-	tables, err := p.tables(test.Table)
+	tables, err := p.n.tablesNamed(opPolicies, test.Table)
 	if err != nil || test.Table == "" {
 		return admin.PolicyPlace{}, cmp.Or[error](err, &globaltable.Error{Op: opPolicies, Kind: globaltable.Invalid, Message: "no table is named"})
 	}

@@ -16,10 +16,12 @@ import (
 // triggers is the node's triggers for operators: admin.Triggers.
 type triggers struct{ n *Node }
 
+const opTriggers = "triggers"
+
 // Triggers implements admin.Triggers.
 func (x triggers) Triggers(_ context.Context, table string) (admin.TriggerList, error) {
 	out := admin.TriggerList{Region: x.n.cfg.Region.Name, Triggers: []admin.Trigger{}}
-	tables, err := policies{x.n}.tables(table)
+	tables, err := x.n.tablesNamed(opTriggers, table)
 	for _, t := range tables {
 		for i := range t.Triggers {
 			g := &t.Triggers[i]
@@ -79,7 +81,7 @@ func triggersByTable(r *admin.TriggerRequest) (out []triggersOf, err error) {
 	}
 	named := len(r.Documents) + len(r.Delete) + len(r.Pause) + len(r.Resume) + len(r.Replay)
 	if named == 0 || named > manifest.MaxDocuments {
-		return nil, &globaltable.Error{Op: "triggers", Kind: globaltable.Invalid, Message: fmt.Sprintf("name 1 to %d triggers", manifest.MaxDocuments)}
+		return nil, &globaltable.Error{Op: opTriggers, Kind: globaltable.Invalid, Message: fmt.Sprintf("name 1 to %d triggers", manifest.MaxDocuments)}
 	}
 	return out, nil
 }
@@ -115,7 +117,7 @@ func (x triggers) ApplyTriggers(ctx context.Context, r admin.TriggerRequest) (ad
 	for _, c := range changes {
 		before, ok := x.n.catalog.View().Lookup(c.table)
 		if !ok {
-			return out, catalog.NotFound("change triggers", c.table)
+			return out, catalog.NotFound(opTriggers, c.table)
 		}
 		after, err := x.n.plane.ChangeTriggers(ctx, c.table, c.change)
 		if err != nil {

@@ -219,7 +219,8 @@ func feedKey(k check.Key, loser check.Stamp) (entry check.Key, ok bool) {
 // judgeConflicts checks I22 over the whole run.
 func (w *world) judgeConflicts() []check.Violation {
 	fenced := func(l check.Listing) bool {
-		return w.region(hlc.Origin(l.By)).store > 0 && l.Loser.Time <= w.purged[l.Key.Table]
+		by := w.region(hlc.Origin(l.By))
+		return (by.store > 0 || by.replays) && l.Loser.Time <= w.purged[l.Key.Table]
 	}
 	kept := func(k check.Key) bool {
 		return len(w.holders(k)) > 0

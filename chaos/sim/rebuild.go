@@ -39,7 +39,10 @@ func (r *region) newComeback(d *door, state commit.Rebuild) *membership.Comeback
 			line := fmt.Sprintf("%s replays what it saved of %s: %d writes are known, %d logged again, %d stay saved", r.name(), t.Name, result.Known, result.Logged, result.Kept)
 			r.sayThen(line, func() { // several tables are replayed at once
 				r.tell("%s", line)
-				for what, n := range map[string]int{"a saved write was known": result.Known, "a saved write was replayed": result.Logged, "a saved write was shown": result.Kept} {
+				if result.Away > 0 {
+					r.tell("%s has saved %d %s that may not be there any more", r.name(), result.Away, r.whatOf(t.ID))
+				}
+				for what, n := range map[string]int{"a saved write was known": result.Known, "a saved write was replayed": result.Logged, "a saved write was shown": result.Kept, "a saved record was not let in": result.Away} {
 					if n > 0 {
 						r.cover(what)
 					}

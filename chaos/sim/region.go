@@ -38,6 +38,7 @@ type region struct {
 	took     map[check.Lane]uint64           // newest sequence of each followed lane that is in evidence.applied
 
 	store     int                                         // how often its store was emptied, lost or restored
+	replays   bool                                        // it has taken over what another region had saved
 	floor     int64                                       // its physical clock shows no less: a store that was lost, or is older, knows nothing of the stamps that it gave
 	fresh     globaltable.Incarnation                     // of a store that was emptied and is not followed yet
 	stores    []globaltable.Incarnation                   // that it ever had

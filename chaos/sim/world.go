@@ -13,6 +13,7 @@ import (
 	"github.com/concordat-db/concordat/conflict"
 	"github.com/concordat-db/concordat/conflict/hlc"
 	"github.com/concordat-db/concordat/globaltable"
+	"github.com/concordat-db/concordat/regionnode/commit"
 )
 
 // Result is what one seed came to.
@@ -68,6 +69,7 @@ type world struct {
 	reached    map[write][]*region         // who got a write by an exchange
 	moments    map[moment]struct{}
 	items      map[check.Key]struct{} // that were ever written
+	shownSaved []commit.SavedRecord   // taken over by another region than had saved them, which has listed something of them as in doubt
 	pinned     bool                   // some table has, or had, policies
 	states     map[string][][]byte    // by store key: some of the records it had
 	seconds    map[string]uint64      // by value: what was written as a time at which an item expires

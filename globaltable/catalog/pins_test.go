@@ -344,3 +344,35 @@ func TestOnlyPermittedRegionIsLost(t *testing.T) {
 		t.Error("ap goes on with the version before")
 	}
 }
+
+// TestReturnsWithSomethingToPlace: a replica that comes back with what policies keep out of it serves, and is placing; the table is not settled before it has placed. While it waits for a region that is gone its policies can be changed.
+func TestReturnsWithSomethingToPlace(t *testing.T) {
+	w := newWorld(t, "eu", "us")
+	v1 := exampleOf(t, w, "eu", "orders", 1000)
+	v2, err := Update(v1, &Change{Create: []string{"us"}}, 1, w.region)
+	if err != nil {
+		t.Fatal(err)
+	}
+	eu, us := mustRegion(w, "eu").Origin, mustRegion(w, "us").Origin
+	joined := Answers{eu: {Outcome: Adopted}, us: {Outcome: Adopted, Joined: true}}
+	if v3, ok := Advance(v2, joined, 1); !ok || !v3.Settled() || v3.ReplicaNamed("us").Placing != 0 {
+		t.Errorf("%+v", v3)
+	}
+	joined[us] = Answer{Outcome: Adopted, Joined: true, ToPlace: true}
+	v3, ok := Advance(v2, joined, 1)
+	if r := v3.ReplicaNamed("us"); !ok || v3.Validate() != nil || v3.Settled() || r.Status != globaltable.Active || r.Placing != v3.Version {
+		t.Fatalf("%+v, %v", v3, v3.Validate())
+	}
+	if PinsChangeable(v3) {
+		t.Error("policies can be changed while what they demand is carried out")
+	}
+	bare := v3.Clone()
+	bare.Pins = []globaltable.Pin{{Name: "ap", Match: globaltable.Match{KeyPrefix: "AP#"}, Regions: []string{"ap"}, Foreign: globaltable.Reject}}
+	if !PinsChangeable(bare) {
+		t.Error("policies cannot be changed that let no region have what is to be handed over")
+	}
+	v4, ok := Advance(v3, Answers{us: {Placed: true}}, 1)
+	if !ok || !v4.Settled() {
+		t.Errorf("%+v", v4)
+	}
+}

@@ -101,19 +101,19 @@ func (s *Server) triggerRoutes() {
 		list, err := s.cfg.Triggers.Triggers(r.Context(), r.URL.Query().Get("table"))
 		reply(w, list, err)
 	})
-	change := func(do func(context.Context, TriggerRequest) (TriggerSteps, error)) http.HandlerFunc {
+	change := func(do func(Triggers, context.Context, TriggerRequest) (TriggerSteps, error)) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) {
 			var q TriggerRequest
 			if err := readUpTo(r, maxTriggerBody, &q); err != nil {
 				failWith(w, err)
 				return
 			}
-			steps, err := do(r.Context(), q)
+			steps, err := do(s.cfg.Triggers, r.Context(), q)
 			reply(w, steps, err)
 		}
 	}
-	s.mux.HandleFunc("POST /v1/triggers/plan", change(s.cfg.Triggers.PlanTriggers))
-	s.mux.HandleFunc("POST /v1/triggers/apply", change(s.cfg.Triggers.ApplyTriggers))
+	s.mux.HandleFunc("POST /v1/triggers/plan", change(Triggers.PlanTriggers))
+	s.mux.HandleFunc("POST /v1/triggers/apply", change(Triggers.ApplyTriggers))
 }
 
 // NoTriggers are those of a region that cannot tell.

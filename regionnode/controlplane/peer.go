@@ -98,6 +98,7 @@ type errorAnswer struct {
 type reply struct {
 	Outcome catalog.Outcome `json:"outcome,omitempty"`
 	Joined  bool            `json:"joined,omitempty"`
+	ToPlace bool            `json:"toPlace,omitempty"` // with Joined
 	Percent int             `json:"percent,omitempty"`
 	Dropped bool            `json:"dropped,omitempty"`
 	Filled  bool            `json:"filled,omitempty"`
@@ -263,6 +264,7 @@ func (p *Plane) answerProgress(questions []question) ([]reply, error) {
 		r.Outcome, _ = v.Outcome(id, globaltable.Version(q.Since))
 		if progress, ok := p.cfg.Joins.Progress(id, globaltable.Version(q.Since)); ok {
 			r.Joined, r.Percent, r.Waiting = progress.Done, progress.Percent, progress.Waiting
+			r.ToPlace = progress.Done && progress.ToPlace
 		}
 		p.mu.Lock()
 		if l := p.leaving[id]; l != nil && l.since == globaltable.Version(q.Since) {

@@ -253,7 +253,7 @@ func (s *scan) found(v *catalog.View, table globaltable.TableID, key []byte, reg
 	if t, known := v.Table(table); known {
 		f.Name = t.Name
 		r := t.Replica(s.self.Origin)
-		f.Pending = t.Deleted || r != nil && (r.Placing != 0 || r.Status == globaltable.Deleting)
+		f.Pending = t.Deleted || r != nil && (r.Placing != 0 || r.Status == globaltable.Deleting || r.Status == globaltable.Creating) // what is created may have something saved, which it places as soon as it serves
 	}
 	s.out.Findings++
 	if f.Pending {
