@@ -144,7 +144,9 @@ func (s *Server) triggerRunRoutes() {
 		}
 		reply(w, list, err)
 	})
-	s.mux.HandleFunc("POST /v1/triggers/letters/redrive", letters(func(ctx context.Context, q DeadLetterRequest) (Redriven, error) { return s.cfg.TriggerRuns.Redrive(ctx, q) }))
+	s.mux.HandleFunc("POST /v1/triggers/letters/redrive", letters(func(ctx context.Context, q DeadLetterRequest) (Redriven, error) {
+		return s.cfg.TriggerRuns.Redrive(ctx, q)
+	}))
 	s.mux.HandleFunc("POST /v1/triggers/letters/purge", letters(func(ctx context.Context, q DeadLetterRequest) (Purged, error) { return s.cfg.TriggerRuns.Purge(ctx, q) }))
 }
 

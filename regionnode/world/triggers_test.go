@@ -507,7 +507,9 @@ func TestTriggerOfAFencedRegion(t *testing.T) {
 	w, h := runWorld(t, triggersConfig(t)), newHook(t)
 	w.makeTable(us, eu, ap)
 	w.stream(us, eu, ap)
-	h.set(func(h *hook) { h.refuse = func(e *hooked) bool { return e.Region == ap && e.Data.New["v"]["S"] == "held" } })
+	h.set(func(h *hook) {
+		h.refuse = func(e *hooked) bool { return e.Region == ap && e.Data.New["v"]["S"] == "held" }
+	})
 	w.applyTrigger(us, "search", webhookTo(h, ", fire: origin, batch: {size: 5, window: 1ms}, retry: {attempts: 100, first: 50ms, most: 100ms}"), eu, ap)
 	for i := range 20 {
 		w.put(ap, fmt.Sprint("first ", i), "told")

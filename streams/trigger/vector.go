@@ -65,11 +65,6 @@ func meet(a, b Vector) Vector {
 
 func (v Vector) clone() Vector { return Vector{Writes: maps.Clone(v.Writes), Expired: v.Expired} }
 
-// of returns what v says of one origin.
-func (v Vector) of(o hlc.Origin) Vector {
-	return Vector{Writes: map[hlc.Origin]hlc.Timestamp{o: v.Writes[o]}, Expired: v.Expired}
-}
-
 // since returns the vector of a feed that begins: nothing at or before that moment is fired.
 func since(at hlc.Timestamp, origins ...hlc.Origin) Vector {
 	v := Vector{Writes: make(map[hlc.Origin]hlc.Timestamp, len(origins)), Expired: at}
