@@ -272,14 +272,17 @@ func (b *configBuilder) external(e *externalSpec) *bus.ExternalConfig {
 	cfg := &bus.ExternalConfig{
 		URLs: e.URLs, User: e.User, Replicas: e.Replicas,
 		Password:  string(b.secret(field+".passwordFile", e.PasswordFile)),
-		CredsFile: b.doc.resolve(e.CredentialsFile),
-		TLS:       b.tls(field+".tls", e.TLS),
+		CredsFile: b.doc.resolve(e.CredentialsFile), EventsCredsFile: b.doc.resolve(e.EventsCredentialsFile),
+		TLS: b.tls(field+".tls", e.TLS),
 	}
 	if e.NkeySeedFile != "" {
 		cfg.Seed, _ = b.key(field+".nkeySeedFile", e.NkeySeedFile)
 	}
 	if e.CredentialsFile != "" {
 		b.secret(field+".credentialsFile", e.CredentialsFile) // only that it can be read: the client reads it again at each connection
+	}
+	if e.EventsCredentialsFile != "" {
+		b.secret(field+".eventsCredentialsFile", e.EventsCredentialsFile)
 	}
 	return cfg
 }

@@ -101,11 +101,13 @@ type embeddedSpec struct {
 type externalSpec struct {
 	URLs            []string `yaml:"urls"`
 	CredentialsFile string   `yaml:"credentialsFile"`
-	User            string   `yaml:"user"`
-	PasswordFile    string   `yaml:"passwordFile"`
-	NkeySeedFile    string   `yaml:"nkeySeedFile"`
-	Replicas        int      `yaml:"replicas"`
-	TLS             *tlsSpec `yaml:"tls"`
+	// EventsCredentialsFile goes with CredentialsFile: without it the region publishes no events.
+	EventsCredentialsFile string   `yaml:"eventsCredentialsFile"`
+	User                  string   `yaml:"user"`
+	PasswordFile          string   `yaml:"passwordFile"`
+	NkeySeedFile          string   `yaml:"nkeySeedFile"`
+	Replicas              int      `yaml:"replicas"`
+	TLS                   *tlsSpec `yaml:"tls"`
 }
 
 type tlsSpec struct {

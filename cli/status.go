@@ -107,6 +107,9 @@ func writeStatus(w io.Writer, st admin.Status) error {
 	if line := membersLine(st.Members); line != "" {
 		fmt.Fprintln(w, line)
 	}
+	if line := eventsLine(st.Events); line != "" {
+		fmt.Fprintln(w, line)
+	}
 	for _, part := range []struct {
 		title string
 		none  string // what is written when there is nothing; empty: nothing is
@@ -148,6 +151,18 @@ func membersLine(members []admin.State) string {
 		return ""
 	}
 	return "Members: " + strings.Join(parts, ", ")
+}
+
+// eventsLine sums up the events of change streams; empty when there are none.
+func eventsLine(e *admin.EventsSummary) string {
+	if e == nil {
+		return ""
+	}
+	line := fmt.Sprintf("Events in NATS: of %d tables, %s behind at most, %d grants", e.Tables, time.Duration(e.LagMillis)*time.Millisecond, e.Grants)
+	if len(e.Failing) > 0 {
+		line += "; not taken: " + strings.Join(e.Failing, ", ")
+	}
+	return line
 }
 
 func pairsTable(pairs []admin.Pair) table.Writer {

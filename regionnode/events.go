@@ -2,6 +2,7 @@ package regionnode
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/concordat-db/concordat/conflict/hlc"
@@ -142,6 +143,28 @@ func (n *Node) eventsOf(table globaltable.TableID, streams []commit.StreamState)
 		}
 	}
 	return out
+}
+
+// eventsSummary sums up the events of all tables; nil: there are none.
+func (n *Node) eventsSummary() *admin.EventsSummary {
+	out := admin.EventsSummary{Grants: len(n.readers.List(reader.Grant))}
+	n.catalog.View().Tables(func(t *globaltable.Table) bool {
+		e := n.eventsOf(t.ID, n.shard.Streams(t.ID))
+		if e == nil {
+			return true
+		}
+		out.Tables++
+		out.LagMillis = max(out.LagMillis, e.LagMillis)
+		if e.Error != "" {
+			out.Failing = append(out.Failing, t.Name)
+		}
+		return true
+	})
+	if out.Tables+out.Grants == 0 {
+		return nil
+	}
+	slices.Sort(out.Failing)
+	return &out
 }
 
 // endGrant takes a grant back: its holder is disconnected, where the region has its NATS in its own hands, and its consumers are removed.

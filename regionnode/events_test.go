@@ -77,7 +77,9 @@ func (r *running) ask(method, path string, body, out any) int {
 
 type anEvent struct {
 	ID, Type, Sequence string
-	Data               struct{ Keys struct{ ID struct{ S string } } }
+	Data               struct {
+		Keys struct{ ID struct{ S string } }
+	}
 }
 
 // drain fetches from a durable consumer until it has n events, and acknowledges them.
@@ -312,5 +314,94 @@ func TestTail(t *testing.T) {
 	}
 	if status := r.ask(http.MethodDelete, "/v1/tails/mine", nil, nil); status != http.StatusNotFound {
 		t.Error(status)
+	}
+}
+
+// TestEventsOverStreams: a stream that is switched off and on again is another one; who follows the table follows both, by tail and by NATS.
+func TestEventsOverStreams(t *testing.T) {
+	r := runNode(t, soloConfig(t))
+	r.createStreamed()
+	set := func(spec types.StreamSpecification) {
+		t.Helper()
+		if _, err := r.db.UpdateTable(t.Context(), &sdk.UpdateTableInput{TableName: aws.String("orders"), StreamSpecification: &spec}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	key, err := nkeys.CreateUser()
+	if err != nil {
+		t.Fatal(err)
+	}
+	public, err := key.PublicKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var made admin.GrantMade
+	if status := r.ask(http.MethodPost, "/v1/grants", admin.NewGrant{Name: "search", PublicKey: public, Tables: []string{"orders"}}, &made); status != http.StatusOK {
+		t.Fatal(status)
+	}
+	since := time.Now().Add(-time.Minute).UTC().Format(time.RFC3339)
+	for _, id := range []string{"a", "b"} {
+		if err := r.put(id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	set(types.StreamSpecification{StreamEnabled: aws.Bool(false)})
+	if err := r.put("untold"); err != nil {
+		t.Fatal(err)
+	}
+	set(types.StreamSpecification{StreamEnabled: aws.Bool(true), StreamViewType: types.StreamViewTypeKeysOnly})
+	for _, id := range []string{"c", "d"} {
+		if err := r.put(id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	nc, err := nats.Connect(r.at.NATS, nats.Nkey(public, key.Sign))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"a", "b", "c", "d"}
+	if got := drain(t, js, made.Tables[0].Stream, "search", 4); !slices.Equal(got, want) {
+		t.Errorf("in NATS: %v", got)
+	}
+	var page admin.EventPage
+	r.ask(http.MethodGet, "/v1/tables/orders/events?wait=0&since="+since, nil, &page)
+	var got []string
+	for _, raw := range page.Events {
+		var e anEvent
+		if err := json.Unmarshal(raw, &e); err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, e.Data.Keys.ID.S)
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("tailed: %v", got)
+	}
+	var list admin.StreamList
+	if r.ask(http.MethodGet, "/v1/streams", nil, &list); len(list.Streams) != 1 || list.Streams[0].View != "KEYS_ONLY" || list.Streams[0].Records != 4 || !list.Streams[0].Events.Ready || list.Streams[0].Events.Refills != 1 {
+		t.Errorf("%+v", list)
+	}
+	var status admin.Status
+	if r.ask(http.MethodGet, "/v1/status", nil, &status); status.Events == nil || status.Events.Tables != 1 || status.Events.Grants != 1 {
+		t.Errorf("%+v", status.Events)
+	}
+	if code, text := r.get("/metrics"); code != http.StatusOK || !strings.Contains(text, `concordat_stream_published_total{region="eu-central-1",table="orders"} 4`) || !strings.Contains(text, "concordat_stream_refills_total") {
+		t.Errorf("metrics: %d", code)
+	}
+	if _, err := r.db.DeleteTable(t.Context(), &sdk.DeleteTableInput{TableName: aws.String("orders")}); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(30 * time.Second); ; {
+		_, err := js.Consumer(t.Context(), made.Tables[0].Stream, "search")
+		if err != nil {
+			break // the stream went with the table
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the events of a table that was deleted stay")
+		}
 	}
 }

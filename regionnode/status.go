@@ -52,6 +52,7 @@ func (n *Node) Status(ctx context.Context) (admin.Status, error) {
 		st.Lanes = append(st.Lanes, n.laneStatus(b))
 	}
 	st.Triggers = n.triggerStates(time.Now())
+	st.Events = n.eventsSummary()
 	var err error
 	st.Tables, err = n.tables(ctx)
 	return st, err

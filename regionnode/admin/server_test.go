@@ -49,6 +49,7 @@ func config() admin.Config {
 		Conflicts:    &conflicts{},
 		TriggerRuns:  triggerRuns{},
 		Audit:        new(auditor),
+		Streams:      told{},
 		Ready:        func() error { return nil },
 		Metrics:      http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "concordat_up 1\n") }),
 	}

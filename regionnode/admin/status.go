@@ -21,6 +21,8 @@ type Status struct {
 	// Triggers are how triggers do here, in short: see GET /v1/triggers/stats.
 	Triggers []TriggerState `json:"triggers,omitempty"`
 	Rebuild  *Rebuild       `json:"rebuild,omitempty"` // of a region that has to be rebuilt, or is being
+	// Events sums up the events of change streams in the region's NATS; none: no table has a stream.
+	Events *EventsSummary `json:"events,omitempty"`
 }
 
 // TriggerState is how a trigger does in this region, in short.
@@ -32,6 +34,14 @@ type TriggerState struct {
 	BehindMillis int64  `json:"behindMillis"` // of what is fired here: the age of the moment up to which all was dealt with
 	Letters      int64  `json:"deadLetters"`
 	Missed       uint64 `json:"missed"` // times that records had gone before they were read
+}
+
+// EventsSummary is about the events of all tables.
+type EventsSummary struct {
+	Tables    int      `json:"tables"`
+	LagMillis int64    `json:"lagMillis"` // of the table that is most behind
+	Grants    int      `json:"grants"`
+	Failing   []string `json:"failing,omitempty"` // tables whose events the region's NATS does not take now
 }
 
 // State is what a region is to the others: active, fencing, fenced, removing or removed.

@@ -6,6 +6,7 @@
 //	own log        each change of each entry that is not void, for this region and for each other member of the entry's lane, who can read it
 //	saved          what a rebuilding keeps: records, and writes of the region's own log
 //	streams        the messages of this region's lanes, as they are in its NATS
+//	events         those of change streams in its NATS
 //
 // Not attributed to items: files. What the store's engine keeps beside what it shows (older versions of keys, until they are compacted away) cannot be told from outside; it is counted (Files). Cursors that a join, an index being built or a
 // collection keeps have one key each, of something that was here when they moved.
@@ -44,6 +45,7 @@ const (
 	InLog     Where = "log"
 	InSaved   Where = "saved"
 	InStream  Where = "stream"
+	InEvents  Where = "event"
 )
 
 // Finding is a piece of an item where it may not be.
@@ -77,6 +79,7 @@ type Summary struct {
 	Entries  uint64  `json:"logEntries"`
 	Changes  uint64  `json:"logChanges"`
 	Messages uint64  `json:"streamMessages"`
+	Events   uint64  `json:"events"`
 	Indexed  uint64  `json:"indexEntries"`
 	Saved    uint64  `json:"saved"`
 	// Left counts changes in the log or in streams of tables that are deleted, or of which a member of the lane has no replica any more: it had them rightly, no policy forbids them there, and they go with the log.
@@ -92,6 +95,7 @@ type Config struct {
 	Engine  store.Reader
 	Lanes   func() []globaltable.Lane // this region's own
 	Streams func(ctx context.Context, lane globaltable.LaneID, f func(message []byte) error) error
+	Events  func(ctx context.Context, f func(table globaltable.TableID, position string, event []byte) error) error
 	Files   func() (store.Files, error)
 	// BytesPerSecond bounds what is read of the store, about; 0: 64 MiB.
 	BytesPerSecond int
@@ -111,7 +115,7 @@ func Scan(ctx context.Context, cfg Config, only globaltable.TableID, report func
 	v := cfg.View()
 	s.self = v.Self()
 	s.out = Summary{Region: s.self.Name}
-	for _, part := range []func(context.Context) error{s.records, s.garbage, s.entries, s.saved, s.own, s.log, s.streams} {
+	for _, part := range []func(context.Context) error{s.records, s.garbage, s.entries, s.saved, s.own, s.log, s.streams, s.events} {
 		if err := part(ctx); err != nil {
 			return s.out, err
 		}
