@@ -23,6 +23,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 
+	"github.com/concordat-db/concordat/globaltable"
 	"github.com/concordat-db/concordat/globaltable/trigger"
 	"github.com/concordat-db/concordat/regionnode"
 	"github.com/concordat-db/concordat/regionnode/admin"
@@ -560,4 +561,36 @@ func TestTriggerOfAFencedRegion(t *testing.T) {
 		return slices.ContainsFunc(events, func(e hooked) bool { return e.name() == "insert third told" && e.Region == ap })
 	})
 	h.ordered()
+}
+
+// TestTriggerTellsOutsidersNothingOfPinnedItems: a webhook that the policy does not name is not told, and one that it names is.
+func TestTriggerTellsOutsidersNothingOfPinnedItems(t *testing.T) {
+	cfg := triggersConfig(t)
+	cfg.Regions = cfg.Regions[:2]
+	w, h, named := runWorld(t, cfg), newHook(t), newHook(t)
+	w.makeTable(us, eu)
+	w.stream(us, eu)
+	w.pin(us, globaltable.Pin{Name: "eu-only", Match: globaltable.Match{KeyPrefix: "EU#"}, Jurisdictions: []string{"EU"}, Foreign: globaltable.Reject, SingleCopy: true, Targets: []string{named.URL}})
+	w.applyTrigger(us, "outside", webhookTo(h, ", fire: one, batch: {window: 1ms}"), eu)
+	w.applyTrigger(us, "named", webhookTo(named, ", fire: one, batch: {window: 1ms}"), eu)
+	w.put(eu, "EU#1", "pinned")
+	w.put(eu, "free", "open")
+	w.put(us, "other", "open")
+	w.until("who is named has all", func() bool { return len(named.names()) == 3 })
+	w.until("the other one has the rest", func() bool { return len(h.names()) == 2 })
+	w.until("the pinned one is withheld", func() bool {
+		withheld := uint64(0)
+		for _, f := range w.triggerStats(eu, "outside").Feeds {
+			withheld += f.Withheld
+		}
+		return withheld == 1
+	})
+	if got := h.names()["insert EU#1 pinned"]; got > 0 {
+		t.Errorf("%v", h.names())
+	}
+	for _, e := range func() []hooked { events, _ := named.told(); return events }() {
+		if e.name() == "insert EU#1 pinned" && e.Region != eu {
+			t.Errorf("%+v", e)
+		}
+	}
 }

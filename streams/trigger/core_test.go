@@ -381,7 +381,7 @@ func (m *model) run() (omitted []string, twice int) {
 	return omitted, twice
 }
 
-const modelSeeds = 300
+const modelSeeds = 100
 
 func TestNothingIsOmitted(t *testing.T) {
 	for _, fire := range []globaltable.Fire{globaltable.FireOne, globaltable.FireOrigin, globaltable.FireEverywhere} {

@@ -28,7 +28,7 @@ func TestPlanted(t *testing.T) {
 				t.Fatal("there is no such fault")
 			}
 			defer Plant(fault, false)
-			for seed := range uint64(modelSeeds) {
+			for seed := range uint64(10 * modelSeeds) {
 				if caught(seed) {
 					t.Logf("caught by seed %d", seed)
 					return
