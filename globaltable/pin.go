@@ -101,6 +101,12 @@ func (m *Match) Overlaps(o *Match) bool {
 	return compatible(m.KeyPrefix, o.KeyPrefix) && compatible(m.SortKeyPrefix, o.SortKeyPrefix) && (!sameComponent || m.Equals == o.Equals)
 }
 
+// Covers reports whether m matches each key that o matches. It errs on the side of no.
+func (m *Match) Covers(o *Match) bool {
+	sameComponent := m.Component == o.Component && m.Delimiter == o.Delimiter && m.Equals == o.Equals
+	return strings.HasPrefix(o.KeyPrefix, m.KeyPrefix) && strings.HasPrefix(o.SortKeyPrefix, m.SortKeyPrefix) && (m.Component == 0 || sameComponent)
+}
+
 // IsTable reports whether m is about all keys.
 func (m *Match) IsTable() bool { return *m == Match{} }
 

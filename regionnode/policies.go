@@ -55,7 +55,8 @@ func (p policies) Policies(_ context.Context, table string) (admin.PolicyList, e
 	tables, err := p.n.tablesNamed(opPolicies, table)
 	for _, t := range tables {
 		for _, one := range catalog.PoliciesOf(t, p.n.catalog.View().Policies(t.ID)) {
-			row := admin.Policy{Table: t.Name, Name: one.Document.Name, Kind: one.Document.Kind, Document: one.Document, InForce: true}
+			row := rowOf(t, &one.Document)
+			row.InForce = true
 			p.describe(&row, one.Version)
 			out.Policies = append(out.Policies, row)
 		}
@@ -73,24 +74,57 @@ func (p policies) describe(row *admin.Policy, v *policy.Version) {
 	row.TableVersion, row.By = v.In.String(), p.n.regionName(v.By)
 }
 
-// PolicyHistory implements admin.Policies.
+// past returns the tables that have their name here, and those that were deleted, in any region; only those with the name or id, if one is given. They are sorted by name; of those with one name, what is there now comes first,
+// then what was deleted, the newest first.
+func (p policies) past(name string) (out []*globaltable.Table, err error) {
+	v := p.n.catalog.View()
+	v.Tables(func(t *globaltable.Table) bool {
+		here, _ := v.Lookup(t.Name)
+		if (t.Deleted || here == t) && (name == "" || t.Name == name || t.ID.String() == name) {
+			out = append(out, t)
+		}
+		return true
+	})
+	if name != "" && len(out) == 0 {
+		return nil, catalog.NotFound(opPolicies, name)
+	}
+	deleted := func(t *globaltable.Table) int {
+		if t.Deleted {
+			return 1
+		}
+		return 0
+	}
+	slices.SortStableFunc(out, func(a, b *globaltable.Table) int {
+		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(deleted(a), deleted(b)), cmp.Compare(b.CreatedAt, a.CreatedAt))
+	})
+	return out, nil
+}
+
+// PolicyHistory implements admin.Policies. A table's document stays in the catalog when it is deleted, and so does what it had of policies.
 func (p policies) PolicyHistory(_ context.Context, table, name string) (admin.PolicyList, error) {
 	out := admin.PolicyList{Region: p.n.cfg.Region.Name, Policies: []admin.Policy{}}
-	tables, err := p.n.tablesNamed(opPolicies, table)
+	tables, err := p.past(table)
 	for _, t := range tables {
 		history := p.n.catalog.View().Policies(t.ID)
-		inForce := catalog.PoliciesOf(t, history)
+		var inForce []catalog.PolicyInForce
+		if !t.Deleted {
+			inForce = catalog.PoliciesOf(t, history)
+		}
 		for _, v := range slices.Backward(history) {
 			if name != "" && v.Document.Name != name {
 				continue
 			}
-			row := admin.Policy{Table: t.Name, Name: v.Document.Name, Kind: v.Document.Kind, Document: v.Document,
-				InForce: slices.ContainsFunc(inForce, func(one catalog.PolicyInForce) bool { return one.Version == v })}
+			row := rowOf(t, &v.Document)
+			row.InForce = slices.ContainsFunc(inForce, func(one catalog.PolicyInForce) bool { return one.Version == v })
 			p.describe(&row, v)
 			out.Policies = append(out.Policies, row)
 		}
 	}
 	return out, err
+}
+
+func rowOf(t *globaltable.Table, d *policy.Document) admin.Policy {
+	return admin.Policy{Table: t.Name, TableID: t.ID.String(), TableDeleted: t.Deleted, Name: d.Name, Kind: d.Kind, Document: *d}
 }
 
 // tableChange is what a request wants of one table.

@@ -85,12 +85,12 @@ func (d *door) placingDies() bool {
 func (d *door) Placing(table globaltable.TableID) commit.Placing { return d.shard.Placing(table) }
 
 // EndPlacing implements placing.Store.
-func (d *door) EndPlacing(ctx context.Context, table globaltable.TableID, version globaltable.Version, receipt string) error {
+func (d *door) EndPlacing(ctx context.Context, table globaltable.TableID, version globaltable.Version, policies []globaltable.Pin, receipt string) error {
 	return d.await(ctx, fmt.Sprintf("end placing %x", uint64(table)), func(done func(error)) {
 		if d.placingDies() {
 			return
 		}
-		d.manual.EndPlacing(table, version, receipt, func(err error) {
+		d.manual.EndPlacing(table, version, policies, receipt, func(err error) {
 			if err == nil && d.up {
 				d.placed(table, version)
 			}

@@ -113,7 +113,16 @@ func TestPinTransitions(t *testing.T) {
 		{set(prefix("ab", "B", "eu", "us")), `a "A" [ap us]; ab "AB" [EU] released +ap +us; ab "B" [eu us]` + everywhere, `a "A" [ap us]; ab "B" [eu us]`},
 		// Removed and made in one change.
 		{&Change{Pins: &PinChange{Remove: []string{"a"}, Set: []globaltable.Pin{prefix("c", "C", "ap")}}}, `a "A" [ap us] released +eu; ab "B" [eu us]; c "C" [ap]` + everywhere, `ab "B" [eu us]; c "C" [ap]`},
-		// A policy of the whole table under others: nothing moves, which is not seen, so each region looks.
+		// A policy of the whole table under others: nothing moves, but a region that had a replica once may not have what is in logs for it any more, so each region looks.
+		{set(prefix("all", "", "ap", "eu", "us")), `ab "B" [eu us]; c "C" [ap]; all "" [ap eu us]` + everywhere, `ab "B" [eu us]; c "C" [ap]; all "" [ap eu us]`},
+		// One more for the same places as the one that decided before, its name, and that it is gone again: nothing moves.
+		{set(prefix("abc", "BC", "eu", "us")), `ab "B" [eu us]; c "C" [ap]; all "" [ap eu us]; abc "BC" [eu us]`, `ab "B" [eu us]; c "C" [ap]; all "" [ap eu us]; abc "BC" [eu us]`},
+		{&Change{Pins: &PinChange{Remove: []string{"abc"}, Set: []globaltable.Pin{prefix("bc", "BC", "eu", "us")}}}, `ab "B" [eu us]; c "C" [ap]; all "" [ap eu us]; bc "BC" [eu us]`, `ab "B" [eu us]; c "C" [ap]; all "" [ap eu us]; bc "BC" [eu us]`},
+		{&Change{Pins: &PinChange{Remove: []string{"bc"}}}, `ab "B" [eu us]; c "C" [ap]; all "" [ap eu us]`, `ab "B" [eu us]; c "C" [ap]; all "" [ap eu us]`},
+		{&Change{Pins: &PinChange{Remove: []string{"all"}}}, `ab "B" [eu us]; c "C" [ap]`, `ab "B" [eu us]; c "C" [ap]`},
+		// To a jurisdiction that has these regions; not to some of its regions, of which there may have been others.
+		{set(globaltable.Pin{Name: "c", Match: globaltable.Match{KeyPrefix: "C"}, Jurisdictions: []string{"IN"}, Foreign: globaltable.Reject, SingleCopy: true}), `ab "B" [eu us]; c "C" [IN]`, `ab "B" [eu us]; c "C" [IN]`},
+		{set(prefix("c", "C", "ap")), `ab "B" [eu us]; c "C" [ap]` + everywhere, `ab "B" [eu us]; c "C" [ap]`},
 		{set(prefix("all", "", "ap", "eu", "us")), `ab "B" [eu us]; c "C" [ap]; all "" [ap eu us]` + everywhere, `ab "B" [eu us]; c "C" [ap]; all "" [ap eu us]`},
 		{&Change{Pins: &PinChange{Remove: []string{"ab", "c", "all"}}}, `ab "B" [eu us] released +ap; c "C" [ap] released +eu +us` + everywhere, ""},
 	} {

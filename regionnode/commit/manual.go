@@ -227,8 +227,8 @@ func (m *Manual) BeginPlacing(table globaltable.TableID, version globaltable.Ver
 }
 
 // EndPlacing queues what Shard.EndPlacing does.
-func (m *Manual) EndPlacing(table globaltable.TableID, version globaltable.Version, receipt string, done func(error)) {
-	m.control(false, endPlacing(table, version, receipt), done)
+func (m *Manual) EndPlacing(table globaltable.TableID, version globaltable.Version, policies []globaltable.Pin, receipt string, done func(error)) {
+	m.control(false, endPlacing(table, version, policies, receipt), done)
 }
 
 // Review queues what Shard.Review does, batch after batch.

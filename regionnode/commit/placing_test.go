@@ -189,9 +189,17 @@ func TestReviewOfWhatMayNotBeHere(t *testing.T) {
 	if p := f.Placing(tableA); p.Done.Erased != 1 || p.Done.Handed["eu"] != 1 || p.Done.ErasedBytes < int64(len(record)) {
 		t.Errorf("%+v", p)
 	}
-	f.must(f.EndPlacing(background, tableA, version, "signed"))
+	f.must(f.EndPlacing(background, tableA, version, []globaltable.Pin{{Name: "eu"}}, "signed"))
 	if _, err := f.Erase(background, tableA, version, "eu", []RecordAt{{keyOf(tableA, "f1"), record}}); globaltable.KindOf(err) != globaltable.InUse {
 		t.Errorf("after it was over: %v", err)
+	}
+	// By which policies the files were rewritten is known to the next version, and not to one that follows a version that was not ended.
+	for _, known := range []int{1, 0} {
+		f.catalog.pin(foreign(globaltable.NewPlacement(peer)))
+		f.must(f.BeginPlacing(background, tableA, f.catalog.Version(tableA), 2))
+		if p := f.Placing(tableA); len(p.Rewritten) != known || p.Receipt != "" || p.Done.Erased != 0 {
+			t.Errorf("%+v", p)
+		}
 	}
 	f.must(f.stop())
 	checkStore(t, engine, someRecords)
@@ -387,9 +395,9 @@ func TestPlacingGolden(t *testing.T) {
 	if _, err := f.Erase(background, tableA, version, "eu", []RecordAt{{keyOf(tableA, "f1"), record}}); err != nil {
 		t.Fatal(err)
 	}
-	f.must(f.EndPlacing(background, tableA, version, "token"))
+	f.must(f.EndPlacing(background, tableA, version, []globaltable.Pin{{Name: "eu", Regions: []string{"eu"}, Foreign: globaltable.Reject}}, "token"))
 	f.must(f.stop())
-	want := fmt.Sprintf(`{"version":8,"started":1234,"done":{"erased":1,"erasedBytes":%d,"handed":{"eu":1},"voided":1,"relogged":0},"receipt":"token"}`, len(record)+len(keyOf(tableA, "f1").Bytes))
+	want := fmt.Sprintf(`{"version":8,"started":1234,"done":{"erased":1,"erasedBytes":%d,"handed":{"eu":1},"voided":1,"relogged":0},"receipt":"token","rewritten":[{"name":"eu","regions":["eu"],"foreign":"reject"}]}`, len(record)+len(keyOf(tableA, "f1").Bytes))
 	f.must(getValue(engine, []byte{0x07, 0x0e, 0, 0, 0, 0, 0, 0, 0x10, 0}, func(b []byte) error {
 		if string(b) != want {
 			t.Errorf("%s\nwant %s", b, want)

@@ -90,7 +90,7 @@ func TestTriggersTravel(t *testing.T) {
 			t.Errorf("after a restart %q", s)
 		}
 		var ops []string
-		err = eu.plane.AuditLog(t.Context(), nil, func(a AuditEntry) bool {
+		err = eu.plane.AuditLog(t.Context(), catalog.AuditPosition{}, func(a AuditEntry) bool {
 			if e := a.Entry; e.Kind == audit.TriggerChanged {
 				if e.Author != "me" || e.Reason != "because" || e.Asked != "us" || len(e.Changes) == 0 || !strings.HasPrefix(e.Changes[0].What, "trigger ") {
 					t.Errorf("%+v", e)

@@ -14,9 +14,9 @@ import (
 	"sync"
 	"time"
 
-	"github.com/concordat-db/concordat/conflict/hlc"
 	"github.com/concordat-db/concordat/globaltable"
 	"github.com/concordat-db/concordat/globaltable/catalog"
+	"github.com/concordat-db/concordat/globaltable/locality"
 	"github.com/concordat-db/concordat/regionnode/commit"
 	"github.com/concordat-db/concordat/streams/handover"
 )
@@ -27,7 +27,7 @@ type Store interface {
 	Heads(ctx context.Context) (commit.Heads, error)
 	BeginPlacing(ctx context.Context, table globaltable.TableID, version globaltable.Version, at int64) error
 	Placing(table globaltable.TableID) commit.Placing
-	EndPlacing(ctx context.Context, table globaltable.TableID, version globaltable.Version, receipt string) error
+	EndPlacing(ctx context.Context, table globaltable.TableID, version globaltable.Version, policies []globaltable.Pin, receipt string) error
 	Review(ctx context.Context, table globaltable.TableID, version globaltable.Version, lane globaltable.LaneID, after uint64) (commit.Reviewed, error)
 	EraseSaved(ctx context.Context, table globaltable.TableID, version globaltable.Version, limit int) (more bool, err error)
 	Walking(table globaltable.TableID) bool
@@ -240,7 +240,8 @@ func (p *Placer) wait(s *table, what string) {
 	s.tries++
 }
 
-// review goes over the whole log. What is logged from now on is under this version: lanes that come later need no review.
+// review goes over the whole log. What is logged from now on is under this version: lanes that come later need no review. All streams begin again: they
+// may have what the log has no more, also of what was trimmed before.
 func (p *Placer) review(ctx context.Context, t, _ *globaltable.Table, s *table) (wait string, err error) {
 	if err := p.cfg.Store.BeginPlacing(ctx, t.ID, s.version, p.cfg.Now().UnixMilli()); err != nil {
 		return "", err
@@ -267,10 +268,16 @@ func (p *Placer) review(ctx context.Context, t, _ *globaltable.Table, s *table) 
 			p.cfg.Streams.Renew(id)
 		}
 	}
-	if loses(t, p.cfg.Self.Origin) {
+	if p.keepsOut(t) {
 		p.cfg.Streams.RenewEvents(t.ID)
 	}
 	return "", nil
+}
+
+// keepsOut reports whether there are items that may not be here, so that there may be events of them.
+func (p *Placer) keepsOut(t *globaltable.Table) bool {
+	r := t.Replica(p.cfg.Self.Origin)
+	return r != nil && locality.Narrows(nil, t.Pins, r)
 }
 
 // renew waits for the streams, which may still have had what the log has no more, or what may not be here.
@@ -280,7 +287,7 @@ func (p *Placer) renew(_ context.Context, t, _ *globaltable.Table, s *table) (wa
 			return "the streams of " + p.cfg.Self.Name + " to be filled again", nil
 		}
 	}
-	if loses(t, p.cfg.Self.Origin) && !p.cfg.Streams.EventsLive(t.ID) {
+	if p.keepsOut(t) && !p.cfg.Streams.EventsLive(t.ID) {
 		return "the events in the NATS of " + p.cfg.Self.Name + " to be filled again", nil
 	}
 	return "", nil
@@ -314,15 +321,16 @@ func (p *Placer) erase(ctx context.Context, t, _ *globaltable.Table, s *table) (
 	return "", nil
 }
 
-// loses reports whether there are items that may not be in the region.
-func loses(t *globaltable.Table, self hlc.Origin) bool {
-	r := t.Replica(self)
-	return slices.ContainsFunc(t.Pins, func(pin globaltable.Pin) bool { return !pin.Released && !pin.Allows(r) })
+// mustRewrite reports whether the files may have something of an item that may not be here: some that could be here by the policies by which they were rewritten last may not any more, or something was here all the same.
+func (p *Placer) mustRewrite(t *globaltable.Table) bool {
+	r, now := t.Replica(p.cfg.Self.Origin), p.cfg.Store.Placing(t.ID)
+	found := now.Done.Erased+now.Done.Saved > 0
+	return locality.Narrows(now.Rewritten, t.Pins, r) || found && locality.Narrows(nil, t.Pins, r)
 }
 
 // finish rewrites the files, once for all tables, and signs.
 func (p *Placer) finish(ctx context.Context, ready []*globaltable.Table) {
-	if slices.ContainsFunc(ready, func(t *globaltable.Table) bool { return loses(t, p.cfg.Self.Origin) }) {
+	if slices.ContainsFunc(ready, p.mustRewrite) {
 		for _, t := range ready {
 			p.wait(p.state(t), p.cfg.Self.Name+" to rewrite its files")
 		}
@@ -357,7 +365,7 @@ func (p *Placer) sign(ctx context.Context, t *globaltable.Table) error {
 	if err != nil {
 		return err
 	}
-	if err := p.cfg.Store.EndPlacing(ctx, t.ID, version, token); err != nil {
+	if err := p.cfg.Store.EndPlacing(ctx, t.ID, version, t.Pins, token); err != nil {
 		return err
 	}
 	if f := p.cfg.Events.Placed; f != nil {
