@@ -43,7 +43,20 @@ type nodeSpec struct {
 	Peers      []peerSpec   `yaml:"peers"`
 	PeerTLS    *tlsSpec     `yaml:"peerTLS"`    // for members that are not in peers
 	Invitation string       `yaml:"invitation"` // file
+	Triggers   triggersSpec `yaml:"triggers"`
 	Limits     limitsSpec   `yaml:"limits"`
+}
+
+type triggersSpec struct {
+	Secrets  []triggerSecretSpec `yaml:"secrets"`
+	Commands []string            `yaml:"commands"` // absolute paths of programs that triggers may run
+	Reach    duration            `yaml:"reach"`
+}
+
+type triggerSecretSpec struct {
+	Name string `yaml:"name"`
+	File string `yaml:"file"` // either this
+	Env  string `yaml:"env"`  // or the name of an environment variable
 }
 
 type regionSpec struct {

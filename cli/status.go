@@ -121,6 +121,7 @@ func writeStatus(w io.Writer, st admin.Status) error {
 		{"Conflicts", "no tables", listedTable(st.Tables)},
 		{"Indexes that are being built", "", indexesTable(st.Tables, true)},
 		{"Comparison in the background", "nothing to compare", comparisonsTable(st.Tables)},
+		{"Triggers", "", triggerStatesTable(st.Triggers)},
 		{"Change log of this region", "no lanes", lanesTable(st.Lanes)},
 	} {
 		if part.t.Length() == 0 && part.none == "" {

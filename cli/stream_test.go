@@ -27,8 +27,7 @@ type toldRegion struct {
 	mu     sync.Mutex
 	asked  []string
 	pages  []admin.EventPage // the next ones; then nothing comes
-	tails  map[string]hlc.Timestamp
-	broken bool // the next request finds the region broken
+	broken bool              // the next request finds the region broken
 	key    string
 }
 

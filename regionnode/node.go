@@ -39,6 +39,7 @@ import (
 	"github.com/concordat-db/concordat/streams/outbox"
 	"github.com/concordat-db/concordat/streams/peer"
 	"github.com/concordat-db/concordat/streams/repair"
+	"github.com/concordat-db/concordat/streams/trigger"
 	"github.com/concordat-db/concordat/streams/watermark"
 )
 
@@ -83,6 +84,9 @@ type Node struct {
 	compare   *repair.Background
 	readers   *reader.Readers
 	events    *publish.Runner // nil before the bus is there, and where it has no place for events
+
+	triggers *trigger.Runner
+	swept    swept
 
 	forwards *forwarding
 	offences *offences
@@ -289,6 +293,7 @@ func (n *Node) run(ctx context.Context, ready func(Endpoints)) (err error) {
 		return err
 	}
 	n.events = n.newPublisher(home.Events())
+	n.triggers = n.newTriggers(home.Events())
 	listeners, err := listen(n.cfg.DynamoDB.Listen, n.cfg.Admin.Listen)
 	if err != nil {
 		return err
@@ -322,6 +327,7 @@ func (n *Node) run(ctx context.Context, ready func(Endpoints)) (err error) {
 		group.Go(func() error { return n.compare.Run(ctx) })
 	}
 	group.Go(func() error { return n.collect(ctx) })
+	group.Go(func() error { return n.triggers.Run(ctx) })
 	group.Go(func() error { return n.buildIndexes(ctx) })
 	group.Go(func() error { return n.watchDisk(ctx) })
 	group.Go(func() error { return n.waitForClock(ctx) })
@@ -486,6 +492,7 @@ func (n *Node) newService(api *dynamodb.Server) *peer.Service {
 		Offered:   n.giver.Answer,
 		Repair:    n.verify.HandleRepair,
 		Forward:   n.serveForwarded(api),
+		Triggers:  func(asker globaltable.Descriptor, g *trigger.Gossip) { n.triggers.Hear(asker.Origin, g) },
 		Answering: n.countForwarded,
 		Denied:    n.metrics.PeerDenied,
 		MaySend: func(asker hlc.Origin, lane globaltable.LaneID, e *change.Entry) error {
@@ -600,7 +607,7 @@ func (n *Node) newAPI() (*dynamodb.Server, error) {
 
 func (n *Node) newAdmin(api *dynamodb.Server, home ownBus, natsURL string) *admin.Server {
 	return admin.New(admin.Config{Status: n.Status, Verify: n.Verify, Repair: n.repairTables,
-		Tables: n, Policies: policies{n}, Triggers: triggers{n}, Regions: n.Regions, Fence: n.fenceRegion, Remove: n.plane.RemoveRegion, AddRegion: n.AddRegion,
+		Tables: n, Policies: policies{n}, Triggers: triggers{n}, TriggerRuns: triggerRuns{n}, Regions: n.Regions, Fence: n.fenceRegion, Remove: n.plane.RemoveRegion, AddRegion: n.AddRegion,
 		Rebuild: n.Rebuild, RebuildState: n.rebuildStatus, Saved: savedRecords{n}, Conflicts: conflictFeeds{n, api.Write},
 		Audit:     auditor{n, home, make(chan struct{}, 1)},
 		Snapshots: n.snapshots,

@@ -255,6 +255,7 @@ func (n *Node) savingAdmin() *admin.Server {
 		Audit:        admin.NoAudit{Err: unavailable},
 		Policies:     admin.NoPolicies{Err: unavailable},
 		Triggers:     admin.NoTriggers{Err: unavailable},
+		TriggerRuns:  admin.NoTriggerRuns{Err: unavailable},
 	})
 }
 

@@ -37,10 +37,12 @@ type Config struct {
 	AddRegion func(ctx context.Context, descriptor string, valid time.Duration) (Invitation, error)
 	Tables    Tables
 	Policies  Policies
-	Streams   Streams
 	Triggers  Triggers
-	Ready     func() error // nil: serves reads and writes
-	Metrics   http.Handler
+	Streams   Streams
+	// TriggerRuns shows how triggers are fired.
+	TriggerRuns TriggerRuns
+	Ready       func() error // nil: serves reads and writes
+	Metrics     http.Handler
 }
 
 // Server is the admin API.
@@ -66,6 +68,7 @@ func New(cfg Config) *Server {
 	s.handleTables()
 	s.policyRoutes()
 	s.triggerRoutes()
+	s.triggerRunRoutes()
 	s.conflictRoutes()
 	s.snapshotRoutes()
 	s.auditRoutes()

@@ -48,6 +48,7 @@ func config() admin.Config {
 		Saved:        saved{},
 		Conflicts:    &conflicts{},
 		Snapshots:    snapshots{},
+		TriggerRuns:  triggerRuns{},
 		Audit:        new(auditor),
 		Streams:      told{},
 		Ready:        func() error { return nil },

@@ -15,6 +15,7 @@ import (
 // Set is the metrics of one node, in a registry of its own, so that several nodes live in one process.
 type Set struct {
 	registry *prometheus.Registry
+	triggers triggers
 
 	requests *prometheus.CounterVec
 	seconds  *prometheus.HistogramVec
@@ -122,6 +123,7 @@ func New(region string) *Set {
 	s.busFailures = f.counter("concordat_outbox_failures_total", "Failed actions on the region's own NATS.")
 	s.refused = f.gauges("concordat_writes_refused", "1 while client writes are refused for the reason.", "reason")
 	s.diskFree = f.gauge("concordat_disk_free_bytes", "Free space of the data directory's file system.")
+	s.triggers = newTriggers(f)
 	s.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return s
 }
