@@ -582,7 +582,7 @@ func (n *Node) newAPI() (*dynamodb.Server, error) {
 	// While writes are refused every request fails: the refusal itself is in the log, and the metrics count the rest.
 	failures := n.log.Sample(&zerolog.BurstSampler{Burst: 10, Period: time.Minute})
 	return dynamodb.New(dynamodb.Config{
-		Region: n.cfg.Region.Name, Origin: n.cfg.Region.Origin, Verifier: verifier, Shard: n.shard, Control: n.plane, Confirm: n.confirm, Forward: n.forwards,
+		Region: n.cfg.Region.Name, Origin: n.cfg.Region.Origin, Verifier: verifier, Shard: n.shard, Streams: n.shard, Control: n.plane, Confirm: n.confirm, Forward: n.forwards,
 		View: func() dynamodb.View { return n.catalog.View() }, Refused: n.serves,
 		MaxRequests: n.cfg.Limits.MaxOpenRequests, DrainTimeout: n.cfg.Limits.ShutdownPatience,
 		Events: dynamodb.Events{
