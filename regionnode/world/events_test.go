@@ -85,7 +85,9 @@ func (r *running) told(c jetstream.Consumer, n int) (out []string) {
 		for m := range batch.Messages() {
 			var e struct {
 				Type, Origin, Kind string
-				Data               struct{ Keys struct{ ID struct{ S string } } }
+				Data               struct {
+					Keys struct{ ID struct{ S string } }
+				}
 			}
 			if err := json.Unmarshal(m.Data(), &e); err != nil {
 				r.t.Fatal(err)
