@@ -69,6 +69,10 @@ func decodeStreamState(b []byte) (*streamState, error) {
 	for i := 4; 2+8*i < len(b); i++ {
 		s.lanes = append(s.lanes, globaltable.LaneID(at(i)))
 	}
+	unsorted := slices.Compare(s.lanes, slices.Compact(slices.Sorted(slices.Values(s.lanes)))) != 0
+	if s.records < 0 || s.bytes < 0 || unsorted {
+		return nil, errCorruptStore("state of a change stream", nil)
+	}
 	return s, nil
 }
 

@@ -62,7 +62,9 @@ func (t *Teller) KeyHash(key item.Key) []byte {
 func Sequence(at hlc.Timestamp) string { return string(AppendSequence(nil, at)) }
 
 // AppendSequence appends Sequence.
-func AppendSequence(dst []byte, at hlc.Timestamp) []byte { return fmt.Appendf(dst, "1%020d", uint64(at)) }
+func AppendSequence(dst []byte, at hlc.Timestamp) []byte {
+	return fmt.Appendf(dst, "1%020d", uint64(at))
+}
 
 // ParseSequence is the inverse of Sequence.
 func ParseSequence(s string) (at hlc.Timestamp, ok bool) {
