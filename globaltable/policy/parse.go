@@ -336,7 +336,7 @@ func (p *reader) locality(n ast.Node) *Locality {
 }
 
 func (p *reader) replication(n ast.Node) *Replication {
-	f := p.fields(n, "spec", []string{"table", "regions", "merge", "attributes", "acknowledge", "stream", "conflicts"}, "table")
+	f := p.fields(n, "spec", []string{"table", "regions", "merge", "attributes", "acknowledge", "stream", "streamRecords", "conflicts"}, "table")
 	r := &Replication{Table: p.text(f["table"], "spec.table", true), Regions: p.list(f["regions"], "spec.regions"), Merge: p.text(f["merge"], "spec.merge", false),
 		Acknowledge: p.text(f["acknowledge"], "spec.acknowledge", false), Stream: p.text(f["stream"], "spec.stream", false)}
 	if f["attributes"] != nil {
@@ -345,9 +345,14 @@ func (p *reader) replication(n ast.Node) *Replication {
 			r.Attributes[name] = p.text(v, join("spec.attributes", clip(name)), false)
 		}
 	}
-	if f["conflicts"] != nil {
-		x := p.fields(f["conflicts"], "spec.conflicts", []string{"age", "bytes"})
-		r.Conflicts = &Conflicts{Age: p.text(x["age"], "spec.conflicts.age", false), Bytes: p.text(x["bytes"], "spec.conflicts.bytes", false)}
-	}
+	r.Streams, r.Conflicts = p.kept(f["streamRecords"], "spec.streamRecords"), p.kept(f["conflicts"], "spec.conflicts")
 	return r
+}
+
+func (p *reader) kept(n ast.Node, at string) *Kept {
+	if n == nil {
+		return nil
+	}
+	f := p.fields(n, at, []string{"age", "bytes"})
+	return &Kept{Age: p.text(f["age"], at+".age", false), Bytes: p.text(f["bytes"], at+".bytes", false)}
 }

@@ -39,6 +39,7 @@ type streamState struct {
 	records int64
 	bytes   int64                // of keys and values
 	lanes   []globaltable.LaneID // that have records, or had, sorted
+	went    uint64               // how often records have gone, since the shard was opened
 }
 
 const (
@@ -109,6 +110,25 @@ func (s *streams) add(id cdc.Stream, view globaltable.StreamView, lane globaltab
 		state.lanes = slices.Insert(slices.Clone(state.lanes), i, lane) // readers may have the list
 	}
 	s.dirty[id] = struct{}{}
+}
+
+// cut drops the records of a stream that x says, unless others have gone since it was made.
+func (s *streams) cut(b store.Batch, id cdc.Stream, x *streamCut) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	state := s.states[id]
+	if state == nil || state.went != x.went {
+		return state == nil
+	}
+	for _, lane := range state.lanes {
+		b.DeleteRange(store.StreamRange(id.Table, id.Since, lane, x.trimmed, x.upTo))
+	}
+	state.trimmed = x.upTo
+	state.records -= x.records
+	state.bytes -= x.bytes
+	state.went++
+	s.dirty[id] = struct{}{}
+	return true
 }
 
 // drop forgets all streams of a table.

@@ -34,6 +34,18 @@ func (s *Shard) Streams(table globaltable.TableID) (out []StreamState) {
 	return out
 }
 
+// AllStreams is Streams for all tables.
+func (s *Shard) AllStreams() []StreamState {
+	s.streams.mu.Lock()
+	defer s.streams.mu.Unlock()
+	out := make([]StreamState, 0, len(s.streams.states))
+	for id, state := range s.streams.states {
+		out = append(out, s.stateOf(id, state))
+	}
+	slices.SortFunc(out, func(a, b StreamState) int { return compareStreams(a.Stream, b.Stream) })
+	return out
+}
+
 // Stream returns what there is of one stream. Where nothing was told yet it has no view.
 func (s *Shard) Stream(id cdc.Stream) StreamState {
 	s.streams.mu.Lock()
@@ -205,64 +217,60 @@ func eachStreamRecord(r store.Reader, id cdc.Stream, lanes []globaltable.LaneID,
 
 const (
 	opTrimStream = "trim change stream"
-	// maxTrim and maxTrimBytes bound the records that one batch drops: they are read in the critical section.
-	maxTrim      = 1024
-	maxTrimBytes = 4 << 20
+	// maxTrim and maxTrimBytes bound the records that one batch drops.
+	maxTrim      = 4096
+	maxTrimBytes = 16 << 20
 )
 
 // TrimStream drops the oldest records of a stream, a page of them: those at or below a position, and those that are too many for a number of bytes. It returns whether there may be more, when that is durable.
 func (s *Shard) TrimStream(ctx context.Context, id cdc.Stream, upTo hlc.Timestamp, limit int64) (more bool, err error) {
-	if state := s.Stream(id); state.Records == 0 || state.Bytes <= limit && !s.hasStreamRecord(id, upTo) {
-		return false, nil
+	cut, err := s.streamCut(id, upTo, limit)
+	if err != nil || cut.records == 0 {
+		return false, err
 	}
 	err = s.do(ctx, false, func(c *core, g *group) error {
-		more, err = c.trimStream(g, id, upTo, limit)
-		return err
+		more = !c.streams.cut(g.batch, id, &cut) || cut.more
+		return nil
 	})
 	return more, err
 }
 
-// hasStreamRecord reports whether the stream may have a record at or below a position.
-func (s *Shard) hasStreamRecord(id cdc.Stream, upTo hlc.Timestamp) (has bool) {
-	err := eachStreamRecord(s.cfg.Engine, id, s.streamLanes(id), 0, upTo, func(*cdc.Record, []byte, []byte) (bool, error) {
-		has = true
-		return false, nil
-	})
-	return has || err != nil
+// streamCut is what of a stream is to go: its records after trimmed, up to and with one of them.
+type streamCut struct {
+	trimmed, upTo  hlc.Timestamp
+	went           uint64 // as streamState has it
+	records, bytes int64
+	more           bool // there are others
 }
 
-func (c *core) trimStream(g *group, id cdc.Stream, upTo hlc.Timestamp, limit int64) (more bool, err error) {
-	c.streams.mu.Lock()
-	defer c.streams.mu.Unlock()
-	state := c.streams.states[id]
-	if state == nil {
-		return false, nil
+// streamCut says what TrimStream is to drop. It counts it outside of the critical section: what is durable does not change, it only goes.
+func (s *Shard) streamCut(id cdc.Stream, upTo hlc.Timestamp, limit int64) (cut streamCut, err error) {
+	mark := s.StreamMark() // before the lanes, as in ReadStream
+	s.streams.mu.Lock()
+	state := s.streams.states[id]
+	if state == nil || state.records == 0 {
+		s.streams.mu.Unlock()
+		return cut, nil
 	}
-	var records, size int64
-	var cut hlc.Timestamp
-	err = eachStreamRecord(c.engine, id, state.lanes, 0, state.last, func(x *cdc.Record, key, value []byte) (bool, error) {
-		if x.Position > upTo && state.bytes-size <= limit {
+	over, lanes := state.bytes-limit, state.lanes
+	cut.trimmed, cut.went = state.trimmed, state.went
+	s.streams.mu.Unlock()
+	if over <= 0 {
+		mark = min(mark, upTo)
+	}
+	err = eachStreamRecord(s.cfg.Engine, id, lanes, cut.trimmed, mark, func(x *cdc.Record, key, value []byte) (bool, error) {
+		if x.Position > upTo && cut.bytes >= over {
 			return false, nil
 		}
-		if more = records >= maxTrim || size >= maxTrimBytes; more {
+		if cut.more = cut.records >= maxTrim || cut.bytes >= maxTrimBytes; cut.more {
 			return false, nil
 		}
-		cut = x.Position
-		records++
-		size += int64(len(key) + len(value))
+		cut.upTo = x.Position
+		cut.records++
+		cut.bytes += int64(len(key) + len(value))
 		return true, nil
 	})
-	if err != nil || records == 0 {
-		return false, err
-	}
-	for _, lane := range state.lanes {
-		g.batch.DeleteRange(store.StreamRange(id.Table, id.Since, lane, 0, cut))
-	}
-	state.trimmed = max(state.trimmed, cut)
-	state.records -= records
-	state.bytes -= size
-	c.streams.dirty[id] = struct{}{}
-	return more, nil
+	return cut, err
 }
 
 // DropStream drops a stream that has no records any more. It is no error if it has some, or is not there: then nothing is done.
@@ -327,6 +335,7 @@ func (c *core) eraseStreams(g *group, table globaltable.TableID, version globalt
 			if state != nil {
 				state.records--
 				state.bytes -= int64(len(key) + len(value))
+				state.went++
 				c.streams.dirty[cdc.Stream{Table: table, Since: since}] = struct{}{}
 			}
 			return nil
