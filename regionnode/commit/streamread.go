@@ -228,11 +228,15 @@ func (s *Shard) TrimStream(ctx context.Context, id cdc.Stream, upTo hlc.Timestam
 	if err != nil || cut.records == 0 {
 		return false, err
 	}
-	err = s.do(ctx, false, func(c *core, g *group) error {
-		more = !c.streams.cut(g.batch, id, &cut) || cut.more
-		return nil
-	})
+	err = s.do(ctx, false, trimStream(id, &cut, &more))
 	return more, err
+}
+
+func trimStream(id cdc.Stream, cut *streamCut, more *bool) func(*core, *group) error {
+	return func(c *core, g *group) error {
+		*more = !c.streams.cut(g.batch, id, cut) || cut.more
+		return nil
+	}
 }
 
 // streamCut is what of a stream is to go: its records after trimmed, up to and with one of them.
@@ -275,28 +279,41 @@ func (s *Shard) streamCut(id cdc.Stream, upTo hlc.Timestamp, limit int64) (cut s
 
 // DropStream drops a stream that has no records any more. It is no error if it has some, or is not there: then nothing is done.
 func (s *Shard) DropStream(ctx context.Context, id cdc.Stream) error {
-	return s.do(ctx, false, func(c *core, g *group) error {
+	return s.do(ctx, false, dropStream(id))
+}
+
+func dropStream(id cdc.Stream) func(*core, *group) error {
+	return func(c *core, g *group) error {
 		c.streams.mu.Lock()
 		defer c.streams.mu.Unlock()
 		if state := c.streams.states[id]; state != nil && state.records == 0 {
 			c.streams.forget(g.batch, id)
 		}
 		return nil
-	})
+	}
 }
 
 // EraseStreams erases the stream records of a table's items that may not be here, from the record after the one named on, a page of them. next names the last one that was looked at; nil: there are no more. It returns when that is durable. An error of kind InUse says that another version is in force.
 func (s *Shard) EraseStreams(ctx context.Context, table globaltable.TableID, version globaltable.Version, after []byte) (next []byte, err error) {
+	bad, next, err := s.streamsToErase(table, after)
+	if err != nil || len(bad) == 0 {
+		return next, err
+	}
+	return next, s.do(ctx, false, eraseStreams(table, version, bad))
+}
+
+// streamsToErase finds the records of a page that may not be here, and the last one of the page; nil: there are no more.
+func (s *Shard) streamsToErase(table globaltable.TableID, after []byte) (bad [][]byte, next []byte, err error) {
 	lower, upper := store.StreamsRange(table)
 	if after != nil {
 		lower = append(slices.Clip(after), 0)
 	}
-	var bad [][]byte
-	seen := 0
+	seen, size := 0, 0
 	err = store.Each(s.cfg.Engine, lower, upper, func(key, value []byte) error {
-		if seen++; seen > maxTrim {
+		if seen++; seen > maxTrim || size > maxTrimBytes {
 			return errStop
 		}
+		size += len(value)
 		var x cdc.Record
 		if err := x.Decode(value); err != nil {
 			return errCorruptStore("stream record", err)
@@ -311,12 +328,13 @@ func (s *Shard) EraseStreams(ctx context.Context, table globaltable.TableID, ver
 	case err == nil:
 		next = nil
 	case err != errStop:
-		return nil, fault(globaltable.Internal, opErase, "", err)
+		return nil, nil, fault(globaltable.Internal, opErase, "", err)
 	}
-	if len(bad) == 0 {
-		return next, nil
-	}
-	return next, s.do(ctx, false, func(c *core, g *group) error { return c.eraseStreams(g, table, version, bad) })
+	return bad, next, nil
+}
+
+func eraseStreams(table globaltable.TableID, version globaltable.Version, keys [][]byte) func(*core, *group) error {
+	return func(c *core, g *group) error { return c.eraseStreams(g, table, version, keys) }
 }
 
 func (c *core) eraseStreams(g *group, table globaltable.TableID, version globaltable.Version, keys [][]byte) error {
@@ -327,8 +345,11 @@ func (c *core) eraseStreams(g *group, table globaltable.TableID, version globalt
 	defer c.streams.mu.Unlock()
 	var done globaltable.Placed
 	for _, key := range keys {
-		_, since, _, _, _ := store.DecodeStreamKey(key)
+		_, since, _, at, _ := store.DecodeStreamKey(key)
 		state := c.streams.states[cdc.Stream{Table: table, Since: since}]
+		if state != nil && at <= state.trimmed {
+			continue // it goes with this group, or has gone
+		}
 		err := getValue(c.engine, key, func(value []byte) error {
 			done.Streamed++
 			g.batch.Delete(key)

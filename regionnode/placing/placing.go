@@ -30,6 +30,7 @@ type Store interface {
 	EndPlacing(ctx context.Context, table globaltable.TableID, version globaltable.Version, receipt string) error
 	Review(ctx context.Context, table globaltable.TableID, version globaltable.Version, lane globaltable.LaneID, after uint64) (commit.Reviewed, error)
 	EraseSaved(ctx context.Context, table globaltable.TableID, version globaltable.Version, limit int) (more bool, err error)
+	EraseStreams(ctx context.Context, table globaltable.TableID, version globaltable.Version, after []byte) (next []byte, err error)
 	Walking(table globaltable.TableID) bool
 }
 
@@ -291,10 +292,10 @@ func (p *Placer) give(ctx context.Context, t, feed *globaltable.Table, _ *table)
 // maxErase bounds one batch of what was saved.
 const maxErase = 256
 
-// erase erases what else there is of items that may not be here.
+// erase erases what else there is of items that may not be here. Whatever keeps something of items beside their records is asked for it here.
 func (p *Placer) erase(ctx context.Context, t, _ *globaltable.Table, s *table) (wait string, err error) {
-	for more := true; more; {
-		if more, err = p.cfg.Store.EraseSaved(ctx, t.ID, s.version, maxErase); err != nil {
+	for _, kept := range []func(context.Context, *globaltable.Table, *table) error{p.eraseSaved, p.eraseStreams} {
+		if err := kept(ctx, t, s); err != nil {
 			return "", err
 		}
 	}
@@ -302,6 +303,26 @@ func (p *Placer) erase(ctx context.Context, t, _ *globaltable.Table, s *table) (
 		return "an index or a time to live of the table to be ready in " + p.cfg.Self.Name, nil
 	}
 	return "", nil
+}
+
+// eraseSaved erases what was saved before a rebuilding.
+func (p *Placer) eraseSaved(ctx context.Context, t *globaltable.Table, s *table) (err error) {
+	for more := true; more && err == nil; {
+		more, err = p.cfg.Store.EraseSaved(ctx, t.ID, s.version, maxErase)
+	}
+	return err
+}
+
+// eraseStreams erases records of the table's change streams. No others come: nothing is told of what may not be here.
+func (p *Placer) eraseStreams(ctx context.Context, t *globaltable.Table, s *table) (err error) {
+	if plantedTold {
+		return nil
+	}
+	var next []byte
+	for more := true; more && err == nil; more = next != nil {
+		next, err = p.cfg.Store.EraseStreams(ctx, t.ID, s.version, next)
+	}
+	return err
 }
 
 // loses reports whether there are items that may not be in the region.

@@ -5,6 +5,7 @@
 //	records        of tables and of their conflict feeds, deleted items' included; the entries of their indexes; what is noted for collection
 //	own log        each change of each entry that is not void, for this region and for each other member of the entry's lane, who can read it
 //	saved          what a rebuilding keeps: records, and writes of the region's own log
+//	change streams what is told of items
 //	streams        the messages of this region's lanes, as they are in its NATS
 //
 // Not attributed to items: files. What the store's engine keeps beside what it shows (older versions of keys, until they are compacted away) cannot be told from outside; it is counted (Files). Cursors that a join, an index being built or a
@@ -29,6 +30,7 @@ import (
 	"github.com/concordat-db/concordat/globaltable/item"
 	"github.com/concordat-db/concordat/globaltable/locality"
 	"github.com/concordat-db/concordat/regionnode/store"
+	"github.com/concordat-db/concordat/streams/cdc"
 	"github.com/concordat-db/concordat/streams/change"
 )
 
@@ -44,6 +46,7 @@ const (
 	InLog     Where = "log"
 	InSaved   Where = "saved"
 	InStream  Where = "stream"
+	InTold    Where = "change stream"
 )
 
 // Finding is a piece of an item where it may not be.
@@ -67,7 +70,9 @@ type Count struct {
 	Jurisdictions []string `json:"jurisdictions"`
 	Records       uint64   `json:"records"` // deleted items' included, while there is something of them
 	Conflicts     uint64   `json:"conflicts"`
-	Bytes         uint64   `json:"bytes"` // of keys and records
+	Bytes         uint64   `json:"bytes"`         // of keys and records
+	Told          uint64   `json:"streamRecords"` // of change streams
+	ToldBytes     uint64   `json:"streamBytes"`   // of their keys and values
 }
 
 // Summary is what a scan has gone through and found.
@@ -111,7 +116,7 @@ func Scan(ctx context.Context, cfg Config, only globaltable.TableID, report func
 	v := cfg.View()
 	s.self = v.Self()
 	s.out = Summary{Region: s.self.Name}
-	for _, part := range []func(context.Context) error{s.records, s.garbage, s.entries, s.saved, s.own, s.log, s.streams} {
+	for _, part := range []func(context.Context) error{s.records, s.garbage, s.entries, s.saved, s.own, s.told, s.log, s.streams} {
 		if err := part(ctx); err != nil {
 			return s.out, err
 		}
@@ -279,23 +284,31 @@ func (s *scan) records(ctx context.Context) error {
 		if !s.wants(table) {
 			return nil
 		}
-		s.count(v, table, k, len(key)+len(value))
 		at := place{where: InRecord}
 		if table.IsFeed() {
 			at.where = InFeed
+		}
+		if c := s.countOf(v, table, k); c != nil {
+			if table.IsFeed() {
+				c.Conflicts++
+			} else {
+				c.Records++
+			}
+			c.Bytes += uint64(len(key) + len(value))
 		}
 		return s.here(v, table, k, at)
 	})
 }
 
-func (s *scan) count(v *catalog.View, table globaltable.TableID, key []byte, size int) {
+// countOf returns where an item is counted; nil: nowhere, its table or placement is not known.
+func (s *scan) countOf(v *catalog.View, table globaltable.TableID, key []byte) *Count {
 	t, known := v.Table(table)
 	if !known {
-		return
+		return nil
 	}
 	pin, known := locality.PinOf(t, key)
 	if !known {
-		return
+		return nil
 	}
 	k := countKey{table: table.Base()}
 	if pin != nil {
@@ -315,12 +328,7 @@ func (s *scan) count(v *catalog.View, table globaltable.TableID, key []byte, siz
 		slices.Sort(c.Jurisdictions)
 		s.counts[k] = c
 	}
-	if table.IsFeed() {
-		c.Conflicts++
-	} else {
-		c.Records++
-	}
-	c.Bytes += uint64(size)
+	return c
 }
 
 func (s *scan) counted() []Count {
@@ -394,6 +402,26 @@ func (s *scan) own(ctx context.Context) error {
 		}
 		s.out.Saved++
 		return s.here(v, table, k, place{InSaved, "own write"})
+	})
+}
+
+// told goes through the records of change streams, those of tables that are not known any more, too.
+func (s *scan) told(ctx context.Context) error {
+	lower, upper := store.SpaceRange(store.SpaceStream)
+	var r cdc.Record
+	return s.pages(ctx, lower, upper, func(v *catalog.View, key, value []byte) error {
+		table, _, lane, at, ok := store.DecodeStreamKey(key)
+		if !ok || r.Decode(value) != nil {
+			return unreadable("a change stream")
+		}
+		if !s.wants(table) {
+			return nil
+		}
+		if c := s.countOf(v, table, r.Key); c != nil {
+			c.Told++
+			c.ToldBytes += uint64(len(key) + len(value))
+		}
+		return s.here(v, table, r.Key, place{InTold, fmt.Sprintf("lane %s, at %s", lane, at)})
 	})
 }
 
