@@ -24,7 +24,8 @@ type table struct {
 	puts      float64    // share of the writes to a typed table
 	templates []template // of its updates
 
-	conflictAge time.Duration // how long a conflict is listed; 0: longer than any run
+	stream      globaltable.StreamView // at first; empty: none
+	conflictAge time.Duration          // how long a conflict is listed; 0: longer than any run
 }
 
 // plan is what a seed chose: the shape of the world, the work, and the faults with their rates.
@@ -67,6 +68,8 @@ type plan struct {
 
 	changeMode   time.Duration // between two changes of how a typed table merges, on average; zero: never
 	dropConflict time.Duration // between two conflicts that are dropped, on average; zero: never
+
+	telling telling
 
 	crashPoint  float64 // chance to die between two effects
 	abandon     float64 // share of the regions that nobody brings back once they are fenced
