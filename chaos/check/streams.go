@@ -67,7 +67,7 @@ type Read struct {
 	What     string // all of the record
 }
 
-// telling is what is told once.
+// telling is what is told once. A copy stands for all that its region had missed, and may come in parts.
 type telling struct {
 	key    Key
 	dot    Stamp
@@ -86,7 +86,7 @@ func (s *Streams) Batch(changed []Changed, write func(Key, Stamp) (Write, bool))
 		c := &changed[i]
 		all = append(all, c.Told...)
 		if why := c.fault(); why != "" {
-			out = append(out, violation("I12", s.Region, "%s became %v from %v: %s", c.Key, c.After, c.Before, why))
+			out = append(out, violation("I12", s.Region, "%s became %q from %q: %s; %q is told", c.Key, c.After, c.Before, why, c.Told))
 		}
 		own := 0
 		for _, t := range c.Told {
@@ -118,6 +118,9 @@ func (s *Streams) place(all []Told) (out []Violation) {
 			out = append(out, violation("I12", s.Region, "position %d of %s is not after its change, %s", t.Position, t.Key, t.Dot))
 		}
 		s.last = max(s.last, t.Position)
+		if t.Manner == Copying {
+			continue
+		}
 		id := telling{t.Key, t.Dot, t.Manner}
 		if before, again := s.told[id]; again {
 			out = append(out, violation("I12", s.Region, "the change at %s of %s was told at %d, and again at %d", t.Dot, t.Key, before, t.Position))

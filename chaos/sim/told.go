@@ -3,6 +3,7 @@ package sim
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -163,7 +164,18 @@ func (r *region) writeToldOf(k check.Key, s check.Stamp) (check.Write, bool) {
 		return check.Write{}, false
 	}
 	l, known := r.ledger.Find(k, s)
-	return l.Write, known
+	// Puts of the simulation do not have the key's attribute; whether it is seen depends on how a record is stored.
+	w := l.Write
+	w.Set, w.Remove = maps.Clone(w.Set), append(slices.Clone(w.Remove), keyAttribute)
+	if w.Set == nil {
+		w.Set = map[string]string{}
+	}
+	partition, _, err := item.DecodeKey(item.Key(k.Bytes), false)
+	if err != nil {
+		panic(err)
+	}
+	w.Set[keyAttribute] = string(partition)
+	return w, known
 }
 
 // toldIn returns what a batch tells, by key, and what is wrong with where it does.
@@ -209,16 +221,14 @@ func toldOf(k check.Key, x *cdc.Record) check.Told {
 	return check.Told{Position: uint64(x.Position), Key: k, Manner: manner, Event: x.Event.String(), Dot: stampOf(x.Dot), Old: imageOf(x.Old), New: imageOf(x.New)}
 }
 
-// imageOf is an item in the checkers' terms, without its key.
+// imageOf is an item in the checkers' terms.
 func imageOf(it item.Item) check.Image {
 	if it == nil {
 		return nil
 	}
 	out := check.Image{}
 	it.Each(func(name []byte, v item.Value) bool {
-		if string(name) != keyAttribute {
-			out[string(name)] = string(v)
-		}
+		out[string(name)] = string(v)
 		return true
 	})
 	return out

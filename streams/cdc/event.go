@@ -38,7 +38,9 @@ type Teller struct {
 	Name   func(hlc.Origin) string // of a region; empty for one that is not known
 }
 
-// ID returns the id of the event that a record is: the same in every region, for ever, and different for every other change. It tells nothing of the key but to who has the table's secret (PROTOCOL 10.1).
+// ID returns the id of the event that a record is: the same for ever, and in every region, and different for every other change. It tells nothing of the key but to who has the table's secret (PROTOCOL 10.1).
+//
+// A copy is what one region had missed, which no other had to miss, and several copies may bring it, part after part, with the same newest write. So the id of a copy has the region, and the position in its stream.
 func (t *Teller) ID(r *Record) string {
 	return string(t.appendID(make([]byte, 0, 80), r))
 }
@@ -47,7 +49,11 @@ func (t *Teller) ID(r *Record) string {
 var kinds = [...]byte{Write: 'w', Expired: 'x', Copied: 'c'}
 
 func (t *Teller) appendID(dst []byte, r *Record) []byte {
-	return fmt.Appendf(dst, "%016x-%x-%016x-%04x-%c", uint64(t.Table.ID), t.KeyHash(r.Key), uint64(r.Dot.Time), uint16(r.Dot.Origin), kinds[r.Kind])
+	dst = fmt.Appendf(dst, "%016x-%x-%016x-%04x-%c", uint64(t.Table.ID), t.KeyHash(r.Key), uint64(r.Dot.Time), uint16(r.Dot.Origin), kinds[r.Kind])
+	if r.Kind == Copied {
+		dst = fmt.Appendf(dst, "-%s-%016x", t.Region, uint64(r.Position))
+	}
+	return dst
 }
 
 // KeyHash returns what stands for a key where it must not be known: the same for the same key, in every region.
