@@ -95,7 +95,7 @@ func (s *Streams) Batch(changed []Changed, write func(Key, Stamp) (Write, bool))
 			}
 			w, known := write(t.Key, t.Dot)
 			if why := t.unexplained(w, c.Shows); known && t.Manner == Wrote && why != "" {
-				out = append(out, violation("I12", s.Region, "the write at %s of %s is told: %s", t.Dot, t.Key, why))
+				out = append(out, violation("I12", s.Region, "the write at %s of %s is told: %s; it is %+v, and %q is told", t.Dot, t.Key, why, w, t))
 			}
 		}
 		if own > 1 {

@@ -158,9 +158,9 @@ func (r *region) judgeTold(before store.Reader, b *written) {
 	r.evidence.found = append(r.evidence.found, r.tale.Batch(changed, r.writeToldOf)...)
 }
 
-// writeToldOf returns a write of a client, as its region logged it. What merges by types is not judged by it.
+// writeToldOf returns a write of a client, as its region logged it. What merges by types is not judged by it, nor what expires: a write that renews an item shows what others wrote.
 func (r *region) writeToldOf(k check.Key, s check.Stamp) (check.Write, bool) {
-	if t := r.table(globaltable.TableID(k.Table)); t == nil || t.typed {
+	if t := r.table(globaltable.TableID(k.Table)); t == nil || t.typed || t.mortal {
 		return check.Write{}, false
 	}
 	l, known := r.ledger.Find(k, s)
@@ -370,7 +370,7 @@ func (w *world) trimSomeStream() {
 	if since, _, on := r.catalog.Stream(s.Table); s.Records == 0 && (!on || since != s.Since) {
 		r.manual.DropStream(s.Stream, func(error) { r.cover("a change stream was dropped") })
 	}
-	r.work()
+	// It is done with whatever is written next.
 }
 
 // switchSomeStream has some region switch some table's stream off, or on with some view.

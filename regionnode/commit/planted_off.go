@@ -26,5 +26,9 @@ const (
 	plantedVoid      = false
 	plantedTold      = false
 	plantedUntold    = false
+	plantedWall      = false
+	plantedUnread    = false
+	plantedFinal     = false
+	plantedCounts    = false
 	plantedFenced    = false
 )

@@ -124,8 +124,10 @@ func (s *streams) cut(b store.Batch, id cdc.Stream, x *streamCut) bool {
 		b.DeleteRange(store.StreamRange(id.Table, id.Since, lane, x.trimmed, x.upTo))
 	}
 	state.trimmed = x.upTo
-	state.records -= x.records
-	state.bytes -= x.bytes
+	if !plantedCounts {
+		state.records -= x.records
+		state.bytes -= x.bytes
+	}
 	state.went++
 	s.dirty[id] = struct{}{}
 	return true
@@ -236,6 +238,9 @@ type streamPlace struct {
 func (c *core) putStreamRecord(g *group, to streamPlace, r *cdc.Record) {
 	r.Show(to.view)
 	at := c.clock.Now()
+	if plantedWall {
+		at &^= hlc.Timestamp(0xffff)
+	}
 	g.useClock = true
 	key := store.AppendStreamKey(c.scratch[:0], to.stream.Table, to.stream.Since, to.lane, at)
 	c.scratch = r.Append(key)
@@ -256,6 +261,12 @@ func (c *core) tellMerge(g *group, sub *submission) error {
 			continue
 		}
 		k := &sub.keys[p.key]
+		if plantedFinal {
+			if slices.ContainsFunc(sub.parts[i+1:], func(later part) bool { return later.key == p.key && later.after != nil }) {
+				continue
+			}
+			p.before = k.current
+		}
 		x := telling{table: k.table, key: k.key, before: p.before, after: p.after, kind: cdc.Write, dot: p.change.Dot, transaction: p.change.Transaction, outcome: p.outcome}
 		if p.record != nil {
 			var err error

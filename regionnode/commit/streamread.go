@@ -116,6 +116,9 @@ const opReadStream = "read change stream"
 // that may not be here any more, which are about to be erased, are passed over.
 func (s *Shard) ReadStream(r StreamRange, f func(*cdc.Record) (more bool)) (upTo hlc.Timestamp, err error) {
 	upTo = s.StreamMark() // before the lanes: all that have something up to it are known then
+	if plantedUnread {
+		upTo = s.Stream(r.Stream).Last
+	}
 	if r.UpTo != 0 {
 		upTo = min(upTo, r.UpTo)
 	}
