@@ -41,7 +41,7 @@ type Changed struct {
 	Key           Key
 	Before, After Image // at the newest stamps of its records
 	Foreign       bool  // the region may not have the item: it is handed over, and nothing is told
-	Shows         View
+	View          View
 	Told          []Told // in their order
 }
 
@@ -86,7 +86,7 @@ func (s *Streams) Batch(changed []Changed, write func(Key, Stamp) (Write, bool))
 		c := &changed[i]
 		all = append(all, c.Told...)
 		if why := c.fault(); why != "" {
-			out = append(out, violation("I12", s.Region, "%s became %q from %q: %s; %q is told", c.Key, c.After, c.Before, why, c.Told))
+			out = append(out, violation("I12", s.Region, "%s became %q from %q: %s; told is %+v", c.Key, c.After, c.Before, why, c.Told))
 		}
 		own := 0
 		for _, t := range c.Told {
@@ -94,8 +94,8 @@ func (s *Streams) Batch(changed []Changed, write func(Key, Stamp) (Write, bool))
 				own++
 			}
 			w, known := write(t.Key, t.Dot)
-			if why := t.unexplained(w, c.Shows); known && t.Manner == Wrote && why != "" {
-				out = append(out, violation("I12", s.Region, "the write at %s of %s is told: %s; it is %+v, and %q is told", t.Dot, t.Key, why, w, t))
+			if why := t.unexplained(w, c.View); known && t.Manner == Wrote && why != "" {
+				out = append(out, violation("I12", s.Region, "the write at %s of %s is told: %s; it is %+v, and told is %+v", t.Dot, t.Key, why, w, t))
 			}
 		}
 		if own > 1 {
@@ -143,13 +143,13 @@ func (c *Changed) fault() string {
 		switch {
 		case known && (now == nil) != (t.Event == "INSERT"), t.Event == "REMOVE" && t.New != nil, t.Event == "INSERT" && t.Old != nil:
 			return "an event " + t.Event + " is told of it"
-		case c.Shows.Old && t.Event != "INSERT" && t.Old == nil, c.Shows.New && t.Event != "REMOVE" && t.New == nil:
+		case c.View.Old && t.Event != "INSERT" && t.Old == nil, c.View.New && t.Event != "REMOVE" && t.New == nil:
 			return "an image is missing"
 		case known && t.Old != nil && !maps.Equal(now, t.Old):
 			return "an old image is not what was seen before"
 		}
 		before, knew := now, known
-		if now, known = t.New, c.Shows.New || t.Event == "REMOVE"; knew && known && same(before, now) {
+		if now, known = t.New, c.View.New || t.Event == "REMOVE"; knew && known && same(before, now) {
 			return "nothing is told"
 		}
 	}

@@ -146,7 +146,7 @@ func (r *region) judgeTold(before store.Reader, b *written) {
 		}
 		_, _, _, here := r.catalog.Place(table, []byte(k.Bytes))
 		changed = append(changed, check.Changed{Key: k, Before: r.image(k, old), After: r.image(k, record), Foreign: !here, Told: told[k],
-			Shows: check.View{Old: view == globaltable.ViewOldImage || view == globaltable.ViewNewAndOldImages, New: view == globaltable.ViewNewImage || view == globaltable.ViewNewAndOldImages}})
+			View: check.View{Old: view == globaltable.ViewOldImage || view == globaltable.ViewNewAndOldImages, New: view == globaltable.ViewNewImage || view == globaltable.ViewNewAndOldImages}})
 		if there {
 			_ = release.Close()
 		}
