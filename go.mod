@@ -105,6 +105,9 @@ require (
 	golang.org/x/tools v0.51.0 // indirect
 	google.golang.org/protobuf v1.36.12 // indirect
 	honnef.co/go/tools v0.8.2 // indirect
+	quamina.net/go/quamina v1.5.1
 )
 
 tool honnef.co/go/tools/cmd/staticcheck
+
+replace quamina.net/go/quamina => github.com/timbray/quamina v1.5.1

@@ -4,10 +4,13 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"time"
+
+	ucli "github.com/urfave/cli/v2"
 
 	"github.com/concordat-db/concordat/regionnode/admin"
 )
@@ -21,6 +24,33 @@ type adminFault struct {
 
 func (e *adminFault) Error() string {
 	return fmt.Sprintf("%s answers %d %s: %s", e.base, e.status, http.StatusText(e.status), e.message)
+}
+
+// follow asks a region again and again for what is new, and shows it, until the command is ended; with a pause in between. A region that does not answer for a while, or cannot, is asked on: what it refuses ends it.
+func follow[T any](c *ucli.Context, s Streams, pause time.Duration, ask func() (T, error), show func(T) error) error {
+	for {
+		news, err := ask()
+		wait := pause
+		var fault *adminFault
+		switch {
+		case c.Context.Err() != nil:
+			return nil
+		case errors.As(err, &fault) && fault.status < http.StatusInternalServerError:
+			return err
+		case err != nil:
+			fmt.Fprintf(s.Err, "%v; trying again\n", err)
+			wait = max(pause, memberPoll)
+		default:
+			if err := show(news); err != nil {
+				return err
+			}
+		}
+		select {
+		case <-c.Context.Done():
+			return nil
+		case <-time.After(wait):
+		}
+	}
 }
 
 // askAdmin asks the admin API at base, and decodes its answer. body is sent as JSON unless it is nil. what says in errors what was tried, like "ask for status".

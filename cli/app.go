@@ -95,6 +95,7 @@ func newApp(s Streams, version string) *ucli.App {
 			repairCommand(s),
 			tableCommand(s),
 			policyCommand(s),
+			triggerCommand(s),
 			conflictCommand(s),
 			auditCommand(s),
 			regionCommand(s),

@@ -27,21 +27,23 @@ func auditCommand(s Streams) *ucli.Command {
 		Description: "SOVEREIGNTY.md says what each of these proves, and what it does not.",
 		Subcommands: []*ucli.Command{
 			{
-				Name:        "log",
-				Usage:       "list what was changed of policies, tables, regions and credentials",
-				Description: "Every region has the entries of all. The oldest come first.",
+				Name:  "log",
+				Usage: "list what was changed of policies, tables, regions and credentials",
+				Description: "Every region has the entries of all. The oldest come first. With --follow, those that are there are followed by others as they come, until Ctrl-C; a region that is away for a while is asked on. Entries are lines\n" +
+					"then: with --output json, one object a line; with yaml, one document each.",
 				Flags: []ucli.Flag{
 					&ucli.DurationFlag{Name: "since", Usage: "only entries of the last `TIME`: 90m, 24h"},
 					&ucli.StringFlag{Name: "kind", Usage: "only entries of this `KIND`: " + kindNames()},
 					&ucli.StringFlag{Name: "region", Usage: "only the chain of the region `NAME`"},
 					&ucli.IntFlag{Name: "limit", Usage: "the newest `NUMBER` of them", Value: 1000},
+					&ucli.BoolFlag{Name: "follow", Usage: "go on with entries as they come"},
 				},
 				Action: func(c *ucli.Context) error { return listAudit(c, s) },
 			},
 			{
 				Name:  "check",
 				Usage: "check every chain of the audit log, and every signature",
-				Description: "Computes all hashes anew. Gaps, forks, wrong hashes and wrong signatures are named, and the exit status is 1. Note the heads that it shows: given with --head the next time, they show that\n" +
+				Description: "Computes all hashes anew, and goes on to the end whatever it meets. Entries that cannot be read, gaps, forks, wrong hashes and wrong signatures are named, and the exit status is 1. Note the heads that it shows: given with --head the next time, they show that\n" +
 					"nothing was cut off or written anew meanwhile.",
 				Flags: []ucli.Flag{
 					&ucli.StringSliceFlag{Name: "key", Usage: "`REGION=KEY`: the region's public key, in place of the one that the region asked tells"},
@@ -63,10 +65,14 @@ func kindNames() string {
 	return strings.Join(out, ", ")
 }
 
-// eachAuditPage calls f with the pages of the audit log that query selects.
+func auditPage(c *ucli.Context, base string, query url.Values) (admin.AuditLog, error) {
+	return askAdmin[admin.AuditLog](c.Context, "read audit log", 3*adminPatience, http.MethodGet, base, "/v1/audit/log?"+query.Encode(), nil)
+}
+
+// eachAuditPage calls f with the pages of the audit log that query selects. Afterwards query selects what comes after them.
 func eachAuditPage(c *ucli.Context, base string, query url.Values, f func(*admin.AuditLog) error) error {
 	for more := true; more; {
-		page, err := askAdmin[admin.AuditLog](c.Context, "read audit log", 3*adminPatience, http.MethodGet, base, "/v1/audit/log?"+query.Encode(), nil)
+		page, err := auditPage(c, base, query)
 		if err != nil {
 			return err
 		}
@@ -114,7 +120,67 @@ func listAudit(c *ucli.Context, s Streams) error {
 		return err
 	}
 	list.Entries = newestEntries(list.Entries, limit)
+	if c.Bool("follow") {
+		return followAudit(c, s, base, query, list)
+	}
 	return emit(c, s.Out, list, func(w io.Writer) error { return writeAudit(w, list.Entries) })
+}
+
+// auditPoll is how often a log that is followed is looked at. Where to go on is known by what was read, not by what the region remembers: so nothing is missed, or shown twice, when it restarts.
+const auditPoll = time.Second
+
+// followAudit shows what is there, and what query selects from now on.
+func followAudit(c *ucli.Context, s Streams, base string, query url.Values, there admin.AuditLog) error {
+	f, err := formatOf(c)
+	if err != nil {
+		return err
+	}
+	show := func(page admin.AuditLog) error {
+		for i := range page.Entries {
+			if err := emitLine(s.Out, f, &page.Entries[i], auditLine(&page.Entries[i])); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if err := show(there); err != nil {
+		return err
+	}
+	query.Del("since") // when it was written does not matter: it comes now
+	return follow(c, s, auditPoll, func() (admin.AuditLog, error) { return auditPage(c, base, query) }, func(page admin.AuditLog) error {
+		query.Set("after", page.Next)
+		page.Entries = newestEntries(page.Entries, len(page.Entries))
+		return show(page)
+	})
+}
+
+func auditLine(x *admin.AuditEntry) string {
+	e := x.Entry
+	if e == nil {
+		return "an entry that cannot be read: " + x.Fault
+	}
+	line := fmt.Sprintf("%s  %s %d  %s %s: %s (%s)", time.UnixMilli(e.At).Local().Format(time.DateTime), e.Region, e.Seq, e.Kind, e.Subject, strings.Join(auditChanges(e), "; "), auditBy(e))
+	if e.Reason != "" {
+		line += ": " + e.Reason
+	}
+	return line
+}
+
+func auditChanges(e *audit.Entry) (out []string) {
+	for _, c := range e.Changes {
+		out = append(out, changeText(&c))
+	}
+	if e.Omitted > 0 {
+		out = append(out, fmt.Sprintf("and %d more", e.Omitted))
+	}
+	return out
+}
+
+func auditBy(e *audit.Entry) string {
+	if e.Author == "" {
+		return e.Asked
+	}
+	return e.Asked + ", " + e.Author
 }
 
 // newestEntries returns the newest of them, the oldest of these first.
@@ -142,18 +208,7 @@ func writeAudit(w io.Writer, entries []admin.AuditEntry) error {
 			t.AppendRow(table.Row{"", "", "", "", "", "an entry that cannot be read: " + x.Fault})
 			continue
 		}
-		var what []string
-		for _, c := range e.Changes {
-			what = append(what, changeText(&c))
-		}
-		if e.Omitted > 0 {
-			what = append(what, fmt.Sprintf("and %d more", e.Omitted))
-		}
-		by := e.Asked
-		if e.Author != "" {
-			by += ", " + e.Author
-		}
-		t.AppendRow(table.Row{time.UnixMilli(e.At).Local().Format(time.DateTime), e.Region, e.Seq, e.Kind, e.Subject, strings.Join(what, "\n"), by, e.Reason})
+		t.AppendRow(table.Row{time.UnixMilli(e.At).Local().Format(time.DateTime), e.Region, e.Seq, e.Kind, e.Subject, strings.Join(auditChanges(e), "\n"), auditBy(e), e.Reason})
 	}
 	return render(w, t)
 }
@@ -226,10 +281,14 @@ func checkAudit(c *ucli.Context, s Streams) error {
 			checker = audit.NewChecker(page.Keys, known)
 		}
 		for _, e := range page.Entries {
-			if e.Sealed == nil {
-				return fmt.Errorf("check audit log: the region has an entry that it cannot read: %s", e.Fault)
+			switch {
+			case e.Entry != nil:
+				checker.Add(e.Sealed)
+			case e.At != nil:
+				checker.AddUnreadable(*e.At, e.Sealed, e.Fault)
+			default:
+				checker.AddUnreadable(audit.Place{}, nil, e.Fault)
 			}
-			checker.Add(e.Sealed)
 		}
 		return nil
 	})

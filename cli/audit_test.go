@@ -3,13 +3,17 @@ package cli
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -25,6 +29,7 @@ import (
 // auditor is a region with an audit log of three entries, a page each, an account, a receipt, and findings, behind the real admin API.
 type auditor struct {
 	admin.NoAudit
+	mu       sync.Mutex // for log, where a command follows it
 	log      []globaltable.Sealed
 	key      string
 	findings []residency.Finding
@@ -71,19 +76,24 @@ func newAuditor(t *testing.T) (*auditor, string) {
 }
 
 func (a *auditor) Log(_ context.Context, q admin.AuditQuery) (admin.AuditLog, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	i := 0
 	if len(q.After) > 0 {
 		i = int(q.After[0])
 	}
 	out := admin.AuditLog{Keys: map[string]string{"us-east-1": a.key}, Entries: []admin.AuditEntry{}}
 	if i < len(a.log) {
-		e, err := audit.Open(&a.log[i])
-		if err != nil {
-			return out, err
+		one := admin.AuditEntry{Sealed: &a.log[i]}
+		if e, err := audit.Open(&a.log[i]); err == nil {
+			one.Entry = e
+		} else {
+			one.Fault, one.At = "it is damaged", &audit.Place{Origin: 1, Region: "us-east-1", Seq: uint64(i + 1)}
 		}
-		out.Entries = append(out.Entries, admin.AuditEntry{Entry: e, Sealed: &a.log[i]})
+		out.Entries = append(out.Entries, one)
+		i++
 	}
-	out.More, out.Next = i+1 < len(a.log), []string{"AQ", "Ag", "Aw"}[min(i, 2)]
+	out.More, out.Next = i < len(a.log), base64.RawURLEncoding.EncodeToString([]byte{byte(i)})
 	return out, nil
 }
 
@@ -126,6 +136,82 @@ func TestAuditLog(t *testing.T) {
 	}
 }
 
+// Entries are shown once, those that come while the region is away too.
+func TestAuditLogFollow(t *testing.T) {
+	a, _ := newAuditor(t)
+	all := a.log
+	a.log = all[:1]
+	api := admin.New(admin.Config{Audit: a, Metrics: http.NotFoundHandler()})
+	serve := func(address string) *http.Server {
+		l, err := net.Listen("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		server := &http.Server{Handler: api, Addr: l.Addr().String()}
+		go func() { _ = server.Serve(l) }()
+		return server
+	}
+	first := serve("127.0.0.1:0")
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	out, errs := newSyncBuffer(), newSyncBuffer()
+	ended := make(chan int, 1)
+	go func() {
+		ended <- Run(ctx, []string{"concordat", "audit", "log", "--follow", "--since", "1h", "--admin", "http://" + first.Addr, "--output", "json"}, Streams{Out: out, Err: errs}, "test")
+	}()
+	until := func(b *syncBuffer, text string) {
+		t.Helper()
+		for !strings.Contains(b.String(), text) {
+			select {
+			case <-b.changed:
+			case status := <-ended:
+				t.Fatalf("ended with %d: %s", status, errs)
+			}
+		}
+	}
+	until(out, "table-0")
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	until(errs, "trying again")
+	a.mu.Lock()
+	a.log = all
+	a.mu.Unlock()
+	again := serve(first.Addr)
+	defer again.Close()
+	until(out, "table-2")
+	cancel()
+	if status := <-ended; status != 0 {
+		t.Errorf("status %d: %s", status, errs)
+	}
+	var got []string
+	for line := range strings.Lines(out.String()) {
+		var e admin.AuditEntry
+		if err := json.Unmarshal([]byte(line), &e); err != nil || e.Entry == nil {
+			t.Fatalf("%v: %s", err, line)
+		}
+		got = append(got, e.Entry.Subject)
+	}
+	if !slices.Equal(got, []string{"table-0", "table-1", "table-2"}) {
+		t.Errorf("shown: %q", got)
+	}
+	http.DefaultClient.CloseIdleConnections()
+}
+
+func TestAuditLines(t *testing.T) {
+	a, _ := newAuditor(t)
+	e, err := audit.Open(&a.log[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := auditLine(&admin.AuditEntry{Entry: e}); !strings.HasSuffix(got, "  us-east-1 1  policy.changed table-0: policy eu: a → b (eu-central-1, ops): law") {
+		t.Error(got)
+	}
+	if got := auditLine(&admin.AuditEntry{Fault: "why"}); got != "an entry that cannot be read: why" {
+		t.Error(got)
+	}
+}
+
 func TestAuditCheck(t *testing.T) {
 	a, url := newAuditor(t)
 	head := a.log[1].Hash()
@@ -138,7 +224,21 @@ func TestAuditCheck(t *testing.T) {
 	if got := command(t, "audit", "check", "--admin", url, "--key", "us-east-1="+other); got.status != 1 || !strings.Contains(got.out, "us-east-1, entry 1: wrong signature") {
 		t.Errorf("another key: status %d:\n%s", got.status, got.out)
 	}
-	a.log = a.log[:1]
+	// One that cannot be read ends neither the check nor the list.
+	sound := a.log
+	a.log = slices.Clone(sound)
+	a.log[0].Payload = "{"
+	a.log[2].Signature = nil
+	got = command(t, "audit", "check", "--admin", url)
+	for _, want := range []string{"us-east-1, entry 1: an entry that cannot be read: it is damaged", "us-east-1, entry 1: wrong signature", "us-east-1, entry 2: wrong hash", "us-east-1, entry 3: wrong signature"} {
+		if got.status != 1 || !strings.Contains(got.out, want) {
+			t.Errorf("status %d, no %q in:\n%s", got.status, want, got.out)
+		}
+	}
+	if got := command(t, "audit", "log", "--admin", url); got.status != 0 || !strings.Contains(got.out, "an entry that cannot be read: it is damaged") || !strings.Contains(got.out, "table-2") {
+		t.Errorf("status %d:\n%s%s", got.status, got.out, got.err)
+	}
+	a.log = sound[:1]
 	if got := command(t, "audit", "check", "--admin", url, "--head", known, "--output", "json"); got.status != 1 || !strings.Contains(got.out, `"found": 1`) || !strings.Contains(got.err, "not sound: 1 problems") {
 		t.Errorf("cut off: status %d:\n%s%s", got.status, got.out, got.err)
 	}

@@ -3,7 +3,6 @@ package cli
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -350,21 +349,7 @@ func tailConflicts(c *ucli.Context, s Streams) error {
 		return err
 	}
 	show := func(x *admin.Conflict) error {
-		if f == formatTable {
-			_, err := fmt.Fprintf(s.Out, "%s  %s  %s  %s: %s (%s)\n", x.Loser.Time.Local().Format(time.DateTime), x.ID, x.Table, plainItem(x.Key), x.Outcome, discardedOf(x))
-			return err
-		}
-		if f == formatYAML {
-			if _, err := io.WriteString(s.Out, "---\n"); err != nil {
-				return err
-			}
-			return write(s.Out, f, x)
-		}
-		b, err := json.Marshal(x)
-		if err == nil {
-			_, err = s.Out.Write(append(b, '\n'))
-		}
-		return err
+		return emitLine(s.Out, f, x, fmt.Sprintf("%s  %s  %s  %s: %s (%s)", x.Loser.Time.Local().Format(time.DateTime), x.ID, x.Table, plainItem(x.Key), x.Outcome, discardedOf(x)))
 	}
 	follow := url.Values{}
 	if query.Has("table") {
@@ -406,25 +391,13 @@ func showSince(c *ucli.Context, base string, query url.Values, show func(*admin.
 	return nil
 }
 
-// followConflicts shows conflicts as they come until the command is ended. A region that does not answer for a while, or cannot, is asked again.
+// followConflicts shows conflicts as they come until the command is ended.
 func followConflicts(c *ucli.Context, s Streams, base string, query url.Values, show func(*admin.Conflict) error) error {
-	for {
-		tail, err := askAdmin[admin.ConflictTail](c.Context, "follow conflicts", time.Minute, http.MethodGet, base, "/v1/conflicts/tail?"+query.Encode(), nil)
-		var fault *adminFault
-		switch {
-		case c.Context.Err() != nil:
-			return nil
-		case errors.As(err, &fault) && fault.status < http.StatusInternalServerError:
-			return err
-		case err != nil:
-			fmt.Fprintf(s.Err, "%v; trying again\n", err)
-			select {
-			case <-c.Context.Done():
-				return nil
-			case <-time.After(memberPoll):
-			}
-			continue
-		case tail.Missed && query.Has("after"):
+	ask := func() (admin.ConflictTail, error) {
+		return askAdmin[admin.ConflictTail](c.Context, "follow conflicts", time.Minute, http.MethodGet, base, "/v1/conflicts/tail?"+query.Encode(), nil)
+	}
+	return follow(c, s, 0, ask, func(tail admin.ConflictTail) error {
+		if tail.Missed && query.Has("after") {
 			fmt.Fprintln(s.Err, "Some came too fast to follow; `concordat conflict list` shows them.")
 		}
 		for i := range tail.Conflicts {
@@ -433,7 +406,8 @@ func followConflicts(c *ucli.Context, s Streams, base string, query url.Values, 
 			}
 		}
 		query.Set("after", strconv.FormatUint(tail.Next, 10))
-	}
+		return nil
+	})
 }
 
 func restoreConflict(c *ucli.Context, s Streams) error {

@@ -237,7 +237,9 @@ func TestConflictTail(t *testing.T) {
 		if status := <-ended; status != 0 || want(out.String()) != 5 || !strings.Contains(errs.String(), "the region is about to end; trying again") || !strings.Contains(errs.String(), "Some came too fast to follow") {
 			t.Errorf("%s: %d, %d conflicts, %s\n%s", format, status, want(out.String()), errs, out)
 		}
+		f.mu.Lock() // the last request may still be coming
 		asked := strings.Join(f.asked, ",")
+		f.mu.Unlock()
 		if want := "tail orders 0 0s,list orders since:true  false 1000,list orders since:true " + newerID + " false 1000,tail orders 40 20s,tail orders 41 20s"; !strings.HasPrefix(asked, want) {
 			t.Errorf("asked %s", asked)
 		}

@@ -59,6 +59,25 @@ func write(w io.Writer, f format, v any) error {
 	return err
 }
 
+// emitLine writes v as one of many, while they come: a line for people, one of JSON, or a document of YAML.
+func emitLine(w io.Writer, f format, v any, people string) error {
+	switch f {
+	case formatTable:
+		_, err := fmt.Fprintln(w, people)
+		return err
+	case formatYAML:
+		if _, err := io.WriteString(w, "---\n"); err != nil {
+			return err
+		}
+		return write(w, f, v)
+	}
+	b, err := json.Marshal(v)
+	if err == nil {
+		_, err = w.Write(append(b, '\n'))
+	}
+	return err
+}
+
 // newTable returns a table in the house's style: light, left as it is typed.
 func newTable(header ...any) table.Writer {
 	t := table.NewWriter()

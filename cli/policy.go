@@ -17,6 +17,7 @@ import (
 	"github.com/jedib0t/go-pretty/v6/table"
 	ucli "github.com/urfave/cli/v2"
 
+	"github.com/concordat-db/concordat/globaltable/manifest"
 	"github.com/concordat-db/concordat/globaltable/policy"
 	"github.com/concordat-db/concordat/regionnode/admin"
 )
@@ -56,16 +57,18 @@ func policyCommand(s Streams) *ucli.Command {
 				Name:        "history",
 				Usage:       "list the versions of policies: each application and each deletion, who made it and why",
 				ArgsUsage:   "[NAME]",
-				Description: "Each region keeps the 1024 newest of a table, and always those in force.",
-				Flags:       []ucli.Flag{&ucli.StringFlag{Name: "table", Usage: "`NAME` of the table; default: all"}},
+				Description: "Each region keeps the 1024 newest of a table, and always those in force; and those of tables that were deleted, in any region.",
+				Flags:       []ucli.Flag{&ucli.StringFlag{Name: "table", Usage: "`NAME` or id of the table; default: all"}},
 				Action:      func(c *ucli.Context) error { return policyHistory(c, s) },
 			},
 			{
-				Name:      "show",
-				Usage:     "show one version of a policy",
-				ArgsUsage: "NAME",
-				Flags:     []ucli.Flag{tableFlag, &ucli.Uint64Flag{Name: "version", Usage: "`N` of the version; default: the newest"}},
-				Action:    func(c *ucli.Context) error { return showPolicy(c, s) },
+				Name:        "show",
+				Usage:       "show one version of a policy",
+				ArgsUsage:   "NAME",
+				Description: "A table that is there goes before deleted ones: their ids, which `policy history` shows, name those.",
+				Flags: []ucli.Flag{&ucli.StringFlag{Name: "table", Usage: "`NAME` or id of the table; needed where policies of several tables have the name"},
+					&ucli.Uint64Flag{Name: "version", Usage: "`N` of the version; default: the newest"}},
+				Action: func(c *ucli.Context) error { return showPolicy(c, s) },
 			},
 			receiptsCommand(s),
 			{
@@ -85,7 +88,7 @@ func policyFile(c *ucli.Context) ([]policy.Document, error) {
 		return nil, err
 	}
 	path := c.String("file")
-	b, err := readFile(path, policy.MaxBytes)
+	b, err := readFile(path, manifest.MaxBytes)
 	if err != nil {
 		return nil, wrongUsage(c, "%v", err)
 	}
@@ -141,11 +144,13 @@ func policyNamed(c *ucli.Context, path string) (base string, found []admin.Polic
 	if err != nil {
 		return base, nil, err
 	}
+	all = slices.DeleteFunc(all, func(p admin.Policy) bool { return p.Name != given[0] })
+	if found = ofTables(all); len(found) == 0 {
+		found = all
+	}
 	var tables []string
-	for _, p := range all {
-		if p.Name == given[0] {
-			found, tables = append(found, p), append(tables, p.Table)
-		}
+	for i := range found {
+		tables = append(tables, tableText(&found[i]))
 	}
 	slices.Sort(tables)
 	switch tables = slices.Compact(tables); {
@@ -155,6 +160,24 @@ func policyNamed(c *ucli.Context, path string) (base string, found []admin.Polic
 		return base, nil, wrongUsage(c, "policies of several tables have the name %s: give --table, which can be %s", given[0], strings.Join(tables, ", "))
 	}
 	return base, found, nil
+}
+
+// ofTables returns those of tables that were not deleted.
+func ofTables(all []admin.Policy) (out []admin.Policy) {
+	for _, p := range all {
+		if !p.TableDeleted {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// tableText names the table of a policy; one that was deleted by its id too, since others may have its name.
+func tableText(p *admin.Policy) string {
+	if p.TableDeleted {
+		return p.TableID + " (" + p.Table + ", deleted)"
+	}
+	return p.Table
 }
 
 // noPolicyError says that there is no policy of the name.
@@ -201,7 +224,7 @@ func writePolicy(w io.Writer, p *admin.Policy) error {
 		}
 		fmt.Fprintln(w)
 	}
-	b, err := policy.EncodeYAML([]policy.Document{p.Document})
+	b, err := manifest.EncodeYAML([]policy.Document{p.Document})
 	if err != nil {
 		return err
 	}
@@ -262,7 +285,7 @@ func policyHistory(c *ucli.Context, s Streams) error {
 			case p.InForce:
 				state = "in force"
 			}
-			t.AppendRow(table.Row{p.Table, p.Name, p.Version, state, when(p), p.Author, p.Reason, says(&p.Document)})
+			t.AppendRow(table.Row{tableText(p), p.Name, p.Version, state, when(p), p.Author, p.Reason, says(&p.Document)})
 		}
 		return render(w, t)
 	})
@@ -282,6 +305,9 @@ func says(d *policy.Document) string {
 		out := policy.Describe(&pin.Match) + ":\n" + strings.Join(append(slices.Clone(l.Pin.Jurisdictions), l.Pin.Regions...), ", ") + "; elsewhere: " + string(l.Foreign)
 		if l.SingleCopy != "" {
 			out += "; one copy is enough"
+		}
+		if len(l.Targets) > 0 {
+			out += "\nmay be told to " + strings.Join(l.Targets, ", ")
 		}
 		return out
 	}

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -146,6 +147,76 @@ func TestPolicy(t *testing.T) {
 	var place admin.PolicyPlace
 	if err := json.Unmarshal([]byte(got.out), &place); err != nil || len(place.Others) != 2 || place.Others[0].Policy != "eu" || place.Others[0].Why != "less specific: it does not look at the sort key" || len(place.Permitted) != 2 {
 		t.Errorf("%v: %s", err, got.out)
+	}
+}
+
+// What policies a table had can be shown when it is gone: in each region, beside those of others that have, or had, its name.
+func TestPolicyOfADeletedTable(t *testing.T) {
+	d := startDev(t)
+	us, ap := d.ready.Regions[0].Admin, d.ready.Regions[2].Admin
+	run := func(admin string, status int, args ...string) result {
+		t.Helper()
+		got := command(t, append([]string{"--admin", admin, "policy"}, args...)...)
+		if got.status != status {
+			t.Fatalf("concordat policy %s: status %d\n%s\n%s", strings.Join(args, " "), got.status, got.out, got.err)
+		}
+		return got
+	}
+	history := func(base string, args ...string) (list []admin.Policy) {
+		t.Helper()
+		if err := json.Unmarshal([]byte(run(base, 0, append([]string{"history", "--output", "json"}, args...)...).out), &list); err != nil {
+			t.Fatal(err)
+		}
+		return list
+	}
+	var ids []string
+	for _, merge := range []string{"attribute", "vector", "lww"} {
+		createTable(t, d.client(0), "things", "k")
+		run(us, 0, "apply", "--yes", "--author", "ops", "--reason", "for "+merge, "-f", replicationFile(t, "merge: "+merge))
+		ids = append(ids, history(us, "--table", "things")[0].TableID)
+		if merge == "lww" {
+			break // this one stays
+		}
+		if _, err := d.client(0).DeleteTable(t.Context(), &dynamodb.DeleteTableInput{TableName: aws.String("things")}); err != nil {
+			t.Fatal(err)
+		}
+		gone := dynamodb.NewTableNotExistsWaiter(d.client(0), func(o *dynamodb.TableNotExistsWaiterOptions) {
+			o.MinDelay, o.MaxDelay = 10*time.Millisecond, 100*time.Millisecond
+		})
+		if err := gone.Wait(t.Context(), &dynamodb.DescribeTableInput{TableName: aws.String("things")}, time.Minute); err != nil {
+			t.Fatal(err)
+		}
+	}
+	list := history(us, "--table", "things")
+	var got []string
+	for _, p := range list {
+		got = append(got, fmt.Sprintf("%s %t %t %s", p.TableID, p.TableDeleted, p.InForce, p.Reason))
+	}
+	want := []string{ids[2] + " false true for lww", ids[1] + " true false for vector", ids[0] + " true false for attribute"}
+	if !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+	// The table that is there goes first; a deleted one has its id.
+	if got := run(us, 0, "show", "everywhere"); !strings.Contains(got.out, "merge: lww") {
+		t.Error(got.out)
+	}
+	if got := run(us, 0, "show", "everywhere", "--table", ids[0], "--version", "1"); !strings.Contains(got.out, "by ops: for attribute\n") || !strings.Contains(got.out, "merge: attribute") {
+		t.Error(got.out)
+	}
+	if got := run(us, 0, "list"); strings.Contains(got.out, "vector") {
+		t.Error(got.out)
+	}
+	// Another region has it, too; there no table has the name now.
+	for begun := time.Now(); len(history(ap)) < 2; { // the catalog's lane is under way
+		if time.Since(begun) > time.Minute {
+			t.Fatal("the history never came to another region")
+		}
+	}
+	if got := run(ap, 2, "show", "everywhere"); !strings.Contains(got.err, ids[0]+" (things, deleted)") {
+		t.Error(got.err)
+	}
+	if got := run(ap, 0, "history", "--table", ids[1]); !strings.Contains(got.out, "for vector") || strings.Contains(got.out, "for attribute") || strings.Contains(got.out, "in force") {
+		t.Error(got.out)
 	}
 }
 

@@ -298,7 +298,7 @@ func emitApplied(c *ucli.Context, s Streams, base string, r *admin.PolicyRequest
 		if err != nil {
 			return err
 		}
-		if len(versions) > 0 {
+		if versions = ofTables(versions); len(versions) > 0 {
 			out.Policies = append(out.Policies, versions[0])
 		}
 	}

@@ -5,6 +5,8 @@ import (
 	"cmp"
 	"slices"
 
+	"github.com/cockroachdb/apd/v3"
+
 	"github.com/concordat-db/concordat/conflict/hlc"
 	"github.com/concordat-db/concordat/globaltable/item"
 )
@@ -39,7 +41,18 @@ type Part struct {
 	Lost   item.Value // what the write had made of it; nil: it was not there
 	Won    item.Value // what it is after the merge; nil: it is not there
 	Winner Write      // zero: none, under RuleFenced
+	Effect Effect     // what Lost is to the attribute
 }
+
+// Effect says what the value is that a write had lost. Its numbers are part of the encoding of a conflict.
+type Effect uint8
+
+// The effects. All but Made are of contributions, under RuleFenced.
+const (
+	Made  Effect = 0 // what it had made of the attribute
+	Added Effect = 1 // what it had added: a number, or elements
+	Taken Effect = 2 // elements that it had taken away
+)
 
 // inner returns the entry with that name inside of p.
 func (p *Part) inner(name []byte) Part {
@@ -328,9 +341,46 @@ func Fenced(current []byte, c *Change) (Loss, error) {
 			lost, won := delta.node(name), now.node(name)
 			l.Parts = lost.parts(Part{Name: name}, &won, l.Parts)
 		}
+		if l.Parts, err = c.contributed(current, l.Parts); err != nil {
+			return Loss{}, err
+		}
 	}
 	l.Rule = RuleFenced
 	return l, nil
+}
+
+// contributed appends what c, no put and no deletion, contributes: increments, elements and bids, beside what current has there. Of the state of a run, of which no increments are known, it is what the run had come to.
+func (c *Change) contributed(current []byte, out []Part) ([]Part, error) {
+	it, _, err := ItemOf(current, nil)
+	if err != nil {
+		return nil, err
+	}
+	for i := range c.Ops {
+		op := &c.Ops[i]
+		p := Part{Name: op.Name, Lost: op.Value}
+		switch {
+		case op.Kind == OpIncrement:
+			in := reader{b: op.Value}
+			run, by := in.increment(c.Dot)
+			if err := in.err("list increment"); err != nil {
+				return nil, err
+			}
+			if p.Effect, p.Lost = Added, by; len(by) == 0 {
+				var sum apd.Decimal
+				run.Sum.decimal(&sum)
+				p.Lost = appendShown(nil, &sum)
+			}
+		case op.Kind == OpAddElements:
+			p.Effect = Added
+		case op.Kind == OpDeleteElements:
+			p.Effect = Taken
+		case op.Kind != OpSetCell || op.Type != TypeMax && op.Type != TypeMin:
+			continue
+		}
+		p.Won, _ = it.Get(op.Name)
+		out = append(out, p)
+	}
+	return out, nil
 }
 
 // parts appends what a write that made n, at p, would have there beside what is there now.

@@ -422,3 +422,64 @@ func TestClosedStaysClosed(t *testing.T) {
 		t.Errorf("%+v %v", rec, err)
 	}
 }
+
+// TestFencedContributions: a write in doubt is listed with what it contributes: the number that it added, the elements, the bid; of the state of a run, the sum.
+func TestFencedContributions(t *testing.T) {
+	number := func(n int64) item.Value { return item.AppendInt(nil, n) }
+	set := func(elements ...string) item.Value {
+		var values []item.Value
+		for _, e := range elements {
+			values = append(values, item.AppendString(nil, e))
+		}
+		v, err := item.AppendSet(nil, item.SS, values)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+	dot := func(at hlc.Timestamp) hlc.Stamp { return hlc.Stamp{Time: at, Origin: 1} }
+	var record []byte
+	write := func(at hlc.Timestamp, ops ...Op) *Change {
+		t.Helper()
+		c := &Change{Key: []byte("k"), Dot: dot(at), Ops: ops}
+		var err error
+		if record, _, err = ApplyLocal(nil, record, c); err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	add := func(name string, n int64) Op {
+		return Op{Kind: OpAddNumber, Type: TypeCounter, Name: []byte(name), Value: number(n)}
+	}
+	write(1, add("n", 5))
+	others := record
+	c := write(2, add("n", 7), Op{Kind: OpAddElements, Type: TypeSet, Name: []byte("s"), Value: set("x", "y")}, Op{Kind: OpDeleteElements, Type: TypeSet, Name: []byte("t"), Value: set("z")},
+		Op{Kind: OpSetCell, Type: TypeMax, Name: []byte("m"), Value: number(9)}, Op{Kind: OpSetCell, Name: []byte("a"), Value: number(1)})
+	show := func(l Loss, err error) (out string) {
+		t.Helper()
+		if err != nil || l.Rule != RuleFenced || l.Loser.Stamp != dot(2) {
+			t.Fatalf("%+v %v", l, err)
+		}
+		for i := range l.Parts {
+			p := &l.Parts[i]
+			out += fmt.Sprintf("%s %d %s %s;", p.Name, p.Effect, item.AppendJSON(nil, p.Lost), func() string {
+				if p.Won == nil {
+					return "-"
+				}
+				return string(item.AppendJSON(nil, p.Won))
+			}())
+		}
+		return out
+	}
+	const rest = `s 1 {"SS":["x","y"]} -;t 2 {"SS":["z"]} -;m 0 {"N":"9"} -;`
+	if got, want := show(Fenced(others, c)), `a 0 {"N":"1"} -;n 1 {"N":"7"} {"N":"5"};`+rest; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+	changes, err := ChangesOf(record)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := show(Fenced(nil, &changes[len(changes)-1])), `n 1 {"N":"12"} -;`; !strings.Contains(got, want) {
+		t.Errorf("%s, want %s", got, want)
+	}
+}

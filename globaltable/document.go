@@ -54,6 +54,7 @@ type tableDocument struct {
 	Expiry             []periodDocument  `json:"expiry,omitempty"`
 	Replicas           []replicaDocument `json:"replicas,omitempty"`
 	Pins               []Pin             `json:"pins,omitempty"`
+	Triggers           []triggerDocument `json:"triggers,omitempty"`
 	Deleted            bool              `json:"deleted,omitempty"`
 	Parted             []string          `json:"parted,omitempty"`
 }
@@ -107,6 +108,16 @@ type ownDocument struct {
 	Indexes map[IndexID]readDocument `json:"indexes,omitempty"` // encoded in the order of the ids' decimal digits
 }
 
+type triggerDocument struct {
+	Name       string      `json:"name"`
+	BornEpoch  uint32      `json:"bornEpoch"`
+	BornNumber uint64      `json:"bornNumber"`
+	Number     uint64      `json:"number"`
+	Paused     bool        `json:"paused,omitempty"`
+	Replay     Replay      `json:"replay,omitzero"`
+	Spec       TriggerSpec `json:"spec"`
+}
+
 type readDocument struct {
 	ReadCapacity int64 `json:"readCapacity,omitempty"`
 	OnDemandRead int64 `json:"onDemandMaxRead,omitempty"`
@@ -156,12 +167,15 @@ func EncodeTable(t *Table) []byte {
 	for i := range t.Replicas {
 		d.Replicas = append(d.Replicas, t.Replicas[i].document())
 	}
+	for i := range t.Triggers {
+		d.Triggers = append(d.Triggers, t.Triggers[i].document())
+	}
 	for _, id := range t.Parted {
 		d.Parted = append(d.Parted, id.String())
 	}
 	b, err := json.Marshal(&d)
 	if err != nil {
-		panic(err) // strings, numbers and a map of strings: there is nothing that could fail
+		panic(err) // strings, numbers, maps of strings, and filters that are JSON: there is nothing that could fail
 	}
 	return b
 }
@@ -236,6 +250,9 @@ func (d *tableDocument) table() (*Table, error) {
 		}
 		t.Replicas = append(t.Replicas, r)
 	}
+	for i := range d.Triggers {
+		t.Triggers = append(t.Triggers, d.Triggers[i].trigger())
+	}
 	for _, s := range d.Parted {
 		id, err := ParseTableID(s)
 		if err != nil {
@@ -275,6 +292,14 @@ func (d *replicaDocument) replica() (r Replica, err error) {
 		r.Succeeds.Table, err = ParseTableID(s.Table)
 	}
 	return r, err
+}
+
+func (g *Trigger) document() triggerDocument {
+	return triggerDocument{Name: g.Name, BornEpoch: g.Born.Epoch(), BornNumber: g.Born.Number(), Number: g.Number, Paused: g.Paused, Replay: g.Replay, Spec: g.TriggerSpec}
+}
+
+func (d *triggerDocument) trigger() Trigger {
+	return Trigger{Name: d.Name, Born: MakeVersion(d.BornEpoch, d.BornNumber), Number: d.Number, Paused: d.Paused, Replay: d.Replay, TriggerSpec: d.Spec}
 }
 
 func (x *Index) document() indexDocument {

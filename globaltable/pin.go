@@ -48,6 +48,7 @@ type Pin struct {
 	Regions       []string `json:"regions,omitempty"`       // or these, sorted
 	Foreign       Foreign  `json:"foreign"`
 	SingleCopy    bool     `json:"singleCopy,omitempty"` // a placement of one region is meant
+	Targets       []string `json:"targets,omitempty"`    // URLs, sorted: what is outside of the regions and may be told of the items; see NamesTarget
 	// Released is true of a policy that is gone: the next less specific one decides. It is kept until those regions have all of its items that may have them again.
 	Released bool `json:"released,omitempty"`
 	// Gaining are the regions, sorted, that may have items of it, but may not have got all of them yet: they are fed, and serve none of these keys. See Replica.Placing.
@@ -100,6 +101,12 @@ func (m *Match) Overlaps(o *Match) bool {
 	return compatible(m.KeyPrefix, o.KeyPrefix) && compatible(m.SortKeyPrefix, o.SortKeyPrefix) && (!sameComponent || m.Equals == o.Equals)
 }
 
+// Covers reports whether m matches each key that o matches. It errs on the side of no.
+func (m *Match) Covers(o *Match) bool {
+	sameComponent := m.Component == o.Component && m.Delimiter == o.Delimiter && m.Equals == o.Equals
+	return strings.HasPrefix(o.KeyPrefix, m.KeyPrefix) && strings.HasPrefix(o.SortKeyPrefix, m.SortKeyPrefix) && (m.Component == 0 || sameComponent)
+}
+
 // IsTable reports whether m is about all keys.
 func (m *Match) IsTable() bool { return *m == Match{} }
 
@@ -111,7 +118,7 @@ func (p *Pin) Allows(r *Replica) bool {
 // Clone returns a deep copy.
 func (p *Pin) Clone() Pin {
 	c := *p
-	c.Jurisdictions, c.Regions, c.Gaining = slices.Clone(p.Jurisdictions), slices.Clone(p.Regions), slices.Clone(p.Gaining)
+	c.Jurisdictions, c.Regions, c.Targets, c.Gaining = slices.Clone(p.Jurisdictions), slices.Clone(p.Regions), slices.Clone(p.Targets), slices.Clone(p.Gaining)
 	return c
 }
 
@@ -141,6 +148,12 @@ func (p *Pin) faults(keys *KeySchema) []error {
 	}
 	for _, r := range p.Regions {
 		fault(ValidateRegionName(r) == nil, "%q is no region's name", clip(r))
+	}
+	fault(len(p.Targets) <= MaxPinTargets && strictlySorted(p.Targets), "targets are in order, each once, and %d at most", MaxPinTargets)
+	for _, target := range p.Targets {
+		if err := ValidatePinTarget(target); err != nil {
+			fault(false, "%q: %s", clip(target), err.(*Error).Message)
+		}
 	}
 	return append(faults, p.Match.faults(keys)...)
 }

@@ -28,6 +28,13 @@ func pinnedTable() *Table {
 	return t
 }
 
+// targetedTable has a policy that names targets.
+func targetedTable() *Table {
+	t := pinnedTable()
+	t.Pins[0].Targets = []string{"https://search.example/hooks", "s3://eu-exports/a"}
+	return t
+}
+
 func parts(t testing.TB, partition, sort string) (item.KeyPart, item.KeyPart) {
 	t.Helper()
 	key, err := item.AppendKey(nil, item.AppendString(nil, partition), item.AppendString(nil, sort))
@@ -216,6 +223,8 @@ func TestPinsOfATable(t *testing.T) {
 		"at most 64":               func(t *Table) { t.Pins = make([]Pin, 65) },
 		"carries out version":      func(t *Table) { t.Replicas[0].Placing = t.Version + 1 },
 		"jurisdiction's name":      func(t *Table) { t.Replicas[1].Jurisdiction = "eu" },
+		"targets are in order":     func(t *Table) { t.Pins[0].Targets = []string{"https://b", "https://a"} },
+		"a target is a URL":        func(t *Table) { t.Pins[0].Targets = []string{"search.example"} },
 	} {
 		table := pinnedTable()
 		change(table)

@@ -288,6 +288,7 @@ func (t *Table) Validate() error {
 	faults = append(faults, expiryFaults(t.Expiry)...)
 	faults = append(faults, t.replicaFaults()...)
 	faults = append(faults, t.pinFaults()...)
+	faults = append(faults, t.triggerFaults()...)
 	if len(faults) == 0 {
 		return nil
 	}

@@ -61,7 +61,7 @@ func partedTable() *Table {
 func TestTableDocumentGolden(t *testing.T) {
 	for file, table := range map[string]*Table{"table.json": exampleTable(), "table-later.json": laterTable(), "table-settings.json": settingsTable(), "table-indexes.json": indexedTable(),
 		"table-expiring.json": expiringTable(), "table-overrides.json": overriddenTable(), "table-merging.json": mergingTable(), "table-conflicts.json": listingTable(), "table-stream.json": streamingTable(),
-		"table-parted.json": partedTable(), "table-pins.json": pinnedTable()} {
+		"table-parted.json": partedTable(), "table-pins.json": pinnedTable(), "table-triggers.json": triggeringTable(), "table-targets.json": targetedTable()} {
 		want, err := os.ReadFile("testdata/" + file)
 		if err != nil {
 			t.Fatal(err)
@@ -283,6 +283,7 @@ func FuzzDecodeTable(f *testing.F) {
 	f.Add(EncodeTable(listingTable()))
 	f.Add(EncodeTable(partedTable()))
 	f.Add(EncodeTable(pinnedTable()))
+	f.Add(EncodeTable(triggeringTable()))
 	f.Add([]byte(`{"format":1}`))
 	f.Add([]byte(`{"format":2}`))
 	f.Fuzz(func(t *testing.T, b []byte) {

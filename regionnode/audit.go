@@ -9,7 +9,6 @@ import (
 	"github.com/concordat-db/concordat/globaltable"
 	"github.com/concordat-db/concordat/globaltable/audit"
 	"github.com/concordat-db/concordat/globaltable/catalog"
-	"github.com/concordat-db/concordat/globaltable/item"
 	"github.com/concordat-db/concordat/regionnode/admin"
 	"github.com/concordat-db/concordat/regionnode/commit"
 	"github.com/concordat-db/concordat/regionnode/controlplane"
@@ -111,33 +110,40 @@ func (a auditor) Log(ctx context.Context, q admin.AuditQuery) (admin.AuditLog, e
 	for _, m := range a.n.catalog.View().Members() {
 		out.Keys[m.Descriptor.Name] = m.Descriptor.PublicKey
 	}
-	var after item.Key
-	if len(q.After) > 0 {
-		if !catalog.IsAudit(q.After) {
-			return out, &globaltable.Error{Op: "list audit log", Kind: globaltable.Invalid, Message: "after is not what an answer before has given as next"}
-		}
-		after = q.After
+	position, err := catalog.ParseAuditPosition(q.After)
+	if err != nil {
+		return out, err
 	}
 	size := 0
-	var last item.Key
-	err := a.n.plane.AuditLog(ctx, after, func(e controlplane.AuditEntry) bool {
+	err = a.n.plane.AuditLog(ctx, position, func(e controlplane.AuditEntry) bool {
 		if e.Err == nil && (q.Region != "" && e.Entry.Region != q.Region || q.Kind != "" && e.Entry.Kind != q.Kind || time.UnixMilli(e.Entry.At).Before(q.Since)) {
+			position.Pass(e.Key)
 			return true
 		}
 		if len(out.Entries) == q.Limit || size > maxListBytes {
-			out.More, out.Next = true, base64.RawURLEncoding.EncodeToString(last)
+			out.More = true
 			return false
 		}
 		entry := admin.AuditEntry{}
 		if e.Err != nil {
-			entry.Fault = e.Err.Error()
+			entry.Fault, entry.Sealed = e.Err.Error(), e.Sealed
+			if at, ok := catalog.AuditPlace(e.Key); ok {
+				if d, known := a.n.catalog.View().RegionOf(at.Origin); known {
+					at.Region = d.Name
+				}
+				entry.At = &at
+			}
 		} else {
 			entry.Entry, entry.Stamp, entry.Sealed = e.Entry, e.Stamp.String(), e.Sealed
+		}
+		if e.Sealed != nil {
 			size += 2 * len(e.Sealed.Payload)
 		}
-		out.Entries, last = append(out.Entries, entry), e.Key
+		out.Entries = append(out.Entries, entry)
+		position.Pass(e.Key)
 		return true
 	})
+	out.Next = base64.RawURLEncoding.EncodeToString(position.Encode())
 	return out, err
 }
 
@@ -226,7 +232,7 @@ func (a auditor) Residency(ctx context.Context, table string, report func(reside
 	default:
 		return residency.Summary{}, &globaltable.Error{Op: op, Kind: globaltable.InUse, Message: "the region is being gone through already; ask again when that has ended"}
 	}
-	return residency.Scan(ctx, residency.Config{View: a.n.catalog.View, Engine: a.n.engine, Streams: a.home.ReadLane, Files: a.n.engine.Files,
+	return residency.Scan(ctx, residency.Config{View: a.n.catalog.View, Engine: a.n.engine, Streams: a.home, Files: a.n.engine.Files,
 		Lanes: func() (out []globaltable.Lane) {
 			for _, b := range a.n.outbox.Status() {
 				out = append(out, b.Lane)

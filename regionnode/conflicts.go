@@ -267,7 +267,7 @@ func (f conflictFeeds) describe(ctx context.Context, t *globaltable.Table, e lis
 	out.Loser, out.Winner = f.version(e.Loser, lost), f.version(e.Winner(), won)
 	for i := range e.Parts {
 		// What an item lacks of its key it has from its place: nothing of that is ever lost.
-		if p := &e.Parts[i]; !e.Deleted && !bytes.Equal(p.Lost, p.Won) && !t.KeySchema.Has(p.Name) {
+		if p := &e.Parts[i]; !e.Deleted && (p.Effect != conflict.Made || !bytes.Equal(p.Lost, p.Won)) && !t.KeySchema.Has(p.Name) {
 			out.Discarded = append(out.Discarded, feed.Text(p))
 		}
 	}
@@ -362,7 +362,7 @@ func (f conflictFeeds) Restore(ctx context.Context, id feed.ID, r admin.RestoreC
 	return out, f.write(e.key, w)
 }
 
-// restoring returns the write that makes of an item what was discarded: all of it, or the attributes named.
+// restoring returns the write that makes of an item what was discarded: all of it, or the attributes named. What had been added is added, and what had been taken away is taken away.
 func restoring(t *globaltable.Table, e listed, attributes []string) (plan.Write, error) {
 	w := plan.Write{Table: t}
 	key, err := t.KeySchema.AppendItem(nil, e.key)
@@ -397,9 +397,14 @@ func restoring(t *globaltable.Table, e listed, attributes []string) (plan.Write,
 			continue
 		}
 		some = true
-		if path := stepsOf(p); p.Lost != nil {
+		switch path := stepsOf(p); {
+		case p.Effect == conflict.Added:
+			b.Add(path, b.Value(p.Lost))
+		case p.Effect == conflict.Taken:
+			b.Delete(path, b.Value(p.Lost))
+		case p.Lost != nil:
 			b.Set(path, b.Value(p.Lost))
-		} else {
+		default:
 			b.Remove(path)
 		}
 	}

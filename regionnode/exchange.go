@@ -55,7 +55,7 @@ func (n *Node) ownMarks() map[hlc.Origin]hlc.Timestamp {
 func (n *Node) newJoiner() (*repair.Joiner, error) {
 	return repair.New(repair.Config{Catalog: n.catalog, Store: controlplane.ForRepair(n.shard), Peers: n, BytesPerSecond: n.cfg.Limits.JoinBytesPerSecond,
 		CatchUps: catchUps{n},
-		Complete: func(ctx context.Context, table globaltable.TableID, since globaltable.Version) error {
+		Complete: func(ctx context.Context, table globaltable.TableID, since globaltable.Version) (bool, error) {
 			return n.comeback.Complete(ctx, table, since)
 		},
 		Events: repair.Events{

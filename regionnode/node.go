@@ -368,6 +368,7 @@ func (n *Node) openBus(ctx context.Context) (bus.Home, string, error) {
 func (n *Node) openOutbox(ctx context.Context, home bus.Home) error {
 	runner := outbox.NewRunner(outbox.RunnerConfig{Self: n.cfg.Region.Origin, Shard: theShard, Incarnation: n.shard.Incarnation(), Home: home, Log: n.streams,
 		Floor: n.matrix.Purge, Name: n.regionName, StreamBytes: n.cfg.Limits.StreamBytes,
+		Used:   func(lane globaltable.LaneID) bool { return n.catalog.View().Used(lane) },
 		Excess: func(lane globaltable.LaneID) uint64 { return n.shard.LogExcess(lane, n.cfg.Limits.LogBytes) },
 		MaySend: func(lane globaltable.Lane, e *change.Entry) error {
 			if !n.catalog.View().Pinned() {
@@ -378,6 +379,9 @@ func (n *Node) openOutbox(ctx context.Context, home bus.Home) error {
 		Events: outbox.Events{
 			Lagging: n.lagging,
 			Reset:   func(globaltable.LaneID) { n.metrics.StreamReset() },
+			Removed: func(lane globaltable.LaneID) {
+				n.log.Info().Stringer("lane", lane).Msg("the stream of a lane that is not written any more was removed")
+			},
 			Failed: func(lane globaltable.LaneID, err error) {
 				if errors.As(err, new(*heldBack)) {
 					n.log.Debug().Err(err).Msg("a lane waits")
@@ -579,7 +583,7 @@ func (n *Node) newAPI() (*dynamodb.Server, error) {
 
 func (n *Node) newAdmin(api *dynamodb.Server, home bus.Home) *admin.Server {
 	return admin.New(admin.Config{Status: n.Status, Verify: n.Verify, Repair: n.repairTables,
-		Tables: n, Policies: policies{n}, Regions: n.Regions, Fence: n.fenceRegion, Remove: n.plane.RemoveRegion, AddRegion: n.AddRegion,
+		Tables: n, Policies: policies{n}, Triggers: triggers{n}, Regions: n.Regions, Fence: n.fenceRegion, Remove: n.plane.RemoveRegion, AddRegion: n.AddRegion,
 		Rebuild: n.Rebuild, RebuildState: n.rebuildStatus, Saved: savedRecords{n}, Conflicts: conflictFeeds{n, api.Write},
 		Audit: auditor{n, home, make(chan struct{}, 1)},
 		Ready: func() error { return cmp.Or(n.ready(), n.serves()) }, Metrics: n.metrics.Handler()})

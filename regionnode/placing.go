@@ -15,9 +15,9 @@ import (
 
 // newPlacer makes what carries out locality policies here, and what takes over records that other regions may not have any more.
 func (n *Node) newPlacer() {
-	n.giver = handover.NewGiver(n.cfg.Region, givingShard{n.shard, n.clock.Observe}, n, n.regionName)
+	n.giver = handover.NewGiver(n.cfg.Region, givingShard{n.shard, n.clock.Observe}, givingShard{n.shard, n.clock.Observe}, n, n.regionName)
 	n.giver.Leaving = n.countHandOver
-	n.taker = handover.NewTaker(n.catalog, takingShard{n.shard, n.metrics.TookOver}, n)
+	n.taker = handover.NewTaker(n.catalog, takingShard{n}, n)
 	n.placer = placing.New(placing.Config{Self: n.cfg.Region, View: n.catalog.View, Store: n.shard, Streams: laneStreams{n}, Giver: n.giver, Disk: n.engine,
 		Sign: func(r *globaltable.Receipt) (string, error) { return globaltable.SignReceipt(r, n.key) }, Now: time.Now,
 		Events: placing.Events{
@@ -63,6 +63,21 @@ func (s givingShard) Erase(ctx context.Context, of globaltable.TableID, version 
 	return s.shard.Erase(ctx, of, version, to, recordsAt(table, records))
 }
 
+// SavedParts implements handover.Saved.
+func (s givingShard) SavedParts(table globaltable.TableID, after handover.SavedAt, f func(handover.SavedPart) (more bool)) error {
+	return s.shard.SavedParts(table, after.Key, after.Upto, func(p commit.SavedPart) bool {
+		return f(handover.SavedPart{Key: p.Key.Bytes, Bytes: p.Bytes, Upto: p.Upto, More: p.More, Sole: p.Sole})
+	})
+}
+
+// EraseGiven implements handover.Saved.
+func (s givingShard) EraseGiven(ctx context.Context, of globaltable.TableID, version globaltable.Version, to string, table globaltable.TableID, parts []repair.Record) (int, error) {
+	return s.shard.EraseGiven(ctx, of, version, to, recordsAt(table, parts))
+}
+
+// Purge implements handover.Saved.
+func (s givingShard) Purge(table globaltable.TableID) hlc.Timestamp { return s.shard.Purge(table) }
+
 func recordsAt(table globaltable.TableID, records []repair.Record) []commit.RecordAt {
 	out := make([]commit.RecordAt, 0, len(records))
 	for _, r := range records {
@@ -72,18 +87,27 @@ func recordsAt(table globaltable.TableID, records []repair.Record) []commit.Reco
 }
 
 // takingShard is the shard as a handover.Taker writes it.
-type takingShard struct {
-	shard *commit.Shard
-	took  func(records int)
-}
+type takingShard struct{ n *Node }
 
 // TakeOver implements handover.Taking.
 func (s takingShard) TakeOver(ctx context.Context, table globaltable.TableID, from repair.Giver, version globaltable.Version, records []repair.Record) error {
-	err := s.shard.TakeOver(ctx, from.Origin, from.Incarnation, version, recordsAt(table, records))
+	err := s.n.shard.TakeOver(ctx, from.Origin, from.Incarnation, version, recordsAt(table, records))
 	if err == nil {
-		s.took(len(records))
+		s.n.metrics.TookOver(len(records))
 	}
 	return err
+}
+
+// TakeOverSaved implements handover.Taking.
+func (s takingShard) TakeOverSaved(ctx context.Context, table globaltable.TableID, from repair.Giver, version globaltable.Version, purge hlc.Timestamp, parts []repair.Record) error {
+	r, err := s.n.shard.TakeOverSaved(ctx, from.Origin, from.Incarnation, version, purge, recordsAt(table, parts))
+	if err != nil {
+		return err
+	}
+	s.n.metrics.TookOver(len(parts))
+	s.n.metrics.Replayed(r.Known, r.Logged, r.Kept)
+	s.n.log.Info().Stringer("table", table).Str("from", s.n.regionName(from.Origin)).Int("known", r.Known).Int("logged", r.Logged).Int("doubted", r.Kept).Msg("writes that another region had saved were replayed")
+	return nil
 }
 
 // HandOver implements handover.Peers over the session that the region's inbox holds.

@@ -16,6 +16,7 @@ import (
 	"github.com/concordat-db/concordat/globaltable/catalog"
 	"github.com/concordat-db/concordat/globaltable/item"
 	"github.com/concordat-db/concordat/globaltable/locality"
+	"github.com/concordat-db/concordat/globaltable/manifest"
 	"github.com/concordat-db/concordat/globaltable/plan"
 	"github.com/concordat-db/concordat/globaltable/policy"
 	"github.com/concordat-db/concordat/regionnode/admin"
@@ -27,13 +28,13 @@ type policies struct{ n *Node }
 
 const opPolicies = "policies"
 
-// tables returns the tables that have their name here, by name; only the one named, if one is.
-func (p policies) tables(name string) (out []*globaltable.Table, err error) {
-	v := p.n.catalog.View()
+// tablesNamed returns the tables that have their name here, by name; only the one named, if one is.
+func (n *Node) tablesNamed(op, name string) (out []*globaltable.Table, err error) {
+	v := n.catalog.View()
 	if name != "" {
 		t, ok := v.Lookup(name)
 		if !ok {
-			return nil, catalog.NotFound(opPolicies, name)
+			return nil, catalog.NotFound(op, name)
 		}
 		return []*globaltable.Table{t}, nil
 	}
@@ -51,10 +52,11 @@ func (p policies) tables(name string) (out []*globaltable.Table, err error) {
 // Policies implements admin.Policies.
 func (p policies) Policies(_ context.Context, table string) (admin.PolicyList, error) {
 	out := admin.PolicyList{Region: p.n.cfg.Region.Name, Policies: []admin.Policy{}}
-	tables, err := p.tables(table)
+	tables, err := p.n.tablesNamed(opPolicies, table)
 	for _, t := range tables {
 		for _, one := range catalog.PoliciesOf(t, p.n.catalog.View().Policies(t.ID)) {
-			row := admin.Policy{Table: t.Name, Name: one.Document.Name, Kind: one.Document.Kind, Document: one.Document, InForce: true}
+			row := rowOf(t, &one.Document)
+			row.InForce = true
 			p.describe(&row, one.Version)
 			out.Policies = append(out.Policies, row)
 		}
@@ -72,24 +74,57 @@ func (p policies) describe(row *admin.Policy, v *policy.Version) {
 	row.TableVersion, row.By = v.In.String(), p.n.regionName(v.By)
 }
 
-// PolicyHistory implements admin.Policies.
+// past returns the tables that have their name here, and those that were deleted, in any region; only those with the name or id, if one is given. They are sorted by name; of those with one name, what is there now comes first,
+// then what was deleted, the newest first.
+func (p policies) past(name string) (out []*globaltable.Table, err error) {
+	v := p.n.catalog.View()
+	v.Tables(func(t *globaltable.Table) bool {
+		here, _ := v.Lookup(t.Name)
+		if (t.Deleted || here == t) && (name == "" || t.Name == name || t.ID.String() == name) {
+			out = append(out, t)
+		}
+		return true
+	})
+	if name != "" && len(out) == 0 {
+		return nil, catalog.NotFound(opPolicies, name)
+	}
+	deleted := func(t *globaltable.Table) int {
+		if t.Deleted {
+			return 1
+		}
+		return 0
+	}
+	slices.SortStableFunc(out, func(a, b *globaltable.Table) int {
+		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(deleted(a), deleted(b)), cmp.Compare(b.CreatedAt, a.CreatedAt))
+	})
+	return out, nil
+}
+
+// PolicyHistory implements admin.Policies. A table's document stays in the catalog when it is deleted, and so does what it had of policies.
 func (p policies) PolicyHistory(_ context.Context, table, name string) (admin.PolicyList, error) {
 	out := admin.PolicyList{Region: p.n.cfg.Region.Name, Policies: []admin.Policy{}}
-	tables, err := p.tables(table)
+	tables, err := p.past(table)
 	for _, t := range tables {
 		history := p.n.catalog.View().Policies(t.ID)
-		inForce := catalog.PoliciesOf(t, history)
+		var inForce []catalog.PolicyInForce
+		if !t.Deleted {
+			inForce = catalog.PoliciesOf(t, history)
+		}
 		for _, v := range slices.Backward(history) {
 			if name != "" && v.Document.Name != name {
 				continue
 			}
-			row := admin.Policy{Table: t.Name, Name: v.Document.Name, Kind: v.Document.Kind, Document: v.Document,
-				InForce: slices.ContainsFunc(inForce, func(one catalog.PolicyInForce) bool { return one.Version == v })}
+			row := rowOf(t, &v.Document)
+			row.InForce = slices.ContainsFunc(inForce, func(one catalog.PolicyInForce) bool { return one.Version == v })
 			p.describe(&row, v)
 			out.Policies = append(out.Policies, row)
 		}
 	}
 	return out, err
+}
+
+func rowOf(t *globaltable.Table, d *policy.Document) admin.Policy {
+	return admin.Policy{Table: t.Name, TableID: t.ID.String(), TableDeleted: t.Deleted, Name: d.Name, Kind: d.Kind, Document: *d}
 }
 
 // tableChange is what a request wants of one table.
@@ -119,8 +154,8 @@ func byTable(r *admin.PolicyRequest) (out []tableChange, err error) {
 		c := of(name.Table)
 		c.Delete = append(c.Delete, name.Name)
 	}
-	if len(out) == 0 || len(r.Documents)+len(r.Delete) > policy.MaxDocuments {
-		return nil, &globaltable.Error{Op: opPolicies, Kind: globaltable.Invalid, Message: fmt.Sprintf("name 1 to %d policies", policy.MaxDocuments)}
+	if len(out) == 0 || len(r.Documents)+len(r.Delete) > manifest.MaxDocuments {
+		return nil, &globaltable.Error{Op: opPolicies, Kind: globaltable.Invalid, Message: fmt.Sprintf("name 1 to %d policies", manifest.MaxDocuments)}
 	}
 	return out, nil
 }
@@ -132,27 +167,42 @@ func (p policies) PlanPolicies(ctx context.Context, r admin.PolicyRequest) (admi
 	if err != nil {
 		return out, err
 	}
-	var faults []*globaltable.Error
+	var wrong faults
 	for _, c := range changes {
 		one, err := p.n.plane.PlanPolicies(ctx, c.table, c.change)
-		var fault *globaltable.Error
-		switch {
-		case errors.As(err, &fault):
-			faults = append(faults, fault)
-		case err != nil:
-			return out, err
-		default:
-			out.Tables = append(out.Tables, one)
+		if wrong.add(err) {
+			continue
 		}
+		if err != nil {
+			return out, err
+		}
+		out.Tables = append(out.Tables, one)
 	}
-	if len(faults) == 0 {
-		return out, nil
+	return out, wrong.err()
+}
+
+// faults are what is wrong with a request, table by table.
+type faults []*globaltable.Error
+
+// add takes a fault; it reports whether err is one.
+func (f *faults) add(err error) bool {
+	var fault *globaltable.Error
+	if errors.As(err, &fault) {
+		*f = append(*f, fault)
 	}
-	first := *faults[0]
-	for _, more := range faults[1:] {
-		first.Message += "\n" + more.Message
+	return fault != nil
+}
+
+// err returns all faults as one error, of the first one's kind; nil without any.
+func (f faults) err() error {
+	if len(f) == 0 {
+		return nil
 	}
-	return out, &first
+	all := *f[0]
+	for _, more := range f[1:] {
+		all.Message += "\n" + more.Message
+	}
+	return &all
 }
 
 // ApplyPolicies implements admin.Policies. The tables go on side by side.
@@ -183,7 +233,7 @@ func (p policies) ApplyPolicies(ctx context.Context, r admin.PolicyRequest) (adm
 
 // TestPolicies implements admin.Policies.
 func (p policies) TestPolicies(_ context.Context, test admin.PolicyTest) (admin.PolicyPlace, error) {
-	tables, err := p.tables(test.Table)
+	tables, err := p.n.tablesNamed(opPolicies, test.Table)
 	if err != nil || test.Table == "" {
 		return admin.PolicyPlace{}, cmp.Or[error](err, &globaltable.Error{Op: opPolicies, Kind: globaltable.Invalid, Message: "no table is named"})
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/concordat-db/concordat/globaltable"
 	"github.com/concordat-db/concordat/globaltable/item"
+	"github.com/concordat-db/concordat/globaltable/manifest"
 	"github.com/concordat-db/concordat/globaltable/policy"
 	"github.com/concordat-db/concordat/regionnode/admin"
 )
@@ -89,7 +90,7 @@ func TestByTable(t *testing.T) {
 			t.Errorf("%+v", c)
 		}
 	}
-	for _, bad := range []admin.PolicyRequest{{Author: "me"}, {Documents: []policy.Document{doc("a", "1")}}, {Author: "me", Documents: make([]policy.Document, policy.MaxDocuments+1)}} {
+	for _, bad := range []admin.PolicyRequest{{Author: "me"}, {Documents: []policy.Document{doc("a", "1")}}, {Author: "me", Documents: make([]policy.Document, manifest.MaxDocuments+1)}} {
 		if _, err := byTable(&bad); globaltable.KindOf(err) != globaltable.Invalid {
 			t.Errorf("%v", err)
 		}

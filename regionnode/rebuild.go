@@ -229,7 +229,7 @@ func (n *Node) save(ctx context.Context) error {
 
 // savingAdmin is the admin API of a node that has no shard.
 func (n *Node) savingAdmin() *admin.Server {
-	unavailable := &globaltable.Error{Op: "serve", Resource: n.cfg.Region.Name, Kind: globaltable.Unavailable, Message: "the region is being rebuilt: its records are saved"}
+	unavailable := &globaltable.Error{Op: "serve", Resource: n.cfg.Region.Name, Kind: globaltable.Unavailable, Message: "region " + n.cfg.Region.Name + " is being rebuilt, and is saving its records: ask again later; `concordat status` shows how far it is"}
 	compare := func(context.Context, string) (admin.Verification, error) { return admin.Verification{}, unavailable }
 	region := n.cfg.Region
 	return admin.New(admin.Config{
@@ -247,10 +247,12 @@ func (n *Node) savingAdmin() *admin.Server {
 		Verify: compare, Repair: compare, Ready: func() error { return unavailable }, Metrics: n.metrics.Handler(),
 		Rebuild:      func(context.Context) (admin.Rebuild, error) { return n.rebuildStatus(), nil },
 		RebuildState: n.rebuildStatus,
+		Tables:       admin.NoTables{Err: unavailable},
 		Saved:        admin.NoSaved{Err: unavailable},
 		Conflicts:    admin.NoConflicts{Err: unavailable},
 		Audit:        admin.NoAudit{Err: unavailable},
 		Policies:     admin.NoPolicies{Err: unavailable},
+		Triggers:     admin.NoTriggers{Err: unavailable},
 	})
 }
 

@@ -85,7 +85,9 @@ func TestStreamsAreTrimmed(t *testing.T) {
 	if s := r.status().Tables[0].Streams; s.View != "KEYS_ONLY" || s.Streams != 2 || s.Records != 7 || s.Bytes != streams[0].Bytes+streams[1].Bytes || s.Limit != 8<<30 || s.KeepSeconds != 86400 {
 		t.Errorf("%+v", s)
 	}
-	eventually(t, "metrics", func() bool { return strings.Contains(r.metricsText(), `concordat_stream_records{region="eu-central-1",table="orders"} 7`) })
+	eventually(t, "metrics", func() bool {
+		return strings.Contains(r.metricsText(), `concordat_stream_records{region="eu-central-1",table="orders"} 7`)
+	})
 
 	small := table.Clone()
 	small.Streams = globaltable.Retention{Seconds: 3600, Bytes: 2*largeBytes + largeBytes/2}

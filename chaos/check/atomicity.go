@@ -152,8 +152,8 @@ func NewLedger() *Ledger {
 	return &Ledger{byDot: map[dot][]Logged{}, byKey: map[Key][]Logged{}, byTable: map[uint64][]Logged{}, void: map[owner]bool{}}
 }
 
-// Add adds a write. It returns a violation when another entry has the same identity, or the same write was logged elsewhere, unless it says so itself.
-func (l *Ledger) Add(w Logged) []Violation {
+// Add adds a write. It returns a violation when another entry has the same identity, when the same write was logged elsewhere, unless it says so itself, and when what was logged again is not what it was.
+func (l *Ledger) Add(w Logged) (out []Violation) {
 	d := dot{w.Stamp, w.Key}
 	for _, old := range l.byDot[d] {
 		if old.by() == w.by() && old.Incarnation == w.Incarnation && old.Lane == w.Lane && old.Seq == w.Seq {
@@ -163,12 +163,34 @@ func (l *Ledger) Add(w Logged) []Violation {
 			return []Violation{violation("I20", w.Stamp.Origin, "%s at %s is in entry %d of lane %x and in entry %d of lane %x", w.Key, w.Stamp, old.Seq, old.Lane, w.Seq, w.Lane)}
 		}
 	}
+	if all := l.byDot[d]; len(all) > 0 {
+		if why := w.beyond(&all[0].Write); why != "" {
+			out = append(out, violation("I20", w.by(), "entry %d of lane %x has %s at %s again, %s", w.Seq, w.Lane, w.Key, w.Stamp, why))
+		}
+	}
 	w.Number = len(l.writes) + 1
 	l.byDot[d] = append(l.byDot[d], w)
 	l.byKey[w.Key] = append(l.byKey[w.Key], w)
 	l.byTable[w.Key.Table] = append(l.byTable[w.Key.Table], w)
 	l.writes = append(l.writes, w)
-	return nil
+	return out
+}
+
+// beyond says what w, logged again, does that it did not do when it was logged first; "" if it is all of that write, or what was left of it.
+func (w *Write) beyond(first *Write) string {
+	for _, name := range attributesOf(*w) {
+		value, sets := w.Set[name]
+		old, had := first.Set[name]
+		switch {
+		case sets && (!had || old != value):
+			return "with another value of attribute " + name
+		case sets && first.due(name) != w.due(name):
+			return "and it expires at another time by attribute " + name
+		case !sets && !slices.Contains(first.Remove, name):
+			return "and it removes attribute " + name
+		}
+	}
+	return ""
 }
 
 // Close makes void what a region's store with that incarnation has logged: it is not followed any more, was lost, or was restored and gives its sequences again. Positions in its lanes say nothing

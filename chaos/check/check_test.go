@@ -356,6 +356,58 @@ func TestLedgerOfStoresThatAreClosed(t *testing.T) {
 	find(t, Marks([]Mark{{Region: 1, Origin: 2, Incarnation: 11, Time: at(6, 2).Time}}, ledger, func(uint16, uint64) bool { return true }), "")
 }
 
+// TestLedgerOfWhatIsLoggedAgain: it is what was logged first, or what was left of that, and lets an item expire when it did.
+func TestLedgerOfWhatIsLoggedAgain(t *testing.T) {
+	first := Write{Key: key, Kind: Update, Set: map[string]string{"a": "1", "t": "9"}, Remove: []string{"b"}, Stamp: at(5, 2), Due: dueAt(9, "t")}
+	for _, tc := range []struct {
+		name  string
+		again Write
+		want  string
+	}{
+		{"all of it", first, ""},
+		{"what was left", Write{Set: map[string]string{"t": "9"}, Due: first.Due}, ""},
+		{"what was left, and nothing expires by it", Write{Set: map[string]string{"a": "1"}}, ""},
+		{"another value", Write{Set: map[string]string{"a": "2"}}, "another value of attribute a"},
+		{"another attribute", Write{Set: map[string]string{"c": "1"}}, "another value of attribute c"},
+		{"a value that it removed", Write{Set: map[string]string{"b": "1"}}, "another value of attribute b"},
+		{"another removal", Write{Remove: []string{"a"}}, "removes attribute a"},
+		{"never expires", Write{Set: map[string]string{"t": "9"}}, "another time by attribute t"},
+		{"expires later", Write{Set: map[string]string{"t": "9"}, Due: dueAt(10, "t")}, "another time by attribute t"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			ledger := NewLedger()
+			find(t, ledger.Add(Logged{Write: first, By: 2, Incarnation: 10, Lane: 3, Seq: 4, Catalog: 1}), "")
+			tc.again.Key, tc.again.Kind, tc.again.Stamp = key, Update, first.Stamp
+			find(t, ledger.Add(Logged{Write: tc.again, By: 1, Incarnation: 20, Lane: 5, Seq: 1, Catalog: 2, Again: true}), tc.want)
+		})
+	}
+}
+
+// dueAt has an item expire at a time by one attribute.
+func dueAt(time uint64, by string) func(string) uint64 {
+	return func(attribute string) uint64 {
+		if attribute != by {
+			return 0
+		}
+		return at(time, 0).Time
+	}
+}
+
+// TestCollectedWhereLoggedAgain: however often, in parts and in which order a write was logged, what it gave is gone when its item has expired and the frontier has passed that, and not before.
+func TestCollectedWhereLoggedAgain(t *testing.T) {
+	whole := Write{Key: key, Kind: Update, Set: map[string]string{"a": "1", "t": "9"}, Stamp: at(5, 2), Due: dueAt(9, "t")}
+	left := Write{Key: key, Kind: Update, Set: map[string]string{"t": "9"}, Stamp: at(5, 2), Due: whole.Due}
+	writes := []Write{left, whole}
+	for range 12 {
+		writes = append(writes, left)
+	}
+	for purge, want := range map[uint64]bool{5: false, 8: false, 9: true} {
+		if got := (Frontiers{key.Table: at(purge, 0).Time}).gone(whole, writes); got != want {
+			t.Errorf("at frontier %d it may be gone: %v, want %v", purge, got, want)
+		}
+	}
+}
+
 func TestLawsFinds(t *testing.T) {
 	states := [][]byte{{1}, {2}, {3}}
 	greater := func(a, b []byte) []byte {

@@ -36,7 +36,8 @@ func choices(sure, perhaps []Write, purge uint64) (out []map[string]Value) {
 			return nil
 		}
 	}
-	for _, w := range perhaps {
+	// The newest first: what there is of a write goes by which later ones of its region are there.
+	for _, w := range slices.SortedFunc(slices.Values(perhaps), func(a, b Write) int { return b.Stamp.Compare(a.Stamp) }) {
 		var next [][]Write
 		for _, s := range sets {
 			next = append(next, s, append(slices.Clip(s), w))
@@ -46,7 +47,7 @@ func choices(sure, perhaps []Write, purge uint64) (out []map[string]Value) {
 			if only, ok := w.forgotten(all); ok {
 				next = append(next, append(slices.Clip(s), only))
 			}
-			if only, ok := w.increments(); ok {
+			if only, ok := w.increments(s); ok {
 				next = append(next, append(slices.Clip(s), only))
 			}
 			if seen := takenAgain(w, s); len(seen) > 0 {
@@ -63,15 +64,24 @@ func choices(sure, perhaps []Write, purge uint64) (out []map[string]Value) {
 	return out
 }
 
-// increments is what is there of w where nothing of its region is but a later increment, which says what all before it have come to; ok is false if that is nothing, or all.
-func (w *Write) increments() (only Write, ok bool) {
+// increments is what is there of w where it is not itself, but later increments of its runs are, among writes: each says what all before it of its run have come to. ok is false if that is nothing, or all.
+func (w *Write) increments(writes []Write) (only Write, ok bool) {
 	typed := Typed{}
 	for _, e := range w.typed().Effects {
-		if e.Kind == Add {
+		if e.Kind == Add && w.goesOn(&e, writes) {
 			typed.Effects = append(typed.Effects, e)
 		}
 	}
 	return Write{Key: w.Key, Kind: Update, Stamp: w.Stamp, Floor: w.Floor, Typed: &typed, observes: true}, len(typed.Effects) > 0 && len(w.typed().Effects) > 1
+}
+
+// goesOn reports whether one of the writes is a later increment of the run that an increment of w is in.
+func (w *Write) goesOn(e *Effect, writes []Write) bool {
+	return slices.ContainsFunc(writes, func(o Write) bool {
+		return o.Stamp.Origin == w.Stamp.Origin && o.Stamp.Compare(w.Stamp) > 0 && slices.ContainsFunc(o.typed().Effects, func(later Effect) bool {
+			return later.Kind == Add && later.Path[0] == e.Path[0] && later.Run == e.Run
+		})
+	})
 }
 
 // rest is w without the increments that may be missing; ok is false if there are none.
@@ -92,9 +102,7 @@ func (w *Write) forgotten(writes []Write) (only Write, ok bool) {
 		}
 		e.gone = true
 		only.Typed.Effects = append(only.Typed.Effects, e)
-		all.contributions(e.Path[0], Add, func(o *Write, later *Effect) {
-			ok = ok || o.Stamp.Origin == w.Stamp.Origin && o.Stamp.Compare(w.Stamp) > 0 && later.Run == e.Run
-		})
+		ok = ok || w.goesOn(&e, writes)
 	}
 	return only, ok
 }

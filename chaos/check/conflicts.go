@@ -217,7 +217,7 @@ func (c *Conflicts) wrong(l Listing, given bool) string {
 		return "it did not write the whole item"
 	case l.Whole && l.Deleted != (e.Kind == Delete):
 		return "it is said to have deleted what it put, or the other way round"
-	case !l.Whole && e.Kind == Delete && !(given && len(l.Parts) == 0 && len(e.typed().Seen) > 0): // what such a one had seen of contributions may be all that a store has left of it
+	case !l.Whole && e.Kind == Delete && !(given && len(l.Parts) == 0 && c.leavesWhatItSaw(e)):
 		return "it has no attributes"
 	}
 	// What is inside of maps, and contributions, Write.Set does not say.
@@ -252,6 +252,11 @@ func (c *Conflicts) wrong(l Listing, given bool) string {
 		}
 	}
 	return ""
+}
+
+// leavesWhatItSaw reports whether what a delete had seen of contributions may be all that a store has left of it: that it deleted the item, a later write of the whole, or the expiry of a later item, has taken the place of.
+func (c *Conflicts) leavesWhatItSaw(e Logged) bool {
+	return len(e.typed().Seen) > 0 && (e.Due != nil || c.overwritten(e, ""))
 }
 
 // takes reports whether w can take anything away from e.

@@ -25,6 +25,9 @@ func TestConflicts(t *testing.T) {
 		return Listing{By: 1, Feed: entry(loser), At: at(90, 1), Key: key, Loser: loser, Lost: true, Whole: whole, Parts: parts}
 	}
 	a, b, c := at(10, 1), at(11, 2), at(12, 3)
+	deleteSeen := Write{Key: key, Kind: Delete, Stamp: a, Typed: &Typed{Seen: map[string]Seen{"n": {Runs: map[uint16]uint64{2: 5}}}}}
+	deleteMortal := deleteSeen
+	deleteMortal.Due = func(string) uint64 { return 0 }
 	won := Part{Name: "a", Lost: "1", Won: "2", Winner: b}
 	for name, tc := range map[string]struct {
 		writes []Write
@@ -55,9 +58,14 @@ func TestConflicts(t *testing.T) {
 		"no such winner":       {writes: []Write{put(a, "1"), put(b, "2")}, listed: []Listing{listing(a, true, Part{Name: "a", Lost: "1", Won: "2", Winner: c})}, want: "nobody has made the write that won"},
 		"the winner had seen it": {writes: []Write{update(a, "1"), update(b, "2"), update(c, "3")}, seen: [][2]uint64{{12, 10}},
 			listed: []Listing{listing(a, false, Part{Name: "a", Lost: "1", Won: "3", Winner: c}), listing(b, false, Part{Name: "a", Lost: "2", Won: "3", Winner: c})}, want: "had seen it"},
-		"a whole update": {writes: []Write{update(a, "1"), put(b, "2")}, listed: []Listing{listing(a, true, won)}, want: "did not write the whole item"},
-		"given up":       {writes: []Write{put(a, "1")}, listed: []Listing{{By: 1, Feed: entry(a), Key: key, Loser: a, Fenced: true}}, fenced: true},
-		"not given up":   {writes: []Write{put(a, "1")}, listed: []Listing{{By: 1, Feed: entry(a), Key: key, Loser: a, Fenced: true}}, want: "no store had it"},
+		"a whole update":                         {writes: []Write{update(a, "1"), put(b, "2")}, listed: []Listing{listing(a, true, won)}, want: "did not write the whole item"},
+		"given up":                               {writes: []Write{put(a, "1")}, listed: []Listing{{By: 1, Feed: entry(a), Key: key, Loser: a, Fenced: true}}, fenced: true},
+		"given up, of a delete what it had seen": {writes: []Write{deleteSeen, put(b, "2")}, listed: []Listing{{By: 1, Feed: entry(a), Key: key, Loser: a, Fenced: true}}, fenced: true, gone: 11},
+		"given up, of a delete with a time to live what it had seen": {writes: []Write{deleteMortal}, listed: []Listing{{By: 1, Feed: entry(a), Key: key, Loser: a, Fenced: true}}, fenced: true},
+		"given up, and nothing has taken the place of the delete":    {writes: []Write{deleteSeen, update(b, "2")}, listed: []Listing{{By: 1, Feed: entry(a), Key: key, Loser: a, Fenced: true}}, fenced: true, want: "it has no attributes"},
+		"given up, a delete that had seen nothing":                   {writes: []Write{{Key: key, Kind: Delete, Stamp: a}, put(b, "2")}, listed: []Listing{{By: 1, Feed: entry(a), Key: key, Loser: a, Fenced: true}}, fenced: true, gone: 11, want: "it has no attributes"},
+		"a delete of which what it had seen is listed as lost":       {writes: []Write{deleteSeen, put(b, "2")}, listed: []Listing{listing(a, false)}, want: "it has no attributes"},
+		"not given up": {writes: []Write{put(a, "1")}, listed: []Listing{{By: 1, Feed: entry(a), Key: key, Loser: a, Fenced: true}}, want: "no store had it"},
 	} {
 		ledger := NewLedger()
 		for i, w := range tc.writes {

@@ -15,6 +15,14 @@ func (r Record) due() (at uint64) {
 	return at
 }
 
+// due is when an item expires by what w gave an attribute; 0: never.
+func (w *Write) due(attribute string) uint64 {
+	if w.Due == nil {
+		return 0
+	}
+	return w.Due(attribute)
+}
+
 // Due is due for a record whose cells do not say it: of gives it for a cell.
 func (r Record) Due(of func(name string, c Cell) uint64) uint64 {
 	out := Record{Cells: map[string]Cell{}}

@@ -20,11 +20,7 @@ func Fold(r Record, w Write) Record {
 		out.join("", Cell{Stamp: w.Stamp})
 	}
 	for name, value := range w.Set {
-		c := Cell{Stamp: w.Stamp, Value: value}
-		if w.Due != nil {
-			c.Due = w.Due(name)
-		}
-		out.join(name, c)
+		out.join(name, Cell{Stamp: w.Stamp, Value: value, Due: w.due(name)})
 	}
 	for _, name := range w.Remove {
 		out.join(name, Cell{Stamp: w.Stamp, Removed: true})

@@ -41,12 +41,13 @@ func (f Frontiers) gone(w Write, writes []Write) bool {
 	var r Record
 	for i, o := range below {
 		r = Fold(r, o)
-		if o.Stamp.Compare(w.Stamp) < 0 {
-			continue
+		last := i+1 == len(below)
+		if o.Stamp.Compare(w.Stamp) < 0 || !last && below[i+1].Stamp == o.Stamp {
+			continue // the frontier is never between a write and what is left of it where it was logged again
 		}
 		// The frontier may have stood at this write, and anywhere up to the next.
 		until := purge
-		if i+1 < len(below) {
+		if !last {
 			until = below[i+1].Stamp.Time - 1
 		}
 		if lostPart(Collected(r, o.Stamp.Time), w) != "" || lostPart(Collected(Expired(r, until), until), w) != "" {

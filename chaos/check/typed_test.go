@@ -80,7 +80,7 @@ func TestMerge(t *testing.T) {
 	}
 }
 
-// TestMergedInPart: of a write that may be missing there may be its increment, in the sum that a later one says.
+// TestMergedInPart: of a write that may be missing there may be its increment, in the sum that a later one of its run says, and in no other.
 func TestMergedInPart(t *testing.T) {
 	k, number := Key{Table: 1, Bytes: "k"}, func(text string) Value { return Value{Type: "N", Text: text} }
 	of := func(time uint64, effects ...Effect) Operation {
@@ -88,19 +88,34 @@ func TestMergedInPart(t *testing.T) {
 	}
 	add := func(by string) Effect { return Effect{Kind: Add, Path: []string{"n"}, Value: number(by), Run: 1} }
 	bid := Effect{Kind: Bid, Path: []string{"b"}, Value: number("7")}
-	history := []Operation{of(1, add("1"), bid), of(2, add("10"))}
+	another := add("10")
+	another.Run = 2
+	goesOn, anew, alone := []Operation{of(1, add("1"), bid), of(2, add("10"))}, []Operation{of(1, add("1"), bid), of(2, another)}, []Operation{of(1, add("1"), bid)}
+	elsewhere := []Operation{of(1, add("1"), bid), of(2, Effect{Kind: Add, Path: []string{"o"}, Value: number("10"), Run: 1})}
+	both := []Operation{of(1, add("1"), bid), of(3, add("10"))} // both may be missing
 	for _, tc := range []struct {
+		history    []Operation
 		items      map[string]Value
 		violations int
 	}{
-		{map[string]Value{"n": number("11"), "b": number("7")}, 0},
-		{map[string]Value{"n": number("11")}, 0},
-		{map[string]Value{"n": number("10")}, 0},
-		{map[string]Value{"n": number("10"), "b": number("7")}, 1},
-		{map[string]Value{"n": number("1")}, 1},
+		{goesOn, map[string]Value{"n": number("11"), "b": number("7")}, 0},
+		{goesOn, map[string]Value{"n": number("11")}, 0},
+		{goesOn, map[string]Value{"n": number("10")}, 0},
+		{goesOn, map[string]Value{"n": number("10"), "b": number("7")}, 1},
+		{goesOn, map[string]Value{"n": number("1")}, 1},
+		{anew, map[string]Value{"n": number("10")}, 0},
+		{anew, map[string]Value{"n": number("11")}, 1},
+		{alone, nil, 0},
+		{alone, map[string]Value{"n": number("1")}, 1},
+		{elsewhere, map[string]Value{"o": number("10")}, 0},
+		{elsewhere, map[string]Value{"n": number("1"), "o": number("10")}, 1},
+		{both, nil, 0},
+		{both, map[string]Value{"n": number("1")}, 1},
+		{both, map[string]Value{"n": number("1"), "b": number("7")}, 0},
+		{both, map[string]Value{"n": number("11")}, 0},
 	} {
 		shown := []Shown{{Region: 1, Items: map[Key]map[string]Value{k: tc.items}}}
-		found := Merged(history, shown, func(Key) []uint16 { return []uint16{1} }, nil, func(w Write) bool { return w.Stamp.Time == 1 }, func(uint64) bool { return true })
+		found := Merged(tc.history, shown, func(Key) []uint16 { return []uint16{1} }, nil, func(w Write) bool { return w.Stamp.Time != 2 }, func(uint64) bool { return true })
 		if len(found) != tc.violations {
 			t.Errorf("%v: %v", tc.items, found)
 		}

@@ -141,11 +141,7 @@ func (r *region) recordListing(lane globaltable.LaneID, seq uint64, c *conflict.
 		r.seconds[v] = uint64(expires.Unix())
 		r.judgeAge(c, expires)
 	}
-	doc, _ := r.catalog.View().Table(globaltable.TableID(c.Table))
-	history := doc.Expiry
-	write.Due = func(attribute string) uint64 {
-		return r.dueBy(history, attribute, write.Set[attribute], write.Stamp.Time)
-	}
+	r.mortalWrite(&write)
 	r.listed.listings = append(r.listed.listings, l)
 	r.recordOwn(lane, seq, c, write)
 	r.cover("a conflict was listed")
@@ -223,7 +219,8 @@ func feedKey(k check.Key, loser check.Stamp) (entry check.Key, ok bool) {
 // judgeConflicts checks I22 over the whole run.
 func (w *world) judgeConflicts() []check.Violation {
 	fenced := func(l check.Listing) bool {
-		return w.region(hlc.Origin(l.By)).store > 0 && l.Loser.Time <= w.purged[l.Key.Table]
+		by := w.region(hlc.Origin(l.By))
+		return (by.store > 0 || by.replays) && l.Loser.Time <= w.purged[l.Key.Table]
 	}
 	kept := func(k check.Key) bool {
 		return len(w.holders(k)) > 0
@@ -231,7 +228,7 @@ func (w *world) judgeConflicts() []check.Violation {
 	out := w.conflicts.Exact(w.listed.listings, fenced, w.doubtful, kept)
 	for _, r := range w.active() {
 		for _, s := range savedIn(r) {
-			if r.holds(check.Key{Table: uint64(s.Table), Bytes: string(s.Bytes)}) && !s.Table.IsFeed() && !w.listsSome(s) {
+			if r.holds(check.Key{Table: uint64(s.Table), Bytes: string(s.Bytes)}) && !s.Table.IsFeed() && !r.listsSome(s) {
 				out = append(out, check.Violation{Invariant: "I22", Region: uint16(r.origin), Detail: fmt.Sprintf("%x of table %s stays saved, and no write of it is listed", s.Bytes, s.Table)})
 			}
 		}
@@ -239,9 +236,9 @@ func (w *world) judgeConflicts() []check.Violation {
 	return out
 }
 
-// listsSome reports whether a write of a saved record is listed as that of a region that was given up. Of a run any increment will do: each is kept by itself. What was listed before, and is so no more, since somebody has dropped it or its time was over, is not
+// listsSome reports whether a write of a record that this region keeps saved is listed as that of a region that was given up. Of a run any increment will do: each is kept by itself. What was listed before, and is so no more, since somebody has dropped it or its time was over, is not
 // listed again.
-func (w *world) listsSome(s commit.SavedRecord) bool {
+func (r *region) listsSome(s commit.SavedRecord) bool {
 	changes, err := conflict.ChangesOf(s.Record)
 	if err != nil {
 		panic(err)
@@ -251,13 +248,23 @@ func (w *world) listsSome(s commit.SavedRecord) bool {
 		panic(err)
 	}
 	key := check.Key{Table: uint64(s.Table), Bytes: string(s.Bytes)}
-	over := w.plan.dropConflict > 0 || !w.lasting(s.Table.Feed())
-	return slices.ContainsFunc(w.listed.listings, func(l check.Listing) bool {
+	return slices.ContainsFunc(r.listed.listings, func(l check.Listing) bool {
 		of := func(c conflict.Change) bool { return stampOf(c.Dot) == l.Loser }
 		within := func(t conflict.Typed) bool {
 			return slices.ContainsFunc(t.Runs, func(run conflict.Run) bool { return spans(&run, l.Loser) })
 		}
-		return (l.Fenced || over) && l.Key == key && (slices.ContainsFunc(changes, of) || slices.ContainsFunc(rec.Typed, within))
+		return l.Key == key && (slices.ContainsFunc(changes, of) || slices.ContainsFunc(rec.Typed, within)) && (l.Fenced || r.over(l.Feed, uint64(r.clock.Last())))
+	})
+}
+
+// over reports whether a conflict that was listed may have been over before a moment: somebody dropped it, or it had expired.
+func (w *world) over(entry check.Key, moment uint64) bool {
+	return slices.ContainsFunc(w.ledger.Of(entry), func(l check.Logged) bool {
+		if l.Kind == check.Delete {
+			return true
+		}
+		due := l.Due(expireAttribute)
+		return due > 0 && due <= moment
 	})
 }
 

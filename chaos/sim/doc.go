@@ -28,7 +28,7 @@
 //
 // In some runs operators pin items to regions, move them, and let them go everywhere again (pins.go), whatever else goes wrong. Regions carry that out as in production (placing.go); what is logged again, voided, handed over and gained is known to the checkers by key. Checker I18
 // (residency.go) holds each region to what it has told: from the moment at which it says that a version is carried out, its store has nothing in any of its key spaces, and its streams nothing, of an item that may not be there, and it gives nobody anything of an item that may not be
-// with that one: in a stream, from its log, in an exchange.
+// with that one: in a stream, from its log, in an exchange. In some, operators pin items away from a region while it is fenced: what it has saved of them when it comes back has to go to another one.
 //
 // # How a run goes
 //
@@ -43,7 +43,7 @@
 //
 // # What may be missing in the end
 //
-// Regions that were never out hold all that was acknowledged in them or reached them, and all the same. What only another region has (fate.go) may be missing if the region that comes back lists it as saved, or
+// Regions that were never out hold all that was acknowledged in them or reached them, and all the same. What only another region has (fate.go) may be missing if the region that comes back lists it as saved, if the one that has taken it over has listed something of it as in doubt, or
 // if no store has it any more: it was lost, or its region was removed. What a region erased by a time to live that nobody else had heard of may be missing, too, if that is void since the table's owner was fenced.
 //
 // Operators remove a region that has burnt down when a table that nobody serves waits for it: what it alone had is lost. All other replicas of active regions must have come back in the end.

@@ -161,7 +161,24 @@ func (w *world) missing(x check.Write) bool {
 			return true
 		}
 	}
-	return false
+	return w.listedAlone(x)
+}
+
+// listedAlone reports whether a write is of a record that a region had saved and another one has taken over, which has listed something of it as in doubt: nobody keeps it saved then.
+func (w *world) listedAlone(x check.Write) bool {
+	return slices.ContainsFunc(w.shownSaved, func(s commit.SavedRecord) bool {
+		return uint64(s.Table) == x.Key.Table && string(s.Bytes) == x.Key.Bytes && recordOf(s.Record).Has(x)
+	})
+}
+
+// showsSaved notes that this region has listed something of what another one had saved of these keys.
+func (r *region) showsSaved(of *region, at []commit.RecordAt) {
+	for _, s := range savedIn(of) {
+		if slices.ContainsFunc(at, func(a commit.RecordAt) bool { return a.Table == s.Table && string(a.Bytes) == string(s.Bytes) }) {
+			s.Bytes, s.Record = slices.Clone(s.Bytes), slices.Clone(s.Record)
+			r.world.shownSaved = append(r.world.shownSaved, s)
+		}
+	}
 }
 
 // passed reports whether a write may be missing, or may have come back so late that what it would have changed had expired: then it is nothing any more.
@@ -204,7 +221,7 @@ func savedIn(r *region) (out []commit.SavedRecord) {
 	return out
 }
 
-// settleFate notes which writes of an operation a store forgot, and decides which increments of an operation may be missing although the rest of their write was logged again: those in a run that the region keeps saved, as the write that it ends with. A region whose log was of no use has of them only what their run comes to, and
+// settleFate notes which writes of an operation a store forgot, and decides which increments of an operation may be missing although the rest of their write was logged again: those in a run that the region keeps saved, as the write that it ends with, or had saved. A region whose log was of no use has of them only what their run comes to, and
 // it is in doubt if it began before what the others may have forgotten.
 func (w *world) settleFate(op *operation) {
 	for i := range op.Writes {
@@ -214,7 +231,7 @@ func (w *world) settleFate(op *operation) {
 			continue
 		}
 		x.Typed = x.Typed.Whole(func(attribute string) bool {
-			return slices.ContainsFunc(savedIn(w.region(hlc.Origin(x.Stamp.Origin))), func(s commit.SavedRecord) bool {
+			return slices.ContainsFunc(slices.Concat(savedIn(w.region(hlc.Origin(x.Stamp.Origin))), w.shownSaved), func(s commit.SavedRecord) bool {
 				if uint64(s.Table) != x.Key.Table || string(s.Bytes) != x.Key.Bytes {
 					return false
 				}

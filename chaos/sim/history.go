@@ -307,7 +307,7 @@ func (r *region) recordChange(lane globaltable.LaneID, seq uint64, c *conflict.C
 }
 
 func (r *region) reading(t hlc.Timestamp) check.Reading {
-	return check.Reading{Region: uint16(r.origin), Life: r.life, Time: uint64(t), Physical: r.latest}
+	return check.Reading{Region: uint16(r.origin), Life: r.life, Time: uint64(t), Physical: r.latest.Load()}
 }
 
 // logsAgain takes a change into evidence that was logged before: by a store that is not there any more, in a lane of which a member may not have it any more, or by a region that has handed it over.

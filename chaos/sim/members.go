@@ -88,6 +88,7 @@ func (w *world) noticeMember(r *region, now globaltable.MemberState) {
 		}
 	case globaltable.MemberFenced:
 		w.cover("a region was fenced")
+		w.after(0, func() { w.exiles(r) })
 		if !r.up {
 			w.cover("a region was fenced that was down")
 		}

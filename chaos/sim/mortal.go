@@ -109,10 +109,10 @@ func (w *world) history(id globaltable.TableID) conflict.Expiry {
 	return nil
 }
 
-// mortalWrite has a write say when its values let items expire.
+// mortalWrite has a write say when its values let items expire, or conflicts be over. Whatever logs the write, first or again, says so by this.
 func (w *world) mortalWrite(write *check.Write) {
 	id := globaltable.TableID(write.Key.Table)
-	if t := w.table(id); t == nil || !t.mortal {
+	if t := w.table(id); !id.IsFeed() && (t == nil || !t.mortal) {
 		return
 	}
 	set, stamp := write.Set, write.Stamp

@@ -116,6 +116,7 @@ func (w *world) restartBus() {
 		w.note("bus of %d restarts", r.origin)
 		w.cover("bus restart")
 		r.actTail(r.outbox.BusReset())
+		r.actTail(r.outbox.Found(r.laneIDs()))
 	}
 }
 

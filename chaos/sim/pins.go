@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math/rand/v2"
@@ -33,6 +34,50 @@ func (p *plan) pins(seed uint64) {
 	p.crashPlacing = some(rng, 0.4, 0.1)
 	p.repin = sometimes(rng, 0.4, 20*time.Millisecond, 500*time.Millisecond)
 	p.alone = rng.IntN(2) == 0
+	if p.exile = rng.IntN(40) == 0; p.exile {
+		p.alone = false // or nobody would be fenced
+		p.repin, p.fence = cmp.Or(p.repin, 500*time.Millisecond), cmp.Or(p.fence, 500*time.Millisecond)
+	}
+}
+
+// exiles has operators pin some items of each table to the other regions while one is fenced, or on its way back: what only that one has it may not keep then.
+func (w *world) exiles(r *region) {
+	if !w.plan.exile || w.standing(r) != globaltable.MemberFenced {
+		return
+	}
+	for i := range w.plan.tables {
+		t := &w.plan.tables[i]
+		asked := w.anyRegion()
+		if doc, ok := asked.named(t); asked.up && asked != r && ok && doc.Replica(r.origin) != nil && !exiled(doc, r) && !w.losing() {
+			w.exile(asked, t, doc, r)
+		}
+	}
+	w.after(between(w.rng, 100*time.Millisecond, time.Second), func() { w.exiles(r) })
+}
+
+// exiled reports whether some policy of a table keeps a region out.
+func exiled(doc *globaltable.Table, r *region) bool {
+	return slices.ContainsFunc(doc.Pins, func(p globaltable.Pin) bool { return !p.Released && !p.Allows(doc.Replica(r.origin)) })
+}
+
+// exile asks a region for policies that keep some items of a table out of another one.
+func (w *world) exile(asked *region, t *table, doc *globaltable.Table, out *region) {
+	p := globaltable.Pin{Name: "policy-0", Match: matches[w.rng.IntN(2)], Foreign: globaltable.Reject}
+	for i := range doc.Replicas {
+		if o := &doc.Replicas[i]; o.Origin != out.origin {
+			p.Regions = append(p.Regions, o.Region)
+		}
+	}
+	slices.Sort(p.Regions)
+	if len(p.Regions) < 2 {
+		return
+	}
+	w.membership.last = w.now
+	plane := asked.plane
+	w.changes++
+	asked.spawn(fmt.Sprintf("change %d", w.changes), func(ctx context.Context) {
+		_, _ = plane.UpdateTable(ctx, t.name, catalog.Change{Pins: &catalog.PinChange{Set: []globaltable.Pin{p}}})
+	}, nil)
 }
 
 // bares reports whether items could be left without a region if these went out: nobody promises anything for them then. It errs on that side.

@@ -18,7 +18,7 @@ import (
 // openPlacing makes what carries out policies, as regionnode does.
 func (r *region) openPlacing(d *door) {
 	self := identities()[r.origin].descriptor
-	r.giver = handover.NewGiver(self, d, neighbours{r}, nameOf)
+	r.giver = handover.NewGiver(self, d, d, neighbours{r}, nameOf)
 	r.taker = handover.NewTaker(r.catalog, d, neighbours{r})
 	r.placer = placing.New(placing.Config{Self: self, View: r.catalog.View, Store: d, Streams: ownStreams{d, r.ctx}, Giver: r.giver, Disk: d, Sign: r.sign, Now: r.wall, Events: placing.Events{
 		Failed: func(table globaltable.TableID, what string, err error) {
@@ -85,12 +85,12 @@ func (d *door) placingDies() bool {
 func (d *door) Placing(table globaltable.TableID) commit.Placing { return d.shard.Placing(table) }
 
 // EndPlacing implements placing.Store.
-func (d *door) EndPlacing(ctx context.Context, table globaltable.TableID, version globaltable.Version, receipt string) error {
+func (d *door) EndPlacing(ctx context.Context, table globaltable.TableID, version globaltable.Version, policies []globaltable.Pin, receipt string) error {
 	return d.await(ctx, fmt.Sprintf("end placing %x", uint64(table)), func(done func(error)) {
 		if d.placingDies() {
 			return
 		}
-		d.manual.EndPlacing(table, version, receipt, func(err error) {
+		d.manual.EndPlacing(table, version, policies, receipt, func(err error) {
 			if err == nil && d.up {
 				d.placed(table, version)
 			}
@@ -201,6 +201,56 @@ func (d *door) TakeOver(ctx context.Context, table globaltable.TableID, from rep
 	})
 }
 
+// TakeOverSaved implements handover.Taking.
+func (d *door) TakeOverSaved(ctx context.Context, table globaltable.TableID, from repair.Giver, version globaltable.Version, purge hlc.Timestamp, parts []repair.Record) error {
+	if len(parts) == 0 {
+		return nil
+	}
+	return d.await(ctx, fmt.Sprintf("take over saved %x", parts[0].Key), func(done func(error)) {
+		if d.placingDies() {
+			return
+		}
+		at := recordsAt(table, parts)
+		for i := range at {
+			d.hears(table, at[i].Bytes)
+		}
+		d.replays = true
+		d.manual.TakeOverSaved(from.Origin, from.Incarnation, version, purge, at, func(r commit.ReplayResult, err error) {
+			if err == nil && d.up {
+				d.tell("%s takes over what %s had saved of %s: %d writes are known, %d logged again, %d listed", d.name(), d.world.region(from.Origin).name(), d.whatOf(table), r.Known, r.Logged, r.Kept)
+				d.cover("what was saved was taken over")
+				if r.Kept > 0 {
+					d.showsSaved(d.world.region(from.Origin), at)
+				}
+			}
+			done(err)
+		})
+		d.work()
+	})
+}
+
+// SavedParts implements handover.Saved.
+func (d *door) SavedParts(table globaltable.TableID, after handover.SavedAt, f func(handover.SavedPart) (more bool)) error {
+	return d.shard.SavedParts(table, after.Key, after.Upto, func(p commit.SavedPart) bool {
+		return f(handover.SavedPart{Key: p.Key.Bytes, Bytes: p.Bytes, Upto: p.Upto, More: p.More, Sole: p.Sole})
+	})
+}
+
+// EraseGiven implements handover.Saved.
+func (d *door) EraseGiven(ctx context.Context, of globaltable.TableID, version globaltable.Version, to string, table globaltable.TableID, parts []repair.Record) (erased int, err error) {
+	err = d.await(ctx, fmt.Sprintf("erase saved %x %x", uint64(table), parts[0].Key), func(done func(error)) {
+		if d.placingDies() {
+			return
+		}
+		d.manual.EraseGiven(of, version, to, recordsAt(table, parts), func(n int, err error) {
+			erased = n
+			done(err)
+		})
+		d.work()
+	})
+	return erased, err
+}
+
 func recordsAt(table globaltable.TableID, records []repair.Record) []commit.RecordAt {
 	at := make([]commit.RecordAt, 0, len(records))
 	for _, r := range records {
@@ -251,5 +301,6 @@ var _ interface {
 	placing.Store
 	placing.Disk
 	handover.Store
+	handover.Saved
 	handover.Taking
 } = (*door)(nil)

@@ -63,6 +63,7 @@ type plan struct {
 	timeToLive time.Duration // between two changes of it, on average; zero: never
 
 	repin        time.Duration // between two changes of locality policies, on average; zero: never
+	exile        bool          // policies keep out of a region what it has, while it is fenced
 	crashPlacing float64       // chance to die between two steps of carrying policies out
 	alone        bool          // items may be pinned to one region
 

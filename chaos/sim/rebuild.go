@@ -2,6 +2,7 @@ package sim
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -35,12 +36,18 @@ func (r *region) newComeback(d *door, state commit.Rebuild) *membership.Comeback
 	return membership.New(membership.Config{Catalog: r.catalog, Store: d, Saved: d, Plane: r.plane, Joins: r.joiner, State: state,
 		Admitted: func() { r.admit(rebuilds) },
 		Replayed: func(t *globaltable.Table, result commit.ReplayResult) {
-			r.tell("%s replays what it saved of %s: %d writes are known, %d logged again, %d stay saved", r.name(), t.Name, result.Known, result.Logged, result.Kept)
-			for what, n := range map[string]int{"a saved write was known": result.Known, "a saved write was replayed": result.Logged, "a saved write was shown": result.Kept} {
-				if n > 0 {
-					r.cover(what)
+			line := fmt.Sprintf("%s replays what it saved of %s: %d writes are known, %d logged again, %d stay saved", r.name(), t.Name, result.Known, result.Logged, result.Kept)
+			r.sayThen(line, func() { // several tables are replayed at once
+				r.tell("%s", line)
+				if result.Away > 0 {
+					r.tell("%s has saved %d %s that may not be there any more", r.name(), result.Away, r.whatOf(t.ID))
 				}
-			}
+				for what, n := range map[string]int{"a saved write was known": result.Known, "a saved write was replayed": result.Logged, "a saved write was shown": result.Kept, "a saved record was not let in": result.Away} {
+					if n > 0 {
+						r.cover(what)
+					}
+				}
+			})
 		}})
 }
 

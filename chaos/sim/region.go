@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/concordat-db/concordat/chaos/check"
@@ -32,12 +33,13 @@ type region struct {
 	disk     *store.Memory
 	bus      *jetstream
 	offset   time.Duration                   // of the physical clock
-	latest   int64                           // greatest physical time it has shown, Unix milliseconds
+	latest   atomic.Int64                    // greatest physical time it has shown, Unix milliseconds; tasks read the clock, too
 	seen     map[globaltable.LaneID]uint64   // newest sequence of each own lane that is in the ledger
 	promised map[globaltable.TableID]promise // what it is held to about where items may be; nothing of a table of which it has told nothing
 	took     map[check.Lane]uint64           // newest sequence of each followed lane that is in evidence.applied
 
 	store     int                                         // how often its store was emptied, lost or restored
+	replays   bool                                        // it has taken over what another region had saved
 	floor     int64                                       // its physical clock shows no less: a store that was lost, or is older, knows nothing of the stamps that it gave
 	fresh     globaltable.Incarnation                     // of a store that was emptied and is not followed yet
 	stores    []globaltable.Incarnation                   // that it ever had
@@ -119,7 +121,8 @@ func (r *region) after(d time.Duration, do func()) {
 // physical is the region's own clock.
 func (r *region) physical() int64 {
 	t := max(epoch+(r.now+r.offset).Milliseconds(), r.floor)
-	r.latest = max(r.latest, t)
+	for was := r.latest.Load(); was < t && !r.latest.CompareAndSwap(was, t); was = r.latest.Load() {
+	}
 	return t
 }
 

@@ -169,6 +169,7 @@ var wanted = []string{
 	"a replica was removed",
 	"a removed attribute was collected",
 	"a request was lost",
+	"a stream that nobody needs was removed",
 	"a stream was lost",
 	"a stream was rolled back",
 	"a table was dropped",

@@ -22,10 +22,11 @@ func (r *region) startTails(heads []commit.LaneHead) {
 	r.tails = map[globaltable.LaneID]*tail{}
 	r.outbox = outbox.NewCore(r.origin, outbox.Limits{
 		FreshBytes: r.plan.queueBytes, FlightBytes: max(r.plan.queueBytes, 1), PageBytes: r.plan.pageBytes, RefillEntries: r.plan.refill, TrimEvery: 4,
-	})
+	}, func(lane globaltable.LaneID) bool { return r.catalog.View().Used(lane) })
 	for _, h := range heads {
 		r.actTail(r.outbox.AddLane(h.Lane, h.Seq, h.Trimmed))
 	}
+	r.actTail(r.outbox.Found(r.laneIDs()))
 	for _, c := range r.shard.Confirmations() {
 		r.actTail(r.outbox.Confirmed(c.Lane, c.Peer, c.Seq))
 	}
@@ -46,7 +47,7 @@ func (r *region) actTail(effects []outbox.Effect) {
 			t = &tail{}
 			r.tails[e.Lane.ID] = t
 		}
-		if e.Kind == outbox.ResetStream || e.Kind == outbox.Trim {
+		if e.Kind == outbox.ResetStream || e.Kind == outbox.RemoveStream || e.Kind == outbox.Trim {
 			keep := t.queue[:0]
 			for _, old := range t.queue {
 				if (e.Kind == outbox.Trim) != (old.Kind == outbox.Trim) {
@@ -72,6 +73,10 @@ func (r *region) wake(t *tail) {
 		}
 		e := t.queue[0]
 		t.queue = t.queue[1:]
+		if r.outbox.Stale(&e) {
+			r.wake(t)
+			return
+		}
 		if r.dies() {
 			return
 		}
@@ -97,6 +102,14 @@ func (r *region) carryOut(e outbox.Effect) bool {
 		r.note("%d resets stream %s", r.origin, id)
 		r.bus.reset(id)
 		r.actTail(r.outbox.StreamReset(id, e.Turn))
+	case outbox.RemoveStream:
+		if r.chance(r.plan.losePubAck) {
+			return false
+		}
+		r.note("%d removes stream %s", r.origin, id)
+		r.cover("a stream that nobody needs was removed")
+		delete(r.bus.streams, id)
+		r.actTail(r.outbox.StreamRemoved(id, e.Turn))
 	case outbox.OpenStream:
 		if !r.bus.open(id, e.Peers) {
 			return false

@@ -21,7 +21,13 @@ type tasks struct {
 	mu     sync.Mutex
 	parked []*call  // asked for since the last look
 	due    []func() // each lets one goroutine begin or go on
-	said   []string // by goroutines since the last look: several may be going on at once
+	said   []saying // by goroutines since the last look: several may be going on at once
+}
+
+// saying is what a goroutine tells, and what the simulation then does.
+type saying struct {
+	line string
+	do   func()
 }
 
 // call is what a goroutine wants to be done for it, and waits for.
@@ -77,8 +83,8 @@ func (w *world) runTasks() {
 		w.due = w.due[1:]
 		resume()
 		synctest.Wait()
-		for _, line := range w.takeSaid() {
-			w.note("%s", line)
+		for _, s := range w.takeSaid() {
+			s.do()
 		}
 		for _, c := range w.takeParked() {
 			if c.region.up && c.region.life == c.life {
@@ -90,17 +96,23 @@ func (w *world) runTasks() {
 
 // say is note for what a goroutine tells: in an order that depends on nothing but what is said.
 func (w *world) say(format string, args ...any) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.said = append(w.said, fmt.Sprintf(format, args...))
+	line := fmt.Sprintf(format, args...)
+	w.sayThen(line, func() { w.note("%s", line) })
 }
 
-func (w *world) takeSaid() []string {
+// sayThen has the simulation do something about what a goroutine tells.
+func (w *world) sayThen(line string, do func()) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.said = append(w.said, saying{line, do})
+}
+
+func (w *world) takeSaid() []saying {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	out := w.said
 	w.said = nil
-	slices.Sort(out)
+	slices.SortStableFunc(out, func(a, b saying) int { return cmp.Compare(a.line, b.line) })
 	return out
 }
 

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"runtime/debug"
 	"slices"
+	"sync"
 	"testing/synctest"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	"github.com/concordat-db/concordat/conflict"
 	"github.com/concordat-db/concordat/conflict/hlc"
 	"github.com/concordat-db/concordat/globaltable"
+	"github.com/concordat-db/concordat/regionnode/commit"
 )
 
 // Result is what one seed came to.
@@ -54,6 +56,7 @@ type world struct {
 	ledger     *check.Ledger
 	evidence   evidence
 	coverage   map[string]int
+	covering   sync.Mutex
 	placements map[globaltable.LaneID]globaltable.Placement // of every lane that was ever written
 	changes    int                                          // of tables that were asked for
 	purged     check.Frontiers                              // greatest purge frontier of each table that any region had
@@ -66,6 +69,7 @@ type world struct {
 	reached    map[write][]*region         // who got a write by an exchange
 	moments    map[moment]struct{}
 	items      map[check.Key]struct{} // that were ever written
+	shownSaved []commit.SavedRecord   // taken over by another region than had saved them, which has listed something of them as in doubt
 	pinned     bool                   // some table has, or had, policies
 	states     map[string][][]byte    // by store key: some of the records it had
 	seconds    map[string]uint64      // by value: what was written as a time at which an item expires
@@ -223,7 +227,12 @@ func (w *world) tell(format string, args ...any) {
 	}
 }
 
-func (w *world) cover(what string) { w.coverage[what]++ }
+// cover counts what has happened. Tasks call it, too.
+func (w *world) cover(what string) {
+	w.covering.Lock()
+	defer w.covering.Unlock()
+	w.coverage[what]++
+}
 
 // chance is true with probability p while faults are on.
 func (w *world) chance(p float64) bool { return p > 0 && !w.quiet && w.rng.Float64() < p }

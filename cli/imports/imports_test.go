@@ -31,12 +31,12 @@ type layer struct {
 // layers fixes the direction. Layers of one rank do not know each other. The clock and the vector lie below conflict because
 // globaltable speaks of origins and times; locality lies above globaltable because it decides on its documents.
 var layers = []layer{
-	{dir: "globaltable/item", rank: 0},
+	{dir: "globaltable/item", rank: 0}, {dir: "globaltable/manifest", rank: 0},
 	{dir: "conflict/hlc", rank: 1},
 	{dir: "conflict/vector", rank: 2}, {dir: "conflict/crdt", rank: 2},
 	{dir: "conflict", rank: 3}, {dir: "globaltable/expr", rank: 3},
 	{dir: "globaltable", rank: 4}, {dir: "globaltable/partiql", rank: 4},
-	{dir: "globaltable/locality", rank: 5}, {dir: "globaltable/policy", rank: 5},
+	{dir: "globaltable/locality", rank: 5}, {dir: "globaltable/policy", rank: 5}, {dir: "globaltable/trigger", rank: 5},
 	{dir: "globaltable/catalog", rank: 6}, {dir: "globaltable/plan", rank: 6},
 	{dir: "streams", rank: 7},
 	{dir: "regionnode", rank: 8},

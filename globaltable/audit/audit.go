@@ -35,8 +35,9 @@ const (
 	TableCreated       Kind = "table.created"
 	TableChanged       Kind = "table.changed" // settings, replicas, merge modes
 	TableDeleted       Kind = "table.deleted"
-	PolicyChanged      Kind = "policy.changed" // locality policies of a table, maybe with other things
-	OwnerMoved         Kind = "owner.moved"    // of a table
+	PolicyChanged      Kind = "policy.changed"  // locality policies of a table, maybe with other things
+	TriggerChanged     Kind = "trigger.changed" // triggers of a table, and no policies
+	OwnerMoved         Kind = "owner.moved"     // of a table
 	RegionAdded        Kind = "region.added"
 	RegionFenced       Kind = "region.fenced"
 	RegionRemoved      Kind = "region.removed"
@@ -48,7 +49,7 @@ const (
 
 // Kinds returns all kinds.
 func Kinds() []Kind {
-	return []Kind{TableCreated, TableChanged, TableDeleted, PolicyChanged, OwnerMoved, RegionAdded, RegionFenced, RegionRemoved, RegionAdmitted, WorldChanged, InvitationIssued, CredentialsChanged}
+	return []Kind{TableCreated, TableChanged, TableDeleted, PolicyChanged, TriggerChanged, OwnerMoved, RegionAdded, RegionFenced, RegionRemoved, RegionAdmitted, WorldChanged, InvitationIssued, CredentialsChanged}
 }
 
 // Change is one thing that is another one afterwards. An empty side is: there was, or is, none.

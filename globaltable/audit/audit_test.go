@@ -3,6 +3,7 @@ package audit
 import (
 	"bytes"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -136,6 +137,44 @@ func TestWhatIsWrongIsNamed(t *testing.T) {
 		})
 		if !found {
 			t.Errorf("%s: %v; want %s", name, r.Problems, c.want)
+		}
+	}
+}
+
+// An entry that cannot be read ends nothing: what comes after it is checked, and named if it is wrong; what is right is not taken for wrong because of it.
+func TestTheCheckGoesOn(t *testing.T) {
+	us, eu := chainOf(t, 1, "us", 5), chainOf(t, 2, "eu", 3)
+	unsigned := us[3]
+	unsigned.Signature = nil
+	for name, c := range map[string]struct {
+		lost *globaltable.Sealed // entry 2 of us, as far as it is there
+		next globaltable.Sealed  // entry 3
+		want []string
+	}{
+		"nothing is left of it": {nil, us[2], []string{"us 2 an entry that cannot be read: why", "us 4 wrong signature"}},
+		"its text is there":     {&us[1], us[2], []string{"us 2 an entry that cannot be read: why", "us 4 wrong signature"}},
+		"of another hash": {&globaltable.Sealed{Payload: "{}"}, us[2],
+			[]string{"us 2 an entry that cannot be read: why", "us 2 wrong signature", "us 3 wrong hash", "us 4 wrong signature"}},
+		"and one after it": {nil, globaltable.Sealed{Payload: "{}"},
+			[]string{"us 2 an entry that cannot be read: why", "us 3 an entry that cannot be read", "us 3 wrong signature", "us 4 wrong hash", "us 4 wrong signature"}},
+	} {
+		k := NewChecker(keysOf(t), []Head{{Region: "eu", Seq: 3, Hash: eu[2].Hash()}})
+		k.Add(&us[0])
+		k.AddUnreadable(Place{1, "us", 2}, c.lost, "why")
+		for _, s := range []globaltable.Sealed{c.next, unsigned, us[4]} {
+			k.Add(&s)
+		}
+		k.AddUnreadable(Place{2, "eu", 1}, &eu[0], "why")
+		for i := range eu[1:] {
+			k.Add(&eu[1+i])
+		}
+		r := k.Result()
+		want := append(slices.Clone(c.want), "eu 1 an entry that cannot be read: why")
+		same := slices.EqualFunc(r.Problems, want, func(p Problem, want string) bool {
+			return strings.HasPrefix(fmt.Sprintf("%s %d %s", p.Region, p.Seq, p.What), want)
+		})
+		if !same || r.Found != uint64(len(want)) || r.Entries != 8 || len(r.Heads) != 2 || r.Heads[0].Seq != 5 {
+			t.Errorf("%s: %+v", name, r)
 		}
 	}
 }

@@ -36,6 +36,7 @@ type Checker struct {
 	region   string
 	seq      uint64
 	hashes   []globaltable.Chain // of the entries that claim to be entry seq: one, but for a fork
+	lost     bool                // of one of these the hash is not known
 	heads    []Head
 	entries  uint64
 	problems []Problem
@@ -47,50 +48,88 @@ func NewChecker(keys map[string]string, known []Head) *Checker {
 	return &Checker{keys: keys, known: slices.Clone(known)}
 }
 
+// Place is where an entry lies: in which chain, under which number.
+type Place struct {
+	Origin hlc.Origin `json:"origin"`
+	Region string     `json:"region,omitempty"` // whose chain that is; empty: not known
+	Seq    uint64     `json:"seq"`
+}
+
 // Add checks the next entry. It returns the entry, nil for one that cannot be read.
 func (c *Checker) Add(s *globaltable.Sealed) *Entry {
-	c.entries++
 	e, err := Open(s)
 	if err != nil {
-		c.problem(c.region, c.seq+1, fmt.Sprintf("an entry that cannot be read: %v", err))
+		c.AddUnreadable(Place{c.now, c.region, c.seq + 1}, s, err.Error())
 		return nil
 	}
-	if e.Origin != c.now {
-		c.end()
-		c.now, c.region = e.Origin, e.Region
-	}
-	c.checkPlace(e)
-	switch key, ok := c.keys[e.Region]; {
-	case e.Region != c.region:
-		c.problem(e.Region, e.Seq, "it names another region than the entries before in its chain")
-	case !ok:
-		c.problem(e.Region, e.Seq, "no key of the region is known: its signature cannot be checked")
-	case CheckSignature(s, key) != nil:
-		c.problem(e.Region, e.Seq, "wrong signature: it is not signed with the region's key, or was changed")
-	}
-	hash := s.Hash()
-	c.hashes = append(c.hashes, hash)
-	c.known = slices.DeleteFunc(c.known, func(h Head) bool { return h.Region == e.Region && h.Seq == e.Seq && h.Hash == hash })
+	c.add(Place{e.Origin, e.Region, e.Seq}, &e.Previous, s)
 	return e
 }
 
-// checkPlace checks sequence and previous hash, and makes e's sequence the present one.
-func (c *Checker) checkPlace(e *Entry) {
-	before := c.hashes
-	switch {
-	case e.Seq == c.seq:
-		c.problem(e.Region, e.Seq, "fork: two entries with this number")
+// AddUnreadable takes note of an entry that cannot be read where it lies, and why; the zero Place is of none of the chains. s is nil unless there are a text and a signature, which are checked. The check goes on after it: what a later entry names as its hash is
+// right if it is the text's, and cannot be told without one.
+func (c *Checker) AddUnreadable(at Place, s *globaltable.Sealed, why string) {
+	c.problem(at.Region, at.Seq, "an entry that cannot be read: "+why)
+	if at.Origin == 0 {
+		c.entries++
 		return
-	case e.Seq < c.seq:
-		c.problem(e.Region, e.Seq, "out of order")
-	case e.Seq > c.seq+1:
-		c.problem(e.Region, e.Seq, fmt.Sprintf("gap: %d entries before it are missing", e.Seq-c.seq-1))
-	case c.seq == 0 && e.Previous != globaltable.Chain{}:
-		c.problem(e.Region, e.Seq, "wrong hash: the first entry names one before it")
-	case c.seq > 0 && !slices.Contains(before, e.Previous):
-		c.problem(e.Region, e.Seq, "wrong hash: the entry before it is not the one that it names")
 	}
-	c.seq, c.hashes = e.Seq, nil
+	c.add(at, nil, s)
+}
+
+// add checks an entry's place in its chain, its previous hash and its signature; those that are known.
+func (c *Checker) add(at Place, previous *globaltable.Chain, s *globaltable.Sealed) {
+	c.entries++
+	if at.Origin != c.now {
+		c.end()
+		c.now, c.region = at.Origin, at.Region
+	}
+	c.region = cmp.Or(c.region, at.Region)
+	at.Region = cmp.Or(at.Region, c.region)
+	if fork := c.checkPlace(at, previous); !fork {
+		c.seq, c.hashes, c.lost = at.Seq, nil, false
+	}
+	if at.Region != c.region {
+		c.problem(at.Region, at.Seq, "it names another region than the entries before in its chain")
+	}
+	if s == nil {
+		c.lost = true
+		return
+	}
+	if at.Region == c.region {
+		c.checkSignature(at, s)
+	}
+	hash := s.Hash()
+	c.hashes = append(c.hashes, hash)
+	c.known = slices.DeleteFunc(c.known, func(h Head) bool { return h.Region == at.Region && h.Seq == at.Seq && h.Hash == hash })
+}
+
+func (c *Checker) checkSignature(at Place, s *globaltable.Sealed) {
+	switch key, ok := c.keys[at.Region]; {
+	case !ok:
+		c.problem(at.Region, at.Seq, "no key of the region is known: its signature cannot be checked")
+	case CheckSignature(s, key) != nil:
+		c.problem(at.Region, at.Seq, "wrong signature: it is not signed with the region's key, or was changed")
+	}
+}
+
+// checkPlace checks sequence and previous hash, if that is known, and reports whether another entry has the number.
+func (c *Checker) checkPlace(at Place, previous *globaltable.Chain) (fork bool) {
+	switch {
+	case at.Seq == c.seq:
+		c.problem(at.Region, at.Seq, "fork: two entries with this number")
+		return true
+	case at.Seq < c.seq:
+		c.problem(at.Region, at.Seq, "out of order")
+	case at.Seq > c.seq+1:
+		c.problem(at.Region, at.Seq, fmt.Sprintf("gap: %d entries before it are missing", at.Seq-c.seq-1))
+	case previous == nil:
+	case c.seq == 0 && *previous != globaltable.Chain{}:
+		c.problem(at.Region, at.Seq, "wrong hash: the first entry names one before it")
+	case c.seq > 0 && !c.lost && !slices.Contains(c.hashes, *previous):
+		c.problem(at.Region, at.Seq, "wrong hash: the entry before it is not the one that it names")
+	}
+	return false
 }
 
 // end closes the chain that is being checked.
@@ -98,7 +137,7 @@ func (c *Checker) end() {
 	if c.now != 0 && len(c.hashes) > 0 {
 		c.heads = append(c.heads, Head{Origin: c.now, Region: c.region, Seq: c.seq, Hash: c.hashes[0]})
 	}
-	c.now, c.region, c.seq, c.hashes = 0, "", 0, nil
+	c.now, c.region, c.seq, c.hashes, c.lost = 0, "", 0, nil, false
 }
 
 func (c *Checker) problem(region string, seq uint64, what string) {

@@ -23,8 +23,14 @@ func OfTable(old, next *globaltable.Table) Entry {
 		e.Kind = OwnerMoved
 	case policiesDiffer(old, next):
 		e.Kind = PolicyChanged
+	case triggersDiffer(old, next):
+		e.Kind = TriggerChanged
 	}
 	return e
+}
+
+func triggersDiffer(old, next *globaltable.Table) bool {
+	return string(fields(globaltable.EncodeTable(old))["triggers"]) != string(fields(globaltable.EncodeTable(next))["triggers"])
 }
 
 // policiesDiffer reports whether what the policies say is different; who is still gaining by them does not count.
@@ -47,7 +53,7 @@ func policiesDiffer(old, next *globaltable.Table) bool {
 var unsaid = []string{"format", "id", "epoch", "number", "predecessor"}
 
 // lists are fields that are lists of things with a name in the field given.
-var lists = map[string]struct{ word, name string }{"replicas": {"replica", "region"}, "pins": {"policy", "name"}, "indexes": {"index", "name"}}
+var lists = map[string]struct{ word, name string }{"replicas": {"replica", "region"}, "pins": {"policy", "name"}, "triggers": {"trigger", "name"}, "indexes": {"index", "name"}}
 
 // differences compares documents field by field, so that no setting can be forgotten here.
 func differences(old, next *globaltable.Table) (out []Change) {

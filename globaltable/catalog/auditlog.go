@@ -62,7 +62,8 @@ func EncodeAudit(e *audit.Entry, s *globaltable.Sealed) (item.Key, item.Item) {
 	return AuditKey(e.Origin, e.Seq, hash), it
 }
 
-// DecodeAudit is the inverse of EncodeAudit. The signature is not checked. The error is of kind Corrupt, also for an item that does not belong at key; or Unavailable for an entry of a newer release.
+// DecodeAudit is the inverse of EncodeAudit. The signature is not checked. The error is of kind Corrupt, also for an item that does not belong at key; or Unavailable for an entry of a newer release. What was sealed is returned
+// with an error, too, if it is there.
 func DecodeAudit(key item.Key, it item.Item) (*audit.Entry, *globaltable.Sealed, error) {
 	text, ok := it.GetString(attributeDocument)
 	seal, sealed := it.GetString(attributeSeal)
@@ -72,12 +73,22 @@ func DecodeAudit(key item.Key, it item.Item) (*audit.Entry, *globaltable.Sealed,
 	s := &globaltable.Sealed{Payload: string(text.Bytes()), Signature: append([]byte(nil), seal.Bytes()...)}
 	e, err := audit.Open(s)
 	if err != nil {
-		return nil, nil, err
+		return nil, s, err
 	}
 	if name := auditName(e.Origin, e.Seq, s.Hash()); systemName(it) != prefixAudit+name || string(auditKey(name)) != string(key) {
-		return nil, nil, corrupt("an entry of the audit log lies under another key than its own")
+		return nil, s, corrupt("an entry of the audit log lies under another key than its own")
 	}
 	return e, s, nil
+}
+
+// AuditPlace returns which entry of which chain the key is one of, without the region's name; ok is false if it is no entry's.
+func AuditPlace(key item.Key) (at audit.Place, ok bool) {
+	var hash string
+	name := auditNameOf(key)
+	if n, err := fmt.Sscanf(name, "%04x/%016x/%s", &at.Origin, &at.Seq, &hash); n != 3 || err != nil || at.Seq == 0 || fmt.Sprintf("%04x/%016x/%s", uint16(at.Origin), at.Seq, hash) != name {
+		return audit.Place{}, false
+	}
+	return at, true
 }
 
 // IsAudit reports whether the key in the system table is one of the audit log.

@@ -104,6 +104,10 @@ func Succeed(t *globaltable.Table, self globaltable.Descriptor, epoch uint32) (n
 		x := &next.Indexes[i]
 		x.Throughput, x.OnDemandMax = own.Indexes[x.ID].Over(x.Throughput, x.OnDemandMax, next.Billing)
 	}
+	for i := range next.Triggers {
+		g := &next.Triggers[i]
+		g.Born, g.Number, g.Replay = next.Version, 1, globaltable.Replay{}
+	}
 	next.Replicas = []globaltable.Replica{{Region: self.Name, Origin: self.Origin, Status: globaltable.Active, Since: next.Version, CreatedAt: r.CreatedAt,
 		Succeeds: globaltable.Succession{Table: t.ID, Since: r.Since}}}
 	return next, true

@@ -54,7 +54,7 @@ func changePins(t, next *globaltable.Table, change *Change, regions func(string)
 		}
 		next.Pins = append(next.Pins, p)
 	}
-	if moves(t, next) {
+	if !t.Settled() || demands(t, next, regions) {
 		demandPlacing(t, next)
 	}
 	tidyPins(next)
@@ -85,10 +85,28 @@ func pinNamed(t *globaltable.Table, name string) int {
 	return slices.IndexFunc(t.Pins, func(p globaltable.Pin) bool { return p.Name == name && !p.Released })
 }
 
-// moves reports whether an item may be in other regions under next than under t.
+// moves reports whether some item may be in other regions under next's policies than under t's, in the replicas of next.
 func moves(t, next *globaltable.Table) bool {
-	return !slices.EqualFunc(t.Pins, next.Pins, func(a, b globaltable.Pin) bool {
-		return a.Match == b.Match && !b.Released && slices.Equal(locality.PlaceOf(next, &a), locality.PlaceOf(next, &b))
+	return locality.Shifts(t.Pins, next.Pins, func(a, b *globaltable.Pin) bool {
+		return !slices.Equal(locality.PlaceOf(next, a), locality.PlaceOf(next, b))
+	})
+}
+
+// demands reports whether there is anything to carry out of next's policies: where some item moves; and where some region may not have an item any more that has no replica now. It may have had one, and logs may have entries for it
+// still, which have to be voided.
+func demands(t, next *globaltable.Table, regions func(string) (globaltable.Descriptor, bool)) bool {
+	return moves(t, next) || locality.Shifts(t.Pins, next.Pins, func(a, b *globaltable.Pin) bool { return !covers(b, a, regions) })
+}
+
+// covers reports whether p allows each region that o allows, of all that there may be; nil allows every one.
+func covers(p, o *globaltable.Pin, regions func(string) (globaltable.Descriptor, bool)) bool {
+	if p == nil || o == nil {
+		return p == nil
+	}
+	lacks := func(j string) bool { return !slices.Contains(p.Jurisdictions, j) }
+	return !slices.ContainsFunc(o.Jurisdictions, lacks) && !slices.ContainsFunc(o.Regions, func(name string) bool {
+		d, known := regions(name)
+		return !slices.Contains(p.Regions, name) && (!known || lacks(d.Jurisdiction))
 	})
 }
 

@@ -113,7 +113,16 @@ func TestPinTransitions(t *testing.T) {
 		{set(prefix("ab", "B", "eu", "us")), `a "A" [ap us]; ab "AB" [EU] released +ap +us; ab "B" [eu us]` + everywhere, `a "A" [ap us]; ab "B" [eu us]`},
 		// Removed and made in one change.
 		{&Change{Pins: &PinChange{Remove: []string{"a"}, Set: []globaltable.Pin{prefix("c", "C", "ap")}}}, `a "A" [ap us] released +eu; ab "B" [eu us]; c "C" [ap]` + everywhere, `ab "B" [eu us]; c "C" [ap]`},
-		// A policy of the whole table under others: nothing moves, which is not seen, so each region looks.
+		// A policy of the whole table under others: nothing moves, but a region that had a replica once may not have what is in logs for it any more, so each region looks.
+		{set(prefix("all", "", "ap", "eu", "us")), `ab "B" [eu us]; c "C" [ap]; all "" [ap eu us]` + everywhere, `ab "B" [eu us]; c "C" [ap]; all "" [ap eu us]`},
+		// One more for the same places as the one that decided before, its name, and that it is gone again: nothing moves.
+		{set(prefix("abc", "BC", "eu", "us")), `ab "B" [eu us]; c "C" [ap]; all "" [ap eu us]; abc "BC" [eu us]`, `ab "B" [eu us]; c "C" [ap]; all "" [ap eu us]; abc "BC" [eu us]`},
+		{&Change{Pins: &PinChange{Remove: []string{"abc"}, Set: []globaltable.Pin{prefix("bc", "BC", "eu", "us")}}}, `ab "B" [eu us]; c "C" [ap]; all "" [ap eu us]; bc "BC" [eu us]`, `ab "B" [eu us]; c "C" [ap]; all "" [ap eu us]; bc "BC" [eu us]`},
+		{&Change{Pins: &PinChange{Remove: []string{"bc"}}}, `ab "B" [eu us]; c "C" [ap]; all "" [ap eu us]`, `ab "B" [eu us]; c "C" [ap]; all "" [ap eu us]`},
+		{&Change{Pins: &PinChange{Remove: []string{"all"}}}, `ab "B" [eu us]; c "C" [ap]`, `ab "B" [eu us]; c "C" [ap]`},
+		// To a jurisdiction that has these regions; not to some of its regions, of which there may have been others.
+		{set(globaltable.Pin{Name: "c", Match: globaltable.Match{KeyPrefix: "C"}, Jurisdictions: []string{"IN"}, Foreign: globaltable.Reject, SingleCopy: true}), `ab "B" [eu us]; c "C" [IN]`, `ab "B" [eu us]; c "C" [IN]`},
+		{set(prefix("c", "C", "ap")), `ab "B" [eu us]; c "C" [ap]` + everywhere, `ab "B" [eu us]; c "C" [ap]`},
 		{set(prefix("all", "", "ap", "eu", "us")), `ab "B" [eu us]; c "C" [ap]; all "" [ap eu us]` + everywhere, `ab "B" [eu us]; c "C" [ap]; all "" [ap eu us]`},
 		{&Change{Pins: &PinChange{Remove: []string{"ab", "c", "all"}}}, `ab "B" [eu us] released +ap; c "C" [ap] released +eu +us` + everywhere, ""},
 	} {
@@ -342,5 +351,37 @@ func TestOnlyPermittedRegionIsLost(t *testing.T) {
 	}
 	if next.Replica(mustRegion(w, "ap").Origin).Placing != next.Version {
 		t.Error("ap goes on with the version before")
+	}
+}
+
+// TestReturnsWithSomethingToPlace: a replica that comes back with what policies keep out of it serves, and is placing; the table is not settled before it has placed. While it waits for a region that is gone its policies can be changed.
+func TestReturnsWithSomethingToPlace(t *testing.T) {
+	w := newWorld(t, "eu", "us")
+	v1 := exampleOf(t, w, "eu", "orders", 1000)
+	v2, err := Update(v1, &Change{Create: []string{"us"}}, 1, w.region)
+	if err != nil {
+		t.Fatal(err)
+	}
+	eu, us := mustRegion(w, "eu").Origin, mustRegion(w, "us").Origin
+	joined := Answers{eu: {Outcome: Adopted}, us: {Outcome: Adopted, Joined: true}}
+	if v3, ok := Advance(v2, joined, 1); !ok || !v3.Settled() || v3.ReplicaNamed("us").Placing != 0 {
+		t.Errorf("%+v", v3)
+	}
+	joined[us] = Answer{Outcome: Adopted, Joined: true, ToPlace: true}
+	v3, ok := Advance(v2, joined, 1)
+	if r := v3.ReplicaNamed("us"); !ok || v3.Validate() != nil || v3.Settled() || r.Status != globaltable.Active || r.Placing != v3.Version {
+		t.Fatalf("%+v, %v", v3, v3.Validate())
+	}
+	if PinsChangeable(v3) {
+		t.Error("policies can be changed while what they demand is carried out")
+	}
+	bare := v3.Clone()
+	bare.Pins = []globaltable.Pin{{Name: "ap", Match: globaltable.Match{KeyPrefix: "AP#"}, Regions: []string{"ap"}, Foreign: globaltable.Reject}}
+	if !PinsChangeable(bare) {
+		t.Error("policies cannot be changed that let no region have what is to be handed over")
+	}
+	v4, ok := Advance(v3, Answers{us: {Placed: true}}, 1)
+	if !ok || !v4.Settled() {
+		t.Errorf("%+v", v4)
 	}
 }

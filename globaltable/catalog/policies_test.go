@@ -239,7 +239,7 @@ func TestPolicyItems(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	newer := systemItem(policyName(v.Table, v.Sequence), attributeDocument, item.AppendString(nil, `{"format":2}`))
+	newer := systemItem(policyName(v.Table, v.Sequence), attributeDocument, item.AppendString(nil, `{"format":3}`))
 	if _, _, err := c.Prepare([]item.Item{newer}); globaltable.KindOf(err) != globaltable.Unavailable {
 		t.Errorf("a newer one: %v", err)
 	}

@@ -69,6 +69,7 @@ type Answers map[hlc.Origin]Answer
 type Answer struct {
 	Outcome Outcome // of the replica's Since; zero: not adopted yet
 	Joined  bool    // a new replica has all that the others held when they adopted its Since
+	ToPlace bool    // with Joined: the region comes back, and has saved what policies keep out of it by now
 	Percent int     // of that, 0 to 100
 	Dropped bool    // a deleted replica's data is gone, and all it wrote is with the others
 	Receipt string  // with Placed: signed by the region
@@ -195,6 +196,9 @@ func Advance(t *globaltable.Table, answers Answers, epoch uint32) (next *globalt
 		case globaltable.Creating:
 			if status, why := creation(t, &r, answers); status != globaltable.Creating {
 				r.Status, r.StatusDescription, r.Since, r.JoinBytesPerSecond, ok = status, why, next.Version, 0, true
+				if status == globaltable.Active && answers[r.Origin].ToPlace {
+					r.Placing = next.Version // it serves, and hands over what it has saved
+				}
 			}
 		case globaltable.Updating:
 			if r.Disassociating() && answers[r.Origin].Filled && t.Closing() == 0 {
@@ -427,7 +431,7 @@ func finish(t, next *globaltable.Table) (*globaltable.Table, error) {
 // bury declares a table dead that has no replicas, or only ones that failed.
 func bury(t *globaltable.Table) {
 	if !slices.ContainsFunc(t.Replicas, func(r globaltable.Replica) bool { return r.Status != globaltable.CreationFailed }) {
-		t.Replicas, t.Indexes, t.Deleted = nil, nil, true
+		t.Replicas, t.Indexes, t.Triggers, t.Deleted = nil, nil, nil, true
 	}
 }
 

@@ -23,7 +23,7 @@ type View struct {
 	all     globaltable.Placement          // active members
 	tables  map[globaltable.TableID]*entry // and their conflict feeds
 	names   map[string]*entry
-	prompt  map[globaltable.LaneID]bool                // lanes of tables whose writes wait for peers
+	lanes   map[globaltable.LaneID]bool                // of all tables' placements; true: of tables whose writes wait for peers
 	expiry  map[globaltable.TableID]conflict.Expiry    // of tables whose items expire, or have expired once
 	streams map[globaltable.TableID]globaltable.Stream // in which this region tells changes
 	pinned  bool                                       // some table has locality policies
@@ -127,7 +127,7 @@ func outcomeSince(txn *memdb.Txn, id globaltable.TableID, since globaltable.Vers
 
 // compile makes the view of db, which does not change any more.
 func compile(self globaltable.Descriptor, db *memdb.MemDB) *View {
-	v := &View{self: self, db: db, tables: map[globaltable.TableID]*entry{}, names: map[string]*entry{}, prompt: map[globaltable.LaneID]bool{},
+	v := &View{self: self, db: db, tables: map[globaltable.TableID]*entry{}, names: map[string]*entry{}, lanes: map[globaltable.LaneID]bool{globaltable.CatalogLane: false},
 		expiry: map[globaltable.TableID]conflict.Expiry{}, streams: map[globaltable.TableID]globaltable.Stream{}, changed: make(chan struct{})}
 	txn := db.Txn(false)
 	v.world, v.members = membersOf(txn)
@@ -141,11 +141,10 @@ func compile(self globaltable.Descriptor, db *memdb.MemDB) *View {
 	v.all = globaltable.NewPlacement(origins...)
 	from(txn, inTables, byID, nil, func(e *entry) bool {
 		v.tables[e.table.ID], v.tables[e.table.ID.Feed()] = e, e.feed
-		if e.table.AcknowledgePeers > 0 {
-			v.prompt[e.lane] = true
-			for _, p := range e.places {
-				v.prompt[p.lane] = true
-			}
+		prompt := e.table.AcknowledgePeers > 0
+		v.lanes[e.lane] = v.lanes[e.lane] || prompt
+		for _, p := range e.places {
+			v.lanes[p.lane] = v.lanes[p.lane] || prompt
 		}
 		v.pinned = v.pinned || len(e.table.Pins) > 0
 		if len(e.table.Expiry) > 0 {
@@ -270,7 +269,13 @@ func (v *View) Serves(id globaltable.TableID) bool {
 }
 
 // Prompt reports whether a table's writes in the lane wait for peers to confirm them.
-func (v *View) Prompt(lane globaltable.LaneID) bool { return v.prompt[lane] }
+func (v *View) Prompt(lane globaltable.LaneID) bool { return v.lanes[lane] }
+
+// Used reports whether there is a table some items of which are in the lane's placement: only then is anything written into the lane.
+func (v *View) Used(lane globaltable.LaneID) bool {
+	_, used := v.lanes[lane]
+	return used
+}
 
 func (v *View) worldSettled() bool { return v.world == nil || v.world.Settled() }
 

@@ -269,7 +269,9 @@ const (
 	partWon    = 1 << 1
 	partWinner = 1 << 2
 	partInside = 1 << 3
-	partFlags  = partLost | partWon | partWinner | partInside
+	partAdded  = 1 << 4 // conflict.Added
+	partTaken  = 1 << 5 // conflict.Taken
+	partFlags  = partLost | partWon | partWinner | partInside | partAdded | partTaken
 )
 
 // partName returns the attribute that a part is in an entry.
@@ -298,6 +300,12 @@ func appendPart(dst []byte, p *conflict.Part) []byte {
 	}
 	if !p.Winner.Stamp.IsZero() {
 		flags |= partWinner
+	}
+	switch p.Effect {
+	case conflict.Added:
+		flags |= partAdded
+	case conflict.Taken:
+		flags |= partTaken
 	}
 	where := p.Name
 	if p.Path != nil {
@@ -379,6 +387,18 @@ func decodePart(b []byte, p *conflict.Part) (err error) {
 		return corrupt("a part of a conflict cannot be read")
 	}
 	flags := b[1]
+	switch flags & (partAdded | partTaken) {
+	case 0:
+	case partAdded:
+		p.Effect = conflict.Added
+	case partTaken:
+		p.Effect = conflict.Taken
+	default:
+		return corrupt("a part of a conflict was added and taken")
+	}
+	if p.Effect != conflict.Made && flags&(partLost|partInside) != partLost {
+		return corrupt("a contribution in a conflict has no value")
+	}
 	var ok bool
 	if p.Name, b, ok = cutBytes(b[2:]); !ok {
 		return corrupt("the name in a conflict cannot be read")

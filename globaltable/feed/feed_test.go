@@ -24,6 +24,18 @@ func stamp(at uint64, o hlc.Origin) hlc.Stamp { return hlc.Stamp{Time: hlc.Times
 
 func text(s string) item.Value { return item.AppendString(nil, s) }
 
+func set(elements ...string) item.Value {
+	values := make([]item.Value, len(elements))
+	for i, e := range elements {
+		values[i] = text(e)
+	}
+	v, err := item.AppendSet(nil, item.SS, values)
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
 func path(names ...string) (p []byte) {
 	for _, n := range names {
 		p = conflict.AppendPath(p, []byte(n))
@@ -44,7 +56,9 @@ func examples() map[string]*Entry {
 			{Name: []byte("a"), Lost: text("old"), Won: text("new"), Winner: winner},
 			{Name: []byte("m"), Path: path("m", "y"), Won: text("2"), Winner: winner}, {Name: []byte("m"), Path: path("m", "ü", "x"), Lost: text("1"), Winner: winner}}}, at},
 		"fenced": {conflict.Loss{Loser: loser, Rule: conflict.RuleFenced, Parts: []conflict.Part{{Name: []byte("a"), Lost: text("old")}}}, at},
-		"empty":  {conflict.Loss{Loser: conflict.Write{Stamp: stamp(9, 9)}, Rule: conflict.RuleItem, Whole: true, Deleted: true}, at},
+		"contributions": {conflict.Loss{Loser: loser, Rule: conflict.RuleFenced, Parts: []conflict.Part{
+			{Name: []byte("n"), Lost: item.AppendInt(nil, 5), Won: item.AppendInt(nil, 7), Effect: conflict.Added}, {Name: []byte("t"), Lost: set("x", "y"), Effect: conflict.Taken}}}, at},
+		"empty": {conflict.Loss{Loser: conflict.Write{Stamp: stamp(9, 9)}, Rule: conflict.RuleItem, Whole: true, Deleted: true}, at},
 	}
 }
 
@@ -112,11 +126,12 @@ func TestEntryGolden(t *testing.T) {
 
 func TestVersions(t *testing.T) {
 	for name, want := range map[string]string{
-		"item":       `{"a":{"S":"old"},"b":{"S":"x"},"pk":{"S":"k"}} {"a":{"S":"new"},"pk":{"S":"k"}} 1048576.2 2097152.1`,
-		"deletion":   ` {"a":{"S":"new"}} 1048576.2 2097152.1`,
-		"attributes": `{"a":{"S":"old"},"m":{"M":{"ü":{"M":{"x":{"S":"1"}}}}}} {"a":{"S":"new"},"m":{"M":{"y":{"S":"2"}}}} 1048576.2 2097152.1`,
-		"fenced":     `{"a":{"S":"old"}}  1048576.2 0.0`,
-		"empty":      `  9.9 0.0`,
+		"item":          `{"a":{"S":"old"},"b":{"S":"x"},"pk":{"S":"k"}} {"a":{"S":"new"},"pk":{"S":"k"}} 1048576.2 2097152.1`,
+		"deletion":      ` {"a":{"S":"new"}} 1048576.2 2097152.1`,
+		"attributes":    `{"a":{"S":"old"},"m":{"M":{"ü":{"M":{"x":{"S":"1"}}}}}} {"a":{"S":"new"},"m":{"M":{"y":{"S":"2"}}}} 1048576.2 2097152.1`,
+		"fenced":        `{"a":{"S":"old"}}  1048576.2 0.0`,
+		"contributions": `{"n":{"N":"5"},"t":{"SS":["x","y"]}} {"n":{"N":"7"}} 1048576.2 0.0`,
+		"empty":         `  9.9 0.0`,
 	} {
 		e := examples()[name]
 		lost, won, err := e.Versions()

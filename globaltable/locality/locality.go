@@ -129,6 +129,31 @@ func Decide(t *globaltable.Table, key []byte, region hlc.Origin, op Operation) D
 	return Permit
 }
 
+// MayTell reports whether the target of a trigger may be told of the item of t at key (an item.Key). What no policy decides about, may be told to all; what is pinned, only to who is within the region itself, as its NATS and commands
+// on its machine are, or is named by the policy. That the region may have the item is not asked: see Decide. It fails closed.
+func MayTell(t *globaltable.Table, key []byte, target *globaltable.Target) bool {
+	pin, known := PinOf(t, key)
+	return known && (pin == nil || Tells(pin, target))
+}
+
+// Tells reports whether the items that pin decides about may be told to a target.
+func Tells(pin *globaltable.Pin, target *globaltable.Target) bool {
+	switch {
+	case target.Webhook != nil:
+		return pin.NamesTarget(target.Webhook.URL)
+	case target.NATS != nil, target.Command != nil:
+		return true
+	}
+	return false
+}
+
+// MayExport reports whether the item of t at key (an item.Key) may be written to a destination, a URL (file:///path for a directory). What no policy decides about, may be written anywhere; what is pinned, only where the policy
+// names. That the region may have the item is not asked: see Decide. It fails closed.
+func MayExport(t *globaltable.Table, key []byte, destination string) bool {
+	pin, known := PinOf(t, key)
+	return known && (pin == nil || pin.NamesTarget(destination))
+}
+
 // Both reports whether each of two regions may hold the item of t at key.
 func Both(t *globaltable.Table, key []byte, a, b hlc.Origin) bool {
 	return Decide(t, key, a, Receive) == Permit && Decide(t, key, b, Receive) == Permit

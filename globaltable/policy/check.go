@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/concordat-db/concordat/globaltable"
+	"github.com/concordat-db/concordat/globaltable/manifest"
 )
 
 // normalize makes d canonical.
@@ -17,7 +18,8 @@ func (d *Document) normalize() {
 	if l := d.Locality; l != nil {
 		slices.Sort(l.Pin.Jurisdictions)
 		slices.Sort(l.Pin.Regions)
-		l.Pin.Jurisdictions, l.Pin.Regions = orNil(l.Pin.Jurisdictions), orNil(l.Pin.Regions)
+		slices.Sort(l.Targets)
+		l.Pin.Jurisdictions, l.Pin.Regions, l.Targets = orNil(l.Pin.Jurisdictions), orNil(l.Pin.Regions), orNil(l.Targets)
 		l.Foreign = cmp.Or(l.Foreign, globaltable.Reject)
 	}
 	if r := d.Replication; r != nil {
@@ -42,7 +44,7 @@ func orNil(s []string) []string {
 }
 
 // faults returns all that is wrong in d, whatever its table is like.
-func (d *Document) faults() []Fault {
+func (d *Document) faults() []manifest.Fault {
 	var c checker
 	c.check(globaltable.ValidPolicyName(d.Name), "metadata.name", "a policy's name has 1 to %d lower-case letters, digits, hyphens and dots, and begins with a letter or digit", globaltable.MaxPinNameLen)
 	switch {
@@ -53,16 +55,16 @@ func (d *Document) faults() []Fault {
 	case d.Kind == LocalityPolicy || d.Kind == ReplicationPolicy:
 		c.check(false, "spec", "it is missing")
 	default:
-		c.check(false, "kind", "it is %q; it can be %s or %s", clip(string(d.Kind)), LocalityPolicy, ReplicationPolicy)
+		c.check(false, "kind", "it is %q; it can be %s or %s", manifest.Clip(string(d.Kind)), LocalityPolicy, ReplicationPolicy)
 	}
 	return c.faults
 }
 
-type checker struct{ faults []Fault }
+type checker struct{ faults []manifest.Fault }
 
 func (c *checker) check(ok bool, path, format string, args ...any) {
 	if !ok {
-		c.faults = append(c.faults, fault(path, format, args...))
+		c.faults = append(c.faults, manifest.FaultAt(path, format, args...))
 	}
 }
 
@@ -98,8 +100,9 @@ func (c *checker) locality(l *Locality) {
 	c.check((len(l.Pin.Jurisdictions) > 0) != (len(l.Pin.Regions) > 0), "spec.pin", "a policy pins either to jurisdictions or to regions")
 	c.names("spec.pin.jurisdictions", l.Pin.Jurisdictions, globaltable.MaxPinPlaces, globaltable.ValidateJurisdiction)
 	c.names("spec.pin.regions", l.Pin.Regions, globaltable.MaxPinPlaces, globaltable.ValidateRegionName)
-	c.check(l.Foreign == globaltable.Reject || l.Foreign == globaltable.Forward, "spec.foreign", "it is %q; it can be %s or %s", clip(string(l.Foreign)), globaltable.Reject, globaltable.Forward)
-	c.check(l.SingleCopy == "" || l.SingleCopy == Allowed, "spec.singleCopy", "it is %q; it can be %s, or left out", clip(l.SingleCopy), Allowed)
+	c.check(l.Foreign == globaltable.Reject || l.Foreign == globaltable.Forward, "spec.foreign", "it is %q; it can be %s or %s", manifest.Clip(string(l.Foreign)), globaltable.Reject, globaltable.Forward)
+	c.check(l.SingleCopy == "" || l.SingleCopy == Allowed, "spec.singleCopy", "it is %q; it can be %s, or left out", manifest.Clip(l.SingleCopy), Allowed)
+	c.names("spec.targets", l.Targets, globaltable.MaxPinTargets, globaltable.ValidatePinTarget)
 }
 
 // matched checks a text that keys are compared with.
@@ -127,9 +130,9 @@ func (c *checker) names(path string, list []string, most int, valid func(string)
 	c.check(len(list) <= most, path, "it has %d entries, at most %d", len(list), most)
 	for i, s := range list {
 		if err := valid(s); err != nil {
-			c.err(path, fmt.Errorf("%q: %s", clip(s), messageOf(err)))
+			c.err(path, fmt.Errorf("%q: %s", manifest.Clip(s), messageOf(err)))
 		}
-		c.check(i == 0 || list[i-1] != s, path, "%q is there twice", clip(s))
+		c.check(i == 0 || list[i-1] != s, path, "%q is there twice", manifest.Clip(s))
 	}
 }
 
@@ -159,7 +162,7 @@ func (c *checker) replication(r *Replication) {
 	switch globaltable.StreamView(r.Stream) {
 	case "", StreamOff, globaltable.ViewKeysOnly, globaltable.ViewNewImage, globaltable.ViewOldImage, globaltable.ViewNewAndOldImages:
 	default:
-		c.check(false, "spec.stream", "it is %q; it can be %s, %s, %s, %s or %s", clip(r.Stream),
+		c.check(false, "spec.stream", "it is %q; it can be %s, %s, %s, %s or %s", manifest.Clip(r.Stream),
 			globaltable.ViewNewAndOldImages, globaltable.ViewNewImage, globaltable.ViewOldImage, globaltable.ViewKeysOnly, StreamOff)
 	}
 	c.kept("spec.streamRecords", globaltable.StreamRecords, r.Streams)

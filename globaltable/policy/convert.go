@@ -11,7 +11,7 @@ import (
 func (d *Document) PinOf() globaltable.Pin {
 	l := d.Locality
 	p := globaltable.Pin{Name: d.Name, Match: globaltable.Match{KeyPrefix: l.Match.KeyPrefix, SortKeyPrefix: l.Match.SortKeyPrefix},
-		Jurisdictions: l.Pin.Jurisdictions, Regions: l.Pin.Regions, Foreign: l.Foreign, SingleCopy: l.SingleCopy == Allowed}
+		Jurisdictions: l.Pin.Jurisdictions, Regions: l.Pin.Regions, Foreign: l.Foreign, SingleCopy: l.SingleCopy == Allowed, Targets: l.Targets}
 	if k := l.Match.Key; k != nil {
 		p.Match.Delimiter, p.Match.Component, p.Match.Equals = k.Delimiter, k.Component, k.Equals
 	}
@@ -22,7 +22,7 @@ func (d *Document) PinOf() globaltable.Pin {
 func OfPin(table string, p *globaltable.Pin) Document {
 	c := p.Clone()
 	l := &Locality{Match: Match{Table: table, KeyPrefix: c.Match.KeyPrefix, SortKeyPrefix: c.Match.SortKeyPrefix},
-		Pin: Places{Jurisdictions: c.Jurisdictions, Regions: c.Regions}, Foreign: c.Foreign}
+		Pin: Places{Jurisdictions: c.Jurisdictions, Regions: c.Regions}, Foreign: c.Foreign, Targets: c.Targets}
 	if c.Match.Component > 0 {
 		l.Match.Key = &Component{Delimiter: c.Match.Delimiter, Component: c.Match.Component, Equals: c.Match.Equals}
 	}

@@ -5,20 +5,12 @@
 package policy
 
 import (
-	"bytes"
-	"encoding/json"
-	"errors"
-	"fmt"
-	"io"
 	"reflect"
 	"strconv"
-	"strings"
 
 	"github.com/concordat-db/concordat/globaltable"
+	"github.com/concordat-db/concordat/globaltable/manifest"
 )
-
-// APIVersion is what documents of this form begin with.
-const APIVersion = "concordat/v1"
 
 // Kind is what a document is. Its texts are part of the form.
 type Kind string
@@ -31,12 +23,6 @@ const (
 
 // Kinds returns all kinds.
 func Kinds() []Kind { return []Kind{LocalityPolicy, ReplicationPolicy} }
-
-// Limits of what is read.
-const (
-	MaxBytes     = 1 << 20 // of a file
-	MaxDocuments = 256     // in it
-)
 
 // Document is a policy. One of Locality and Replication is set, as Kind says.
 type Document struct {
@@ -52,6 +38,7 @@ type Locality struct {
 	Pin        Places              `json:"pin"`
 	Foreign    globaltable.Foreign `json:"foreign"`
 	SingleCopy string              `json:"singleCopy,omitempty"` // Allowed, or empty
+	Targets    []string            `json:"targets,omitempty"`    // URLs, sorted; see globaltable.Pin
 }
 
 // Allowed is the value of Locality.SingleCopy for a placement of one region that is meant.
@@ -113,119 +100,30 @@ func (d *Document) Table() string {
 // Equal reports whether two documents mean the same.
 func (d *Document) Equal(o *Document) bool { return reflect.DeepEqual(d, o) }
 
-// form is the JSON form of a Document.
-type form struct {
-	APIVersion string          `json:"apiVersion"`
-	Kind       Kind            `json:"kind"`
-	Metadata   metadata        `json:"metadata"`
-	Spec       json.RawMessage `json:"spec"`
-}
-
-type metadata struct {
-	Name string `json:"name"`
-}
-
 // MarshalJSON returns the document. Equal documents have equal texts.
 func (d Document) MarshalJSON() ([]byte, error) {
 	var spec any = d.Locality
 	if d.Kind == ReplicationPolicy {
 		spec = d.Replication
 	}
-	b, err := json.Marshal(spec)
-	if err != nil {
-		return nil, err
-	}
-	return json.Marshal(form{APIVersion, d.Kind, metadata{d.Name}, b})
+	return manifest.Encode(manifest.Head{Kind: string(d.Kind), Name: d.Name}, spec)
 }
 
 // UnmarshalJSON is the inverse of MarshalJSON. The error names all faults of the document, with their paths; a field that is not known is one.
 func (d *Document) UnmarshalJSON(b []byte) error {
-	var f form
-	if err := strictly(b, &f); err != nil {
-		return err
-	}
-	out := Document{Kind: f.Kind, Name: f.Metadata.Name}
-	var err error
-	switch f.Kind {
-	case LocalityPolicy:
-		out.Locality = new(Locality)
-		err = strictly(f.Spec, out.Locality)
-	case ReplicationPolicy:
-		out.Replication = new(Replication)
-		err = strictly(f.Spec, out.Replication)
-	}
-	if err != nil {
-		return err
-	}
-	out.normalize()
-	faults := out.faults()
-	if f.APIVersion != APIVersion {
-		faults = append(faults, fault("apiVersion", "it is %q; this release knows %s", clip(f.APIVersion), APIVersion))
-	}
-	if len(faults) > 0 {
-		return &Faults{List: faults}
-	}
-	*d = out
-	return nil
+	return manifest.Decode(b, d, func(h manifest.Head, spec []byte) (out Document, err error) {
+		out.Kind, out.Name = Kind(h.Kind), h.Name
+		switch out.Kind {
+		case LocalityPolicy:
+			out.Locality = new(Locality)
+			err = manifest.Strictly(spec, out.Locality)
+		case ReplicationPolicy:
+			out.Replication = new(Replication)
+			err = manifest.Strictly(spec, out.Replication)
+		}
+		return out, err
+	}, form.Check)
 }
 
-func strictly(b []byte, into any) error {
-	dec := json.NewDecoder(bytes.NewReader(b))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(into); err != nil {
-		return err
-	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return errors.New("there is more after the document")
-	}
-	return nil
-}
-
-// Fault is something wrong in a document.
-type Fault struct {
-	Document int    // in the file, from 1; 0: there is one
-	Line     int    // from 1; 0: not known
-	Path     string // spec.match.table; empty: the whole
-	Message  string
-}
-
-func (f Fault) String() string {
-	var b strings.Builder
-	if f.Document > 0 {
-		fmt.Fprintf(&b, "document %d, ", f.Document)
-	}
-	if f.Line > 0 {
-		fmt.Fprintf(&b, "line %d: ", f.Line)
-	}
-	if f.Path != "" {
-		b.WriteString(f.Path + ": ")
-	}
-	return b.String() + f.Message
-}
-
-// Faults are all that is wrong.
-type Faults struct{ List []Fault }
-
-func (e *Faults) Error() string {
-	lines := make([]string, 0, len(e.List))
-	for _, f := range e.List {
-		lines = append(lines, f.String())
-	}
-	return strings.Join(lines, "\n")
-}
-
-func fault(path, format string, args ...any) Fault {
-	return Fault{Path: path, Message: fmt.Sprintf(format, args...)}
-}
-
-// clip bounds a text that is quoted.
-func clip(s string) string {
-	const most = 64
-	if r := []rune(s); len(r) > most {
-		return string(r[:most]) + "…"
-	}
-	return s
-}
-
-func quote(s string) string { return strconv.Quote(clip(s)) }
+func quote(s string) string { return strconv.Quote(manifest.Clip(s)) }
 func itoa(n int) string     { return strconv.Itoa(n) }

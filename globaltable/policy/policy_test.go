@@ -14,6 +14,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/concordat-db/concordat/globaltable"
+	"github.com/concordat-db/concordat/globaltable/manifest"
 )
 
 var rewrite = flag.Bool("rewrite", false, "rewrite golden files")
@@ -92,8 +93,8 @@ func TestFaults(t *testing.T) {
 		"deep":        {strings.Repeat("[", 100), []string{"too deep"}},
 		"deep lists":  {strings.Repeat("- ", 1000) + "a", []string{"too deep"}},
 		"no text":     {"a: \xff", []string{"UTF-8"}},
-		"too long":    {strings.Repeat("#\n", MaxBytes), []string{"at most 1048576"}},
-		"too many":    {strings.Repeat("a: 1\n---\n", MaxDocuments+1), []string{"257 documents"}},
+		"too long":    {strings.Repeat("#\n", manifest.MaxBytes), []string{"at most 1048576"}},
+		"too many":    {strings.Repeat("a: 1\n---\n", manifest.MaxDocuments+1), []string{"257 documents"}},
 		"many words":  {strings.Repeat("- 1\n", 40_000), []string{"words"}},
 		"empty texts": {"apiVersion: concordat/v1\nkind: LocalityPolicy\nmetadata: {name: a}\nspec: {match: {table: abc, keyPrefix: ''}, pin: {regions: []}}\n", []string{"keyPrefix: it is empty", "spec.pin.regions: it is empty"}},
 		"two places":  {"apiVersion: concordat/v1\nkind: LocalityPolicy\nmetadata: {name: a}\nspec: {match: {table: abc}, pin: {regions: [a], jurisdictions: [A]}}\n", []string{"either to jurisdictions or to regions"}},
@@ -159,6 +160,7 @@ func documents() *rapid.Generator[Document] {
 		} else {
 			l.Pin.Regions = regions(t)
 		}
+		l.Targets = rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"https://a.example", "https://a.example:8443/b", "http://localhost/x", "s3://bucket/a?region=eu", "file:///data/eu"}), 0, 3, rapid.ID[string]).Draw(t, "targets")
 		d.Locality = l
 		d.normalize()
 		return d
@@ -169,7 +171,7 @@ func documents() *rapid.Generator[Document] {
 func TestThereAndBack(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		docs := rapid.SliceOfNDistinct(documents(), 1, 4, func(d Document) string { return string(d.Kind) + d.Name + "/" + d.Table() }).Draw(t, "documents")
-		text, err := EncodeYAML(docs)
+		text, err := manifest.EncodeYAML(docs)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -242,7 +244,7 @@ func TestSchemaAndParserAgree(t *testing.T) {
 	if _, ok := Schema("Metadata"); ok {
 		t.Error("a schema of no kind")
 	}
-	beyond := []string{"which no component has", "is no size", "is not known; it can be a size", "is not known; it can be a time", "at most 256 bytes", "1 to 113 characters"}
+	beyond := []string{"which no component has", "is no size", "is not known; it can be a size", "is not known; it can be a time", "at most 256 bytes", "1 to 113 characters", "a target is a URL", "has no query"}
 	taken, refused := 0, 0
 	rapid.Check(t, func(t *rapid.T) {
 		d := documents().Draw(t, "document")
@@ -339,7 +341,9 @@ func sorted(s []string) []string {
 // TestGoldenVersion: the stored form of a policy's version does not change by itself.
 func TestGoldenVersion(t *testing.T) {
 	docs := example(t)
-	for i, name := range []string{"version-locality.json", "version-replication.json"} {
+	docs[2] = docs[0] // with what came later
+	docs[2].Locality = &Locality{Match: docs[0].Locality.Match, Pin: docs[0].Locality.Pin, Foreign: docs[0].Locality.Foreign, Targets: []string{"https://search.example/hooks", "s3://eu"}}
+	for i, name := range []string{"version-locality.json", "version-replication.json", "version-targets.json"} {
 		v := &Version{Table: 1000<<16 | 1, Sequence: 7, Number: 2, Deleted: i == 1, Document: docs[i], Author: "ops@example.com", Reason: "ticket 12", At: 1_700_000_000_000, In: globaltable.MakeVersion(3, 9), By: 1}
 		path := filepath.Join("testdata", name)
 		if *rewrite {
@@ -363,8 +367,8 @@ func TestGoldenVersion(t *testing.T) {
 			old, new string
 			kind     globaltable.Kind
 		}{
-			"newer":      {`"format":1`, `"format":2`, globaltable.Unavailable},
-			"a field":    {`"format":1`, `"format":1,"more":1`, globaltable.Corrupt},
+			"newer":      {`"format":`, `"format":3`, globaltable.Unavailable},
+			"a field":    {`"format":`, `"more":1,"format":`, globaltable.Corrupt},
 			"a fault":    {`"table":"customers"`, `"table":"c"`, globaltable.Corrupt},
 			"no author":  {`"author":"ops@example.com"`, `"author":""`, globaltable.Corrupt},
 			"no number":  {`"number":2`, `"number":8`, globaltable.Corrupt},
@@ -409,7 +413,7 @@ func FuzzParse(f *testing.F) {
 		if err != nil {
 			return
 		}
-		text, err := EncodeYAML(docs)
+		text, err := manifest.EncodeYAML(docs)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -9,10 +9,19 @@ import (
 
 	"github.com/concordat-db/concordat/conflict/hlc"
 	"github.com/concordat-db/concordat/globaltable"
+	"github.com/concordat-db/concordat/globaltable/manifest"
 )
 
-// versionFormat is the version of a Version's stored form. A reader refuses what it does not know, so it rises with every field that is added, in documents too.
-const versionFormat = 1
+// versionFormat is the version of a Version's stored form. A reader refuses what it does not know, so it rises with every field that is added, in documents too; what has none of the new ones keeps the form that older readers know.
+// 2: targets.
+const versionFormat = 2
+
+func (v *Version) format() int {
+	if l := v.Document.Locality; l != nil && l.Targets != nil {
+		return versionFormat
+	}
+	return 1
+}
 
 // Limits of what is said about a change.
 const (
@@ -52,7 +61,7 @@ type versionForm struct {
 
 // Encode returns v as it is stored and sent, JSON. v must be valid.
 func (v *Version) Encode() []byte {
-	b, err := json.Marshal(versionForm{versionFormat, v.Table.String(), v.Sequence, v.Number, v.Deleted, v.Document, v.Author, v.Reason, v.At, v.In.Epoch(), v.In.Number(), v.By})
+	b, err := json.Marshal(versionForm{v.format(), v.Table.String(), v.Sequence, v.Number, v.Deleted, v.Document, v.Author, v.Reason, v.At, v.In.Epoch(), v.In.Number(), v.By})
 	if err != nil {
 		panic(err) // texts and numbers
 	}
@@ -72,7 +81,7 @@ func DecodeVersion(b []byte) (*Version, error) {
 		return nil, &globaltable.Error{Op: op, Kind: globaltable.Unavailable, Message: "the policy was applied by a newer version of concordat; upgrade this region"}
 	}
 	var f versionForm
-	err := strictly(b, &f)
+	err := manifest.Strictly(b, &f)
 	id, bad := globaltable.ParseTableID(f.Table)
 	v := &Version{Table: id, Sequence: f.Sequence, Number: f.Number, Deleted: f.Deleted, Document: f.Document, Author: f.Author, Reason: f.Reason, At: f.At,
 		In: globaltable.MakeVersion(f.Epoch, f.In), By: f.By}

@@ -18,7 +18,7 @@ import (
 
 // AuditQuery selects entries of the audit log.
 type AuditQuery struct {
-	After  []byte     // what an answer before has given as next; nil: from the first
+	After  []byte     // the position that an answer before has given as next; nil: from the first
 	Since  time.Time  // zero: all
 	Kind   audit.Kind // empty: all
 	Region string     // whose chain; empty: all
@@ -30,15 +30,16 @@ type AuditEntry struct {
 	Entry  *audit.Entry        `json:"entry,omitempty"`  // what the sealed text says
 	Stamp  string              `json:"stamp,omitempty"`  // of the write that brought it: time-region, in hexadecimal
 	Sealed *globaltable.Sealed `json:"sealed,omitempty"` // the text as it was signed, and the signature
-	Fault  string              `json:"fault,omitempty"`  // why it cannot be read: nothing else is told then
+	Fault  string              `json:"fault,omitempty"`  // why it cannot be read: then entry and stamp are not told
+	At     *audit.Place        `json:"at,omitempty"`     // of one that cannot be read: where it lies, if that can be told
 }
 
 // AuditLog is the body of GET /v1/audit/log: chain by chain, in the order of numbers.
 type AuditLog struct {
 	Entries []AuditEntry      `json:"entries"`
 	More    bool              `json:"more"`
-	Next    string            `json:"next,omitempty"` // what to give as after for those that follow
-	Keys    map[string]string `json:"keys"`           // the public keys of all regions that ever were members, as this one knows them
+	Next    string            `json:"next"` // what to give as after for those that follow, now or later: it holds over a restart, and in other regions
+	Keys    map[string]string `json:"keys"` // the public keys of all regions that ever were members, as this one knows them
 }
 
 // EgressAccount is what one region was given by one way.

@@ -27,7 +27,7 @@ func (a *auditor) Log(_ context.Context, q admin.AuditQuery) (admin.AuditLog, er
 	a.asked = fmt.Sprintf("%s %s %s %s %d", q.After, q.Since.Format(time.RFC3339), q.Kind, q.Region, q.Limit)
 	e := &audit.Entry{Format: 1, Origin: 1, Region: "us-east-1", Seq: 2, At: 3, Clock: 4, Kind: audit.PolicyChanged, Subject: "orders", ID: "0000000000000001", Version: "1.2", Document: "00", Op: "update table", Asked: "eu-central-1",
 		Author: "ops", Reason: "law", Changes: []audit.Change{{What: "policy x", Was: "a", Now: "b"}}, Omitted: 1}
-	return admin.AuditLog{Entries: []admin.AuditEntry{{Entry: e, Stamp: "1@1", Sealed: &globaltable.Sealed{Payload: `{"a":"<\u003c>"}`, Signature: []byte{1}}}, {Fault: "why"}}, More: true, Next: "eA", Keys: map[string]string{"us-east-1": "U"}}, nil
+	return admin.AuditLog{Entries: []admin.AuditEntry{{Entry: e, Stamp: "1@1", Sealed: &globaltable.Sealed{Payload: `{"a":"<\u003c>"}`, Signature: []byte{1}}}, {Fault: "why", At: &audit.Place{Origin: 1, Region: "us-east-1", Seq: 3}}}, More: true, Next: "eA", Keys: map[string]string{"us-east-1": "U"}}, nil
 }
 
 func (a *auditor) Egress(context.Context) (admin.Egress, error) {

@@ -316,7 +316,7 @@ func TestDocumentNamesAllStatesAndPaths(t *testing.T) {
 		t.Errorf("states %v, want %v", got, states)
 	}
 	bodies := map[string]string{"POST /v1/conflicts/{id}/restore": `{"write":true}`, "POST /v1/regions": `{"descriptor":"new"}`, "PATCH /v1/tables/{name}": `{"acknowledge":"peers:1"}`, "POST /v1/tables/{name}/replicas": `{"regions":["eu-central-1"]}`,
-		"POST /v1/policies/plan": `{"author":"a"}`, "POST /v1/policies/apply": `{"author":"a"}`, "POST /v1/policies/test": `{"table":"orders","partition":"a"}`}
+		"POST /v1/triggers/plan": `{"author":"a"}`, "POST /v1/triggers/apply": `{"author":"a"}`, "POST /v1/policies/plan": `{"author":"a"}`, "POST /v1/policies/apply": `{"author":"a"}`, "POST /v1/policies/test": `{"table":"orders","partition":"a"}`}
 	for path, methods := range d.Paths {
 		for method, op := range methods {
 			method = strings.ToUpper(method)
@@ -344,7 +344,7 @@ func TestDocumentNamesAllStatesAndPaths(t *testing.T) {
 	if got := d.Components.Schemas["Comparison"].Enum; !slices.Equal(got, compared) {
 		t.Errorf("states %v, want %v", got, compared)
 	}
-	if len(d.Paths) != 36 {
+	if len(d.Paths) != 39 {
 		t.Errorf("%d paths are documented", len(d.Paths))
 	}
 }

@@ -6,15 +6,16 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/concordat-db/concordat/globaltable/manifest"
 	"github.com/concordat-db/concordat/globaltable/policy"
 	"github.com/concordat-db/concordat/regionnode/controlplane"
 )
 
-// Policies shows and changes the policies of tables. A region knows those of the tables that it has a replica of. Errors are *globaltable.Error.
+// Policies shows and changes the policies of tables: those of the tables that the region has a replica of; the history, of deleted tables too. Errors are *globaltable.Error.
 type Policies interface {
 	// Policies returns those in force; of all tables here for an empty name.
 	Policies(ctx context.Context, table string) (PolicyList, error)
-	// PolicyHistory returns what is kept of the history; of all tables here, or of all policies, for an empty name.
+	// PolicyHistory returns what is kept of the history; of all tables here and all deleted ones, or of all policies, for an empty name. table may be an id.
 	PolicyHistory(ctx context.Context, table, name string) (PolicyList, error)
 	// PlanPolicies says what a change would come to. It counts items until ctx is done.
 	PlanPolicies(ctx context.Context, r PolicyRequest) (PolicyPlan, error)
@@ -27,16 +28,18 @@ type Policies interface {
 // PolicyList is the body of GET /v1/policies and GET /v1/policies/history.
 type PolicyList struct {
 	Region   string   `json:"region"`   // that was asked
-	Policies []Policy `json:"policies"` // by table and name; a history by table and time, the newest first
+	Policies []Policy `json:"policies"` // by table and name; a history table by table, the newest first
 }
 
 // Policy is a policy in force, or a version of one.
 type Policy struct {
-	Table    string          `json:"table"`
-	Name     string          `json:"name"`
-	Kind     policy.Kind     `json:"kind"`
-	Document policy.Document `json:"document"`
-	InForce  bool            `json:"inForce"`
+	Table        string          `json:"table"`
+	TableID      string          `json:"tableId"`
+	TableDeleted bool            `json:"tableDeleted,omitempty"` // the table is there no more, in any region
+	Name         string          `json:"name"`
+	Kind         policy.Kind     `json:"kind"`
+	Document     policy.Document `json:"document"`
+	InForce      bool            `json:"inForce"`
 	// What follows is of the version; zero and empty, if none is kept.
 	Version      uint64     `json:"version"`           // of those of the name, from 1
 	Sequence     uint64     `json:"sequence"`          // of all versions of the table's policies
@@ -109,7 +112,7 @@ type PolicyLoser struct {
 }
 
 // maxPolicyBody is the greatest body with documents, in bytes.
-const maxPolicyBody = 2 * policy.MaxBytes
+const maxPolicyBody = 2 * manifest.MaxBytes
 
 func (s *Server) policyRoutes() {
 	s.mux.HandleFunc("GET /v1/policies", func(w http.ResponseWriter, r *http.Request) {

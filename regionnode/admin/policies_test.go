@@ -35,8 +35,8 @@ func (p *policies) list(what string) admin.PolicyList {
 	p.asked = append(p.asked, what)
 	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	return admin.PolicyList{Region: "us-east-1", Policies: []admin.Policy{
-		{Table: "orders", Name: "eu", Kind: policy.LocalityPolicy, Document: locality(), InForce: true},
-		{Table: "orders", Name: "all", Kind: policy.ReplicationPolicy, Document: replication(), Version: 2, Sequence: 7, Deleted: true, Author: "me", Reason: "why", At: &at, TableVersion: "1.2", By: "us-east-1"}}}
+		{Table: "orders", TableID: "0000000000000001", Name: "eu", Kind: policy.LocalityPolicy, Document: locality(), InForce: true},
+		{Table: "orders", TableID: "0000000000000002", TableDeleted: true, Name: "all", Kind: policy.ReplicationPolicy, Document: replication(), Version: 2, Sequence: 7, Deleted: true, Author: "me", Reason: "why", At: &at, TableVersion: "1.2", By: "us-east-1"}}}
 }
 
 func (p *policies) Policies(_ context.Context, table string) (admin.PolicyList, error) {

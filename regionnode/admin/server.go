@@ -36,6 +36,7 @@ type Config struct {
 	AddRegion func(ctx context.Context, descriptor string, valid time.Duration) (Invitation, error)
 	Tables    Tables
 	Policies  Policies
+	Triggers  Triggers
 	Ready     func() error // nil: serves reads and writes
 	Metrics   http.Handler
 }
@@ -62,6 +63,7 @@ func New(cfg Config) *Server {
 	s.mux.HandleFunc("POST /v1/regions/{name}/remove", s.remove)
 	s.handleTables()
 	s.policyRoutes()
+	s.triggerRoutes()
 	s.conflictRoutes()
 	s.auditRoutes()
 	s.mux.HandleFunc("GET /v1/openapi.json", static("application/json", openAPI))

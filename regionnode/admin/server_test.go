@@ -33,7 +33,7 @@ func config() admin.Config {
 		Fence:    func(context.Context, string) error { return nil },
 		Remove:   func(context.Context, string, bool) error { return nil },
 		Tables:   new(tables),
-		Policies: &policies{},
+		Policies: &policies{}, Triggers: &triggers{},
 		AddRegion: func(_ context.Context, descriptor string, valid time.Duration) (admin.Invitation, error) {
 			switch descriptor {
 			case "known":

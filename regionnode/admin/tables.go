@@ -21,6 +21,20 @@ type Tables interface {
 	ChangeTable(ctx context.Context, name string, change catalog.Change) (Table, error)
 }
 
+// NoTables are those of a region that cannot tell.
+type NoTables struct{ Err error }
+
+// Tables implements Tables.
+func (n NoTables) Tables(context.Context) (TableList, error) { return TableList{}, n.Err }
+
+// Table implements Tables.
+func (n NoTables) Table(context.Context, string) (Table, error) { return Table{}, n.Err }
+
+// ChangeTable implements Tables.
+func (n NoTables) ChangeTable(context.Context, string, catalog.Change) (Table, error) {
+	return Table{}, n.Err
+}
+
 // TableList is the body of GET /v1/tables.
 type TableList struct {
 	Region string  `json:"region"` // that was asked

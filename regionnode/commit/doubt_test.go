@@ -157,7 +157,9 @@ func TestSavedGolden(t *testing.T) {
 		stored string
 		e      SavedRecord
 	}{
-		"now":              {"02000000000000c350" + "00000000000a0007" + "0102", SavedRecord{At: time.UnixMilli(50000), Frontier: 0xa0007, Record: []byte{1, 2}}},
+		"now":              {"03000000000000c350" + "00000000000a0007" + "00" + "0102", SavedRecord{At: time.UnixMilli(50000), Frontier: 0xa0007, Record: []byte{1, 2}}},
+		"judged":           {"03000000000000c350" + "00000000000a0007" + "01" + "0102", SavedRecord{At: time.UnixMilli(50000), Frontier: 0xa0007, Judged: true, Record: []byte{1, 2}}},
+		"not told":         {"02000000000000c350" + "00000000000a0007" + "0102", SavedRecord{At: time.UnixMilli(50000), Frontier: 0xa0007, Record: []byte{1, 2}}},
 		"without frontier": {"01000000000000c350" + "0102", SavedRecord{At: time.UnixMilli(50000), Record: []byte{1, 2}}},
 	} {
 		b, err := hex.DecodeString(tc.stored)
@@ -167,11 +169,11 @@ func TestSavedGolden(t *testing.T) {
 		if got := tc.e.append(nil); b[0] == savedVersion && !bytes.Equal(got, b) {
 			t.Errorf("%s: stored as %x", name, got)
 		}
-		if e, err := decodeSaved(b); err != nil || !e.At.Equal(tc.e.At) || e.Frontier != tc.e.Frontier || !bytes.Equal(e.Record, tc.e.Record) {
+		if e, err := decodeSaved(b); err != nil || !e.At.Equal(tc.e.At) || e.Frontier != tc.e.Frontier || e.Judged != tc.e.Judged || !bytes.Equal(e.Record, tc.e.Record) {
 			t.Errorf("%s: read as %+v, %v", name, e, err)
 		}
 	}
-	for _, wrong := range []string{"", "00000000000000c3500102", "03000000000000c35000000000000a00070102", "01000000000000c350", "02000000000000c35000000000000a0007"} {
+	for _, wrong := range []string{"", "00000000000000c3500102", "04000000000000c35000000000000a0007000102", "03000000000000c35000000000000a0007020102", "03000000000000c35000000000000a000700", "01000000000000c350", "02000000000000c35000000000000a0007"} {
 		b, _ := hex.DecodeString(wrong)
 		if _, err := decodeSaved(b); globaltable.KindOf(err) != globaltable.Corrupt {
 			t.Errorf("%s: %v", wrong, err)

@@ -110,8 +110,8 @@ func (c *core) commitErase(g *group, sub *submission) error {
 	return c.placings.count(g, e.table, &e.done)
 }
 
-// EraseSaved erases what is kept over a rebuilding, of the table and of its feed, for items that may not be here: saved records, and writes of the region's log. Whatever of a saved record could be merged was logged anew when the region came back; the rest, which is
-// in doubt, is listed in the conflict feed with its values, wherever the item may be. So nothing of it is here alone. It erases limit of them at most, and reports whether there may be more. It returns when that is durable.
+// EraseSaved erases what is kept over a rebuilding, of the table and of its feed, for items that may not be here, and that a replay has decided about: saved records, and writes of the region's log. Whatever of a saved record could be merged was logged anew when the region came back; the rest, which is
+// in doubt, is listed in the conflict feed with its values, wherever the item may be. So nothing of it is here alone. What no replay has decided about stays, until another region has taken it over (EraseGiven). It erases limit of them at most, and reports whether there may be more. It returns when that is durable.
 func (s *Shard) EraseSaved(ctx context.Context, table globaltable.TableID, version globaltable.Version, limit int) (more bool, err error) {
 	keys, err := s.savedToErase(table, limit)
 	if err != nil || len(keys) == 0 {
@@ -139,10 +139,14 @@ func (s *Shard) savedToErase(table globaltable.TableID, limit int) (keys []saved
 					return errCorruptStore("key of what was saved", nil)
 				case len(keys) == limit:
 					return errStop
-				case !s.cfg.Catalog.Admits(t, key, 0):
+				case s.cfg.Catalog.Admits(t, key, 0):
+					return nil
+				}
+				open, err := openSaved(s.cfg.Engine, Key{t, key})
+				if err == nil && !open {
 					keys = append(keys, savedKey{t, bytes.Clone(key), bytes.Clone(storeKey)})
 				}
-				return nil
+				return err
 			})
 			if err != nil && err != errStop {
 				return nil, fault(globaltable.Internal, opErase, "", err)
@@ -150,6 +154,16 @@ func (s *Shard) savedToErase(table globaltable.TableID, limit int) (keys []saved
 		}
 	}
 	return keys, nil
+}
+
+// openSaved reports whether a record is saved that no replay has decided about.
+func openSaved(r store.Reader, k Key) (open bool, err error) {
+	err = getValue(r, store.AppendSavedKey(nil, k.Table, k.Bytes), func(value []byte) error {
+		saved, err := decodeSaved(value)
+		open = !saved.Judged
+		return err
+	})
+	return open, err
 }
 
 // savedItem returns the item's key in a key of what is saved: a view.
@@ -169,7 +183,12 @@ func eraseSaved(table globaltable.TableID, version globaltable.Version, keys []s
 		}
 		var done globaltable.Placed
 		for i := range keys {
-			if k := &keys[i]; !c.catalog.Admits(k.table, k.key, 0) {
+			k := &keys[i]
+			open, err := openSaved(c.engine, Key{k.table, k.key})
+			if err != nil {
+				return err
+			}
+			if !open && !c.catalog.Admits(k.table, k.key, 0) {
 				g.batch.Delete(k.storeKey)
 				done.Saved++
 			}

@@ -194,11 +194,11 @@ func (m *Manual) ChangeRebuild(change func(Rebuild) Rebuild, done func(Rebuild, 
 
 // Replay queues what Shard.Replay does, batch after batch.
 func (m *Manual) Replay(records []SavedRecord, purge hlc.Timestamp, alone bool, done func(ReplayResult, error)) {
-	m.replay(&replaying{records: records, purge: purge, alone: alone}, done)
+	m.replay(&replaying{records: records, self: m.s.cfg.Origin, purge: purge, alone: alone}, done)
 }
 
 func (m *Manual) replay(r *replaying, done func(ReplayResult, error)) {
-	sub, err := m.s.prepareReplay(r.records)
+	sub, err := m.s.prepareReplay(r)
 	if err != nil {
 		done(ReplayResult{}, err)
 		return
@@ -228,8 +228,8 @@ func (m *Manual) BeginPlacing(table globaltable.TableID, version globaltable.Ver
 }
 
 // EndPlacing queues what Shard.EndPlacing does.
-func (m *Manual) EndPlacing(table globaltable.TableID, version globaltable.Version, receipt string, done func(error)) {
-	m.control(false, endPlacing(table, version, receipt), done)
+func (m *Manual) EndPlacing(table globaltable.TableID, version globaltable.Version, policies []globaltable.Pin, receipt string, done func(error)) {
+	m.control(false, endPlacing(table, version, policies, receipt), done)
 }
 
 // Review queues what Shard.Review does, batch after batch.
@@ -267,6 +267,40 @@ func (m *Manual) TakeOver(origin hlc.Origin, incarnation globaltable.Incarnation
 		return
 	}
 	m.merge(sub, func(_ RemoteResult, err error) { done(err) })
+}
+
+// TakeOverSaved queues what Shard.TakeOverSaved does, batch after batch.
+func (m *Manual) TakeOverSaved(origin hlc.Origin, incarnation globaltable.Incarnation, version globaltable.Version, purge hlc.Timestamp, parts []RecordAt, done func(ReplayResult, error)) {
+	r, err := m.s.prepareTakeOverSaved(origin, incarnation, version, parts)
+	if err != nil || r == nil {
+		done(ReplayResult{}, err)
+		return
+	}
+	m.TakePurge(r.from.table, purge, func(err error) {
+		if r.purge = m.s.Purge(r.from.table); err != nil || plantedSaved {
+			done(ReplayResult{}, err)
+			return
+		}
+		m.replayPages(r, r.records, done)
+	})
+}
+
+func (m *Manual) replayPages(r *replaying, rest []SavedRecord, done func(ReplayResult, error)) {
+	r.records = rest[:min(len(rest), MaxReplay)]
+	rest = rest[len(r.records):]
+	m.replay(r, func(result ReplayResult, err error) {
+		if err != nil || len(rest) == 0 {
+			done(result, refusedPart(err))
+			return
+		}
+		m.replayPages(r, rest, done)
+	})
+}
+
+// EraseGiven queues what Shard.EraseGiven does.
+func (m *Manual) EraseGiven(table globaltable.TableID, version globaltable.Version, to string, parts []RecordAt, done func(erased int, err error)) {
+	erased := new(int)
+	m.control(false, eraseGiven(table, version, to, parts, erased), func(err error) { done(*erased, err) })
 }
 
 // Erase queues what Shard.Erase does.

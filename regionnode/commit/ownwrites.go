@@ -3,6 +3,7 @@ package commit
 import (
 	"bytes"
 	"errors"
+	"slices"
 
 	"github.com/concordat-db/concordat/conflict"
 	"github.com/concordat-db/concordat/conflict/hlc"
@@ -40,7 +41,8 @@ func decodeOwnWrite(b []byte) (w conflict.SavedWrite, err error) {
 type ownWrites struct {
 	writes []conflict.SavedWrite
 	stored map[hlc.Stamp]store.KV
-	more   bool // there are later ones
+	more   bool      // there are later ones
+	after  hlc.Stamp // up to it they were in an earlier part of what another region gives
 }
 
 // ownWrites reads the saved writes of a record after the dot given, about replayBytes of them.
@@ -65,6 +67,16 @@ func (s *Shard) ownWrites(key Key, after hlc.Stamp) (own ownWrites, err error) {
 		err = nil
 	}
 	return own, err
+}
+
+// ownWritesOf returns the writes that go with a saved record after the dot given.
+func (s *Shard) ownWritesOf(saved *SavedRecord, after hlc.Stamp) (ownWrites, error) {
+	if saved.own == nil {
+		return s.ownWrites(saved.Key, after)
+	}
+	own := *saved.own
+	own.writes = slices.Clone(own.writes) // whoever judges them changes them
+	return own, nil
 }
 
 // last returns the dot of the last one; there is one.

@@ -108,6 +108,57 @@ func (o *other) collect() *other {
 // rebuilt saves and empties the store, has it take what the others have, and replays.
 func (f *fixture) rebuilt(o *other) (*fixture, ReplayResult) {
 	f.t.Helper()
+	next := f.emptied()
+	if o.record != nil {
+		next.must(next.MergeRecords(background, []RecordAt{{counter, o.record}}))
+	}
+	result, err := next.Replay(background, next.savedItems(), o.now, false)
+	next.must(err)
+	checkStore(f.t, next.engine, someRecords)
+	return next, result
+}
+
+// takenOver saves and empties the store, and has another region, which has what the others have, take over what was saved. It returns that one.
+func (f *fixture) takenOver(o *other) (*fixture, ReplayResult) {
+	f.t.Helper()
+	f = f.emptied()
+	taker := start(f.t, store.NewMemory(), relogs, func(c *Config) { c.Origin, c.Clock = peer, f.cfg.Clock })
+	if o.record != nil {
+		taker.must(taker.MergeRecords(background, []RecordAt{{counter, o.record}}))
+	}
+	var total ReplayResult
+	for _, p := range f.savedParts(tableA) {
+		result, err := taker.TakeOverSaved(background, self, f.Incarnation(), taker.catalog.Version(tableA), o.now, []RecordAt{{p.Key, p.Bytes}})
+		taker.must(err)
+		total.Add(result)
+	}
+	checkStore(f.t, taker.engine, someRecords)
+	return taker, total
+}
+
+// savedParts are those of a table, each by a walk that begins after the one before.
+func (f *fixture) savedParts(table globaltable.TableID) (out []SavedPart) {
+	f.t.Helper()
+	var key item.Key
+	var upto hlc.Stamp
+	for {
+		n := len(out)
+		f.must(f.SavedParts(table, key, upto, func(p SavedPart) bool {
+			out = append(out, p)
+			if key, upto = p.Key.Bytes, (hlc.Stamp{}); p.More {
+				upto = p.Upto
+			}
+			return false
+		}))
+		if len(out) == n {
+			return out
+		}
+	}
+}
+
+// emptied saves and empties the store, and opens it again.
+func (f *fixture) emptied() *fixture {
+	f.t.Helper()
 	_, err := f.ChangeRebuild(background, func(r Rebuild) Rebuild {
 		r.Step, r.Reason, r.Cursor = RebuildSaving, Fenced, nil
 		return r
@@ -122,16 +173,9 @@ func (f *fixture) rebuilt(o *other) (*fixture, ReplayResult) {
 	}
 	f.must(r.Empty())
 	passed := time.Until(f.cfg.Clock.Last().Time()) + time.Minute // after a start the clock begins further ahead than what is listed may be
-	next := start(f.t, f.engine.(*store.Memory).Crash(nil), relogs, func(c *Config) {
+	return start(f.t, f.engine.(*store.Memory).Crash(nil), relogs, func(c *Config) {
 		c.Clock = hlc.NewClock(func() time.Time { return time.Now().Add(passed) }, 0)
 	})
-	if o.record != nil {
-		next.must(next.MergeRecords(background, []RecordAt{{counter, o.record}}))
-	}
-	result, err := next.Replay(background, next.savedItems(), o.now, false)
-	next.must(err)
-	checkStore(f.t, next.engine, someRecords)
-	return next, result
 }
 
 // savedItems are the saved records of the counter's table, without its conflict feed.
@@ -152,7 +196,7 @@ func (f *fixture) confirm() {
 	f.must(f.Write(background, put(tableB, "k", "v"))) // it is stored with the next group
 }
 
-// TestReplayOfContributions: the region is cut off and writes, the others write and collect; or it was restored from an old copy and has another history than they have from it. What it shows when it has come back is exact.
+// TestReplayOfContributions: the region is cut off and writes, the others write and collect; or it was restored from an old copy and has another history than they have from it. What it shows when it has come back is exact; so is what another region shows that has taken over what was saved.
 func TestReplayOfContributions(t *testing.T) {
 	for name, tc := range map[string]struct {
 		before   [][]conflict.Op // everybody has it
@@ -180,32 +224,34 @@ func TestReplayOfContributions(t *testing.T) {
 		"elements of another history": {[][]conflict.Op{elementsOf(conflict.OpAddElements, "a")}, [][]conflict.Op{elementsOf(conflict.OpAddElements, "b")}, [][]conflict.Op{elementsOf(conflict.OpAddElements, "x")}, false,
 			[][]conflict.Op{elementsOf(conflict.OpAddElements, "c"), elementsOf(conflict.OpDeleteElements, "a", "b")}, `{"labels":{"SS":["c","x"]}}`, ReplayResult{Logged: 2}},
 	} {
-		t.Run(name, func(t *testing.T) {
-			engine := store.NewMemory()
-			f := start(t, engine)
-			record := f.does(tc.before...)
-			f.confirm()
-			if len(tc.lost) > 0 {
-				f.must(f.stop())
-				old := f.engine.(*store.Memory).Copy()
-				f = start(t, f.engine)
-				record = f.does(tc.lost...)
-				f.must(f.stop())
-				f = start(t, old)
-			}
-			o := f.others(record).does(tc.theirs...)
-			if tc.collects {
-				o.collect()
-			}
-			f.does(tc.apart...)
-			f, result := f.rebuilt(o)
-			if result.Known = 0; result != tc.result { // what is known depends on how much the log still had
-				t.Errorf("%+v, want %+v", result, tc.result)
-			}
-			if got := f.shows(); got != tc.want && got != tc.want[:len(tc.want)-1]+`,"pk":{"S":"counter"}}` {
-				t.Errorf("%s, want %s", got, tc.want)
-			}
-		})
+		for way, comeBack := range map[string]func(*fixture, *other) (*fixture, ReplayResult){"replayed": (*fixture).rebuilt, "taken over": (*fixture).takenOver} {
+			t.Run(name+", "+way, func(t *testing.T) {
+				engine := store.NewMemory()
+				f := start(t, engine)
+				record := f.does(tc.before...)
+				f.confirm()
+				if len(tc.lost) > 0 {
+					f.must(f.stop())
+					old := f.engine.(*store.Memory).Copy()
+					f = start(t, f.engine)
+					record = f.does(tc.lost...)
+					f.must(f.stop())
+					f = start(t, old)
+				}
+				o := f.others(record).does(tc.theirs...)
+				if tc.collects {
+					o.collect()
+				}
+				f.does(tc.apart...)
+				f, result := comeBack(f, o)
+				if result.Known = 0; result != tc.result { // what is known depends on how much the log still had
+					t.Errorf("%+v, want %+v", result, tc.result)
+				}
+				if got := f.shows(); got != tc.want && got != tc.want[:len(tc.want)-1]+`,"pk":{"S":"counter"}}` {
+					t.Errorf("%s, want %s", got, tc.want)
+				}
+			})
+		}
 	}
 }
 

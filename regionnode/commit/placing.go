@@ -21,6 +21,8 @@ type Placing struct {
 	Started int64               `json:"started"` // Unix milliseconds
 	Done    globaltable.Placed  `json:"done"`
 	Receipt string              `json:"receipt,omitempty"` // signed; empty until all is done
+	// Rewritten are the policies by which the files have nothing of the table any more that may not be here: those of the version before, and of this one when it is done. None: they may have anything.
+	Rewritten []globaltable.Pin `json:"rewritten,omitempty"`
 }
 
 // placings holds them, by table: of each the newest.
@@ -121,25 +123,29 @@ func beginPlacing(table globaltable.TableID, version globaltable.Version, at int
 				g.batch.Delete(store.AppendCaughtKey(nil, origin, t))
 			}
 		}
-		return c.placings.put(g, table, Placing{Version: version, Started: at})
+		next := Placing{Version: version, Started: at}
+		if was := c.placings.get(table); was.Receipt != "" { // else it was begun, and not ended
+			next.Rewritten = was.Rewritten
+		}
+		return c.placings.put(g, table, next)
 	}
 }
 
 // Placing returns what carrying out policies of the table has come to, in the newest version that was begun; zero if none ever was. Some of it may not be durable yet.
 func (s *Shard) Placing(table globaltable.TableID) Placing { return s.placings.get(table) }
 
-// EndPlacing keeps the receipt of the version, durably. The error is of kind InUse when the version is not the one that is being carried out.
-func (s *Shard) EndPlacing(ctx context.Context, table globaltable.TableID, version globaltable.Version, receipt string) error {
-	return s.do(ctx, false, endPlacing(table, version, receipt))
+// EndPlacing keeps the receipt of the version, and its policies, durably. The error is of kind InUse when the version is not the one that is being carried out.
+func (s *Shard) EndPlacing(ctx context.Context, table globaltable.TableID, version globaltable.Version, policies []globaltable.Pin, receipt string) error {
+	return s.do(ctx, false, endPlacing(table, version, policies, receipt))
 }
 
-func endPlacing(table globaltable.TableID, version globaltable.Version, receipt string) func(*core, *group) error {
+func endPlacing(table globaltable.TableID, version globaltable.Version, policies []globaltable.Pin, receipt string) func(*core, *group) error {
 	return func(c *core, g *group) error {
 		if err := c.carriesOut(table, version); err != nil {
 			return err
 		}
 		now := c.placings.get(table)
-		now.Receipt = receipt
+		now.Receipt, now.Rewritten = receipt, policies
 		return c.placings.put(g, table, now)
 	}
 }

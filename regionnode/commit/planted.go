@@ -24,6 +24,7 @@ var (
 	plantedReceive   bool // policies do not keep a peer's changes and records out
 	plantedTakeOver  bool // what is taken over is not logged
 	plantedVoid      bool // what an entry had that is voided is not logged again
+	plantedSaved     bool // what was saved and is taken over is dropped
 	plantedTold      bool // what changes nothing is told in streams
 	plantedUntold    bool // what exchanges bring is not told in streams
 	plantedWall      bool // positions in streams are times of the wall clock
@@ -76,6 +77,8 @@ func Plant(fault string, on bool) bool {
 		plantedTakeOver = on
 	case "void for good":
 		plantedVoid = on
+	case "drop saved":
+		plantedSaved = on
 	case "told anyway":
 		plantedTold = on
 	case "untold copy":

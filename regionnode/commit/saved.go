@@ -15,38 +15,48 @@ import (
 	"github.com/concordat-db/concordat/regionnode/store"
 )
 
-// SavedRecord is a record that was saved before the store was emptied. It leaves the saved space when all of its writes are known or logged anew; what is in doubt stays until somebody decides.
+// SavedRecord is a record that was saved before the store was emptied. It leaves the saved space when all of its writes are known or logged anew; what is in doubt stays until somebody decides. What may not be here any more leaves it when
+// another region has taken it over (savedover.go).
 type SavedRecord struct {
 	Key
 	At time.Time // when it was saved, to the millisecond
 	// Frontier is the table's purge frontier in the store that had the record: whatever was deleted at or below it, the record knows of. 0: not known, or none.
 	Frontier hlc.Timestamp
+	Judged   bool   // a replay has decided about all of its writes: what is in doubt is listed in the conflict feed
 	Record   []byte // encoded conflict record
+
+	own *ownWrites // of a record that another region gives: what comes with it; nil: they are in the store
 }
 
 const (
-	savedVersion = 2 // 1 has no frontier
-	savedHead    = 1 + 8 + 8
+	savedVersion = 3 // 2 does not say whether it was judged, 1 has no frontier either
+	savedHead    = 1 + 8 + 8 + 1
 )
 
 func (e *SavedRecord) append(dst []byte) []byte {
 	dst = binary.BigEndian.AppendUint64(append(dst, savedVersion), uint64(e.At.UnixMilli()))
-	return append(binary.BigEndian.AppendUint64(dst, uint64(e.Frontier)), e.Record...)
+	dst = binary.BigEndian.AppendUint64(dst, uint64(e.Frontier))
+	judged := byte(0)
+	if e.Judged {
+		judged = 1
+	}
+	return append(append(dst, judged), e.Record...)
 }
 
 // decodeSaved returns what a value says. The record is a view.
 func decodeSaved(b []byte) (e SavedRecord, err error) {
-	head := savedHead
-	if len(b) > 0 && b[0] == 1 {
-		head -= 8
+	if len(b) == 0 || b[0] == 0 || b[0] > savedVersion {
+		return SavedRecord{}, errCorruptStore("saved record", nil)
 	}
-	if len(b) <= head || b[0] == 0 || b[0] > savedVersion {
+	head := [...]int{1: 1 + 8, 2: 1 + 8 + 8, 3: savedHead}[b[0]]
+	if len(b) <= head || head == savedHead && b[head-1] > 1 {
 		return SavedRecord{}, errCorruptStore("saved record", nil)
 	}
 	e.At, e.Record = time.UnixMilli(int64(binary.BigEndian.Uint64(b[1:]))), b[head:]
-	if head == savedHead {
+	if b[0] >= 2 {
 		e.Frontier = hlc.Timestamp(binary.BigEndian.Uint64(b[1+8:]))
 	}
+	e.Judged = b[0] >= 3 && b[head-1] == 1
 	return e, nil
 }
 
@@ -107,7 +117,13 @@ func (s *Shard) DropSaved(ctx context.Context, key Key) error {
 type ReplayResult struct {
 	Known  int // here already, or overwritten by what is
 	Logged int // merged, and logged anew with their own dots
-	Kept   int // in doubt, or not to be here any more: they stay saved
+	Kept   int // in doubt: they stay saved, and are listed
+	Away   int // records, not writes, that may not be here any more: another region has to take them over
+}
+
+// Add adds o to r.
+func (r *ReplayResult) Add(o ReplayResult) {
+	r.Known, r.Logged, r.Kept, r.Away = r.Known+o.Known, r.Logged+o.Logged, r.Kept+o.Kept, r.Away+o.Away
 }
 
 // MaxReplay bounds the records of one Replay.
@@ -115,14 +131,18 @@ const MaxReplay = 128
 
 // Replay takes saved records into the table. It is for a replica that has got what the others hold and is not active yet. A write that adds nothing is known. One above purge, the greatest
 // purge frontier of the others, cannot be older than a deletion that they have forgotten: it is merged, and logged with its own dot in the lane of the table's placement; what of it is relative to the region's own
-// contributions is made anew (conflict.Replay). The rest stays saved, and is listed in the conflict feed; of a feed it is listed anew. All of that, and what leaves the saved space, is one batch, or several where records have many
+// contributions is made anew (conflict.Replay). The rest stays saved, and is listed in the conflict feed; of a feed it is listed anew. What a locality policy keeps out of here stays as it is, for another region to take over. All of that, and what leaves the saved space, is one batch, or several where records have many
 // writes: then each is right by itself. It returns when that is durable.
 //
 // With alone, there are no others: nobody has served the table since this region did, and purge is the frontier that it had itself. Then nothing is in doubt of a record that was saved at that frontier.
 func (s *Shard) Replay(ctx context.Context, records []SavedRecord, purge hlc.Timestamp, alone bool) (ReplayResult, error) {
-	r := replaying{records: records, purge: purge, alone: alone}
+	return s.replay(ctx, &replaying{records: records, self: s.cfg.Origin, purge: purge, alone: alone})
+}
+
+// replay does what is left of r, batch after batch.
+func (s *Shard) replay(ctx context.Context, r *replaying) (ReplayResult, error) {
 	for {
-		sub, err := s.prepareReplay(r.records)
+		sub, err := s.prepareReplay(r)
 		if err != nil {
 			return ReplayResult{}, err
 		}
@@ -130,7 +150,7 @@ func (s *Shard) Replay(ctx context.Context, records []SavedRecord, purge hlc.Tim
 			s.recycle(sub)
 			return ReplayResult{}, errInterrupted(ctx, globaltable.Unavailable)
 		}
-		if err = s.planReplay(sub, &r); err == nil {
+		if err = s.planReplay(sub, r); err == nil {
 			err = s.listAhead(ctx, sub)
 		}
 		if err != nil {
@@ -149,6 +169,8 @@ func (s *Shard) Replay(ctx context.Context, records []SavedRecord, purge hlc.Tim
 // replaying is how far a Replay has got.
 type replaying struct {
 	records []SavedRecord // still to do
+	self    hlc.Origin    // whose they are
+	from    *savedGiver   // nil: they are this store's own
 	purge   hlc.Timestamp
 	alone   bool
 	after   hlc.Stamp // up to it the first record's writes are done
@@ -158,7 +180,8 @@ type replaying struct {
 
 const opReplay = "replay saved records"
 
-func (s *Shard) prepareReplay(records []SavedRecord) (*submission, error) {
+func (s *Shard) prepareReplay(r *replaying) (*submission, error) {
+	records := r.records
 	if len(records) == 0 || len(records) > MaxReplay {
 		return nil, fault(globaltable.Invalid, opReplay, fmt.Sprintf("1 to %d records are replayed at once", MaxReplay), nil)
 	}
@@ -171,7 +194,7 @@ func (s *Shard) prepareReplay(records []SavedRecord) (*submission, error) {
 		sub.addKey(records[i].Table, records[i].Bytes)
 		sub.bytes += len(records[i].Record) + 256
 	}
-	sub.hashes = sortHashes(sub.hashes)
+	sub.hashes, sub.from = sortHashes(sub.hashes), r.from
 	return sub, nil
 }
 
@@ -236,12 +259,15 @@ func (sub *submission) listAnew() {
 // planRecord decides what becomes of the writes of the record that is next, as far as the batch goes.
 func (s *Shard) planRecord(sub *submission, i int, r *replaying) error {
 	saved, k, out := &r.records[0], &sub.keys[i], &sub.replays[i]
-	if out.keep = r.kept; s.cfg.Catalog.Excludes(k.table, k.key, s.cfg.Origin) {
-		out.keep, out.done = true, true // it may not be here any more: a locality policy has come meanwhile
-		r.result.Kept++
+	if out.keep = r.kept; r.from == nil && s.cfg.Catalog.Excludes(k.table, k.key, s.cfg.Origin) {
+		out.keep, out.done = true, true // a locality policy has come meanwhile
+		r.result.Away++
 		return nil
 	}
-	own, err := s.ownWrites(Key{k.table, k.key}, r.after)
+	if saved.own != nil && r.after.Less(saved.own.after) {
+		r.after = saved.own.after
+	}
+	own, err := s.ownWritesOf(saved, r.after)
 	if err != nil {
 		return err
 	}
@@ -250,7 +276,7 @@ func (s *Shard) planRecord(sub *submission, i int, r *replaying) error {
 		return err
 	}
 	current := k.current
-	p := conflict.Replay{Self: s.cfg.Origin, Expiry: x, Saved: saved.Frontier, Purge: r.purge, Doubt: r.purge}
+	p := conflict.Replay{Self: r.self, Expiry: x, Saved: saved.Frontier, Purge: r.purge, Doubt: r.purge}
 	if r.alone && saved.Frontier >= r.purge {
 		p.Doubt = 0
 	}
@@ -258,7 +284,11 @@ func (s *Shard) planRecord(sub *submission, i int, r *replaying) error {
 		own.leaveToRecord(out)
 	}
 	writes, err := p.Writes(saved.Record, own.writes)
-	if err != nil {
+	switch {
+	case err == nil:
+	case r.from != nil:
+		return fault(globaltable.Corrupt, opReplay, "", err) // it stays with who gives it
+	default:
 		out.keep, out.done = true, true // what this version cannot split stays as it is
 		r.result.Kept++
 		return nil
@@ -270,7 +300,14 @@ func (s *Shard) planRecord(sub *submission, i int, r *replaying) error {
 			continue
 		}
 		// What a feed lists anew is not split: a part of it, made anew, would hide the rest.
-		if sub.logs >= replayBytes && len(out.list) == 0 || own.more && own.last().Less(c.Dot) {
+		if own.more && own.last().Less(c.Dot) {
+			if saved.own != nil {
+				break // the next part of it goes on from here
+			}
+			r.kept = out.keep
+			return nil
+		}
+		if sub.logs >= replayBytes && len(out.list) == 0 {
 			r.kept = out.keep
 			return nil
 		}
@@ -301,6 +338,9 @@ func (s *Shard) planRecord(sub *submission, i int, r *replaying) error {
 		own.settle(out, w, what)
 	}
 	out.done = true
+	if out.keep && r.from == nil && !saved.Judged {
+		out.judged = saved
+	}
 	return nil
 }
 
@@ -346,12 +386,16 @@ type replay struct {
 	changes []conflict.Change // to be logged
 	list    []conflict.Op     // of a conflict that is to be listed anew
 	own     []store.KV        // saved writes of the log that are in doubt from now on, and, without a value, those that are done
+	judged  *SavedRecord      // it stays saved, and all of its writes were looked at for the first time
 	keep    bool              // something of it stays saved
 	done    bool              // all of its writes have been looked at
 }
 
 // decideReplay asks the catalog in force where the writes go. Nothing has changed when it returns an error.
 func (c *core) decideReplay(sub *submission) error {
+	if err := c.decideGiven(sub); err != nil {
+		return err
+	}
 	for i := range sub.keys {
 		k, r := &sub.keys[i], &sub.replays[i]
 		if len(r.changes) == 0 {
@@ -377,15 +421,8 @@ func (c *core) decideReplay(sub *submission) error {
 func (c *core) commitReplay(g *group, sub *submission) error {
 	for i := range sub.keys {
 		k, r := &sub.keys[i], &sub.replays[i]
-		if r.done && !r.keep {
-			g.batch.Delete(store.AppendSavedKey(nil, k.table, k.key))
-		}
-		for _, kv := range r.own {
-			if kv.Value == nil {
-				g.batch.Delete(kv.Key)
-			} else {
-				g.batch.Set(kv.Key, kv.Value)
-			}
+		if sub.from == nil {
+			keepSaved(g, k, r)
 		}
 		if len(r.changes) == 0 {
 			continue
@@ -403,4 +440,23 @@ func (c *core) commitReplay(g *group, sub *submission) error {
 		}
 	}
 	return c.commitListings(g, sub)
+}
+
+// keepSaved puts into the batch what stays in the saved space of a record that was replayed, or leaves it.
+func keepSaved(g *group, k *keyState, r *replay) {
+	if r.done && !r.keep {
+		g.batch.Delete(store.AppendSavedKey(nil, k.table, k.key))
+	}
+	if r.judged != nil {
+		saved := *r.judged
+		saved.Judged = true
+		g.batch.Set(store.AppendSavedKey(nil, k.table, k.key), saved.append(nil))
+	}
+	for _, kv := range r.own {
+		if kv.Value == nil {
+			g.batch.Delete(kv.Key)
+		} else {
+			g.batch.Set(kv.Key, kv.Value)
+		}
+	}
 }

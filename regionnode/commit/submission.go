@@ -69,7 +69,8 @@ type submission struct {
 	listings []listing
 	purge    hlc.Timestamp // kindCollect: the frontier at which the keys were collected
 
-	replays []replay // kindReplay: parallel to keys
+	replays []replay    // kindReplay: parallel to keys
+	from    *savedGiver // kindReplay: who gives what is replayed; nil: it is this store's own
 
 	follow followPage // kindFollow
 
@@ -147,7 +148,7 @@ func (s *Shard) recycle(sub *submission) {
 	sub.logs, sub.later = 0, false
 	sub.token, sub.write, sub.logged = nil, nil, sub.logged[:0]
 	sub.ops, sub.transaction, sub.remote, sub.giver, sub.result, sub.purge, sub.control = nil, false, nil, giver{}, RemoteResult{}, 0, nil
-	sub.replays, sub.follow = nil, followPage{}
+	sub.replays, sub.from, sub.follow = nil, nil, followPage{}
 	sub.review, sub.over, sub.erase = nil, nil, nil
 	clear(sub.losses)
 	clear(sub.listings)

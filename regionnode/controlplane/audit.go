@@ -103,31 +103,42 @@ type AuditEntry struct {
 	Entry  *audit.Entry
 	Sealed *globaltable.Sealed
 	Stamp  hlc.Stamp // of the write that brought it
-	Err    error     // why it cannot be read; nothing but Key is set then
+	Err    error     // why it cannot be read; nothing but Key is set then, and Sealed if there is that much of it
 }
 
-// AuditLog calls f with the entries of all chains, chain by chain in the order of numbers, after the key given, nil: from the first, until f returns false. The entries are f's.
-func (p *Plane) AuditLog(ctx context.Context, after item.Key, f func(AuditEntry) (more bool)) error {
-	if after == nil {
-		after = catalog.AuditFirst()
-	}
-	return p.auditLog(ctx, after, catalog.AuditLast(), f)
-}
-
-func (p *Plane) auditLog(ctx context.Context, from, to item.Key, f func(AuditEntry) (more bool)) error {
-	return p.cfg.Door.Records(ctx, globaltable.SystemTable, from, to, func(key item.Key, record []byte) bool {
-		a, err := decodeAudit(slices.Clone(key), bytes.Clone(record))
+// AuditLog calls f with the entries of all chains, chain by chain in the order of numbers, that come after a position, until f returns false. The entries are f's.
+func (p *Plane) AuditLog(ctx context.Context, after catalog.AuditPosition, f func(AuditEntry) (more bool)) error {
+	for from := catalog.AuditFirst(); from != nil; {
+		start := from
+		from = nil
+		err := p.cfg.Door.Records(ctx, globaltable.SystemTable, start, catalog.AuditLast(), func(key item.Key, record []byte) bool {
+			if last, passed := after.Passed(key); passed {
+				from = last // what has been read of this chain is not read again
+				return false
+			}
+			return f(readAudit(key, record))
+		})
 		if err != nil {
-			a = AuditEntry{Key: a.Key, Err: err}
+			return err
 		}
-		return f(a)
-	})
+	}
+	return nil
+}
+
+// readAudit decodes the record of an entry, which is a view.
+func readAudit(key item.Key, record []byte) AuditEntry {
+	a, err := decodeAudit(slices.Clone(key), bytes.Clone(record))
+	if err != nil {
+		a = AuditEntry{Key: a.Key, Sealed: a.Sealed, Err: err}
+	}
+	return a
 }
 
 // ownChain calls f with the entries of this region's chain. One that cannot be read ends it with an error: nothing is to be written after it.
 func (p *Plane) ownChain(ctx context.Context, f func(AuditEntry)) (err error) {
 	from, to := catalog.AuditChain(p.self.Origin)
-	listed := p.auditLog(ctx, from, to, func(a AuditEntry) bool {
+	listed := p.cfg.Door.Records(ctx, globaltable.SystemTable, from, to, func(key item.Key, record []byte) bool {
+		a := readAudit(key, record)
 		if err = a.Err; err == nil {
 			f(a)
 		}
@@ -196,7 +207,7 @@ func (p *Plane) fetchAudit(ctx context.Context, region string) error {
 		return &globaltable.Error{Op: "fetch audit log", Resource: region, Kind: globaltable.Denied, Message: "the region is not known"}
 	}
 	have := map[hlc.Origin]uint64{}
-	err := p.AuditLog(ctx, nil, func(a AuditEntry) bool {
+	err := p.AuditLog(ctx, catalog.AuditPosition{}, func(a AuditEntry) bool {
 		if a.Err == nil && a.Entry.Seq == have[a.Entry.Origin]+1 {
 			have[a.Entry.Origin]++
 		}

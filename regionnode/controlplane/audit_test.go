@@ -21,7 +21,7 @@ func logOf(t *testing.T, n *node) (entries []string, r audit.Result) {
 		keys[d.Name] = d.PublicKey
 	}
 	c := audit.NewChecker(keys, nil)
-	err := n.plane.AuditLog(t.Context(), nil, func(a AuditEntry) bool {
+	err := n.plane.AuditLog(t.Context(), catalog.AuditPosition{}, func(a AuditEntry) bool {
 		if a.Err != nil {
 			t.Fatal(a.Err)
 		}
@@ -77,7 +77,7 @@ func TestAuditLogTellsWhatWasIssued(t *testing.T) {
 		}
 		var asked []string
 		words := ""
-		err := us.plane.AuditLog(t.Context(), nil, func(a AuditEntry) bool {
+		err := us.plane.AuditLog(t.Context(), catalog.AuditPosition{}, func(a AuditEntry) bool {
 			for _, c := range a.Entry.Changes {
 				if a.Entry.Kind == audit.PolicyChanged && c.What == "policy us-only" && a.Entry.Author == change.Author && a.Entry.Reason == change.Reason {
 					words = a.Entry.Op
@@ -164,7 +164,7 @@ func TestAuditLogTellsCredentials(t *testing.T) {
 		note(false, append(many, "two")...)
 		var got []string
 		added := 0
-		err := w.nodes["us"].plane.AuditLog(t.Context(), nil, func(a AuditEntry) bool {
+		err := w.nodes["us"].plane.AuditLog(t.Context(), catalog.AuditPosition{}, func(a AuditEntry) bool {
 			for _, c := range a.Entry.Changes {
 				if strings.Contains(c.What, "KKK") {
 					added++

@@ -176,7 +176,7 @@ func (p *Plane) gather(ctx context.Context, asked map[hlc.Origin][]question) map
 							got.Unreachable[o] = true
 							return
 						}
-						got.Answers[o] = catalog.Answer{Outcome: replies[i].Outcome, Joined: replies[i].Joined, Percent: replies[i].Percent,
+						got.Answers[o] = catalog.Answer{Outcome: replies[i].Outcome, Joined: replies[i].Joined, ToPlace: replies[i].ToPlace, Percent: replies[i].Percent,
 							Dropped: replies[i].Dropped, Filled: replies[i].Filled}
 						if replies[i].Placed {
 							got.Answers[o] = p.placed(ctx, o, q, replies[i].Receipt, got.Answers[o])

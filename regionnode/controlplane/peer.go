@@ -35,6 +35,7 @@ type request struct {
 	Anew      *anewRequest     `json:"anew,omitempty"`
 	Audit     *auditRequest    `json:"audit,omitempty"`
 	Policies  *policiesRequest `json:"policies,omitempty"`
+	Triggers  *triggersRequest `json:"triggers,omitempty"`
 	History   *historyRequest  `json:"history,omitempty"`
 	Receipts  *receiptsRequest `json:"receipts,omitempty"`
 	Census    *censusRequest   `json:"census,omitempty"`
@@ -97,6 +98,7 @@ type errorAnswer struct {
 type reply struct {
 	Outcome catalog.Outcome `json:"outcome,omitempty"`
 	Joined  bool            `json:"joined,omitempty"`
+	ToPlace bool            `json:"toPlace,omitempty"` // with Joined
 	Percent int             `json:"percent,omitempty"`
 	Dropped bool            `json:"dropped,omitempty"`
 	Filled  bool            `json:"filled,omitempty"`
@@ -185,6 +187,8 @@ func (p *Plane) handle(ctx context.Context, peer string, raw []byte) (*answer, e
 		return p.answerInspect(r.Inspect, from)
 	case r.Policies != nil:
 		return p.answerPolicies(ctx, r.Policies, from)
+	case r.Triggers != nil:
+		return p.answerTriggers(ctx, r.Triggers, from)
 	case r.Receipts != nil:
 		return p.answerReceipts(ctx, r.Receipts)
 	case r.History != nil:
@@ -260,6 +264,7 @@ func (p *Plane) answerProgress(questions []question) ([]reply, error) {
 		r.Outcome, _ = v.Outcome(id, globaltable.Version(q.Since))
 		if progress, ok := p.cfg.Joins.Progress(id, globaltable.Version(q.Since)); ok {
 			r.Joined, r.Percent, r.Waiting = progress.Done, progress.Percent, progress.Waiting
+			r.ToPlace = progress.Done && progress.ToPlace
 		}
 		p.mu.Lock()
 		if l := p.leaving[id]; l != nil && l.since == globaltable.Version(q.Since) {

@@ -47,7 +47,22 @@ func (s givingShard) Erase(ctx context.Context, of globaltable.TableID, version 
 	return s.Shard.Erase(ctx, of, version, to, recordsAt(table, records))
 }
 
+func (s givingShard) SavedParts(table globaltable.TableID, after handover.SavedAt, f func(handover.SavedPart) (more bool)) error {
+	return s.Shard.SavedParts(table, after.Key, after.Upto, func(p commit.SavedPart) bool {
+		return f(handover.SavedPart{Key: p.Key.Bytes, Bytes: p.Bytes, Upto: p.Upto, More: p.More, Sole: p.Sole})
+	})
+}
+
+func (s givingShard) EraseGiven(ctx context.Context, of globaltable.TableID, version globaltable.Version, to string, table globaltable.TableID, parts []repair.Record) (int, error) {
+	return s.Shard.EraseGiven(ctx, of, version, to, recordsAt(table, parts))
+}
+
 type takingShard struct{ *commit.Shard }
+
+func (s takingShard) TakeOverSaved(ctx context.Context, table globaltable.TableID, from repair.Giver, version globaltable.Version, purge hlc.Timestamp, parts []repair.Record) error {
+	_, err := s.Shard.TakeOverSaved(ctx, from.Origin, from.Incarnation, version, purge, recordsAt(table, parts))
+	return err
+}
 
 func (s takingShard) TakeOver(ctx context.Context, table globaltable.TableID, from repair.Giver, version globaltable.Version, records []repair.Record) error {
 	return s.Shard.TakeOver(ctx, from.Origin, from.Incarnation, version, recordsAt(table, records))

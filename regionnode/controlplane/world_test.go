@@ -161,7 +161,7 @@ func (w *world) start(name string, engine *store.Memory) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	n.giver = handover.NewGiver(n.self, givingShard{n.shard, n.clock}, n, func(o hlc.Origin) string { return w.regions[o-1].Name })
+	n.giver = handover.NewGiver(n.self, givingShard{n.shard, n.clock}, givingShard{n.shard, n.clock}, n, func(o hlc.Origin) string { return w.regions[o-1].Name })
 	n.taker = handover.NewTaker(n.catalog, takingShard{n.shard}, n)
 	n.placer = placing.New(placing.Config{Self: n.self, View: n.catalog.View, Store: n.shard, Streams: noStreams{}, Giver: n.giver, Disk: noFiles{}, Now: time.Now,
 		Sign: func(r *globaltable.Receipt) (string, error) { return globaltable.SignReceipt(r, w.keys[n.self.Name]) }})

@@ -101,18 +101,35 @@ func Unawaited(v *catalog.View) func(globaltable.Lane) []hlc.Origin {
 
 // Elsewhere returns what says whether another region has all of an item that is at or below its table's purge frontier here, which was raised under the version given of the table's document: one that
 // serves the item, as far as v knows, and the table since that version or longer. The frontier speaks of the replicas of that time: one that was fenced then, and has been made anew since, may not have
-// what was written without it. Where there is none, what is here may be all that there is. A region that is fenced, and has not heard so from the documents, does not know which of the others are left
+// what was written without it; and one that has carried out other locality policies since, as a receipt of its says, or is at it, may not have had the item then. Where there is none, what is here may be all that there is. A region that is fenced, and has not heard so from the documents, does not know which of the others are left
 // either: then there is none. Nobody needs a table that is dead.
 func Elsewhere(v *catalog.View, reason commit.RebuildReason) func(k commit.Key, under globaltable.Version) bool {
 	if reason == commit.Fenced && v.Active(v.Self().Origin) {
 		return func(commit.Key, globaltable.Version) bool { return false }
 	}
+	placed := placedIn(v)
 	return func(k commit.Key, under globaltable.Version) bool {
 		t, known := v.Table(k.Table)
 		return known && (t.Deleted || slices.ContainsFunc(t.Replicas, func(r globaltable.Replica) bool {
 			return r.Origin != v.Self().Origin && r.Since <= under && v.Active(r.Origin) && (r.Status == globaltable.Active || r.Status == globaltable.Updating) &&
-				locality.Decide(t, k.Bytes, r.Origin, locality.Admit) == locality.Permit
+				locality.Decide(t, k.Bytes, r.Origin, locality.Admit) == locality.Permit && max(r.Placing, placed(t.ID.Base())[r.Origin]) <= under
 		}))
+	}
+}
+
+// placedIn returns what says, of a table, which version of its policies each region has carried out last.
+func placedIn(v *catalog.View) func(globaltable.TableID) map[hlc.Origin]globaltable.Version {
+	known := map[globaltable.TableID]map[hlc.Origin]globaltable.Version{}
+	return func(table globaltable.TableID) map[hlc.Origin]globaltable.Version {
+		of, ok := known[table]
+		if !ok {
+			of = map[hlc.Origin]globaltable.Version{}
+			for _, r := range v.Receipts(table) {
+				of[r.Origin] = max(of[r.Origin], r.Version)
+			}
+			known[table] = of
+		}
+		return of
 	}
 }
 

@@ -151,6 +151,55 @@ func TestElsewhereUnderPolicies(t *testing.T) {
 	}
 }
 
+// TestElsewhereAfterPolicies: who has carried out other policies since the frontier was raised, or is at it, may not have had the item when it was.
+func TestElsewhereAfterPolicies(t *testing.T) {
+	descriptors, _ := regions(t, 3)
+	pin := globaltable.Pin{Name: "us", Match: globaltable.Match{KeyPrefix: "US#"}, Foreign: globaltable.Reject, Regions: []string{descriptors[1].Name}, SingleCopy: true}
+	known, id := catalogOf(t, [3]globaltable.MemberState{fenced, active, active}, [3]globaltable.Status{serves, serves, serves}, pin)
+	table, _ := known.View().Table(id)
+	under := table.Version
+	k := commit.Key{Table: id, Bytes: keyOf(t, "US#1")}
+	if !Elsewhere(known.View(), commit.Fenced)(k, under) {
+		t.Error("nobody serves it, by policies that have not changed")
+	}
+	for _, at := range []struct {
+		version, under globaltable.Version
+		want           bool
+	}{{under, under, true}, {under + 2, under, false}, {under + 2, under + 2, true}} {
+		receipt := globaltable.Receipt{Table: id, Name: "pets", Version: at.version, Region: descriptors[1].Name, Jurisdiction: "T", Origin: descriptors[1].Origin, Incarnation: 5, Started: 1, Finished: 2}
+		seed := make([]byte, 32)
+		seed[0] = 2
+		key, err := nkeys.FromRawSeed(nkeys.PrefixByteUser, seed)
+		if err != nil {
+			t.Fatal(err)
+		}
+		token, err := globaltable.SignReceipt(&receipt, key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, _ := catalogOf(t, [3]globaltable.MemberState{fenced, active, active}, [3]globaltable.Status{serves, serves, serves}, pin)
+		w, _ := c.View().World()
+		if err := c.Load([]item.Item{catalog.EncodeWorld(w), catalog.EncodeDocument(table), catalog.EncodeReceipt(&catalog.Receipt{Receipt: receipt, Token: token})}, nil); err != nil {
+			t.Fatal(err)
+		}
+		for _, k := range []commit.Key{k, {Table: id.Feed(), Bytes: feed.AppendKey(nil, k.Bytes, hlc.Stamp{Time: 1 << 30, Origin: 1})}} {
+			if got := Elsewhere(c.View(), commit.Fenced)(k, at.under); got != at.want {
+				t.Errorf("%s placed, the frontier of %s: %v, want %v", at.version, at.under, got, at.want)
+			}
+		}
+	}
+	placing := table.Clone()
+	placing.Version, placing.Predecessor = under+1, globaltable.HashTable(table)
+	placing.Replicas[1].Placing = under + 1
+	w, _ := known.View().World()
+	if err := known.Load([]item.Item{catalog.EncodeWorld(w), catalog.EncodeDocument(placing)}, nil); err != nil {
+		t.Fatal(err)
+	}
+	if Elsewhere(known.View(), commit.Fenced)(k, under) {
+		t.Error("a region has it that is still carrying out the policies by which it may")
+	}
+}
+
 func keyOf(t *testing.T, text string) item.Key {
 	t.Helper()
 	key, err := item.AppendKey(nil, item.AppendString(nil, text), nil)

@@ -7,6 +7,8 @@ import (
 
 	"github.com/concordat-db/concordat/conflict/hlc"
 	"github.com/concordat-db/concordat/globaltable"
+	"github.com/concordat-db/concordat/globaltable/catalog"
+	"github.com/concordat-db/concordat/globaltable/item"
 	"github.com/concordat-db/concordat/regionnode/commit"
 	"github.com/concordat-db/concordat/streams/repair"
 )
@@ -20,7 +22,9 @@ type returning struct {
 	unheard  []string
 	again    []string // whom it has wished to hear again
 	replayed int
-	regained int // purge frontiers
+	regained int  // purge frontiers
+	judged   bool // the saved record was
+	away     int  // records that may not be here
 }
 
 func (r *returning) Incarnation() globaltable.Incarnation { return 7 }
@@ -35,7 +39,7 @@ func (r *returning) ChangeRebuild(_ context.Context, change func(commit.Rebuild)
 }
 func (r *returning) Saved(table globaltable.TableID, after commit.Key, f func(commit.SavedRecord) bool) error {
 	if after.Table == 0 {
-		f(commit.SavedRecord{Key: commit.Key{Table: table, Bytes: []byte("k")}})
+		f(commit.SavedRecord{Key: commit.Key{Table: table, Bytes: []byte("k")}, Judged: r.judged})
 	}
 	return nil
 }
@@ -46,7 +50,7 @@ func (r *returning) RegainPurge(context.Context, globaltable.TableID) error {
 }
 func (r *returning) Replay(_ context.Context, records []commit.SavedRecord, _ hlc.Timestamp, _ bool) (commit.ReplayResult, error) {
 	r.replayed += len(records)
-	return commit.ReplayResult{Logged: len(records)}, nil
+	return commit.ReplayResult{Logged: len(records) - r.away, Away: r.away}, nil
 }
 func (r *returning) Standing() (globaltable.MemberState, globaltable.Incarnation, globaltable.Version) {
 	return r.state, r.followed, r.since
@@ -68,7 +72,7 @@ func TestReplayWaitsForTheDocuments(t *testing.T) {
 	c := New(Config{Catalog: known, Store: r, Saved: r, Plane: r, Joins: r, State: commit.Rebuild{Step: commit.RebuildJoining}})
 	refused := func(when string, since globaltable.Version) {
 		t.Helper()
-		if err := c.Complete(context.Background(), id, since); globaltable.KindOf(err) != globaltable.Unavailable || r.replayed != 0 {
+		if _, err := c.Complete(context.Background(), id, since); globaltable.KindOf(err) != globaltable.Unavailable || r.replayed != 0 {
 			t.Errorf("%s: %d records were replayed: %v", when, r.replayed, err)
 		}
 	}
@@ -82,7 +86,7 @@ func TestReplayWaitsForTheDocuments(t *testing.T) {
 	}
 	r.unheard = nil
 	refused("the others were asked for an earlier version", since-1)
-	if err := c.Complete(context.Background(), id, since); err != nil || r.replayed != 1 || len(r.again) != 2 {
+	if _, err := c.Complete(context.Background(), id, since); err != nil || r.replayed != 1 || len(r.again) != 2 {
 		t.Errorf("%d records were replayed, %d wishes: %v", r.replayed, len(r.again), err)
 	}
 }
@@ -108,7 +112,7 @@ func TestVoidAdmission(t *testing.T) {
 			r := &returning{state: active, followed: 7, since: 5}
 			c := New(Config{Catalog: known, Store: r, Saved: r, Plane: r, Joins: r, State: commit.Rebuild{Step: commit.RebuildJoining, Reason: commit.Replaced}})
 			if replayed {
-				if err := c.Complete(context.Background(), id, doc.Replicas[0].Since); err != nil || r.rebuild.Since != 5 {
+				if _, err := c.Complete(context.Background(), id, doc.Replicas[0].Since); err != nil || r.rebuild.Since != 5 {
 					t.Fatalf("%s: noted %v: %v", name, r.rebuild.Since, err)
 				}
 			}
@@ -116,7 +120,7 @@ func TestVoidAdmission(t *testing.T) {
 			// The start after a crash knows as much.
 			c = New(Config{Catalog: known, Store: r, Saved: r, Plane: r, Joins: r, State: c.State()})
 			before := r.replayed
-			err := c.Complete(context.Background(), id, doc.Replicas[0].Since)
+			_, err := c.Complete(context.Background(), id, doc.Replicas[0].Since)
 			if again := replayed && tc.again; again && (r.replayed != before || globaltable.KindOf(err) != globaltable.Unavailable) {
 				t.Errorf("%s: more was replayed: %v", name, err)
 			}
@@ -148,8 +152,54 @@ func TestReplayWaitsForTheLast(t *testing.T) {
 		doc, _ := known.View().Table(id)
 		r := &returning{state: active, followed: 7}
 		c := New(Config{Catalog: known, Store: r, Saved: r, Plane: r, Joins: r, State: commit.Rebuild{Step: commit.RebuildJoining}})
-		if err := c.Complete(context.Background(), id, doc.Replicas[0].Since); err != nil || r.replayed != tc.replayed || r.regained != tc.regained {
+		if _, err := c.Complete(context.Background(), id, doc.Replicas[0].Since); err != nil || r.replayed != tc.replayed || r.regained != tc.regained {
 			t.Errorf("%s: %d records were replayed, %d frontiers taken back: %v", name, r.replayed, r.regained, err)
+		}
+	}
+}
+
+// TestAwayIsToBePlaced: what may not be here is said to be placed once the replica serves; an answer after a crash says the same.
+func TestAwayIsToBePlaced(t *testing.T) {
+	for _, away := range []int{0, 1} {
+		known, id := catalogOf(t, [3]globaltable.MemberState{active, active, active}, [3]globaltable.Status{globaltable.Creating, serves, serves})
+		doc, _ := known.View().Table(id)
+		r := &returning{state: active, followed: 7, away: away}
+		for range 2 {
+			c := New(Config{Catalog: known, Store: r, Saved: r, Plane: r, Joins: r, State: commit.Rebuild{Step: commit.RebuildJoining}})
+			for range 2 {
+				if toPlace, err := c.Complete(context.Background(), id, doc.Replicas[0].Since); err != nil || toPlace != (away > 0) {
+					t.Errorf("%d away: to place: %v, %v", away, toPlace, err)
+				}
+			}
+		}
+		if r.replayed != 2 {
+			t.Errorf("replayed %d times", r.replayed)
+		}
+	}
+}
+
+// TestReplayOfWhatComesBack: a region that serves, and may have items again by other policies, replays what it still has saved of them when it has got what the others have; nothing twice, and nothing about which is decided.
+func TestReplayOfWhatComesBack(t *testing.T) {
+	known, id := catalogOf(t, [3]globaltable.MemberState{active, active, active}, [3]globaltable.Status{serves, serves, serves})
+	doc, _ := known.View().Table(id)
+	next := doc.Clone()
+	next.Version, next.Predecessor = doc.Version+1, globaltable.HashTable(doc)
+	next.Replicas[0].Placing = next.Version
+	w, _ := known.View().World()
+	if err := known.Load([]item.Item{catalog.EncodeWorld(w), catalog.EncodeDocument(next)}, nil); err != nil {
+		t.Fatal(err)
+	}
+	for name, tc := range map[string]struct {
+		since    globaltable.Version
+		judged   bool
+		replayed int
+	}{"": {next.Version, false, 1}, "decided about": {next.Version, true, 0}, "another join": {doc.Version, false, 0}} {
+		r := &returning{state: active, followed: 7, judged: tc.judged}
+		c := New(Config{Catalog: known, Store: r, Saved: r, Plane: r, Joins: r})
+		for range 2 {
+			if toPlace, err := c.Complete(context.Background(), id, tc.since); err != nil || toPlace || r.replayed != tc.replayed {
+				t.Errorf("%s: %d replayed, to place: %v, %v", name, r.replayed, toPlace, err)
+			}
 		}
 	}
 }

@@ -14,9 +14,9 @@ import (
 	"sync"
 	"time"
 
-	"github.com/concordat-db/concordat/conflict/hlc"
 	"github.com/concordat-db/concordat/globaltable"
 	"github.com/concordat-db/concordat/globaltable/catalog"
+	"github.com/concordat-db/concordat/globaltable/locality"
 	"github.com/concordat-db/concordat/regionnode/commit"
 	"github.com/concordat-db/concordat/streams/handover"
 )
@@ -27,7 +27,7 @@ type Store interface {
 	Heads(ctx context.Context) (commit.Heads, error)
 	BeginPlacing(ctx context.Context, table globaltable.TableID, version globaltable.Version, at int64) error
 	Placing(table globaltable.TableID) commit.Placing
-	EndPlacing(ctx context.Context, table globaltable.TableID, version globaltable.Version, receipt string) error
+	EndPlacing(ctx context.Context, table globaltable.TableID, version globaltable.Version, policies []globaltable.Pin, receipt string) error
 	Review(ctx context.Context, table globaltable.TableID, version globaltable.Version, lane globaltable.LaneID, after uint64) (commit.Reviewed, error)
 	EraseSaved(ctx context.Context, table globaltable.TableID, version globaltable.Version, limit int) (more bool, err error)
 	EraseStreams(ctx context.Context, table globaltable.TableID, version globaltable.Version, after []byte) (next []byte, err error)
@@ -237,7 +237,8 @@ func (p *Placer) wait(s *table, what string) {
 	s.tries++
 }
 
-// review goes over the whole log. What is logged from now on is under this version: lanes that come later need no review.
+// review goes over the whole log. What is logged from now on is under this version: lanes that come later need no review. All streams begin again: they
+// may have what the log has no more, also of what was trimmed before.
 func (p *Placer) review(ctx context.Context, t, _ *globaltable.Table, s *table) (wait string, err error) {
 	if err := p.cfg.Store.BeginPlacing(ctx, t.ID, s.version, p.cfg.Now().UnixMilli()); err != nil {
 		return "", err
@@ -325,15 +326,16 @@ func (p *Placer) eraseStreams(ctx context.Context, t *globaltable.Table, s *tabl
 	return err
 }
 
-// loses reports whether there are items that may not be in the region.
-func loses(t *globaltable.Table, self hlc.Origin) bool {
-	r := t.Replica(self)
-	return slices.ContainsFunc(t.Pins, func(pin globaltable.Pin) bool { return !pin.Released && !pin.Allows(r) })
+// mustRewrite reports whether the files may have something of an item that may not be here: some that could be here by the policies by which they were rewritten last may not any more, or something was here all the same.
+func (p *Placer) mustRewrite(t *globaltable.Table) bool {
+	r, now := t.Replica(p.cfg.Self.Origin), p.cfg.Store.Placing(t.ID)
+	found := now.Done.Erased+now.Done.Saved+now.Done.Streamed > 0
+	return locality.Narrows(now.Rewritten, t.Pins, r) || found && locality.Narrows(nil, t.Pins, r)
 }
 
 // finish rewrites the files, once for all tables, and signs.
 func (p *Placer) finish(ctx context.Context, ready []*globaltable.Table) {
-	if slices.ContainsFunc(ready, func(t *globaltable.Table) bool { return loses(t, p.cfg.Self.Origin) }) {
+	if slices.ContainsFunc(ready, p.mustRewrite) {
 		for _, t := range ready {
 			p.wait(p.state(t), p.cfg.Self.Name+" to rewrite its files")
 		}
@@ -368,7 +370,7 @@ func (p *Placer) sign(ctx context.Context, t *globaltable.Table) error {
 	if err != nil {
 		return err
 	}
-	if err := p.cfg.Store.EndPlacing(ctx, t.ID, version, token); err != nil {
+	if err := p.cfg.Store.EndPlacing(ctx, t.ID, version, t.Pins, token); err != nil {
 		return err
 	}
 	if f := p.cfg.Events.Placed; f != nil {

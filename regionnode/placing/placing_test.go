@@ -31,6 +31,7 @@ type region struct {
 	left    int
 	walking bool
 	fail    string // what fails
+	done    globaltable.Placed
 }
 
 func (r *region) do(what string) error {
@@ -47,13 +48,13 @@ func (r *region) Heads(context.Context) (commit.Heads, error) {
 }
 func (r *region) BeginPlacing(_ context.Context, _ globaltable.TableID, version globaltable.Version, at int64) error {
 	if r.placing.Version != version {
-		r.placing = commit.Placing{Version: version, Started: at}
+		r.placing = commit.Placing{Version: version, Started: at, Rewritten: r.placing.Rewritten, Done: r.done}
 	}
 	return r.do("begin")
 }
 func (r *region) Placing(globaltable.TableID) commit.Placing { return r.placing }
-func (r *region) EndPlacing(_ context.Context, _ globaltable.TableID, _ globaltable.Version, receipt string) error {
-	r.placing.Receipt = receipt
+func (r *region) EndPlacing(_ context.Context, _ globaltable.TableID, _ globaltable.Version, policies []globaltable.Pin, receipt string) error {
+	r.placing.Receipt, r.placing.Rewritten = receipt, policies
 	return r.do("end")
 }
 func (r *region) Review(_ context.Context, _ globaltable.TableID, _ globaltable.Version, id globaltable.LaneID, after uint64) (commit.Reviewed, error) {
@@ -179,6 +180,45 @@ func TestWhereNothingGoes(t *testing.T) {
 	r.expect(t, "begin", "review", "review", "review", "renew", "give", "erase", "erase streams", "erase streams", "end")
 	if got := p.Progress(table.ID, globaltable.MakeVersion(1, 3)); !got.Done {
 		t.Errorf("%+v", got)
+	}
+}
+
+// TestFilesAreRewrittenOnce: what a version lets the region have beside what it had is no reason to rewrite files, though there are items that may not be here; an item that may not be here any more is, and one that was here all the same.
+func TestFilesAreRewrittenOnce(t *testing.T) {
+	elsewhere := europe()
+	elsewhere.Name, elsewhere.Match.KeyPrefix = "other", "X#"
+	wider := europe()
+	wider.Regions = []string{"eu", "us"}
+	everything := europe()
+	everything.Match = globaltable.Match{}
+	inside := europe()
+	inside.Name, inside.Match.KeyPrefix = "inside", "EU#1"
+	for name, c := range map[string]struct {
+		before, now []globaltable.Pin
+		done        globaltable.Placed
+		rewrites    bool
+	}{
+		"the first time":                {nil, []globaltable.Pin{europe()}, globaltable.Placed{}, true},
+		"as it was":                     {[]globaltable.Pin{europe(), elsewhere}, []globaltable.Pin{elsewhere, europe()}, globaltable.Placed{}, false},
+		"one is wider":                  {[]globaltable.Pin{europe(), elsewhere}, []globaltable.Pin{wider, elsewhere}, globaltable.Placed{}, false},
+		"one is gone":                   {[]globaltable.Pin{europe(), elsewhere}, []globaltable.Pin{elsewhere}, globaltable.Placed{}, false},
+		"one is wider, another comes":   {[]globaltable.Pin{europe()}, []globaltable.Pin{wider, elsewhere}, globaltable.Placed{}, true},
+		"a part of what was kept out":   {[]globaltable.Pin{europe()}, []globaltable.Pin{europe(), inside}, globaltable.Placed{}, false},
+		"all but what is here anyway":   {[]globaltable.Pin{everything}, []globaltable.Pin{everything, inside}, globaltable.Placed{}, false},
+		"more than a part":              {[]globaltable.Pin{inside}, []globaltable.Pin{europe()}, globaltable.Placed{}, true},
+		"something was here":            {[]globaltable.Pin{europe(), elsewhere}, []globaltable.Pin{wider, elsewhere}, globaltable.Placed{Erased: 1}, true},
+		"something was saved":           {[]globaltable.Pin{europe(), elsewhere}, []globaltable.Pin{wider, elsewhere}, globaltable.Placed{Saved: 1}, true},
+		"what was here may be anywhere": {[]globaltable.Pin{europe()}, nil, globaltable.Placed{Erased: 1}, false},
+	} {
+		r, p, _ := newRegion(t, c.now...)
+		r.placing.Rewritten, r.done = c.before, c.done
+		p.Look(t.Context())
+		if got := slices.Contains(r.did, "scrub"); got != c.rewrites || !slices.Contains(r.did, "end") {
+			t.Errorf("%s: did %v", name, r.did)
+		}
+		if len(r.placing.Rewritten) != len(c.now) {
+			t.Errorf("%s: the policies are not kept: %v", name, r.placing.Rewritten)
+		}
 	}
 }
 

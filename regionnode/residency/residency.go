@@ -6,7 +6,7 @@
 //	own log        each change of each entry that is not void, for this region and for each other member of the entry's lane, who can read it
 //	saved          what a rebuilding keeps: records, and writes of the region's own log
 //	change streams what is told of items
-//	streams        the messages of this region's lanes, as they are in its NATS
+//	streams        the messages of all lanes' streams that there are in this region's NATS, those of an earlier store too
 //
 // Not attributed to items: files. What the store's engine keeps beside what it shows (older versions of keys, until they are compacted away) cannot be told from outside; it is counted (Files). Cursors that a join, an index being built or a
 // collection keeps have one key each, of something that was here when they moved.
@@ -96,10 +96,16 @@ type Config struct {
 	View    func() *catalog.View
 	Engine  store.Reader
 	Lanes   func() []globaltable.Lane // this region's own
-	Streams func(ctx context.Context, lane globaltable.LaneID, f func(message []byte) error) error
+	Streams Streams
 	Files   func() (store.Files, error)
 	// BytesPerSecond bounds what is read of the store, about; 0: 64 MiB.
 	BytesPerSecond int
+}
+
+// Streams is this region's NATS: a bus.Home.
+type Streams interface {
+	Lanes(ctx context.Context) ([]globaltable.LaneID, error)
+	ReadLane(ctx context.Context, lane globaltable.LaneID, f func(message []byte) error) error
 }
 
 const (
@@ -258,7 +264,7 @@ func (s *scan) found(v *catalog.View, table globaltable.TableID, key []byte, reg
 	if t, known := v.Table(table); known {
 		f.Name = t.Name
 		r := t.Replica(s.self.Origin)
-		f.Pending = t.Deleted || r != nil && (r.Placing != 0 || r.Status == globaltable.Deleting)
+		f.Pending = t.Deleted || r != nil && (r.Placing != 0 || r.Status == globaltable.Deleting || r.Status == globaltable.Creating) // what is created may have something saved, which it places as soon as it serves
 	}
 	s.out.Findings++
 	if f.Pending {
@@ -483,14 +489,23 @@ func (s *scan) entry(v *catalog.View, lane globaltable.Lane, e *change.Entry, wh
 	})
 }
 
-// streams goes through what is in this region's NATS.
+// streams goes through what is in this region's NATS. A lane that the log does not have is one of an earlier store: peers can fetch nothing of it, but it is here.
 func (s *scan) streams(ctx context.Context) error {
-	for _, lane := range s.cfg.Lanes() {
-		if lane.ID == globaltable.CatalogLane {
+	ids, err := s.cfg.Streams.Lanes(ctx)
+	if err != nil {
+		return err
+	}
+	known := s.cfg.Lanes()
+	for _, id := range ids {
+		if id == globaltable.CatalogLane {
 			continue
 		}
+		lane := globaltable.Lane{ID: id, Placement: globaltable.NewPlacement(s.self.Origin)}
+		if i := slices.IndexFunc(known, func(l globaltable.Lane) bool { return l.ID == id }); i >= 0 {
+			lane = known[i]
+		}
 		var whole change.Assembler
-		err := s.cfg.Streams(ctx, lane.ID, func(message []byte) error {
+		err := s.cfg.Streams.ReadLane(ctx, id, func(message []byte) error {
 			m, err := change.DecodeMessage(message)
 			if err != nil {
 				return err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -30,7 +31,7 @@ type fixture struct {
 	engine  *store.Memory
 	catalog *catalog.Catalog
 	lanes   []globaltable.Lane
-	streams map[globaltable.LaneID][][]byte
+	streams streams
 }
 
 func region(t *testing.T, name, jurisdiction string, origin hlc.Origin) globaltable.Descriptor {
@@ -46,7 +47,7 @@ func region(t *testing.T, name, jurisdiction string, origin hlc.Origin) globalta
 }
 
 func newFixture(t *testing.T, adjust func(*globaltable.Table)) *fixture {
-	f := &fixture{t: t, engine: store.NewMemory(), streams: map[globaltable.LaneID][][]byte{}}
+	f := &fixture{t: t, engine: store.NewMemory(), streams: streams{}}
 	var err error
 	if f.catalog, err = catalog.New(region(t, "us", "US", 1), []globaltable.Descriptor{region(t, "eu", "EU", 2), region(t, "in", "IN", 3)}); err != nil {
 		t.Fatal(err)
@@ -130,18 +131,27 @@ func (f *fixture) stream(l globaltable.Lane, e change.Entry, maxMessage int) {
 	}
 }
 
+// streams are what a region's NATS has.
+type streams map[globaltable.LaneID][][]byte
+
+func (s streams) Lanes(context.Context) ([]globaltable.LaneID, error) {
+	return slices.Sorted(maps.Keys(s)), nil
+}
+
+func (s streams) ReadLane(_ context.Context, id globaltable.LaneID, f func([]byte) error) error {
+	for _, m := range s[id] {
+		if err := f(m); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (f *fixture) scan(only globaltable.TableID) (found []string, sum Summary) {
 	f.t.Helper()
 	sum, err := Scan(context.Background(), Config{View: f.catalog.View, Engine: f.engine, Lanes: func() []globaltable.Lane { return f.lanes },
-		Files: func() (store.Files, error) { return store.Files{}, nil },
-		Streams: func(_ context.Context, id globaltable.LaneID, g func([]byte) error) error {
-			for _, m := range f.streams[id] {
-				if err := g(m); err != nil {
-					return err
-				}
-			}
-			return nil
-		}}, only, func(x Finding) error {
+		Files:   func() (store.Files, error) { return store.Files{}, nil },
+		Streams: f.streams}, only, func(x Finding) error {
 		pending := ""
 		if x.Pending {
 			pending = " pending"
@@ -216,6 +226,8 @@ func TestPlantedItemsAreFound(t *testing.T) {
 			[]string{"stream " + hash + " eu-customers in us", "stream " + hash + " eu-customers in in"}},
 		"stream, in fragments": {func(f *fixture) { f.stream(l, entryOf(1, tableID, "EU#secret"), 200) },
 			[]string{"stream " + hash + " eu-customers in us", "stream " + hash + " eu-customers in in"}},
+		"stream of a lane of an earlier store": {func(f *fixture) { f.stream(both, entryOf(1, tableID, "EU#secret"), 1<<20) },
+			[]string{"stream " + hash + " eu-customers in us"}},
 		"table that is not known": {func(f *fixture) { f.set(store.AppendRecordKey(nil, tableID+1<<16, key), []byte("x")) },
 			[]string{"record " + KeyHash(tableID+1<<16, key) + "  in us"}},
 		"key that is none": {func(f *fixture) { f.set(store.AppendRecordKey(nil, tableID, []byte("no key")), []byte("x")) },

@@ -127,6 +127,9 @@ func TestAudit(t *testing.T) {
 	if a := r.egress(euAt, us, egress.Lane); a.Count != 0 {
 		t.Errorf("%d changes have gone back", a.Count)
 	}
+	if _, sum := r.residency(usAt); sum.Messages == 0 || sum.Changes <= sum.Entries {
+		t.Errorf("log and streams were not gone through: %+v", sum)
+	}
 	r.change(us, catalog.Change{Create: []string{ap}})
 	r.converge(items)
 	given := r.egress(usAt, ap, egress.Exchange).Count + r.egress(euAt, ap, egress.Exchange).Count
@@ -154,18 +157,32 @@ func TestAudit(t *testing.T) {
 			t.Errorf("%s: %+v in %+v", region.Name, found, sum)
 		}
 	}
-
-	if _, sum := r.residency(usAt); sum.Messages == 0 || sum.Changes <= sum.Entries {
-		t.Errorf("log and streams were not gone through: %+v", sum)
-	}
+	read := fetch[admin.AuditLog](r, r.ready.Regions[2], "/v1/audit/log")
 	r.stop()
-	plantRecord(t, filepath.Join(cfg.DataDir, eu, "shard-0"))
+	plantRecord(t, filepath.Join(cfg.DataDir, eu, "shard-0"), elsewhere, foreignKey)
+	plantRecord(t, filepath.Join(cfg.DataDir, eu, "shard-0"), globaltable.SystemTable, catalog.AuditKey(2, 1000, globaltable.Chain{1}))
 	r = runWorld(t, cfg)
 	usAt, euAt = r.ready.Regions[0], r.ready.Regions[1]
 	r.put(us, "another", "x")
 	r.until("the write is in the ledger", func() bool { return r.egress(usAt, ap, egress.Lane).Last > 0 })
 	if again := r.egress(usAt, eu, egress.Lane); again.Count != sent.Count+1 || again.Bytes <= sent.Bytes {
 		t.Errorf("after a restart and one write: %d changes, %d bytes; before %d, %d", again.Count, again.Bytes, sent.Count, sent.Bytes)
+	}
+	// Whoever follows a region's log goes on where he was, after a restart and in another region.
+	r.until("the table is changed", func() bool {
+		_, err := r.Node(us).ChangeTable(t.Context(), tableName, catalog.Change{DeletionProtection: new(true)})
+		return err == nil // before, its owner has yet to hear the others
+	})
+	for _, region := range []ReadyRegion{usAt, r.ready.Regions[2]} {
+		r.until("the change is in what follows", func() bool {
+			log := fetch[admin.AuditLog](r, region, "/v1/audit/log?after="+read.Next)
+			for _, e := range log.Entries {
+				if slices.ContainsFunc(read.Entries, func(old admin.AuditEntry) bool { return old.Stamp == e.Stamp }) {
+					t.Fatalf("%s shows entry %d of %s again", region.Name, e.Entry.Seq, e.Entry.Region)
+				}
+			}
+			return slices.ContainsFunc(log.Entries, func(e admin.AuditEntry) bool { return e.Entry.Kind == audit.TableChanged })
+		})
 	}
 	entries, res := r.auditLog(r.ready.Regions[2]) // one more may have come before the end
 	if slices.Sort(entries); res.Found > 0 || len(entries) < len(logs[2]) {
@@ -178,6 +195,12 @@ func TestAudit(t *testing.T) {
 			t.Errorf("after a restart there is no %q", entry)
 		}
 	}
+	// What cannot be read of a log hides nothing else of it.
+	damaged := fetch[admin.AuditLog](r, euAt, "/v1/audit/log")
+	at := slices.IndexFunc(damaged.Entries, func(e admin.AuditEntry) bool { return e.Fault != "" })
+	if at < 0 || damaged.Entries[at].At == nil || *damaged.Entries[at].At != (audit.Place{Origin: 2, Region: eu, Seq: 1000}) || len(damaged.Entries) <= len(logs[2]) {
+		t.Errorf("of the log with an entry that cannot be read: %+v", damaged.Entries)
+	}
 	found, sum := r.residency(euAt)
 	if len(found) != 1 || found[0].Where != residency.InRecord || found[0].Region != eu || found[0].Key != residency.KeyHash(elsewhere, foreignKey) || sum.Findings != 1 {
 		t.Errorf("of what was planted, %+v was found", found)
@@ -185,6 +208,38 @@ func TestAudit(t *testing.T) {
 	if found, _ := r.residency(usAt); len(found) > 0 {
 		t.Errorf("found in a region where nothing was planted: %+v", found)
 	}
+}
+
+// What was in the streams of a placement goes when the placement does, and what is written then is delivered.
+func TestStreamsGoWithTheirLanes(t *testing.T) {
+	r := runWorld(t, config(t))
+	const us, eu, ap = "us-east-1", "eu-central-1", "ap-south-1"
+	r.makeTable(us, eu, ap)
+	for i := range 20 {
+		r.put(us, fmt.Sprint("item ", i), "x")
+	}
+	r.converge(20)
+	if _, sum := r.residency(r.ready.Regions[0]); sum.Messages == 0 {
+		t.Fatal("nothing was in the streams")
+	}
+	r.change(us, catalog.Change{Delete: []string{ap}})
+	r.until("the stream is gone", func() bool {
+		_, sum := r.residency(r.ready.Regions[0])
+		return sum.Messages == 0
+	})
+	r.put(us, "one more", "x")
+	r.until("it has arrived", func() bool {
+		for _, t := range r.status(r.ready.Regions[1]).Tables {
+			if t.Name == tableName {
+				return t.Items == 21
+			}
+		}
+		return false
+	})
+	r.until("it is in the stream of the lane of two", func() bool {
+		_, sum := r.residency(r.ready.Regions[0])
+		return sum.Messages == 1
+	})
 }
 
 // elsewhere is a table that no region has.
@@ -199,14 +254,14 @@ var foreignKey = func() item.Key {
 }()
 
 // plantRecord writes a record into a store behind its back.
-func plantRecord(t *testing.T, dir string) {
+func plantRecord(t *testing.T, dir string, table globaltable.TableID, key item.Key) {
 	t.Helper()
 	p, err := store.OpenPebble(store.Config{Dir: dir, OnFatal: func(err error) { t.Error(err) }})
 	if err != nil {
 		t.Fatal(err)
 	}
 	b := p.NewBatch()
-	b.Set(store.AppendRecordKey(nil, elsewhere, foreignKey), []byte("foreign"))
+	b.Set(store.AppendRecordKey(nil, table, key), []byte("foreign"))
 	wait, err := p.Apply(b)
 	if err == nil {
 		err = wait()

@@ -79,7 +79,9 @@ func TestGlobalTableOf2019(t *testing.T) {
 	if err := w.update(eu, on); err != nil {
 		t.Fatal(err)
 	}
-	w.until("the stream is on", func() bool { return w.describe(us).StreamSpecification != nil && w.describe(eu).StreamSpecification != nil })
+	w.until("the stream is on", func() bool {
+		return w.describe(us).StreamSpecification != nil && w.describe(eu).StreamSpecification != nil
+	})
 	labels := map[string]bool{}
 	for _, region := range []string{us, eu} {
 		d := w.describe(region)

@@ -3,6 +3,7 @@ package bus
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"text/template"
 	"time"
@@ -186,3 +187,11 @@ func ServerConfig(cfg AccountsConfig) (string, error) {
 // streamName and laneSubject name a lane's stream and the one subject that it takes.
 func streamName(id globaltable.LaneID) string  { return streamPrefix + id.String() }
 func laneSubject(id globaltable.LaneID) string { return lanePrefix + id.String() }
+
+// laneOf is the inverse of streamName; ok is false for another stream.
+func laneOf(stream string) (id globaltable.LaneID, ok bool) {
+	digits, ok := strings.CutPrefix(stream, streamPrefix)
+	n, err := strconv.ParseUint(digits, 16, 64)
+	id = globaltable.LaneID(n)
+	return id, ok && err == nil && streamName(id) == stream
+}

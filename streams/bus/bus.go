@@ -49,6 +49,8 @@ type Home interface {
 	OpenLane(ctx context.Context, lane LaneSpec) error
 	// RemoveLane deletes the lane's stream. It is no error if there is none.
 	RemoveLane(ctx context.Context, id globaltable.LaneID) error
+	// Lanes returns the lanes of which there is a stream, whoever made it and when, in order. Streams that are none of lanes are passed over.
+	Lanes(ctx context.Context) ([]globaltable.LaneID, error)
 	// Publish appends msg to the lane's stream without waiting; messages of one goroutine keep their order. It blocks while too
 	// many are unacknowledged. done is called once, from another goroutine, with nil when the bus has taken the message or with the error; it must
 	// not block, because the others wait behind it. After an error of Publish itself it is not called. Nothing is retried.

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 
@@ -30,6 +31,7 @@ func TestConformance(t *testing.T) {
 		{"bounded", testBounded},
 		{"reset", testReset},
 		{"read", testRead},
+		{"list", testList},
 		{"large", testLarge},
 		{"volume", testVolume},
 		{"answer", testAnswer},
@@ -339,6 +341,54 @@ func testRead(t *testing.T, w *world, id globaltable.LaneID) {
 		t.Errorf("a reader that fails: %v", err)
 	}
 	wantRange(t, pullTo(t, w.dial(t, "us"), id, 299, always), got[0], 300)
+}
+
+// testList: whoever lists lanes sees each of which there is a stream, open or not, also those that another home has left there.
+func testList(t *testing.T, w *world, id globaltable.LaneID) {
+	ctx := testContext(t)
+	lists := func(id globaltable.LaneID) bool {
+		t.Helper()
+		all, err := w.home.Lanes(ctx)
+		if err != nil || !slices.IsSorted(all) || len(slices.Compact(slices.Clone(all))) != len(all) {
+			t.Fatalf("%v, %v", all, err)
+		}
+		return slices.Contains(all, id)
+	}
+	if lists(id) {
+		t.Fatal("a lane that was never made is listed")
+	}
+	spec := LaneSpec{ID: id, MaxBytes: 1 << 20}
+	for range 2 {
+		if err := w.home.ResetLane(ctx, spec); err != nil || !lists(id) {
+			t.Fatalf("a lane that was made is not listed: %v", err)
+		}
+	}
+	if err := w.home.OpenLane(ctx, spec); err != nil || !lists(id) {
+		t.Fatalf("an open lane is not listed: %v", err)
+	}
+	many := make([]globaltable.LaneID, 0, 5)
+	for i := range cap(many) {
+		other := id + 1<<32 + globaltable.LaneID(i)
+		many = append(many, other)
+		if err := w.home.ResetLane(ctx, LaneSpec{ID: other, MaxBytes: 1 << 10}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	all, err := w.home.Lanes(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, other := range append(many, id) {
+		if !slices.Contains(all, other) {
+			t.Fatalf("lane %s is not listed", other)
+		}
+		if err := w.home.RemoveLane(ctx, other); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if all, err = w.home.Lanes(ctx); err != nil || slices.ContainsFunc(append(many, id), func(other globaltable.LaneID) bool { return slices.Contains(all, other) }) {
+		t.Fatalf("a lane that was removed is listed: %v", err)
+	}
 }
 
 func testReset(t *testing.T, w *world, id globaltable.LaneID) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -169,6 +170,20 @@ func (h *jetHome) RemoveLane(ctx context.Context, id globaltable.LaneID) error {
 	}
 	h.out.forget(id)
 	return nil
+}
+
+func (h *jetHome) Lanes(ctx context.Context) (out []globaltable.LaneID, err error) {
+	names := h.js.StreamNames(ctx)
+	for name := range names.Name() {
+		if id, ok := laneOf(name); ok {
+			out = append(out, id)
+		}
+	}
+	if err := names.Err(); err != nil {
+		return nil, &globaltable.Error{Op: "list lanes", Resource: h.region, Kind: globaltable.Unavailable, Err: err}
+	}
+	slices.Sort(out)
+	return out, nil
 }
 
 func (h *jetHome) deleteStream(ctx context.Context, id globaltable.LaneID) error {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"sync"
 
@@ -341,6 +342,18 @@ func (h *MemoryHome) RemoveLane(_ context.Context, id globaltable.LaneID) error 
 		delete(r.lanes, id)
 		return nil
 	})
+}
+
+// Lanes is Home.Lanes.
+func (h *MemoryHome) Lanes(context.Context) ([]globaltable.LaneID, error) {
+	n := h.network
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	r := n.region(h.name)
+	if r.home != h {
+		return nil, &globaltable.Error{Op: "list lanes", Resource: h.name, Err: ErrClosed}
+	}
+	return slices.Sorted(maps.Keys(r.lanes)), nil
 }
 
 func (h *MemoryHome) change(id globaltable.LaneID, op string, f func(*memoryRegion) error) error {

@@ -9,6 +9,8 @@
 //	                                       each record: may it be here? merge · log · sync
 //	erase, if nothing has changed    ◀─    taken
 //
+// What a region has saved over its being rebuilt, and may not have any more when it comes back, goes the same way. The taker does with it what the giver would have done if it could have the item (commit.Shard.TakeOverSaved), so it has to serve the item already.
+//
 // A page lives in the memory of the giver while its offer is out, and its number is of this life of the giver's process alone: so an answer counts only where it was asked for. A giver that crashes finds what is still to be given by looking.
 //
 // core.go decides where records go and is pure; give.go and take.go act.
@@ -30,7 +32,12 @@ const (
 
 // Takers returns the regions that may take over the item of t at key from self, in the order in which they are asked: first those that serve it.
 func Takers(t *globaltable.Table, key []byte, self hlc.Origin) []hlc.Origin {
-	var serving, gaining []hlc.Origin
+	serving, gaining := takers(t, key, self)
+	return append(serving, gaining...)
+}
+
+// takers returns those that serve the item, and those that are getting it.
+func takers(t *globaltable.Table, key []byte, self hlc.Origin) (serving, gaining []hlc.Origin) {
 	for _, o := range locality.Place(t, key) {
 		switch {
 		case o == self || locality.Decide(t, key, o, locality.Receive) != locality.Permit:
@@ -40,12 +47,15 @@ func Takers(t *globaltable.Table, key []byte, self hlc.Origin) []hlc.Origin {
 			gaining = append(gaining, o)
 		}
 	}
-	return append(serving, gaining...)
+	return serving, gaining
 }
 
 // page is records that have the same takers.
 type page struct {
 	takers  []hlc.Origin
+	unready []hlc.Origin // who will take it, and cannot yet
+	saved   bool         // parts of what was saved, instead of records
+	open    []byte       // the key of its last record, if another part of that one follows
 	records []repair.Record
 	bytes   int
 }
@@ -64,19 +74,50 @@ func (p *pages) add(key, record []byte) *page {
 	if locality.Decide(p.table, key, p.self, locality.Receive) == locality.Permit {
 		return nil
 	}
-	takers := Takers(p.table, key, p.self)
-	i := slices.IndexFunc(p.open, func(o *page) bool { return slices.Equal(o.takers, takers) })
-	if i < 0 {
-		i = len(p.open)
-		p.open = append(p.open, &page{takers: takers})
-	}
-	one := p.open[i]
-	one.records = append(one.records, repair.Record{Key: slices.Clone(key), Bytes: slices.Clone(record)})
-	one.bytes += len(key) + len(record)
-	if !one.full() {
+	one := p.of(page{takers: Takers(p.table, key, p.self)})
+	one.add(slices.Clone(key), slices.Clone(record))
+	return p.taken(one, one.full())
+}
+
+// addSaved is add for a part of what was saved, which is p's from then on. Who replays it has to have all that there is of the item; and what has contributions goes to nobody but the first who can, and waits for that one: two that added the same to what they have would not add the same.
+func (p *pages) addSaved(part *SavedPart) *page {
+	if locality.Decide(p.table, part.Key, p.self, locality.Receive) == locality.Permit {
 		return nil
 	}
-	p.open = slices.Delete(p.open, i, i+1)
+	serving, gaining := takers(p.table, part.Key, p.self)
+	if part.Sole && len(serving) > 1 {
+		serving = serving[:1]
+	}
+	one := p.of(page{takers: serving, unready: gaining, saved: true})
+	if one.add(part.Key, part.Bytes); part.More {
+		one.open = part.Key
+	}
+	return p.taken(one, one.full() || part.More)
+}
+
+// of returns the open page that has the same takers as like; a new one if there is none.
+func (p *pages) of(like page) *page {
+	i := slices.IndexFunc(p.open, func(o *page) bool {
+		return slices.Equal(o.takers, like.takers) && slices.Equal(o.unready, like.unready)
+	})
+	if i < 0 {
+		i = len(p.open)
+		p.open = append(p.open, &like)
+	}
+	return p.open[i]
+}
+
+func (p *page) add(key, record []byte) {
+	p.records = append(p.records, repair.Record{Key: key, Bytes: record})
+	p.bytes += len(key) + len(record)
+}
+
+// taken returns the page, which is not open any more then, if it is complete; else nil.
+func (p *pages) taken(one *page, complete bool) *page {
+	if !complete {
+		return nil
+	}
+	p.open = slices.DeleteFunc(p.open, func(o *page) bool { return o == one })
 	return one
 }
 

@@ -20,6 +20,8 @@ type Catalog interface {
 type Taking interface {
 	// TakeOver merges records that from gives away for good, while that version of the table is in force, and logs them. It returns when that is durable.
 	TakeOver(ctx context.Context, table globaltable.TableID, from repair.Giver, version globaltable.Version, records []repair.Record) error
+	// TakeOverSaved replays parts of what from has saved, likewise. purge is the table's purge frontier there.
+	TakeOverSaved(ctx context.Context, table globaltable.TableID, from repair.Giver, version globaltable.Version, purge hlc.Timestamp, parts []repair.Record) error
 }
 
 // Givers asks other regions. There, a Giver answers.
@@ -74,8 +76,15 @@ func (t *Taker) Take(ctx context.Context, asker globaltable.Descriptor, o *Offer
 		if locality.Decide(doc, page.Records[i].Key, self.Origin, locality.Receive) != locality.Permit {
 			return refuse(o, globaltable.Denied, "an item may not be in region "+self.Name)
 		}
+		if o.Saved && locality.Decide(doc, page.Records[i].Key, self.Origin, locality.Admit) != locality.Permit {
+			return refuse(o, globaltable.Unavailable, "region "+self.Name+" is getting an item itself")
+		}
 	}
-	return t.store.TakeOver(ctx, o.Table, repair.Giver{Origin: asker.Origin, Incarnation: o.Incarnation}, o.Version, page.Records)
+	from := repair.Giver{Origin: asker.Origin, Incarnation: o.Incarnation}
+	if o.Saved {
+		return t.store.TakeOverSaved(ctx, o.Table, from, o.Version, page.Purge, page.Records)
+	}
+	return t.store.TakeOver(ctx, o.Table, from, o.Version, page.Records)
 }
 
 const opTake = "take over records"

@@ -7,6 +7,8 @@
 //   - Entries are published in order. If the bus refuses one, or may have lost any, the lane begins again with an empty stream. A peer that
 //     finds a gap reads the log, so nothing here needs to be certain.
 //   - The log is trimmed to the least position that all peers of the lane have confirmed as durably applied; never on the bus's word.
+//   - A stream of a lane that this log does not have is deleted: another store made it. So is that of a lane that is over: it will not be written any
+//     more, and its peers have all of it. Should it be written all the same, or again, it gets a new one.
 //   - A log that has reached its byte limit is trimmed all the same. A peer that has not confirmed what goes lags: it comes back by exchange, and until it
 //     has confirmed a position beyond, it is shown as lagging.
 package outbox
@@ -42,15 +44,16 @@ func (l Limits) withDefaults() Limits {
 // EffectKind is what a runner is to do.
 type EffectKind uint8
 
-// The effects. A runner carries them out in the order given.
+// The effects. A runner carries them out in the order given, but for those that are Stale when their time has come.
 const (
-	ResetStream EffectKind = iota + 1 // delete and make Lane's stream, closed to peers; report by StreamReset or Failed
-	OpenStream                        // open Lane's stream to its peers; report by StreamOpened or Failed
-	Publish                           // publish Entry; report by Published or Failed
-	Load                              // read Lane's log from Seq on, Bytes at most; report by Loaded or Failed
-	Trim                              // trim Lane's log up to and with Seq
-	LeftBehind                        // Peer lags since now: the log no longer has all that it has not confirmed
-	CaughtUp                          // Peer lags no more
+	ResetStream  EffectKind = iota + 1 // delete and make Lane's stream, closed to peers; report by StreamReset or Failed
+	OpenStream                         // open Lane's stream to its peers; report by StreamOpened or Failed
+	Publish                            // publish Entry; report by Published or Failed
+	Load                               // read Lane's log from Seq on, Bytes at most; report by Loaded or Failed
+	Trim                               // trim Lane's log up to and with Seq
+	RemoveStream                       // delete Lane's stream; report by StreamRemoved or Failed
+	LeftBehind                         // Peer lags since now: the log no longer has all that it has not confirmed
+	CaughtUp                           // Peer lags no more
 )
 
 // Effect is one thing for the runner to do. Which fields are set depends on Kind.
@@ -73,6 +76,8 @@ const (
 	filling                // the stream is closed to peers
 	opening                // OpenStream is out
 	live
+	removing // RemoveStream is out
+	over     // there is no stream
 )
 
 // Core decides for all lanes of one shard. It is not safe for concurrent use.
@@ -80,6 +85,7 @@ type Core struct {
 	self   hlc.Origin
 	limits Limits
 	lanes  map[globaltable.LaneID]*lane
+	used   func(globaltable.LaneID) bool
 	out    []Effect
 }
 
@@ -101,9 +107,9 @@ type lane struct {
 	lagging   map[hlc.Origin]time.Time // peers that have not confirmed all that was trimmed → since when; zero: since before the start
 }
 
-// NewCore returns a Core without lanes.
-func NewCore(self hlc.Origin, limits Limits) *Core {
-	return &Core{self: self, limits: limits.withDefaults(), lanes: map[globaltable.LaneID]*lane{}}
+// NewCore returns a Core without lanes. used reports whether a lane may be written, now: of one that may not the stream is removed as soon as its peers have confirmed all of it. nil: all may.
+func NewCore(self hlc.Origin, limits Limits, used func(globaltable.LaneID) bool) *Core {
+	return &Core{self: self, limits: limits.withDefaults(), used: used, lanes: map[globaltable.LaneID]*lane{}}
 }
 
 // AddLane adds a lane with its durable head and the sequence up to which its log was trimmed, or changes the members of one that is there.
@@ -132,6 +138,16 @@ func (c *Core) Exclude(f func(globaltable.Lane) []hlc.Origin) []Effect {
 				delete(l.lagging, o)
 			}
 			c.restart(l)
+		}
+	}
+	return c.flush()
+}
+
+// Found tells of which lanes the bus has streams: those that the log does not have are removed.
+func (c *Core) Found(ids []globaltable.LaneID) []Effect {
+	for _, id := range ids {
+		if c.lanes[id] == nil {
+			c.emit(Effect{Kind: RemoveStream, Lane: globaltable.Lane{ID: id}})
 		}
 	}
 	return c.flush()
@@ -175,7 +191,18 @@ func (c *Core) Fresh(id globaltable.LaneID, entries []change.Entry) []Effect {
 		}
 		l.fresh = slices.Delete(l.fresh, 0, drop)
 	}
+	if (l.phase == removing || l.phase == over) && !c.isOver(l) {
+		c.restart(l)
+	}
 	c.pump(l)
+	return c.flush()
+}
+
+// StreamRemoved reports that there is no stream.
+func (c *Core) StreamRemoved(id globaltable.LaneID, turn uint64) []Effect {
+	if l := c.current(id, turn); l != nil && l.phase == removing {
+		l.phase = over
+	}
 	return c.flush()
 }
 
@@ -278,23 +305,32 @@ func (c *Core) Exceeded(id globaltable.LaneID, upTo uint64, now time.Time) []Eff
 	return c.flush()
 }
 
-// Tick begins failed lanes again and trims what has been confirmed.
+// Tick begins failed lanes again, trims what has been confirmed, and removes the streams of lanes that are over.
 func (c *Core) Tick() []Effect {
 	for _, l := range c.sorted() {
 		if to := c.trimPoint(l); to > l.trimmed {
 			c.trim(l, to)
 		}
-		if l.phase == waiting {
+		if l.phase == waiting || l.phase == live && c.isOver(l) {
 			c.restart(l)
 		}
 	}
 	return c.flush()
 }
 
-// Live reports whether the lane's stream is there and open. One that is not known has nothing to wait for.
+// Stale reports whether an effect has no point any more: the stream that it is about failed since it was decided, or is made anew.
+func (c *Core) Stale(e *Effect) bool {
+	if e.Kind == Trim || e.Kind == LeftBehind || e.Kind == CaughtUp {
+		return false
+	}
+	l := c.lanes[e.Lane.ID]
+	return l != nil && l.turn != e.Turn
+}
+
+// Live reports whether the lane's stream is there and open, or gone with the lane. One that is not known has nothing to wait for.
 func (c *Core) Live(id globaltable.LaneID) bool {
 	l := c.lanes[id]
-	return l == nil || l.phase == live
+	return l == nil || l.phase == live || l.phase == over
 }
 
 // Backlog is what a lane still keeps for one peer.
@@ -317,7 +353,7 @@ type Lag struct {
 func (c *Core) Status() []Backlog {
 	var out []Backlog
 	for _, l := range c.sorted() {
-		b := Backlog{Lane: l.lane, Head: l.head, Trimmed: l.trimmed, Live: l.phase == live, Confirmed: map[hlc.Origin]uint64{},
+		b := Backlog{Lane: l.lane, Head: l.head, Trimmed: l.trimmed, Live: c.Live(l.lane.ID), Confirmed: map[hlc.Origin]uint64{},
 			Lagging: map[hlc.Origin]Lag{}}
 		for _, p := range l.peers(c.self) {
 			b.Confirmed[p] = l.confirmed[p]
@@ -347,10 +383,24 @@ func (c *Core) trim(l *lane, to uint64) {
 	c.emit(Effect{Kind: Trim, Lane: l.lane, Seq: to})
 }
 
-// restart makes the lane's stream anew. A lane without peers needs none; one whose peers were all excluded has one, which is emptied.
+// isOver reports whether the lane has a stream that nobody needs any more.
+func (c *Core) isOver(l *lane) bool {
+	if c.used == nil || c.used(l.lane.ID) || len(l.lane.Placement.Peers(c.self)) == 0 {
+		return false
+	}
+	return !slices.ContainsFunc(l.peers(c.self), func(p hlc.Origin) bool { return l.confirmed[p] < l.head })
+}
+
+// restart makes the lane's stream anew, or removes that of a lane that is over. A lane without peers needs none; one whose peers were all excluded has one, which is emptied.
 func (c *Core) restart(l *lane) {
 	l.turn++
 	l.flight, l.flightSum, l.loading = map[uint64]int{}, 0, false
+	if c.isOver(l) {
+		l.phase = removing
+		l.fresh, l.freshSize = nil, 0
+		c.emit(Effect{Kind: RemoveStream, Lane: l.lane, Turn: l.turn})
+		return
+	}
 	peers := l.peers(c.self)
 	if len(peers) == 0 {
 		l.phase = live

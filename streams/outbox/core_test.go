@@ -21,7 +21,8 @@ func TestScenarios(t *testing.T) {
 		if _, err := os.Stat(path); err != nil {
 			t.Fatal(err)
 		}
-		c := NewCore(1, Limits{FreshBytes: 40, FlightBytes: 30, PageBytes: 20, RefillEntries: 5, TrimEvery: 3})
+		used := true
+		c := NewCore(1, Limits{FreshBytes: 40, FlightBytes: 30, PageBytes: 20, RefillEntries: 5, TrimEvery: 3}, func(globaltable.LaneID) bool { return used })
 		lane := globaltable.Lane{Placement: globaltable.NewPlacement(1, 2, 3)}
 		lane.ID = lane.Placement.Lane()
 		turn := uint64(0)
@@ -63,6 +64,16 @@ func TestScenarios(t *testing.T) {
 				effects = c.BusReset()
 			case "tick":
 				effects = c.Tick()
+			case "use":
+				used = d.HasArg("yes")
+			case "removed":
+				effects = c.StreamRemoved(lane.ID, turn)
+			case "renew":
+				effects = c.Renew(lane.ID)
+			case "found":
+				effects = c.Found([]globaltable.LaneID{lane.ID, 7})
+			case "live":
+				return fmt.Sprintln(c.Live(lane.ID))
 			case "exceeded":
 				effects = c.Exceeded(lane.ID, number("to"), time.Unix(int64(number("at")), 0))
 			case "exclude":
@@ -124,6 +135,11 @@ func describe(e Effect) string {
 		return "reset stream" + exceptFor(e)
 	case OpenStream:
 		return "open stream" + exceptFor(e)
+	case RemoveStream:
+		if len(e.Lane.Placement) == 0 {
+			return "remove stream of lane " + e.Lane.ID.String()
+		}
+		return "remove stream"
 	case Publish:
 		return fmt.Sprintf("publish %d", e.Entry.Seq)
 	case Load:

@@ -8,7 +8,7 @@ import (
 
 // TestRenew: what memory has of a lane is forgotten, and its stream is filled from the log again.
 func TestRenew(t *testing.T) {
-	c := NewCore(1, Limits{})
+	c := NewCore(1, Limits{}, nil)
 	lane := globaltable.Lane{Placement: globaltable.NewPlacement(1, 2)}
 	lane.ID = lane.Placement.Lane()
 	kinds := func(effects []Effect) (out []EffectKind) {

@@ -32,6 +32,7 @@ type RunnerConfig struct {
 	Floor       func(globaltable.LaneID) hlc.Timestamp // purge frontier sent with messages
 	Name        func(hlc.Origin) string                // region name, as the bus knows peers
 	Limits      Limits
+	Used        func(globaltable.LaneID) bool // whether a lane may be written, now; see NewCore. It must be fast
 	// MaySend is asked for each entry before it goes into its lane's stream; an error says why it may not, now: the lane begins again later. nil: all may.
 	MaySend func(globaltable.Lane, *change.Entry) error
 	// Excess returns up to and with which sequence a lane's log is beyond its byte limit; zero: it is within. nil: there is no limit.
@@ -43,8 +44,9 @@ type RunnerConfig struct {
 
 // Events report what a runner does. Any may be nil; they must not block.
 type Events struct {
-	Reset  func(lane globaltable.LaneID) // a stream is made anew
-	Failed func(lane globaltable.LaneID, err error)
+	Reset   func(lane globaltable.LaneID) // a stream is made anew
+	Removed func(lane globaltable.LaneID) // a stream was deleted: the lane is over, or another store's
+	Failed  func(lane globaltable.LaneID, err error)
 	// Lagging: the lane's log has dropped what the peer has not confirmed; or the peer has caught up.
 	Lagging func(lane globaltable.LaneID, peer hlc.Origin, is bool)
 }
@@ -56,6 +58,7 @@ type Runner struct {
 
 	mu      sync.Mutex
 	core    *Core
+	found   bool // the bus's streams were listed since it began, or began again, and none is to be removed that was not
 	workers map[globaltable.LaneID]*worker
 	spawn   func(*worker) // starts a worker; nil before and after Run
 }
@@ -75,7 +78,7 @@ func NewRunner(cfg RunnerConfig) *Runner {
 	if cfg.Interval == 0 {
 		cfg.Interval = 500 * time.Millisecond
 	}
-	return &Runner{cfg: cfg, core: NewCore(cfg.Self, cfg.Limits), workers: map[globaltable.LaneID]*worker{}}
+	return &Runner{cfg: cfg, core: NewCore(cfg.Self, cfg.Limits, cfg.Used), workers: map[globaltable.LaneID]*worker{}}
 }
 
 // AddLane adds a lane of the log, or tells that its members changed.
@@ -147,6 +150,7 @@ func (r *Runner) tick(ctx context.Context) error {
 	ticker := time.NewTicker(r.cfg.Interval)
 	defer ticker.Stop()
 	for {
+		r.find(ctx)
 		select {
 		case <-ctx.Done():
 			return nil
@@ -154,9 +158,35 @@ func (r *Runner) tick(ctx context.Context) error {
 			r.step(r.core.Tick)
 			r.step(r.limit)
 		case <-r.cfg.Home.Reset():
+			r.setFound(false)
 			r.step(r.core.BusReset)
 		}
 	}
+}
+
+// find has the streams removed that the bus has and the log does not, once for each start of the bus. What fails is tried again with the next tick.
+func (r *Runner) find(ctx context.Context) {
+	r.mu.Lock()
+	found := r.found
+	r.mu.Unlock()
+	if found {
+		return
+	}
+	ids, err := r.cfg.Home.Lanes(ctx)
+	if err != nil {
+		if f := r.cfg.Events.Failed; f != nil && ctx.Err() == nil {
+			f(0, err)
+		}
+		return
+	}
+	r.setFound(true) // before: what fails sets it back
+	r.step(func() []Effect { return r.core.Found(ids) })
+}
+
+func (r *Runner) setFound(found bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.found = found
 }
 
 // limit has the logs trimmed that are beyond their limit.
@@ -192,7 +222,7 @@ func (r *Runner) step(event func() []Effect) {
 // add queues an effect; the runner's mutex is held. A new stream makes what was due to the old one pointless, and a trim that waits is replaced
 // by a later one.
 func (w *worker) add(e Effect) {
-	if e.Kind == ResetStream || e.Kind == Trim {
+	if e.Kind == ResetStream || e.Kind == RemoveStream || e.Kind == Trim {
 		keep := w.queue[:0]
 		for _, old := range w.queue {
 			if (e.Kind == Trim) == (old.Kind == Trim) {
@@ -210,16 +240,19 @@ func (w *worker) add(e Effect) {
 	}
 }
 
+// take returns the next effect that is to be carried out.
 func (r *Runner) take(w *worker) (Effect, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(w.queue) == 0 {
-		return Effect{}, false
+	for len(w.queue) > 0 {
+		e := w.queue[0]
+		w.queue[0] = Effect{}
+		w.queue = w.queue[1:]
+		if !r.core.Stale(&e) {
+			return e, true
+		}
 	}
-	e := w.queue[0]
-	w.queue[0] = Effect{}
-	w.queue = w.queue[1:]
-	return e, true
+	return Effect{}, false
 }
 
 // work carries out one lane's effects.
@@ -254,6 +287,15 @@ func (r *Runner) act(ctx context.Context, e Effect, scratch []byte) ([]byte, err
 			return scratch, err
 		}
 		r.step(func() []Effect { return r.core.StreamReset(id, e.Turn) })
+	case RemoveStream:
+		if err := r.cfg.Home.RemoveLane(ctx, id); err != nil {
+			r.setFound(false) // it may be one that the core does not know
+			return scratch, err
+		}
+		if f := r.cfg.Events.Removed; f != nil {
+			f(id)
+		}
+		r.step(func() []Effect { return r.core.StreamRemoved(id, e.Turn) })
 	case OpenStream:
 		if err := r.cfg.Home.OpenLane(ctx, r.spec(e)); err != nil {
 			return scratch, err

@@ -99,6 +99,20 @@ func (h *faultyHome) OpenLane(ctx context.Context, l bus.LaneSpec) error {
 	return h.Home.OpenLane(ctx, l)
 }
 
+func (h *faultyHome) RemoveLane(ctx context.Context, id globaltable.LaneID) error {
+	if h.fails("remove") {
+		return errRefused
+	}
+	return h.Home.RemoveLane(ctx, id)
+}
+
+func (h *faultyHome) Lanes(ctx context.Context) ([]globaltable.LaneID, error) {
+	if h.fails("list") {
+		return nil, errRefused
+	}
+	return h.Home.Lanes(ctx)
+}
+
 func (h *faultyHome) Publish(ctx context.Context, id globaltable.LaneID, m []byte, done func(error)) error {
 	if h.fails("publish") {
 		return errRefused
@@ -123,6 +137,7 @@ type origin struct {
 	mu             sync.Mutex
 	resets, failed int
 	held           uint64 // the sequence of an entry that may not be sent; 0: all may
+	left           bool   // the shared lane is not written any more
 }
 
 // inOrigin runs a story. The runner has not been begun.
@@ -145,6 +160,11 @@ func inOrigin(t *testing.T, limits outbox.Limits, streamBytes int64, story func(
 		o.runner = outbox.NewRunner(outbox.RunnerConfig{Self: 1, Incarnation: o.shard.Incarnation(), Home: o.home, Log: o.shard,
 			Floor: func(globaltable.LaneID) hlc.Timestamp { return 7 }, Name: func(p hlc.Origin) string { return names[p] },
 			Limits: limits, StreamBytes: streamBytes,
+			Used: func(globaltable.LaneID) bool {
+				o.mu.Lock()
+				defer o.mu.Unlock()
+				return !o.left
+			},
 			MaySend: func(l globaltable.Lane, e *change.Entry) error {
 				o.mu.Lock()
 				defer o.mu.Unlock()
@@ -305,6 +325,57 @@ func sequence(from, to uint64) (out []uint64) {
 		out = append(out, s)
 	}
 	return out
+}
+
+// What another store has left in the bus goes, at the start and when the bus begins again, over failures; so does the stream of a lane that is over, and comes when the lane does.
+func TestStreamsThatNobodyNeedsAreRemoved(t *testing.T) {
+	inOrigin(t, outbox.Limits{}, 0, func(t *testing.T, o *origin) {
+		lanes := func() []globaltable.LaneID {
+			ids, err := o.home.Home.Lanes(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			return ids
+		}
+		leave := func(ids ...globaltable.LaneID) {
+			for _, id := range ids {
+				if err := o.home.Home.ResetLane(t.Context(), bus.LaneSpec{ID: id, MaxBytes: 1 << 10}); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		leave(7, 8, everyone.Lane())
+		o.home.refuse["list"], o.home.refuse["remove"] = 2, 3
+		o.write(shared, 3, 100)
+		us := o.pull("us")
+		o.begin()
+		o.until("only the lane of the log has a stream", func() bool { return slices.Equal(lanes(), []globaltable.LaneID{everyone.Lane()}) })
+		o.until("us has all", func() bool { return slices.Equal(us.seqs(), sequence(1, 3)) })
+		o.mu.Lock()
+		if o.failed != 5 {
+			t.Errorf("%d failures", o.failed)
+		}
+		o.left = true
+		o.mu.Unlock()
+		o.runner.Confirmed(2, everyone.Lane(), 3)
+		time.Sleep(5 * time.Second) // of the bubble
+		if len(lanes()) != 1 {
+			t.Error("a stream was removed that a peer may need")
+		}
+		o.runner.Confirmed(3, everyone.Lane(), 3)
+		o.until("there is no stream", func() bool { return len(lanes()) == 0 && o.runner.Live(everyone.Lane()) })
+		leave(9, everyone.Lane())                                                                 // the bus was restored from a backup
+		if err := o.home.Home.Publish(t.Context(), 99, []byte("x"), func(error) {}); err != nil { // there is no such stream: the home says that it may have lost others
+			t.Fatal(err)
+		}
+		o.until("there is no stream again", func() bool { return len(lanes()) == 0 })
+		o.write(shared, 1, 100)
+		o.until("us has what was written then", func() bool { return slices.Contains(us.seqs(), 4) })
+		for _, peer := range []hlc.Origin{2, 3} {
+			o.runner.Confirmed(peer, everyone.Lane(), 4)
+		}
+		o.until("there is no stream at the end", func() bool { return len(lanes()) == 0 })
+	})
 }
 
 func TestEntriesReachPeersInOrder(t *testing.T) {

@@ -34,8 +34,8 @@ type Config struct {
 	Peers   Peers
 	// CatchUps are the exchanges with regions whose lanes were begun anew here. nil: there never are any.
 	CatchUps CatchUps
-	// Complete is called when all that the sources of a join held is here, before that is told to anybody; again later if it returns an error. nil: nothing is to be done then.
-	Complete func(ctx context.Context, table globaltable.TableID, since globaltable.Version) error
+	// Complete is called when all that the sources of a join held is here, before that is told to anybody; again later if it returns an error. toPlace: see Progress. nil: nothing is to be done then.
+	Complete func(ctx context.Context, table globaltable.TableID, since globaltable.Version) (toPlace bool, err error)
 
 	Every          time.Duration // between looks at what is unfinished; 250 ms
 	PageBytes      int           // of records in one answer; 1 MiB
@@ -72,6 +72,7 @@ type Progress struct {
 	Done    bool
 	Percent int    // by count of items; 100 only when Done
 	Waiting string // what for, in words, to follow "Waiting for"; empty when it goes on
+	ToPlace bool   // with Done: the region still keeps what policies keep out of it, and has to hand that over
 }
 
 // Joiner brings the data of the replicas that are being created in this region. It remembers nothing but in the catalog and the store, so each side may crash at any
@@ -93,6 +94,7 @@ type join struct {
 	cancel   context.CancelFunc // nil: no goroutine
 	core     *core              // nil until it was loaded; guarded by Joiner.mu
 	complete bool               // Config.Complete has done its part; guarded by Joiner.mu
+	toPlace  bool               // what it said; guarded by Joiner.mu
 	fault    error              // of Config.Complete; guarded by Joiner.mu
 }
 
@@ -122,7 +124,7 @@ func (j *Joiner) Progress(table globaltable.TableID, since globaltable.Version) 
 	if one.core == nil {
 		return Progress{}, true
 	}
-	p = Progress{Done: one.done() && feed.done(), Percent: percent(one.core)}
+	p = Progress{Done: one.done() && feed.done(), Percent: percent(one.core), ToPlace: one.toPlace || feed.toPlace}
 	waiting := one.core.waiting()
 	if feed.core != nil {
 		p.Percent = percent(one.core, feed.core)
@@ -248,12 +250,13 @@ func (j *Joiner) run(ctx context.Context, w *work, one *join) {
 
 // complete does what is to be done when all records are here.
 func (j *Joiner) complete(ctx context.Context, w *work, one *join) {
+	var toPlace bool
 	var err error
 	if w.key.lags == 0 && j.cfg.Complete != nil {
-		err = j.cfg.Complete(ctx, w.key.table, w.version)
+		toPlace, err = j.cfg.Complete(ctx, w.key.table, w.version)
 	}
 	j.mu.Lock()
-	one.complete, one.fault = err == nil, err
+	one.complete, one.toPlace, one.fault = err == nil, toPlace, err
 	j.mu.Unlock()
 	switch {
 	case err != nil:

@@ -1,4 +1,4 @@
-package policy
+package manifest
 
 import (
 	"bytes"
@@ -9,7 +9,7 @@ import (
 )
 
 // EncodeYAML returns the documents as one file, which Parse reads. Whatever does not look like a plain word is in quotes, so that no reader takes it for something else.
-func EncodeYAML(docs []Document) ([]byte, error) {
+func EncodeYAML[D json.Marshaler](docs []D) ([]byte, error) {
 	var out bytes.Buffer
 	for i, d := range docs {
 		if i > 0 {
@@ -39,7 +39,9 @@ func writeYAML(out *bytes.Buffer, dec *json.Decoder, indent string) error {
 		if token == '[' {
 			return writeList(out, dec)
 		}
-		if out.Len() > 0 && !bytes.HasSuffix(out.Bytes(), []byte("\n")) {
+		if !dec.More() {
+			out.WriteString(" {}\n")
+		} else if out.Len() > 0 && !bytes.HasSuffix(out.Bytes(), []byte("\n")) {
 			out.WriteByte('\n')
 		}
 		for dec.More() {
@@ -60,19 +62,33 @@ func writeYAML(out *bytes.Buffer, dec *json.Decoder, indent string) error {
 	}
 }
 
-// writeList writes a list of names, in one line.
+// writeList writes a list in one line: words as they are, whatever has parts as JSON.
 func writeList(out *bytes.Buffer, dec *json.Decoder) error {
-	var names []string
+	var elements []string
 	for dec.More() {
-		token, err := dec.Token()
-		if err != nil {
+		var raw json.RawMessage
+		if err := dec.Decode(&raw); err != nil {
 			return err
 		}
-		names = append(names, scalar(token))
+		if raw[0] == '{' || raw[0] == '[' {
+			elements = append(elements, string(raw))
+			continue
+		}
+		var token any
+		if err := unmarshalNumbers(raw, &token); err != nil {
+			return err
+		}
+		elements = append(elements, scalar(token))
 	}
-	out.WriteString(" [" + strings.Join(names, ", ") + "]\n")
+	out.WriteString(" [" + strings.Join(elements, ", ") + "]\n")
 	_, err := dec.Token()
 	return err
+}
+
+func unmarshalNumbers(b []byte, into any) error {
+	dec := json.NewDecoder(bytes.NewReader(b))
+	dec.UseNumber()
+	return dec.Decode(into)
 }
 
 var plain = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_./:-]*[A-Za-z0-9]$|^[A-Za-z]$`)
