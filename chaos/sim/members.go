@@ -272,7 +272,7 @@ func (w *world) lose() {
 	if r.up {
 		r.die(func(int) int { return 0 })
 	}
-	if c, kept := w.membership.copies[r.origin]; kept && w.rng.IntN(4) > 0 { // many have none
+	if c, kept := w.membership.copies[r.origin]; kept && w.rng.IntN(2) == 0 {
 		w.note("%d is restored from a copy", r.origin)
 		w.cover("a store was restored")
 		r.forgive(&c)

@@ -151,7 +151,7 @@ func (p *plan) moveMembers(rng *rand.Rand) {
 		p.fence *= time.Duration(rng.IntN(2))
 	}
 	p.bringBack = between(rng, 50*time.Millisecond, time.Second)
-	p.copies = between(rng, 50*time.Millisecond, 500*time.Millisecond)
+	p.copies = between(rng, 10*time.Millisecond, 100*time.Millisecond) // stores are lost soon after the beginning
 	p.crashSaving = some(rng, 0.5, 0.5)
 	p.abandon = some(rng, 0.4, 0.6)
 }

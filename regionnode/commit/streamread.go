@@ -218,9 +218,8 @@ func eachStreamRecord(r store.Reader, id cdc.Stream, lanes []globaltable.LaneID,
 	return nil
 }
 
+// maxTrim and maxTrimBytes bound the records that one batch drops.
 const (
-	opTrimStream = "trim change stream"
-	// maxTrim and maxTrimBytes bound the records that one batch drops.
 	maxTrim      = 4096
 	maxTrimBytes = 16 << 20
 )
