@@ -75,7 +75,7 @@ func TestWrongUsage(t *testing.T) {
 		{"table merge orders --type =set", `--type is "=set"; it is ATTRIBUTE=TYPE`},
 		{"table merge orders --type likes=list", `--type is "likes=list"; the type can be counter, set, map, max, min, register or none`},
 		{"table merge orders --type likes=set --type likes=none", `--type gives "likes" two types`},
-		{"table set orders", "give --acknowledge, --ttl, --conflict-age or --conflict-bytes"},
+		{"table set orders", "give --acknowledge, --ttl, --conflict-age, --conflict-bytes, --stream-age or --stream-bytes"},
 		{"table set orders --conflict-age 1s", `--conflict-age: "1s" is not known; it can be a time from 1m to 366d`},
 		{"table set orders --conflict-age=", `--conflict-age: "" is not known`},
 		{"table set orders --conflict-bytes 5TiB", `--conflict-bytes: "5TiB" is not known; it can be a size from 1MiB to 1TiB`},

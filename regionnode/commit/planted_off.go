@@ -27,5 +27,9 @@ const (
 	plantedSaved     = false
 	plantedTold      = false
 	plantedUntold    = false
+	plantedWall      = false
+	plantedUnread    = false
+	plantedFinal     = false
+	plantedCounts    = false
 	plantedFenced    = false
 )
