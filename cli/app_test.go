@@ -75,7 +75,7 @@ func TestWrongUsage(t *testing.T) {
 		{"table merge orders --type =set", `--type is "=set"; it is ATTRIBUTE=TYPE`},
 		{"table merge orders --type likes=list", `--type is "likes=list"; the type can be counter, set, map, max, min, register or none`},
 		{"table merge orders --type likes=set --type likes=none", `--type gives "likes" two types`},
-		{"table set orders", "give --acknowledge, --ttl, --conflict-age or --conflict-bytes"},
+		{"table set orders", "give --acknowledge, --ttl, --conflict-age, --conflict-bytes, --stream-age or --stream-bytes"},
 		{"table set orders --conflict-age 1s", `--conflict-age: "1s" is not known; it can be a time from 1m to 366d`},
 		{"table set orders --conflict-age=", `--conflict-age: "" is not known`},
 		{"table set orders --conflict-bytes 5TiB", `--conflict-bytes: "5TiB" is not known; it can be a size from 1MiB to 1TiB`},
@@ -90,6 +90,8 @@ func TestWrongUsage(t *testing.T) {
 		{"audit egress --verify --head 1", `--head is "1"`},
 		{"audit residency orders", "takes flags only"},
 		{"policy receipts --key x", `--key is "x"`},
+		{"stream", `after "stream" one of these must follow: list, tail, forget, grant, grants, revoke`},
+		{"stream revoke", "revoke needs a NAME"},
 		{"conflict", `after "conflict" one of these must follow: list, show, tail, stats, restore`},
 		{"conflict lst", `did you mean "list"?`},
 		{"conflict list orders", `list takes flags only, not "orders"`},
@@ -176,7 +178,7 @@ func TestHelpNamesEveryCommand(t *testing.T) {
 		if got.status != 0 || got.err != "" {
 			t.Errorf("concordat %v: status %d, %q", args, got.status, got.err)
 		}
-		for _, name := range []string{"demo", "dev", "node", "status", "verify", "repair", "table", "conflict", "region", "nats", "version"} {
+		for _, name := range []string{"demo", "dev", "node", "status", "verify", "repair", "table", "conflict", "stream", "region", "nats", "version"} {
 			if !strings.Contains(got.out, "\n   "+name+" ") {
 				t.Errorf("concordat %v does not name %s", args, name)
 			}

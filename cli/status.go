@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -107,6 +108,9 @@ func writeStatus(w io.Writer, st admin.Status) error {
 	if line := membersLine(st.Members); line != "" {
 		fmt.Fprintln(w, line)
 	}
+	if line := eventsLine(st.Events); line != "" {
+		fmt.Fprintln(w, line)
+	}
 	for _, part := range []struct {
 		title string
 		none  string // what is written when there is nothing; empty: nothing is
@@ -116,8 +120,10 @@ func writeStatus(w io.Writer, st admin.Status) error {
 		{"Tables", "no tables", tablesTable(st.Tables)},
 		{"Deleted and expired items", "no tables", collectionTable(st.Tables)},
 		{"Conflicts", "no tables", listedTable(st.Tables)},
+		{"Change streams", "", streamedTable(st.Tables)},
 		{"Indexes that are being built", "", indexesTable(st.Tables, true)},
 		{"Comparison in the background", "nothing to compare", comparisonsTable(st.Tables)},
+		{"Triggers", "", triggerStatesTable(st.Triggers)},
 		{"Change log of this region", "no lanes", lanesTable(st.Lanes)},
 	} {
 		if part.t.Length() == 0 && part.none == "" {
@@ -147,6 +153,18 @@ func membersLine(members []admin.State) string {
 		return ""
 	}
 	return "Members: " + strings.Join(parts, ", ")
+}
+
+// eventsLine sums up the events of change streams; empty when there are none.
+func eventsLine(e *admin.EventsSummary) string {
+	if e == nil {
+		return ""
+	}
+	line := fmt.Sprintf("Events in NATS: of %d tables, %s behind at most, %d grants", e.Tables, time.Duration(e.LagMillis)*time.Millisecond, e.Grants)
+	if len(e.Failing) > 0 {
+		line += "; not taken: " + strings.Join(e.Failing, ", ")
+	}
+	return line
 }
 
 func pairsTable(pairs []admin.Pair) table.Writer {
@@ -205,6 +223,18 @@ func listedTable(tables []admin.Table) table.Writer {
 	for _, b := range tables {
 		x := b.Conflicts
 		t.AppendRow(table.Row{b.Name, x.Listed, humanBytes(x.Bytes), humanBytes(x.Limit), globaltable.FormatAge(time.Duration(x.KeepSeconds) * time.Second)})
+	}
+	return t
+}
+
+// streamedTable lists what tables with change streams keep of them.
+func streamedTable(tables []admin.Table) table.Writer {
+	t := newTable("table", "shows", "records", "size", "up to", "kept for")
+	alignRight(t, 3, 4, 5, 6)
+	for _, b := range tables {
+		if x := b.Streams; x.View != "" || x.Streams > 0 {
+			t.AppendRow(table.Row{b.Name, cmp.Or(x.View, "off"), x.Records, humanBytes(x.Bytes), humanBytes(x.Limit), globaltable.FormatAge(time.Duration(x.KeepSeconds) * time.Second)})
+		}
 	}
 	return t
 }

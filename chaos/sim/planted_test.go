@@ -66,6 +66,13 @@ var faults = []struct {
 	{name: "collect while placing", found: "I8"},
 	{name: "forgotten lane", found: "I18"},
 	{name: "old streams", found: "I18"},
+	{name: "kept telling", found: "I18"},
+	{name: "told anyway", found: "I12"},
+	{name: "untold copy", found: "I12"},
+	{name: "told at once", found: "I12"},
+	{name: "wall position", found: "I12"},
+	{name: "read early", found: "I12"},
+	{name: "stale counts", found: "I12"},
 }
 
 // plantedBound is how many seeds may pass before a fault is found.

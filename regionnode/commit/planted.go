@@ -28,6 +28,10 @@ var (
 	plantedSaved     bool // what was saved and is taken over is dropped
 	plantedTold      bool // what changes nothing is told in streams
 	plantedUntold    bool // what exchanges bring is not told in streams
+	plantedWall      bool // positions in streams are times of the wall clock
+	plantedUnread    bool // readers of streams get what is not durable
+	plantedFinal     bool // of several changes of an item in a batch one is told
+	plantedCounts    bool // a trimmed stream says that it has what has gone
 	plantedFenced    bool // what only a fenced region has is not saved before its store is emptied
 )
 
@@ -82,6 +86,14 @@ func Plant(fault string, on bool) bool {
 		plantedTold = on
 	case "untold copy":
 		plantedUntold = on
+	case "wall position":
+		plantedWall = on
+	case "read early":
+		plantedUnread = on
+	case "told at once":
+		plantedFinal = on
+	case "stale counts":
+		plantedCounts = on
 	case "fenced":
 		plantedFenced = on
 	default:

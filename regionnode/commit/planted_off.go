@@ -28,5 +28,9 @@ const (
 	plantedSaved     = false
 	plantedTold      = false
 	plantedUntold    = false
+	plantedWall      = false
+	plantedUnread    = false
+	plantedFinal     = false
+	plantedCounts    = false
 	plantedFenced    = false
 )

@@ -38,7 +38,7 @@ func (p *Plane) ChangePolicies(ctx context.Context, name string, change catalog.
 
 // changePolicies is ChangePolicies in the owner's region, asked for in the region that the change names.
 func (p *Plane) changePolicies(ctx context.Context, id globaltable.TableID, change *catalog.PolicyChange) (*globaltable.Table, error) {
-	change.At, change.Secret = p.cfg.Now().UnixMilli(), newSecret()
+	change.At, change.Secret = p.cfg.Now().UnixMilli(), p.newSecret()
 	return p.issueWith(ctx, cause{op: "change policies", asked: change.Region, author: change.Author, reason: change.Reason}, id, func(t *globaltable.Table, epoch uint32) (*globaltable.Table, []systemItem, error) {
 		v := p.cfg.Catalog.View()
 		next, versions, err := catalog.ChangePolicies(t, v.Policies(id), change, epoch, v.ActiveRegion)

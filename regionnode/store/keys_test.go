@@ -56,6 +56,24 @@ func TestKeysRoundTripAndOrder(t *testing.T) {
 		if lower, upper := CaughtRange(o + 1); bytes.Compare(lower, ck) <= 0 && bytes.Compare(ck, upper) < 0 {
 			t.Fatal("an exchange's progress in another origin's range")
 		}
+		trigger := globaltable.TriggerID{Table: globaltable.TableID(n), Born: globaltable.Version(m), Name: rapid.StringMatching(`[a-z0-9][a-z0-9.-]{0,8}`).Draw(t, "trigger")}
+		if id, ok := DecodeTriggerKey(AppendTriggerKey(nil, MetaTrigger, trigger)); !ok || id != trigger {
+			t.Fatal("key of a trigger")
+		}
+		lk := AppendLetterKey(nil, trigger, hlc.Timestamp(m))
+		if id, at, ok := DecodeLetterKey(lk); !ok || id != trigger || at != hlc.Timestamp(m) {
+			t.Fatal("key of a dead letter")
+		}
+		for _, table := range []uint64{n, n + 1} {
+			if lower, upper := LettersRange(globaltable.TableID(table)); (bytes.Compare(lower, lk) <= 0 && bytes.Compare(lk, upper) < 0) != (table == n) {
+				t.Fatal("a dead letter in another table's range, or not in its own")
+			}
+		}
+		longer := trigger
+		longer.Name += "a"
+		if lower, upper := LetterRange(trigger, 0); m != 0 && (bytes.Compare(lower, lk) > 0 || bytes.Compare(lk, upper) >= 0) || bytes.Compare(lower, AppendLetterKey(nil, longer, 1)) <= 0 && bytes.Compare(AppendLetterKey(nil, longer, 1), upper) < 0 {
+			t.Fatal("a dead letter in another trigger's range, or not in its own")
+		}
 		k := rapid.SliceOf(rapid.Byte()).Draw(t, "key")
 		if id, k2, ok := DecodeSavedKey(AppendSavedKey(nil, globaltable.TableID(n), append(k, 0))); !ok || uint64(id) != n || !bytes.Equal(k2, append(k, 0)) {
 			t.Fatal("saved key")
@@ -87,6 +105,8 @@ func TestKeysRoundTripAndOrder(t *testing.T) {
 		if id, x, ok := DecodeIndexKey(AppendIndexKey(nil, globaltable.TableID(n), globaltable.IndexID(m))); !ok || uint64(id) != n || x != globaltable.IndexID(m) {
 			t.Fatal("index key")
 		}
+		since := int64(rapid.Uint64Max(math.MaxInt64).Draw(t, "since"))
+		streamKeysHold(t, globaltable.TableID(n), since, globaltable.LaneID(m), hlc.Timestamp(rapid.Uint64().Draw(t, "position")))
 		lower, upper := RecordRange(globaltable.TableID(n))
 		if bytes.Compare(lower, rk) > 0 || bytes.Compare(rk, upper) >= 0 {
 			t.Fatal("a record outside its table's range")
@@ -95,6 +115,32 @@ func TestKeysRoundTripAndOrder(t *testing.T) {
 			t.Fatal("log keys do not order as sequences")
 		}
 	})
+}
+
+// streamKeysHold checks the keys of change streams: they round trip, lie in the range of their stream's lane from the position after on, and of their table, and not in those of others.
+func streamKeysHold(t *rapid.T, table globaltable.TableID, since int64, lane globaltable.LaneID, at hlc.Timestamp) {
+	key := AppendStreamKey(nil, table, since, lane, at)
+	if table2, since2, lane2, at2, ok := DecodeStreamKey(key); !ok || table2 != table || since2 != since || lane2 != lane || at2 != at {
+		t.Fatal("stream key")
+	}
+	if table2, since2, ok := DecodeStreamStateKey(AppendStreamStateKey(nil, table, since)); !ok || table2 != table || since2 != since {
+		t.Fatal("key of a stream's state")
+	}
+	within := func(lower, upper []byte) bool { return bytes.Compare(lower, key) <= 0 && bytes.Compare(key, upper) < 0 }
+	other := hlc.Timestamp(rapid.Uint64().Draw(t, "another position"))
+	switch {
+	case within(StreamRange(table, since, lane, other, math.MaxUint64)) != (at > other):
+		t.Fatal("what is after a position")
+	case within(StreamRange(table, since, lane, 0, other)) != (at != 0 && at <= other):
+		t.Fatal("what is up to a position")
+	case within(StreamRange(table, since, lane+1, 0, math.MaxUint64)), within(StreamRange(table, since^1, lane, 0, math.MaxUint64)), within(StreamRange(table+1, since, lane, 0, math.MaxUint64)):
+		t.Fatal("a record in another stream's range")
+	case !within(StreamsRange(table)), within(StreamsRange(table + 1)):
+		t.Fatal("a record outside its table's range")
+	}
+	if lower, upper := MetaRange(MetaStream); within(lower, upper) || !within(SpaceRange(SpaceStream)) {
+		t.Fatal("a record outside its space")
+	}
 }
 
 func TestRangesEnd(t *testing.T) {
@@ -122,6 +168,8 @@ func FuzzKeys(f *testing.F) {
 	f.Add(AppendConfirmedKey(nil, 1, 2))
 	f.Add(AppendLogKey(nil, 1, 2))
 	f.Add(AppendReplayKey(nil, 1, []byte("key"), hlc.Stamp{Time: 2, Origin: 3}))
+	f.Add(AppendStreamKey(nil, 1, 2, 3, 4))
+	f.Add(AppendStreamStateKey(nil, 1, 2))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		check := func(ok bool, again []byte) {
 			if ok && !bytes.Equal(again, b) {
@@ -146,5 +194,11 @@ func FuzzKeys(f *testing.F) {
 		check(ok, AppendReplayKey(nil, table, key, dot))
 		lane, seq, ok := DecodeLogKey(b)
 		check(ok, AppendLogKey(nil, lane, seq))
+		trigger, at, ok := DecodeLetterKey(b)
+		check(ok, AppendLetterKey(nil, trigger, at))
+		table, since, lane, at, ok := DecodeStreamKey(b)
+		check(ok, AppendStreamKey(nil, table, since, lane, at))
+		table, since, ok = DecodeStreamStateKey(b)
+		check(ok, AppendStreamStateKey(nil, table, since))
 	})
 }
