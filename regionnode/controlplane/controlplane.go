@@ -181,7 +181,7 @@ func New(cfg Config) (*Plane, error) {
 
 // Looks returns what Run repeats: each brings what is unfinished one step on and returns. They are for the simulation, which owns time, in place of Run.
 func (p *Plane) Looks() []func(context.Context) {
-	return []func(context.Context){p.hear, p.lead, p.leadWorld, p.depart, p.leave}
+	return []func(context.Context){p.hear, p.hearClosing, p.lead, p.leadWorld, p.depart, p.leave}
 }
 
 // Run brings what is unfinished to its end, until ctx is done; it returns nil then.

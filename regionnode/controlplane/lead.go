@@ -37,7 +37,6 @@ func (p *Plane) hear(ctx context.Context) {
 		})
 	}
 	_ = g.Wait() // its functions return nil
-	p.hearClosing(ctx)
 }
 
 // lead brings the tables that this region owns one step on, where the regions concerned allow it.
