@@ -74,7 +74,13 @@ const patience = 60 * time.Second
 // eventually waits until check returns nothing, and fails with its last answer when patience is over.
 func eventually(t testing.TB, what string, check func() (missing string)) {
 	t.Helper()
-	deadline := time.NewTimer(patience)
+	within(t, patience, what, check)
+}
+
+// within is eventually for what is promised within some time.
+func within(t testing.TB, promised time.Duration, what string, check func() (missing string)) {
+	t.Helper()
+	deadline := time.NewTimer(promised)
 	defer deadline.Stop()
 	again := time.NewTicker(25 * time.Millisecond)
 	defer again.Stop()
@@ -85,7 +91,7 @@ func eventually(t testing.TB, what string, check func() (missing string)) {
 		}
 		select {
 		case <-deadline.C:
-			t.Fatalf("%s: not within %v: %s", what, patience, missing)
+			t.Fatalf("%s: not within %v: %s", what, promised, missing)
 		case <-again.C:
 		}
 	}
