@@ -59,6 +59,16 @@ func TestTriggerAtLeastOnce(t *testing.T) {
 		}
 	}
 	stop()
+	// At last they are restarted in order, which stores their cursors.
+	h.be(true, true)
+	for _, n := range c.nodes {
+		if err := d.put(t, n.region, onceKey+"late/"+n.name, "late/"+n.name); err != nil {
+			t.Fatal(err)
+		}
+		n.proc.stop()
+		n.launch()
+	}
+	h.be(true, false)
 	awaitEven(t, c.regions()...)
 	d.told(t, h, nil)
 	c.mustLoseNothing()
@@ -68,56 +78,69 @@ func TestTriggerAtLeastOnce(t *testing.T) {
 // promise is how long it takes at most until another region fires a trigger with fire: one in place of one that is lost.
 const promise = 30 * time.Second
 
+// one is a trigger that one region fires for all.
+type one struct {
+	*cluster
+	*deeds
+	h      *hook
+	victim *node // fires until it is killed
+	left   []*node
+	killed time.Time
+}
+
+// newOne returns a trigger with fire: one, under writes in all regions until stop is called. The region that fires has been killed, and others have written since.
+func newOne(t *testing.T, spec string) (o *one, stop func()) {
+	c := newTelling(t)
+	o = &one{cluster: c, deeds: newDeeds(), h: newHook(t, rand.New(rand.NewPCG(newRandom(t).Uint64(), 1)))}
+	c.trigger(o.h, "fire: one, "+spec)
+	o.victim = slices.MinFunc(c.nodes, func(a, b *node) int { return strings.Compare(a.name, b.name) })
+	o.left = slices.DeleteFunc(slices.Clone(c.nodes), func(n *node) bool { return n == o.victim })
+	c.awaitFiring(o.victim)
+	o.h.be(true, false)
+	stop = o.start(t, c.regions()...)
+	for _, n := range c.nodes {
+		o.acknowledges(t, n.region, 100)
+	}
+	o.victim.proc.kill()
+	o.killed = time.Now()
+	for _, n := range o.left {
+		if err := o.put(t, n.region, onceKey+"after/"+n.name, "after/"+n.name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return o, stop
+}
+
 // Where one region fires for all, and is killed, another one fires within the time that is promised, and skips nothing of what the regions have that are left; when the killed one is
 // back, what only it had is told too.
 func TestTriggerOneTakesOver(t *testing.T) {
 	t.Parallel() // most of it is waiting
-	c := newTelling(t)
-	random := newRandom(t)
-	h := newHook(t, rand.New(rand.NewPCG(random.Uint64(), 1)))
-	c.trigger(h, "fire: one, batch: {size: 20, window: 20ms}")
-	victim := slices.MinFunc(c.nodes, func(a, b *node) int { return strings.Compare(a.name, b.name) })
-	left := slices.DeleteFunc(slices.Clone(c.nodes), func(n *node) bool { return n == victim })
-	c.awaitFiring(victim)
-
-	d := newDeeds()
-	h.be(true, false)
-	stop := d.start(t, c.regions()...)
-	for _, n := range c.nodes {
-		d.acknowledges(t, n.region, 100)
-	}
-	victim.proc.kill()
-	killed := time.Now()
-	for _, n := range left {
-		if err := d.put(t, n.region, onceKey+"after/"+n.name, "after/"+n.name); err != nil {
-			t.Fatal(err)
-		}
-	}
-	within(t, promise-time.Since(killed), "another region fires", func() string {
-		for _, n := range left {
-			if !h.has("after/" + n.name) {
+	o, stop := newOne(t, "batch: {size: 20, window: 20ms}")
+	within(t, promise-time.Since(o.killed), "another region fires", func() string {
+		for _, n := range o.left {
+			if !o.h.has("after/" + n.name) {
 				return "the write of " + n.name + " is not told"
 			}
 		}
 		return ""
 	})
-	t.Logf("another region told of the first writes after the kill within %v", time.Since(killed))
-	for _, n := range left {
-		d.acknowledges(t, n.region, 50)
+	t.Logf("another region told of the first writes after the kill within %v", time.Since(o.killed))
+	for _, n := range o.left {
+		o.acknowledges(t, n.region, 50)
 	}
 	// What the others have of the killed region counts: it has to be told while that is away. Expired items are collected, and told of, when all regions are there.
-	has := scanIDs(t, left[0].region)
-	d.told(t, h, func(x deed, key string) bool {
-		return heedless(x, key) && x.what != expireDeed && (x.origin != victim.name || strings.HasPrefix(key, onceKey) && has[x.id])
+	has := scanIDs(t, o.left[0].region)
+	o.told(t, o.h, func(x deed, key string) bool {
+		return heedless(x, key) && x.what != expireDeed && (x.origin != o.victim.name || strings.HasPrefix(key, onceKey) && has[x.id])
 	})
-	victim.launch()
-	c.awaitFiring(victim)
-	for _, n := range c.nodes {
-		d.acknowledges(t, n.region, 50)
+	o.victim.launch()
+	o.awaitFiring(o.victim)
+	for _, n := range o.nodes {
+		o.acknowledges(t, n.region, 50)
 	}
 	stop()
-	awaitEven(t, c.regions()...)
-	d.told(t, h, heedless)
-	c.mustLoseNothing()
-	t.Log(h.counted(hookTakes, hookRefuses, hookCuts, hookForgets))
+	awaitEven(t, o.regions()...)
+	o.told(t, o.h, heedless)
+	o.mustLoseNothing()
+	t.Log(o.h.counted(hookTakes, hookRefuses, hookCuts, hookForgets))
 }
