@@ -19,7 +19,7 @@ var (
 	items  = flag.Int("items", 20_000, "items of 1 KB that TestLoad and TestJoin load")
 	pins   = flag.Int("pins", 4_000, "items that TestPin loads")
 	adds   = flag.Int("adds", 600, "increments of each region in TestCounters")
-	rounds = flag.Int("rounds", 3, "kills in TestKill")
+	rounds = flag.Int("rounds", 3, "kills in TestKill, TestStreamsOverKills and TestTriggerAtLeastOnce")
 	binary = flag.String("program", "", "`FILE` to test; none: the program is built")
 	seed   = flag.Uint64("seed", 0, "seed of what is random; 0: another one each time")
 )
