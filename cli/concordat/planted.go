@@ -6,6 +6,7 @@ import (
 	"os"
 
 	"github.com/concordat-db/concordat/globaltable/locality"
+	"github.com/concordat-db/concordat/regionnode/placing"
 	"github.com/concordat-db/concordat/regionnode/store"
 )
 
@@ -15,7 +16,7 @@ func plant() {
 	if name == "" {
 		return
 	}
-	if !locality.Plant(name, true) && !store.Plant(name, true) {
+	if !locality.Plant(name, true) && !store.Plant(name, true) && !placing.Plant(name, true) {
 		panic("no such fault: " + name)
 	}
 }
