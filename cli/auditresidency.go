@@ -21,7 +21,7 @@ func auditResidencyCommand(s Streams) *ucli.Command {
 	return &ucli.Command{
 		Name:  "residency",
 		Usage: "go through all that the region keeps, and list what may not be there",
-		Description: "Records, index entries, conflicts, the region's log and who can read it, what a rebuilding has saved, and the streams in its NATS. Each is judged by the policies in force. The exit status is 1 if anything is found.\n" +
+		Description: "Records, index entries, conflicts, change streams, the region's log and who can read it, what a rebuilding has saved, and the streams in its NATS. Each is judged by the policies in force. The exit status is 1 if anything is found.\n" +
 			"Ask it of each region. It reads the whole store, at 64 MiB a second at most.",
 		Flags:  []ucli.Flag{&ucli.StringFlag{Name: "table", Usage: "`NAME` or id of the table; default: all"}},
 		Action: func(c *ucli.Context) error { return auditResidency(c, s) },
@@ -147,14 +147,14 @@ func writeResidency(w io.Writer, sum *residency.Summary) error {
 		fmt.Fprintf(w, "Region %s has no items of tables.\n", sum.Region)
 	} else {
 		fmt.Fprintf(w, "What region %s has:\n", sum.Region)
-		t := newTable("table", "policy", "may be in", "jurisdictions", "records", "conflicts", "size")
-		alignRight(t, 5, 6, 7)
+		t := newTable("table", "policy", "may be in", "jurisdictions", "records", "conflicts", "size", "stream records", "their size")
+		alignRight(t, 5, 6, 7, 8, 9)
 		for _, x := range sum.Counts {
 			policy := x.Policy
 			if policy == "" {
 				policy = "(none matches)"
 			}
-			t.AppendRow(table.Row{x.Name, policy, strings.Join(x.Regions, ", "), strings.Join(x.Jurisdictions, ", "), x.Records, x.Conflicts, humanBytes(int64(x.Bytes))})
+			t.AppendRow(table.Row{x.Name, policy, strings.Join(x.Regions, ", "), strings.Join(x.Jurisdictions, ", "), x.Records, x.Conflicts, humanBytes(int64(x.Bytes)), x.Told, humanBytes(int64(x.ToldBytes))})
 		}
 		if err := render(w, t); err != nil {
 			return err

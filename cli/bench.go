@@ -298,6 +298,9 @@ func shares(all []bench.Share) string {
 		if s.CPU != nil {
 			line += fmt.Sprintf(", %.2f by CPU", *s.CPU)
 		}
+		if s.Disk != nil {
+			line += fmt.Sprintf(", %.2f by disk", *s.Disk)
+		}
 		lines = append(lines, line)
 	}
 	return strings.Join(lines, "\n")

@@ -89,7 +89,7 @@ func checkBench(t *testing.T, got result, measures, limits string) (r bench.Repo
 	for _, l := range r.Limits {
 		names = append(names, l.Name)
 		checkFigures(t, l.Name, l.Figures)
-		if l.CPUMicros == nil || *l.CPUMicros <= 0 {
+		if ofWorld := strings.HasSuffix(l.Name, "-none"); (!ofWorld || r.Own) && (l.CPUMicros == nil || *l.CPUMicros <= 0) {
 			t.Errorf("%s: no processor time", l.Name)
 		}
 	}
@@ -117,7 +117,7 @@ func TestBenchOwnWorld(t *testing.T) {
 	dir := t.TempDir()
 	profile := filepath.Join(t.TempDir(), "cpu")
 	r := checkBench(t, command(t, append(tinyBench, "--data", dir, "--cpu-profile", profile)...),
-		"put get put-replicated replicated join drain put-steady lag ycsb-a ycsb-b ycsb-c ycsb-f ycsb-d", "pebble-commit http-echo jetstream pebble-apply-pages pebble-apply jetstream-delivery")
+		"put get put-replicated replicated join drain put-steady lag ycsb-a ycsb-b ycsb-c ycsb-f ycsb-d stream stream-replicated", "pebble-commit http-echo jetstream pebble-apply-pages pebble-apply jetstream-delivery stream-none stream-replicated-none")
 	if !r.Own || len(r.Regions) != 2 || len(r.Against) != 0 {
 		t.Errorf("%+v", r)
 	}
@@ -129,7 +129,7 @@ func TestBenchOwnWorld(t *testing.T) {
 				t.Errorf("%s: no processor time", m.Name)
 			}
 		}
-		if hasLatency := m.Name != "replicated" && m.Name != "join" && m.Name != "drain"; hasLatency != (m.P50Millis != nil) {
+		if hasLatency := m.Name != "replicated" && m.Name != "stream-replicated" && m.Name != "join" && m.Name != "drain"; hasLatency != (m.P50Millis != nil) {
 			t.Errorf("%s: %v", m.Name, m.P50Millis)
 		}
 	}
@@ -146,7 +146,7 @@ func TestBenchRunningWorld(t *testing.T) {
 	d := startDev(t, "--region", "north=NO", "--region", "south=ZA")
 	north, south := d.ready.Regions[0], d.ready.Regions[1]
 	r := checkBench(t, command(t, append(tinyBench, "--ready-file", d.file, "--against", "dynamodb="+south.DynamoDB)...),
-		"put get put-replicated replicated join put-steady lag ycsb-a ycsb-b ycsb-c ycsb-f ycsb-d", "pebble-commit http-echo jetstream pebble-apply-pages jetstream-delivery")
+		"put get put-replicated replicated join put-steady lag ycsb-a ycsb-b ycsb-c ycsb-f ycsb-d stream stream-replicated", "pebble-commit http-echo jetstream pebble-apply-pages jetstream-delivery stream-none stream-replicated-none")
 	if r.Own || len(r.Regions) != 2 || r.Regions[0] != "north" || len(r.Against) != 1 || len(r.Against[0].Rows) != 7 || r.Against[0].At != south.DynamoDB {
 		t.Fatalf("%+v", r)
 	}

@@ -315,7 +315,7 @@ func says(d *policy.Document) string {
 	b, _ := json.Marshal(d.Replication) // texts
 	var fields map[string]any
 	_ = json.Unmarshal(b, &fields)
-	for _, name := range []string{"regions", "merge", "attributes", "acknowledge", "stream", "conflicts"} {
+	for _, name := range []string{"regions", "merge", "attributes", "acknowledge", "stream", "streamRecords", "conflicts"} {
 		if v, has := fields[name]; has {
 			text, _ := json.Marshal(v)
 			parts = append(parts, name+" "+strings.NewReplacer(`"`, "", ",", ", ").Replace(string(text)))

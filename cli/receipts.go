@@ -21,7 +21,7 @@ func receiptsCommand(s Streams) *ucli.Command {
 		Name:  "receipts",
 		Usage: "list what regions have signed: that they have carried out locality policies",
 		Description: "Every signature is checked; the exit status is 1 if one is wrong. Every region has the receipts of all. Of one region and table the newest 256 are kept.\n" +
-			"From the time at which it has finished a region holds no byte of an item that the version does not let it have, in its store, its log, its streams and its files.",
+			"From the time at which it has finished a region holds no byte of an item that the version does not let it have, in its store, its log, its streams, change streams too, and its files.",
 		Flags: []ucli.Flag{
 			&ucli.StringFlag{Name: "table", Usage: "`NAME` or id of the table; default: all"},
 			&ucli.StringSliceFlag{Name: "key", Usage: "`REGION=KEY`: the region's public key, in place of the one that the region asked tells"},
@@ -77,7 +77,7 @@ func receiptFault(list *admin.Receipts, r *admin.Receipt) string {
 	if err != nil {
 		return "the signature is not the region's"
 	}
-	if signed.Table.String() != r.TableID || signed.Version.String() != r.Version || signed.Done.Erased != r.Done.Erased || signed.Finished != r.Finished.UnixMilli() {
+	if signed.Table.String() != r.TableID || signed.Version.String() != r.Version || signed.Done.Erased != r.Done.Erased || signed.Done.Streamed != r.Done.Streamed || signed.Finished != r.Finished.UnixMilli() {
 		return "what the region asked shows is not what was signed"
 	}
 	return ""
@@ -88,8 +88,8 @@ func writeReceipts(w io.Writer, receipts []admin.Receipt) error {
 		_, err := fmt.Fprintln(w, "There are no receipts.")
 		return err
 	}
-	t := newTable("table", "version", "region", "jurisdiction", "finished", "erased", "size", "handed over to", "log entries voided", "signature")
-	alignRight(t, 6, 7, 9)
+	t := newTable("table", "version", "region", "jurisdiction", "finished", "erased", "size", "handed over to", "log entries voided", "stream records erased", "signature")
+	alignRight(t, 6, 7, 9, 10)
 	for i := range receipts {
 		r := &receipts[i]
 		handed := map[string]int{}
@@ -100,7 +100,7 @@ func writeReceipts(w io.Writer, receipts []admin.Receipt) error {
 		if r.Fault != "" {
 			signature = r.Fault
 		}
-		t.AppendRow(table.Row{r.Table, r.Version, r.Region, r.Jurisdiction, r.Finished.Local().Format(time.DateTime), r.Done.Erased, humanBytes(r.Done.ErasedBytes), counts(handed), r.Done.Voided, signature})
+		t.AppendRow(table.Row{r.Table, r.Version, r.Region, r.Jurisdiction, r.Finished.Local().Format(time.DateTime), r.Done.Erased, humanBytes(r.Done.ErasedBytes), counts(handed), r.Done.Voided, r.Done.Streamed, signature})
 	}
 	return render(w, t)
 }

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -119,6 +120,7 @@ func writeStatus(w io.Writer, st admin.Status) error {
 		{"Tables", "no tables", tablesTable(st.Tables)},
 		{"Deleted and expired items", "no tables", collectionTable(st.Tables)},
 		{"Conflicts", "no tables", listedTable(st.Tables)},
+		{"Change streams", "", streamedTable(st.Tables)},
 		{"Indexes that are being built", "", indexesTable(st.Tables, true)},
 		{"Comparison in the background", "nothing to compare", comparisonsTable(st.Tables)},
 		{"Triggers", "", triggerStatesTable(st.Triggers)},
@@ -221,6 +223,18 @@ func listedTable(tables []admin.Table) table.Writer {
 	for _, b := range tables {
 		x := b.Conflicts
 		t.AppendRow(table.Row{b.Name, x.Listed, humanBytes(x.Bytes), humanBytes(x.Limit), globaltable.FormatAge(time.Duration(x.KeepSeconds) * time.Second)})
+	}
+	return t
+}
+
+// streamedTable lists what tables with change streams keep of them.
+func streamedTable(tables []admin.Table) table.Writer {
+	t := newTable("table", "shows", "records", "size", "up to", "kept for")
+	alignRight(t, 3, 4, 5, 6)
+	for _, b := range tables {
+		if x := b.Streams; x.View != "" || x.Streams > 0 {
+			t.AppendRow(table.Row{b.Name, cmp.Or(x.View, "off"), x.Records, humanBytes(x.Bytes), humanBytes(x.Limit), globaltable.FormatAge(time.Duration(x.KeepSeconds) * time.Second)})
+		}
 	}
 	return t
 }

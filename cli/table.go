@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -36,18 +37,21 @@ func tableCommand(s Streams) *ucli.Command {
 			},
 			{
 				Name:      "set",
-				Usage:     "change what a table's writes wait for, when its items expire, and how long its conflicts are listed",
+				Usage:     "change what a table's writes wait for, when its items expire, and how long its conflicts and the records of its change streams are kept",
 				ArgsUsage: "NAME",
 				Description: "A write is answered when it is on the disk of the region that takes it, and with peers:N on those of N other regions, too. If they do not confirm it in time\n" +
 					"the client gets an error that says that the outcome is unknown. It is the tag " + globaltable.AcknowledgeTag + " of the table.\n" +
 					"An item expires at the second, since 1970, that the attribute of --ttl has; off ends that. To take another attribute, switch it off first. It is in force, in all regions, two seconds later.\n" +
 					"Conflicts (`concordat conflict list`) are listed for --conflict-age, and when they take more than --conflict-bytes the oldest go. A change of the age is for those that are listed from then on.\n" +
-					"These are the tags " + globaltable.ConflictAgeTag + " and " + globaltable.ConflictBytesTag + " of the table.",
+					"These are the tags " + globaltable.Conflicts.AgeTag + " and " + globaltable.Conflicts.BytesTag + " of the table.\n" +
+					"Records of change streams are kept for --stream-age, and when they take more than --stream-bytes the oldest go, in each region. These are the tags " + globaltable.StreamRecords.AgeTag + " and " + globaltable.StreamRecords.BytesTag + ".",
 				Flags: []ucli.Flag{
 					&ucli.StringFlag{Name: "acknowledge", Usage: fmt.Sprintf("`WHAT` writes wait for: local, or peers:1 to peers:%d", globaltable.MaxAcknowledgePeers)},
 					&ucli.StringFlag{Name: "ttl", Usage: "`ATTRIBUTE` by whose value items expire, or off"},
-					&ucli.StringFlag{Name: "conflict-age", Usage: "how long conflicts are listed, a `TIME` like 30d or 36h, or default: " + globaltable.FormatAge(globaltable.DefaultConflictAge)},
-					&ucli.StringFlag{Name: "conflict-bytes", Usage: "most `BYTES` of conflicts in each region, like 128MiB, or default: " + globaltable.FormatSize(globaltable.DefaultConflictBytes)},
+					&ucli.StringFlag{Name: "conflict-age", Usage: "how long conflicts are listed, a `TIME` like 30d or 36h, or default: " + globaltable.FormatAge(globaltable.Conflicts.DefaultAge)},
+					&ucli.StringFlag{Name: "conflict-bytes", Usage: "most `BYTES` of conflicts in each region, like 128MiB, or default: " + globaltable.FormatSize(globaltable.Conflicts.DefaultBytes)},
+					&ucli.StringFlag{Name: "stream-age", Usage: "how long records of change streams are kept, a `TIME` from " + globaltable.FormatAge(globaltable.MinRetention) + " to " + globaltable.FormatAge(globaltable.StreamRecords.MaxAge) + ", or default: " + globaltable.FormatAge(globaltable.StreamRecords.DefaultAge)},
+					&ucli.StringFlag{Name: "stream-bytes", Usage: "most `BYTES` of records of change streams in each region, like 64GiB, or default: " + globaltable.FormatSize(globaltable.StreamRecords.DefaultBytes)},
 				},
 				Action: func(c *ucli.Context) error { return setTable(c, s) },
 			},
@@ -219,6 +223,9 @@ func writeTable(w io.Writer, t admin.Table) error {
 	fmt.Fprintln(w)
 	x := t.Conflicts
 	fmt.Fprintf(w, "Conflicts are listed for %s, up to %s; %d are, %s.\n", globaltable.FormatAge(time.Duration(x.KeepSeconds)*time.Second), globaltable.FormatSize(x.Limit), x.Listed, humanBytes(x.Bytes))
+	if s := t.Streams; s.View != "" || s.Streams > 0 {
+		fmt.Fprintf(w, "Change stream: %s. Its records are kept for %s, up to %s; %d are, %s.\n", cmp.Or(s.View, "off"), globaltable.FormatAge(time.Duration(s.KeepSeconds)*time.Second), globaltable.FormatSize(s.Limit), s.Records, humanBytes(s.Bytes))
+	}
 	if ttl := t.TimeToLive; ttl.Attribute != "" {
 		fmt.Fprintf(w, "Items expire by %q (%s); %d have such a time, or have expired and are not erased yet.\n", ttl.Attribute, ttl.Status, t.Collection.Expiring)
 	}
@@ -279,11 +286,14 @@ func setTable(c *ucli.Context, s Streams) error {
 			patch.TimeToLive.Attribute = ""
 		}
 	}
-	if patch.Conflicts, err = conflictLimits(c); err != nil {
+	if patch.Conflicts, err = limits(c, "conflict", globaltable.Conflicts); err != nil {
+		return err
+	}
+	if patch.Streams, err = limits(c, "stream", globaltable.StreamRecords); err != nil {
 		return err
 	}
 	if patch == (admin.TablePatch{}) {
-		return wrongUsage(c, "give --acknowledge, --ttl, --conflict-age or --conflict-bytes")
+		return wrongUsage(c, "give --acknowledge, --ttl, --conflict-age, --conflict-bytes, --stream-age or --stream-bytes")
 	}
 	t, err := at.ask(c.Context, "change table "+at.name, http.MethodPatch, "", patch)
 	if err != nil {
@@ -292,10 +302,11 @@ func setTable(c *ucli.Context, s Streams) error {
 	return emitTable(c, s, t)
 }
 
-// conflictLimits reads --conflict-age and --conflict-bytes; nil: neither is given.
-func conflictLimits(c *ucli.Context) (*admin.SetConflicts, error) {
-	set := &admin.SetConflicts{Age: c.String("conflict-age"), Bytes: c.String("conflict-bytes")}
-	for name, parse := range map[string]func(string) (int64, error){"conflict-age": globaltable.ParseRetentionAge, "conflict-bytes": globaltable.ParseRetentionBytes} {
+// limits reads the flags --WHAT-age and --WHAT-bytes; nil: neither is given.
+func limits(c *ucli.Context, what string, kept *globaltable.Kept) (*admin.SetRetention, error) {
+	age, bytes := what+"-age", what+"-bytes"
+	set := &admin.SetRetention{Age: c.String(age), Bytes: c.String(bytes)}
+	for name, parse := range map[string]func(string) (int64, error){age: kept.ParseAge, bytes: kept.ParseBytes} {
 		if !c.IsSet(name) {
 			continue
 		}
@@ -304,7 +315,7 @@ func conflictLimits(c *ucli.Context) (*admin.SetConflicts, error) {
 			return nil, wrongUsage(c, "--%s: %s", name, fault.Message)
 		}
 	}
-	if *set == (admin.SetConflicts{}) {
+	if *set == (admin.SetRetention{}) {
 		return nil, nil
 	}
 	return set, nil

@@ -96,6 +96,15 @@ func TestTable(t *testing.T) {
 	expect(us, 0, "No conflict is listed.", "", "conflict", "list", "--table", "things")
 	expect(us, 0, "30d", "", "status")
 
+	// Either region says how long records of change streams are kept.
+	expect(us, 2, "", `--stream-age: "36d" is not known; it can be a time from 1m to 35d in whole seconds`, "table", "set", "things", "--stream-age", "36d")
+	expect(eu, 0, "", "", "table", "set", "things", "--stream-age", "3d", "--stream-bytes", "16GiB")
+	got = expect(us, 0, "", "", "table", "show", "things", "--output", "json")
+	shown = admin.Table{}
+	if err := json.Unmarshal([]byte(got.out), &shown); err != nil || shown.Streams != (admin.Streamed{Limit: 16 << 30, KeepSeconds: 3 * 86400}) {
+		t.Errorf("%v: %+v", err, shown.Streams)
+	}
+
 	// Either region gives the table a time to live, and takes it away.
 	expect(eu, 0, `Items expire by "until" (ENABLING); 0 have such a time`, "", "table", "set", "things", "--ttl", "until")
 	expect(us, 1, "", "TimeToLive is already enabled", "table", "set", "things", "--ttl", "until")

@@ -46,6 +46,8 @@ type tableDocument struct {
 	StreamView         StreamView        `json:"streamView,omitempty"`
 	StreamSince        int64             `json:"streamSince,omitempty"`
 	StreamSecret       []byte            `json:"streamSecret,omitempty"`
+	StreamSeconds      int64             `json:"streamSeconds,omitempty"`
+	StreamBytes        int64             `json:"streamBytes,omitempty"`
 	Legacy             bool              `json:"legacyGlobalTable,omitempty"`
 	Indexes            []indexDocument   `json:"indexes,omitempty"`
 	LastIndex          IndexID           `json:"lastIndex,omitempty"`
@@ -149,7 +151,7 @@ func EncodeTable(t *Table) []byte {
 		DeletionProtection: t.DeletionProtection, Class: t.Class, Mode: t.Mode.String(), Types: TypeNames(t.Types), Tags: t.Tags,
 		AcknowledgePeers: t.AcknowledgePeers, ConflictSeconds: t.Conflicts.Seconds, ConflictBytes: t.Conflicts.Bytes, LastIndex: t.LastIndex, Deleted: t.Deleted,
 		OnDemandMaxRead: t.OnDemandMax.Read, OnDemandMaxWrite: t.OnDemandMax.Write, WarmRead: t.Warm.Read, WarmWrite: t.Warm.Write,
-		OnDemandSince: t.OnDemandSince, StreamView: t.Stream.View, StreamSince: t.Stream.Since, StreamSecret: t.Stream.Secret, Legacy: t.Legacy, Pins: t.Pins,
+		OnDemandSince: t.OnDemandSince, StreamView: t.Stream.View, StreamSince: t.Stream.Since, StreamSecret: t.Stream.Secret, StreamSeconds: t.Streams.Seconds, StreamBytes: t.Streams.Bytes, Legacy: t.Legacy, Pins: t.Pins,
 	}
 	if t.Predecessor != (Hash{}) {
 		d.Predecessor = hex.EncodeToString(t.Predecessor[:])
@@ -223,7 +225,7 @@ func (d *tableDocument) table() (*Table, error) {
 		DeletionProtection: d.DeletionProtection, Class: d.Class, Mode: mode, Types: types, Tags: d.Tags,
 		AcknowledgePeers: d.AcknowledgePeers, Conflicts: Retention{Seconds: d.ConflictSeconds, Bytes: d.ConflictBytes}, LastIndex: d.LastIndex, Deleted: d.Deleted,
 		OnDemandMax: Throughput{Read: d.OnDemandMaxRead, Write: d.OnDemandMaxWrite}, Warm: Throughput{Read: d.WarmRead, Write: d.WarmWrite},
-		OnDemandSince: d.OnDemandSince, Stream: Stream{View: d.StreamView, Since: d.StreamSince, Secret: d.StreamSecret}, Legacy: d.Legacy, Pins: d.Pins,
+		OnDemandSince: d.OnDemandSince, Stream: Stream{View: d.StreamView, Since: d.StreamSince, Secret: d.StreamSecret}, Streams: Retention{Seconds: d.StreamSeconds, Bytes: d.StreamBytes}, Legacy: d.Legacy, Pins: d.Pins,
 	}
 	if t.Version, err = parseVersion(d.Epoch, d.Number); err != nil {
 		return nil, err

@@ -164,7 +164,7 @@ func fitsKey(t conflict.TypeTag, key item.Type) bool {
 // of kind Invalid, names all tags that are wrong, and t is as it was then.
 func (t *Table) FollowTags() error {
 	peers, mode := 0, conflict.LWW
-	var conflicts Retention
+	var conflicts, streams Retention
 	var types map[string]conflict.TypeTag
 	var faults []error
 	for _, key := range slices.Sorted(maps.Keys(t.Tags)) {
@@ -175,10 +175,14 @@ func (t *Table) FollowTags() error {
 			peers, err = ParseAcknowledge(value)
 		case key == MergeTag:
 			mode, err = ParseMergeMode(value)
-		case key == ConflictAgeTag:
-			conflicts.Seconds, err = ParseRetentionAge(value)
-		case key == ConflictBytesTag:
-			conflicts.Bytes, err = ParseRetentionBytes(value)
+		case key == Conflicts.AgeTag:
+			conflicts.Seconds, err = Conflicts.ParseAge(value)
+		case key == Conflicts.BytesTag:
+			conflicts.Bytes, err = Conflicts.ParseBytes(value)
+		case key == StreamRecords.AgeTag:
+			streams.Seconds, err = StreamRecords.ParseAge(value)
+		case key == StreamRecords.BytesTag:
+			streams.Bytes, err = StreamRecords.ParseBytes(value)
 		case isType:
 			if types == nil {
 				types = map[string]conflict.TypeTag{}
@@ -196,12 +200,12 @@ func (t *Table) FollowTags() error {
 	if len(types) == 0 {
 		types = nil
 	}
-	t.AcknowledgePeers, t.Mode, t.Types, t.Conflicts = peers, mode, types, conflicts
+	t.AcknowledgePeers, t.Mode, t.Types, t.Conflicts, t.Streams = peers, mode, types, conflicts, streams
 	return nil
 }
 
 // settingTags are the tags that are settings, but for those that declare types.
-var settingTags = []string{AcknowledgeTag, ConflictAgeTag, ConflictBytesTag, MergeTag}
+var settingTags = []string{AcknowledgeTag, Conflicts.AgeTag, Conflicts.BytesTag, MergeTag, StreamRecords.AgeTag, StreamRecords.BytesTag}
 
 // CheckShared returns an error, of kind Invalid, if tags has one that would be a setting but is none that there is: whoever sets it believes that it does something.
 func CheckShared(tags map[string]string) error {

@@ -10,59 +10,70 @@ import (
 	"time"
 )
 
-// Retention bounds what a table keeps of something. Zero limits mean the defaults.
+// Retention bounds what a table keeps of something, in each region. Zero limits mean the defaults of what it is: see Kept.
 type Retention struct {
-	Seconds int64 // from when it is listed
+	Seconds int64
 	Bytes   int64 // about; what is over goes, the oldest first
 }
 
-// The tags of a table that say how long, and up to which size, its conflicts are listed. Table.Conflicts follows from them. Their values are times and sizes as ParseAge and ParseSize read them, or RetentionDefault, which is as no tag.
-const (
-	ConflictAgeTag   = "concordat:conflict-age"
-	ConflictBytesTag = "concordat:conflict-bytes"
-	RetentionDefault = "default"
+// Kept is what a table keeps for a time, and up to a size: by which tags that is set, which limits there can be, and which there are by default. The tags' values are times and sizes as ParseAge and ParseSize read them, or RetentionDefault, which is as no tag.
+type Kept struct {
+	what             string // plural
+	AgeTag, BytesTag string
+	DefaultAge       time.Duration
+	MaxAge           time.Duration // MinRetention at least
+	DefaultBytes     int64
+}
+
+// What tables keep. Table.Conflicts and Table.Streams follow from the tags.
+var (
+	Conflicts     = &Kept{"conflicts", "concordat:conflict-age", "concordat:conflict-bytes", 7 * day, 366 * day, 64 << 20}
+	StreamRecords = &Kept{"stream records", "concordat:stream-age", "concordat:stream-bytes", day, 35 * day, 8 << 30}
 )
 
-// The bounds and defaults of retention.
+// RetentionDefault is the value of a tag, and of what sets one, that stands for the default.
+const RetentionDefault = "default"
+
+// The bounds of retention, whatever is kept.
 const (
-	DefaultConflictAge   = 7 * day
-	DefaultConflictBytes = 64 << 20
-	MinRetention         = time.Minute
-	MaxRetention         = 366 * day
-	MinRetentionBytes    = 1 << 20
-	MaxRetentionBytes    = 1 << 40
+	MinRetention      = time.Minute
+	MinRetentionBytes = 1 << 20
+	MaxRetentionBytes = 1 << 40
 
 	day = 24 * time.Hour
 )
 
-// Age is how long conflicts are listed.
-func (r Retention) Age() time.Duration {
-	return time.Duration(cmp.Or(r.Seconds, int64(DefaultConflictAge/time.Second))) * time.Second
+// Age is how long r says that something is kept.
+func (k *Kept) Age(r Retention) time.Duration {
+	return time.Duration(cmp.Or(r.Seconds, int64(k.DefaultAge/time.Second))) * time.Second
 }
 
-// Size is how many bytes of conflicts are kept, in each region.
-func (r Retention) Size() int64 { return cmp.Or(r.Bytes, DefaultConflictBytes) }
+// Size is how many bytes of it r says that are kept, in each region.
+func (k *Kept) Size(r Retention) int64 { return cmp.Or(r.Bytes, k.DefaultBytes) }
 
-// valid reports whether the limits are in their ranges.
-func (r Retention) valid() bool {
-	return (r.Seconds == 0 || r.Seconds >= int64(MinRetention/time.Second) && r.Seconds <= int64(MaxRetention/time.Second)) &&
-		(r.Bytes == 0 || r.Bytes >= MinRetentionBytes && r.Bytes <= MaxRetentionBytes)
+// faults says what is wrong with r.
+func (k *Kept) faults(r Retention) error {
+	if (r.Seconds == 0 || r.Seconds >= int64(MinRetention/time.Second) && r.Seconds <= int64(k.MaxAge/time.Second)) &&
+		(r.Bytes == 0 || r.Bytes >= MinRetentionBytes && r.Bytes <= MaxRetentionBytes) {
+		return nil
+	}
+	return fmt.Errorf("%s are kept for %v to %v, up to %d to %d bytes", k.what, MinRetention, k.MaxAge, MinRetentionBytes, int64(MaxRetentionBytes))
 }
 
-// ParseRetentionAge returns the seconds that a limit of age stands for; 0 for RetentionDefault. The error is of kind Invalid.
-func ParseRetentionAge(s string) (seconds int64, err error) {
+// ParseAge returns the seconds that a limit of age stands for; 0 for RetentionDefault. The error is of kind Invalid.
+func (k *Kept) ParseAge(s string) (seconds int64, err error) {
 	if s == RetentionDefault {
 		return 0, nil
 	}
 	d, err := ParseAge(s)
-	if err != nil || d < MinRetention || d > MaxRetention || d%time.Second != 0 {
-		return 0, notKnown("parse age", s, fmt.Sprintf("a time from %s to %s in whole seconds, like 30d or 36h, or %s", FormatAge(MinRetention), FormatAge(MaxRetention), RetentionDefault))
+	if err != nil || d < MinRetention || d > k.MaxAge || d%time.Second != 0 {
+		return 0, notKnown("parse age", s, fmt.Sprintf("a time from %s to %s in whole seconds, like 30d or 36h, or %s", FormatAge(MinRetention), FormatAge(k.MaxAge), RetentionDefault))
 	}
 	return int64(d / time.Second), nil
 }
 
-// ParseRetentionBytes is ParseRetentionAge for a limit of size.
-func ParseRetentionBytes(s string) (bytes int64, err error) {
+// ParseBytes is ParseAge for a limit of size.
+func (k *Kept) ParseBytes(s string) (bytes int64, err error) {
 	if s == RetentionDefault {
 		return 0, nil
 	}
@@ -72,19 +83,19 @@ func ParseRetentionBytes(s string) (bytes int64, err error) {
 	return bytes, nil
 }
 
-// RetentionTags returns the change of tags that gives a table the limits of its conflicts; empty texts stay as they are. untag is sorted. The error names all faults and is of kind Invalid.
-func RetentionTags(age, bytes string) (tag map[string]string, untag []string, err error) {
+// Tags returns the change of tags that gives a table the limits; empty texts stay as they are. untag is sorted. The error names all faults and is of kind Invalid.
+func (k *Kept) Tags(age, bytes string) (tag map[string]string, untag []string, err error) {
 	tag = map[string]string{}
 	var faults []error
 	for _, limit := range []struct {
 		key, text, what string
 		parse           func(string) (int64, error)
-	}{{ConflictAgeTag, age, "age", ParseRetentionAge}, {ConflictBytesTag, bytes, "bytes", ParseRetentionBytes}} {
+	}{{k.AgeTag, age, "age", k.ParseAge}, {k.BytesTag, bytes, "bytes", k.ParseBytes}} {
 		if limit.text == "" {
 			continue
 		}
 		_, err := limit.parse(limit.text)
-		faults = append(faults, about("conflicts' "+limit.what, err))
+		faults = append(faults, about(k.what+"' "+limit.what, err))
 		if limit.text == RetentionDefault {
 			untag = append(untag, limit.key)
 		} else {
@@ -92,7 +103,7 @@ func RetentionTags(age, bytes string) (tag map[string]string, untag []string, er
 		}
 	}
 	if err := errors.Join(faults...); err != nil {
-		return nil, nil, &Error{Op: "limit conflicts", Kind: Invalid, Message: oneLine(err)}
+		return nil, nil, &Error{Op: "limit " + k.what, Kind: Invalid, Message: oneLine(err)}
 	}
 	return tag, untag, nil
 }

@@ -10,7 +10,18 @@ import (
 // listingTable has limits of its own for its conflicts.
 func listingTable() *Table {
 	t := settingsTable()
-	maps.Copy(t.Tags, map[string]string{ConflictAgeTag: "30d", ConflictBytesTag: "128MiB"})
+	maps.Copy(t.Tags, map[string]string{Conflicts.AgeTag: "30d", Conflicts.BytesTag: "128MiB"})
+	if err := t.FollowTags(); err != nil {
+		panic(err)
+	}
+	return t
+}
+
+// streamingTable has a stream with a secret, and limits of its own for its records.
+func streamingTable() *Table {
+	t := settingsTable()
+	t.Stream.Secret = []byte("0123456789abcdef")
+	maps.Copy(t.Tags, map[string]string{StreamRecords.AgeTag: "7d", StreamRecords.BytesTag: "16GiB"})
 	if err := t.FollowTags(); err != nil {
 		panic(err)
 	}
@@ -37,7 +48,7 @@ func TestRetentionFollowsTags(t *testing.T) {
 	} {
 		table := exampleTable()
 		table.Tags, table.Conflicts = map[string]string{}, Retention{Seconds: 99}
-		for key, value := range map[string]string{ConflictAgeTag: c.age, ConflictBytesTag: c.bytes} {
+		for key, value := range map[string]string{Conflicts.AgeTag: c.age, Conflicts.BytesTag: c.bytes} {
 			if value != "" {
 				table.Tags[key] = value
 			}
@@ -52,24 +63,59 @@ func TestRetentionFollowsTags(t *testing.T) {
 			t.Errorf("case %d: %v, %+v, %v", i, err, table.Conflicts, table.Validate())
 		}
 	}
-	if r := (Retention{}); r.Age() != 7*24*time.Hour || r.Size() != 64<<20 {
-		t.Error(r.Age(), r.Size())
-	}
 	for _, bad := range []Retention{{Seconds: 59}, {Seconds: -1}, {Seconds: 367 * 86400}, {Seconds: 1 << 62}, {Bytes: 1}, {Bytes: -1}, {Bytes: 1<<40 + 1}} {
 		table := exampleTable()
 		table.Conflicts = bad
 		if table.Validate() == nil {
 			t.Errorf("%+v is valid", bad)
 		}
+		table.Conflicts, table.Streams = Retention{}, bad
+		if table.Validate() == nil {
+			t.Errorf("%+v is valid for streams", bad)
+		}
+	}
+	table := exampleTable()
+	if table.Streams.Seconds = 36 * 86400; table.Validate() == nil {
+		t.Error("stream records are kept for 36 days")
+	}
+}
+
+func TestRetentionDefaults(t *testing.T) {
+	for k, want := range map[*Kept]struct {
+		age  time.Duration
+		size int64
+	}{Conflicts: {7 * day, 64 << 20}, StreamRecords: {day, 8 << 30}} {
+		if k.Age(Retention{}) != want.age || k.Size(Retention{}) != want.size || k.Age(Retention{Seconds: 61}) != 61*time.Second || k.Size(Retention{Bytes: 7}) != 7 {
+			t.Errorf("%s: %v, %d", k.what, k.Age(Retention{}), k.Size(Retention{}))
+		}
+	}
+}
+
+func TestStreamRetentionFollowsTags(t *testing.T) {
+	table := exampleTable()
+	maps.Copy(table.Tags, map[string]string{StreamRecords.AgeTag: "35d", StreamRecords.BytesTag: "1TiB", Conflicts.AgeTag: "366d"})
+	if err := table.FollowTags(); err != nil || table.Streams != (Retention{35 * 86400, 1 << 40}) || table.Conflicts != (Retention{Seconds: 366 * 86400}) || table.Validate() != nil {
+		t.Errorf("%v, %+v, %v", err, table.Streams, table.Validate())
+	}
+	if err := CheckShared(table.Tags); err != nil {
+		t.Error(err)
+	}
+	table.Tags[StreamRecords.AgeTag] = "36d"
+	if err := table.FollowTags(); KindOf(err) != Invalid || !strings.Contains(err.Error(), `Tag concordat:stream-age: "36d" is not known; it can be a time from 1m to 35d in whole seconds`) || table.Streams.Seconds != 35*86400 {
+		t.Error(err)
 	}
 }
 
 func TestRetentionTags(t *testing.T) {
-	tag, untag, err := RetentionTags("36h", "default")
-	if err != nil || len(tag) != 1 || tag[ConflictAgeTag] != "36h" || len(untag) != 1 || untag[0] != ConflictBytesTag {
+	tag, untag, err := StreamRecords.Tags("36h", "default")
+	if err != nil || len(tag) != 1 || tag[StreamRecords.AgeTag] != "36h" || len(untag) != 1 || untag[0] != StreamRecords.BytesTag {
 		t.Errorf("%v %v %v", tag, untag, err)
 	}
-	if _, _, err := RetentionTags("x", "y"); KindOf(err) != Invalid || !strings.Contains(err.Error(), `conflicts' age: "x"`) || !strings.Contains(err.Error(), `conflicts' bytes: "y"`) {
+	tag, untag, err = Conflicts.Tags("36h", "default")
+	if err != nil || len(tag) != 1 || tag[Conflicts.AgeTag] != "36h" || len(untag) != 1 || untag[0] != Conflicts.BytesTag {
+		t.Errorf("%v %v %v", tag, untag, err)
+	}
+	if _, _, err := Conflicts.Tags("x", "y"); KindOf(err) != Invalid || !strings.Contains(err.Error(), `conflicts' age: "x"`) || !strings.Contains(err.Error(), `conflicts' bytes: "y"`) {
 		t.Error(err)
 	}
 }

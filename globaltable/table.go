@@ -148,7 +148,8 @@ type Table struct {
 	Types map[string]conflict.TypeTag
 	// AcknowledgePeers is how many peers must have a write durably before it is answered, 0 to MaxAcknowledgePeers. See AcknowledgeTag.
 	AcknowledgePeers int
-	Conflicts        Retention // of the conflict feed: see ConflictAgeTag
+	Conflicts        Retention // of the conflict feed: see Conflicts
+	Streams          Retention // of change streams: see StreamRecords
 	Indexes          []Index   // sorted by ID
 	LastIndex        IndexID   // the greatest ID that was ever given; 0: none
 	// Expiry is the history of the table's time to live. A new version adds to it, or ends its last period; nothing of it is ever forgotten or changed: a replica may hold what expired in any period.
@@ -280,7 +281,9 @@ func (t *Table) Validate() error {
 	faults = append(faults, t.mergeFaults()...)
 	faults = append(faults, t.settingsFaults()...)
 	fault(t.AcknowledgePeers >= 0 && t.AcknowledgePeers <= MaxAcknowledgePeers, "writes wait for %d peers, at most %d", t.AcknowledgePeers, MaxAcknowledgePeers)
-	fault(t.Conflicts.valid(), "conflicts are kept for %v to %v, up to %d to %d bytes", MinRetention, MaxRetention, MinRetentionBytes, int64(MaxRetentionBytes))
+	for _, err := range []error{Conflicts.faults(t.Conflicts), StreamRecords.faults(t.Streams)} {
+		fault(err == nil, "%v", err)
+	}
 	faults = append(faults, t.indexFaults()...)
 	faults = append(faults, expiryFaults(t.Expiry)...)
 	faults = append(faults, t.replicaFaults()...)

@@ -60,7 +60,7 @@ func partedTable() *Table {
 // TestTableDocumentGolden pins the document's bytes: regions of different releases must agree on their hash. What came later changes no document without it.
 func TestTableDocumentGolden(t *testing.T) {
 	for file, table := range map[string]*Table{"table.json": exampleTable(), "table-later.json": laterTable(), "table-settings.json": settingsTable(), "table-indexes.json": indexedTable(),
-		"table-expiring.json": expiringTable(), "table-overrides.json": overriddenTable(), "table-merging.json": mergingTable(), "table-conflicts.json": listingTable(),
+		"table-expiring.json": expiringTable(), "table-overrides.json": overriddenTable(), "table-merging.json": mergingTable(), "table-conflicts.json": listingTable(), "table-stream.json": streamingTable(),
 		"table-parted.json": partedTable(), "table-pins.json": pinnedTable(), "table-triggers.json": triggeringTable(), "table-targets.json": targetedTable()} {
 		want, err := os.ReadFile("testdata/" + file)
 		if err != nil {

@@ -129,6 +129,7 @@ func (n *Node) sweep(ctx context.Context, plan *collecting) {
 			n.swept.raise(t.table, t.purge)
 		}
 	}
+	n.trimStreams(ctx)
 	plan.turn(time.Now(), tables)
 	for table, after, limit, ok := plan.next(); ok && ctx.Err() == nil; table, after, limit, ok = plan.next() {
 		r, err := n.shard.Collect(ctx, table, after, limit)
@@ -156,7 +157,7 @@ func (n *Node) trimConflicts(ctx context.Context) {
 			return
 		}
 		rank := int64(slices.Index(h.Placement, n.cfg.Region.Origin))
-		limit := t.Conflicts.Size()
+		limit := globaltable.Conflicts.Size(t.Conflicts)
 		limit += limit / 16 * rank
 		if _, err := n.shard.TrimConflicts(ctx, t.ID, limit); err != nil && ctx.Err() == nil && t.StatusIn(n.cfg.Region.Origin) == globaltable.Active {
 			n.log.Warn().Str("table", t.Name).Err(err).Msg("old conflicts could not be dropped")
@@ -245,7 +246,7 @@ func behindMost(m *watermark.Matrix, p globaltable.Placement, name func(hlc.Orig
 // measureCollection brings the gauges up to date. It gets the names of the tables that it has measured before, and returns those of now.
 func (n *Node) measureCollection(before map[string]bool) map[string]bool {
 	now, view := map[string]bool{}, n.catalog.View()
-	at := time.Now()
+	at, streams := time.Now(), n.streamsByTable()
 	view.Held(func(h catalog.Held) {
 		t, known := view.Table(h.Table)
 		if !known {
@@ -263,6 +264,8 @@ func (n *Node) measureCollection(before map[string]bool) map[string]bool {
 			age = max(0, at.Sub(purge.Time()))
 		}
 		n.metrics.Collection(t.Name, n.shard.Waiting(h.Table), n.shard.Expiring(h.Table), age)
+		count, records, bytes := streamSize(streams[h.Table])
+		n.metrics.StreamRecords(t.Name, count, records, bytes)
 	})
 	for name := range before {
 		if !now[name] {

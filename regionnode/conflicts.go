@@ -178,7 +178,7 @@ func (f conflictFeeds) Stats(ctx context.Context, table string) ([]admin.Conflic
 	}
 	out := []admin.ConflictStats{}
 	for _, t := range tables {
-		s := admin.ConflictStats{Table: t.Name, Limit: t.Conflicts.Size(), Keep: int64(t.Conflicts.Age() / time.Second), ByRule: map[string]int{}, ByLoser: map[string]int{}}
+		s := admin.ConflictStats{Table: t.Name, Limit: globaltable.Conflicts.Size(t.Conflicts), Keep: int64(globaltable.Conflicts.Age(t.Conflicts) / time.Second), ByRule: map[string]int{}, ByLoser: map[string]int{}}
 		if _, s.Bytes, err = f.n.shard.Count(t.ID.Feed()); err != nil {
 			return nil, err
 		}

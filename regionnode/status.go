@@ -88,7 +88,8 @@ func (n *Node) tableStatus(ctx context.Context, i controlplane.Inspection) (admi
 		Comparisons: n.compare.State(t.ID), Collection: n.collectionStatus(t, time.Now()), Indexes: n.indexStatus(t)}
 	status, attribute := t.TimeToLive(n.shard.Now())
 	row.TimeToLive = admin.TimeToLive{Status: string(status), Attribute: attribute}
-	row.Conflicts = admin.Listed{Limit: t.Conflicts.Size(), KeepSeconds: int64(t.Conflicts.Age() / time.Second)}
+	row.Conflicts = admin.Listed{Limit: globaltable.Conflicts.Size(t.Conflicts), KeepSeconds: int64(globaltable.Conflicts.Age(t.Conflicts) / time.Second)}
+	row.Streams = n.streamStatus(t)
 	var err error
 	if row.Conflicts.Listed, row.Conflicts.Bytes, err = n.shard.Count(t.ID.Feed()); err != nil {
 		return row, err

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/batchrepr"
 	"github.com/cockroachdb/pebble/v2/record"
 	"github.com/cockroachdb/pebble/v2/sstable"
 	"github.com/cockroachdb/pebble/v2/sstable/blob"
@@ -20,6 +21,8 @@ import (
 	"github.com/cockroachdb/pebble/v2/sstable/colblk"
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/wal"
+
+	"github.com/concordat-db/concordat/regionnode/store"
 )
 
 // Tree searches all files below dir: their names, their bytes, and those that are Pebble's as Pebble reads them, whether they are in use or not. A file that is gone meanwhile is left out; one that cannot be
@@ -101,10 +104,27 @@ func (s *Scanner) records(r *Report, in Container, path string, next func() (io.
 		switch {
 		case err == nil:
 			s.within(r, in, fmt.Sprintf("%s, record %d", path, n), rec, 0)
+			if in == WALRecord {
+				s.streamValues(r, path, rec)
+			}
 		case errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || record.IsInvalidRecord(err):
 			return nil
 		default:
 			return err
+		}
+	}
+}
+
+// streamValues searches the records of change streams in a batch: that they are gone through is to be seen from what is found in them where it may be. A batch that cannot be read has been searched as bytes.
+func (s *Scanner) streamValues(r *Report, path string, batch []byte) {
+	ops := batchrepr.Read(batch)
+	for {
+		kind, key, value, ok, err := ops.Next()
+		if !ok || err != nil {
+			return
+		}
+		if kind == pebble.InternalKeyKindSet && len(key) > 0 && store.Space(key[0]) == store.SpaceStream {
+			s.only(r, StreamValue, path, value)
 		}
 	}
 }

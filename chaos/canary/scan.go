@@ -30,6 +30,7 @@ const (
 	SSTBlock    Container = "sstable block"    // decompressed: data, values, indexes, filters, ranges, properties
 	BlobBlock   Container = "blob block"       // decompressed values
 	WALRecord   Container = "log record"       // put together
+	StreamValue Container = "change stream"    // values of a region's change streams, in a write-ahead log
 	Manifest    Container = "manifest record"  // put together
 	Gzip        Container = "gzip"             // decompressed
 	Zstd        Container = "zstd"             //

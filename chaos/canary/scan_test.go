@@ -2,6 +2,7 @@ package canary
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -70,6 +71,35 @@ func fill(t *testing.T, e store.Engine, random *rand.Rand, key, value Canary, si
 	}
 	if err := wait(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestStreamValues: what is in records of change streams is found there, and what is in other values is not.
+func TestStreamValues(t *testing.T) {
+	random, s, dir := newRandom(t), NewScanner(), t.TempDir()
+	told, other := New(random, Word, "told"), New(random, Word, "other")
+	s.Add(told, other)
+	e, err := store.OpenPebble(store.Config{Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := e.NewBatch()
+	b.Delete(store.AppendStreamKey(nil, 1, 2, 3, 3))
+	b.Set(store.AppendRecordKey(nil, 1, []byte("key")), []byte("one "+other.Bytes))
+	b.Set(store.AppendStreamKey(nil, 1, 2, 3, 4), []byte("another "+told.Bytes))
+	wait, err := e.Apply(b)
+	if err == nil {
+		err = errors.Join(wait(), e.Close())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := NewReport()
+	if err := s.Tree(r, dir); err != nil {
+		t.Fatal(err)
+	}
+	if !r.Has("told", StreamValue) || r.Has("other", StreamValue) || !r.Has("other", WALRecord) {
+		t.Errorf("found %v", r.Findings())
 	}
 }
 

@@ -178,14 +178,16 @@ func (s *sovereign) createTables() {
 	}
 }
 
-// mustCreateKeyed makes a table with pk, sk and an index by g.
+// mustCreateKeyed makes a table with pk, sk, an index by g and a change stream.
 func mustCreateKeyed(t testing.TB, name string, regions ...*region) {
 	str := func(name string) types.AttributeDefinition {
 		return types.AttributeDefinition{AttributeName: aws.String(name), AttributeType: types.ScalarAttributeTypeS}
 	}
 	_, err := regions[0].api.CreateTable(t.Context(), &sdk.CreateTableInput{
-		TableName: &name, BillingMode: types.BillingModePayPerRequest, AttributeDefinitions: []types.AttributeDefinition{str("pk"), str("sk"), str("g")},
-		KeySchema: []types.KeySchemaElement{{AttributeName: aws.String("pk"), KeyType: types.KeyTypeHash}, {AttributeName: aws.String("sk"), KeyType: types.KeyTypeRange}},
+		TableName: &name, BillingMode: types.BillingModePayPerRequest,
+		StreamSpecification:  &types.StreamSpecification{StreamEnabled: aws.Bool(true), StreamViewType: types.StreamViewTypeNewAndOldImages},
+		AttributeDefinitions: []types.AttributeDefinition{str("pk"), str("sk"), str("g")},
+		KeySchema:            []types.KeySchemaElement{{AttributeName: aws.String("pk"), KeyType: types.KeyTypeHash}, {AttributeName: aws.String("sk"), KeyType: types.KeyTypeRange}},
 		GlobalSecondaryIndexes: []types.GlobalSecondaryIndex{{IndexName: aws.String("by-g"), Projection: &types.Projection{ProjectionType: types.ProjectionTypeAll},
 			KeySchema: []types.KeySchemaElement{{AttributeName: aws.String("g"), KeyType: types.KeyTypeHash}}}},
 	})

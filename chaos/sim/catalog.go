@@ -62,7 +62,7 @@ func (r *region) openPlane(state commit.Rebuild) {
 		panic(err)
 	}
 	r.openPlacing(d)
-	r.plane, err = controlplane.New(controlplane.Config{Catalog: r.catalog, Door: d, Items: r.shard, Peers: neighbours{r}, Joins: r.joiner, Places: r.placer, Marks: r.matrix, Now: r.wall, Clock: r.clock, Tokens: r.tokens(), Events: controlplane.Events{
+	r.plane, err = controlplane.New(controlplane.Config{Catalog: r.catalog, Door: d, Items: r.shard, Peers: neighbours{r}, Joins: r.joiner, Places: r.placer, Marks: r.matrix, Now: r.wall, Clock: r.clock, Tokens: r.tokens(), Random: nothingSecret{}, Events: controlplane.Events{
 		Failed: func(what, region string, err error) { r.say("%d failed to %s %s: %v", r.origin, what, region, err) },
 	}})
 	if err != nil {
@@ -168,7 +168,7 @@ func (w *world) found() {
 func (w *world) make(t *table, owner *region) {
 	plane := owner.plane
 	owner.spawn("make "+t.name, func(ctx context.Context) {
-		made, err := plane.CreateTable(ctx, catalog.Spec{Name: t.name, KeySchema: keySchema, Tags: t.tags})
+		made, err := plane.CreateTable(ctx, catalog.Spec{Name: t.name, KeySchema: keySchema, Tags: t.tags, Stream: t.stream})
 		if err != nil {
 			panic(err)
 		}

@@ -175,7 +175,7 @@ func (r *region) recordOwn(lane globaltable.LaneID, seq uint64, c *conflict.Chan
 
 // judgeAge checks that a conflict is listed for as long as its table says. It is the time at which the merge was planned that counts, which may be a while before it is stamped.
 func (r *region) judgeAge(c *conflict.Change, expires time.Time) {
-	age := globaltable.DefaultConflictAge
+	age := globaltable.Conflicts.DefaultAge
 	if t := r.table(globaltable.TableID(c.Table).Base()); t != nil && t.conflictAge > 0 {
 		age = t.conflictAge
 	}

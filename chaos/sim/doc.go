@@ -20,6 +20,9 @@
 // Whatever loses unseen is listed in the table's conflict feed by whoever merges it: each feed is a table beside its table, with all that goes for tables, and checker I22 asks whether what it says is true, and all (conflicts.go). Some feeds forget within seconds, and
 // operators drop conflicts.
 //
+// Most tables have change streams, of random views, which are trimmed, switched off and on, and dropped when they are over (told.go). Checker I12 sees each batch before a region's store takes it, and says from the records before and after what is to be told in it, and what not; readers come by at random, and
+// what they got must be there after each crash, at the same positions. What is told of a write is what it wrote, in tables whose items neither expire nor merge by types.
+//
 // Half of the tables have a random conflict mode and random types, both of which change while clients write; their updates are expressions, planned as regionnode plans them (typed.go). What they come to in the end, and in between where it is known what a region has,
 // must be what the definitions say of all their writes.
 //

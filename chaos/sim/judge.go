@@ -184,6 +184,7 @@ func (w *world) judge() []check.Violation {
 	heads := map[check.Lane]uint64{}
 	for _, r := range w.active() {
 		r.checkResidency()
+		r.inspectStreams()
 		s := r.snapshot(r.headsNow())
 		w.evidence.found = append(w.evidence.found, check.Indexes(s)...)
 		w.evidence.found = append(w.evidence.found, w.conflicts.Atomic(s, w.purged)...)
@@ -263,6 +264,7 @@ func withoutCatalog(replicas []check.Replica) []check.Replica {
 // inspect checks what a start finds.
 func (r *region) inspect(heads []commit.LaneHead) {
 	r.checkResidency()
+	r.inspectStreams()
 	s := r.snapshot(heads)
 	r.evidence.found = append(r.evidence.found, check.Indexes(s)...)
 	r.evidence.found = append(r.evidence.found, r.conflicts.Atomic(s, r.frontiers())...)

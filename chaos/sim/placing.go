@@ -135,6 +135,26 @@ func (d *door) EraseSaved(ctx context.Context, table globaltable.TableID, versio
 	return more, err
 }
 
+// EraseLetters implements placing.Store: there are no triggers in the simulation.
+func (*door) EraseLetters(context.Context, globaltable.TableID, globaltable.Version, []byte) ([]byte, error) {
+	return nil, nil
+}
+
+// EraseStreams implements placing.Store.
+func (d *door) EraseStreams(ctx context.Context, table globaltable.TableID, version globaltable.Version, after []byte) (next []byte, err error) {
+	err = d.await(ctx, fmt.Sprintf("erase streams %x", uint64(table)), func(done func(error)) {
+		if d.placingDies() {
+			return
+		}
+		d.manual.EraseStreams(table, version, after, func(n []byte, err error) {
+			next = n
+			done(err)
+		})
+		d.work()
+	})
+	return next, err
+}
+
 // Walking implements placing.Store.
 func (d *door) Walking(table globaltable.TableID) bool { return d.shard.Walking(table) }
 

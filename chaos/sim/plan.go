@@ -24,7 +24,8 @@ type table struct {
 	puts      float64    // share of the writes to a typed table
 	templates []template // of its updates
 
-	conflictAge time.Duration // how long a conflict is listed; 0: longer than any run
+	stream      globaltable.StreamView // at first; empty: none
+	conflictAge time.Duration          // how long a conflict is listed; 0: longer than any run
 }
 
 // plan is what a seed chose: the shape of the world, the work, and the faults with their rates.
@@ -68,6 +69,8 @@ type plan struct {
 
 	changeMode   time.Duration // between two changes of how a typed table merges, on average; zero: never
 	dropConflict time.Duration // between two conflicts that are dropped, on average; zero: never
+
+	telling telling
 
 	crashPoint  float64 // chance to die between two effects
 	abandon     float64 // share of the regions that nobody brings back once they are fenced
@@ -148,7 +151,7 @@ func (p *plan) moveMembers(rng *rand.Rand) {
 		p.fence *= time.Duration(rng.IntN(2))
 	}
 	p.bringBack = between(rng, 50*time.Millisecond, time.Second)
-	p.copies = between(rng, 50*time.Millisecond, 500*time.Millisecond)
+	p.copies = between(rng, 10*time.Millisecond, 100*time.Millisecond) // stores are lost soon after the beginning
 	p.crashSaving = some(rng, 0.5, 0.5)
 	p.abandon = some(rng, 0.4, 0.6)
 }

@@ -49,7 +49,7 @@ var faults = []struct {
 	{name: "part", found: "I3 I6"},
 	{name: "runs", found: "I3 I6"},
 	{name: "remove", found: "I6"},
-	{name: "replayed increment", found: "I3 I6", from: 550},
+	{name: "replayed increment", found: "I3 I6", from: 240},
 	{name: "straddle", found: "I3 I6"},
 	{name: "mirror", found: "I20 I3"},
 	{name: "exchange loss", found: "I22"},
@@ -61,11 +61,18 @@ var faults = []struct {
 	{name: "receive", found: "I18"},
 	{name: "erase at once", found: "I2"},
 	{name: "unlogged take-over", found: "I2 I3 I4"},
-	{name: "drop saved", found: "I2 I6", from: 5380},
+	{name: "drop saved", found: "I2 I6", from: 400},
 	{name: "void for good", found: "I2 I3 I4"},
 	{name: "collect while placing", found: "I8"},
 	{name: "forgotten lane", found: "I18"},
 	{name: "old streams", found: "I18"},
+	{name: "kept telling", found: "I18"},
+	{name: "told anyway", found: "I12"},
+	{name: "untold copy", found: "I12"},
+	{name: "told at once", found: "I12"},
+	{name: "wall position", found: "I12"},
+	{name: "read early", found: "I12"},
+	{name: "stale counts", found: "I12"},
 }
 
 // plantedBound is how many seeds may pass before a fault is found.

@@ -301,6 +301,9 @@ func (r *region) newStore() {
 	r.store++
 	clear(r.missing)
 	clear(r.promised)
+	r.tale = check.NewStreams(uint16(r.origin))
+	clear(r.readTo)
+	clear(r.untold)
 	for _, lane := range r.laneIDs() {
 		r.bus.streams[lane].stale = true
 	}

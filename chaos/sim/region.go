@@ -17,6 +17,7 @@ import (
 	"github.com/concordat-db/concordat/regionnode/membership"
 	"github.com/concordat-db/concordat/regionnode/placing"
 	"github.com/concordat-db/concordat/regionnode/store"
+	"github.com/concordat-db/concordat/streams/cdc"
 	"github.com/concordat-db/concordat/streams/change"
 	"github.com/concordat-db/concordat/streams/handover"
 	"github.com/concordat-db/concordat/streams/outbox"
@@ -51,12 +52,17 @@ type region struct {
 	skipped   map[check.Lane][]check.Applied              // entries of lanes begun anew that never came by the lane
 	missing   map[check.Lane]uint64                       // lanes begun anew → up to where all of them is here
 	hollow    map[check.Lane]map[uint64]bool              // entries of followed lanes that came when their bodies had been erased
+	refused   map[refusal]bool                            // changes of followed lanes that were voided here when their entries were applied
 	gave      map[check.Key]int                           // of the ledger's entries, when another region may have taken the item over
 	adopted   map[globaltable.TableID]*globaltable.Table  // newest document of each table that was noticed
 	replicas  map[globaltable.TableID]globaltable.Replica // this region's, as last noticed
 	joined    map[globaltable.TableID]bool                // tables of which something may have come by exchange
 	heard     map[check.Key]int                           // keys that came by an exchange → how many entries the ledger had then
 	inherited map[globaltable.TableID]map[string]string   // the items that a table had when it took the place of a replica here
+
+	tale   *check.Streams               // what its change streams have told, in the store that is there
+	readTo map[cdc.Stream]hlc.Timestamp // how far they were read
+	untold map[string]bool              // store keys of what was told and erased, since the items may not be here
 
 	life     int
 	up       bool
@@ -99,8 +105,8 @@ type region struct {
 func newRegion(w *world, o hlc.Origin) *region {
 	return &region{world: w, origin: o, disk: store.NewMemory(), bus: newJetstream(w.plan.bound),
 		seen: map[globaltable.LaneID]uint64{}, promised: map[globaltable.TableID]promise{}, took: map[check.Lane]uint64{}, again: map[globaltable.Incarnation]bool{},
-		skipped: map[check.Lane][]check.Applied{}, hollow: map[check.Lane]map[uint64]bool{}, gave: map[check.Key]int{}, adopted: map[globaltable.TableID]*globaltable.Table{}, missing: map[check.Lane]uint64{}, replicas: map[globaltable.TableID]globaltable.Replica{}, joined: map[globaltable.TableID]bool{}, heard: map[check.Key]int{},
-		inherited: map[globaltable.TableID]map[string]string{}}
+		skipped: map[check.Lane][]check.Applied{}, hollow: map[check.Lane]map[uint64]bool{}, refused: map[refusal]bool{}, gave: map[check.Key]int{}, adopted: map[globaltable.TableID]*globaltable.Table{}, missing: map[check.Lane]uint64{}, replicas: map[globaltable.TableID]globaltable.Replica{}, joined: map[globaltable.TableID]bool{}, heard: map[check.Key]int{},
+		inherited: map[globaltable.TableID]map[string]string{}, tale: check.NewStreams(uint16(o)), readTo: map[cdc.Stream]hlc.Timestamp{}, untold: map[string]bool{}}
 }
 
 // after makes do happen d from now, if the region has not died by then.
@@ -165,7 +171,7 @@ func (r *region) open() (commit.Rebuild, []commit.LaneHead) {
 	r.openCatalog()
 	life := r.life
 	shard, err := commit.Open(commit.Config{
-		Origin: r.origin, Engine: r.disk, Clock: r.clock, Catalog: aged{controlplane.ForShard(r.catalog), r.world}, Relog: r.catalog.Feeds, Random: salts{r.rng},
+		Origin: r.origin, Engine: watched{r.disk, r}, Clock: r.clock, Catalog: aged{controlplane.ForShard(r.catalog), r.world}, Relog: r.catalog.Feeds, Random: salts{r.rng},
 		Events: commit.Events{
 			Durable: r.durable,
 			Fatal: func(err error) {
@@ -187,6 +193,7 @@ func (r *region) open() (commit.Rebuild, []commit.LaneHead) {
 	if inc := shard.Incarnation(); !slices.Contains(r.stores, inc) {
 		r.stores = append(r.stores, inc)
 	}
+	r.survivedCrash()
 	heads := r.headsNow()
 	r.learn(heads)
 	return state, heads

@@ -75,9 +75,10 @@ func (r *region) gains(old, t *globaltable.Table) {
 	}
 }
 
-// isHollow reports whether an entry had lost its body when this region applied it.
+// isHollow reports whether an entry had lost its body when this region applied it, or its change was voided here.
 func (r *region) isHollow(l check.Logged) bool {
-	return r.hollow[r.lane(hlc.Origin(l.By), globaltable.Incarnation(l.Incarnation), globaltable.LaneID(l.Lane))][l.Seq]
+	lane := r.lane(hlc.Origin(l.By), globaltable.Incarnation(l.Incarnation), globaltable.LaneID(l.Lane))
+	return r.hollow[lane][l.Seq] || r.refused[refusal{lane, l.Seq, l.Key}]
 }
 
 // givesUp notes that another region may have taken items over: what this one has of them from now on it has got anew.
@@ -134,12 +135,12 @@ func (r *region) away() (keys []check.Key) {
 // spaces are the names of what a store keeps.
 var spaces = map[store.Space]string{
 	store.SpaceRecord: "a record", store.SpaceGarbage: "what waits to be collected", store.SpaceSaved: "what was saved", store.SpaceEntry: "an index", store.SpaceReplay: "its own writes that were saved",
-	store.SpaceMeta: "how far it has got",
+	store.SpaceMeta: "how far it has got", store.SpaceStream: "a change stream",
 }
 
 // keptIn returns where an engine has anything of the keys given, of their tables or of these' feeds: the bytes of a key are in whatever is about its item.
 func keptIn(engine store.Engine, keys []check.Key) (kept []check.Kept) {
-	for space := store.SpaceRecord; space <= store.SpaceReplay; space++ {
+	for space := store.SpaceRecord; space <= store.SpaceStream; space++ {
 		lower, upper := store.SpaceRange(space)
 		eachKV(engine, lower, upper, func(key, value []byte) {
 			if space == store.SpaceLog {
@@ -147,7 +148,7 @@ func keptIn(engine store.Engine, keys []check.Key) (kept []check.Kept) {
 				return
 			}
 			for _, k := range keys {
-				if bytes.Contains(key, []byte(k.Bytes)) && isOf(key, k.Table) || space == store.SpaceMeta && bytes.Contains(value, []byte(k.Bytes)) && isOf(key, k.Table) {
+				if bytes.Contains(key, []byte(k.Bytes)) && isOf(key, k.Table) || (space == store.SpaceMeta || space == store.SpaceStream) && bytes.Contains(value, []byte(k.Bytes)) && isOf(key, k.Table) {
 					where := spaces[space]
 					if space == store.SpaceMeta {
 						where = fmt.Sprintf("%s (meta key %#x)", where, key[1])

@@ -110,6 +110,13 @@ var wantedRarely = []string{
 // wanted is what must have happened in some of a hundred seeds: a simulation in which it does not tests less than it says.
 var wanted = []string{
 	"a change came that was known",
+	"a change of another region was told",
+	"a change stream was dropped",
+	"a change stream was switched",
+	"a change stream was trimmed",
+	"a change was told that lost in part",
+	"a copy was told",
+	"an expiry was told",
 	"a change of policies was carried out",
 	"a change was logged again",
 	"a record was handed over",

@@ -99,6 +99,7 @@ func Run(seed uint64) (result Result) {
 	p.part(seed)
 	p.typing(seed)
 	p.pins(seed)
+	p.streams(seed)
 	w := newWorld(p, rng)
 	result = Result{Seed: seed, Coverage: w.coverage}
 	defer func() {
@@ -163,6 +164,7 @@ func (w *world) load() {
 	w.arrive(20*time.Millisecond, w.glanceMortal)
 	w.arrive(20*time.Millisecond, w.glanceTyped)
 	w.arrive(w.plan.glancePins(), w.glanceResidency)
+	w.readStreams()
 	w.enableTimeToLive()
 	done := false
 	left := w.plan.operations

@@ -206,7 +206,7 @@ func newDynamo(endpoint, table string, r *run) (*dynamo, error) {
 func (d *dynamo) at() string { return d.door.url }
 
 func (d *dynamo) prepare(ctx context.Context) ([]string, error) {
-	return nil, d.tables.create(ctx, d.table)
+	return nil, d.tables.create(ctx, d.table, false)
 }
 
 func (d *dynamo) askers(_ context.Context, n int) ([]asker, error) { return d.door.askers(d.table, n) }

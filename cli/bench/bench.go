@@ -28,11 +28,14 @@ const (
 	Drain      = "drain"      // what was written while a region was cut off, once it is back
 	Lag        = "lag"        // from a write to its visibility in another region, at a steady rate
 	YCSB       = "ycsb"       // the workloads A, B, C, F and D of YCSB, in a table of one region
+	Stream     = "stream"     // what a change stream costs: PutItem with one, beside PutItem without, local and replicated
 	Scale      = "scale"      // PutItem and GetItem in a large table, beside a small one; only where it is asked for
 )
 
 // Measures returns the names of all measures.
-func Measures() []string { return []string{Put, Get, Replicated, Join, Drain, Lag, YCSB, Scale} }
+func Measures() []string {
+	return []string{Put, Get, Replicated, Join, Drain, Lag, YCSB, Stream, Scale}
+}
 
 // Bounds of a Config.
 const (
@@ -180,6 +183,7 @@ func Run(ctx context.Context, cfg Config) (report Report, err error) {
 		{cfg.takes(Drain), r.drain},
 		{cfg.takes(Lag), r.lag},
 		{cfg.takes(YCSB), r.ycsb},
+		{cfg.takes(Stream), r.stream},
 		{cfg.takes(Scale), r.scale},
 		{len(cfg.Against) > 0, r.against},
 	} {

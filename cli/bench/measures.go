@@ -70,9 +70,14 @@ func (r *run) say(format string, args ...any) { fmt.Fprintf(r.cfg.Tell, format+"
 
 // makeTable makes a table, in all regions or in the first only.
 func (r *run) makeTable(ctx context.Context, what string, everywhere bool) (name string, err error) {
+	return r.makeTold(ctx, what, everywhere, false)
+}
+
+// makeTold is makeTable for a table that has a change stream, if told.
+func (r *run) makeTold(ctx context.Context, what string, everywhere, told bool) (name string, err error) {
 	name = "bench-" + what + "-" + r.suffix
 	r.made = append(r.made, name)
-	if err := r.tables[0].create(ctx, name); err != nil {
+	if err := r.tables[0].create(ctx, name, told); err != nil {
 		return name, err
 	}
 	if everywhere {

@@ -69,6 +69,8 @@ type Share struct {
 	// CPU is the limit's processor time per operation over the measure's, null where one of them is not known. A machine that others use too blurs it
 	// less than the rates.
 	CPU *float64 `json:"cpu_ratio"`
+	// Disk is the same of the bytes that were written.
+	Disk *float64 `json:"disk_ratio"`
 }
 
 // What a Share compares.
@@ -128,14 +130,17 @@ func (r *Report) measure(name string) *Measure {
 	return nil
 }
 
-// rateShare compares rates and processor times.
+// rateShare compares rates, processor times and bytes.
 func rateShare(f Figures, l *Limit) Share {
-	s := Share{Limit: l.Name, Of: ofRate, Ratio: f.PerSecond / l.PerSecond}
-	if f.CPUMicros != nil && l.CPUMicros != nil && *f.CPUMicros > 0 {
-		ratio := *l.CPUMicros / *f.CPUMicros
-		s.CPU = &ratio
+	return Share{Limit: l.Name, Of: ofRate, Ratio: f.PerSecond / l.PerSecond, CPU: ratio(l.CPUMicros, f.CPUMicros), Disk: ratio(l.DiskBytes, f.DiskBytes)}
+}
+
+func ratio(a, b *float64) *float64 {
+	if a == nil || b == nil || *b <= 0 {
+		return nil
 	}
-	return s
+	r := *a / *b
+	return &r
 }
 
 // latencyShare compares medians. Both must have one.

@@ -31,10 +31,15 @@ func newTables(region, endpoint string, cfg Config) *tables {
 		Credentials: credentials.NewStaticCredentialsProvider(keys.AccessKey, keys.SecretKey, "")})}
 }
 
-// create makes the table here and waits until it is active.
-func (t *tables) create(ctx context.Context, name string) error {
+// create makes the table here, with a change stream that shows all or with none, and waits until it is active.
+func (t *tables) create(ctx context.Context, name string, told bool) error {
+	var stream *types.StreamSpecification
+	if told {
+		stream = &types.StreamSpecification{StreamEnabled: aws.Bool(true), StreamViewType: types.StreamViewTypeNewAndOldImages}
+	}
 	_, err := t.db.CreateTable(ctx, &dynamodb.CreateTableInput{
-		TableName: aws.String(name), BillingMode: types.BillingModePayPerRequest,
+		StreamSpecification: stream,
+		TableName:           aws.String(name), BillingMode: types.BillingModePayPerRequest,
 		AttributeDefinitions: []types.AttributeDefinition{{AttributeName: aws.String(keyName), AttributeType: types.ScalarAttributeTypeS}},
 		KeySchema:            []types.KeySchemaElement{{AttributeName: aws.String(keyName), KeyType: types.KeyTypeHash}},
 	})

@@ -7,6 +7,7 @@ import (
 
 	"github.com/concordat-db/concordat/globaltable/locality"
 	"github.com/concordat-db/concordat/regionnode/commit"
+	"github.com/concordat-db/concordat/regionnode/placing"
 	"github.com/concordat-db/concordat/regionnode/store"
 	"github.com/concordat-db/concordat/streams/trigger"
 )
@@ -17,7 +18,7 @@ func plant() {
 	if name == "" {
 		return
 	}
-	if !locality.Plant(name, true) && !store.Plant(name, true) && !commit.Plant(name, true) && !trigger.Plant(name, true) {
+	if !locality.Plant(name, true) && !store.Plant(name, true) && !commit.Plant(name, true) && !placing.Plant(name, true) && !trigger.Plant(name, true) {
 		panic("no such fault: " + name)
 	}
 }

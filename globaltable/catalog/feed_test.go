@@ -14,7 +14,7 @@ import (
 func TestFeedFollowsItsTable(t *testing.T) {
 	w := newWorld(t, "eu", "us", "ap")
 	v1 := exampleOf(t, w, "eu", "orders", 1000)
-	v2, err := Update(v1, &Change{Tag: map[string]string{globaltable.ConflictAgeTag: "30d"}}, 1, w.region)
+	v2, err := Update(v1, &Change{Tag: map[string]string{globaltable.Conflicts.AgeTag: "30d"}}, 1, w.region)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,7 +87,7 @@ func TestConflictsFollowTheirTags(t *testing.T) {
 	w := newWorld(t, "eu", "us")
 	owner := mustRegion(w, "eu")
 	spec := specOf("orders")
-	spec.Tags = map[string]string{globaltable.ConflictBytesTag: "128MiB"}
+	spec.Tags = map[string]string{globaltable.Conflicts.BytesTag: "128MiB"}
 	table, err := Create(spec, 1000<<16|globaltable.TableID(owner.Origin), owner, 1)
 	if err != nil || table.Conflicts != (globaltable.Retention{Bytes: 128 << 20}) {
 		t.Fatalf("%+v, %v", table, err)
@@ -96,16 +96,16 @@ func TestConflictsFollowTheirTags(t *testing.T) {
 		change Change
 		want   globaltable.Retention
 	}{
-		{Change{Tag: map[string]string{globaltable.ConflictAgeTag: "2d"}}, globaltable.Retention{Seconds: 2 * 86400, Bytes: 128 << 20}},
-		{Change{Untag: []string{globaltable.ConflictBytesTag}}, globaltable.Retention{Seconds: 2 * 86400}},
-		{Change{Tag: map[string]string{globaltable.ConflictAgeTag: "default"}}, globaltable.Retention{}},
+		{Change{Tag: map[string]string{globaltable.Conflicts.AgeTag: "2d"}}, globaltable.Retention{Seconds: 2 * 86400, Bytes: 128 << 20}},
+		{Change{Untag: []string{globaltable.Conflicts.BytesTag}}, globaltable.Retention{Seconds: 2 * 86400}},
+		{Change{Tag: map[string]string{globaltable.Conflicts.AgeTag: "default"}}, globaltable.Retention{}},
 	} {
 		if table, err = Update(table, &c.change, 1, w.region); err != nil || table.Conflicts != c.want {
 			t.Fatalf("%+v: %+v, %v", c.change, table, err)
 		}
 	}
 	const says = `One or more parameter values were invalid: Tag concordat:conflict-age: "soon" is not known; it can be a time from 1m to 366d in whole seconds, like 30d or 36h, or default`
-	_, err = Update(table, &Change{Tag: map[string]string{globaltable.ConflictAgeTag: "soon"}}, 1, w.region)
+	_, err = Update(table, &Change{Tag: map[string]string{globaltable.Conflicts.AgeTag: "soon"}}, 1, w.region)
 	if g, ok := err.(*globaltable.Error); !ok || g.Kind != globaltable.Invalid || g.Message != says {
 		t.Errorf("%v", err)
 	}

@@ -28,8 +28,10 @@ func (d *Document) normalize() {
 		if len(r.Attributes) == 0 {
 			r.Attributes = nil
 		}
-		if r.Conflicts != nil && *r.Conflicts == (Conflicts{}) {
-			r.Conflicts = nil
+		for _, limits := range []**Kept{&r.Streams, &r.Conflicts} {
+			if *limits != nil && **limits == (Kept{}) {
+				*limits = nil
+			}
 		}
 	}
 }
@@ -108,6 +110,21 @@ func (c *checker) matched(path, s string) {
 	c.check(len(s) <= globaltable.MaxMatchLen && utf8.ValidString(s) && !strings.Contains(s, "\x00"), path, "what is matched is at most %d bytes of UTF-8, without NUL", globaltable.MaxMatchLen)
 }
 
+// kept checks limits of what a table keeps; nil: there are none.
+func (c *checker) kept(path string, kind *globaltable.Kept, limits *Kept) {
+	if limits == nil {
+		return
+	}
+	if limits.Age != "" {
+		_, err := kind.ParseAge(limits.Age)
+		c.err(path+".age", err)
+	}
+	if limits.Bytes != "" {
+		_, err := kind.ParseBytes(limits.Bytes)
+		c.err(path+".bytes", err)
+	}
+}
+
 // names checks a sorted list.
 func (c *checker) names(path string, list []string, most int, valid func(string) error) {
 	c.check(len(list) <= most, path, "it has %d entries, at most %d", len(list), most)
@@ -148,14 +165,6 @@ func (c *checker) replication(r *Replication) {
 		c.check(false, "spec.stream", "it is %q; it can be %s, %s, %s, %s or %s", manifest.Clip(r.Stream),
 			globaltable.ViewNewAndOldImages, globaltable.ViewNewImage, globaltable.ViewOldImage, globaltable.ViewKeysOnly, StreamOff)
 	}
-	if x := r.Conflicts; x != nil {
-		if x.Age != "" {
-			_, err := globaltable.ParseRetentionAge(x.Age)
-			c.err("spec.conflicts.age", err)
-		}
-		if x.Bytes != "" {
-			_, err := globaltable.ParseRetentionBytes(x.Bytes)
-			c.err("spec.conflicts.bytes", err)
-		}
-	}
+	c.kept("spec.streamRecords", globaltable.StreamRecords, r.Streams)
+	c.kept("spec.conflicts", globaltable.Conflicts, r.Conflicts)
 }

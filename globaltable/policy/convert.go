@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"maps"
 	"strings"
 
 	"github.com/concordat-db/concordat/globaltable"
@@ -37,14 +38,18 @@ func (r *Replication) Tags() (tag map[string]string, untag []string, err error) 
 	if err != nil {
 		return nil, nil, err
 	}
-	if x := r.Conflicts; x != nil {
-		set, drop, err := globaltable.RetentionTags(x.Age, x.Bytes)
+	for _, limits := range []struct {
+		kind *globaltable.Kept
+		set  *Kept
+	}{{globaltable.Conflicts, r.Conflicts}, {globaltable.StreamRecords, r.Streams}} {
+		if limits.set == nil {
+			continue
+		}
+		set, drop, err := limits.kind.Tags(limits.set.Age, limits.set.Bytes)
 		if err != nil {
 			return nil, nil, err
 		}
-		for k, v := range set {
-			tag[k] = v
-		}
+		maps.Copy(tag, set)
 		untag = append(untag, drop...)
 	}
 	if r.Acknowledge != "" {

@@ -54,7 +54,7 @@ func readLocality(p *manifest.Reader, n manifest.Node) *Locality {
 }
 
 func readReplication(p *manifest.Reader, n manifest.Node) *Replication {
-	f := p.Fields(n, "spec", []string{"table", "regions", "merge", "attributes", "acknowledge", "stream", "conflicts"}, "table")
+	f := p.Fields(n, "spec", []string{"table", "regions", "merge", "attributes", "acknowledge", "stream", "streamRecords", "conflicts"}, "table")
 	r := &Replication{Table: p.Text(f["table"], "spec.table", true), Regions: p.List(f["regions"], "spec.regions"), Merge: p.Text(f["merge"], "spec.merge", false),
 		Acknowledge: p.Text(f["acknowledge"], "spec.acknowledge", false), Stream: p.Text(f["stream"], "spec.stream", false)}
 	if f["attributes"] != nil {
@@ -63,9 +63,14 @@ func readReplication(p *manifest.Reader, n manifest.Node) *Replication {
 			r.Attributes[name] = p.Text(v, manifest.Join("spec.attributes", manifest.Clip(name)), false)
 		}
 	}
-	if f["conflicts"] != nil {
-		x := p.Fields(f["conflicts"], "spec.conflicts", []string{"age", "bytes"})
-		r.Conflicts = &Conflicts{Age: p.Text(x["age"], "spec.conflicts.age", false), Bytes: p.Text(x["bytes"], "spec.conflicts.bytes", false)}
-	}
+	r.Streams, r.Conflicts = readKept(p, f["streamRecords"], "spec.streamRecords"), readKept(p, f["conflicts"], "spec.conflicts")
 	return r
+}
+
+func readKept(p *manifest.Reader, n manifest.Node, at string) *Kept {
+	if n == nil {
+		return nil
+	}
+	f := p.Fields(n, at, []string{"age", "bytes"})
+	return &Kept{Age: p.Text(f["age"], at+".age", false), Bytes: p.Text(f["bytes"], at+".bytes", false)}
 }

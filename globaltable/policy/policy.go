@@ -73,14 +73,15 @@ type Replication struct {
 	Attributes  map[string]string `json:"attributes,omitempty"`  // merge types: counter, set, map, max, min, register; none: not declared. Those not named stay
 	Acknowledge string            `json:"acknowledge,omitempty"` // local, peers:1 to peers:3
 	Stream      string            `json:"stream,omitempty"`      // a StreamView, or StreamOff
-	Conflicts   *Conflicts        `json:"conflicts,omitempty"`
+	Streams     *Kept             `json:"streamRecords,omitempty"`
+	Conflicts   *Kept             `json:"conflicts,omitempty"` // that are listed
 }
 
 // StreamOff is the value of Replication.Stream for a table without one.
 const StreamOff = "off"
 
-// Conflicts bounds what is listed in the table's conflict feed.
-type Conflicts struct {
+// Kept bounds what the table keeps of something: see globaltable.Kept.
+type Kept struct {
 	Age   string `json:"age,omitempty"`   // 30d, 36h, default
 	Bytes string `json:"bytes,omitempty"` // 128MiB, default
 }

@@ -82,8 +82,8 @@ func TestFaults(t *testing.T) {
 				`spec.pin.jurisdictions: "eu"`, `spec.pin.jurisdictions: "EU" is there twice`, "spec.foreign: it is \"maybe\""}},
 		"replication": {"apiVersion: concordat/v1\nkind: ReplicationPolicy\nmetadata: {name: a}\nspec: {table: abc, regions: [EU], merge: none, attributes: {a: b}, acknowledge: none, stream: on, conflicts: {age: 1, bytes: much}}\n",
 			[]string{"line 4: spec.conflicts.age: it is a number"}},
-		"replication's meaning": {"apiVersion: concordat/v1\nkind: ReplicationPolicy\nmetadata: {name: a}\nspec: {table: abc, regions: [EU], merge: none, attributes: {a: b}, acknowledge: none, stream: on, conflicts: {age: never, bytes: much}}\n",
-			[]string{"spec.regions", "spec.merge", "spec.attributes", "spec.acknowledge", "spec.stream", "spec.conflicts.age", "spec.conflicts.bytes"}},
+		"replication's meaning": {"apiVersion: concordat/v1\nkind: ReplicationPolicy\nmetadata: {name: a}\nspec: {table: abc, regions: [EU], merge: none, attributes: {a: b}, acknowledge: none, stream: on, streamRecords: {age: 36d, bytes: 1KiB}, conflicts: {age: never, bytes: much}}\n",
+			[]string{"spec.regions", "spec.merge", "spec.attributes", "spec.acknowledge", "spec.stream", "spec.streamRecords.age", "spec.streamRecords.bytes", "spec.conflicts.age", "spec.conflicts.bytes"}},
 		"twice":       {first() + "---\n" + first(), []string{"document 2, line 12: LocalityPolicy eu-customers of table customers is in document 1 already"}},
 		"kind":        {"apiVersion: concordat/v1\nkind: Policy\nmetadata: {name: a}\nspec: {}\n", []string{"line 2: kind: it is \"Policy\""}},
 		"no mapping":  {"- a\n- b\n", []string{"line 1: it is a list"}},
@@ -137,7 +137,10 @@ func documents() *rapid.Generator[Document] {
 			r.Attributes = rapid.MapOfN(text, rapid.SampledFrom([]string{"counter", "set", "none", "register"}), 0, 3).Draw(t, "attributes")
 			r.Acknowledge = rapid.SampledFrom([]string{"", "local", "peers:2"}).Draw(t, "acknowledge")
 			r.Stream = rapid.SampledFrom([]string{"", "off", "KEYS_ONLY", "NEW_AND_OLD_IMAGES"}).Draw(t, "stream")
-			r.Conflicts = &Conflicts{Age: rapid.SampledFrom([]string{"", "30d", "36h", "default"}).Draw(t, "age"), Bytes: rapid.SampledFrom([]string{"", "1MiB", "2097152"}).Draw(t, "bytes")}
+			kept := func() *Kept {
+				return &Kept{Age: rapid.SampledFrom([]string{"", "30d", "36h", "default"}).Draw(t, "age"), Bytes: rapid.SampledFrom([]string{"", "1MiB", "2097152"}).Draw(t, "bytes")}
+			}
+			r.Streams, r.Conflicts = kept(), kept()
 			d.Kind, d.Replication = ReplicationPolicy, r
 			d.normalize()
 			return d

@@ -44,7 +44,7 @@ func (a *auditor) Checkpoints(_ context.Context, after uint64, limit int) (admin
 func (a *auditor) Receipts(_ context.Context, table string) (admin.Receipts, error) {
 	a.asked = table
 	return admin.Receipts{Keys: map[string]string{"us-east-1": "U"}, Regions: []admin.ReceiptRegion{{Name: "us-east-1", Jurisdiction: "US", Origin: 1}}, Receipts: []admin.Receipt{{Table: "orders", TableID: "0000000000000001", Version: "1.2", Region: "us-east-1", Jurisdiction: "US", Incarnation: 1,
-		Done: globaltable.Placed{Erased: 1, ErasedBytes: 2, Handed: map[string]int64{"eu-central-1": 1}, Voided: 1, Relogged: 1, Saved: 1}, Token: "x", Fault: "why"}}}, nil
+		Done: globaltable.Placed{Erased: 1, ErasedBytes: 2, Handed: map[string]int64{"eu-central-1": 1}, Voided: 1, Relogged: 1, Saved: 1, Streamed: 1}, Token: "x", Fault: "why"}}}, nil
 }
 
 func (a *auditor) Residency(_ context.Context, table string, report func(residency.Finding) error) (residency.Summary, error) {

@@ -29,7 +29,7 @@ func fullStatus() admin.Status {
 			{From: "us-east-1", To: "eu-central-1", State: admin.StateGossip},
 		},
 		Tables: []admin.Table{{Name: "orders", ID: "0000000000000001", Owner: "us-east-1", Version: "1.2", Status: "ACTIVE", Items: 2, Bytes: 100,
-			Digest: "00", Acknowledge: "peers:1", Conflicts: admin.Listed{Listed: 2, Bytes: 300, Limit: 1 << 20, KeepSeconds: 60}, Merge: admin.Merge{Mode: "vector", Types: map[string]string{"likes": "counter"}}, Replicas: []admin.Replica{{Region: "us-east-1", Status: "CREATION_FAILED", Detail: "why", Percent: &percent, Placing: true}}, Comparisons: []repair.Compared{
+			Digest: "00", Acknowledge: "peers:1", Conflicts: admin.Listed{Listed: 2, Bytes: 300, Limit: 1 << 20, KeepSeconds: 60}, Streams: admin.Streamed{View: "NEW_IMAGE", Streams: 2, Records: 5, Bytes: 600, Limit: 1 << 30, KeepSeconds: 86400}, Merge: admin.Merge{Mode: "vector", Types: map[string]string{"likes": "counter"}}, Replicas: []admin.Replica{{Region: "us-east-1", Status: "CREATION_FAILED", Detail: "why", Percent: &percent, Placing: true}}, Comparisons: []repair.Compared{
 				{Region: "eu-central-1", Diverged: &at, Percent: 7, Bytes: 10, Share: 0.5, Paused: "why", Last: &repair.Pass{Began: at, Ended: at, State: repair.NotCompared,
 					Detail: "why", Keys: 1, Buckets: 1, InFlight: 1, Bytes: 5, Share: 0.25}},
 				{Region: "ap-south-1"}}, Collection: admin.Collection{Waiting: 7, Expiring: 9, PurgeAgeMillis: &age, HeldBack: "why"}, TimeToLive: admin.TimeToLive{Status: "ENABLED", Attribute: "until"},

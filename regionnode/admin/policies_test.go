@@ -28,7 +28,7 @@ func locality() policy.Document {
 
 func replication() policy.Document {
 	return policy.Document{Kind: policy.ReplicationPolicy, Name: "all", Replication: &policy.Replication{Table: "orders", Regions: []string{"us-east-1"}, Merge: "vector",
-		Attributes: map[string]string{"likes": "counter"}, Acknowledge: "peers:1", Stream: "off", Conflicts: &policy.Conflicts{Age: "30d", Bytes: "1MiB"}}}
+		Attributes: map[string]string{"likes": "counter"}, Acknowledge: "peers:1", Stream: "off", Conflicts: &policy.Kept{Age: "30d", Bytes: "1MiB"}}}
 }
 
 func (p *policies) list(what string) admin.PolicyList {

@@ -96,6 +96,7 @@ type Table struct {
 	Acknowledge string    `json:"acknowledge"`
 	Merge       Merge     `json:"merge"`
 	Conflicts   Listed    `json:"conflicts"`
+	Streams     Streamed  `json:"streamRecords"`
 	Replicas    []Replica `json:"replicas"`
 	// Comparisons are those in the background, with each other region that has an active replica.
 	Comparisons []repair.Compared `json:"comparisons,omitempty"`
@@ -116,6 +117,16 @@ type Listed struct {
 	Bytes       int64 `json:"bytes"`
 	Limit       int64 `json:"limit"`       // of bytes
 	KeepSeconds int64 `json:"keepSeconds"` // what is listed from now on
+}
+
+// Streamed is how much the change streams of a table have here, those that have ended included, and how much they can have.
+type Streamed struct {
+	View        string `json:"view,omitempty"` // of the stream that is on; none: it is off
+	Streams     int    `json:"streams"`        // that have, or had, something
+	Records     int64  `json:"records"`
+	Bytes       int64  `json:"bytes"`
+	Limit       int64  `json:"limit"` // of bytes
+	KeepSeconds int64  `json:"keepSeconds"`
 }
 
 // Index is a secondary index of a table as this region has it.

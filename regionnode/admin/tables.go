@@ -53,12 +53,13 @@ type TablePatch struct {
 	Acknowledge *string        `json:"acknowledge,omitempty"` // "local", or "peers:1" to "peers:3"
 	TimeToLive  *SetTimeToLive `json:"timeToLive,omitempty"`
 	Merge       *SetMerge      `json:"merge,omitempty"`
-	Conflicts   *SetConflicts  `json:"conflicts,omitempty"`
+	Conflicts   *SetRetention  `json:"conflicts,omitempty"` // the age is for those that are listed from then on
+	Streams     *SetRetention  `json:"streamRecords,omitempty"`
 }
 
-// SetConflicts says how long, and up to which size, the table's conflicts are listed. What is empty stays as it is; "default" is the default.
-type SetConflicts struct {
-	Age   string `json:"age,omitempty"`   // 30d, 36h; of conflicts that are listed from then on
+// SetRetention says how long, and up to which size, the table keeps something. What is empty stays as it is; "default" is the default.
+type SetRetention struct {
+	Age   string `json:"age,omitempty"`   // 30d, 36h
 	Bytes string `json:"bytes,omitempty"` // 128MiB
 }
 
@@ -122,7 +123,10 @@ func patchTable(r *http.Request) (c catalog.Change, err error) {
 		err = set(globaltable.MergeTags(p.Merge.Mode, p.Merge.Types))
 	}
 	if p.Conflicts != nil && err == nil {
-		err = set(globaltable.RetentionTags(p.Conflicts.Age, p.Conflicts.Bytes))
+		err = set(globaltable.Conflicts.Tags(p.Conflicts.Age, p.Conflicts.Bytes))
+	}
+	if p.Streams != nil && err == nil {
+		err = set(globaltable.StreamRecords.Tags(p.Streams.Age, p.Streams.Bytes))
 	}
 	if p.Acknowledge != nil && err == nil {
 		_, err = globaltable.ParseAcknowledge(*p.Acknowledge)

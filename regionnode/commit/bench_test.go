@@ -95,8 +95,19 @@ func writers(b *testing.B, f func(rng *rand.Rand) error) {
 	})
 }
 
-func BenchmarkWrite64(b *testing.B) {
+func BenchmarkWrite64(b *testing.B) { benchWrite(b, benchShard(b)) }
+
+// BenchmarkWrite64Told is BenchmarkWrite64 of a table with a change stream.
+func BenchmarkWrite64Told(b *testing.B) { benchWrite(b, telling64(b)) }
+
+// telling64 opens a shard whose tables have streams.
+func telling64(b *testing.B) *fixture {
 	f := benchShard(b)
+	f.catalog.stream.Store(streamSince)
+	return f
+}
+
+func benchWrite(b *testing.B, f *fixture) {
 	keys, it := benchKeySpace(), benchItem()
 	ops := [][]conflict.Op{putOps(it)}
 	plan := func([]Current) ([][]conflict.Op, error) { return ops, nil }
@@ -166,8 +177,12 @@ func BenchmarkRawPebbleGroup64(b *testing.B) {
 }
 
 // BenchmarkApplyRemote64 applies entries of 64 changes, one after the other, as one lane's inbox does.
-func BenchmarkApplyRemote64(b *testing.B) {
-	f := benchShard(b)
+func BenchmarkApplyRemote64(b *testing.B) { benchApply(b, benchShard(b)) }
+
+// BenchmarkApplyRemote64Told is BenchmarkApplyRemote64 of a table with a change stream.
+func BenchmarkApplyRemote64Told(b *testing.B) { benchApply(b, telling64(b)) }
+
+func benchApply(b *testing.B, f *fixture) {
 	keys, it := benchKeySpace(), benchItem()
 	rng := rand.New(rand.NewPCG(1, 0))
 	o := newOrigin(peer, withPeer.Lane())
@@ -268,10 +283,17 @@ func BenchmarkScan(b *testing.B) {
 }
 
 // BenchmarkCore is the sequencer alone: groups of 64 puts on an engine in memory, without syncs and waits.
-func BenchmarkCore(b *testing.B) {
+func BenchmarkCore(b *testing.B) { benchCore(b, 0) }
+
+// BenchmarkCoreTold is BenchmarkCore of a table with a change stream.
+func BenchmarkCoreTold(b *testing.B) { benchCore(b, streamSince) }
+
+func benchCore(b *testing.B, since int64) {
 	f := open(b, discard{store.NewMemory()}, func(c *Config) {
 		c.Events.Durable = nil
-		c.Catalog = newTables(map[globaltable.TableID]globaltable.Placement{tableA: withPeer})
+		tables := newTables(map[globaltable.TableID]globaltable.Placement{tableA: withPeer})
+		tables.stream.Store(since)
+		c.Catalog = tables
 	})
 	m := NewManual(f.Shard)
 	keys, it := benchKeySpace(), benchItem()
@@ -285,6 +307,28 @@ func BenchmarkCore(b *testing.B) {
 			m.Write(&Write{Keys: []Key{keys[rng.IntN(benchKeys)]}, Plan: plan}, done)
 		}
 		m.Settle()
+	}
+}
+
+// BenchmarkTell tells of a put over an item of 1 KB.
+func BenchmarkTell(b *testing.B) {
+	f := open(b, discard{store.NewMemory()}, func(c *Config) {
+		tables := newTables(map[globaltable.TableID]globaltable.Placement{tableA: withPeer})
+		tables.stream.Store(streamSince)
+		c.Catalog = tables
+	})
+	record := func(v string, at hlc.Timestamp) []byte {
+		c := conflict.Change{Table: uint64(tableA), Key: keyOf(tableA, "k").Bytes, Dot: hlc.Stamp{Time: at, Origin: self}, Ops: putOps(value("k", v))}
+		out, _, err := conflict.ApplyLocal(nil, nil, &c)
+		f.must(err)
+		return out
+	}
+	k := keyState{table: tableA, key: keyOf(tableA, "k").Bytes, current: record(strings.Repeat("x", benchValue), 5), next: record(strings.Repeat("y", benchValue), 6)}
+	k.change.Dot = hlc.Stamp{Time: 6, Origin: self}
+	g := &group{batch: nothing{}}
+	b.ReportAllocs()
+	for b.Loop() {
+		f.must(f.core.tellWrite(g, &k))
 	}
 }
 

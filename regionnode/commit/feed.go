@@ -145,7 +145,7 @@ func (r *rules) listingOf(k *keyState, loss *conflict.Loss, brings map[string]*k
 	if err != nil || l.current != nil && seen.Item == nil {
 		return nil, err
 	}
-	e := feed.Entry{Loss: *loss, Expires: now.Time().Add(doc.Conflicts.Age()).Truncate(time.Second)}
+	e := feed.Entry{Loss: *loss, Expires: now.Time().Add(globaltable.Conflicts.Age(doc.Conflicts)).Truncate(time.Second)}
 	if l.ops, err = e.Missing(nil, seen.Item); err != nil || len(l.ops) == 0 {
 		return nil, err
 	}

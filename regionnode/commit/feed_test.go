@@ -97,7 +97,7 @@ func TestLossesOfALaneAreListed(t *testing.T) {
 	}
 	const one = "item 1 pk:k/k v:mine/theirs"
 	f.expectListed(tableA, one)
-	if e := f.listed(tableA)[0]; !e.Whole || e.Deleted || e.Winner().Stamp.Origin != peer || time.Until(e.Expires).Round(time.Hour) != globaltable.DefaultConflictAge {
+	if e := f.listed(tableA)[0]; !e.Whole || e.Deleted || e.Winner().Stamp.Origin != peer || time.Until(e.Expires).Round(time.Hour) != globaltable.Conflicts.DefaultAge {
 		t.Errorf("%+v", e)
 	}
 	// It is a write of this region, in the item's lane, and counts as data of the feed only.

@@ -48,6 +48,7 @@ func FuzzStoredValues(f *testing.F) {
 	f.Add((&tablePurge{frontier: 1, under: 9, waiting: 2}).append(nil))
 	f.Add((&tablePurge{frontier: 1, under: 9, waiting: 2, expiring: 3, keys: garbageKeys{made: 4, making: 5, cursor: []byte("k")}}).append(nil))
 	f.Add(appendOwnWrite(nil, &conflict.Change{Table: 7, Key: []byte("key"), Dot: hlc.Stamp{Time: 5, Origin: 3}, Ops: []conflict.Op{{Kind: conflict.OpReset}}}))
+	f.Add((&streamState{view: globaltable.ViewOldImage, trimmed: 1, last: 2, records: 3, bytes: 4, lanes: []globaltable.LaneID{5, 6}}).append(nil))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		check := func(err error, again []byte) {
 			if err == nil && !bytes.Equal(again, b) {
@@ -64,6 +65,9 @@ func FuzzStoredValues(f *testing.F) {
 		check(err, d.appendTo(nil))
 		if purge, err := decodePurge(b); err == nil {
 			check(nil, purge.append(nil))
+		}
+		if state, err := decodeStreamState(b); err == nil {
+			check(nil, state.append(nil))
 		}
 		if w, err := decodeOwnWrite(b); err == nil {
 			again := appendOwnWrite(nil, &w.Change)
@@ -86,8 +90,12 @@ func TestStoredForms(t *testing.T) {
 		"purge":     {(&tablePurge{frontier: 1, under: 9, waiting: 2}).append(nil), []byte{0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 9}},
 		"expiring": {(&tablePurge{frontier: 1, under: 9, waiting: 2, expiring: 3, keys: garbageKeys{made: 4, making: 5, cursor: []byte("k")}}).append(nil), []byte{0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 9,
 			0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 5, 'k'}},
-		"record key": {store.AppendRecordKey(nil, 1, []byte{9}), []byte{1, 0, 0, 0, 0, 0, 0, 0, 1, 9}},
-		"log key":    {store.AppendLogKey(nil, 1, 2), []byte{2, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2}},
+		"stream": {(&streamState{view: globaltable.ViewNewAndOldImages, trimmed: 1, last: 2, records: 3, bytes: 4, lanes: []globaltable.LaneID{5, 6}}).append(nil),
+			[]byte{1, 3, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0, 6}},
+		"stream key":       {store.AppendStreamKey(nil, 1, 2, 3, 4), []byte{13, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 4}},
+		"stream state key": {store.AppendStreamStateKey(nil, 1, 2), []byte{7, 17, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2}},
+		"record key":       {store.AppendRecordKey(nil, 1, []byte{9}), []byte{1, 0, 0, 0, 0, 0, 0, 0, 1, 9}},
+		"log key":          {store.AppendLogKey(nil, 1, 2), []byte{2, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2}},
 	} {
 		if !bytes.Equal(c.got, c.want) {
 			t.Errorf("%s: %x, want %x", name, c.got, c.want)

@@ -5,6 +5,7 @@ import (
 
 	"github.com/concordat-db/concordat/conflict/hlc"
 	"github.com/concordat-db/concordat/globaltable"
+	"github.com/concordat-db/concordat/streams/cdc"
 )
 
 // Manual drives a shard without goroutines, one step at a time, in the caller's order: for the simulation, which owns time and crash points. It runs the
@@ -333,6 +334,30 @@ func (m *Manual) EraseSaved(table globaltable.TableID, version globaltable.Versi
 		return
 	}
 	m.control(false, eraseSaved(table, version, keys), func(err error) { done(len(keys) == limit, err) })
+}
+
+// TrimStream queues what Shard.TrimStream does.
+func (m *Manual) TrimStream(id cdc.Stream, upTo hlc.Timestamp, limit int64, done func(more bool, err error)) {
+	cut, err := m.s.streamCut(id, upTo, limit)
+	if err != nil || cut.records == 0 {
+		done(false, err)
+		return
+	}
+	more := new(bool)
+	m.control(false, trimStream(id, &cut, more), func(err error) { done(*more, err) })
+}
+
+// DropStream queues what Shard.DropStream does.
+func (m *Manual) DropStream(id cdc.Stream, done func(error)) { m.control(false, dropStream(id), done) }
+
+// EraseStreams queues what Shard.EraseStreams does.
+func (m *Manual) EraseStreams(table globaltable.TableID, version globaltable.Version, after []byte, done func(next []byte, err error)) {
+	keys, next, err := m.s.streamsToErase(table, after)
+	if err != nil || len(keys) == 0 {
+		done(next, err)
+		return
+	}
+	m.control(false, eraseStreams(table, version, keys), func(err error) { done(next, err) })
 }
 
 // Build makes one group of what is queued and applies it: it is visible then, not durable. It reports whether there was anything. It syncs first when too many groups are in flight.

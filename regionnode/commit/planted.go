@@ -24,9 +24,14 @@ var (
 	plantedReceive   bool // policies do not keep a peer's changes and records out
 	plantedTakeOver  bool // what is taken over is not logged
 	plantedVoid      bool // what an entry had that is voided is not logged again
+	plantedRelog     bool // what an entry had that is voided is logged again as it was, whatever has come after it
 	plantedSaved     bool // what was saved and is taken over is dropped
 	plantedTold      bool // what changes nothing is told in streams
 	plantedUntold    bool // what exchanges bring is not told in streams
+	plantedWall      bool // positions in streams are times of the wall clock
+	plantedUnread    bool // readers of streams get what is not durable
+	plantedFinal     bool // of several changes of an item in a batch one is told
+	plantedCounts    bool // a trimmed stream says that it has what has gone
 	plantedFenced    bool // what only a fenced region has is not saved before its store is emptied
 )
 
@@ -73,12 +78,22 @@ func Plant(fault string, on bool) bool {
 		plantedTakeOver = on
 	case "void for good":
 		plantedVoid = on
+	case "stale relog":
+		plantedRelog = on
 	case "drop saved":
 		plantedSaved = on
 	case "told anyway":
 		plantedTold = on
 	case "untold copy":
 		plantedUntold = on
+	case "wall position":
+		plantedWall = on
+	case "read early":
+		plantedUnread = on
+	case "told at once":
+		plantedFinal = on
+	case "stale counts":
+		plantedCounts = on
 	case "fenced":
 		plantedFenced = on
 	default:

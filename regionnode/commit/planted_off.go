@@ -24,8 +24,13 @@ const (
 	plantedReceive   = false
 	plantedTakeOver  = false
 	plantedVoid      = false
+	plantedRelog     = false
 	plantedSaved     = false
 	plantedTold      = false
 	plantedUntold    = false
+	plantedWall      = false
+	plantedUnread    = false
+	plantedFinal     = false
+	plantedCounts    = false
 	plantedFenced    = false
 )

@@ -39,6 +39,7 @@ type streamState struct {
 	records int64
 	bytes   int64                // of keys and values
 	lanes   []globaltable.LaneID // that have records, or had, sorted
+	went    uint64               // how often records have gone, since the shard was opened
 }
 
 const (
@@ -68,6 +69,10 @@ func decodeStreamState(b []byte) (*streamState, error) {
 	s := &streamState{view: views[b[1]], trimmed: hlc.Timestamp(at(0)), last: hlc.Timestamp(at(1)), records: int64(at(2)), bytes: int64(at(3))}
 	for i := 4; 2+8*i < len(b); i++ {
 		s.lanes = append(s.lanes, globaltable.LaneID(at(i)))
+	}
+	unsorted := slices.Compare(s.lanes, slices.Compact(slices.Sorted(slices.Values(s.lanes)))) != 0
+	if s.records < 0 || s.bytes < 0 || unsorted {
+		return nil, errCorruptStore("state of a change stream", nil)
 	}
 	return s, nil
 }
@@ -105,6 +110,27 @@ func (s *streams) add(id cdc.Stream, view globaltable.StreamView, lane globaltab
 		state.lanes = slices.Insert(slices.Clone(state.lanes), i, lane) // readers may have the list
 	}
 	s.dirty[id] = struct{}{}
+}
+
+// cut drops the records of a stream that x says, unless others have gone since it was made.
+func (s *streams) cut(b store.Batch, id cdc.Stream, x *streamCut) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	state := s.states[id]
+	if state == nil || state.went != x.went {
+		return state == nil
+	}
+	for _, lane := range state.lanes {
+		b.DeleteRange(store.StreamRange(id.Table, id.Since, lane, x.trimmed, x.upTo))
+	}
+	state.trimmed = x.upTo
+	if !plantedCounts {
+		state.records -= x.records
+		state.bytes -= x.bytes
+	}
+	state.went++
+	s.dirty[id] = struct{}{}
+	return true
 }
 
 // drop forgets all streams of a table.
@@ -212,6 +238,9 @@ type streamPlace struct {
 func (c *core) putStreamRecord(g *group, to streamPlace, r *cdc.Record) {
 	r.Show(to.view)
 	at := c.clock.Now()
+	if plantedWall {
+		at &^= hlc.Timestamp(0xffff)
+	}
 	g.useClock = true
 	key := store.AppendStreamKey(c.scratch[:0], to.stream.Table, to.stream.Since, to.lane, at)
 	c.scratch = r.Append(key)
@@ -232,6 +261,12 @@ func (c *core) tellMerge(g *group, sub *submission) error {
 			continue
 		}
 		k := &sub.keys[p.key]
+		if plantedFinal {
+			if slices.ContainsFunc(sub.parts[i+1:], func(later part) bool { return later.key == p.key && later.after != nil }) {
+				continue
+			}
+			p.before = k.current
+		}
 		x := telling{table: k.table, key: k.key, before: p.before, after: p.after, kind: cdc.Write, dot: p.change.Dot, transaction: p.change.Transaction, outcome: p.outcome}
 		if p.record != nil {
 			var err error

@@ -274,7 +274,7 @@ func TestStreamIsAFunctionOfRecords(t *testing.T) {
 				var changes []conflict.Change
 				for range 1 + rng.IntN(4) {
 					if len(kept) > 0 && rng.IntN(4) == 0 && kept[0].Dot.Origin == o.source.Origin {
-						changes = append(changes, kept[rng.IntN(1)])
+						changes = append(changes, kept[rng.IntN(len(kept))])
 						continue
 					}
 					k := pk()

@@ -34,6 +34,18 @@ func (s *Shard) Streams(table globaltable.TableID) (out []StreamState) {
 	return out
 }
 
+// AllStreams is Streams for all tables.
+func (s *Shard) AllStreams() []StreamState {
+	s.streams.mu.Lock()
+	defer s.streams.mu.Unlock()
+	out := make([]StreamState, 0, len(s.streams.states))
+	for id, state := range s.streams.states {
+		out = append(out, s.stateOf(id, state))
+	}
+	slices.SortFunc(out, func(a, b StreamState) int { return compareStreams(a.Stream, b.Stream) })
+	return out
+}
+
 // Stream returns what there is of one stream. Where nothing was told yet it has no view.
 func (s *Shard) Stream(id cdc.Stream) StreamState {
 	s.streams.mu.Lock()
@@ -109,6 +121,9 @@ const opReadStream = "read change stream"
 // that may not be here any more, which are about to be erased, are passed over.
 func (s *Shard) ReadStream(r StreamRange, f func(*cdc.Record) (more bool)) (upTo hlc.Timestamp, err error) {
 	upTo = s.StreamMark() // before the lanes: all that have something up to it are known then
+	if plantedUnread {
+		upTo = s.Stream(r.Stream).Last
+	}
 	if r.UpTo != 0 {
 		upTo = min(upTo, r.UpTo)
 	}
@@ -208,92 +223,104 @@ func eachStreamRecord(r store.Reader, id cdc.Stream, lanes []globaltable.LaneID,
 	return nil
 }
 
+// maxTrim and maxTrimBytes bound the records that one batch drops.
 const (
-	opTrimStream = "trim change stream"
-	// maxTrim and maxTrimBytes bound the records that one batch drops: they are read in the critical section.
-	maxTrim      = 1024
-	maxTrimBytes = 4 << 20
+	maxTrim      = 4096
+	maxTrimBytes = 16 << 20
 )
 
 // TrimStream drops the oldest records of a stream, a page of them: those at or below a position, and those that are too many for a number of bytes. It returns whether there may be more, when that is durable.
 func (s *Shard) TrimStream(ctx context.Context, id cdc.Stream, upTo hlc.Timestamp, limit int64) (more bool, err error) {
-	if state := s.Stream(id); state.Records == 0 || state.Bytes <= limit && !s.hasStreamRecord(id, upTo) {
-		return false, nil
+	cut, err := s.streamCut(id, upTo, limit)
+	if err != nil || cut.records == 0 {
+		return false, err
 	}
-	err = s.do(ctx, false, func(c *core, g *group) error {
-		more, err = c.trimStream(g, id, upTo, limit)
-		return err
-	})
+	err = s.do(ctx, false, trimStream(id, &cut, &more))
 	return more, err
 }
 
-// hasStreamRecord reports whether the stream may have a record at or below a position.
-func (s *Shard) hasStreamRecord(id cdc.Stream, upTo hlc.Timestamp) (has bool) {
-	err := eachStreamRecord(s.cfg.Engine, id, s.streamLanes(id), 0, upTo, func(*cdc.Record, []byte, []byte) (bool, error) {
-		has = true
-		return false, nil
-	})
-	return has || err != nil
+func trimStream(id cdc.Stream, cut *streamCut, more *bool) func(*core, *group) error {
+	return func(c *core, g *group) error {
+		*more = !c.streams.cut(g.batch, id, cut) || cut.more
+		return nil
+	}
 }
 
-func (c *core) trimStream(g *group, id cdc.Stream, upTo hlc.Timestamp, limit int64) (more bool, err error) {
-	c.streams.mu.Lock()
-	defer c.streams.mu.Unlock()
-	state := c.streams.states[id]
-	if state == nil {
-		return false, nil
+// streamCut is what of a stream is to go: its records after trimmed, up to and with one of them.
+type streamCut struct {
+	trimmed, upTo  hlc.Timestamp
+	went           uint64 // as streamState has it
+	records, bytes int64
+	more           bool // there are others
+}
+
+// streamCut says what TrimStream is to drop. It counts it outside of the critical section: what is durable does not change, it only goes.
+func (s *Shard) streamCut(id cdc.Stream, upTo hlc.Timestamp, limit int64) (cut streamCut, err error) {
+	mark := s.StreamMark() // before the lanes, as in ReadStream
+	s.streams.mu.Lock()
+	state := s.streams.states[id]
+	if state == nil || state.records == 0 {
+		s.streams.mu.Unlock()
+		return cut, nil
 	}
-	var records, size int64
-	var cut hlc.Timestamp
-	err = eachStreamRecord(c.engine, id, state.lanes, 0, state.last, func(x *cdc.Record, key, value []byte) (bool, error) {
-		if x.Position > upTo && state.bytes-size <= limit {
+	over, lanes := state.bytes-limit, state.lanes
+	cut.trimmed, cut.went = state.trimmed, state.went
+	s.streams.mu.Unlock()
+	if over <= 0 {
+		mark = min(mark, upTo)
+	}
+	err = eachStreamRecord(s.cfg.Engine, id, lanes, cut.trimmed, mark, func(x *cdc.Record, key, value []byte) (bool, error) {
+		if x.Position > upTo && cut.bytes >= over {
 			return false, nil
 		}
-		if more = records >= maxTrim || size >= maxTrimBytes; more {
+		if cut.more = cut.records >= maxTrim || cut.bytes >= maxTrimBytes; cut.more {
 			return false, nil
 		}
-		cut = x.Position
-		records++
-		size += int64(len(key) + len(value))
+		cut.upTo = x.Position
+		cut.records++
+		cut.bytes += int64(len(key) + len(value))
 		return true, nil
 	})
-	if err != nil || records == 0 {
-		return false, err
-	}
-	for _, lane := range state.lanes {
-		g.batch.DeleteRange(store.StreamRange(id.Table, id.Since, lane, 0, cut))
-	}
-	state.trimmed = max(state.trimmed, cut)
-	state.records -= records
-	state.bytes -= size
-	c.streams.dirty[id] = struct{}{}
-	return more, nil
+	return cut, err
 }
 
 // DropStream drops a stream that has no records any more. It is no error if it has some, or is not there: then nothing is done.
 func (s *Shard) DropStream(ctx context.Context, id cdc.Stream) error {
-	return s.do(ctx, false, func(c *core, g *group) error {
+	return s.do(ctx, false, dropStream(id))
+}
+
+func dropStream(id cdc.Stream) func(*core, *group) error {
+	return func(c *core, g *group) error {
 		c.streams.mu.Lock()
 		defer c.streams.mu.Unlock()
 		if state := c.streams.states[id]; state != nil && state.records == 0 {
 			c.streams.forget(g.batch, id)
 		}
 		return nil
-	})
+	}
 }
 
 // EraseStreams erases the stream records of a table's items that may not be here, from the record after the one named on, a page of them. next names the last one that was looked at; nil: there are no more. It returns when that is durable. An error of kind InUse says that another version is in force.
 func (s *Shard) EraseStreams(ctx context.Context, table globaltable.TableID, version globaltable.Version, after []byte) (next []byte, err error) {
+	bad, next, err := s.streamsToErase(table, after)
+	if err != nil || len(bad) == 0 {
+		return next, err
+	}
+	return next, s.do(ctx, false, eraseStreams(table, version, bad))
+}
+
+// streamsToErase finds the records of a page that may not be here, and the last one of the page; nil: there are no more.
+func (s *Shard) streamsToErase(table globaltable.TableID, after []byte) (bad [][]byte, next []byte, err error) {
 	lower, upper := store.StreamsRange(table)
 	if after != nil {
 		lower = append(slices.Clip(after), 0)
 	}
-	var bad [][]byte
-	seen := 0
+	seen, size := 0, 0
 	err = store.Each(s.cfg.Engine, lower, upper, func(key, value []byte) error {
-		if seen++; seen > maxTrim {
+		if seen++; seen > maxTrim || size > maxTrimBytes {
 			return errStop
 		}
+		size += len(value)
 		var x cdc.Record
 		if err := x.Decode(value); err != nil {
 			return errCorruptStore("stream record", err)
@@ -308,12 +335,13 @@ func (s *Shard) EraseStreams(ctx context.Context, table globaltable.TableID, ver
 	case err == nil:
 		next = nil
 	case err != errStop:
-		return nil, fault(globaltable.Internal, opErase, "", err)
+		return nil, nil, fault(globaltable.Internal, opErase, "", err)
 	}
-	if len(bad) == 0 {
-		return next, nil
-	}
-	return next, s.do(ctx, false, func(c *core, g *group) error { return c.eraseStreams(g, table, version, bad) })
+	return bad, next, nil
+}
+
+func eraseStreams(table globaltable.TableID, version globaltable.Version, keys [][]byte) func(*core, *group) error {
+	return func(c *core, g *group) error { return c.eraseStreams(g, table, version, keys) }
 }
 
 func (c *core) eraseStreams(g *group, table globaltable.TableID, version globaltable.Version, keys [][]byte) error {
@@ -324,14 +352,18 @@ func (c *core) eraseStreams(g *group, table globaltable.TableID, version globalt
 	defer c.streams.mu.Unlock()
 	var done globaltable.Placed
 	for _, key := range keys {
-		_, since, _, _, _ := store.DecodeStreamKey(key)
+		_, since, _, at, _ := store.DecodeStreamKey(key)
 		state := c.streams.states[cdc.Stream{Table: table, Since: since}]
+		if state != nil && at <= state.trimmed {
+			continue // it goes with this group, or has gone
+		}
 		err := getValue(c.engine, key, func(value []byte) error {
 			done.Streamed++
 			g.batch.Delete(key)
 			if state != nil {
 				state.records--
 				state.bytes -= int64(len(key) + len(value))
+				state.went++
 				c.streams.dirty[cdc.Stream{Table: table, Since: since}] = struct{}{}
 			}
 			return nil

@@ -24,6 +24,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"sync"
@@ -99,6 +100,7 @@ type Config struct {
 	// Key is the region's own: it signs what this region writes into the audit log. nil: it keeps none.
 	Key globaltable.Signer
 
+	Random     io.Reader     // for what is secret; crypto/rand. It never fails
 	Every      time.Duration // between looks at what is unfinished; 250 ms
 	AskTimeout time.Duration // for one request to a peer; 3 s
 	MaxTables  int           // tables that have their name in this region; 2500
@@ -146,6 +148,7 @@ type Plane struct {
 	epoch    uint32            // of this start; 0: not raised yet
 	unheard  map[string]uint64 // region → the number of the wish to hear it
 	wishes   uint64
+	closed   globaltable.Version // of the world's document: what the owner had heard when it closed members is here up to this one's
 	progress map[globaltable.TableID]catalog.Progress
 	leaving  map[globaltable.TableID]*leave
 	parting  map[globaltable.TableID]parting
@@ -163,6 +166,7 @@ func New(cfg Config) (*Plane, error) {
 	cfg.Every = cmp.Or(cfg.Every, 250*time.Millisecond)
 	cfg.AskTimeout = cmp.Or(cfg.AskTimeout, 3*time.Second)
 	cfg.MaxTables = cmp.Or(cfg.MaxTables, 2500)
+	cfg.Random = cmp.Or(cfg.Random, rand.Reader)
 	v := cfg.Catalog.View()
 	p := &Plane{cfg: cfg, self: v.Self(), turn: make(chan struct{}, 1), unheard: map[string]uint64{}, chain: auditChain{turn: make(chan struct{}, 1)},
 		progress: map[globaltable.TableID]catalog.Progress{}, leaving: map[globaltable.TableID]*leave{}, parting: map[globaltable.TableID]parting{},
@@ -177,7 +181,7 @@ func New(cfg Config) (*Plane, error) {
 
 // Looks returns what Run repeats: each brings what is unfinished one step on and returns. They are for the simulation, which owns time, in place of Run.
 func (p *Plane) Looks() []func(context.Context) {
-	return []func(context.Context){p.hear, p.lead, p.leadWorld, p.depart, p.leave}
+	return []func(context.Context){p.hear, p.hearClosing, p.lead, p.leadWorld, p.depart, p.leave}
 }
 
 // Run brings what is unfinished to its end, until ctx is done; it returns nil then.
@@ -240,7 +244,7 @@ func (p *Plane) CreateTable(ctx context.Context, spec catalog.Spec) (*globaltabl
 			Message: fmt.Sprintf("Subscriber limit exceeded: There is a limit of %d tables per region", p.cfg.MaxTables)}
 	}
 	id := p.nextID(v)
-	spec.Secret = newSecret()
+	spec.Secret = p.newSecret()
 	if _, err := catalog.Create(&spec, id, p.self, 1); err != nil {
 		return nil, err
 	}
@@ -315,15 +319,15 @@ func (p *Plane) changeable(op, name string) (*globaltable.Table, error) {
 }
 
 // newSecret makes what becomes the secret of a table's streams, if the change switches on the first.
-func newSecret() []byte {
+func (p *Plane) newSecret() []byte {
 	secret := make([]byte, globaltable.StreamSecretLen)
-	_, _ = rand.Read(secret) // never fails: crypto/rand
+	_, _ = io.ReadFull(p.cfg.Random, secret)
 	return secret
 }
 
 // update is UpdateTable in the owner's region, asked for in the region that the change names.
 func (p *Plane) update(ctx context.Context, id globaltable.TableID, change *catalog.Change) (*globaltable.Table, error) {
-	change.At, change.Secret = p.cfg.Now().UnixMilli(), newSecret()
+	change.At, change.Secret = p.cfg.Now().UnixMilli(), p.newSecret()
 	return p.issue(ctx, cause{op: "update table", asked: change.Region}, id, func(t *globaltable.Table, epoch uint32) (*globaltable.Table, error) {
 		if change.TimeToLive != nil {
 			change.TimeToLive.At = hlc.FromTime(p.cfg.Now().Add(catalog.TimeToLiveLead))

@@ -216,8 +216,10 @@ func settingChanges(t, after *globaltable.Table) []SettingChange {
 	}
 	note("acknowledge", globaltable.FormatAcknowledge(t.AcknowledgePeers), globaltable.FormatAcknowledge(after.AcknowledgePeers))
 	note("stream", cmp.Or(string(t.Stream.View), policy.StreamOff), cmp.Or(string(after.Stream.View), policy.StreamOff))
-	note("conflicts are listed for", globaltable.FormatAge(t.Conflicts.Age()), globaltable.FormatAge(after.Conflicts.Age()))
-	note("conflicts are listed up to", globaltable.FormatSize(t.Conflicts.Size()), globaltable.FormatSize(after.Conflicts.Size()))
+	note("conflicts are listed for", globaltable.FormatAge(globaltable.Conflicts.Age(t.Conflicts)), globaltable.FormatAge(globaltable.Conflicts.Age(after.Conflicts)))
+	note("conflicts are listed up to", globaltable.FormatSize(globaltable.Conflicts.Size(t.Conflicts)), globaltable.FormatSize(globaltable.Conflicts.Size(after.Conflicts)))
+	note("stream records are kept for", globaltable.FormatAge(globaltable.StreamRecords.Age(t.Streams)), globaltable.FormatAge(globaltable.StreamRecords.Age(after.Streams)))
+	note("stream records are kept up to", globaltable.FormatSize(globaltable.StreamRecords.Size(t.Streams)), globaltable.FormatSize(globaltable.StreamRecords.Size(after.Streams)))
 	return out
 }
 

@@ -38,7 +38,7 @@ func (p *Plane) ChangePolicies(ctx context.Context, name string, change catalog.
 
 // changePolicies is ChangePolicies in the owner's region, asked for in the region that the change names.
 func (p *Plane) changePolicies(ctx context.Context, id globaltable.TableID, change *catalog.PolicyChange) (*globaltable.Table, error) {
-	change.At, change.Secret = p.cfg.Now().UnixMilli(), newSecret()
+	change.At, change.Secret = p.cfg.Now().UnixMilli(), p.newSecret()
 	return p.issueWith(ctx, cause{op: "change policies", asked: change.Region, author: change.Author, reason: change.Reason}, id, func(t *globaltable.Table, epoch uint32) (*globaltable.Table, []systemItem, error) {
 		v := p.cfg.Catalog.View()
 		next, versions, err := catalog.ChangePolicies(t, v.Policies(id), change, epoch, v.ActiveRegion)
@@ -80,11 +80,15 @@ func (p *Plane) answerHistory(ctx context.Context, r *historyRequest) (*answer, 
 	return a, nil
 }
 
-// historyOf is the versions of a table's policies that this region does not have.
-func (p *Plane) historyOf(id globaltable.TableID) pages {
+// historyOf is the versions of a table's policies after the newest that this region has, or all of them.
+func (p *Plane) historyOf(id globaltable.TableID, all bool) pages {
+	after := p.cfg.Catalog.View().NewestPolicy(id)
+	if all {
+		after = 0
+	}
 	return pages{
 		op:    "fetch policies",
-		after: p.cfg.Catalog.View().NewestPolicy(id),
+		after: after,
 		ask:   func(after uint64) *request { return &request{History: &historyRequest{id.String(), after}} },
 		of:    func(a *answer) [][]byte { return a.History },
 		check: func(it item.Item, record *conflict.Record) (uint64, item.Key, error) {

@@ -174,7 +174,7 @@ func TestTags(t *testing.T) {
 	wantError(t, tag("b", "3", "concordat:merge", "typed", "concordat:type:likes", "list"), "ValidationException", wrong+`Tag concordat:merge: "typed" is not known; it can be lww, attribute or vector; `+
 		`Tag concordat:type:likes: "list" is not known; it can be counter, set, map, max, min, register or none`)
 	wantError(t, tag("concordat:type:pk", "max"), "ValidationException", wrong+`attribute "pk" is of the table's key, which never changes: it has no merge type`)
-	wantError(t, tag("concordat:mode", "vector"), "ValidationException", wrong+"Tag concordat:mode is not known; tags that begin with concordat: are settings of the table: concordat:acknowledge, concordat:conflict-age, concordat:conflict-bytes, concordat:merge, concordat:type:ATTRIBUTE")
+	wantError(t, tag("concordat:mode", "vector"), "ValidationException", wrong+"Tag concordat:mode is not known; tags that begin with concordat: are settings of the table: concordat:acknowledge, concordat:conflict-age, concordat:conflict-bytes, concordat:merge, concordat:stream-age, concordat:stream-bytes, concordat:type:ATTRIBUTE")
 	if list() != "a=;b=2;" {
 		t.Errorf("a refused request has left %s", list())
 	}

@@ -38,6 +38,8 @@ type Set struct {
 	collected    *prometheus.CounterVec
 	conflicts    *prometheus.GaugeVec
 	conflictB    *prometheus.GaugeVec
+	streamed     *prometheus.GaugeVec
+	streamedB    *prometheus.GaugeVec
 	waiting      *prometheus.GaugeVec
 	expiring     *prometheus.GaugeVec
 	purgeAge     *prometheus.GaugeVec
@@ -97,6 +99,8 @@ func New(region string) *Set {
 	s.purgeAge = f.gauges("concordat_purge_frontier_age_seconds", "Age of the moment up to which every replica of the table is known to have everything; missing until it is known.", "table")
 	s.conflicts = f.gauges("concordat_conflicts", "Conflicts that are listed: writes that concurrent ones have discarded.", "table")
 	s.conflictB = f.gauges("concordat_conflict_bytes", "Size of the conflicts that are listed.", "table")
+	s.streamed = f.gauges("concordat_stream_records", "Records of the table's change streams that this region keeps.", "table")
+	s.streamedB = f.gauges("concordat_stream_bytes", "Size of the records of the table's change streams.", "table")
 	s.indexed = f.counter("concordat_index_build_records_total", "Records gone through to build indexes that were new.")
 	s.unbuilt = f.gauge("concordat_indexes_unbuilt", "Indexes that are being built: queries on them are refused.")
 	s.placed = f.counter("concordat_placements_total", "Versions of tables' locality policies that this region has carried out.")
@@ -232,6 +236,18 @@ func (s *Set) CollectionEnds(table string) {
 	s.purgeAge.DeleteLabelValues(table)
 	s.conflicts.DeleteLabelValues(table)
 	s.conflictB.DeleteLabelValues(table)
+	s.StreamRecords(table, 0, 0, 0)
+}
+
+// StreamRecords sets how many records a table's change streams have, and their size. A table without streams is not shown.
+func (s *Set) StreamRecords(table string, streams int, records, bytes int64) {
+	if streams == 0 {
+		s.streamed.DeleteLabelValues(table)
+		s.streamedB.DeleteLabelValues(table)
+		return
+	}
+	s.streamed.WithLabelValues(table).Set(float64(records))
+	s.streamedB.WithLabelValues(table).Set(float64(bytes))
 }
 
 // Conflicts sets how many conflicts a feed lists, and their size. The feed's name is its table's with "/conflicts".

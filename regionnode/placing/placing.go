@@ -30,6 +30,8 @@ type Store interface {
 	EndPlacing(ctx context.Context, table globaltable.TableID, version globaltable.Version, policies []globaltable.Pin, receipt string) error
 	Review(ctx context.Context, table globaltable.TableID, version globaltable.Version, lane globaltable.LaneID, after uint64) (commit.Reviewed, error)
 	EraseSaved(ctx context.Context, table globaltable.TableID, version globaltable.Version, limit int) (more bool, err error)
+	EraseStreams(ctx context.Context, table globaltable.TableID, version globaltable.Version, after []byte) (next []byte, err error)
+	EraseLetters(ctx context.Context, table globaltable.TableID, version globaltable.Version, after []byte) (next []byte, err error)
 	Walking(table globaltable.TableID) bool
 }
 
@@ -308,10 +310,10 @@ func (p *Placer) give(ctx context.Context, t, feed *globaltable.Table, _ *table)
 // maxErase bounds one batch of what was saved.
 const maxErase = 256
 
-// erase erases what else there is of items that may not be here.
+// erase erases what else there is of items that may not be here. Whatever keeps something of items beside their records is asked for it here.
 func (p *Placer) erase(ctx context.Context, t, _ *globaltable.Table, s *table) (wait string, err error) {
-	for more := true; more; {
-		if more, err = p.cfg.Store.EraseSaved(ctx, t.ID, s.version, maxErase); err != nil {
+	for _, kept := range []func(context.Context, *globaltable.Table, *table) error{p.eraseSaved, p.eraseStreams, p.eraseLetters} {
+		if err := kept(ctx, t, s); err != nil {
 			return "", err
 		}
 	}
@@ -321,10 +323,39 @@ func (p *Placer) erase(ctx context.Context, t, _ *globaltable.Table, s *table) (
 	return "", nil
 }
 
+// eraseSaved erases what was saved before a rebuilding.
+func (p *Placer) eraseSaved(ctx context.Context, t *globaltable.Table, s *table) (err error) {
+	for more := true; more && err == nil; {
+		more, err = p.cfg.Store.EraseSaved(ctx, t.ID, s.version, maxErase)
+	}
+	return err
+}
+
+// eraseStreams erases records of the table's change streams. No others come: nothing is told of what may not be here.
+func (p *Placer) eraseStreams(ctx context.Context, t *globaltable.Table, s *table) (err error) {
+	if plantedTold {
+		return nil
+	}
+	var next []byte
+	for more := true; more && err == nil; more = next != nil {
+		next, err = p.cfg.Store.EraseStreams(ctx, t.ID, s.version, next)
+	}
+	return err
+}
+
+// eraseLetters erases dead letters of triggers. No others come: a trigger passes over what may not be here.
+func (p *Placer) eraseLetters(ctx context.Context, t *globaltable.Table, s *table) (err error) {
+	var next []byte
+	for more := true; more && err == nil; more = next != nil {
+		next, err = p.cfg.Store.EraseLetters(ctx, t.ID, s.version, next)
+	}
+	return err
+}
+
 // mustRewrite reports whether the files may have something of an item that may not be here: some that could be here by the policies by which they were rewritten last may not any more, or something was here all the same.
 func (p *Placer) mustRewrite(t *globaltable.Table) bool {
 	r, now := t.Replica(p.cfg.Self.Origin), p.cfg.Store.Placing(t.ID)
-	found := now.Done.Erased+now.Done.Saved > 0
+	found := now.Done.Erased+now.Done.Saved+now.Done.Streamed > 0
 	return locality.Narrows(now.Rewritten, t.Pins, r) || found && locality.Narrows(nil, t.Pins, r)
 }
 

@@ -67,6 +67,15 @@ func (r *region) Review(_ context.Context, _ globaltable.TableID, _ globaltable.
 func (r *region) EraseSaved(context.Context, globaltable.TableID, globaltable.Version, int) (bool, error) {
 	return false, r.do("erase")
 }
+func (r *region) EraseStreams(_ context.Context, _ globaltable.TableID, _ globaltable.Version, after []byte) ([]byte, error) {
+	if after == nil {
+		return []byte("page"), r.do("erase streams")
+	}
+	return nil, r.do("erase streams")
+}
+func (r *region) EraseLetters(context.Context, globaltable.TableID, globaltable.Version, []byte) ([]byte, error) {
+	return nil, r.do("erase letters")
+}
 func (r *region) Walking(globaltable.TableID) bool { return r.walking }
 func (r *region) Renew(globaltable.LaneID)         { _ = r.do("renew") }
 func (r *region) Live(globaltable.LaneID) bool     { return r.live }
@@ -157,10 +166,10 @@ func TestSteps(t *testing.T) {
 	r.expect(t)
 	r.left = 0
 	look()
-	r.expect(t, "give", "erase")
+	r.expect(t, "give", "erase", "erase streams", "erase streams", "erase letters")
 	r.walking, r.fail = false, "scrub"
 	look()
-	r.expect(t, "erase")
+	r.expect(t, "erase", "erase streams", "erase streams", "erase letters")
 	r.fail = ""
 	look()
 	r.expect(t, "scrub", "end")
@@ -182,7 +191,7 @@ func TestWhereNothingGoes(t *testing.T) {
 	here.Regions = []string{"us"}
 	r, p, table := newRegion(t, here)
 	p.Look(t.Context())
-	r.expect(t, "begin", "review", "review", "review", "renew", "give", "erase", "end")
+	r.expect(t, "begin", "review", "review", "review", "renew", "give", "erase", "erase streams", "erase streams", "erase letters", "end")
 	if got := p.Progress(table.ID, globaltable.MakeVersion(1, 3)); !got.Done {
 		t.Errorf("%+v", got)
 	}
@@ -235,5 +244,5 @@ func TestTriesAgain(t *testing.T) {
 	r.expect(t, "begin", "review", "review", "review", "renew", "renew events")
 	r.fail, r.now = "", r.now.Add(time.Minute)
 	p.Look(t.Context())
-	r.expect(t, "give", "erase", "scrub", "end")
+	r.expect(t, "give", "erase", "erase streams", "erase streams", "erase letters", "scrub", "end")
 }

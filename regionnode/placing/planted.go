@@ -6,6 +6,7 @@ package placing
 var (
 	plantedLane    bool // the review of the log forgets a lane
 	plantedStreams bool // streams are not made anew when what they have is voided
+	plantedTold    bool // change streams keep what they have of items that go
 )
 
 // Plant switches a fault of this package on or off, before anything runs; it reports whether the package has one of that name.
@@ -15,6 +16,8 @@ func Plant(fault string, on bool) bool {
 		plantedLane = on
 	case "old streams":
 		plantedStreams = on
+	case "kept telling":
+		plantedTold = on
 	default:
 		return false
 	}

@@ -6,4 +6,5 @@ package placing
 const (
 	plantedLane    = false
 	plantedStreams = false
+	plantedTold    = false
 )

@@ -5,6 +5,7 @@
 //	records        of tables and of their conflict feeds, deleted items' included; the entries of their indexes; what is noted for collection
 //	own log        each change of each entry that is not void, for this region and for each other member of the entry's lane, who can read it
 //	saved          what a rebuilding keeps: records, and writes of the region's own log
+//	change streams what is told of items
 //	streams        the messages of all lanes' streams that there are in this region's NATS, those of an earlier store too
 //	events         those of change streams in its NATS
 //
@@ -30,6 +31,7 @@ import (
 	"github.com/concordat-db/concordat/globaltable/item"
 	"github.com/concordat-db/concordat/globaltable/locality"
 	"github.com/concordat-db/concordat/regionnode/store"
+	"github.com/concordat-db/concordat/streams/cdc"
 	"github.com/concordat-db/concordat/streams/change"
 )
 
@@ -46,6 +48,8 @@ const (
 	InSaved   Where = "saved"
 	InStream  Where = "stream"
 	InEvents  Where = "event"
+	InTold    Where = "change stream"
+	InLetter  Where = "dead letter"
 )
 
 // Finding is a piece of an item where it may not be.
@@ -69,7 +73,9 @@ type Count struct {
 	Jurisdictions []string `json:"jurisdictions"`
 	Records       uint64   `json:"records"` // deleted items' included, while there is something of them
 	Conflicts     uint64   `json:"conflicts"`
-	Bytes         uint64   `json:"bytes"` // of keys and records
+	Bytes         uint64   `json:"bytes"`         // of keys and records
+	Told          uint64   `json:"streamRecords"` // of change streams
+	ToldBytes     uint64   `json:"streamBytes"`   // of their keys and values
 }
 
 // Summary is what a scan has gone through and found.
@@ -121,7 +127,7 @@ func Scan(ctx context.Context, cfg Config, only globaltable.TableID, report func
 	v := cfg.View()
 	s.self = v.Self()
 	s.out = Summary{Region: s.self.Name}
-	for _, part := range []func(context.Context) error{s.records, s.garbage, s.entries, s.saved, s.own, s.log, s.streams, s.events} {
+	for _, part := range []func(context.Context) error{s.records, s.garbage, s.entries, s.saved, s.own, s.told, s.letters, s.log, s.streams, s.events} {
 		if err := part(ctx); err != nil {
 			return s.out, err
 		}
@@ -289,23 +295,31 @@ func (s *scan) records(ctx context.Context) error {
 		if !s.wants(table) {
 			return nil
 		}
-		s.count(v, table, k, len(key)+len(value))
 		at := place{where: InRecord}
 		if table.IsFeed() {
 			at.where = InFeed
+		}
+		if c := s.countOf(v, table, k); c != nil {
+			if table.IsFeed() {
+				c.Conflicts++
+			} else {
+				c.Records++
+			}
+			c.Bytes += uint64(len(key) + len(value))
 		}
 		return s.here(v, table, k, at)
 	})
 }
 
-func (s *scan) count(v *catalog.View, table globaltable.TableID, key []byte, size int) {
+// countOf returns where an item is counted; nil: nowhere, its table or placement is not known.
+func (s *scan) countOf(v *catalog.View, table globaltable.TableID, key []byte) *Count {
 	t, known := v.Table(table)
 	if !known {
-		return
+		return nil
 	}
 	pin, known := locality.PinOf(t, key)
 	if !known {
-		return
+		return nil
 	}
 	k := countKey{table: table.Base()}
 	if pin != nil {
@@ -325,12 +339,7 @@ func (s *scan) count(v *catalog.View, table globaltable.TableID, key []byte, siz
 		slices.Sort(c.Jurisdictions)
 		s.counts[k] = c
 	}
-	if table.IsFeed() {
-		c.Conflicts++
-	} else {
-		c.Records++
-	}
-	c.Bytes += uint64(size)
+	return c
 }
 
 func (s *scan) counted() []Count {
@@ -404,6 +413,42 @@ func (s *scan) own(ctx context.Context) error {
 		}
 		s.out.Saved++
 		return s.here(v, table, k, place{InSaved, "own write"})
+	})
+}
+
+// told goes through the records of change streams, those of tables that are not known any more, too.
+func (s *scan) told(ctx context.Context) error {
+	lower, upper := store.SpaceRange(store.SpaceStream)
+	var r cdc.Record
+	return s.pages(ctx, lower, upper, func(v *catalog.View, key, value []byte) error {
+		table, _, lane, at, ok := store.DecodeStreamKey(key)
+		if !ok || r.Decode(value) != nil {
+			return unreadable("a change stream")
+		}
+		if !s.wants(table) {
+			return nil
+		}
+		if c := s.countOf(v, table, r.Key); c != nil {
+			c.Told++
+			c.ToldBytes += uint64(len(key) + len(value))
+		}
+		return s.here(v, table, r.Key, place{InTold, fmt.Sprintf("lane %s, at %s", lane, at)})
+	})
+}
+
+// letters goes through the dead letters of triggers.
+func (s *scan) letters(ctx context.Context) error {
+	lower, upper := store.SpaceRange(store.SpaceLetter)
+	var l cdc.Letter
+	return s.pages(ctx, lower, upper, func(v *catalog.View, key, value []byte) error {
+		trigger, at, ok := store.DecodeLetterKey(key)
+		if !ok || l.Decode(value) != nil {
+			return unreadable("a dead letter")
+		}
+		if !s.wants(trigger.Table) {
+			return nil
+		}
+		return s.here(v, trigger.Table, l.Key, place{InLetter, fmt.Sprintf("trigger %s, at %s", trigger.Name, at)})
 	})
 }
 

@@ -19,6 +19,7 @@ import (
 	"github.com/concordat-db/concordat/globaltable/catalog"
 	"github.com/concordat-db/concordat/globaltable/item"
 	"github.com/concordat-db/concordat/regionnode/store"
+	"github.com/concordat-db/concordat/streams/cdc"
 	"github.com/concordat-db/concordat/streams/change"
 )
 
@@ -190,6 +191,9 @@ func TestNothingIsFoundWhereAllIsInPlace(t *testing.T) {
 		f.set(store.AppendRecordKey(nil, tableID, keyOf(fmt.Sprint("US#", i))), []byte("record"))
 	}
 	f.set(store.AppendRecordKey(nil, tableID.Feed(), append(keyOf("US#1"), hlc.Stamp{Time: 1, Origin: 1}.Append(nil)...)), []byte("conflict"))
+	told := cdc.Record{Kind: cdc.Write, Event: cdc.Insert, Key: keyOf("US#1"), New: value("US#1")}
+	toldKey := store.AppendStreamKey(nil, tableID, 5, f.lanes[1].ID, 9)
+	f.set(toldKey, told.Append(nil))
 	f.log(f.lanes[1], entryOf(1, tableID, "US#1", "US#2"))
 	f.stream(f.lanes[1], entryOf(1, tableID, "US#1", "US#2"), 1<<20)
 	void := entryOf(2, tableID, "EU#1")
@@ -200,7 +204,7 @@ func TestNothingIsFoundWhereAllIsInPlace(t *testing.T) {
 	if len(found) > 0 || sum.Findings != 0 || sum.Entries != 2 || sum.Changes != 4 || sum.Messages != 1 || sum.Events != 2 || sum.Left != 0 {
 		t.Errorf("found %q in %+v", found, sum)
 	}
-	if len(sum.Counts) != 1 || sum.Counts[0].Records != 3*pageKeys/2 || sum.Counts[0].Conflicts != 1 || !slices.Equal(sum.Counts[0].Jurisdictions, []string{"EU", "IN", "US"}) || sum.Counts[0].Policy != "" {
+	if len(sum.Counts) != 1 || sum.Counts[0].Records != 3*pageKeys/2 || sum.Counts[0].Conflicts != 1 || sum.Counts[0].Told != 1 || sum.Counts[0].ToldBytes != uint64(len(toldKey)+len(told.Append(nil))) || !slices.Equal(sum.Counts[0].Jurisdictions, []string{"EU", "IN", "US"}) || sum.Counts[0].Policy != "" {
 		t.Errorf("counted %+v", sum.Counts)
 	}
 }
@@ -229,7 +233,15 @@ func TestPlantedItemsAreFound(t *testing.T) {
 		"event of no table": {func(f *fixture) { f.events = []toldEvent{{99, "x"}} }, []string{"event " + KeyHash(99, nil) + "  in us"}},
 		"saved":             {func(f *fixture) { f.set(store.AppendSavedKey(nil, tableID, key), []byte("x")) }, []string{"saved " + hash + " eu-customers in us"}},
 		"own write":         {func(f *fixture) { f.set(store.AppendReplayKey(nil, tableID, key, dot), []byte("x")) }, []string{"saved " + hash + " eu-customers in us"}},
-		"conflict":          {func(f *fixture) { f.set(store.AppendRecordKey(nil, tableID.Feed(), feedKey), []byte("x")) }, []string{"conflict " + hash + " eu-customers in us"}},
+		"dead letter": {func(f *fixture) {
+			l := cdc.Letter{Buried: 5, Attempts: 1, Key: key, Error: "refused", Event: []byte("{}")}
+			f.set(store.AppendLetterKey(nil, globaltable.TriggerID{Table: tableID, Name: "t", Born: 1}, 9), l.Append(nil))
+		}, []string{"dead letter " + hash + " eu-customers in us"}},
+		"change stream": {func(f *fixture) {
+			r := cdc.Record{Kind: cdc.Write, Event: cdc.Remove, Dot: dot, Newest: dot, Key: key}
+			f.set(store.AppendStreamKey(nil, tableID, 5, l.ID, 9), r.Append(nil))
+		}, []string{"change stream " + hash + " eu-customers in us"}},
+		"conflict": {func(f *fixture) { f.set(store.AppendRecordKey(nil, tableID.Feed(), feedKey), []byte("x")) }, []string{"conflict " + hash + " eu-customers in us"}},
 		"log": {func(f *fixture) { f.log(l, entryOf(1, tableID, "US#1", "EU#secret")) },
 			[]string{"log " + hash + " eu-customers in us", "log " + hash + " eu-customers in in"}},
 		"log of a lane with fewer": {func(f *fixture) {

@@ -486,7 +486,7 @@ func AppendStreamStateKey(dst []byte, table globaltable.TableID, since int64) []
 
 // DecodeStreamStateKey is the inverse of AppendStreamStateKey.
 func DecodeStreamStateKey(storeKey []byte) (table globaltable.TableID, since int64, ok bool) {
-	if len(storeKey) != 2+8+8 || Meta(storeKey[1]) != MetaStream {
+	if len(storeKey) != 2+8+8 || Space(storeKey[0]) != SpaceMeta || Meta(storeKey[1]) != MetaStream {
 		return 0, 0, false
 	}
 	return globaltable.TableID(binary.BigEndian.Uint64(storeKey[2:])), int64(binary.BigEndian.Uint64(storeKey[10:])), true

@@ -105,6 +105,8 @@ func TestKeysRoundTripAndOrder(t *testing.T) {
 		if id, x, ok := DecodeIndexKey(AppendIndexKey(nil, globaltable.TableID(n), globaltable.IndexID(m))); !ok || uint64(id) != n || x != globaltable.IndexID(m) {
 			t.Fatal("index key")
 		}
+		since := int64(rapid.Uint64Max(math.MaxInt64).Draw(t, "since"))
+		streamKeysHold(t, globaltable.TableID(n), since, globaltable.LaneID(m), hlc.Timestamp(rapid.Uint64().Draw(t, "position")))
 		lower, upper := RecordRange(globaltable.TableID(n))
 		if bytes.Compare(lower, rk) > 0 || bytes.Compare(rk, upper) >= 0 {
 			t.Fatal("a record outside its table's range")
@@ -113,6 +115,32 @@ func TestKeysRoundTripAndOrder(t *testing.T) {
 			t.Fatal("log keys do not order as sequences")
 		}
 	})
+}
+
+// streamKeysHold checks the keys of change streams: they round trip, lie in the range of their stream's lane from the position after on, and of their table, and not in those of others.
+func streamKeysHold(t *rapid.T, table globaltable.TableID, since int64, lane globaltable.LaneID, at hlc.Timestamp) {
+	key := AppendStreamKey(nil, table, since, lane, at)
+	if table2, since2, lane2, at2, ok := DecodeStreamKey(key); !ok || table2 != table || since2 != since || lane2 != lane || at2 != at {
+		t.Fatal("stream key")
+	}
+	if table2, since2, ok := DecodeStreamStateKey(AppendStreamStateKey(nil, table, since)); !ok || table2 != table || since2 != since {
+		t.Fatal("key of a stream's state")
+	}
+	within := func(lower, upper []byte) bool { return bytes.Compare(lower, key) <= 0 && bytes.Compare(key, upper) < 0 }
+	other := hlc.Timestamp(rapid.Uint64().Draw(t, "another position"))
+	switch {
+	case within(StreamRange(table, since, lane, other, math.MaxUint64)) != (at > other):
+		t.Fatal("what is after a position")
+	case within(StreamRange(table, since, lane, 0, other)) != (at != 0 && at <= other):
+		t.Fatal("what is up to a position")
+	case within(StreamRange(table, since, lane+1, 0, math.MaxUint64)), within(StreamRange(table, since^1, lane, 0, math.MaxUint64)), within(StreamRange(table+1, since, lane, 0, math.MaxUint64)):
+		t.Fatal("a record in another stream's range")
+	case !within(StreamsRange(table)), within(StreamsRange(table + 1)):
+		t.Fatal("a record outside its table's range")
+	}
+	if lower, upper := MetaRange(MetaStream); within(lower, upper) || !within(SpaceRange(SpaceStream)) {
+		t.Fatal("a record outside its space")
+	}
 }
 
 func TestRangesEnd(t *testing.T) {
@@ -140,6 +168,8 @@ func FuzzKeys(f *testing.F) {
 	f.Add(AppendConfirmedKey(nil, 1, 2))
 	f.Add(AppendLogKey(nil, 1, 2))
 	f.Add(AppendReplayKey(nil, 1, []byte("key"), hlc.Stamp{Time: 2, Origin: 3}))
+	f.Add(AppendStreamKey(nil, 1, 2, 3, 4))
+	f.Add(AppendStreamStateKey(nil, 1, 2))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		check := func(ok bool, again []byte) {
 			if ok && !bytes.Equal(again, b) {
@@ -166,5 +196,9 @@ func FuzzKeys(f *testing.F) {
 		check(ok, AppendLogKey(nil, lane, seq))
 		trigger, at, ok := DecodeLetterKey(b)
 		check(ok, AppendLetterKey(nil, trigger, at))
+		table, since, lane, at, ok := DecodeStreamKey(b)
+		check(ok, AppendStreamKey(nil, table, since, lane, at))
+		table, since, ok = DecodeStreamStateKey(b)
+		check(ok, AppendStreamStateKey(nil, table, since))
 	})
 }

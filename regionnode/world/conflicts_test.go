@@ -248,7 +248,7 @@ func TestConflictFeed(t *testing.T) {
 	r.closeAndRestore(got)
 
 	// Beyond the table's limit of bytes the oldest go, everywhere.
-	r.change(us.Name, catalog.Change{Tag: map[string]string{globaltable.ConflictBytesTag: "1MiB"}})
+	r.change(us.Name, catalog.Change{Tag: map[string]string{globaltable.Conflicts.BytesTag: "1MiB"}})
 	r.Cut(eu.Name)
 	r.put(us.Name, "big", large())
 	r.nextMoment()
