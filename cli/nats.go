@@ -30,7 +30,7 @@ func natsCommand(s Streams) *ucli.Command {
 			Name:  "accounts",
 			Usage: "print the accounts that the region's nats-server needs",
 			Description: "Prints the accounts section of a nats-server configuration for a node with an external NATS: the region's own account,\n" +
-				"one for each peer that may fetch, acknowledge and ask, nothing else, that of the events of change streams, and one for each grant to read them. Include it on every server of the cluster, and\n" +
+				"one for each peer that may fetch, acknowledge and ask, nothing else, that of the events of change streams, and one for each grant to read them, or to hear subjects that triggers publish to. Include it on every server of the cluster, and\n" +
 				"print it again when a region is added or removed, or a grant made or revoked. The peers are those of the configuration and its invitation or, with --live, those that the running node\n" +
 				"knows, by its admin API; so are the grants, with --live only. Passwords appear as bcrypt hashes.",
 			Flags: []ucli.Flag{configFlag(),
@@ -182,7 +182,7 @@ func liveGrants(c *ucli.Context) (grants []bus.Grant, err error) {
 	}
 	list, err := askAdmin[admin.GrantList](c.Context, "list grants", adminPatience, http.MethodGet, base, "/v1/grants", nil)
 	for _, g := range list.Grants {
-		one := bus.Grant{Name: g.Name, PublicKey: g.PublicKey}
+		one := bus.Grant{Name: g.Name, PublicKey: g.PublicKey, Subjects: g.Subjects}
 		for _, t := range g.Tables {
 			one.Streams = append(one.Streams, t.Stream)
 		}

@@ -36,7 +36,7 @@ func streamCommand(s Streams) *ucli.Command {
 			streamGrantCommand(s),
 			{
 				Name:   "grants",
-				Usage:  "list who may read events from the region's NATS",
+				Usage:  "list who may read events of tables, and hear subjects, in the region's NATS",
 				Action: func(c *ucli.Context) error { return listGrants(c, s) },
 			},
 			{
@@ -111,31 +111,47 @@ func localTime(t *time.Time) string {
 }
 
 func forgetTail(c *ucli.Context, s Streams) error {
-	return endReader(c, s, "forget tail", "/v1/tails/", "The place of tail %s is forgotten.\n")
-}
-
-func revokeGrant(c *ucli.Context, s Streams) error {
-	return endReader(c, s, "revoke grant", "/v1/grants/", "Grant %s is revoked.\n")
-}
-
-// endReader deletes what the word names.
-func endReader(c *ucli.Context, s Streams, what, path, done string) error {
-	base, err := adminURL(c)
+	name, _, err := endReader[struct{}](c, "forget tail", "/v1/tails/")
 	if err != nil {
-		return err
-	}
-	names, err := words(c)
-	if err != nil {
-		return err
-	}
-	if _, err := askAdmin[struct{}](c.Context, what, adminPatience, http.MethodDelete, base, path+url.PathEscape(names[0]), nil); err != nil {
 		return err
 	}
 	v := struct {
 		Name string `json:"name"`
-	}{names[0]}
+	}{name}
 	return emit(c, s.Out, v, func(w io.Writer) error {
-		_, err := fmt.Fprintf(w, done, names[0])
+		_, err := fmt.Fprintf(w, "The place of tail %s is forgotten.\n", name)
 		return err
 	})
+}
+
+func revokeGrant(c *ucli.Context, s Streams) error {
+	name, ended, err := endReader[admin.GrantEnded](c, "revoke grant", "/v1/grants/")
+	if err != nil {
+		return err
+	}
+	v := struct {
+		Name string `json:"name"`
+		admin.GrantEnded
+	}{name, ended}
+	return emit(c, s.Out, v, func(w io.Writer) error {
+		_, err := fmt.Fprintf(w, "Grant %s is revoked.\n", name)
+		if ended.External && err == nil {
+			_, err = fmt.Fprintln(w, "The region's NATS is a cluster of its own: print its accounts anew with `concordat nats accounts --live`, and install them; until then the key is let in, and hears the grant's subjects.")
+		}
+		return err
+	})
+}
+
+// endReader deletes what the word names, and returns that and what the region says.
+func endReader[T any](c *ucli.Context, what, path string) (name string, out T, err error) {
+	base, err := adminURL(c)
+	if err != nil {
+		return "", out, err
+	}
+	names, err := words(c)
+	if err != nil {
+		return "", out, err
+	}
+	out, err = askAdmin[T](c.Context, what, adminPatience, http.MethodDelete, base, path+url.PathEscape(names[0]), nil)
+	return names[0], out, err
 }

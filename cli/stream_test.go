@@ -73,7 +73,9 @@ func (s *toldRegion) SetTail(_ context.Context, table, name string, at hlc.Times
 }
 
 func (s *toldRegion) ForgetTail(_ context.Context, name string) error { return s.end("forget", name) }
-func (s *toldRegion) Revoke(_ context.Context, name string) error     { return s.end("revoke", name) }
+func (s *toldRegion) Revoke(_ context.Context, name string) (admin.GrantEnded, error) {
+	return admin.GrantEnded{External: name == "far"}, s.end("revoke", name)
+}
 
 func (s *toldRegion) end(what, name string) error {
 	s.note("%s %s", what, name)
@@ -86,7 +88,7 @@ func (s *toldRegion) end(what, name string) error {
 func searchGrant(key string) admin.Grant {
 	later := noon.Add(24 * time.Hour)
 	return admin.Grant{Name: "search", PublicKey: key, Created: noon, Expires: &later,
-		Tables: []admin.GrantedTable{{Table: "orders", Stream: "EVENTS_0000000000000001", Durable: "search", Read: noon, Pending: 3}}}
+		Tables: []admin.GrantedTable{{Table: "orders", Stream: "EVENTS_0000000000000001", Durable: "search", Read: noon, Pending: 3}}, Subjects: []string{"mail.sent"}}
 }
 
 func (s *toldRegion) Grants(context.Context) (admin.GrantList, error) {
@@ -95,8 +97,11 @@ func (s *toldRegion) Grants(context.Context) (admin.GrantList, error) {
 }
 
 func (s *toldRegion) Grant(_ context.Context, g admin.NewGrant) (admin.GrantMade, error) {
-	s.note("grant %s %v %d %d", g.Name, g.Tables, g.ExpiresSeconds, g.SinceSeconds)
+	s.note("grant %s %v %v %d %d", g.Name, g.Tables, g.Subjects, g.ExpiresSeconds, g.SinceSeconds)
 	s.key = g.PublicKey
+	if len(g.Tables) == 0 {
+		return admin.GrantMade{Grant: admin.Grant{Name: g.Name, PublicKey: g.PublicKey, Created: noon, Tables: []admin.GrantedTable{}, Subjects: g.Subjects}, URLs: []string{"nats://127.0.0.1:4222"}, Ready: true, External: true}, nil
+	}
 	if g.Name == "taken" {
 		return admin.GrantMade{}, &globaltable.Error{Kind: globaltable.Exists, Message: "there is a grant named taken already"}
 	}
@@ -134,15 +139,22 @@ func TestStreamCommands(t *testing.T) {
 		asked  string
 	}{
 		{"stream list", 0, []string{"orders", "NEW_AND_OLD_IMAGES", "2026-01-02T03:04:05.000", "2.0 KiB", "1.5s behind, being filled", "past", "off", "not published", "mine"}, "", "list"},
-		{"stream grants", 0, []string{"search", "orders", "3"}, "", "grants"},
+		{"stream grants", 0, []string{"search", "orders", "3", "subject mail.sent"}, "", "grants"},
 		{"stream revoke search", 0, []string{"Grant search is revoked."}, "", "revoke search"},
+		{"stream revoke far", 0, []string{"Grant far is revoked.", "nats accounts --live", "hears the grant's subjects"}, "", "revoke far"},
 		{"stream revoke nobody", 1, nil, "there is none", "revoke nobody"},
 		{"stream forget mine", 0, []string{"The place of tail mine is forgotten."}, "", "forget mine"},
 		{"stream grant search --table orders --table past --expires 30d --since 1h", 0, []string{"EVENTS_0000000000000001", "SU", "nats --server nats://127.0.0.1:4222 --nkey search.nk consumer next EVENTS_0000000000000001 search --ack",
-			`js.Consumer(ctx, "EVENTS_0000000000000001", "search")`}, "", "grant search [orders past] 2592000 3600"},
-		{"stream grant taken --table orders", 1, nil, "there is a grant named taken already", "grant taken [orders] 0 0"},
+			`js.Consumer(ctx, "EVENTS_0000000000000001", "search")`}, "", "grant search [orders past] [] 2592000 3600"},
+		{"stream grant taken --table orders", 1, nil, "there is a grant named taken already", "grant taken [orders] [] 0 0"},
 		{"stream grant search --table orders --expires soon", 2, nil, `"soon" is no time of a second or more`, ""},
-		{"stream grant search", 2, nil, "grant needs --table", ""},
+		{"stream grant mailer --subject orders.paid --subject mail.> --expires 1h", 0, []string{"Grant mailer: its key hears these subjects until it is revoked, while it is connected: mail.>  orders.paid", "nats --server nats://127.0.0.1:4222 --nkey mailer.nk sub 'mail.>'\n",
+			`nc.Subscribe("mail.>", func`, "nats accounts --live"}, "", "grant mailer [] [mail.> orders.paid] 3600 0"},
+		{"stream grant search --table orders --subject mail.sent", 0, []string{"reads the events of these tables", "hears these subjects", "consumer next EVENTS_", "sub 'mail.sent'", "js.Consumer(", "nc.Subscribe("}, "", "grant search [orders] [mail.sent] 0 0"},
+		{"stream grant search", 2, nil, "grant needs --table or --subject", ""},
+		{"stream grant search --subject concordat.>", 2, nil, `"concordat.>" is no subject that can be heard`, ""},
+		{"stream grant search --subject a.> --subject a.b", 2, nil, "have something in common", ""},
+		{"stream grant search --subject a --since 1h", 2, nil, "--since is of tables", ""},
 		{"stream tail", 2, nil, "tail needs --table", ""},
 		{"stream tail --table orders --since -1h", 2, nil, "must be above zero", ""},
 		{`stream tail --table orders --filter {"a":1}`, 2, nil, "--filter:", ""},

@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"net/url"
 	"path"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -30,7 +29,6 @@ const (
 	MinTargetTimeout  = 100 * time.Millisecond
 	MaxTargetTimeout  = 5 * time.Minute
 	MaxCommandArgs    = 64
-	MaxSubjectLen     = 256 // bytes
 	MaxTargetURLBytes = 2048
 )
 
@@ -294,15 +292,6 @@ func loopback(host string) bool {
 	}
 	a, err := netip.ParseAddr(host)
 	return err == nil && a.IsLoopback()
-}
-
-// validSubject reports whether events may be published to s: it is none of those that the regions, NATS itself, or the answers to requests have.
-func validSubject(s string) bool {
-	if s == "" || len(s) > MaxSubjectLen || !utf8.ValidString(s) || s[0] == '$' || s[0] == '_' || strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r == 0x7f || r == '*' || r == '>' }) {
-		return false
-	}
-	tokens := strings.Split(s, ".")
-	return tokens[0] != "concordat" && !slices.Contains(tokens, "")
 }
 
 // triggerFaults are those of a table's triggers.

@@ -221,7 +221,7 @@ func (c changeStreams) Grants(context.Context) (admin.GrantList, error) {
 }
 
 func (c changeStreams) describe(r *reader.Reader) admin.Grant {
-	g := admin.Grant{Name: r.Name, PublicKey: r.Key, Created: time.UnixMilli(r.Created).UTC(), Tables: []admin.GrantedTable{}}
+	g := admin.Grant{Name: r.Name, PublicKey: r.Key, Created: time.UnixMilli(r.Created).UTC(), Tables: []admin.GrantedTable{}, Subjects: append([]string{}, r.Subjects...)}
 	if r.Expires != 0 {
 		expires := time.UnixMilli(r.Expires).UTC()
 		g.Expires = &expires
@@ -262,11 +262,14 @@ func (c changeStreams) Grant(ctx context.Context, q admin.NewGrant) (out admin.G
 	waiting, cancel := context.WithTimeout(ctx, maxGrantWait)
 	defer cancel()
 	out.Ready = c.n.events.AwaitReader(waiting, r.Name, tables)
-	out.Grant, out.URLs, out.External = c.describe(&r), c.urls, c.n.cfg.Bus.External != nil
+	out.Grant, out.URLs, out.External = c.describe(&r), c.urls, c.external()
 	return out, nil
 }
 
-// newGrant checks what is asked for, and returns the reader that it makes.
+// external reports whether the region's NATS is a cluster of its own, whose operator installs the accounts of grants.
+func (c changeStreams) external() bool { return c.n.cfg.Bus.External != nil }
+
+// newGrant checks what is asked for, and returns the reader that it makes. No policy is asked: what is told in the region's NATS may be in the region.
 func (c changeStreams) newGrant(ctx context.Context, q *admin.NewGrant) (r reader.Reader, err error) {
 	refuse := func(kind globaltable.Kind, format string, args ...any) error {
 		return &globaltable.Error{Op: "grant", Resource: q.Name, Kind: kind, Message: fmt.Sprintf(format, args...)}
@@ -279,6 +282,10 @@ func (c changeStreams) newGrant(ctx context.Context, q *admin.NewGrant) (r reade
 		return r, refuse(globaltable.Invalid, "publicKey is no public nkey of kind User")
 	case q.ExpiresSeconds < 0 || q.SinceSeconds < 0 || q.ExpiresSeconds > most || q.SinceSeconds > most:
 		return r, refuse(globaltable.Invalid, "a time is negative, or more than a hundred years")
+	case q.SinceSeconds > 0 && len(q.Tables) == 0:
+		return r, refuse(globaltable.Invalid, "sinceSeconds is of tables: what was told at a subject is not kept")
+	case len(q.Tables) == 0 && len(q.Subjects) == 0:
+		return r, refuse(globaltable.Invalid, "it names neither a table nor a subject")
 	}
 	for _, other := range c.n.readers.List(reader.Grant) {
 		if other.Key == q.PublicKey {
@@ -291,13 +298,20 @@ func (c changeStreams) newGrant(ctx context.Context, q *admin.NewGrant) (r reade
 		}
 	}
 	now := time.Now()
-	r = reader.Reader{Kind: reader.Grant, Name: q.Name, Key: q.PublicKey, Created: now.UnixMilli(), Used: now.UnixMilli()}
+	r = reader.Reader{Kind: reader.Grant, Name: q.Name, Key: q.PublicKey, Created: now.UnixMilli(), Used: now.UnixMilli(), Subjects: slices.Compact(slices.Sorted(slices.Values(q.Subjects)))}
 	if q.ExpiresSeconds > 0 {
 		r.Expires = now.Add(time.Duration(q.ExpiresSeconds) * time.Second).UnixMilli()
 	}
+	r.Places, err = c.places(ctx, q, now)
+	return r, err
+}
+
+// places returns from where on a grant reads its tables.
+func (c changeStreams) places(ctx context.Context, q *admin.NewGrant, now time.Time) ([]reader.Place, error) {
+	out := []reader.Place{}
 	at, err := c.n.shard.StreamMarkNow(ctx)
 	if err != nil {
-		return r, err
+		return nil, err
 	}
 	if q.SinceSeconds > 0 {
 		at = min(at, hlc.FromTime(now.Add(-time.Duration(q.SinceSeconds)*time.Second)))
@@ -305,20 +319,20 @@ func (c changeStreams) newGrant(ctx context.Context, q *admin.NewGrant) (r reade
 	for _, name := range q.Tables {
 		t, err := c.table(name)
 		if err != nil {
-			return r, err
+			return nil, err
 		}
-		r.Places = append(r.Places, reader.Place{Table: t.ID, At: at})
+		out = append(out, reader.Place{Table: t.ID, At: at})
 	}
-	slices.SortFunc(r.Places, func(a, b reader.Place) int { return cmp.Compare(a.Table, b.Table) })
-	r.Places = slices.CompactFunc(r.Places, func(a, b reader.Place) bool { return a.Table == b.Table })
-	return r, nil
+	slices.SortFunc(out, func(a, b reader.Place) int { return cmp.Compare(a.Table, b.Table) })
+	return slices.CompactFunc(out, func(a, b reader.Place) bool { return a.Table == b.Table }), nil
 }
 
 // Revoke implements admin.Streams.
-func (c changeStreams) Revoke(ctx context.Context, name string) error {
+func (c changeStreams) Revoke(ctx context.Context, name string) (admin.GrantEnded, error) {
+	out := admin.GrantEnded{External: c.external()}
 	err := c.n.endGrant(ctx, name, "revoked")
 	if globaltable.KindOf(err) == globaltable.NotFound {
-		return err
+		return out, err
 	}
-	return cmpErr(err, c.grant(ctx))
+	return out, cmpErr(err, c.grant(ctx))
 }

@@ -54,7 +54,7 @@ func (n *Node) newPublisher(events *bus.Events) *publish.Runner {
 func (n *Node) grants() []bus.Grant {
 	out := []bus.Grant{}
 	for _, r := range n.readers.List(reader.Grant) {
-		g := bus.Grant{Name: r.Name, PublicKey: r.Key}
+		g := bus.Grant{Name: r.Name, PublicKey: r.Key, Subjects: r.Subjects}
 		for _, p := range r.Places {
 			g.Streams = append(g.Streams, bus.EventStreamName(p.Table))
 		}
@@ -189,6 +189,9 @@ func (n *Node) grantChanges(r *reader.Reader, made bool) []audit.Change {
 	said := []audit.Change{{What: "key", Now: r.Key}}
 	for _, p := range r.Places {
 		said = append(said, audit.Change{What: "events of table " + n.tableName(p.Table), Now: "read"})
+	}
+	for _, subject := range r.Subjects {
+		said = append(said, audit.Change{What: "subject " + subject, Now: "heard"})
 	}
 	if r.Expires != 0 {
 		said = append(said, audit.Change{What: "expires", Now: time.UnixMilli(r.Expires).UTC().Format(time.RFC3339)})

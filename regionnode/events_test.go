@@ -20,6 +20,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nkeys"
 
+	"github.com/concordat-db/concordat/globaltable/trigger"
 	"github.com/concordat-db/concordat/regionnode/admin"
 )
 
@@ -29,6 +30,19 @@ func soloConfig(t *testing.T) Config {
 	cfg := goodConfig(t)
 	cfg.Peers = nil
 	return cfg
+}
+
+// freeAddress returns an address at which nobody listens.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return l.Addr().String()
 }
 
 // createStreamed makes the table with a stream.
@@ -112,14 +126,7 @@ func drain(t *testing.T, js jetstream.JetStream, stream, durable string, n int) 
 // TestGrants: a plain client of NATS reads events by a grant, over a restart of the region without JetStream's directory, until the grant is taken back.
 func TestGrants(t *testing.T) {
 	cfg := soloConfig(t)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	cfg.Bus.Embedded.Listen = l.Addr().String() // the same over the restart
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
+	cfg.Bus.Embedded.Listen = freeAddress(t) // the same over the restart
 	r := runNode(t, cfg)
 	r.createStreamed()
 	for i := range 5 {
@@ -202,6 +209,108 @@ func TestGrants(t *testing.T) {
 	}
 	if !slices.Equal(kinds, []string{"grant.made search", "grant.revoked search"}) {
 		t.Errorf("audit log: %v", kinds)
+	}
+}
+
+// TestHeardTriggers: the holder of a grant hears what a trigger publishes to its subject, over a restart of the region, until the grant is taken back.
+func TestHeardTriggers(t *testing.T) {
+	cfg := soloConfig(t)
+	cfg.Bus.Embedded.Listen = freeAddress(t) // the same over the restart
+	r := runNode(t, cfg)
+	r.createStreamed()
+	documents, err := trigger.Parse([]byte("apiVersion: concordat/v1\nkind: Trigger\nmetadata: {name: paid}\nspec: {table: orders, fire: origin, filter: {type: [concordat.item.insert]}, target: {nats: {subject: orders.paid}}, batch: {window: 1ms}}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if status := r.ask(http.MethodPost, "/v1/triggers/apply", admin.TriggerRequest{Documents: documents, Author: "me"}, nil); status != http.StatusOK {
+		t.Fatal(status)
+	}
+	key, err := nkeys.CreateUser()
+	if err != nil {
+		t.Fatal(err)
+	}
+	public, err := key.PublicKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, wrong := range []admin.NewGrant{{Subjects: []string{">"}}, {Subjects: []string{"concordat.>"}}, {Subjects: []string{"$JS.>"}}, {Subjects: []string{"_INBOX.>"}}, {Subjects: []string{"a.>", "a.b"}}, {Subjects: []string{"a"}, SinceSeconds: 1}, {}} {
+		wrong.Name, wrong.PublicKey = "mailer", public
+		if status := r.ask(http.MethodPost, "/v1/grants", wrong, nil); status != http.StatusBadRequest {
+			t.Errorf("%+v: %d", wrong, status)
+		}
+	}
+	var made admin.GrantMade
+	if status := r.ask(http.MethodPost, "/v1/grants", admin.NewGrant{Name: "mailer", PublicKey: public, Subjects: []string{"orders.>", "orders.>", "mail"}}, &made); status != http.StatusOK || !made.Ready || made.External || len(made.Tables) != 0 || !slices.Equal(made.Subjects, []string{"mail", "orders.>"}) {
+		t.Fatalf("%d %+v", status, made)
+	}
+	closed, heard := make(chan struct{}), make(chan *nats.Msg, 64)
+	nc, err := nats.Connect(r.at.NATS, nats.Nkey(public, key.Sign), nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond), nats.ClosedHandler(func(*nats.Conn) { close(closed) }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	if _, err = nc.ChanSubscribe("orders.*", heard); err == nil {
+		err = nc.Flush()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	hears := func(id string) {
+		t.Helper()
+		for { // at least once
+			select {
+			case m := <-heard:
+				var e anEvent
+				if err := json.Unmarshal(m.Data, &e); err != nil || m.Subject != "orders.paid" || m.Header.Get(jetstream.MsgIDHeader) != e.ID || e.Type != "concordat.item.insert" {
+					t.Fatalf("%s %v: %s, %v", m.Subject, m.Header, m.Data, err)
+				}
+				if e.Data.Keys.ID.S == id {
+					return
+				}
+			case <-time.After(30 * time.Second):
+				t.Fatalf("%s is not heard", id)
+			}
+		}
+	}
+	if err := r.put("a"); err != nil {
+		t.Fatal(err)
+	}
+	hears("a")
+	if err := r.stop(); err != nil {
+		t.Fatal(err)
+	}
+	r = runNode(t, cfg)
+	if err := nc.FlushTimeout(30 * time.Second); err != nil { // it has come back, and subscribed again
+		t.Fatal(err)
+	}
+	if err := r.put("b"); err != nil {
+		t.Fatal(err)
+	}
+	hears("b")
+	var list admin.GrantList
+	if r.ask(http.MethodGet, "/v1/grants", nil, &list); len(list.Grants) != 1 || !slices.Equal(list.Grants[0].Subjects, made.Subjects) {
+		t.Errorf("%+v", list)
+	}
+	if status := r.ask(http.MethodDelete, "/v1/grants/mailer", nil, nil); status != http.StatusOK {
+		t.Fatal(status)
+	}
+	select {
+	case <-closed:
+	case <-time.After(30 * time.Second):
+		t.Error("the connection of a grant that was revoked stays")
+	}
+	var log admin.AuditLog
+	r.ask(http.MethodGet, "/v1/audit/log", nil, &log)
+	var said []string
+	for _, e := range log.Entries {
+		if e.Entry != nil && strings.HasPrefix(string(e.Entry.Kind), "grant.") {
+			for _, c := range e.Entry.Changes[1:] {
+				said = append(said, c.What+": "+c.Was+">"+c.Now)
+			}
+		}
+	}
+	if want := []string{"subject mail: >heard", "subject orders.>: >heard", "subject mail: heard>", "subject orders.>: heard>"}; !slices.Equal(said, want) {
+		t.Errorf("audit log: %q", said)
 	}
 }
 

@@ -5,6 +5,9 @@
 // or unknown. When all faults are over, the regions must hold the same items, and each item must be the work of an
 // operation that no later acknowledged one has replaced.
 //
+// What change streams and triggers tell is judged by deeds (deeds_test.go): each acknowledged write has to be told, by one event, in order for its item (I12 and I13 of
+// the invariants; streams_test.go, triggers_test.go).
+//
 // Where items may be is judged by canaries (canary_test.go, canaryworld_test.go, package canary): they are searched for in all that a region keeps, sends and says.
 //
 // The default size suits a check of every change. Flags make it larger:

@@ -19,7 +19,7 @@ var (
 	items  = flag.Int("items", 20_000, "items of 1 KB that TestLoad and TestJoin load")
 	pins   = flag.Int("pins", 4_000, "items that TestPin loads")
 	adds   = flag.Int("adds", 600, "increments of each region in TestCounters")
-	rounds = flag.Int("rounds", 3, "kills in TestKill")
+	rounds = flag.Int("rounds", 3, "kills in TestKill, TestStreamsOverKills and TestTriggerAtLeastOnce")
 	binary = flag.String("program", "", "`FILE` to test; none: the program is built")
 	seed   = flag.Uint64("seed", 0, "seed of what is random; 0: another one each time")
 )
@@ -74,7 +74,13 @@ const patience = 60 * time.Second
 // eventually waits until check returns nothing, and fails with its last answer when patience is over.
 func eventually(t testing.TB, what string, check func() (missing string)) {
 	t.Helper()
-	deadline := time.NewTimer(patience)
+	within(t, patience, what, check)
+}
+
+// within is eventually for what is promised within some time.
+func within(t testing.TB, promised time.Duration, what string, check func() (missing string)) {
+	t.Helper()
+	deadline := time.NewTimer(promised)
 	defer deadline.Stop()
 	again := time.NewTicker(25 * time.Millisecond)
 	defer again.Stop()
@@ -85,7 +91,7 @@ func eventually(t testing.TB, what string, check func() (missing string)) {
 		}
 		select {
 		case <-deadline.C:
-			t.Fatalf("%s: not within %v: %s", what, patience, missing)
+			t.Fatalf("%s: not within %v: %s", what, promised, missing)
 		case <-again.C:
 		}
 	}

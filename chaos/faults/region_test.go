@@ -73,23 +73,29 @@ func (w wholeBodies) RoundTrip(r *http.Request) (*http.Response, error) {
 // status asks the region's admin API.
 func (r *region) status() (admin.Status, error) {
 	var st admin.Status
+	err := r.ask("/v1/status", &st)
+	return st, err
+}
+
+// ask asks the region's admin API for what is at a path.
+func (r *region) ask(path string, into any) error {
 	ctx, cancel := context.WithTimeout(r.t.Context(), patience/10)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, r.admin+"/v1/status", nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, r.admin+path, nil)
 	if err != nil {
-		return st, err
+		return err
 	}
 	req.Close = true
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return st, err
+		return err
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
 	if err != nil {
-		return st, err
+		return err
 	}
-	return st, json.Unmarshal(body, &st)
+	return json.Unmarshal(body, into)
 }
 
 // pair asks the status command for the replication from another region to this one.

@@ -45,7 +45,7 @@ const (
 	WorldChanged       Kind = "world.changed"   // none of these
 	InvitationIssued   Kind = "invitation.issued"
 	CredentialsChanged Kind = "credentials.changed" // access keys that a node of the region takes; never secrets
-	GrantMade          Kind = "grant.made"          // somebody may read events of tables from the region's NATS
+	GrantMade          Kind = "grant.made"          // somebody may read events of tables from the region's NATS, or hear subjects there
 	GrantRevoked       Kind = "grant.revoked"       // not any more
 )
 

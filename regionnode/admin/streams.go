@@ -80,13 +80,14 @@ type SetTail struct {
 	Position string `json:"position"` // it has all at or below it
 }
 
-// Grant lets somebody read events of tables from the region's NATS.
+// Grant lets somebody read events of tables from the region's NATS, and hear there what triggers publish to subjects.
 type Grant struct {
 	Name      string         `json:"name"`
 	PublicKey string         `json:"publicKey"` // of the nkey of its holder
 	Created   time.Time      `json:"created"`
 	Expires   *time.Time     `json:"expires,omitempty"` // none: never
 	Tables    []GrantedTable `json:"tables"`
+	Subjects  []string       `json:"subjects"`
 }
 
 // GrantedTable is a table of a grant.
@@ -104,13 +105,14 @@ type GrantList struct {
 	Grants []Grant `json:"grants"`
 }
 
-// NewGrant is the body of POST /v1/grants.
+// NewGrant is the body of POST /v1/grants. It names a table or a subject, at least.
 type NewGrant struct {
 	Name           string   `json:"name"`
 	PublicKey      string   `json:"publicKey"`
-	Tables         []string `json:"tables"`
+	Tables         []string `json:"tables,omitempty"`
+	Subjects       []string `json:"subjects,omitempty"`       // see globaltable.ValidateHeard
 	ExpiresSeconds int64    `json:"expiresSeconds,omitempty"` // from now; 0: never
-	SinceSeconds   int64    `json:"sinceSeconds,omitempty"`   // it gets what was told in so many seconds before, too
+	SinceSeconds   int64    `json:"sinceSeconds,omitempty"`   // it gets what was told of its tables in so many seconds before, too
 }
 
 // GrantMade answers it.
@@ -119,6 +121,11 @@ type GrantMade struct {
 	URLs     []string `json:"urls"`     // of the region's NATS
 	Ready    bool     `json:"ready"`    // its consumers are there
 	External bool     `json:"external"` // the region's NATS is a cluster of its own, whose operator has to install the grant's account
+}
+
+// GrantEnded answers DELETE /v1/grants/{name}.
+type GrantEnded struct {
+	External bool `json:"external"` // see GrantMade: until its operator has removed the grant's account its holder hears the subjects
 }
 
 // Streams is a region's change streams for operators, who may read items. *regionnode.Node has one. Errors are *globaltable.Error.
@@ -130,7 +137,7 @@ type Streams interface {
 	ForgetTail(ctx context.Context, name string) error
 	Grants(ctx context.Context) (GrantList, error)
 	Grant(ctx context.Context, g NewGrant) (GrantMade, error)
-	Revoke(ctx context.Context, name string) error
+	Revoke(ctx context.Context, name string) (GrantEnded, error)
 }
 
 // NoStreams is the change streams of a region that cannot tell.
@@ -155,7 +162,7 @@ func (n NoStreams) Grants(context.Context) (GrantList, error) { return GrantList
 func (n NoStreams) Grant(context.Context, NewGrant) (GrantMade, error) { return GrantMade{}, n.Err }
 
 // Revoke implements Streams.
-func (n NoStreams) Revoke(context.Context, string) error { return n.Err }
+func (n NoStreams) Revoke(context.Context, string) (GrantEnded, error) { return GrantEnded{}, n.Err }
 
 // maxEventPage bounds the events of one answer.
 const maxEventPage = 1000
@@ -205,8 +212,8 @@ func (s *Server) streamRoutes() {
 		reply(w, made, err)
 	})
 	s.mux.HandleFunc("DELETE /v1/grants/{name}", func(w http.ResponseWriter, r *http.Request) {
-		err := s.cfg.Streams.Revoke(r.Context(), r.PathValue("name"))
-		reply(w, struct{}{}, err)
+		ended, err := s.cfg.Streams.Revoke(r.Context(), r.PathValue("name"))
+		reply(w, ended, err)
 	})
 }
 

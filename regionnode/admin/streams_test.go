@@ -35,7 +35,7 @@ func (told) SetTail(context.Context, string, string, hlc.Timestamp) error { retu
 func (told) ForgetTail(context.Context, string) error                     { return nil }
 
 func (told) grant() admin.Grant {
-	return admin.Grant{Name: "search", PublicKey: "U", Created: noon, Expires: &noon, Tables: []admin.GrantedTable{{Table: "orders", Stream: "s", Durable: "search", Read: noon, Pending: 1}}}
+	return admin.Grant{Name: "search", PublicKey: "U", Created: noon, Expires: &noon, Tables: []admin.GrantedTable{{Table: "orders", Stream: "s", Durable: "search", Read: noon, Pending: 1}}, Subjects: []string{"mail.>"}}
 }
 
 func (s told) Grants(context.Context) (admin.GrantList, error) {
@@ -46,11 +46,11 @@ func (s told) Grant(context.Context, admin.NewGrant) (admin.GrantMade, error) {
 	return admin.GrantMade{Grant: s.grant(), URLs: []string{"nats://a:1"}, Ready: true}, nil
 }
 
-func (told) Revoke(_ context.Context, name string) error {
+func (told) Revoke(_ context.Context, name string) (admin.GrantEnded, error) {
 	if name == "nobody" {
-		return &globaltable.Error{Kind: globaltable.NotFound, Message: "no grant"}
+		return admin.GrantEnded{}, &globaltable.Error{Kind: globaltable.NotFound, Message: "no grant"}
 	}
-	return nil
+	return admin.GrantEnded{External: true}, nil
 }
 
 func TestStreamFaults(t *testing.T) {

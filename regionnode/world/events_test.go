@@ -33,8 +33,8 @@ func (r *running) makeStreamed(first string, others ...string) {
 		StreamSpecification:  &types.StreamSpecification{StreamEnabled: aws.Bool(true), StreamViewType: types.StreamViewTypeNewAndOldImages}}, first, others...)
 }
 
-// grantIn makes a grant to read the table's events in a region, with all that was told in the last hour, and returns the consumer.
-func (r *running) grantIn(region ReadyRegion, name string) jetstream.Consumer {
+// granted makes a grant in a region, and connects as its holder.
+func (r *running) granted(region ReadyRegion, q admin.NewGrant) (*nats.Conn, admin.GrantMade) {
 	r.t.Helper()
 	key, err := nkeys.CreateUser()
 	if err != nil {
@@ -44,7 +44,8 @@ func (r *running) grantIn(region ReadyRegion, name string) jetstream.Consumer {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	body, err := json.Marshal(admin.NewGrant{Name: name, PublicKey: public, Tables: []string{tableName}, SinceSeconds: 3600})
+	q.PublicKey = public
+	body, err := json.Marshal(q)
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -63,6 +64,13 @@ func (r *running) grantIn(region ReadyRegion, name string) jetstream.Consumer {
 		r.t.Fatal(err)
 	}
 	r.t.Cleanup(nc.Close)
+	return nc, made
+}
+
+// grantIn makes a grant to read the table's events in a region, with all that was told in the last hour, and returns the consumer.
+func (r *running) grantIn(region ReadyRegion, name string) jetstream.Consumer {
+	r.t.Helper()
+	nc, made := r.granted(region, admin.NewGrant{Name: name, Tables: []string{tableName}, SinceSeconds: 3600})
 	js, err := jetstream.New(nc)
 	if err != nil {
 		r.t.Fatal(err)
@@ -140,4 +148,64 @@ func TestEventsGoWithTheirItems(t *testing.T) {
 	if found, sum := r.residency(usAt); len(found) > 0 || sum.Events < 21 {
 		t.Errorf("%+v in %+v", found, sum)
 	}
+}
+
+// TestHeardWhereItMayBe: triggers tell subjects in each region of what may be in it; who hears one there hears of nothing else.
+func TestHeardWhereItMayBe(t *testing.T) {
+	r := runWorld(t, config(t))
+	r.makeStreamed(us, eu, ap)
+	r.repin(us, catalog.PinChange{Set: []globaltable.Pin{pinTo("eu", "EU#", "EU")}})
+	r.settled(us, eu, ap)
+	r.applyTrigger(us, "tell", "fire: everywhere, target: {nats: {subject: orders.all}}, batch: {window: 1ms}", eu, ap)
+	heard := map[string]chan *nats.Msg{}
+	for _, region := range r.ready.Regions[:2] {
+		nc, _ := r.granted(region, admin.NewGrant{Name: "mailer", Subjects: []string{"orders.*"}})
+		got := make(chan *nats.Msg, 64)
+		_, err := nc.ChanSubscribe("orders.all", got)
+		if err == nil {
+			err = nc.Flush()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		heard[region.Name] = got
+	}
+	r.put(eu, "EU#1", "x")
+	r.put(eu, "any", "x")
+	for region, want := range map[string]int{us: 0, eu: 1} {
+		pinned, any := 0, false
+		r.until("the item is heard in "+region, func() bool { // events of several keys come in any order
+			select {
+			case m := <-heard[region]:
+				var e hooked
+				if err := json.Unmarshal(m.Data, &e); err != nil {
+					t.Fatal(err)
+				}
+				switch e.name() {
+				case "insert any x":
+					any = true
+				case "insert EU#1 x":
+					pinned = 1
+				}
+			default:
+			}
+			return any && pinned >= want
+		})
+		if pinned != want {
+			t.Errorf("in %s the pinned item was heard %d times", region, pinned)
+		}
+	}
+	// What comes after it in the same region is heard, and still not the pinned item.
+	r.put(eu, "last", "x")
+	r.until("the last one is heard", func() bool {
+		select {
+		case m := <-heard[us]:
+			if bytes.Contains(m.Data, []byte("EU#")) {
+				t.Errorf("heard %s", m.Subject)
+			}
+			return bytes.Contains(m.Data, []byte(`"last"`))
+		default:
+			return false
+		}
+	})
 }

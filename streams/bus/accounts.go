@@ -111,6 +111,8 @@ accounts {
     exports: [
 {{- range $g := .Grants}}{{range grantServices $g}}
       { service: {{quote .Subject}}, accounts: [ {{quote (grantAccount $g)}} ]{{if .Stream}}, response_type: stream{{end}} }
+{{- end}}{{range $g.Subjects}}
+      { stream: {{quote .}}, accounts: [ {{quote (grantAccount $g)}} ] }
 {{- end}}{{end}}
     ]
   }
@@ -140,14 +142,20 @@ accounts {
         nkey: {{quote $g.PublicKey}}
         allowed_connection_types: [ "STANDARD", "IN_PROCESS" ]
         permissions {
+{{- if $g.Streams}}
           publish: { allow: [{{range $i, $s := grantServices $g}}{{if $i}}, {{end}}{{quote $s.Subject}}{{if $s.Local}}, {{quote $s.Local}}{{end}}{{end}}] }
-          subscribe: { allow: [ "_INBOX.>" ] }
+{{- else}}
+          publish: { deny: ">" }
+{{- end}}
+          subscribe: { allow: [ {{if $g.Streams}}"_INBOX.>"{{if $g.Subjects}}, {{end}}{{end}}{{range $i, $s := $g.Subjects}}{{if $i}}, {{end}}{{quote $s}}{{end}} ] }
         }
       }
     ]
     imports: [
 {{- range grantServices $g}}
       { service: { account: CONCORDAT-EVENTS, subject: {{quote .Subject}} }{{if .Local}}, to: {{quote .Local}}{{end}} }
+{{- end}}{{range $g.Subjects}}
+      { stream: { account: CONCORDAT-EVENTS, subject: {{quote .}} } }
 {{- end}}
     ]
     mappings: {
@@ -221,7 +229,7 @@ func joinInvalid(op, resource string, faults []error) error {
 
 // ServerConfig returns the accounts section of a nats-server configuration for the region: account CONCORDAT with JetStream, one account for
 // each peer, which may fetch, acknowledge and ask, nothing else, account CONCORDAT-EVENTS with the JetStream of the events, and one account for each grant, which may ask for its own consumers, fetch from them and
-// acknowledge. The embedded server uses the same text.
+// acknowledge, and hear its subjects. The embedded server uses the same text.
 func ServerConfig(cfg AccountsConfig) (string, error) {
 	if err := cfg.Validate(); err != nil {
 		return "", err

@@ -64,8 +64,8 @@ func usersOf(opts *server.Options, srv *server.Server) (map[string]*server.User,
 	return users, nil
 }
 
-// addAccount gives a running server the account of that name that ServerConfig describes, with services of the account from. One that was there before is as it was left.
-func addAccount(srv *server.Server, name, from string, services []service) error {
+// addAccount gives a running server the account of that name that ServerConfig describes, with services of the account from, and what is published there to the subjects heard. One that was there before is as it was left.
+func addAccount(srv *server.Server, name, from string, services []service, heard []string) error {
 	exporter, err := srv.LookupAccount(from)
 	if err != nil {
 		return err
@@ -73,6 +73,14 @@ func addAccount(srv *server.Server, name, from string, services []service) error
 	account, fresh := srv.LookupOrRegisterAccount(name)
 	if !fresh {
 		return nil
+	}
+	for _, subject := range heard {
+		if err := exporter.AddStreamExport(subject, []*server.Account{account}); err != nil {
+			return err
+		}
+		if err := account.AddStreamImport(exporter, subject, ""); err != nil {
+			return err
+		}
 	}
 	for _, s := range services {
 		responses := server.Singleton
@@ -154,12 +162,12 @@ func (e *Embedded) admit(op string, cfg EmbeddedConfig) error {
 	}
 	// Accounts first: whoever gets in finds what it may do.
 	for _, p := range cfg.Peers {
-		if err := addAccount(e.server, peerAccount(p.Name), homeAccount, peerServices(p.Name)); err != nil {
+		if err := addAccount(e.server, peerAccount(p.Name), homeAccount, peerServices(p.Name), nil); err != nil {
 			return fault(err)
 		}
 	}
 	for _, g := range cfg.Grants {
-		if err := addAccount(e.server, grantAccount(g), eventsAccount, grantServices(g)); err != nil {
+		if err := addAccount(e.server, grantAccount(g), eventsAccount, grantServices(g), g.Subjects); err != nil {
 			return fault(err)
 		}
 	}

@@ -28,7 +28,7 @@ const (
 	eventsOfTest = 5
 )
 
-// eventsWorld is a region with two grants: "search" reads the first table's events, "other" the second's.
+// eventsWorld is a region with three grants: "search" reads the first table's events, "other" the second's and hears one subject, "mail" hears subjects only.
 type eventsWorld struct {
 	events *Events
 	grants []Grant
@@ -38,7 +38,8 @@ type eventsWorld struct {
 
 func testGrants(t testing.TB) (map[string]nkeys.KeyPair, []Grant) {
 	keys, grants := map[string]nkeys.KeyPair{}, []Grant{}
-	for name, table := range map[string]globaltable.TableID{"search": ordersTable, "other": othersTable} {
+	for _, g := range []Grant{{Name: "search", Streams: []string{EventStreamName(ordersTable)}}, {Name: "other", Streams: []string{EventStreamName(othersTable)}, Subjects: []string{"mail.orders"}},
+		{Name: "mail", Subjects: []string{"mail.>", oddSubject}}} {
 		key, err := nkeys.CreateUser()
 		if err != nil {
 			t.Fatal(err)
@@ -47,8 +48,8 @@ func testGrants(t testing.TB) (map[string]nkeys.KeyPair, []Grant) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		keys[name] = key
-		grants = append(grants, Grant{Name: name, PublicKey: public, Streams: []string{EventStreamName(table)}})
+		keys[g.Name], g.PublicKey = key, public
+		grants = append(grants, g)
 	}
 	return keys, grants
 }
@@ -67,6 +68,22 @@ func plainClient(t testing.TB, url string, key nkeys.KeyPair, opts ...nats.Optio
 func embeddedEvents(t testing.TB) *eventsWorld {
 	keys, grants := testGrants(t)
 	home := startEmbedded(t, EmbeddedConfig{Grants: grants})
+	return eventsOf(home, keys, grants)
+}
+
+// grantedLater is a region whose server is at work when the grants are made, one after the other.
+func grantedLater(t testing.TB) *eventsWorld {
+	keys, grants := testGrants(t)
+	home := startEmbedded(t, EmbeddedConfig{})
+	for i := range grants {
+		if err := home.SetGrants(testContext(t), grants[:i+1]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return eventsOf(home, keys, grants)
+}
+
+func eventsOf(home *Embedded, keys map[string]nkeys.KeyPair, grants []Grant) *eventsWorld {
 	return &eventsWorld{events: home.Events(), grants: grants,
 		dial: func(t testing.TB, grant string) *nats.Conn { return plainClient(t, home.URL(), keys[grant]) },
 		set: func(t testing.TB, grants []Grant) {
@@ -99,6 +116,7 @@ func externalEvents(t testing.TB, count int) *eventsWorld {
 
 func eachEvents(t *testing.T, f func(t *testing.T, w *eventsWorld)) {
 	t.Run("embedded", func(t *testing.T) { f(t, embeddedEvents(t)) })
+	t.Run("granted later", func(t *testing.T) { f(t, grantedLater(t)) })
 	t.Run("external", func(t *testing.T) { f(t, externalEvents(t, 1)) })
 	t.Run("cluster", func(t *testing.T) {
 		if testing.Short() {
@@ -308,7 +326,7 @@ func TestGrantedClientCanDoNoMore(t *testing.T) {
 			}
 			wantRefused(t, nc, refused, subject)
 		}
-		for _, subject := range []string{">", eventSubjectPrefix + ">", "$JS.>", "_R_.>", "$SYS.>", lanePrefix + ">", "GRANT.>"} {
+		for _, subject := range []string{">", eventSubjectPrefix + ">", "$JS.>", "_R_.>", "$SYS.>", lanePrefix + ">", "GRANT.>", "mail.>", "mail.orders"} {
 			if _, err := nc.Subscribe(subject, func(*nats.Msg) {}); err != nil {
 				t.Fatal(err)
 			}

@@ -130,7 +130,7 @@ func ConnectExternal(ctx context.Context, cfg ExternalConfig) (*External, error)
 // Events returns the region's JetStream of events; nil: the configuration has no credential for it. The servers may not have its account yet.
 func (e *External) Events() *Events { return e.events }
 
-// SetGrants checks who may read events. Who may connect, the accounts on the servers say; who has no consumer any more gets nothing.
+// SetGrants checks who may read events. Who may connect, the accounts on the servers say: who has no consumer any more gets no events of tables, but hears subjects until the operator has installed the accounts anew.
 func (e *External) SetGrants(_ context.Context, grants []Grant) error {
 	return joinInvalid("set grants", e.region, validateGrants(grants, nil))
 }

@@ -9,24 +9,25 @@ import (
 	"github.com/concordat-db/concordat/globaltable"
 )
 
-// Grant lets the holder of a key read events: from the durable consumer that has the grant's name on each of some streams, and nothing else.
+// Grant lets the holder of a key read events, from the durable consumer that has the grant's name on each of some streams, and hear what triggers publish to some subjects (Events.Tell); nothing else.
 //
 // As peers do, each grant has a NATS account of its own, which imports services: what is known of its consumers, fetching from them, and their acknowledgements. A client of the events' account could name any subject as the reply of a
-// fetch, and the server would write there for it. A consumer belongs to the grant's name and to one stream, so an account needs no other one.
+// fetch, and the server would write there for it. A consumer belongs to the grant's name and to one stream, so an account needs no other one. Subjects are imported as streams of core NATS.
 type Grant struct {
 	Name      string // of the consumers: as region names
 	PublicKey string // nkey of kind User. One for each grant, also for one that has the name of one before
 	Streams   []string
+	Subjects  []string // see globaltable.ValidateHeard
 }
 
 func (g Grant) equal(o Grant) bool {
-	return g.Name == o.Name && g.PublicKey == o.PublicKey && slices.Equal(g.Streams, o.Streams)
+	return g.Name == o.Name && g.PublicKey == o.PublicKey && slices.Equal(g.Streams, o.Streams) && slices.Equal(g.Subjects, o.Subjects)
 }
 
 // grantAccount is the name of the account of a grant. Of two grants of one name, one after the other, the second does not get what the first one was let do.
 func grantAccount(g Grant) string { return "GRANT-" + g.PublicKey }
 
-// grantServices lists the subjects that a grant's account imports: all that it can do. For the forms of acknowledgements see peerServices.
+// grantServices lists the services that a grant's account imports: all that it can do, but for hearing its subjects. For the forms of acknowledgements see peerServices.
 //
 // A server answers requests to JetStream in an account that has none, with an error, and would do so beside the service (v2.15.2). So what clients ask of their consumer has another subject within the account.
 func grantServices(g Grant) (out []service) {
@@ -60,6 +61,12 @@ func validateGrants(grants []Grant, peers []Peer) (faults []error) {
 			if _, ok := EventStreamTable(s); !ok {
 				faults = append(faults, fmt.Errorf("grant %s is for a stream that is not one of events", g.Name))
 			}
+		}
+		if err := globaltable.ValidateHeard(g.Subjects); err != nil {
+			faults = append(faults, fmt.Errorf("grant %s: %w", g.Name, err))
+		}
+		if len(g.Streams)+len(g.Subjects) == 0 {
+			faults = append(faults, fmt.Errorf("grant %s is for nothing", g.Name))
 		}
 		names[g.Name], keys[g.PublicKey] = true, true
 	}

@@ -18,7 +18,7 @@ type Note struct {
 // errNoteSize says why an event cannot be told.
 var errNoteSize = errors.New("an event is larger than a message of the region's NATS can be")
 
-// Tell publishes notes, at most maxAppend, in the account of the events, where the accounts of operators and clients can import them from. It returns nil when the servers have all of them: where a stream takes the subject, when that has confirmed each.
+// Tell publishes notes, at most maxAppend, in the account of the events, from which the accounts of grants import subjects. It returns nil when the servers have all of them: where a stream takes the subject, when that has confirmed each.
 func (e *Events) Tell(ctx context.Context, subject string, notes []Note) error {
 	for i := range notes {
 		if int64(len(notes[i].Data)) > min(e.nc.MaxPayload()-4096, MaxMessage) {

@@ -1,4 +1,4 @@
-// Package reader keeps who reads the change streams of a region, and how far: the holders of grants, who read events from the region's NATS, and tails that were given a name.
+// Package reader keeps who reads the change streams of a region, and how far: the holders of grants, who read events from the region's NATS, or hear there what triggers publish, and tails that were given a name.
 //
 // A place is a position in the streams of a table (hlc.Timestamp): what is at or below it has been read. It lies in the region's store, so it outlives the region's NATS, and a restart; a reader may get again what it had read a moment before.
 package reader
@@ -36,7 +36,11 @@ const (
 // unused is how long it is not noted that a reader is there that gets no further.
 const unused = time.Hour
 
-const format = 1
+// Forms of what is kept. The second one has subjects, and is that of readers with subjects only: a release that does not know them refuses it, instead of taking them away.
+const (
+	format         = 1
+	formatSubjects = 2
+)
 
 // Place is how far a reader is in a table's streams.
 type Place struct {
@@ -54,6 +58,8 @@ type Reader struct {
 	Expires int64   `json:"expires"`       // 0: never
 	Used    int64   `json:"used"`          // when a place was last set
 	Places  []Place `json:"places"`        // by table
+
+	Subjects []string `json:"subjects,omitempty"` // of a grant: what it hears besides (globaltable.ValidateHeard), in order. There is no place in them
 }
 
 // At returns how far the reader is in a table's streams.
@@ -67,8 +73,15 @@ func (r *Reader) At(table globaltable.TableID) (at hlc.Timestamp, reads bool) {
 
 func (r *Reader) clone() Reader {
 	out := *r
-	out.Places = slices.Clone(r.Places)
+	out.Places, out.Subjects = slices.Clone(r.Places), slices.Clone(r.Subjects)
 	return out
+}
+
+func (r *Reader) form() int {
+	if len(r.Subjects) > 0 {
+		return formatSubjects
+	}
+	return format
 }
 
 func (r *Reader) validate() error {
@@ -77,12 +90,16 @@ func (r *Reader) validate() error {
 		return invalid(r.Name, "a reader is a grant or a tail")
 	case globaltable.ValidateRegionName(r.Name) != nil:
 		return invalid(r.Name, "a name has 1 to 32 lower-case letters, digits and hyphens, begins with a letter and does not end with a hyphen")
-	case len(r.Places) == 0 || len(r.Places) > MaxTables:
+	case r.Kind == Tail && len(r.Subjects) > 0:
+		return invalid(r.Name, "a tail hears no subjects")
+	case len(r.Subjects) == 0 && len(r.Places) == 0 || len(r.Places) > MaxTables:
 		return invalid(r.Name, fmt.Sprintf("it is of %d tables; it can be of 1 to %d", len(r.Places), MaxTables))
+	case !slices.IsSorted(r.Subjects):
+		return invalid(r.Name, "its subjects are not in order")
 	case !slices.IsSortedFunc(r.Places, func(a, b Place) int { return cmp.Compare(a.Table, b.Table) }):
 		return invalid(r.Name, "its tables are not in order")
 	}
-	return nil
+	return globaltable.ValidateHeard(r.Subjects)
 }
 
 func invalid(name, message string) error {
@@ -127,7 +144,7 @@ func Open(store Store) (*Readers, error) {
 func kept(kind Kind, name string) string { return string(kind) + "/" + name }
 
 func (r *Reader) encode() []byte {
-	r.Format = format
+	r.Format = r.form()
 	b, err := json.Marshal(r)
 	if err != nil {
 		panic(err) // strings and numbers
@@ -139,9 +156,9 @@ func decode(b []byte) (*Reader, error) {
 	r := &Reader{}
 	err := json.Unmarshal(b, r)
 	switch {
-	case err == nil && r.Format > format:
+	case err == nil && r.Format > formatSubjects:
 		return nil, &globaltable.Error{Op: "read reader of streams", Kind: globaltable.Unavailable, Message: "it was written by a newer version of concordat"}
-	case err == nil && r.Format != format:
+	case err == nil && r.Format != r.form():
 		err = fmt.Errorf("format %d", r.Format)
 	case err == nil:
 		err = r.validate()

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -56,23 +57,30 @@ func search() Reader {
 }
 
 func TestGoldenReader(t *testing.T) {
-	r := search()
-	got := append(r.encode(), '\n')
-	path := filepath.Join("testdata", "reader.golden.json")
-	if *rewrite {
-		if err := os.WriteFile(path, got, 0o600); err != nil {
+	hearing := search()
+	hearing.Subjects = []string{"mail.>", "orders.paid"}
+	for file, r := range map[string]Reader{"reader.golden.json": search(), "subjects.golden.json": hearing} {
+		got := append(r.encode(), '\n')
+		path := filepath.Join("testdata", file)
+		if *rewrite {
+			if err := os.WriteFile(path, got, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want, err := os.ReadFile(path)
+		if err != nil || !bytes.Equal(got, want) {
+			t.Fatalf("the form has changed, %v:\n%s", err, got)
+		}
+		back, err := decode(bytes.TrimSpace(want))
+		if err != nil {
 			t.Fatal(err)
 		}
+		if at, reads := back.At(0x11); !reads || at != 1<<60 || back.Name != "search" || !slices.Equal(back.Subjects, r.Subjects) {
+			t.Errorf("%+v", back)
+		}
 	}
-	want, err := os.ReadFile(path)
-	if err != nil || !bytes.Equal(got, want) {
-		t.Fatalf("the form has changed, %v:\n%s", err, got)
-	}
-	back, err := decode(bytes.TrimSpace(want))
-	if at, reads := back.At(0x11); err != nil || !reads || at != 1<<60 || back.Name != "search" {
-		t.Errorf("%+v, %v", back, err)
-	}
-	for text, kind := range map[string]globaltable.Kind{`{`: globaltable.Corrupt, `{"format":1}`: globaltable.Corrupt, `{"format":2}`: globaltable.Unavailable, `{}`: globaltable.Corrupt} {
+	for text, kind := range map[string]globaltable.Kind{`{`: globaltable.Corrupt, `{"format":1}`: globaltable.Corrupt, `{"format":2}`: globaltable.Corrupt, `{"format":3}`: globaltable.Unavailable, `{}`: globaltable.Corrupt,
+		`{"format":1,"kind":"grant","name":"a","places":[],"subjects":["a"]}`: globaltable.Corrupt, `{"format":2,"kind":"grant","name":"a","places":[],"subjects":["concordat.>"]}`: globaltable.Corrupt} {
 		if _, err := decode([]byte(text)); globaltable.KindOf(err) != kind {
 			t.Errorf("%s: %v", text, err)
 		}
@@ -82,13 +90,14 @@ func TestGoldenReader(t *testing.T) {
 func FuzzDecode(f *testing.F) {
 	r := search()
 	f.Add(r.encode())
+	f.Add([]byte(`{"format":2,"kind":"grant","name":"a","places":[],"subjects":["a.>","b"]}`))
 	f.Add([]byte(`{"format":1,"kind":"tail","name":"a","places":[{"table":2,"at":1},{"table":1,"at":1}]}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		r, err := decode(b)
 		if err != nil {
 			return
 		}
-		if again, err := decode(r.encode()); err != nil || again.Name != r.Name || len(again.Places) != len(r.Places) {
+		if again, err := decode(r.encode()); err != nil || again.Name != r.Name || len(again.Places) != len(r.Places) || !slices.Equal(again.Subjects, r.Subjects) {
 			t.Errorf("%+v, %v", again, err)
 		}
 	})
@@ -115,7 +124,8 @@ func TestReaders(t *testing.T) {
 		t.Error(err)
 	}
 	for _, wrong := range []Reader{{Kind: "other", Name: "a", Places: tail.Places}, {Kind: Tail, Name: "A b", Places: tail.Places}, {Kind: Tail, Name: "a"}, {Kind: Tail, Name: "a", Places: make([]Place, MaxTables+1)},
-		{Kind: Tail, Name: "a", Places: []Place{{Table: 2}, {Table: 1}}}} {
+		{Kind: Tail, Name: "a", Places: []Place{{Table: 2}, {Table: 1}}}, {Kind: Tail, Name: "a", Places: tail.Places, Subjects: []string{"a"}}, {Kind: Grant, Name: "a"},
+		{Kind: Grant, Name: "a", Subjects: []string{"b", "a"}}, {Kind: Grant, Name: "a", Subjects: []string{">"}}, {Kind: Grant, Name: "a", Subjects: []string{"a.*", "a.b"}}} {
 		if err := s.Add(ctx, wrong); globaltable.KindOf(err) != globaltable.Invalid {
 			t.Errorf("%+v: %v", wrong, err)
 		}
