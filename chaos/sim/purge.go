@@ -96,8 +96,11 @@ func (r *region) reachedEntry(l check.Logged) bool {
 	return uint16(r.origin) == l.By || r.solid(r.lane(hlc.Origin(l.By), globaltable.Incarnation(l.Incarnation), globaltable.LaneID(l.Lane))) >= l.Seq
 }
 
-// knows reports whether the region has got a write that was logged again by an entry of before: what it says of the write again, or less of it, is not news, however late it comes. An entry that had nothing of it for this region does not count.
+// knows reports whether the region has got a write that was logged again in a record, or by an entry of before: what it says of the write again, or less of it, is not news, however late it comes. An entry that had nothing of it for this region does not count.
 func (r *region) knows(l check.Logged, doc *globaltable.Table) bool {
+	if l.Again && slices.Contains(r.reached[write{l.Key, l.Stamp}], r) {
+		return true
+	}
 	return l.Again && slices.ContainsFunc(r.ledger.Logs(l.Key, l.Stamp), func(o check.Logged) bool {
 		if o.Number >= l.Number || r.ledger.Void(o) {
 			return false

@@ -133,7 +133,7 @@ func TestReviewLogsAgain(t *testing.T) {
 	}
 }
 
-// TestReviewLogsWhatIsLeft: what came after a change and was collected is forgotten in every region, so what it took back is not logged again: nothing that is logged again adds anything to a record that has it all.
+// TestReviewLogsWhatIsLeft: what came after a change and was collected is forgotten in every region, so what it took back is not logged again. The record is, once for all entries, and whole: together its changes are the record, and none adds anything to it.
 func TestReviewLogsWhatIsLeft(t *testing.T) {
 	engine := store.NewMemory()
 	f := start(t, engine, relogged)
@@ -149,10 +149,13 @@ func TestReviewLogsWhatIsLeft(t *testing.T) {
 	if c, err := f.Collect(background, tableA, nil, 10); err != nil || c.Gone != 1 || c.Reduced != 1 {
 		t.Fatalf("%+v, %v", c, err)
 	}
+	f.must(f.Trim(background, withPeer.Lane(), 1)) // f1 has all that it was
+	f.must(f.Write(background, put(tableA, "f4", "v")))
+	f.must(f.Write(background, always(updateOps(conflict.OpSetCell, "z"), keyOf(tableA, "f4"))))
 	f.catalog.pin(foreign(alone))
 	version := f.catalog.Version(tableA)
 	f.must(f.BeginPlacing(background, tableA, version, 1000))
-	if voided := f.review(version); voided != 7 {
+	if voided := f.review(version); voided != 8 {
 		t.Errorf("%d entries were voided", voided)
 	}
 	var got []string
@@ -166,14 +169,46 @@ func TestReviewLogsWhatIsLeft(t *testing.T) {
 		}
 		got = append(got, idOf(c.Key))
 	})
-	if want := []string{"f1", "f3", "f3", "f3"}; !slices.Equal(got, want) { // the puts, y, and of the removal of x that the item is there
+	if want := []string{"f3", "f3", "f3", "f4", "f4"}; !slices.Equal(got, want) { // of f3 the put, y, and of the removal of x that the item is there
 		t.Errorf("logged again were changes of %v", got)
 	}
-	if p := f.Placing(tableA); p.Done.Voided != 7 || p.Done.Relogged != 4 {
+	if p := f.Placing(tableA); p.Done.Voided != 8 || p.Done.Relogged != 5 {
 		t.Errorf("%+v", p)
 	}
 	f.must(f.stop())
 	checkStore(t, engine, someRecords)
+}
+
+// TestReviewLogsWholeRecords: an entry with the last write of an item is voided: the item's earlier writes, which are in the log no more, are logged again too. By one of them it may expire.
+func TestReviewLogsWholeRecords(t *testing.T) {
+	engine := store.NewMemory()
+	f := start(t, engine, relogged)
+	f.catalog.pin(func(globaltable.TableID, []byte) globaltable.Placement { return nil })
+	f.must(f.Write(background, put(tableA, "f1", "v")))
+	f.must(f.Write(background, always(updateOps(conflict.OpSetCell, "x"), keyOf(tableA, "f1"))))
+	f.must(f.Trim(background, withPeer.Lane(), 1))
+	f.catalog.pin(foreign(alone))
+	version := f.catalog.Version(tableA)
+	f.must(f.BeginPlacing(background, tableA, version, 1000))
+	if voided := f.review(version); voided != 1 {
+		t.Errorf("%d entries were voided", voided)
+	}
+	var got []byte
+	eachLogged(t, engine, func(c *conflict.Change) {
+		var err error
+		if got, _, err = conflict.Apply(nil, got, c); err != nil {
+			t.Fatal(err)
+		}
+	})
+	want, err := conflict.ChangesOf(f.recordOf(tableA, "f1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range want {
+		if lacks, err := conflict.Adds(got, &want[i]); lacks || err != nil {
+			t.Errorf("what was logged again lacks write %d of %d: %v", i, len(want), err)
+		}
+	}
 }
 
 func eachLogged(t *testing.T, e store.Engine, f func(*conflict.Change)) {

@@ -3,6 +3,8 @@ package commit
 import (
 	"bytes"
 	"context"
+	"maps"
+	"slices"
 
 	"github.com/concordat-db/concordat/conflict"
 	"github.com/concordat-db/concordat/globaltable"
@@ -21,9 +23,10 @@ type review struct {
 	voids  []change.Header
 	freed  []int // bytes of their bodies
 	relogs []relog
+	items  map[string]uint64 // whose records are in relogs, by their keys in the store → the entry that was the first to demand it
 }
 
-// relog is a change that is logged again, in the lane where its item is now: with dot, context, floor and transaction as they were, under the version of the catalog in force.
+// relog is a change that is logged again, in the lane where its item is now, under the version of the catalog in force.
 type relog struct {
 	of     uint64 // the entry
 	place  placed
@@ -45,8 +48,8 @@ type Reviewed struct {
 }
 
 // Review goes over the shard's own log of a lane, from the entry after the one given, a page at a time, while that version of the table is being carried out: an entry with a change of any table that a locality policy keeps out of some member of
-// the lane, this region included, is voided. Its header stays. What this region's records still have of each of its changes that the region may have itself is logged again in the same batch, with dot, context, floor and transaction as they were,
-// in the lane of its item's placement now: what has come after the change and was collected may be forgotten everywhere, and could not take it back.
+// the lane, this region included, is voided. Its header stays. Of each of its changes that this region may have itself the record of the item is logged again in the same batch, as the writes that it is of (conflict.ChangesOf), dots unchanged,
+// in the lane of its item's placement now. The change alone would not do: what has come after it and was collected may be forgotten elsewhere, and could not take it back.
 // What this region may not have stays in its records, until another one takes it over. It returns when that is durable. An error of kind InUse says that another version is in force.
 func (s *Shard) Review(ctx context.Context, table globaltable.TableID, version globaltable.Version, lane globaltable.LaneID, after uint64) (Reviewed, error) {
 	r, out, err := s.prepareReview(table, version, lane, after)
@@ -79,7 +82,7 @@ func (s *Shard) prepareReview(table globaltable.TableID, version globaltable.Ver
 		out.Done = true
 		return nil, out, nil
 	}
-	r = &review{table: table, version: version, lane: lane}
+	r = &review{table: table, version: version, lane: lane, items: map[string]uint64{}}
 	entries, err := s.ReadLog(lane, after+1, maxReviewRead)
 	if err == change.ErrTrimmed { // meanwhile
 		return nil, out, nil
@@ -132,6 +135,7 @@ func (c *core) decideReview(sub *submission) error {
 		return err
 	}
 	r.done, r.voids, r.freed, r.relogs = 0, r.voids[:0], r.freed[:0], r.relogs[:0]
+	clear(r.items)
 	l := c.lanes[r.lane]
 	if l == nil {
 		return fault(globaltable.Internal, opReview, "the lane is not there", nil)
@@ -164,6 +168,7 @@ func (r *review) dropEntry(seq uint64) {
 	for n := len(r.relogs); n > 0 && r.relogs[n-1].of == seq; n-- {
 		r.relogs = r.relogs[:n-1]
 	}
+	maps.DeleteFunc(r.items, func(_ string, of uint64) bool { return of == seq })
 }
 
 // decideEntry decides about one entry. It returns how much it logs again.
@@ -187,31 +192,40 @@ func (c *core) decideEntry(r *review, l *lane, seq uint64) (logs int, err error)
 		return 0, err
 	}
 	err = change.EachChange(e.Body, func(x *conflict.Change) error {
-		again := relog{of: seq, change: *x}
+		var place placed
 		var ok bool
-		if again.place.placement, again.place.lane, again.place.version, ok = c.relog(globaltable.TableID(x.Table), x.Key); !ok {
+		if place.placement, place.lane, place.version, ok = c.relog(globaltable.TableID(x.Table), x.Key); !ok {
 			return c.mayVoid(x)
 		}
-		if again.change.Ops, err = c.left(x); err != nil || len(again.change.Ops) == 0 {
+		c.scratch = store.AppendRecordKey(c.scratch[:0], globaltable.TableID(x.Table), x.Key)
+		if _, is := r.items[string(c.scratch)]; is && !plantedRelog {
+			return nil // the record says it all
+		}
+		r.items[string(c.scratch)] = seq
+		changes, err := c.left(c.scratch, x)
+		if err != nil {
 			return err
 		}
-		again.change.CatalogVersion = uint64(again.place.version)
-		logs += lengthInBody(&again.change)
-		r.relogs = append(r.relogs, again)
+		for _, again := range changes {
+			again.CatalogVersion = uint64(place.version)
+			logs += lengthInBody(&again)
+			r.relogs = append(r.relogs, relog{seq, place, again})
+		}
 		return nil
 	})
 	r.voids, r.freed = append(r.voids, e.Header), append(r.freed, len(e.Body))
 	return logs, err
 }
 
-// left is what this region's record has of a change, as operations of their own bytes. There may be members that have not got the change yet, and there may be some that have collected, since all have it, what has taken it back. The record
-// is right for both: it has nothing of what was taken back, whether it knows that still or has collected it too. What has come after the change in its place is in other entries, here or of others.
-func (c *core) left(x *conflict.Change) (ops []conflict.Op, err error) {
+// left is the record of a change's item, under its key in the store, as the writes that it is of, with bytes of their own. There may be members that have not got the change yet, and some that have collected, since all have it, what has taken it back: a deletion, or a time to
+// live that another write has set. The record is right for both. It has what all have that came after the change, or has collected it, too. Part of it is not: the rest may say that the item has expired.
+func (c *core) left(key []byte, x *conflict.Change) (changes []conflict.Change, err error) {
 	if plantedRelog {
-		return append(ops, x.Ops...), nil
+		again := *x
+		again.Ops = slices.Clone(x.Ops)
+		return append(changes, again), nil
 	}
-	var changes []conflict.Change
-	err = getValue(c.engine, store.AppendRecordKey(nil, globaltable.TableID(x.Table), x.Key), func(record []byte) (err error) {
+	err = getValue(c.engine, key, func(record []byte) (err error) {
 		changes, err = conflict.ChangesOf(bytes.Clone(record))
 		return err
 	})
@@ -219,11 +233,13 @@ func (c *core) left(x *conflict.Change) (ops []conflict.Op, err error) {
 		return nil, errCorruptStore("record", err)
 	}
 	for i := range changes {
-		if changes[i].Dot == x.Dot {
-			ops = append(ops, changes[i].Ops...)
+		again := &changes[i]
+		again.Table, again.Key = x.Table, x.Key
+		if again.Dot == x.Dot {
+			again.Transaction = x.Transaction
 		}
 	}
-	return ops, nil
+	return changes, nil
 }
 
 // mayVoid returns an error if a change that this region cannot log again is not safe in its record. One that policies keep out of here is, until it is handed over. One of a replica that goes is not: when its log is confirmed, its records are
