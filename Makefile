@@ -28,7 +28,7 @@ build: ## build bin/concordat, static, with its version
 
 test: ## run the tests
 	$(GO) test -p $(P) -timeout 10m ./...
-	$(GO) test -tags planted -timeout 10m -run '^TestPlanted$$' ./conflict ./chaos/sim ./chaos/scenarios ./chaos/faults
+	$(GO) test -tags planted -timeout 10m -run '^TestPlanted$$' ./conflict ./streams/trigger ./chaos/sim ./chaos/scenarios ./chaos/faults
 
 race: ## run the tests under the race detector (needs a C compiler)
 	CGO_ENABLED=1 $(GO) test -race -p $(P) -timeout 20m ./...
@@ -36,7 +36,7 @@ race: ## run the tests under the race detector (needs a C compiler)
 lint: ## gofmt, go vet, staticcheck, go mod tidy, direction of imports
 	@files=$$(gofmt -l .); if [ -n "$$files" ]; then echo "gofmt: these files are not formatted:"; echo "$$files"; exit 1; fi
 	$(GO) vet ./...
-	$(GO) vet -tags planted ./conflict ./chaos/... ./cli/concordat ./globaltable/locality ./regionnode/store
+	$(GO) vet -tags planted ./conflict ./streams/trigger ./chaos/... ./cli/concordat ./globaltable/locality ./regionnode/store
 	$(GO) tool staticcheck ./...
 	$(GO) mod tidy -diff
 	$(GO) test -count=1 -run '^TestImport' ./cli/imports

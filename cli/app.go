@@ -97,6 +97,7 @@ func newApp(s Streams, version string) *ucli.App {
 			policyCommand(s),
 			triggerCommand(s),
 			conflictCommand(s),
+			streamCommand(s),
 			auditCommand(s),
 			regionCommand(s),
 			natsCommand(s),

@@ -90,6 +90,8 @@ func TestWrongUsage(t *testing.T) {
 		{"audit egress --verify --head 1", `--head is "1"`},
 		{"audit residency orders", "takes flags only"},
 		{"policy receipts --key x", `--key is "x"`},
+		{"stream", `after "stream" one of these must follow: list, tail, forget, grant, grants, revoke`},
+		{"stream revoke", "revoke needs a NAME"},
 		{"conflict", `after "conflict" one of these must follow: list, show, tail, stats, restore`},
 		{"conflict lst", `did you mean "list"?`},
 		{"conflict list orders", `list takes flags only, not "orders"`},
@@ -176,7 +178,7 @@ func TestHelpNamesEveryCommand(t *testing.T) {
 		if got.status != 0 || got.err != "" {
 			t.Errorf("concordat %v: status %d, %q", args, got.status, got.err)
 		}
-		for _, name := range []string{"demo", "dev", "node", "status", "verify", "repair", "table", "conflict", "region", "nats", "version"} {
+		for _, name := range []string{"demo", "dev", "node", "status", "verify", "repair", "table", "conflict", "stream", "region", "nats", "version"} {
 			if !strings.Contains(got.out, "\n   "+name+" ") {
 				t.Errorf("concordat %v does not name %s", args, name)
 			}

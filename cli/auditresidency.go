@@ -160,7 +160,7 @@ func writeResidency(w io.Writer, sum *residency.Summary) error {
 			return err
 		}
 	}
-	fmt.Fprintf(w, "Gone through as well: %d index entries, %d changes in %d entries of the log, %d messages of streams, %d saved.\n", sum.Indexed, sum.Changes, sum.Entries, sum.Messages, sum.Saved)
+	fmt.Fprintf(w, "Gone through as well: %d index entries, %d changes in %d entries of the log, %d messages of streams, %d events, %d saved.\n", sum.Indexed, sum.Changes, sum.Entries, sum.Messages, sum.Events, sum.Saved)
 	f := &sum.Files
 	fmt.Fprintf(w, "Files of the store: %d tables, %d of values, %d of the newest writes, %d others; %d are obsolete and not erased yet.\n", f.Tables.Files, f.Blobs.Files, f.WALs.Files, f.Others.Files, f.Obsolete.Files)
 	for _, name := range f.Unknown {

@@ -111,8 +111,13 @@ func TestDeploymentExternal(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	events, err := eventsKey(own)
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, want := range []string{
 		"CONCORDAT " + public,
+		"CONCORDAT-EVENTS " + events,
 		"PEER-us-east-1 " + cfg.Peers[0].Descriptor.PublicKey,
 		"PEER-ap-south-1 " + cfg.Peers[1].Descriptor.PublicKey,
 	} {
@@ -120,7 +125,7 @@ func TestDeploymentExternal(t *testing.T) {
 			t.Errorf("the servers do not know %s: %v", want, users)
 		}
 	}
-	if len(users) != 3 {
+	if len(users) != 4 {
 		t.Errorf("users %v", users)
 	}
 }

@@ -43,6 +43,8 @@ func worldFlags() []ucli.Flag {
 		&ucli.IntFlag{Name: "admin-port", Usage: "first `PORT` of the admin APIs; 0: free ones", Value: 8080},
 		&ucli.IntFlag{Name: "nats-port", Usage: "first `PORT` of NATS; 0: free ones", Value: 4222},
 		&ucli.StringSliceFlag{Name: "latency", Usage: "one-way delay of the link between two regions, `A:B=80ms` (repeatable)"},
+		&ucli.StringSliceFlag{Name: "trigger-secret", Usage: "key that triggers may sign webhooks with, `NAME=FILE` (repeatable)"},
+		&ucli.StringSliceFlag{Name: "trigger-command", Usage: "absolute `PATH` of a program that triggers may run (repeatable)"},
 	}
 }
 
@@ -190,6 +192,28 @@ func worldConfig(c *ucli.Context) (world.Config, error) {
 		default:
 			cfg.Latency[pair] = d
 		}
+	}
+	for _, text := range c.StringSlice("trigger-secret") {
+		name, file, _ := strings.Cut(text, "=")
+		b, err := readSecret(file)
+		var key []byte
+		if err == nil {
+			key, err = webhookKey(string(b))
+		}
+		if err != nil || !globaltable.ValidPolicyName(name) {
+			fault("--trigger-secret %q: it is NAME=FILE, with a name of lower-case letters, digits, hyphens and dots, and a key of at least 16 bytes in the file", text)
+			continue
+		}
+		if cfg.Triggers.Secrets == nil {
+			cfg.Triggers.Secrets = map[string][]byte{}
+		}
+		cfg.Triggers.Secrets[name] = key
+	}
+	for _, path := range c.StringSlice("trigger-command") {
+		if !filepath.IsAbs(path) || filepath.Clean(path) != path {
+			fault("--trigger-command %q is no absolute path", path)
+		}
+		cfg.Triggers.Commands = append(cfg.Triggers.Commands, path)
 	}
 	faults = append(faults, portFaults(cfg, len(known))...)
 	if len(faults) > 0 {

@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 
 	"github.com/nats-io/nkeys"
 	ucli "github.com/urfave/cli/v2"
 	"golang.org/x/crypto/bcrypt"
 
 	"github.com/concordat-db/concordat/globaltable"
+	"github.com/concordat-db/concordat/regionnode/admin"
 	"github.com/concordat-db/concordat/streams/bus"
 )
 
@@ -27,10 +29,10 @@ func natsCommand(s Streams) *ucli.Command {
 		Subcommands: []*ucli.Command{{
 			Name:  "accounts",
 			Usage: "print the accounts that the region's nats-server needs",
-			Description: "Prints the accounts section of a nats-server configuration for a node with an external NATS: the region's own account, and\n" +
-				"one for each peer that may fetch, acknowledge and ask, nothing else. Include it on every server of the cluster, and\n" +
-				"print it again when a region is added or removed. The peers are those of the configuration and its invitation or, with --live, those that the running node\n" +
-				"knows, by its admin API. Passwords appear as bcrypt hashes.",
+			Description: "Prints the accounts section of a nats-server configuration for a node with an external NATS: the region's own account,\n" +
+				"one for each peer that may fetch, acknowledge and ask, nothing else, that of the events of change streams, and one for each grant to read them. Include it on every server of the cluster, and\n" +
+				"print it again when a region is added or removed, or a grant made or revoked. The peers are those of the configuration and its invitation or, with --live, those that the running node\n" +
+				"knows, by its admin API; so are the grants, with --live only. Passwords appear as bcrypt hashes.",
 			Flags: []ucli.Flag{configFlag(),
 				&ucli.BoolFlag{Name: "live", Usage: "ask the running node (--admin) who its peers are"}},
 			Action: func(c *ucli.Context) error { return natsAccounts(c, s) },
@@ -55,7 +57,9 @@ func natsAccounts(c *ucli.Context, s Streams) error {
 		return err
 	}
 	if c.Bool("live") {
-		accounts.Peers, err = livePeers(c, accounts.Region)
+		if accounts.Peers, err = livePeers(c, accounts.Region); err == nil {
+			accounts.Grants, err = liveGrants(c)
+		}
 	} else {
 		accounts.Peers, err = doc.busPeers()
 	}
@@ -92,6 +96,9 @@ func (doc *nodeDocument) accounts() (bus.AccountsConfig, error) {
 		}
 		defer key.Wipe()
 		if cfg.UserKey, err = key.PublicKey(); err != nil {
+			return cfg, fmt.Errorf("read key: %w", err)
+		}
+		if cfg.EventsKey, err = eventsKey(key); err != nil {
 			return cfg, fmt.Errorf("read key: %w", err)
 		}
 	default:
@@ -150,6 +157,38 @@ func livePeers(c *ucli.Context, region string) ([]bus.Peer, error) {
 		}
 	}
 	return peers, nil
+}
+
+// eventsKey returns the public key of the region's user of the events, which follows from that of its own user.
+func eventsKey(own nkeys.KeyPair) (string, error) {
+	seed, err := own.Seed()
+	if err != nil {
+		return "", err
+	}
+	defer clear(seed)
+	key, err := bus.EventsKey(seed)
+	if err != nil {
+		return "", err
+	}
+	defer key.Wipe()
+	return key.PublicKey()
+}
+
+// liveGrants returns who may read events, as the running node knows them.
+func liveGrants(c *ucli.Context) (grants []bus.Grant, err error) {
+	base, err := adminURL(c)
+	if err != nil {
+		return nil, err
+	}
+	list, err := askAdmin[admin.GrantList](c.Context, "list grants", adminPatience, http.MethodGet, base, "/v1/grants", nil)
+	for _, g := range list.Grants {
+		one := bus.Grant{Name: g.Name, PublicKey: g.PublicKey}
+		for _, t := range g.Tables {
+			one.Streams = append(one.Streams, t.Stream)
+		}
+		grants = append(grants, one)
+	}
+	return grants, err
 }
 
 // peers returns the descriptors of the document's peers, in its order, and reports all faults at once.

@@ -4,10 +4,12 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/mattn/go-isatty"
@@ -136,6 +138,7 @@ func (doc *nodeDocument) config() (regionnode.Config, error) {
 			CompareBytesPerSecond: int64(s.Limits.CompareBytesPerSecond),
 		},
 	}
+	cfg.Triggers = regionnode.TriggersConfig{Secrets: b.triggerSecrets(), Commands: s.Triggers.Commands, Reach: time.Duration(s.Triggers.Reach)}
 	cfg.KeySeed, cfg.Region.PublicKey = b.key("spec.region.keyFile", s.Region.KeyFile)
 	if e := s.NATS.Embedded; e != nil {
 		cfg.Bus.Embedded = &regionnode.EmbeddedBus{
@@ -175,6 +178,51 @@ func (doc *nodeDocument) config() (regionnode.Config, error) {
 type configBuilder struct {
 	doc *nodeDocument
 	f   *faults
+}
+
+// triggerSecrets reads the keys by which the bodies of webhooks are signed.
+func (b *configBuilder) triggerSecrets() map[string][]byte {
+	out := map[string][]byte{}
+	for i, x := range b.doc.Spec.Triggers.Secrets {
+		field := fmt.Sprintf("spec.triggers.secrets[%d]", i)
+		var text []byte
+		switch {
+		case !globaltable.ValidPolicyName(x.Name) || out[x.Name] != nil:
+			b.f.addf(field+".name", "it is missing, there twice, or not of lower-case letters, digits, hyphens and dots")
+			continue
+		case (x.File == "") == (x.Env == ""):
+			b.f.addf(field, "give one of file and env")
+			continue
+		case x.File != "":
+			text = b.secret(field+".file", x.File)
+		default:
+			text = []byte(os.Getenv(x.Env))
+		}
+		key, err := webhookKey(string(text))
+		if err != nil {
+			b.f.addf(field, "%v", err)
+			continue
+		}
+		out[x.Name] = key
+	}
+	return out
+}
+
+// webhookKey reads a key as Standard Webhooks write it, whsec_ and base64; what does not begin so is the key itself.
+func webhookKey(text string) ([]byte, error) {
+	text = strings.TrimSpace(text)
+	encoded, is := strings.CutPrefix(text, "whsec_")
+	key := []byte(text)
+	if is {
+		var err error
+		if key, err = base64.StdEncoding.DecodeString(encoded); err != nil {
+			return nil, errors.New("the secret is not base64 after whsec_")
+		}
+	}
+	if len(key) < 16 {
+		return nil, errors.New("the secret is missing, or has less than 16 bytes")
+	}
+	return key, nil
 }
 
 func (b *configBuilder) secret(field, path string) []byte {
@@ -224,14 +272,17 @@ func (b *configBuilder) external(e *externalSpec) *bus.ExternalConfig {
 	cfg := &bus.ExternalConfig{
 		URLs: e.URLs, User: e.User, Replicas: e.Replicas,
 		Password:  string(b.secret(field+".passwordFile", e.PasswordFile)),
-		CredsFile: b.doc.resolve(e.CredentialsFile),
-		TLS:       b.tls(field+".tls", e.TLS),
+		CredsFile: b.doc.resolve(e.CredentialsFile), EventsCredsFile: b.doc.resolve(e.EventsCredentialsFile),
+		TLS: b.tls(field+".tls", e.TLS),
 	}
 	if e.NkeySeedFile != "" {
 		cfg.Seed, _ = b.key(field+".nkeySeedFile", e.NkeySeedFile)
 	}
 	if e.CredentialsFile != "" {
 		b.secret(field+".credentialsFile", e.CredentialsFile) // only that it can be read: the client reads it again at each connection
+	}
+	if e.EventsCredentialsFile != "" {
+		b.secret(field+".eventsCredentialsFile", e.EventsCredentialsFile)
 	}
 	return cfg
 }

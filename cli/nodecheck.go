@@ -120,6 +120,9 @@ func (e *externalSpec) check(f *faults) {
 	if ways != 1 {
 		f.addf(field, "needs one of user with passwordFile, nkeySeedFile and credentialsFile")
 	}
+	if e.EventsCredentialsFile != "" && e.CredentialsFile == "" {
+		f.addf(field+".eventsCredentialsFile", "goes with credentialsFile only")
+	}
 	if (e.User == "") != (e.PasswordFile == "") {
 		f.addf(field, "user and passwordFile belong together")
 	}

@@ -43,7 +43,20 @@ type nodeSpec struct {
 	Peers      []peerSpec   `yaml:"peers"`
 	PeerTLS    *tlsSpec     `yaml:"peerTLS"`    // for members that are not in peers
 	Invitation string       `yaml:"invitation"` // file
+	Triggers   triggersSpec `yaml:"triggers"`
 	Limits     limitsSpec   `yaml:"limits"`
+}
+
+type triggersSpec struct {
+	Secrets  []triggerSecretSpec `yaml:"secrets"`
+	Commands []string            `yaml:"commands"` // absolute paths of programs that triggers may run
+	Reach    duration            `yaml:"reach"`
+}
+
+type triggerSecretSpec struct {
+	Name string `yaml:"name"`
+	File string `yaml:"file"` // either this
+	Env  string `yaml:"env"`  // or the name of an environment variable
 }
 
 type regionSpec struct {
@@ -88,11 +101,13 @@ type embeddedSpec struct {
 type externalSpec struct {
 	URLs            []string `yaml:"urls"`
 	CredentialsFile string   `yaml:"credentialsFile"`
-	User            string   `yaml:"user"`
-	PasswordFile    string   `yaml:"passwordFile"`
-	NkeySeedFile    string   `yaml:"nkeySeedFile"`
-	Replicas        int      `yaml:"replicas"`
-	TLS             *tlsSpec `yaml:"tls"`
+	// EventsCredentialsFile goes with CredentialsFile: without it the region publishes no events.
+	EventsCredentialsFile string   `yaml:"eventsCredentialsFile"`
+	User                  string   `yaml:"user"`
+	PasswordFile          string   `yaml:"passwordFile"`
+	NkeySeedFile          string   `yaml:"nkeySeedFile"`
+	Replicas              int      `yaml:"replicas"`
+	TLS                   *tlsSpec `yaml:"tls"`
 }
 
 type tlsSpec struct {

@@ -80,6 +80,7 @@ func TestNodeConfigFaults(t *testing.T) {
 		"embedded tls": {`"127.0.0.1:4222"`, `"127.0.0.1:4222", tls: {certFile: x}`, []string{"certFile and keyFile belong together"}},
 		"external": {`embedded: {listen: "127.0.0.1:4222"}`, `external: {urls: ["http://x", "nats://u:p@x", "::"], user: u, replicas: 9}`, []string{
 			`urls[0]: the scheme "http"`, "urls[1]: must carry no user", `urls[2]: "::" is no URL`, "user and passwordFile belong together", "replicas: is 9"}},
+		"events alone":   {`embedded: {listen: "127.0.0.1:4222"}`, `external: {urls: ["nats://127.0.0.1:4222"], nkeySeedFile: x, eventsCredentialsFile: y}`, []string{"eventsCredentialsFile: goes with credentialsFile only"}},
 		"external bare":  {`embedded: {listen: "127.0.0.1:4222"}`, `external: {urls: []}`, []string{"urls: is missing", "needs one of user with passwordFile, nkeySeedFile and credentialsFile"}},
 		"peer bare":      {"  data: data", "  data: data\n  peers: [{}]", []string{"spec.peers[0]: needs one of descriptor"}},
 		"peer forged":    {"  data: data", "  data: data\n  peers: [{descriptor: abc}]", []string{"spec.peers[0].descriptor: "}},

@@ -108,6 +108,9 @@ func writeStatus(w io.Writer, st admin.Status) error {
 	if line := membersLine(st.Members); line != "" {
 		fmt.Fprintln(w, line)
 	}
+	if line := eventsLine(st.Events); line != "" {
+		fmt.Fprintln(w, line)
+	}
 	for _, part := range []struct {
 		title string
 		none  string // what is written when there is nothing; empty: nothing is
@@ -120,6 +123,7 @@ func writeStatus(w io.Writer, st admin.Status) error {
 		{"Change streams", "", streamedTable(st.Tables)},
 		{"Indexes that are being built", "", indexesTable(st.Tables, true)},
 		{"Comparison in the background", "nothing to compare", comparisonsTable(st.Tables)},
+		{"Triggers", "", triggerStatesTable(st.Triggers)},
 		{"Change log of this region", "no lanes", lanesTable(st.Lanes)},
 	} {
 		if part.t.Length() == 0 && part.none == "" {
@@ -149,6 +153,18 @@ func membersLine(members []admin.State) string {
 		return ""
 	}
 	return "Members: " + strings.Join(parts, ", ")
+}
+
+// eventsLine sums up the events of change streams; empty when there are none.
+func eventsLine(e *admin.EventsSummary) string {
+	if e == nil {
+		return ""
+	}
+	line := fmt.Sprintf("Events in NATS: of %d tables, %s behind at most, %d grants", e.Tables, time.Duration(e.LagMillis)*time.Millisecond, e.Grants)
+	if len(e.Failing) > 0 {
+		line += "; not taken: " + strings.Join(e.Failing, ", ")
+	}
+	return line
 }
 
 func pairsTable(pairs []admin.Pair) table.Writer {

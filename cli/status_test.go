@@ -21,6 +21,7 @@ func sampleStatus() admin.Status {
 	return admin.Status{
 		Region:  admin.Region{Name: "eu-central-1", Jurisdiction: "EU", Origin: 2, Incarnation: 7},
 		Version: "1.0", Refused: []string{"disk is nearly full"}, Alarms: []string{"region ap-south-1 sends changes of items that may not be here: 3 times, the last at 2026-01-02T03:04:05Z"},
+		Events: &admin.EventsSummary{Tables: 2, LagMillis: 1500, Grants: 3, Failing: []string{"places"}},
 		Pairs: []admin.Pair{
 			{From: "us-east-1", To: "eu-central-1", State: admin.StateLive, LagMillis: &lag, BehindEntries: 3, WatermarkAgeMillis: &age},
 			{From: "ap-south-1", To: "eu-central-1", State: admin.StateStalled, Detail: "no answer for 9 s", BehindEntries: 12},
@@ -57,6 +58,7 @@ func TestStatusForPeople(t *testing.T) {
 	const want = `Region eu-central-1 (EU), number 2, not ready, version 1.0
 Writes are refused: disk is nearly full
 ALARM: region ap-south-1 sends changes of items that may not be here: 3 times, the last at 2026-01-02T03:04:05Z
+Events in NATS: of 2 tables, 1.5s behind at most, 3 grants; not taken: places
 
 Replication
 ┌────────────┬──────────────┬──────────┬────────┬────────┬───────────────┬───────────────────┐

@@ -41,7 +41,7 @@ func triggerCommand(s Streams) *ucli.Command {
 	return &ucli.Command{
 		Name:  "trigger",
 		Usage: "have something happen when items change: webhooks, NATS subjects, programs",
-		Subcommands: []*ucli.Command{
+		Subcommands: slices.Concat([]*ucli.Command{
 			{
 				Name:  "apply",
 				Usage: "put a file of triggers in force",
@@ -98,7 +98,7 @@ func triggerCommand(s Streams) *ucli.Command {
 					})
 				},
 			},
-		},
+		}, triggerRunCommands(s)),
 	}
 }
 

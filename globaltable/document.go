@@ -115,6 +115,7 @@ type triggerDocument struct {
 	Number     uint64      `json:"number"`
 	Paused     bool        `json:"paused,omitempty"`
 	Replay     Replay      `json:"replay,omitzero"`
+	Begins     uint64      `json:"begins,omitempty"`
 	Spec       TriggerSpec `json:"spec"`
 }
 
@@ -295,11 +296,11 @@ func (d *replicaDocument) replica() (r Replica, err error) {
 }
 
 func (g *Trigger) document() triggerDocument {
-	return triggerDocument{Name: g.Name, BornEpoch: g.Born.Epoch(), BornNumber: g.Born.Number(), Number: g.Number, Paused: g.Paused, Replay: g.Replay, Spec: g.TriggerSpec}
+	return triggerDocument{Name: g.Name, BornEpoch: g.Born.Epoch(), BornNumber: g.Born.Number(), Number: g.Number, Paused: g.Paused, Replay: g.Replay, Begins: uint64(g.Begins), Spec: g.TriggerSpec}
 }
 
 func (d *triggerDocument) trigger() Trigger {
-	return Trigger{Name: d.Name, Born: MakeVersion(d.BornEpoch, d.BornNumber), Number: d.Number, Paused: d.Paused, Replay: d.Replay, TriggerSpec: d.Spec}
+	return Trigger{Name: d.Name, Born: MakeVersion(d.BornEpoch, d.BornNumber), Number: d.Number, Paused: d.Paused, Replay: d.Replay, Begins: hlc.Timestamp(d.Begins), TriggerSpec: d.Spec}
 }
 
 func (x *Index) document() indexDocument {

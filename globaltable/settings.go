@@ -118,12 +118,34 @@ func (t *Table) Begun(r *Replica) int64 { return max(t.CreatedAt, r.CreatedAt) }
 // streamLabel is the form of labels: milliseconds, no zone.
 const streamLabel = "2006-01-02T15:04:05.000"
 
-// StreamLabel returns the label of the newest stream of a replica of t; empty if there never was one. The stream of a replica begins with the replica.
-func (t *Table) StreamLabel(r *Replica) string {
+// StreamSince returns when the newest stream of a replica of t began, in Unix milliseconds; 0: there never was one. The stream of a replica begins with the replica.
+func (t *Table) StreamSince(r *Replica) int64 {
 	if t.Stream.Since == 0 {
+		return 0
+	}
+	return max(t.Stream.Since, t.Begun(r))
+}
+
+// StreamLabel returns the label of the newest stream of a replica of t; empty if there never was one.
+func (t *Table) StreamLabel(r *Replica) string {
+	since := t.StreamSince(r)
+	if since == 0 {
 		return ""
 	}
-	return time.UnixMilli(max(t.Stream.Since, t.Begun(r))).UTC().Format(streamLabel)
+	return LabelOf(since)
+}
+
+// LabelOf returns the label of the stream that began at since, in Unix milliseconds.
+func LabelOf(since int64) string { return time.UnixMilli(since).UTC().Format(streamLabel) }
+
+// ParseStreamLabel is the inverse of LabelOf, for times after 1970.
+func ParseStreamLabel(label string) (since int64, ok bool) {
+	at, err := time.Parse(streamLabel, label)
+	if err != nil {
+		return 0, false
+	}
+	since = at.UnixMilli()
+	return since, since > 0 && LabelOf(since) == label
 }
 
 // StreamIn returns the change stream in which a region tells what changes in its replica of t: its view and when it began; see StreamLabel. ok is false if it tells nothing: the stream is off, or the replica is on its way in or out.
@@ -132,7 +154,7 @@ func (t *Table) StreamIn(o hlc.Origin) (s Stream, ok bool) {
 	if r == nil || t.Stream.View == "" || r.Status != Active && r.Status != Updating {
 		return Stream{}, false
 	}
-	return Stream{View: t.Stream.View, Since: max(t.Stream.Since, t.Begun(r))}, true
+	return Stream{View: t.Stream.View, Since: t.StreamSince(r)}, true
 }
 
 // settingsFaults is Validate for what lies in this file.

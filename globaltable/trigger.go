@@ -61,7 +61,8 @@ type Trigger struct {
 	Born   Version // the table's version that brought it: with table and name its identity. One that is deleted and made anew has no cursor
 	Number uint64  // of its TriggerSpec, from 1
 	Paused bool
-	Replay Replay // the newest that was asked for; zero: none
+	Replay Replay        // the newest that was asked for; zero: none
+	Begins hlc.Timestamp // the moment at which it was made: events at positions after it are fired; 0: of a document that does not tell, from when a region hears of it
 	TriggerSpec
 }
 

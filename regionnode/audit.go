@@ -100,7 +100,7 @@ func (n *Node) noteCredentials(ctx context.Context) error {
 // auditor shows what this node has for an auditor: admin.Audit.
 type auditor struct {
 	n    *Node
-	home bus.Home
+	home ownBus
 	scan chan struct{} // holds a token while a scan goes on: one at a time
 }
 
@@ -232,13 +232,32 @@ func (a auditor) Residency(ctx context.Context, table string, report func(reside
 	default:
 		return residency.Summary{}, &globaltable.Error{Op: op, Kind: globaltable.InUse, Message: "the region is being gone through already; ask again when that has ended"}
 	}
-	return residency.Scan(ctx, residency.Config{View: a.n.catalog.View, Engine: a.n.engine, Streams: a.home, Files: a.n.engine.Files,
+	return residency.Scan(ctx, residency.Config{View: a.n.catalog.View, Engine: a.n.engine, Streams: a.home, Events: a.events, Files: a.n.engine.Files,
 		Lanes: func() (out []globaltable.Lane) {
 			for _, b := range a.n.outbox.Status() {
 				out = append(out, b.Lane)
 			}
 			return out
 		}}, only, report)
+}
+
+// events goes through the events that are in the region's NATS, those of tables that it should have none of, too.
+func (a auditor) events(ctx context.Context, f func(table globaltable.TableID, position string, event []byte) error) error {
+	events := a.home.Events()
+	if events == nil {
+		return nil
+	}
+	names, err := events.Names(ctx)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		table, _ := bus.EventStreamTable(name)
+		if err := events.Read(ctx, name, func(position string, event []byte) error { return f(table, position, event) }); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // tableNamed returns the id of the table with that name or id, wherever it is: of one that is not here nothing must be.

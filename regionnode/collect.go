@@ -112,6 +112,7 @@ func (n *Node) collect(ctx context.Context) error {
 			swept = now
 			n.sweep(ctx, plan)
 		}
+		n.swept.keep(n.catalog.View())
 		names = n.measureCollection(names)
 	}
 }
@@ -124,6 +125,11 @@ func (n *Node) sweep(ctx context.Context, plan *collecting) {
 	}
 	n.trimConflicts(ctx)
 	n.trimStreams(ctx)
+	for _, t := range tables {
+		if t.waiting == 0 {
+			n.swept.raise(t.table, t.purge)
+		}
+	}
 	plan.turn(time.Now(), tables)
 	for table, after, limit, ok := plan.next(); ok && ctx.Err() == nil; table, after, limit, ok = plan.next() {
 		r, err := n.shard.Collect(ctx, table, after, limit)
@@ -135,6 +141,9 @@ func (n *Node) sweep(ctx context.Context, plan *collecting) {
 			continue
 		}
 		plan.did(table, r)
+		if r.Next == nil {
+			n.swept.raise(table, r.Purge)
+		}
 		n.collected(table, r)
 	}
 }

@@ -30,8 +30,16 @@ type Config struct {
 	PeerTLS  *tls.Config  // for members that are not in Peers; nil: none, but for addresses that ask for it
 	// Invitation, of a region that joins a running world, gives the members that are not in Peers; nil: none. Once the region has heard of the world, it plays no part.
 	Invitation *globaltable.Invitation
+	Triggers   TriggersConfig
 	Limits     Limits
 	Log        zerolog.Logger
+}
+
+// TriggersConfig says what triggers may use in this region, beside the network, and when another region counts as lost.
+type TriggersConfig struct {
+	Secrets  map[string][]byte // keys by which the bodies of webhooks are signed, by the names by which triggers name them
+	Commands []string          // absolute paths of programs that may be run; empty: none
+	Reach    time.Duration     // a region that was not heard for so long is not reached; default 10 s
 }
 
 // DynamoDBConfig configures the DynamoDB API.
@@ -215,6 +223,19 @@ func (c *Config) Validate() error {
 		if l.n < 0 {
 			fault("limits: %s is negative or too large", l.what)
 		}
+	}
+	for name, key := range c.Triggers.Secrets {
+		if !globaltable.ValidPolicyName(name) || len(key) == 0 {
+			fault("triggers: a secret has a name that triggers cannot have, or is empty")
+		}
+	}
+	for i, path := range c.Triggers.Commands {
+		if !filepath.IsAbs(path) || filepath.Clean(path) != path {
+			fault("triggers: command %d is no absolute path", i+1)
+		}
+	}
+	if c.Triggers.Reach < 0 {
+		fault("triggers: reach is negative")
 	}
 	if s := c.Limits.SweepEvery; s != 0 && s < minSweep {
 		fault("limits: sweepEvery is less than %s", minSweep)

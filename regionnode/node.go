@@ -29,6 +29,8 @@ import (
 	"github.com/concordat-db/concordat/regionnode/placing"
 	"github.com/concordat-db/concordat/regionnode/store"
 	"github.com/concordat-db/concordat/streams/bus"
+	"github.com/concordat-db/concordat/streams/cdc/publish"
+	"github.com/concordat-db/concordat/streams/cdc/reader"
 	"github.com/concordat-db/concordat/streams/change"
 	"github.com/concordat-db/concordat/streams/confirm"
 	"github.com/concordat-db/concordat/streams/egress"
@@ -37,6 +39,7 @@ import (
 	"github.com/concordat-db/concordat/streams/outbox"
 	"github.com/concordat-db/concordat/streams/peer"
 	"github.com/concordat-db/concordat/streams/repair"
+	"github.com/concordat-db/concordat/streams/trigger"
 	"github.com/concordat-db/concordat/streams/watermark"
 )
 
@@ -56,28 +59,34 @@ type Endpoints struct {
 // starts all of it from the inside out and stops it from the outside in: first nobody asks any more, then what has been taken is answered, then
 // the store is closed.
 type Node struct {
-	cfg     Config
-	log     zerolog.Logger
-	key     nkeys.KeyPair
-	token   string // signed descriptor
-	engine  *store.Pebble
-	clock   *hlc.Clock
-	catalog *catalog.Catalog
-	shard   *commit.Shard
-	streams shardLog
-	ledger  *egress.Ledger
-	confirm *confirm.Tracker
-	matrix  *watermark.Matrix
-	guard   *clockGuard
-	metrics *metrics.Set
-	plane   *controlplane.Plane
-	server  *repair.Server
-	joiner  *repair.Joiner
-	placer  *placing.Placer
-	giver   *handover.Giver
-	taker   *handover.Taker
-	verify  *repair.Verifier
-	compare *repair.Background
+	cfg       Config
+	log       zerolog.Logger
+	key       nkeys.KeyPair
+	token     string // signed descriptor
+	engine    *store.Pebble
+	snapshots *snapshots
+	clock     *hlc.Clock
+	catalog   *catalog.Catalog
+	shard     *commit.Shard
+	streams   shardLog
+	ledger    *egress.Ledger
+	confirm   *confirm.Tracker
+	matrix    *watermark.Matrix
+	guard     *clockGuard
+	metrics   *metrics.Set
+	plane     *controlplane.Plane
+	server    *repair.Server
+	joiner    *repair.Joiner
+	placer    *placing.Placer
+	giver     *handover.Giver
+	taker     *handover.Taker
+	verify    *repair.Verifier
+	compare   *repair.Background
+	readers   *reader.Readers
+	events    *publish.Runner // nil before the bus is there, and where it has no place for events
+
+	triggers *trigger.Runner
+	swept    swept
 
 	forwards *forwarding
 	offences *offences
@@ -184,6 +193,9 @@ func (n *Node) openShard() error {
 	if n.confirm, err = n.newTracker(); err != nil {
 		return err
 	}
+	if n.readers, err = reader.Open(readerStore{n.shard}); err != nil {
+		return err
+	}
 	n.server = repair.NewServer(n.catalog, n.shard, n.ownMarks)
 	n.verify = repair.NewVerifier(n.server, n, controlplane.ForRepair(n.shard), 0)
 	if n.compare, err = n.newBackground(); err != nil {
@@ -192,6 +204,7 @@ func (n *Node) openShard() error {
 	if n.joiner, err = n.newJoiner(); err != nil {
 		return err
 	}
+	n.snapshots = newSnapshots(n)
 	n.newPlacer()
 	n.plane, err = controlplane.New(controlplane.Config{Catalog: n.catalog, Door: n.shard, Items: n.shard, Peers: n, Joins: n.joiner, Places: n.placer, Marks: n.matrix, Now: time.Now, Clock: n.clock,
 		Tokens: n.tokens(), Key: n.key,
@@ -279,6 +292,8 @@ func (n *Node) run(ctx context.Context, ready func(Endpoints)) (err error) {
 	if err := n.openOutbox(ctx, home); err != nil {
 		return err
 	}
+	n.events = n.newPublisher(home.Events())
+	n.triggers = n.newTriggers(home.Events())
 	listeners, err := listen(n.cfg.DynamoDB.Listen, n.cfg.Admin.Listen)
 	if err != nil {
 		return err
@@ -295,11 +310,16 @@ func (n *Node) run(ctx context.Context, ready func(Endpoints)) (err error) {
 	group.Go(func() error { return n.outbox.Run(ctx) })
 	group.Go(func() error { return home.Serve(ctx, n.newService(api).Handle) })
 	group.Go(func() error { return n.followMembers(ctx, home) })
+	if n.events != nil {
+		group.Go(func() error { return n.events.Run(ctx) })
+	}
+	group.Go(func() error { return n.keepGrants(ctx, home) })
 	group.Go(func() error { return n.plane.Run(ctx) })
 	group.Go(func() error { return n.joiner.Run(ctx) })
 	group.Go(func() error { return n.ledger.Run(ctx) })
 	group.Go(func() error { return n.noteCredentials(ctx) })
 	group.Go(func() error { return n.placer.Run(ctx) })
+	group.Go(func() error { return n.snapshots.Run(ctx) })
 	group.Go(func() error { return n.watchMembers(ctx) })
 	group.Go(func() error { return n.waitForReopen(ctx) })
 	group.Go(func() error { return n.comeBack(ctx) })
@@ -307,11 +327,14 @@ func (n *Node) run(ctx context.Context, ready func(Endpoints)) (err error) {
 		group.Go(func() error { return n.compare.Run(ctx) })
 	}
 	group.Go(func() error { return n.collect(ctx) })
+	group.Go(func() error { return n.triggers.Run(ctx) })
 	group.Go(func() error { return n.buildIndexes(ctx) })
 	group.Go(func() error { return n.watchDisk(ctx) })
 	group.Go(func() error { return n.waitForClock(ctx) })
 	group.Go(func() error { return api.Serve(ctx, listeners[0]) })
-	group.Go(func() error { return n.newAdmin(api, home).Serve(ctx, listeners[1], n.cfg.Limits.ShutdownPatience) })
+	group.Go(func() error {
+		return n.newAdmin(api, home, natsURL).Serve(ctx, listeners[1], n.cfg.Limits.ShutdownPatience)
+	})
 	n.setServing(true)
 	n.log.Info().Str("dynamodb", listeners[0].Addr().String()).Str("admin", listeners[1].Addr().String()).Msg("region serves")
 	ready(Endpoints{DynamoDB: "http://" + listeners[0].Addr().String(), Admin: "http://" + listeners[1].Addr().String(), NATS: natsURL})
@@ -342,7 +365,7 @@ func closeAll(listeners []net.Listener) (err error) {
 }
 
 // openBus starts or reaches the region's own NATS.
-func (n *Node) openBus(ctx context.Context) (bus.Home, string, error) {
+func (n *Node) openBus(ctx context.Context) (ownBus, string, error) {
 	if ext := n.cfg.Bus.External; ext != nil {
 		cfg := *ext
 		cfg.Region, cfg.Log = n.cfg.Region.Name, n.log
@@ -357,7 +380,7 @@ func (n *Node) openBus(ctx context.Context) (bus.Home, string, error) {
 		return nil, "", err
 	}
 	home, err := bus.StartEmbedded(ctx, bus.EmbeddedConfig{Region: n.cfg.Region.Name, Dir: n.cfg.JetStreamDir(), Host: host, Port: port,
-		TLS: n.cfg.Bus.Embedded.TLS, Peers: n.dialling(n.catalog.View()), MaxStore: n.cfg.Bus.Embedded.MaxStoreBytes, Log: n.log})
+		TLS: n.cfg.Bus.Embedded.TLS, Peers: n.dialling(n.catalog.View()), Grants: n.grants(), MaxStore: n.cfg.Bus.Embedded.MaxStoreBytes, Log: n.log})
 	if err != nil {
 		return nil, "", err
 	}
@@ -469,6 +492,7 @@ func (n *Node) newService(api *dynamodb.Server) *peer.Service {
 		Offered:   n.giver.Answer,
 		Repair:    n.verify.HandleRepair,
 		Forward:   n.serveForwarded(api),
+		Triggers:  func(asker globaltable.Descriptor, g *trigger.Gossip) { n.triggers.Hear(asker.Origin, g) },
 		Answering: n.countForwarded,
 		Denied:    n.metrics.PeerDenied,
 		MaySend: func(asker hlc.Origin, lane globaltable.LaneID, e *change.Entry) error {
@@ -568,7 +592,7 @@ func (n *Node) newAPI() (*dynamodb.Server, error) {
 	// While writes are refused every request fails: the refusal itself is in the log, and the metrics count the rest.
 	failures := n.log.Sample(&zerolog.BurstSampler{Burst: 10, Period: time.Minute})
 	return dynamodb.New(dynamodb.Config{
-		Region: n.cfg.Region.Name, Origin: n.cfg.Region.Origin, Verifier: verifier, Shard: n.shard, Control: n.plane, Confirm: n.confirm, Forward: n.forwards,
+		Region: n.cfg.Region.Name, Origin: n.cfg.Region.Origin, Verifier: verifier, Shard: n.shard, Streams: n.shard, Control: n.plane, Confirm: n.confirm, Forward: n.forwards,
 		View: func() dynamodb.View { return n.catalog.View() }, Refused: n.serves,
 		MaxRequests: n.cfg.Limits.MaxOpenRequests, DrainTimeout: n.cfg.Limits.ShutdownPatience,
 		Events: dynamodb.Events{
@@ -581,12 +605,14 @@ func (n *Node) newAPI() (*dynamodb.Server, error) {
 	})
 }
 
-func (n *Node) newAdmin(api *dynamodb.Server, home bus.Home) *admin.Server {
+func (n *Node) newAdmin(api *dynamodb.Server, home ownBus, natsURL string) *admin.Server {
 	return admin.New(admin.Config{Status: n.Status, Verify: n.Verify, Repair: n.repairTables,
-		Tables: n, Policies: policies{n}, Triggers: triggers{n}, Regions: n.Regions, Fence: n.fenceRegion, Remove: n.plane.RemoveRegion, AddRegion: n.AddRegion,
+		Tables: n, Policies: policies{n}, Triggers: triggers{n}, TriggerRuns: triggerRuns{n}, Regions: n.Regions, Fence: n.fenceRegion, Remove: n.plane.RemoveRegion, AddRegion: n.AddRegion,
 		Rebuild: n.Rebuild, RebuildState: n.rebuildStatus, Saved: savedRecords{n}, Conflicts: conflictFeeds{n, api.Write},
-		Audit: auditor{n, home, make(chan struct{}, 1)},
-		Ready: func() error { return cmp.Or(n.ready(), n.serves()) }, Metrics: n.metrics.Handler()})
+		Audit:     auditor{n, home, make(chan struct{}, 1)},
+		Snapshots: n.snapshots,
+		Streams:   changeStreams{n, n.natsURLs(natsURL), func(ctx context.Context) error { return home.SetGrants(ctx, n.grants()) }},
+		Ready:     func() error { return cmp.Or(n.ready(), n.serves()) }, Metrics: n.metrics.Handler()})
 }
 
 func (n *Node) setServing(is bool) {

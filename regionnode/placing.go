@@ -18,7 +18,7 @@ func (n *Node) newPlacer() {
 	n.giver = handover.NewGiver(n.cfg.Region, givingShard{n.shard, n.clock.Observe}, givingShard{n.shard, n.clock.Observe}, n, n.regionName)
 	n.giver.Leaving = n.countHandOver
 	n.taker = handover.NewTaker(n.catalog, takingShard{n}, n)
-	n.placer = placing.New(placing.Config{Self: n.cfg.Region, View: n.catalog.View, Store: n.shard, Streams: laneStreams{n}, Giver: n.giver, Disk: n.engine,
+	n.placer = placing.New(placing.Config{Self: n.cfg.Region, View: n.catalog.View, Store: n.shard, Streams: laneStreams{n}, Giver: n.giver, Disk: n.snapshots,
 		Sign: func(r *globaltable.Receipt) (string, error) { return globaltable.SignReceipt(r, n.key) }, Now: time.Now,
 		Events: placing.Events{
 			Placed: func(r *globaltable.Receipt) {
@@ -40,6 +40,18 @@ func (s laneStreams) Renew(lane globaltable.LaneID) { s.n.outbox.Renew(lane) }
 
 // Live implements placing.Streams.
 func (s laneStreams) Live(lane globaltable.LaneID) bool { return s.n.outbox.Live(lane) }
+
+// RenewEvents implements placing.Streams.
+func (s laneStreams) RenewEvents(table globaltable.TableID) {
+	if s.n.events != nil {
+		s.n.events.Renew(table)
+	}
+}
+
+// EventsLive implements placing.Streams.
+func (s laneStreams) EventsLive(table globaltable.TableID) bool {
+	return s.n.events == nil || s.n.events.Live(table)
+}
 
 // givingShard is the shard as a handover.Giver reads it.
 type givingShard struct {

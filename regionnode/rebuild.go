@@ -250,9 +250,12 @@ func (n *Node) savingAdmin() *admin.Server {
 		Tables:       admin.NoTables{Err: unavailable},
 		Saved:        admin.NoSaved{Err: unavailable},
 		Conflicts:    admin.NoConflicts{Err: unavailable},
+		Streams:      admin.NoStreams{Err: unavailable},
+		Snapshots:    admin.NoSnapshots{Err: unavailable},
 		Audit:        admin.NoAudit{Err: unavailable},
 		Policies:     admin.NoPolicies{Err: unavailable},
 		Triggers:     admin.NoTriggers{Err: unavailable},
+		TriggerRuns:  admin.NoTriggerRuns{Err: unavailable},
 	})
 }
 

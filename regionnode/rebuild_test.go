@@ -37,7 +37,7 @@ func TestSavingAdminAnswersAll(t *testing.T) {
 	}
 	bodies := map[string]string{
 		"patch /v1/tables/{name}": `{"acknowledge": "local"}`, "post /v1/tables/{name}/replicas": `{"regions": ["us"]}`,
-		"post /v1/regions": `{"descriptor": "x"}`, "post /v1/saved/{id}": `{}`,
+		"post /v1/regions": `{"descriptor": "x"}`, "post /v1/saved/{id}": `{}`, "put /v1/tables/{name}/tails/{tail}": `{"position": "100000000000000000005"}`,
 	}
 	fill := strings.NewReplacer("{name}", "orders", "{region}", "us", "{id}", feed.ID{Table: 1, Dot: hlc.Stamp{Time: 1, Origin: 1}}.String())
 	for path, methods := range described.Paths {

@@ -51,6 +51,8 @@ func (n *Node) Status(ctx context.Context) (admin.Status, error) {
 	for _, b := range backlog {
 		st.Lanes = append(st.Lanes, n.laneStatus(b))
 	}
+	st.Triggers = n.triggerStates(time.Now())
+	st.Events = n.eventsSummary()
 	var err error
 	st.Tables, err = n.tables(ctx)
 	return st, err

@@ -47,11 +47,12 @@ type Changed struct {
 
 // Streams is what is known of the change streams of one store of a region.
 type Streams struct {
-	Region uint16
-	last   uint64             // the newest position of all
-	read   uint64             // up to which readers were told that nothing comes any more
-	told   map[telling]uint64 // → position
-	reads  map[Stream][]Read
+	Region  uint16
+	durable uint64             // up to where what is told is
+	last    uint64             // the newest position of all
+	read    uint64             // up to which readers were told that nothing comes any more
+	told    map[telling]uint64 // → position
+	reads   map[Stream][]Read
 }
 
 // Stream names one.
@@ -194,6 +195,9 @@ func (s *Streams) Mark(mark uint64) { s.read = max(s.read, mark) }
 func (s *Streams) Read(of Stream, after, upTo uint64, got []Read) (out []Violation) {
 	at := after
 	for _, r := range got {
+		if r.Position > s.durable {
+			out = append(out, violation("I12", s.Region, "a reader got %s at %d before that was durable", r.Key, r.Position))
+		}
 		if r.Position <= at || r.Position > upTo {
 			out = append(out, violation("I12", s.Region, "a reader after %d got %d, and then was told of %d", at, r.Position, upTo))
 		}
@@ -223,6 +227,9 @@ func (s *Streams) Still(of Stream, trimmed uint64, now []Read, gone func(Read) b
 	}
 	return out
 }
+
+// Durable notes that all that was told up to a position is durable.
+func (s *Streams) Durable(position uint64) { s.durable = max(s.durable, position) }
 
 // Survived notes that of a stream nothing after a position survived a crash.
 func (s *Streams) Survived(table uint64, last uint64) {

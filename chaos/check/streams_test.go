@@ -118,11 +118,19 @@ func TestStreamsKnowReaders(t *testing.T) {
 	one, two := Read{Position: 9, What: "one"}, Read{Position: 12, What: "two"}
 	never := func(Read) bool { return false }
 	s := NewStreams(1)
+	s.Durable(9)
+	if out := s.Read(of, 0, 15, []Read{one, two}); len(out) != 1 || !strings.Contains(out[0].Detail, "before that was durable") {
+		t.Error(out)
+	}
+	s = NewStreams(1)
+	s.Durable(15)
 	if out := s.Read(of, 0, 15, []Read{one, two}); len(out) > 0 {
 		t.Error(out)
 	}
 	for name, got := range map[string][]Read{"not in order": {two, one}, "before where he was": {{Position: 3}}, "after the end": {{Position: 16}}} {
-		if out := NewStreams(1).Read(of, 3, 15, got); len(out) == 0 {
+		s := NewStreams(1)
+		s.Durable(99)
+		if out := s.Read(of, 3, 15, got); len(out) == 0 {
 			t.Errorf("%s: nothing is found", name)
 		}
 	}

@@ -150,6 +150,11 @@ func (d *door) EraseStreams(ctx context.Context, table globaltable.TableID, vers
 	return next, err
 }
 
+// EraseLetters implements placing.Store: nobody has triggers here.
+func (d *door) EraseLetters(context.Context, globaltable.TableID, globaltable.Version, []byte) (next []byte, err error) {
+	return nil, nil
+}
+
 // Walking implements placing.Store.
 func (d *door) Walking(table globaltable.TableID) bool { return d.shard.Walking(table) }
 
@@ -275,6 +280,12 @@ func (s ownStreams) Renew(lane globaltable.LaneID) {
 
 // Live implements placing.Streams.
 func (s ownStreams) Live(lane globaltable.LaneID) bool { return s.outbox.Live(lane) }
+
+// RenewEvents implements placing.Streams. The simulation has no events in NATS.
+func (s ownStreams) RenewEvents(globaltable.TableID) {}
+
+// EventsLive implements placing.Streams.
+func (s ownStreams) EventsLive(globaltable.TableID) bool { return true }
 
 // Scrub implements placing.Disk.
 func (d *door) Scrub(context.Context) error { return nil }

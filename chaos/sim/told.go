@@ -111,7 +111,27 @@ func (d watched) NewBatch() store.Batch { return &written{Batch: d.Memory.NewBat
 func (d watched) Apply(b store.Batch) (func() error, error) {
 	w := b.(*written)
 	d.region.judgeTold(d.Memory, w)
-	return d.Memory.Apply(w.Batch)
+	wait, err := d.Memory.Apply(w.Batch)
+	if err != nil || len(w.told) == 0 {
+		return wait, err
+	}
+	tale := d.region.tale
+	return func() error {
+		err := wait()
+		if err == nil {
+			tale.Durable(w.newest())
+		}
+		return err
+	}, nil
+}
+
+// newest returns the greatest position of what a batch tells.
+func (b *written) newest() (newest uint64) {
+	for _, kv := range b.told {
+		_, _, _, at, _ := store.DecodeStreamKey(kv.Key)
+		newest = max(newest, uint64(at))
+	}
+	return newest
 }
 
 // judgeTold checks what a batch tells of what it changes.
@@ -338,6 +358,7 @@ func (r *region) survivedCrash() {
 	last := map[globaltable.TableID]hlc.Timestamp{}
 	for _, s := range r.shard.AllStreams() {
 		last[s.Table] = max(last[s.Table], s.Last)
+		r.tale.Durable(uint64(s.Last))
 	}
 	for i := range r.plan.tables {
 		id := r.plan.tables[i].id

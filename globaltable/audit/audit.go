@@ -45,11 +45,13 @@ const (
 	WorldChanged       Kind = "world.changed"   // none of these
 	InvitationIssued   Kind = "invitation.issued"
 	CredentialsChanged Kind = "credentials.changed" // access keys that a node of the region takes; never secrets
+	GrantMade          Kind = "grant.made"          // somebody may read events of tables from the region's NATS
+	GrantRevoked       Kind = "grant.revoked"       // not any more
 )
 
 // Kinds returns all kinds.
 func Kinds() []Kind {
-	return []Kind{TableCreated, TableChanged, TableDeleted, PolicyChanged, TriggerChanged, OwnerMoved, RegionAdded, RegionFenced, RegionRemoved, RegionAdmitted, WorldChanged, InvitationIssued, CredentialsChanged}
+	return []Kind{TableCreated, TableChanged, TableDeleted, PolicyChanged, TriggerChanged, OwnerMoved, RegionAdded, RegionFenced, RegionRemoved, RegionAdmitted, WorldChanged, InvitationIssued, CredentialsChanged, GrantMade, GrantRevoked}
 }
 
 // Change is one thing that is another one afterwards. An empty side is: there was, or is, none.

@@ -68,7 +68,7 @@ func ChangeTriggers(t *globaltable.Table, change *TriggerChange, epoch uint32) (
 	}
 	next := successor(t, epoch)
 	for i := range change.Set {
-		if err := setTrigger(t, next, &change.Set[i]); err != nil {
+		if err := setTrigger(t, next, &change.Set[i], change.At); err != nil {
 			return nil, err
 		}
 	}
@@ -82,8 +82,8 @@ func ChangeTriggers(t *globaltable.Table, change *TriggerChange, epoch uint32) (
 	return finish(t, next)
 }
 
-// setTrigger puts what d says into next.
-func setTrigger(t, next *globaltable.Table, d *trigger.Document) error {
+// setTrigger puts what d says into next. A trigger that is made then begins at that moment, in Unix milliseconds.
+func setTrigger(t, next *globaltable.Table, d *trigger.Document, at int64) error {
 	switch {
 	case d.Table != t.Name:
 		return invalid(t, fmt.Sprintf("Trigger %s is about table %s.", d.Name, d.Table))
@@ -97,7 +97,7 @@ func setTrigger(t, next *globaltable.Table, d *trigger.Document) error {
 		}
 		return nil
 	}
-	next.Triggers = append(next.Triggers, globaltable.Trigger{Name: d.Name, Born: next.Version, Number: 1, TriggerSpec: d.Spec})
+	next.Triggers = append(next.Triggers, globaltable.Trigger{Name: d.Name, Born: next.Version, Begins: hlc.FromTime(time.UnixMilli(at)), Number: 1, TriggerSpec: d.Spec})
 	return nil
 }
 

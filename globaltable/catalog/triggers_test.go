@@ -281,3 +281,33 @@ func TestTriggersAgainstModel(t *testing.T) {
 		}
 	})
 }
+
+// TestTriggerBegins: a trigger begins at the moment of its version, and stays so; one that is made anew begins anew.
+func TestTriggerBegins(t *testing.T) {
+	_, table := streaming(t)
+	apply := func(at int64, c TriggerChange) {
+		t.Helper()
+		c.Author, c.At, c.Region = "me", at, "eu"
+		next, err := ChangeTriggers(table, &c, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		table = next
+	}
+	begins := func(want int64) {
+		t.Helper()
+		if got := table.Trigger("search").Begins; got.Millis() != want || got.Logical() != 0 {
+			t.Errorf("it begins at %v, not at %d ms", got, want)
+		}
+		if b, err := globaltable.DecodeTable(globaltable.EncodeTable(table)); err != nil || b.Trigger("search").Begins != table.Trigger("search").Begins {
+			t.Errorf("stored: %+v, %v", b, err)
+		}
+	}
+	apply(5000, TriggerChange{Set: triggerDocs(t, search)})
+	begins(5000)
+	apply(6000, TriggerChange{Set: triggerDocs(t, search+", parallel: 3")})
+	begins(5000)
+	apply(7000, TriggerChange{Delete: []string{"search"}})
+	apply(8000, TriggerChange{Set: triggerDocs(t, search)})
+	begins(8000)
+}

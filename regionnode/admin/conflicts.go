@@ -202,14 +202,22 @@ func tailQuery(v url.Values) (after uint64, wait time.Duration, err error) {
 			return 0, 0, invalid("after is a number that the answer before has given")
 		}
 	}
-	wait = defaultTailWait
-	if text := v.Get("wait"); text != "" {
-		seconds, err := strconv.Atoi(text)
-		if wait = time.Duration(seconds) * time.Second; err != nil || seconds < 0 || wait > maxTailWait {
-			return 0, 0, invalid("wait is a number of seconds, 0 to " + strconv.Itoa(int(maxTailWait/time.Second)))
-		}
+	wait, err = waitOf(v)
+	return after, wait, err
+}
+
+// waitOf returns how long a request is ready to wait for news.
+func waitOf(v url.Values) (time.Duration, error) {
+	text := v.Get("wait")
+	if text == "" {
+		return defaultTailWait, nil
 	}
-	return after, wait, nil
+	seconds, err := strconv.Atoi(text)
+	wait := time.Duration(seconds) * time.Second
+	if err != nil || seconds < 0 || wait > maxTailWait {
+		return 0, invalid("wait is a number of seconds, 0 to " + strconv.Itoa(int(maxTailWait/time.Second)))
+	}
+	return wait, nil
 }
 
 func conflictQuery(v url.Values) (q ConflictQuery, err error) {

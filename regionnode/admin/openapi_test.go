@@ -36,7 +36,8 @@ func fullStatus() admin.Status {
 			Indexes: []admin.Index{{Name: "by-date", Percent: 42, Entries: 3, Bytes: 99}}}},
 		Lanes: []admin.Lane{{ID: "0000000000000002", Regions: []string{"us-east-1"}, Head: 5, Entries: 1, Bytes: 10, Live: true,
 			Confirmed: map[string]uint64{"eu-central-1": 4}, Lagging: map[string]admin.Lag{"ap-south-1": {Since: &at, Entries: 3}}}},
-		Rebuild: new(fullRebuild()),
+		Triggers: []admin.TriggerState{{Table: "orders", Name: "search", Fires: true, BehindMillis: 5, Letters: 1, Missed: 2}},
+		Rebuild:  new(fullRebuild()), Events: &admin.EventsSummary{Tables: 2, LagMillis: 5, Grants: 1, Failing: []string{"orders"}},
 	}
 }
 
@@ -315,8 +316,9 @@ func TestDocumentNamesAllStatesAndPaths(t *testing.T) {
 	if got := d.Components.Schemas["Pair"].Properties["state"].Enum; !slices.Equal(got, states) {
 		t.Errorf("states %v, want %v", got, states)
 	}
-	bodies := map[string]string{"POST /v1/conflicts/{id}/restore": `{"write":true}`, "POST /v1/regions": `{"descriptor":"new"}`, "PATCH /v1/tables/{name}": `{"acknowledge":"peers:1"}`, "POST /v1/tables/{name}/replicas": `{"regions":["eu-central-1"]}`,
-		"POST /v1/triggers/plan": `{"author":"a"}`, "POST /v1/triggers/apply": `{"author":"a"}`, "POST /v1/policies/plan": `{"author":"a"}`, "POST /v1/policies/apply": `{"author":"a"}`, "POST /v1/policies/test": `{"table":"orders","partition":"a"}`}
+	bodies := map[string]string{"POST /v1/triggers/letters/redrive": `{}`, "POST /v1/triggers/letters/purge": `{}`, "POST /v1/conflicts/{id}/restore": `{"write":true}`, "POST /v1/tables/{name}/snapshots": `{"destination":"file:///exports"}`, "POST /v1/regions": `{"descriptor":"new"}`, "PATCH /v1/tables/{name}": `{"acknowledge":"peers:1"}`, "POST /v1/tables/{name}/replicas": `{"regions":["eu-central-1"]}`,
+		"POST /v1/triggers/plan": `{"author":"a"}`, "POST /v1/triggers/apply": `{"author":"a"}`, "POST /v1/policies/plan": `{"author":"a"}`, "POST /v1/policies/apply": `{"author":"a"}`, "POST /v1/policies/test": `{"table":"orders","partition":"a"}`,
+		"PUT /v1/tables/{name}/tails/{tail}": `{"position":"100000000000000000005"}`, "POST /v1/grants": `{"name":"search","publicKey":"U","tables":["orders"]}`}
 	for path, methods := range d.Paths {
 		for method, op := range methods {
 			method = strings.ToUpper(method)
@@ -324,7 +326,7 @@ func TestDocumentNamesAllStatesAndPaths(t *testing.T) {
 			if strings.HasPrefix(path, "/v1/conflicts") {
 				id = oneConflict
 			}
-			at := strings.NewReplacer("{name}", "orders", "{region}", "eu-central-1", "{id}", id).Replace(path)
+			at := strings.NewReplacer("{name}", "orders", "{region}", "eu-central-1", "{id}", id, "{tail}", "mine").Replace(path)
 			r := ask(t, config(), method, at, bodies[method+" "+path])
 			content := op.Responses["200"].Content
 			if kind, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";"); r.StatusCode != http.StatusOK || kind != "" && content[kind] == nil {
@@ -344,7 +346,7 @@ func TestDocumentNamesAllStatesAndPaths(t *testing.T) {
 	if got := d.Components.Schemas["Comparison"].Enum; !slices.Equal(got, compared) {
 		t.Errorf("states %v, want %v", got, compared)
 	}
-	if len(d.Paths) != 39 {
+	if len(d.Paths) != 51 {
 		t.Errorf("%d paths are documented", len(d.Paths))
 	}
 }

@@ -28,6 +28,7 @@ type Config struct {
 	RebuildState func() Rebuild
 	Saved        Saved
 	Conflicts    Conflicts
+	Snapshots    Snapshots
 	Audit        Audit
 	// Regions returns the members; Fence and Remove change them, and return before all of it is done. AddRegion makes the region of a signed descriptor a member, and invites it.
 	Regions   func(ctx context.Context) (Regions, error)
@@ -37,8 +38,11 @@ type Config struct {
 	Tables    Tables
 	Policies  Policies
 	Triggers  Triggers
-	Ready     func() error // nil: serves reads and writes
-	Metrics   http.Handler
+	Streams   Streams
+	// TriggerRuns shows how triggers are fired.
+	TriggerRuns TriggerRuns
+	Ready       func() error // nil: serves reads and writes
+	Metrics     http.Handler
 }
 
 // Server is the admin API.
@@ -64,8 +68,11 @@ func New(cfg Config) *Server {
 	s.handleTables()
 	s.policyRoutes()
 	s.triggerRoutes()
+	s.triggerRunRoutes()
 	s.conflictRoutes()
+	s.snapshotRoutes()
 	s.auditRoutes()
+	s.streamRoutes()
 	s.mux.HandleFunc("GET /v1/openapi.json", static("application/json", openAPI))
 	s.mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, http.StatusOK, map[string]string{"status": "ok"})
@@ -87,7 +94,7 @@ const elsewhere = "/"
 
 func (s *Server) nothing(w http.ResponseWriter, r *http.Request) {
 	var allowed []string
-	for _, method := range []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPatch, http.MethodDelete} {
+	for _, method := range []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete} {
 		other := &http.Request{Method: method, URL: r.URL, Host: r.Host}
 		if _, pattern := s.mux.Handler(other); pattern != elsewhere {
 			allowed = append(allowed, method)

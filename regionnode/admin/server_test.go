@@ -47,7 +47,10 @@ func config() admin.Config {
 		RebuildState: fullRebuild,
 		Saved:        saved{},
 		Conflicts:    &conflicts{},
+		Snapshots:    snapshots{},
+		TriggerRuns:  triggerRuns{},
 		Audit:        new(auditor),
+		Streams:      told{},
 		Ready:        func() error { return nil },
 		Metrics:      http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "concordat_up 1\n") }),
 	}

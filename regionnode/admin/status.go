@@ -17,8 +17,31 @@ type Status struct {
 	Alarms  []string `json:"alarms,omitempty"`  // what was about to go against a locality policy since the node started, and was prevented: never keys or values
 	Pairs   []Pair   `json:"pairs"`             // replication, for each ordered pair of regions
 	Tables  []Table  `json:"tables"`
-	Lanes   []Lane   `json:"lanes"`             // this region's own change log
-	Rebuild *Rebuild `json:"rebuild,omitempty"` // of a region that has to be rebuilt, or is being
+	Lanes   []Lane   `json:"lanes"` // this region's own change log
+	// Triggers are how triggers do here, in short: see GET /v1/triggers/stats.
+	Triggers []TriggerState `json:"triggers,omitempty"`
+	Rebuild  *Rebuild       `json:"rebuild,omitempty"` // of a region that has to be rebuilt, or is being
+	// Events sums up the events of change streams in the region's NATS; none: no table has a stream.
+	Events *EventsSummary `json:"events,omitempty"`
+}
+
+// TriggerState is how a trigger does in this region, in short.
+type TriggerState struct {
+	Table        string `json:"table"`
+	Name         string `json:"name"`
+	Paused       bool   `json:"paused"`
+	Fires        bool   `json:"fires"`        // some of its events, here
+	BehindMillis int64  `json:"behindMillis"` // of what is fired here: the age of the moment up to which all was dealt with
+	Letters      int64  `json:"deadLetters"`
+	Missed       uint64 `json:"missed"` // times that records had gone before they were read
+}
+
+// EventsSummary is about the events of all tables.
+type EventsSummary struct {
+	Tables    int      `json:"tables"`
+	LagMillis int64    `json:"lagMillis"` // of the table that is most behind
+	Grants    int      `json:"grants"`
+	Failing   []string `json:"failing,omitempty"` // tables whose events the region's NATS does not take now
 }
 
 // State is what a region is to the others: active, fencing, fenced, removing or removed.

@@ -327,6 +327,7 @@ func (c *core) clearTable(g *group, table globaltable.TableID) {
 	c.purges.drop(g.batch, table)
 	c.placings.drop(g, table)
 	c.streams.drop(g.batch, table)
+	c.letters.drop(g.batch, table)
 	c.digests.drop(table)
 	maps.DeleteFunc(c.cleared, func(_ globaltable.TableID, in uint64) bool { return g.number-in > rememberCleared })
 	c.cleared[table] = g.number

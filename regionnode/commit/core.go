@@ -34,6 +34,7 @@ type core struct {
 	mirrors   map[globaltable.TableID]*mirror // by the table that is copied
 	placings  *placings
 	streams   *streams
+	letters   *letters
 	voiding   func(globaltable.LaneID, uint64) // nil: nobody wants to know
 	view      *view
 	arrivals  *arrivals

@@ -34,6 +34,7 @@ type Shard struct {
 	indexes   indexes
 	placings  placings
 	streams   streams
+	letters   letters
 	view      view
 	arrivals  arrivals
 	pool      sync.Pool // of *submission
@@ -105,6 +106,7 @@ func newShard(cfg Config, l *loaded) (*Shard, error) {
 	s.purges.catalog, s.purges.clock, s.purges.tables, s.purges.dirty = cfg.Catalog, cfg.Clock, l.purges, make(map[globaltable.TableID]struct{})
 	s.indexes.states, s.indexes.dirty = l.indexes, make(map[indexKey]struct{})
 	s.placings.of = l.placings
+	s.letters.of = l.letters
 	s.streams.states, s.streams.dirty, s.streams.ends = l.streams, make(map[cdc.Stream]struct{}), make(map[cdc.Stream]hlc.Timestamp)
 	for id, state := range l.streams {
 		s.streams.mark = max(s.streams.mark, state.last)
@@ -113,7 +115,7 @@ func newShard(cfg Config, l *loaded) (*Shard, error) {
 	s.rules = rules{origin: cfg.Origin, clock: cfg.Clock, catalog: cfg.Catalog, purges: &s.purges, panic: cfg.Events.Panic}
 	s.core = core{
 		rules: &s.rules, origin: cfg.Origin, engine: cfg.Engine, clock: cfg.Clock, catalog: cfg.Catalog, relog: cfg.Relog, random: cfg.Random,
-		ahead: cfg.Clock.MaxOffset() / 2, pending: &s.pending, digests: newDigests(cfg.Engine, cfg.MaxTables), confirmed: &s.confirmed, purges: &s.purges, indexes: &s.indexes, mirrors: l.mirrors, placings: &s.placings, streams: &s.streams, voiding: cfg.Events.Voided, view: &s.view, arrivals: &s.arrivals,
+		ahead: cfg.Clock.MaxOffset() / 2, pending: &s.pending, digests: newDigests(cfg.Engine, cfg.MaxTables), confirmed: &s.confirmed, purges: &s.purges, indexes: &s.indexes, mirrors: l.mirrors, placings: &s.placings, streams: &s.streams, letters: &s.letters, voiding: cfg.Events.Voided, view: &s.view, arrivals: &s.arrivals,
 		tokens: tokens{max: cfg.MaxTokens, counts: l.tokens},
 		lanes:  l.lanes, cleared: make(map[globaltable.TableID]uint64), positions: l.positions, revoked: l.revoked, catchUps: l.catchUps, incarnations: make(map[originShard]globaltable.Incarnation),
 	}

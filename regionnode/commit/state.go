@@ -131,6 +131,7 @@ type loaded struct {
 	mirrors   map[globaltable.TableID]*mirror
 	placings  map[globaltable.TableID]Placing
 	streams   map[cdc.Stream]*streamState
+	letters   map[globaltable.TriggerID]Letters
 	catchUps  map[hlc.Origin]*CatchUp
 	tokens    map[uint64]int // number of them by window
 }
@@ -148,6 +149,7 @@ func load(r store.Reader) (l *loaded, isNew bool, err error) {
 		mirrors:   make(map[globaltable.TableID]*mirror),
 		placings:  make(map[globaltable.TableID]Placing),
 		streams:   make(map[cdc.Stream]*streamState),
+		letters:   make(map[globaltable.TriggerID]Letters),
 		catchUps:  make(map[hlc.Origin]*CatchUp),
 		tokens:    make(map[uint64]int),
 	}
@@ -165,7 +167,7 @@ func load(r store.Reader) (l *loaded, isNew bool, err error) {
 		l.bound = hlc.Timestamp(n)
 		return err
 	})
-	return l, false, errors.Join(err, l.loadLanes(r), l.loadSent(r), l.loadPositions(r), l.loadPeers(r), l.loadPurges(r), l.loadIndexes(r), l.loadMirrors(r), l.loadPlacings(r), l.loadStreams(r), l.loadCatchUps(r), l.loadTokens(r))
+	return l, false, errors.Join(err, l.loadLanes(r), l.loadSent(r), l.loadPositions(r), l.loadPeers(r), l.loadPurges(r), l.loadIndexes(r), l.loadMirrors(r), l.loadPlacings(r), l.loadStreams(r), l.loadLetters(r), l.loadCatchUps(r), l.loadTokens(r))
 }
 
 func (l *loaded) loadLanes(r store.Reader) error {

@@ -83,9 +83,14 @@ func (s *Shard) StreamMarkNow(ctx context.Context) (hlc.Timestamp, error) {
 
 // AwaitStream returns when the stream has a durable record after the position given, true, or when ctx is done, false.
 func (s *Shard) AwaitStream(ctx context.Context, id cdc.Stream, after hlc.Timestamp) bool {
+	return s.awaitStreams(ctx, func() bool { return s.streams.ends[id] > after })
+}
+
+// awaitStreams returns when has, which is asked under the lock of streams, says true, or when ctx is done.
+func (s *Shard) awaitStreams(ctx context.Context, has func() bool) bool {
 	for {
 		s.streams.mu.Lock()
-		if s.streams.ends[id] > after {
+		if has() {
 			s.streams.mu.Unlock()
 			return true
 		}

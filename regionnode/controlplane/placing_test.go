@@ -28,8 +28,10 @@ import (
 // noStreams stands for streams where lanes are carried out of the log.
 type noStreams struct{}
 
-func (noStreams) Renew(globaltable.LaneID)     {}
-func (noStreams) Live(globaltable.LaneID) bool { return true }
+func (noStreams) Renew(globaltable.LaneID)            {}
+func (noStreams) Live(globaltable.LaneID) bool        { return true }
+func (noStreams) RenewEvents(globaltable.TableID)     {}
+func (noStreams) EventsLive(globaltable.TableID) bool { return true }
 
 // noFiles stands for the files of a store in memory.
 type noFiles struct{}

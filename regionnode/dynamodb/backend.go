@@ -8,6 +8,7 @@ import (
 	"github.com/concordat-db/concordat/globaltable/catalog"
 	"github.com/concordat-db/concordat/globaltable/item"
 	"github.com/concordat-db/concordat/regionnode/commit"
+	"github.com/concordat-db/concordat/streams/cdc"
 	"github.com/concordat-db/concordat/streams/confirm"
 )
 
@@ -28,6 +29,15 @@ type Shard interface {
 	Now() hlc.Timestamp
 }
 
+// Streams is what the store has of change streams. *commit.Shard is one; its methods are described there.
+type Streams interface {
+	Streams(table globaltable.TableID) []commit.StreamState
+	Stream(id cdc.Stream) commit.StreamState
+	ReadStream(r commit.StreamRange, f func(*cdc.Record) (more bool)) (upTo hlc.Timestamp, err error)
+	StreamMark() hlc.Timestamp
+	StreamMarkNow(ctx context.Context) (hlc.Timestamp, error)
+}
+
 // Confirmer waits for other regions, for the writes to tables that ask for it. A *confirm.Tracker is one.
 type Confirmer interface {
 	// Ready returns an error when no further write may begin to wait.
@@ -41,6 +51,8 @@ type View interface {
 	// Lookup returns the table that has the name in this region, in whatever state it is. The table is shared and not changed. It does not
 	// keep name, which is a view of the request.
 	Lookup(name string) (t *globaltable.Table, ok bool)
+	// Table returns the table with the id, of which nothing but that is sure: it may be dead, or not in this region.
+	Table(id globaltable.TableID) (t *globaltable.Table, ok bool)
 	// Names returns at most limit names of this region's tables after the one given, ascending, and whether there are more.
 	Names(after string, limit int) (names []string, more bool)
 }

@@ -123,11 +123,17 @@ func (c *call) moved() bool {
 	return false
 }
 
-func (s *Server) table(name []byte, home string) (*globaltable.Table, error) {
+// refused returns why no items are read or written now; nil: they are.
+func (s *Server) refused() error {
 	if f := s.config.Refused; f != nil {
-		if err := f(); err != nil {
-			return nil, err
-		}
+		return f()
+	}
+	return nil
+}
+
+func (s *Server) table(name []byte, home string) (*globaltable.Table, error) {
+	if err := s.refused(); err != nil {
+		return nil, err
 	}
 	if isARN(name) {
 		own, ok := tableOfARN(string(name), home)

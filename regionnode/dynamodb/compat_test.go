@@ -15,6 +15,7 @@ import (
 	"time"
 
 	sdk "github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodbstreams"
 	"github.com/valyala/fasthttp"
 )
 
@@ -32,12 +33,18 @@ type modelled struct {
 	typ  reflect.Type
 }
 
-// model returns the input type of each operation of the SDK.
+// model returns the input type of each operation of the SDK, of both APIs.
 func model() map[string]reflect.Type {
+	out := modelOf(&sdk.Client{})
+	maps.Copy(out, modelOf(&dynamodbstreams.Client{}))
+	return out
+}
+
+func modelOf(client any) map[string]reflect.Type {
 	out := map[string]reflect.Type{}
-	client := reflect.TypeOf(&sdk.Client{})
-	for i := range client.NumMethod() {
-		m := client.Method(i)
+	methods := reflect.TypeOf(client)
+	for i := range methods.NumMethod() {
+		m := methods.Method(i)
 		if m.Type.NumIn() < 3 || m.Type.In(2).Kind() != reflect.Pointer {
 			continue
 		}
@@ -124,6 +131,12 @@ func TestEveryOperationOfTheModelHasAState(t *testing.T) {
 	for _, name := range have {
 		if !slices.Contains(want, name) {
 			t.Errorf("the model does not have %s", name)
+		}
+	}
+	streams := modelOf(&dynamodbstreams.Client{})
+	for name, o := range operations() {
+		if _, ok := streams[name]; ok != o.streams {
+			t.Errorf("%s is, or is not, one of the DynamoDB Streams API", name)
 		}
 	}
 }
@@ -269,12 +282,16 @@ func compatibilityTables(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	version := regexp.MustCompile(`aws-sdk-go-v2/service/dynamodb (v\S+)`).FindSubmatch(mod)
-	if version == nil {
-		t.Fatal("go.mod does not name the SDK")
+	version := func(service string) []byte {
+		found := regexp.MustCompile(`aws-sdk-go-v2/service/` + service + ` (v\S+)`).FindSubmatch(mod)
+		if found == nil {
+			t.Fatalf("go.mod does not name the SDK of %s", service)
+		}
+		return found[1]
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "\nThe model is that of `aws-sdk-go-v2/service/dynamodb` %s: %d operations.\n", version[1], len(model()))
+	fmt.Fprintf(&b, "\nThe model is that of `aws-sdk-go-v2/service/dynamodb` %s, %d operations, and of `aws-sdk-go-v2/service/dynamodbstreams` %s, %d.\n",
+		version("dynamodb"), len(modelOf(&sdk.Client{})), version("dynamodbstreams"), len(modelOf(&dynamodbstreams.Client{})))
 	var notOffered []string
 	for _, name := range slices.Sorted(maps.Keys(model())) {
 		rows, ok := parameters[name]

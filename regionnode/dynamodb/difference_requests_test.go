@@ -92,7 +92,11 @@ func (g *generator) steps(n int) []step {
 	g.tables = drafts()
 	var out []step
 	for i := range g.tables {
-		out = append(out, step{operation: "CreateTable", body: g.tables[i].create()})
+		body := g.tables[i].create()
+		if !g.rarely(4) {
+			body["StreamSpecification"] = g.stream()
+		}
+		out = append(out, step{operation: "CreateTable", body: body})
 	}
 	for range n {
 		out = append(out, g.step())
@@ -131,6 +135,10 @@ var weights = []weight{
 	{"TagResource", 1, (*generator).tagResource},
 	{"UntagResource", 1, (*generator).untagResource},
 	{"ListTagsOfResource", 1, (*generator).nameResource},
+	{"ListStreams", 1, (*generator).listStreams},
+	{"DescribeStream", 1, (*generator).describeStream},
+	{"GetShardIterator", 1, (*generator).getShardIterator},
+	{"GetRecords", 4, (*generator).getRecords},
 }
 
 func (g *generator) step() step {

@@ -14,6 +14,9 @@ func (g *generator) createTable() step {
 	if g.rarely(4) {
 		t.keys = []keyDraft{{one(g, "pk", "sk"), one(g, "S", "N", "B", "BOOL")}, {one(g, "pk", "sk"), "S"}}
 	}
+	if g.rarely(4) {
+		t.parameters["StreamSpecification"] = g.stream()
+	}
 	if g.spoil(2) {
 		t.name = one(g, "x", "a b", "new", padded(256))
 	}
@@ -30,7 +33,7 @@ func (g *generator) updateTable() step {
 	case 1:
 		body["TableClass"] = one(g, "STANDARD", "STANDARD_INFREQUENT_ACCESS")
 	case 2:
-		body["StreamSpecification"] = one(g, tree{"StreamEnabled": false}, tree{"StreamEnabled": true, "StreamViewType": one(g, "NEW_IMAGE", "OLD_IMAGE", "NEW_AND_OLD_IMAGES", "KEYS_ONLY")})
+		body["StreamSpecification"] = one(g, tree{"StreamEnabled": false}, g.stream())
 		if g.spoil(3) {
 			body["StreamSpecification"] = one(g, tree{}, tree{"StreamEnabled": true}, tree{"StreamEnabled": false, "StreamViewType": "KEYS_ONLY"}, tree{"StreamEnabled": true, "StreamViewType": "x"})
 		}
@@ -43,6 +46,11 @@ func (g *generator) updateTable() step {
 		body["TableName"] = one(g, "nobody", "x")
 	}
 	return step{body: body}
+}
+
+// stream is a StreamSpecification that switches one on.
+func (g *generator) stream() tree {
+	return tree{"StreamEnabled": true, "StreamViewType": one(g, "NEW_IMAGE", "OLD_IMAGE", "NEW_AND_OLD_IMAGES", "KEYS_ONLY")}
 }
 
 func (g *generator) units() tree {

@@ -31,6 +31,9 @@ type step struct {
 	body      map[string]any
 	// pages says that the request is repeated from LastEvaluatedKey until there is none.
 	pages bool
+	// reads is a table whose streams are read, in pages of so many records, instead of sending a request; empty: none.
+	reads string
+	limit int
 	// wait is how far the clock of both goes on before the request.
 	wait time.Duration
 }
@@ -38,6 +41,9 @@ type step struct {
 func (s step) String() string {
 	b, _ := json.Marshal(s.body)
 	text := s.operation + " " + string(b)
+	if s.reads != "" {
+		text = fmt.Sprintf("read the streams of %s, %d at a time", s.reads, s.limit)
+	}
 	if s.wait > 0 {
 		text = fmt.Sprintf("after %s: %s", s.wait, text)
 	}
@@ -177,6 +183,9 @@ const maxPages = 200
 
 // compare sends a step, all pages of it, to both sides and returns how the answers differ, or nothing.
 func (p *pair) compare(t *testing.T, s step, answers map[string]int) string {
+	if s.reads != "" {
+		return p.compareStreams(t, s, answers)
+	}
 	body, asked := s.body, s.body // of the region and of the examiner: the token of a page is each side's own
 	for range maxPages {
 		p.clock.advance(time.Millisecond) // what is written is older than what is read, as it is on a real clock

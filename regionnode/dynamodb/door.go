@@ -9,6 +9,7 @@ import (
 	"github.com/concordat-db/concordat/globaltable/item"
 	"github.com/concordat-db/concordat/globaltable/locality"
 	"github.com/concordat-db/concordat/regionnode/commit"
+	"github.com/concordat-db/concordat/streams/cdc"
 )
 
 // door is the only way of a request to items. It asks the tables' locality policies before it asks the shard: of what may not be served in this region nothing is read, counted or planned. Its errors are *foreign then.
@@ -107,6 +108,11 @@ func (d *door) walk(pg *page, r commit.Range, f func(key item.Key, current commi
 		}
 		return f(key, current)
 	})
+}
+
+// stream is Streams.ReadStream, which passes over what may not be in the region. Nobody has it forwarded.
+func (d *door) stream(r commit.StreamRange, f func(*cdc.Record) (more bool)) (upTo hlc.Timestamp, err error) {
+	return d.server.config.Streams.ReadStream(r, f)
 }
 
 // partialHeader tells in the answer to a Query, a Scan or a SELECT which locality policies keep items of the table from being shown in this region, with commas between; absent: none.

@@ -50,6 +50,7 @@ func httpSeeds() []string {
 		post("ListTables", "Expect: 100-continue\r\n", "{}"),
 		post("TagResource", "", `{"ResourceArn":"arn:aws:dynamodb:eu:000000000000:table/people","Tags":[{"Key":"a","Value":"b"}]}`),
 		post("UpdateTable", "", `{"TableName":"people","StreamSpecification":{"StreamEnabled":true,"StreamViewType":"NEW_IMAGE"},"ReplicaUpdates":[{"Create":{"RegionName":"us","TableClassOverride":"STANDARD"}}]}`),
+		strings.Replace(post("ListStreams", "", `{"TableName":"people","Limit":1}`), "DynamoDB_", "DynamoDBStreams_", 1),
 		post("CreateGlobalTable", "", `{"GlobalTableName":"people","ReplicationGroup":[{"RegionName":"eu"},{"RegionName":"us"}]}`),
 		"POST / HTTP/1.1\r\nHost: x\r\nX-Amz-Target: DynamoDB_20120810.ListTables\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n1\r\n}\r\n0\r\n\r\n",
 		"OPTIONS / HTTP/1.1\r\nHost: x\r\nOrigin: http://x\r\nAccess-Control-Request-Headers: a\r\n\r\nPUT /x HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc",

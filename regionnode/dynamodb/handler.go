@@ -20,8 +20,9 @@ import (
 )
 
 const (
-	contentType  = "application/x-amz-json-1.0"
-	targetPrefix = "DynamoDB_20120810."
+	contentType   = "application/x-amz-json-1.0"
+	targetPrefix  = "DynamoDB_20120810."
+	streamsPrefix = "DynamoDBStreams_20120810."
 )
 
 // contentTypes are the forms in which a request may come, each answered in its own: they differ in nothing but the name.
@@ -111,8 +112,15 @@ func (s *Server) perform(ctx *fasthttp.RequestCtx, c *call) error {
 	if c.contentType, known = knownType(h.ContentType()); !known {
 		return errNotJSON
 	}
-	name, ok := bytes.CutPrefix(h.Peek("X-Amz-Target"), []byte(targetPrefix))
-	if c.operation = s.operations[string(name)]; !ok || c.operation == nil {
+	target := h.Peek("X-Amz-Target")
+	name, streams := bytes.CutPrefix(target, []byte(streamsPrefix))
+	if !streams {
+		if name, known = bytes.CutPrefix(target, []byte(targetPrefix)); !known {
+			return unknownOperation("")
+		}
+	}
+	if c.operation = s.operations[string(name)]; c.operation == nil || c.operation.streams != streams {
+		c.operation = nil
 		return unknownOperation(later[string(name)])
 	}
 	c.signed = auth.Request{Method: h.Method(), Target: h.RequestURI(), Header: h, Body: c.body}

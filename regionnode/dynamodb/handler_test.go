@@ -35,6 +35,9 @@ import (
 type one struct{ table *globaltable.Table }
 
 func (o one) Lookup(name string) (*globaltable.Table, bool) { return o.table, name == o.table.Name }
+func (o one) Table(id globaltable.TableID) (*globaltable.Table, bool) {
+	return o.table, id == o.table.ID
+}
 func (o one) Names(after string, limit int) (names []string, more bool) {
 	if limit > 0 && after < o.table.Name {
 		names = append(names, o.table.Name)
@@ -82,19 +85,23 @@ func (p placed) Place(table globaltable.TableID, _ []byte) (globaltable.Placemen
 	pl := globaltable.NewPlacement(1)
 	return pl, pl.Lane(), p.table.Version, table == p.table.ID
 }
-func (p placed) Admits(globaltable.TableID, []byte, globaltable.Version) bool   { return false }
-func (p placed) Trusts(hlc.Origin, globaltable.Incarnation) bool                { return true }
-func (p placed) Excludes(globaltable.TableID, []byte, hlc.Origin) bool          { return false }
-func (p placed) Placing(globaltable.TableID) globaltable.Version                { return 0 }
-func (p placed) Version(globaltable.TableID) globaltable.Version                { return p.table.Version }
-func (p placed) Settled(globaltable.TableID) bool                               { return true }
-func (p placed) Expiry(globaltable.TableID) conflict.Expiry                     { return nil }
-func (placed) Foreign(globaltable.TableID, []byte, globaltable.Version) bool    { return false }
-func (placed) Pinned() bool                                                     { return false }
-func (placed) Stream(globaltable.TableID) (int64, globaltable.StreamView, bool) { return 0, "", false }
-func (placed) Indexed(globaltable.TableID) *globaltable.Table                   { return nil }
-func (placed) KeySchema(globaltable.TableID) *globaltable.KeySchema             { return nil }
-func (placed) Prepare([]item.Item) (commit.Adoption, error)                     { return commit.Adoption{}, nil }
+func (p placed) Admits(globaltable.TableID, []byte, globaltable.Version) bool { return false }
+func (p placed) Trusts(hlc.Origin, globaltable.Incarnation) bool              { return true }
+func (p placed) Excludes(globaltable.TableID, []byte, hlc.Origin) bool        { return false }
+func (p placed) Placing(globaltable.TableID) globaltable.Version              { return 0 }
+func (p placed) Version(globaltable.TableID) globaltable.Version              { return p.table.Version }
+func (p placed) Settled(globaltable.TableID) bool                             { return true }
+func (p placed) Expiry(globaltable.TableID) conflict.Expiry                   { return nil }
+func (placed) Foreign(globaltable.TableID, []byte, globaltable.Version) bool  { return false }
+func (placed) Pinned() bool                                                   { return false }
+func (placed) Indexed(globaltable.TableID) *globaltable.Table                 { return nil }
+func (placed) Prepare([]item.Item) (commit.Adoption, error)                   { return commit.Adoption{}, nil }
+
+func (p placed) KeySchema(globaltable.TableID) *globaltable.KeySchema { return &p.table.KeySchema }
+func (p placed) Stream(globaltable.TableID) (int64, globaltable.StreamView, bool) {
+	s, ok := p.table.StreamIn(1)
+	return s.Since, s.View, ok
+}
 
 // direct is a server whose handler is called without a connection.
 type direct struct {
@@ -104,9 +111,15 @@ type direct struct {
 
 func newDirect(t testing.TB, signed bool) *direct {
 	t.Helper()
+	return newDirectOf(t, signed, globaltable.Stream{})
+}
+
+// newDirectOf is newDirect for a table with a stream.
+func newDirectOf(t testing.TB, signed bool, stream globaltable.Stream) *direct {
+	t.Helper()
 	table := &globaltable.Table{ID: 99, Name: "people", Owner: 1, Version: globaltable.MakeVersion(1, 1), CreatedAt: 1,
 		KeySchema: globaltable.KeySchema{Partition: globaltable.KeyAttribute{Name: "pk", Type: item.S}},
-		Billing:   globaltable.PayPerRequest, Class: globaltable.ClassStandard,
+		Billing:   globaltable.PayPerRequest, Class: globaltable.ClassStandard, Stream: stream,
 		Replicas: []globaltable.Replica{{Region: "eu", Origin: 1, Status: globaltable.Active, Since: globaltable.MakeVersion(1, 1)}}}
 	engine := store.NewMemory()
 	shard, err := commit.Open(commit.Config{Origin: 1, Engine: engine, Clock: hlc.NewClock(time.Now, 0), Catalog: placed{table},
@@ -122,7 +135,7 @@ func newDirect(t testing.TB, signed bool) *direct {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := New(Config{Region: "eu", Origin: 1, Verifier: verifier, Shard: shard, View: func() View { return one{table} }, Control: fixed{table: table}, Confirm: tracker})
+	s, err := New(Config{Region: "eu", Origin: 1, Verifier: verifier, Shard: shard, Streams: shard, View: func() View { return one{table} }, Control: fixed{table: table}, Confirm: tracker})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -143,19 +156,26 @@ func newDirect(t testing.TB, signed bool) *direct {
 func (d *direct) ask(ctx *fasthttp.RequestCtx, operation string, body *bytes.Reader) {
 	ctx.Request.Header.SetMethod("POST")
 	ctx.Request.Header.SetContentType(contentType)
-	ctx.Request.Header.Set("X-Amz-Target", targetPrefix+operation)
+	prefix := targetPrefix
+	if o := d.operations[operation]; o != nil && o.streams {
+		prefix = streamsPrefix
+	}
+	ctx.Request.Header.Set("X-Amz-Target", prefix+operation)
 	ctx.Request.SetBodyStream(body, body.Len())
 	d.handle(ctx)
 }
 
 // FuzzRequest sends any body to any operation: no panic, no answer that is not JSON, no internal error.
 func FuzzRequest(f *testing.F) {
-	d := newDirect(f, false)
+	d := newStreaming(f)
 	var names []string
 	for name := range operations() {
 		names = append(names, name)
 	}
 	seeds := []string{
+		`{"StreamArn":"arn:aws:dynamodb:eu:000000000000:table/people/stream/2023-11-14T22:13:20.000","ShardId":"shardId-00000001700000000000-7fb87680","ShardIteratorType":"AT_SEQUENCE_NUMBER","SequenceNumber":"100000000000000000001"}`,
+		`{"StreamArn":"arn:aws:dynamodb:eu:000000000000:table/people/stream/2023-11-14T22:13:20.000","ShardFilter":{"Type":"CHILD_SHARDS","ShardId":"shardId-00000001700000000000-7fb87680"},"ExclusiveStartShardId":"shardId-00000001700000000000-7fb87680","Limit":1}`,
+		`{"TableName":"people","ExclusiveStartStreamArn":"arn:aws:dynamodb:eu:000000000000:table/people/stream/2023-11-14T22:13:20.000","ShardIterator":"AQ","Limit":1001}`,
 		`{"TableName":"people","Item":{"pk":{"S":"a"},"n":{"N":"1"}},"ReturnValues":"ALL_OLD","ReturnConsumedCapacity":"TOTAL"}`,
 		`{"TableName":"people","Key":{"pk":{"S":"a"}},"ConsistentRead":true,"ReturnConsumedCapacity":"INDEXES"}`,
 		`{"RequestItems":{"people":[{"PutRequest":{"Item":{"pk":{"S":"b"}}}},{"DeleteRequest":{"Key":{"pk":{"S":"a"}}}}]}}`,

@@ -5,6 +5,8 @@ import "github.com/valyala/fastjson"
 // operation is one entry of the dispatch table.
 type operation struct {
 	name string
+	// streams says that it is one of the DynamoDB Streams API, whose targets have a prefix of their own.
+	streams bool
 	// control says that it is one on tables: it may take long, and a limit reached is LimitExceededException.
 	control bool
 	// forwards says that it is about one item, or a transaction, and so can be done by another region where a locality policy says so.
@@ -50,6 +52,10 @@ func operations() map[string]*operation {
 		{name: "UpdateGlobalTableSettings", control: true, run: (*call).updateGlobalTableSettings},
 		{name: "DescribeLimits", control: true, run: (*call).describeLimits},
 		{name: "DescribeEndpoints", control: true, run: (*call).describeEndpoints},
+		{name: "ListStreams", streams: true, control: true, run: (*call).listStreams},
+		{name: "DescribeStream", streams: true, control: true, run: (*call).describeStream},
+		{name: "GetShardIterator", streams: true, control: true, run: (*call).getShardIterator},
+		{name: "GetRecords", streams: true, control: true, run: (*call).getRecords},
 	} {
 		o.refusals = refusals(parameters[o.name])
 		table[o.name] = &o

@@ -81,7 +81,7 @@ var parameters = map[string][]parameter{
 		{at: "SSESpecification.Enabled", only: "false", note: noEncryption},
 		{at: "SSESpecification.KMSMasterKeyId", state: refused, note: noEncryption},
 		{at: "SSESpecification.SSEType", state: refused, note: noEncryption},
-		{at: "StreamSpecification", has: "StreamEnabled StreamViewType", state: kept, note: "streams cannot be read yet"},
+		{at: "StreamSpecification", has: "StreamEnabled StreamViewType"},
 		{at: "TableClass", state: kept},
 		{at: "TableName"},
 		{at: "Tags", has: "Key Value"},
@@ -112,7 +112,13 @@ var parameters = map[string][]parameter{
 	"DescribeGlobalTableSettings": {
 		{at: "GlobalTableName"},
 	},
-	"DescribeLimits":     {},
+	"DescribeLimits": {},
+	"DescribeStream": {
+		{at: "ExclusiveStartShardId"},
+		{at: "Limit"},
+		{at: "ShardFilter", has: "ShardId Type"},
+		{at: "StreamArn"},
+	},
 	"DescribeTable":      {{at: "TableName"}},
 	"DescribeTimeToLive": {{at: "TableName"}},
 	"ExecuteStatement": {
@@ -138,10 +144,26 @@ var parameters = map[string][]parameter{
 		{at: "ReturnConsumedCapacity"},
 		{at: "TableName"},
 	},
+	"GetRecords": {
+		{at: "Limit"},
+		{at: "ShardIterator"},
+	},
+	"GetShardIterator": {
+		{at: "SequenceNumber"},
+		{at: "ShardId"},
+		{at: "ShardIteratorType"},
+		{at: "StreamArn"},
+		{at: "Timestamp"},
+	},
 	"ListGlobalTables": {
 		{at: "ExclusiveStartGlobalTableName"},
 		{at: "Limit"},
 		{at: "RegionName"},
+	},
+	"ListStreams": {
+		{at: "ExclusiveStartStreamArn"},
+		{at: "Limit"},
+		{at: "TableName"},
 	},
 	"ListTables": {
 		{at: "ExclusiveStartTableName"},
@@ -316,7 +338,7 @@ var parameters = map[string][]parameter{
 		{at: "SSESpecification.Enabled", only: "false", note: noEncryption},
 		{at: "SSESpecification.KMSMasterKeyId", state: refused, note: noEncryption},
 		{at: "SSESpecification.SSEType", state: refused, note: noEncryption},
-		{at: "StreamSpecification", has: "StreamEnabled StreamViewType", state: kept, note: "streams cannot be read yet"},
+		{at: "StreamSpecification", has: "StreamEnabled StreamViewType"},
 		{at: "TableClass", state: kept},
 		{at: "TableName"},
 		{at: "VectorIndexUpdates", state: refused, note: noVectors},

@@ -125,7 +125,7 @@ func startRegionOf(t testing.TB, self globaltable.Descriptor, engine store.Engin
 	if err != nil {
 		t.Fatal(err)
 	}
-	config := dynamodb.Config{Region: self.Name, Origin: self.Origin, Verifier: verifier, Shard: shard, Control: plane, Confirm: tracker,
+	config := dynamodb.Config{Region: self.Name, Origin: self.Origin, Verifier: verifier, Shard: shard, Streams: shard, Control: plane, Confirm: tracker,
 		View: func() dynamodb.View { return tables.View() }, Now: now}
 	if change != nil {
 		change(&config)

@@ -28,6 +28,7 @@ type Config struct {
 	Origin   hlc.Origin     // number
 	Verifier *auth.Verifier // who may send requests
 	Shard    Shard
+	Streams  Streams
 	View     func() View // the tables in force now
 	Control  Control
 	Confirm  Confirmer
@@ -69,6 +70,7 @@ func (c *Config) Validate() error {
 	missing("Origin", c.Origin == 0)
 	missing("Verifier", c.Verifier == nil)
 	missing("Shard", c.Shard == nil)
+	missing("Streams", c.Streams == nil)
 	missing("View", c.View == nil)
 	missing("Control", c.Control == nil)
 	missing("Confirm", c.Confirm == nil)

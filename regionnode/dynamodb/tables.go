@@ -167,12 +167,15 @@ func appendKeys(b []byte, t *globaltable.Table) []byte {
 		b = item.AppendJSONString(b, a.Type.String())
 		b = append(b, '}')
 	}
-	b = append(b, ']')
+	return appendTableKey(append(b, ']'), &t.KeySchema)
+}
+
+func appendTableKey(b []byte, key *globaltable.KeySchema) []byte {
 	var sort []globaltable.KeyAttribute
-	if s := t.KeySchema.Sort; s != nil {
+	if s := key.Sort; s != nil {
 		sort = []globaltable.KeyAttribute{*s}
 	}
-	return appendKeySchema(b, []globaltable.KeyAttribute{t.KeySchema.Partition}, sort)
+	return appendKeySchema(b, []globaltable.KeyAttribute{key.Partition}, sort)
 }
 
 func appendKeySchema(b []byte, partition, sort []globaltable.KeyAttribute) []byte {

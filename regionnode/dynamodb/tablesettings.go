@@ -286,7 +286,7 @@ func (c *call) appendSettings(b []byte, t *globaltable.Table, r *globaltable.Rep
 		b = append(b, `,"LatestStreamLabel":`...)
 		b = item.AppendJSONString(b, label)
 		b = append(b, `,"LatestStreamArn":`...)
-		b = item.AppendJSONString(b, arn(c.server.config.Region, t.Name)+"/stream/"+label)
+		b = item.AppendJSONString(b, streamARN(c.server.config.Region, t.Name, label))
 	}
 	return b
 }

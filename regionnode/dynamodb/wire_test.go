@@ -63,7 +63,16 @@ func (r *region) send(t testing.TB, client *http.Client, method, target, content
 
 func (r *region) post(t testing.TB, client *http.Client, operation, body string) answer {
 	t.Helper()
-	return r.send(t, client, "POST", "DynamoDB_20120810."+operation, "application/x-amz-json-1.0", []byte(body))
+	return r.send(t, client, "POST", targetOf(operation), "application/x-amz-json-1.0", []byte(body))
+}
+
+// targetOf returns an operation's target.
+func targetOf(operation string) string {
+	switch operation {
+	case "ListStreams", "DescribeStream", "GetShardIterator", "GetRecords":
+		return "DynamoDBStreams_20120810." + operation
+	}
+	return "DynamoDB_20120810." + operation
 }
 
 func TestHeaders(t *testing.T) {
@@ -592,7 +601,7 @@ func TestOverloadLeavesItemsUnprocessed(t *testing.T) {
 
 func TestConfigNamesAllFaults(t *testing.T) {
 	_, err := dynamodb.New(dynamodb.Config{MaxRequests: -1, MaxMemory: 1})
-	for _, want := range []string{"Region", "Origin", "Verifier", "Shard", "View", "Control", "Confirm", "MaxRequests", "MaxMemory"} {
+	for _, want := range []string{"Region", "Origin", "Verifier", "Shard", "Streams", "View", "Control", "Confirm", "MaxRequests", "MaxMemory"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s is not in %v", want, err)
 		}

@@ -15,6 +15,7 @@ import (
 // Set is the metrics of one node, in a registry of its own, so that several nodes live in one process.
 type Set struct {
 	registry *prometheus.Registry
+	triggers triggers
 
 	requests *prometheus.CounterVec
 	seconds  *prometheus.HistogramVec
@@ -60,6 +61,12 @@ type Set struct {
 	denied       *prometheus.CounterVec
 	streamResets prometheus.Counter
 	busFailures  prometheus.Counter
+	published    *prometheus.CounterVec
+	publishedB   *prometheus.CounterVec
+	publishLag   *prometheus.GaugeVec
+	refills      *prometheus.CounterVec
+	publishFails prometheus.Counter
+	grants       prometheus.Gauge
 
 	refused  *prometheus.GaugeVec
 	diskFree prometheus.Gauge
@@ -111,12 +118,42 @@ func New(region string) *Set {
 	s.denied = f.counters("concordat_peer_refusals_total", "Requests of a peer that were denied, as for a lane that it is not in. When placements change there may be a few.", "peer")
 	s.heldBack = f.counters("concordat_egress_refused_total", "Entries of the log that were held back since the peer may not have a change in it. While policies are being placed some are; none else should be.", "peer", "placing")
 	s.streamResets = f.counter("concordat_outbox_stream_resets_total", "Streams deleted and filled again from the log.")
+	s.published = f.counters("concordat_stream_published_total", "Events of change streams that the region's NATS has taken.", "table")
+	s.publishedB = f.counters("concordat_stream_published_bytes_total", "Bytes of them.", "table")
+	s.publishLag = f.gauges("concordat_stream_lag_seconds", "From what the region's NATS has of the table's change stream to its newest record.", "table")
+	s.refills = f.counters("concordat_stream_refills_total", "How often the table's stream of events was filled anew, from where its readers were: at a start, and when the region's NATS had lost something or policies were changed.", "table")
+	s.publishFails = f.counter("concordat_stream_publish_failures_total", "Failed attempts to bring events into the region's NATS. They are repeated.")
+	s.grants = f.gauge("concordat_stream_grants", "Grants to read events from the region's NATS.")
 	s.busFailures = f.counter("concordat_outbox_failures_total", "Failed actions on the region's own NATS.")
 	s.refused = f.gauges("concordat_writes_refused", "1 while client writes are refused for the reason.", "reason")
 	s.diskFree = f.gauge("concordat_disk_free_bytes", "Free space of the data directory's file system.")
+	s.triggers = newTriggers(f)
 	s.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return s
 }
+
+// Published counts events that the region's NATS has taken.
+func (s *Set) Published(table string, events, bytes int) {
+	s.published.WithLabelValues(table).Add(float64(events))
+	s.publishedB.WithLabelValues(table).Add(float64(bytes))
+}
+
+// PublishLag sets how far the region's NATS is behind the table's change stream.
+func (s *Set) PublishLag(table string, lag time.Duration) {
+	s.publishLag.WithLabelValues(table).Set(lag.Seconds())
+}
+
+// PublishEnds forgets a table that has no events.
+func (s *Set) PublishEnds(table string) { s.publishLag.DeleteLabelValues(table) }
+
+// Refilled counts that the stream of a table's events was filled anew.
+func (s *Set) Refilled(table string) { s.refills.WithLabelValues(table).Inc() }
+
+// PublishFailed counts a failed attempt.
+func (s *Set) PublishFailed() { s.publishFails.Inc() }
+
+// Grants sets how many there are.
+func (s *Set) Grants(n int) { s.grants.Set(float64(n)) }
 
 // Handler serves the metrics in Prometheus's text format.
 func (s *Set) Handler() http.Handler { return promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{}) }

@@ -31,6 +31,7 @@ type Store interface {
 	Review(ctx context.Context, table globaltable.TableID, version globaltable.Version, lane globaltable.LaneID, after uint64) (commit.Reviewed, error)
 	EraseSaved(ctx context.Context, table globaltable.TableID, version globaltable.Version, limit int) (more bool, err error)
 	EraseStreams(ctx context.Context, table globaltable.TableID, version globaltable.Version, after []byte) (next []byte, err error)
+	EraseLetters(ctx context.Context, table globaltable.TableID, version globaltable.Version, after []byte) (next []byte, err error)
 	Walking(table globaltable.TableID) bool
 }
 
@@ -40,6 +41,10 @@ type Streams interface {
 	Renew(lane globaltable.LaneID)
 	// Live reports whether a lane's stream is there, with all that the log has for it, or is not needed.
 	Live(lane globaltable.LaneID) bool
+	// RenewEvents makes the stream of a table's events anew from what may be here.
+	RenewEvents(table globaltable.TableID)
+	// EventsLive reports whether that is done, or is not needed.
+	EventsLive(table globaltable.TableID) bool
 }
 
 // Giver hands records over: a *handover.Giver.
@@ -265,15 +270,27 @@ func (p *Placer) review(ctx context.Context, t, _ *globaltable.Table, s *table) 
 			p.cfg.Streams.Renew(id)
 		}
 	}
+	if p.keepsOut(t) {
+		p.cfg.Streams.RenewEvents(t.ID)
+	}
 	return "", nil
 }
 
-// renew waits for the streams, which may still have had what the log has no more.
-func (p *Placer) renew(_ context.Context, _, _ *globaltable.Table, s *table) (wait string, err error) {
+// keepsOut reports whether there are items that may not be here, so that there may be events of them.
+func (p *Placer) keepsOut(t *globaltable.Table) bool {
+	r := t.Replica(p.cfg.Self.Origin)
+	return r != nil && locality.Narrows(nil, t.Pins, r)
+}
+
+// renew waits for the streams, which may still have had what the log has no more, or what may not be here.
+func (p *Placer) renew(_ context.Context, t, _ *globaltable.Table, s *table) (wait string, err error) {
 	for id := range s.reviewed {
 		if !p.cfg.Streams.Live(id) {
 			return "the streams of " + p.cfg.Self.Name + " to be filled again", nil
 		}
+	}
+	if p.keepsOut(t) && !p.cfg.Streams.EventsLive(t.ID) {
+		return "the events in the NATS of " + p.cfg.Self.Name + " to be filled again", nil
 	}
 	return "", nil
 }
@@ -295,7 +312,7 @@ const maxErase = 256
 
 // erase erases what else there is of items that may not be here. Whatever keeps something of items beside their records is asked for it here.
 func (p *Placer) erase(ctx context.Context, t, _ *globaltable.Table, s *table) (wait string, err error) {
-	for _, kept := range []func(context.Context, *globaltable.Table, *table) error{p.eraseSaved, p.eraseStreams} {
+	for _, kept := range []func(context.Context, *globaltable.Table, *table) error{p.eraseSaved, p.eraseStreams, p.eraseLetters} {
 		if err := kept(ctx, t, s); err != nil {
 			return "", err
 		}
@@ -315,13 +332,23 @@ func (p *Placer) eraseSaved(ctx context.Context, t *globaltable.Table, s *table)
 }
 
 // eraseStreams erases records of the table's change streams. No others come: nothing is told of what may not be here.
-func (p *Placer) eraseStreams(ctx context.Context, t *globaltable.Table, s *table) (err error) {
+func (p *Placer) eraseStreams(ctx context.Context, t *globaltable.Table, s *table) error {
 	if plantedTold {
 		return nil
 	}
+	return erasePages(ctx, t, s, p.cfg.Store.EraseStreams)
+}
+
+// eraseLetters erases events that triggers of the table could not deliver. None of such an item is put there any more.
+func (p *Placer) eraseLetters(ctx context.Context, t *globaltable.Table, s *table) error {
+	return erasePages(ctx, t, s, p.cfg.Store.EraseLetters)
+}
+
+// erasePages calls erase page by page. It gets, and returns, the last key that was looked at.
+func erasePages(ctx context.Context, t *globaltable.Table, s *table, erase func(context.Context, globaltable.TableID, globaltable.Version, []byte) ([]byte, error)) (err error) {
 	var next []byte
 	for more := true; more && err == nil; more = next != nil {
-		next, err = p.cfg.Store.EraseStreams(ctx, t.ID, s.version, next)
+		next, err = erase(ctx, t.ID, s.version, next)
 	}
 	return err
 }

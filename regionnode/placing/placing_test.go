@@ -28,6 +28,7 @@ type region struct {
 	did     []string
 	placing commit.Placing
 	live    bool
+	filling bool // events
 	left    int
 	walking bool
 	fail    string // what fails
@@ -72,9 +73,16 @@ func (r *region) EraseStreams(_ context.Context, _ globaltable.TableID, _ global
 	}
 	return nil, r.do("erase streams")
 }
+func (r *region) EraseLetters(context.Context, globaltable.TableID, globaltable.Version, []byte) ([]byte, error) {
+	return nil, r.do("erase letters")
+}
 func (r *region) Walking(globaltable.TableID) bool { return r.walking }
 func (r *region) Renew(globaltable.LaneID)         { _ = r.do("renew") }
 func (r *region) Live(globaltable.LaneID) bool     { return r.live }
+func (r *region) RenewEvents(globaltable.TableID)  { _ = r.do("renew events") }
+func (r *region) EventsLive(globaltable.TableID) bool {
+	return !r.filling
+}
 func (r *region) Give(context.Context, *globaltable.Table, *globaltable.Table) (handover.Given, error) {
 	return handover.Given{Left: r.left, Waiting: map[bool]string{true: "eu"}[r.left > 0]}, r.do("give")
 }
@@ -138,11 +146,17 @@ func TestSteps(t *testing.T) {
 		p.Look(t.Context())
 	}
 	look()
-	r.expect(t, "begin", "review", "review", "review", "renew")
+	r.expect(t, "begin", "review", "review", "review", "renew", "renew events")
 	if got := p.Progress(table.ID, version); got.Waiting != "the streams of us to be filled again" || got.Percent != 30 {
 		t.Errorf("%+v", got)
 	}
-	r.live = true
+	r.live, r.filling = true, true
+	look()
+	r.expect(t)
+	if got := p.Progress(table.ID, version); got.Waiting != "the events in the NATS of us to be filled again" || got.Percent != 30 {
+		t.Errorf("%+v", got)
+	}
+	r.filling = false
 	look()
 	r.expect(t, "give")
 	if got := p.Progress(table.ID, version); got.Waiting != "eu" {
@@ -152,10 +166,10 @@ func TestSteps(t *testing.T) {
 	r.expect(t)
 	r.left = 0
 	look()
-	r.expect(t, "give", "erase", "erase streams", "erase streams")
+	r.expect(t, "give", "erase", "erase streams", "erase streams", "erase letters")
 	r.walking, r.fail = false, "scrub"
 	look()
-	r.expect(t, "erase", "erase streams", "erase streams")
+	r.expect(t, "erase", "erase streams", "erase streams", "erase letters")
 	r.fail = ""
 	look()
 	r.expect(t, "scrub", "end")
@@ -177,7 +191,7 @@ func TestWhereNothingGoes(t *testing.T) {
 	here.Regions = []string{"us"}
 	r, p, table := newRegion(t, here)
 	p.Look(t.Context())
-	r.expect(t, "begin", "review", "review", "review", "renew", "give", "erase", "erase streams", "erase streams", "end")
+	r.expect(t, "begin", "review", "review", "review", "renew", "give", "erase", "erase streams", "erase streams", "erase letters", "end")
 	if got := p.Progress(table.ID, globaltable.MakeVersion(1, 3)); !got.Done {
 		t.Errorf("%+v", got)
 	}
@@ -227,8 +241,8 @@ func TestTriesAgain(t *testing.T) {
 	r, p, _ := newRegion(t, europe())
 	r.fail = "give"
 	p.Look(t.Context())
-	r.expect(t, "begin", "review", "review", "review", "renew")
+	r.expect(t, "begin", "review", "review", "review", "renew", "renew events")
 	r.fail, r.now = "", r.now.Add(time.Minute)
 	p.Look(t.Context())
-	r.expect(t, "give", "erase", "erase streams", "erase streams", "scrub", "end")
+	r.expect(t, "give", "erase", "erase streams", "erase streams", "erase letters", "scrub", "end")
 }

@@ -5,8 +5,9 @@
 //	records        of tables and of their conflict feeds, deleted items' included; the entries of their indexes; what is noted for collection
 //	own log        each change of each entry that is not void, for this region and for each other member of the entry's lane, who can read it
 //	saved          what a rebuilding keeps: records, and writes of the region's own log
-//	change streams what is told of items
+//	change streams what is told of items, and what of it triggers could not deliver
 //	streams        the messages of all lanes' streams that there are in this region's NATS, those of an earlier store too
+//	events         those of change streams in its NATS
 //
 // Not attributed to items: files. What the store's engine keeps beside what it shows (older versions of keys, until they are compacted away) cannot be told from outside; it is counted (Files). Cursors that a join, an index being built or a
 // collection keeps have one key each, of something that was here when they moved.
@@ -47,6 +48,8 @@ const (
 	InSaved   Where = "saved"
 	InStream  Where = "stream"
 	InTold    Where = "change stream"
+	InEvents  Where = "event"
+	InLetter  Where = "dead letter"
 )
 
 // Finding is a piece of an item where it may not be.
@@ -82,6 +85,7 @@ type Summary struct {
 	Entries  uint64  `json:"logEntries"`
 	Changes  uint64  `json:"logChanges"`
 	Messages uint64  `json:"streamMessages"`
+	Events   uint64  `json:"events"`
 	Indexed  uint64  `json:"indexEntries"`
 	Saved    uint64  `json:"saved"`
 	// Left counts changes in the log or in streams of tables that are deleted, or of which a member of the lane has no replica any more: it had them rightly, no policy forbids them there, and they go with the log.
@@ -97,6 +101,7 @@ type Config struct {
 	Engine  store.Reader
 	Lanes   func() []globaltable.Lane // this region's own
 	Streams Streams
+	Events  func(ctx context.Context, f func(table globaltable.TableID, position string, event []byte) error) error
 	Files   func() (store.Files, error)
 	// BytesPerSecond bounds what is read of the store, about; 0: 64 MiB.
 	BytesPerSecond int
@@ -122,7 +127,7 @@ func Scan(ctx context.Context, cfg Config, only globaltable.TableID, report func
 	v := cfg.View()
 	s.self = v.Self()
 	s.out = Summary{Region: s.self.Name}
-	for _, part := range []func(context.Context) error{s.records, s.garbage, s.entries, s.saved, s.own, s.told, s.log, s.streams} {
+	for _, part := range []func(context.Context) error{s.records, s.garbage, s.entries, s.saved, s.own, s.told, s.letters, s.log, s.streams, s.events} {
 		if err := part(ctx); err != nil {
 			return s.out, err
 		}
@@ -428,6 +433,22 @@ func (s *scan) told(ctx context.Context) error {
 			c.ToldBytes += uint64(len(key) + len(value))
 		}
 		return s.here(v, table, r.Key, place{InTold, fmt.Sprintf("lane %s, at %s", lane, at)})
+	})
+}
+
+// letters goes through the events that triggers could not deliver.
+func (s *scan) letters(ctx context.Context) error {
+	lower, upper := store.SpaceRange(store.SpaceLetter)
+	var l cdc.Letter
+	return s.pages(ctx, lower, upper, func(v *catalog.View, key, value []byte) error {
+		id, at, ok := store.DecodeLetterKey(key)
+		if !ok || l.Decode(value) != nil {
+			return unreadable("a dead letter")
+		}
+		if !s.wants(id.Table) {
+			return nil
+		}
+		return s.here(v, id.Table, l.Key, place{InLetter, fmt.Sprintf("trigger %s, at %s", id.Name, at)})
 	})
 }
 

@@ -32,6 +32,17 @@ type fixture struct {
 	catalog *catalog.Catalog
 	lanes   []globaltable.Lane
 	streams streams
+	events  []toldEvent
+}
+
+// toldEvent is an event in the region's NATS.
+type toldEvent struct {
+	table globaltable.TableID
+	data  string
+}
+
+func eventAbout(id string) string {
+	return fmt.Sprintf(`{"specversion":"1.0","id":"x","data":{"table":"customers","keys":{"id":{"S":%q}}}}`, id)
 }
 
 func region(t *testing.T, name, jurisdiction string, origin hlc.Origin) globaltable.Descriptor {
@@ -151,7 +162,15 @@ func (f *fixture) scan(only globaltable.TableID) (found []string, sum Summary) {
 	f.t.Helper()
 	sum, err := Scan(context.Background(), Config{View: f.catalog.View, Engine: f.engine, Lanes: func() []globaltable.Lane { return f.lanes },
 		Files:   func() (store.Files, error) { return store.Files{}, nil },
-		Streams: f.streams}, only, func(x Finding) error {
+		Streams: f.streams,
+		Events: func(_ context.Context, g func(globaltable.TableID, string, []byte) error) error {
+			for _, e := range f.events {
+				if err := g(e.table, "100000000000000000005", []byte(e.data)); err != nil {
+					return err
+				}
+			}
+			return nil
+		}}, only, func(x Finding) error {
 		pending := ""
 		if x.Pending {
 			pending = " pending"
@@ -180,8 +199,9 @@ func TestNothingIsFoundWhereAllIsInPlace(t *testing.T) {
 	void := entryOf(2, tableID, "EU#1")
 	void.Void, void.Body = true, nil
 	f.log(f.lanes[1], void)
+	f.events = []toldEvent{{tableID, eventAbout("US#1")}, {tableID, eventAbout("US#2")}}
 	found, sum := f.scan(0)
-	if len(found) > 0 || sum.Findings != 0 || sum.Entries != 2 || sum.Changes != 4 || sum.Messages != 1 || sum.Left != 0 {
+	if len(found) > 0 || sum.Findings != 0 || sum.Entries != 2 || sum.Changes != 4 || sum.Messages != 1 || sum.Events != 2 || sum.Left != 0 {
 		t.Errorf("found %q in %+v", found, sum)
 	}
 	if len(sum.Counts) != 1 || sum.Counts[0].Records != 3*pageKeys/2 || sum.Counts[0].Conflicts != 1 || sum.Counts[0].Told != 1 || sum.Counts[0].ToldBytes != uint64(len(toldKey)+len(told.Append(nil))) || !slices.Equal(sum.Counts[0].Jurisdictions, []string{"EU", "IN", "US"}) || sum.Counts[0].Policy != "" {
@@ -209,13 +229,19 @@ func TestPlantedItemsAreFound(t *testing.T) {
 		"index": {func(f *fixture) {
 			f.set(store.AppendEntryKey(nil, tableID, 1, entryKey), store.AppendEntry(nil, len(entryKey)-len(key)))
 		}, []string{"index " + hash + " eu-customers in us"}},
-		"saved":     {func(f *fixture) { f.set(store.AppendSavedKey(nil, tableID, key), []byte("x")) }, []string{"saved " + hash + " eu-customers in us"}},
-		"own write": {func(f *fixture) { f.set(store.AppendReplayKey(nil, tableID, key, dot), []byte("x")) }, []string{"saved " + hash + " eu-customers in us"}},
+		"event":             {func(f *fixture) { f.events = []toldEvent{{tableID, eventAbout("EU#secret")}} }, []string{"event " + hash + " eu-customers in us"}},
+		"event of no table": {func(f *fixture) { f.events = []toldEvent{{99, "x"}} }, []string{"event " + KeyHash(99, nil) + "  in us"}},
+		"saved":             {func(f *fixture) { f.set(store.AppendSavedKey(nil, tableID, key), []byte("x")) }, []string{"saved " + hash + " eu-customers in us"}},
+		"own write":         {func(f *fixture) { f.set(store.AppendReplayKey(nil, tableID, key, dot), []byte("x")) }, []string{"saved " + hash + " eu-customers in us"}},
+		"conflict":          {func(f *fixture) { f.set(store.AppendRecordKey(nil, tableID.Feed(), feedKey), []byte("x")) }, []string{"conflict " + hash + " eu-customers in us"}},
+		"dead letter": {func(f *fixture) {
+			l := cdc.Letter{Buried: 7, Attempts: 3, Key: key, Error: "refused", Event: []byte("{}")}
+			f.set(store.AppendLetterKey(nil, globaltable.TriggerID{Table: tableID, Born: 5, Name: "hook"}, 9), l.Append(nil))
+		}, []string{"dead letter " + hash + " eu-customers in us"}},
 		"change stream": {func(f *fixture) {
 			r := cdc.Record{Kind: cdc.Write, Event: cdc.Remove, Dot: dot, Newest: dot, Key: key}
 			f.set(store.AppendStreamKey(nil, tableID, 5, l.ID, 9), r.Append(nil))
 		}, []string{"change stream " + hash + " eu-customers in us"}},
-		"conflict": {func(f *fixture) { f.set(store.AppendRecordKey(nil, tableID.Feed(), feedKey), []byte("x")) }, []string{"conflict " + hash + " eu-customers in us"}},
 		"log": {func(f *fixture) { f.log(l, entryOf(1, tableID, "US#1", "EU#secret")) },
 			[]string{"log " + hash + " eu-customers in us", "log " + hash + " eu-customers in in"}},
 		"log of a lane with fewer": {func(f *fixture) {

@@ -25,6 +25,7 @@ const (
 	SpaceToken    Space = 0x0b // window(8) ‖ token(16) → when(8) and what(32) was done; see package commit
 	SpaceReplay   Space = 0x0c // table(8) ‖ item.Key ‖ dot(10) → a write of the region's own log that it keeps over its rebuilding; see package commit
 	SpaceStream   Space = 0x0d // table(8) ‖ since(8) ‖ lane(8) ‖ position(8) → a record of a change stream: cdc.Record, stored form
+	SpaceLetter   Space = 0x0f // table(8) ‖ born(8) ‖ length(1) ‖ name of a trigger ‖ position(8) → a dead letter of it: cdc.Letter, stored form
 	SpaceLedger   Space = 0x10 // kind(1) ‖ … → what has left the region; see package egress
 )
 
@@ -49,6 +50,9 @@ const (
 	MetaRoll      Meta = 0x0f // → a number: Scrub writes it to have something to flush
 	MetaSent      Meta = 0x10 // lane(8) → how much has been put into the lane so far; see package commit
 	MetaStream    Meta = 0x11 // table(8) ‖ since(8) → what a change stream has, and from where on; see package commit
+	MetaTrigger   Meta = 0x14 // table(8) ‖ born(8) ‖ name of a trigger → how far it is; see package trigger
+	MetaLetters   Meta = 0x15 // likewise → how many dead letters it has here; see package commit
+	MetaReader    Meta = 0x20 // name → somebody who reads change streams, and whose place is kept: reader.Reader
 )
 
 const (
@@ -486,6 +490,58 @@ func DecodeStreamStateKey(storeKey []byte) (table globaltable.TableID, since int
 		return 0, 0, false
 	}
 	return globaltable.TableID(binary.BigEndian.Uint64(storeKey[2:])), int64(binary.BigEndian.Uint64(storeKey[10:])), true
+}
+
+// AppendTriggerKey appends the meta key, MetaTrigger or MetaLetters, of a trigger.
+func AppendTriggerKey(dst []byte, m Meta, id globaltable.TriggerID) []byte {
+	dst = binary.BigEndian.AppendUint64(AppendMetaKey(dst, m), uint64(id.Table))
+	return append(binary.BigEndian.AppendUint64(dst, uint64(id.Born)), id.Name...)
+}
+
+// DecodeTriggerKey is the inverse of AppendTriggerKey.
+func DecodeTriggerKey(storeKey []byte) (id globaltable.TriggerID, ok bool) {
+	const head = 2 + 8 + 8
+	if len(storeKey) <= head || Space(storeKey[0]) != SpaceMeta {
+		return id, false
+	}
+	return globaltable.TriggerID{Table: globaltable.TableID(binary.BigEndian.Uint64(storeKey[2:])), Born: globaltable.Version(binary.BigEndian.Uint64(storeKey[10:])), Name: string(storeKey[head:])}, true
+}
+
+// TriggerRange returns the range of the meta keys of all triggers of table.
+func TriggerRange(m Meta, table globaltable.TableID) (lower, upper []byte) {
+	lower = binary.BigEndian.AppendUint64(AppendMetaKey(nil, m), uint64(table))
+	return lower, successor(lower)
+}
+
+// AppendLetterKey appends the key of a dead letter.
+func AppendLetterKey(dst []byte, id globaltable.TriggerID, at hlc.Timestamp) []byte {
+	return binary.BigEndian.AppendUint64(appendLetterPrefix(dst, id), uint64(at))
+}
+
+func appendLetterPrefix(dst []byte, id globaltable.TriggerID) []byte {
+	dst = binary.BigEndian.AppendUint64(append(dst, byte(SpaceLetter)), uint64(id.Table))
+	dst = binary.BigEndian.AppendUint64(dst, uint64(id.Born))
+	return append(append(dst, byte(len(id.Name))), id.Name...)
+}
+
+// LetterRange returns the range of a trigger's dead letters with positions after the one given.
+func LetterRange(id globaltable.TriggerID, after hlc.Timestamp) (lower, upper []byte) {
+	return append(AppendLetterKey(nil, id, after), 0), successor(appendLetterPrefix(nil, id))
+}
+
+// LettersRange returns the range of all dead letters of table.
+func LettersRange(table globaltable.TableID) (lower, upper []byte) {
+	return tableRange(SpaceLetter, table)
+}
+
+// DecodeLetterKey is the inverse of AppendLetterKey.
+func DecodeLetterKey(storeKey []byte) (id globaltable.TriggerID, at hlc.Timestamp, ok bool) {
+	const head = 1 + 8 + 8 + 1
+	if len(storeKey) < head+8 || Space(storeKey[0]) != SpaceLetter || len(storeKey) != head+int(storeKey[head-1])+8 {
+		return id, 0, false
+	}
+	id = globaltable.TriggerID{Table: globaltable.TableID(binary.BigEndian.Uint64(storeKey[1:])), Born: globaltable.Version(binary.BigEndian.Uint64(storeKey[9:])), Name: string(storeKey[head : len(storeKey)-8])}
+	return id, hlc.Timestamp(binary.BigEndian.Uint64(storeKey[len(storeKey)-8:])), true
 }
 
 // SpaceRange returns the range of a whole key space.

@@ -56,6 +56,24 @@ func TestKeysRoundTripAndOrder(t *testing.T) {
 		if lower, upper := CaughtRange(o + 1); bytes.Compare(lower, ck) <= 0 && bytes.Compare(ck, upper) < 0 {
 			t.Fatal("an exchange's progress in another origin's range")
 		}
+		trigger := globaltable.TriggerID{Table: globaltable.TableID(n), Born: globaltable.Version(m), Name: rapid.StringMatching(`[a-z0-9][a-z0-9.-]{0,8}`).Draw(t, "trigger")}
+		if id, ok := DecodeTriggerKey(AppendTriggerKey(nil, MetaTrigger, trigger)); !ok || id != trigger {
+			t.Fatal("key of a trigger")
+		}
+		lk := AppendLetterKey(nil, trigger, hlc.Timestamp(m))
+		if id, at, ok := DecodeLetterKey(lk); !ok || id != trigger || at != hlc.Timestamp(m) {
+			t.Fatal("key of a dead letter")
+		}
+		for _, table := range []uint64{n, n + 1} {
+			if lower, upper := LettersRange(globaltable.TableID(table)); (bytes.Compare(lower, lk) <= 0 && bytes.Compare(lk, upper) < 0) != (table == n) {
+				t.Fatal("a dead letter in another table's range, or not in its own")
+			}
+		}
+		longer := trigger
+		longer.Name += "a"
+		if lower, upper := LetterRange(trigger, 0); m != 0 && (bytes.Compare(lower, lk) > 0 || bytes.Compare(lk, upper) >= 0) || bytes.Compare(lower, AppendLetterKey(nil, longer, 1)) <= 0 && bytes.Compare(AppendLetterKey(nil, longer, 1), upper) < 0 {
+			t.Fatal("a dead letter in another trigger's range, or not in its own")
+		}
 		k := rapid.SliceOf(rapid.Byte()).Draw(t, "key")
 		if id, k2, ok := DecodeSavedKey(AppendSavedKey(nil, globaltable.TableID(n), append(k, 0))); !ok || uint64(id) != n || !bytes.Equal(k2, append(k, 0)) {
 			t.Fatal("saved key")
@@ -176,6 +194,8 @@ func FuzzKeys(f *testing.F) {
 		check(ok, AppendReplayKey(nil, table, key, dot))
 		lane, seq, ok := DecodeLogKey(b)
 		check(ok, AppendLogKey(nil, lane, seq))
+		trigger, at, ok := DecodeLetterKey(b)
+		check(ok, AppendLetterKey(nil, trigger, at))
 		table, since, lane, at, ok := DecodeStreamKey(b)
 		check(ok, AppendStreamKey(nil, table, since, lane, at))
 		table, since, ok = DecodeStreamStateKey(b)

@@ -46,6 +46,7 @@ type Config struct {
 	AdminPort int                    // admin API, likewise
 	NATSPort  int                    // NATS, likewise
 	Latency   map[Pair]time.Duration // one-way delay of the link
+	Triggers  regionnode.TriggersConfig
 	Limits    regionnode.Limits
 	Log       zerolog.Logger
 }
@@ -215,7 +216,7 @@ func (w *World) identify() error {
 			DynamoDB: regionnode.DynamoDBConfig{Listen: address(w.cfg.Port, i), AcceptAny: true},
 			Admin:    regionnode.AdminConfig{Listen: address(w.cfg.AdminPort, i)},
 			Bus:      regionnode.BusConfig{Embedded: &regionnode.EmbeddedBus{Listen: fmt.Sprintf("127.0.0.1:%d", port)}},
-			Limits:   w.cfg.Limits, Log: w.cfg.Log,
+			Triggers: w.cfg.Triggers, Limits: w.cfg.Limits, Log: w.cfg.Log,
 		}
 	}
 	return nil

@@ -284,7 +284,15 @@ func TestProbeFindsLooseCredentials(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	strict, err := ServerConfig(AccountsConfig{Region: "eu", Peers: peers, UserKey: public})
+	eventsKey, err := EventsKey(seed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventsPublic, err := eventsKey.PublicKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	strict, err := ServerConfig(AccountsConfig{Region: "eu", Peers: peers, UserKey: public, EventsKey: eventsPublic})
 	if err != nil {
 		t.Fatal(err)
 	}

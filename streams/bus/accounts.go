@@ -16,11 +16,14 @@ import (
 // Names on the wire between a region's servers and its peers. They are part of what operators install: changing one needs new accounts everywhere.
 const (
 	homeAccount    = "CONCORDAT"
+	eventsAccount  = "CONCORDAT-EVENTS"
+	eventsUser     = "-events" // what the name of the region's own user has behind it there
 	streamPrefix   = "LANE_"
 	lanePrefix     = "concordat.lane."
 	servicePrefix  = "concordat.peer."
 	inboxPrefix    = "_INBOX_"
 	fetchPrefix    = "$JS.API.CONSUMER.MSG.NEXT."
+	infoPrefix     = "$JS.API.CONSUMER.INFO."
 	importedReply  = "_R_." // what the server makes of the reply subject of a request that came from another account
 	fetchedReplies = "$JS.ACK."
 )
@@ -34,13 +37,16 @@ type Peer struct {
 	PublicKey string // from its descriptor
 }
 
-// AccountsConfig is what ServerConfig needs to know. The region's own user has either a key or a name and password.
+// AccountsConfig is what ServerConfig needs to know. The region's own user has either a key or a name and password. In the account of the events it has another key or, with the
+// same password, its name with "-events" behind it.
 type AccountsConfig struct {
-	Region   string
-	Peers    []Peer
-	UserKey  string // public nkey of the region's own user; or:
-	User     string // name of the region's own user
-	Password string // its password, in clear or as a bcrypt hash
+	Region    string
+	Peers     []Peer
+	Grants    []Grant
+	UserKey   string // public nkey of the region's own user, and
+	EventsKey string // that of its user of the events: EventsKey; or:
+	User      string // name of the region's own user
+	Password  string // its password, in clear or as a bcrypt hash
 }
 
 // peerAccount is the name of the account of a peer.
@@ -52,8 +58,8 @@ func peerAccount(peer string) string { return "PEER-" + peer }
 // lanes come and go. The acknowledgement subjects have an exact number of tokens each: with a loose "$JS.ACK.*.*.*.<peer>.>" a peer could
 // acknowledge for another one, by its own name in the place of the stream sequence of the short form. That names begin with a
 // letter keeps out the reverse, a name that reads as a number.
-func peerServices(peer string) []peerService {
-	return []peerService{
+func peerServices(peer string) []service {
+	return []service{
 		{Subject: fetchPrefix + "*." + peer, Stream: true},                    // stream, consumer
 		{Subject: "$JS.ACK.*." + peer + ".*.*.*.*.*"},                         // stream, consumer, 5 numbers
 		{Subject: "$JS.ACK.*.*.*." + peer + ".*.*.*.*.>"},                     // domain, account, stream, consumer, 5 numbers or more
@@ -61,14 +67,15 @@ func peerServices(peer string) []peerService {
 	}
 }
 
-type peerService struct {
-	Subject   string
+type service struct {
+	Subject   string // as the exporting account has it, and clients use it
+	Local     string // what it is in the importing account, if that is another one: the servers map it
 	Stream    bool
 	Threshold time.Duration // how long servers keep the way back of an answer; 0: their default
 }
 
 var accountsTemplate = template.Must(template.New("accounts").Funcs(template.FuncMap{
-	"quote": quoteConfig, "account": peerAccount, "services": peerServices,
+	"quote": quoteConfig, "account": peerAccount, "services": peerServices, "grantAccount": grantAccount, "grantServices": grantServices, "eventsUser": func(user string) string { return user + eventsUser },
 }).Parse(`# NATS accounts of Concordat region {{.Region}}. Servers also need, outside this section:
 #
 #   jetstream { domain: {{quote .Region}}, store_dir: ... }   the domain is the region's name
@@ -92,6 +99,21 @@ accounts {
 {{- end}}{{end}}
     ]
   }
+  CONCORDAT-EVENTS {
+    jetstream: enabled
+    users: [
+{{- if .UserKey}}
+      { nkey: {{quote .EventsKey}} }
+{{- else}}
+      { user: {{quote (eventsUser .User)}}, password: {{quote .Password}} }
+{{- end}}
+    ]
+    exports: [
+{{- range $g := .Grants}}{{range grantServices $g}}
+      { service: {{quote .Subject}}, accounts: [ {{quote (grantAccount $g)}} ]{{if .Stream}}, response_type: stream{{end}} }
+{{- end}}{{end}}
+    ]
+  }
 {{- range $p := .Peers}}
   {{account $p.Name}} {
     users: [
@@ -111,6 +133,30 @@ accounts {
     ]
   }
 {{- end}}
+{{- range $g := .Grants}}
+  {{grantAccount $g}} {  # {{$g.Name}}
+    users: [
+      {
+        nkey: {{quote $g.PublicKey}}
+        allowed_connection_types: [ "STANDARD", "IN_PROCESS" ]
+        permissions {
+          publish: { allow: [{{range $i, $s := grantServices $g}}{{if $i}}, {{end}}{{quote $s.Subject}}{{if $s.Local}}, {{quote $s.Local}}{{end}}{{end}}] }
+          subscribe: { allow: [ "_INBOX.>" ] }
+        }
+      }
+    ]
+    imports: [
+{{- range grantServices $g}}
+      { service: { account: CONCORDAT-EVENTS, subject: {{quote .Subject}} }{{if .Local}}, to: {{quote .Local}}{{end}} }
+{{- end}}
+    ]
+    mappings: {
+{{- range grantServices $g}}{{if .Local}}
+      {{quote .Subject}}: {{quote .Local}}
+{{- end}}{{end}}
+    }
+  }
+{{- end}}
 }
 `))
 
@@ -121,12 +167,14 @@ func quoteConfig(s string) string {
 
 // Validate reports all faults at once.
 func (c *AccountsConfig) Validate() error {
-	faults := validatePeers(c.Region, c.Peers)
+	faults := append(validatePeers(c.Region, c.Peers), validateGrants(c.Grants, c.Peers)...)
 	switch {
 	case c.UserKey != "" && (c.User != "" || c.Password != ""):
 		faults = append(faults, errors.New("the region's own user has a key and a name"))
 	case c.UserKey != "" && !nkeys.IsValidPublicUserKey(c.UserKey):
 		faults = append(faults, errors.New("the key of the region's own user is not an nkey of kind User"))
+	case c.UserKey != "" && (!nkeys.IsValidPublicUserKey(c.EventsKey) || c.EventsKey == c.UserKey):
+		faults = append(faults, errors.New("the key of the region's user of the events is not another nkey of kind User"))
 	case c.UserKey == "" && (c.User == "" || c.Password == ""):
 		faults = append(faults, errors.New("the region's own user needs a key, or a name and a password"))
 	}
@@ -171,8 +219,9 @@ func joinInvalid(op, resource string, faults []error) error {
 	return &globaltable.Error{Op: op, Resource: resource, Kind: globaltable.Invalid, Err: errors.Join(faults...)}
 }
 
-// ServerConfig returns the accounts section of a nats-server configuration for the region: account CONCORDAT with JetStream, and one account for
-// each peer, which may fetch, acknowledge and ask, nothing else. The embedded server uses the same text.
+// ServerConfig returns the accounts section of a nats-server configuration for the region: account CONCORDAT with JetStream, one account for
+// each peer, which may fetch, acknowledge and ask, nothing else, account CONCORDAT-EVENTS with the JetStream of the events, and one account for each grant, which may ask for its own consumers, fetch from them and
+// acknowledge. The embedded server uses the same text.
 func ServerConfig(cfg AccountsConfig) (string, error) {
 	if err := cfg.Validate(); err != nil {
 		return "", err

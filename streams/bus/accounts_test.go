@@ -16,7 +16,7 @@ var rewrite = flag.Bool("rewrite", false, "write golden files anew")
 // TestServerConfigGolden pins the text that operators install: a change of it needs their work.
 func TestServerConfigGolden(t *testing.T) {
 	var keys []string
-	for i := range 3 {
+	for i := range 5 {
 		key, err := nkeys.FromRawSeed(nkeys.PrefixByteUser, bytes.Repeat([]byte{byte(i + 1)}, 32))
 		if err != nil {
 			t.Fatal(err)
@@ -27,8 +27,9 @@ func TestServerConfigGolden(t *testing.T) {
 		}
 		keys = append(keys, public)
 	}
-	got, err := ServerConfig(AccountsConfig{Region: "eu-central-1", UserKey: keys[0],
-		Peers: []Peer{{Name: "us-east-1", PublicKey: keys[1]}, {Name: "ap-south-1", PublicKey: keys[2]}}})
+	got, err := ServerConfig(AccountsConfig{Region: "eu-central-1", UserKey: keys[0], EventsKey: keys[3],
+		Grants: []Grant{{Name: "search", PublicKey: keys[4], Streams: []string{EventStreamName(0x0123456789abcdef)}}},
+		Peers:  []Peer{{Name: "us-east-1", PublicKey: keys[1]}, {Name: "ap-south-1", PublicKey: keys[2]}}})
 	if err != nil {
 		t.Fatal(err)
 	}

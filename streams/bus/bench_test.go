@@ -163,3 +163,29 @@ func slowly(dst io.WriteCloser, src io.ReadCloser, d time.Duration) {
 	close(chunks)
 	wg.Wait()
 }
+
+// BenchmarkAppendEvents puts events of 1 KB into files, in pages of 256.
+func BenchmarkAppendEvents(b *testing.B) {
+	home := startEmbedded(b, EmbeddedConfig{DontListen: true})
+	stream := streamOf(ordersTable, "orders")
+	stream.MaxBytes = 1 << 30
+	if err := home.Events().Make(testContext(b), stream); err != nil {
+		b.Fatal(err)
+	}
+	page := make([]Event, 256)
+	for i := range page {
+		page[i] = testEvent("orders", i)
+		page[i].Data = make([]byte, 1<<10)
+	}
+	last := uint64(0)
+	b.SetBytes(1 << 10)
+	for b.Loop() {
+		i := int(last % uint64(len(page)))
+		page[i].ID = fmt.Sprint(last)
+		if last++; i == len(page)-1 {
+			if err := home.Events().Append(b.Context(), stream.Name, last-uint64(len(page)), page); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+}

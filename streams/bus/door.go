@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"slices"
@@ -63,31 +64,36 @@ func usersOf(opts *server.Options, srv *server.Server) (map[string]*server.User,
 	return users, nil
 }
 
-// addAccount gives a peer the account on a running server that ServerConfig describes. One that it had before is as it was left.
-func addAccount(srv *server.Server, peer string) error {
-	home, err := srv.LookupAccount(homeAccount)
+// addAccount gives a running server the account of that name that ServerConfig describes, with services of the account from. One that was there before is as it was left.
+func addAccount(srv *server.Server, name, from string, services []service) error {
+	exporter, err := srv.LookupAccount(from)
 	if err != nil {
 		return err
 	}
-	account, fresh := srv.LookupOrRegisterAccount(peerAccount(peer))
+	account, fresh := srv.LookupOrRegisterAccount(name)
 	if !fresh {
 		return nil
 	}
-	for _, s := range peerServices(peer) {
+	for _, s := range services {
 		responses := server.Singleton
 		if s.Stream {
 			responses = server.Streamed
 		}
-		if err := home.AddServiceExportWithResponse(s.Subject, responses, []*server.Account{account}); err != nil {
+		if err := exporter.AddServiceExportWithResponse(s.Subject, responses, []*server.Account{account}); err != nil {
 			return err
 		}
 		if s.Threshold > 0 {
-			if err := home.SetServiceExportResponseThreshold(s.Subject, s.Threshold); err != nil {
+			if err := exporter.SetServiceExportResponseThreshold(s.Subject, s.Threshold); err != nil {
 				return err
 			}
 		}
-		if err := account.AddServiceImport(home, s.Subject, s.Subject); err != nil {
+		if err := account.AddServiceImport(exporter, cmp.Or(s.Local, s.Subject), s.Subject); err != nil {
 			return err
+		}
+		if s.Local != "" {
+			if err := account.AddMapping(s.Subject, s.Local); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -119,19 +125,41 @@ func (e *Embedded) SetPeers(_ context.Context, peers []Peer) error {
 	}
 	cfg := e.cfg
 	cfg.Peers = slices.Clone(peers)
+	return e.admit("set peers", cfg)
+}
+
+// SetGrants says who may read events from now on; see SetPeers. Whoever is not in the list any more is disconnected at once.
+func (e *Embedded) SetGrants(_ context.Context, grants []Grant) error {
+	e.lanes.Lock()
+	defer e.lanes.Unlock()
+	if slices.EqualFunc(e.cfg.Grants, grants, Grant.equal) {
+		return nil
+	}
+	cfg := e.cfg
+	cfg.Grants = slices.Clone(grants)
+	return e.admit("set grants", cfg)
+}
+
+// admit lets in whom cfg names, and nobody else. The caller holds lanes.
+func (e *Embedded) admit(op string, cfg EmbeddedConfig) error {
 	if err := cfg.Validate(); err != nil {
 		return err
 	}
 	fault := func(err error) error {
-		return &globaltable.Error{Op: "set peers", Resource: cfg.Region, Kind: globaltable.Internal, Err: err}
+		return &globaltable.Error{Op: op, Resource: cfg.Region, Kind: globaltable.Internal, Err: err}
 	}
-	opts, err := cfg.accountOptions(e.key)
+	opts, err := cfg.accountOptions(e.keys)
 	if err != nil {
 		return err
 	}
 	// Accounts first: whoever gets in finds what it may do.
-	for _, p := range peers {
-		if err := addAccount(e.server, p.Name); err != nil {
+	for _, p := range cfg.Peers {
+		if err := addAccount(e.server, peerAccount(p.Name), homeAccount, peerServices(p.Name)); err != nil {
+			return fault(err)
+		}
+	}
+	for _, g := range cfg.Grants {
+		if err := addAccount(e.server, grantAccount(g), eventsAccount, grantServices(g)); err != nil {
 			return fault(err)
 		}
 	}

@@ -24,6 +24,7 @@ import (
 
 const (
 	defaultMaxStore  = 4 << 30
+	maxEventStore    = 1 << 50          // each stream of events has a bound of its own; the server would count all that they may grow to
 	serverMaxPending = 512 << 20        // what one peer may have asked for and not yet taken from the socket
 	serverWriteLimit = 60 * time.Second // for one write: a thin link needs long for a window
 	serverMaxPayload = 1 << 20
@@ -34,19 +35,20 @@ const (
 // EmbeddedConfig configures a region's embedded NATS server.
 type EmbeddedConfig struct {
 	Region     string         // own name: the JetStream domain
-	Dir        string         // JetStream's files, which are few: streams are in memory; made if missing
+	Dir        string         // JetStream's files: lanes are in memory, events in files; made if missing
 	Host       string         // to listen on; default 127.0.0.1
 	Port       int            // to listen on; 0 picks a free one
 	DontListen bool           // no listener: peers in the same process dial by Embedded.Server
 	TLS        *tls.Config    // for the listener; nil: none
 	Peers      []Peer         // who may dial
-	MaxStore   int64          // bytes of all streams together, in memory, what they may grow to counted; default 4 GiB
+	Grants     []Grant        // who may read events
+	MaxStore   int64          // bytes of all lanes' streams together, in memory, what they may grow to counted; default 4 GiB
 	Log        zerolog.Logger // where the server's log goes
 }
 
 // Validate reports all faults at once.
 func (c *EmbeddedConfig) Validate() error {
-	faults := validatePeers(c.Region, c.Peers)
+	faults := append(validatePeers(c.Region, c.Peers), validateGrants(c.Grants, c.Peers)...)
 	if c.Dir == "" {
 		faults = append(faults, errors.New("no directory for JetStream"))
 	}
@@ -63,10 +65,21 @@ func (c *EmbeddedConfig) Validate() error {
 // connections made while it was valid.
 type Embedded struct {
 	*jetHome
-	cfg    EmbeddedConfig // Peers as of the last SetPeers; guarded by jetHome.lanes
-	key    nkeys.KeyPair  // of the region's own user
+	cfg    EmbeddedConfig // Peers and Grants as set last; guarded by jetHome.lanes
+	keys   ownKeys
+	events *Events
 	door   *door
 	server *server.Server
+}
+
+// ownKeys are those of the region's own users, in the account of the lanes and in that of the events. They live as long as the server.
+type ownKeys struct{ lanes, events nkeys.KeyPair }
+
+func newOwnKeys() (k ownKeys, err error) {
+	if k.lanes, err = nkeys.CreateUser(); err == nil {
+		k.events, err = nkeys.CreateUser()
+	}
+	return k, err
 }
 
 // StartEmbedded starts the server and connects to it. Close stops both.
@@ -77,16 +90,16 @@ func StartEmbedded(ctx context.Context, cfg EmbeddedConfig) (*Embedded, error) {
 	fault := func(err error) error {
 		return &globaltable.Error{Op: "start embedded NATS", Resource: cfg.Region, Kind: globaltable.Unavailable, Err: err}
 	}
-	key, err := nkeys.CreateUser() // the region's own user lives as long as the server
+	keys, err := newOwnKeys()
 	if err != nil {
 		return nil, fault(err)
 	}
 	d := &door{}
-	opts, err := cfg.serverOptions(key, d)
+	opts, err := cfg.serverOptions(keys, d)
 	if err != nil {
 		return nil, err
 	}
-	if err := dropLanes(cfg.Dir); err != nil {
+	if err := dropStreams(cfg.Dir); err != nil {
 		return nil, fault(err)
 	}
 	srv, err := server.NewServer(opts)
@@ -109,7 +122,7 @@ func StartEmbedded(ctx context.Context, cfg EmbeddedConfig) (*Embedded, error) {
 		return nil, fault(err)
 	}
 	reset := make(chan struct{}, 1)
-	nc, err := connectHome(cfg.Region, nil, []nats.Option{nats.InProcessServer(srv), userKey(key)}, reset, cfg.Log)
+	nc, err := connectHome(cfg.Region, nil, []nats.Option{nats.InProcessServer(srv), userKey(keys.lanes)}, reset, cfg.Log)
 	if err != nil {
 		stop()
 		return nil, fault(err)
@@ -122,31 +135,53 @@ func StartEmbedded(ctx context.Context, cfg EmbeddedConfig) (*Embedded, error) {
 		stop()
 		return nil, fault(err)
 	}
-	return &Embedded{jetHome: home, cfg: cfg, key: key, door: d, server: srv}, nil
+	events, err := connectEvents(cfg.Region, nil, []nats.Option{nats.InProcessServer(srv), userKey(keys.events)}, 1, cfg.Log)
+	if err != nil {
+		err = errors.Join(fault(err), home.Close())
+		stop()
+		return nil, err
+	}
+	events.volatile, events.erased = true, cfg.erased
+	return &Embedded{jetHome: home, cfg: cfg, keys: keys, events: events, door: d, server: srv}, nil
 }
 
-// dropLanes removes the files of all lanes' streams, which earlier versions left there. Owners refill lanes after each start anyway, but between the server's start and that a peer
-// could fetch from what a directory brings back.
-func dropLanes(dir string) error {
-	lanes, err := filepath.Glob(filepath.Join(dir, server.JetStreamStoreDir, "*", "streams", streamPrefix+"*"))
-	if err != nil {
-		return err
-	}
-	for _, lane := range lanes {
-		if err := os.RemoveAll(lane); err != nil {
+// Events returns the region's JetStream of events.
+func (e *Embedded) Events() *Events { return e.events }
+
+// erased reports whether nothing is left in files of a stream of events that was deleted. The server moves its directory away, with a point before the name, and erases that later.
+func (c *EmbeddedConfig) erased(stream string) (bool, error) {
+	left, err := filepath.Glob(filepath.Join(c.Dir, server.JetStreamStoreDir, eventsAccount, "streams", "*"+stream))
+	return len(left) == 0, err
+}
+
+// dropStreams removes the files of all streams of lanes, which earlier versions left there, and of events. Owners fill them anew after each start; but a directory may have come back as it was some time ago, with what was
+// erased since, and between the server's start and the filling somebody could fetch that.
+func dropStreams(dir string) error {
+	for _, prefix := range []string{streamPrefix, eventStreamPrefix, "." + eventStreamPrefix} {
+		streams, err := filepath.Glob(filepath.Join(dir, server.JetStreamStoreDir, "*", "streams", prefix+"*"))
+		if err != nil {
 			return err
+		}
+		for _, stream := range streams {
+			if err := os.RemoveAll(stream); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
 }
 
 // accountOptions gives the accounts by the text that operators of external clusters install, so that there is one definition of them.
-func (c *EmbeddedConfig) accountOptions(key nkeys.KeyPair) (*server.Options, error) {
-	public, err := key.PublicKey()
+func (c *EmbeddedConfig) accountOptions(keys ownKeys) (*server.Options, error) {
+	lanes, err := keys.lanes.PublicKey()
 	if err != nil {
 		return nil, err
 	}
-	text, err := ServerConfig(AccountsConfig{Region: c.Region, Peers: c.Peers, UserKey: public})
+	events, err := keys.events.PublicKey()
+	if err != nil {
+		return nil, err
+	}
+	text, err := ServerConfig(AccountsConfig{Region: c.Region, Peers: c.Peers, Grants: c.Grants, UserKey: lanes, EventsKey: events})
 	if err != nil {
 		return nil, err
 	}
@@ -157,8 +192,8 @@ func (c *EmbeddedConfig) accountOptions(key nkeys.KeyPair) (*server.Options, err
 	return opts, nil
 }
 
-func (c *EmbeddedConfig) serverOptions(key nkeys.KeyPair, d *door) (*server.Options, error) {
-	opts, err := c.accountOptions(key)
+func (c *EmbeddedConfig) serverOptions(keys ownKeys, d *door) (*server.Options, error) {
+	opts, err := c.accountOptions(keys)
 	if err != nil {
 		return nil, err
 	}
@@ -176,7 +211,7 @@ func (c *EmbeddedConfig) serverOptions(key nkeys.KeyPair, d *door) (*server.Opti
 	}
 	opts.JetStream, opts.StoreDir, opts.JetStreamDomain = true, c.Dir, c.Region
 	opts.JetStreamMaxMemory = cmp.Or(c.MaxStore, defaultMaxStore)
-	opts.JetStreamMaxStore = 64 << 20 // no stream is a file
+	opts.JetStreamMaxStore = maxEventStore
 	opts.MaxPayload, opts.MaxPending, opts.WriteDeadline = serverMaxPayload, serverMaxPending, serverWriteLimit
 	opts.NoSigs, opts.NoSystemAccount = true, false
 	return opts, nil
@@ -211,6 +246,7 @@ func (e *Embedded) Server() *server.Server { return e.server }
 
 // Close ends the home, then the server, and waits for both.
 func (e *Embedded) Close() error {
+	e.events.close()
 	err := e.jetHome.Close()
 	e.server.Shutdown()
 	e.server.WaitForShutdown()

@@ -11,5 +11,6 @@ var (
 	ErrBusy       = errors.New("bus: the origin has too many requests in flight") // ask again later
 	ErrTooLarge   = errors.New("bus: message larger than MaxMessage")
 	ErrNoLane     = errors.New("bus: no such lane")
+	ErrGap        = errors.New("bus: an event came without the one before it")
 	ErrForbidden  = errors.New("bus: the credential can do more than it should")
 )

@@ -2,6 +2,8 @@ package bus
 
 import (
 	"context"
+	"crypto/hmac"
+	"crypto/sha256"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -33,9 +35,11 @@ type ExternalConfig struct {
 	Password  string
 	Seed      []byte // nkey seed of kind User
 	CredsFile string // path
-	TLS       *tls.Config
-	Replicas  int // of each stream, 1 to 5; 0: 3 when the servers are clustered, else 1
-	Log       zerolog.Logger
+	// EventsCredsFile is, beside CredsFile, of the user of the account of the events; empty: there are no events in NATS. With the other ways to authenticate it follows from them: see EventsKey.
+	EventsCredsFile string
+	TLS             *tls.Config
+	Replicas        int // of each stream, 1 to 5; 0: 3 when the servers are clustered, else 1
+	Log             zerolog.Logger
 }
 
 // Validate reports all faults at once.
@@ -53,6 +57,9 @@ func (c *ExternalConfig) Validate() error {
 			ways++
 		}
 	}
+	if c.EventsCredsFile != "" && c.CredsFile == "" {
+		faults = append(faults, errors.New("a credentials file for the events goes with a credentials file"))
+	}
 	if ways != 1 {
 		faults = append(faults, errors.New("set exactly one of user, nkey seed and credentials file"))
 	}
@@ -65,6 +72,7 @@ func (c *ExternalConfig) Validate() error {
 // External is a Home over a NATS cluster that somebody else runs.
 type External struct {
 	*jetHome
+	events *Events // nil: no credential for them
 }
 
 // ConnectExternal connects and checks that JetStream answers, in the region's domain.
@@ -107,7 +115,30 @@ func ConnectExternal(ctx context.Context, cfg ExternalConfig) (*External, error)
 	if err != nil {
 		return nil, errors.Join(fault(globaltable.Unavailable, err), home.Close())
 	}
-	return &External{jetHome: home}, nil
+	out := &External{jetHome: home}
+	if auth, err := cfg.eventsCredentials(); err != nil {
+		return nil, errors.Join(fault(globaltable.Invalid, err), home.Close())
+	} else if auth != nil {
+		opts[0] = auth
+		if out.events, err = connectEvents(cfg.Region, cfg.URLs, opts, replicas, cfg.Log); err != nil {
+			return nil, errors.Join(fault(globaltable.Unavailable, err), home.Close())
+		}
+	}
+	return out, nil
+}
+
+// Events returns the region's JetStream of events; nil: the configuration has no credential for it. The servers may not have its account yet.
+func (e *External) Events() *Events { return e.events }
+
+// SetGrants checks who may read events. Who may connect, the accounts on the servers say; who has no consumer any more gets nothing.
+func (e *External) SetGrants(_ context.Context, grants []Grant) error {
+	return joinInvalid("set grants", e.region, validateGrants(grants, nil))
+}
+
+// Close ends the home, and waits for it.
+func (e *External) Close() error {
+	e.events.close()
+	return e.jetHome.Close()
 }
 
 // SetPeers is Home.SetPeers. Who may connect, the accounts on the servers say, which their operator installs; until the first call
@@ -139,6 +170,35 @@ func (c *ExternalConfig) credentials() (nats.Option, error) {
 		return nil, errors.New("the seed is not an nkey of kind User")
 	}
 	return userKey(key), nil
+}
+
+// eventsCredentials is credentials for the account of the events; nil: there are none.
+func (c *ExternalConfig) eventsCredentials() (nats.Option, error) {
+	switch {
+	case c.CredsFile != "" && c.EventsCredsFile == "":
+		return nil, nil
+	case c.CredsFile != "":
+		return nats.UserCredentials(c.EventsCredsFile), nil
+	case c.User != "":
+		return nats.UserInfo(c.User+eventsUser, c.Password), nil
+	}
+	key, err := EventsKey(c.Seed)
+	if err != nil {
+		return nil, err
+	}
+	return userKey(key), nil
+}
+
+// EventsKey returns the key of the region's user of the events, where its own user has the nkey with that seed. A user is of one account, so this is another one; that it follows from the seed spares operators a second file.
+func EventsKey(seed []byte) (nkeys.KeyPair, error) {
+	_, raw, err := nkeys.DecodeSeed(seed)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(raw)
+	mac := hmac.New(sha256.New, raw)
+	mac.Write([]byte("concordat events"))
+	return nkeys.FromRawSeed(nkeys.PrefixByteUser, mac.Sum(nil))
 }
 
 // userKey authenticates by signing the server's challenge.

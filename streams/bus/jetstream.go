@@ -93,7 +93,12 @@ func (h *jetHome) ResetLane(ctx context.Context, lane LaneSpec) error {
 		return h.fault("reset lane", lane.ID, globaltable.Unavailable, err)
 	}
 	h.out.forget(lane.ID)
-	if err := h.createStream(ctx, lane); err != nil {
+	err := createStream(ctx, h.js, jetstream.StreamConfig{
+		Name: streamName(lane.ID), Subjects: []string{laneSubject(lane.ID)},
+		Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardOld, Storage: h.storage,
+		MaxBytes: lane.MaxBytes, Replicas: h.replicas,
+	})
+	if err != nil {
 		return h.fault("reset lane", lane.ID, globaltable.Unavailable, err)
 	}
 	return nil
@@ -101,13 +106,9 @@ func (h *jetHome) ResetLane(ctx context.Context, lane LaneSpec) error {
 
 // createStream tries a few times: a server (v2.15.2) that has deleted the last stream of an account also removes the account's directory,
 // perhaps from under the stream that is being made.
-func (h *jetHome) createStream(ctx context.Context, lane LaneSpec) error {
+func createStream(ctx context.Context, js jetstream.JetStream, cfg jetstream.StreamConfig) error {
 	for tries := 1; ; tries++ {
-		_, err := h.js.CreateStream(ctx, jetstream.StreamConfig{
-			Name: streamName(lane.ID), Subjects: []string{laneSubject(lane.ID)},
-			Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardOld, Storage: h.storage,
-			MaxBytes: lane.MaxBytes, Replicas: h.replicas,
-		})
+		_, err := js.CreateStream(ctx, cfg)
 		var api *jetstream.APIError
 		if err == nil || !errors.As(err, &api) || tries == maxCreateTries {
 			return err

@@ -1,9 +1,9 @@
 package cdc
 
 import (
-	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/binary"
+	"encoding/hex"
 	"fmt"
 	"strconv"
 	"time"
@@ -42,26 +42,57 @@ type Teller struct {
 //
 // A copy is what one region had missed, which no other had to miss, and several copies may bring it, part after part, with the same newest write. So the id of a copy has the region, and the position in its stream.
 func (t *Teller) ID(r *Record) string {
-	return string(t.appendID(make([]byte, 0, 80), r))
+	return string(t.AppendID(make([]byte, 0, 80), r))
 }
 
 // kinds are the last letters of ids.
 var kinds = [...]byte{Write: 'w', Expired: 'x', Copied: 'c'}
 
-func (t *Teller) appendID(dst []byte, r *Record) []byte {
-	dst = fmt.Appendf(dst, "%016x-%x-%016x-%04x-%c", uint64(t.Table.ID), t.KeyHash(r.Key), uint64(r.Dot.Time), uint16(r.Dot.Origin), kinds[r.Kind])
+// AppendID appends ID.
+func (t *Teller) AppendID(dst []byte, r *Record) []byte {
+	hash := t.keyHash(r.Key)
+	dst = append(appendHex(dst, uint64(t.Table.ID), 16), '-')
+	dst = append(hex.AppendEncode(dst, hash[:]), '-')
+	dst = append(appendHex(dst, uint64(r.Dot.Time), 16), '-')
+	dst = append(appendHex(dst, uint64(r.Dot.Origin), 4), '-')
+	dst = append(dst, kinds[r.Kind])
 	if r.Kind == Copied {
-		dst = fmt.Appendf(dst, "-%s-%016x", t.Region, uint64(r.Position))
+		dst = append(append(append(dst, '-'), t.Region...), '-')
+		dst = appendHex(dst, uint64(r.Position), 16)
+	}
+	return dst
+}
+
+// appendHex appends the last digits of n.
+func appendHex(dst []byte, n uint64, digits int) []byte {
+	for shift := 4 * (digits - 1); shift >= 0; shift -= 4 {
+		dst = append(dst, "0123456789abcdef"[n>>shift&15])
 	}
 	return dst
 }
 
 // KeyHash returns what stands for a key where it must not be known: the same for the same key, in every region.
 func (t *Teller) KeyHash(key item.Key) []byte {
-	h := hmac.New(sha256.New, t.Table.Stream.Secret)
-	_ = binary.Write(h, binary.BigEndian, uint64(t.Table.ID)) // never fails
-	h.Write(key)
-	return h.Sum(nil)[:12]
+	hash := t.keyHash(key)
+	return hash[:]
+}
+
+// keyHash is the beginning of the HMAC-SHA-256 (RFC 2104) of table and key. It is written out since crypto/hmac allocates eight times, and each record that is read gets an id.
+func (t *Teller) keyHash(key item.Key) (hash [12]byte) {
+	var memory [sha256.BlockSize + 8 + 512]byte // for what is longer append finds some
+	padded := func(pad byte) []byte {
+		block := memory[:sha256.BlockSize]
+		clear(block)
+		copy(block, t.Table.Stream.Secret) // shorter than a block
+		for i := range block {
+			block[i] ^= pad
+		}
+		return block
+	}
+	inner := sha256.Sum256(append(binary.BigEndian.AppendUint64(padded(0x36), uint64(t.Table.ID)), key...))
+	outer := sha256.Sum256(append(padded(0x5c), inner[:]...))
+	copy(hash[:], outer[:])
+	return hash
 }
 
 // Sequence is a position as clients and events have it: 21 digits, which sort as texts as they do as numbers.
@@ -69,7 +100,11 @@ func Sequence(at hlc.Timestamp) string { return string(AppendSequence(nil, at)) 
 
 // AppendSequence appends Sequence.
 func AppendSequence(dst []byte, at hlc.Timestamp) []byte {
-	return fmt.Appendf(dst, "1%020d", uint64(at))
+	digits := [21]byte{'1'}
+	for i, n := len(digits)-1, uint64(at); i > 0; i, n = i-1, n/10 {
+		digits[i] = '0' + byte(n%10)
+	}
+	return append(dst, digits[:]...)
 }
 
 // ParseSequence is the inverse of Sequence.
@@ -102,7 +137,7 @@ func (t *Teller) AppendEvent(dst []byte, r *Record) ([]byte, error) {
 		dst = item.AppendJSONString(append(append(append(dst, ',', '"'), name...), '"', ':'), value)
 	}
 	dst = append(dst, `{"specversion":"1.0","id":"`...)
-	dst = append(t.appendID(dst, r), '"')
+	dst = append(t.AppendID(dst, r), '"')
 	text("source", "concordat:"+t.Table.Name)
 	text("type", r.Event.Type())
 	text("time", r.Dot.Time.Time().Format(time.RFC3339Nano))

@@ -11,6 +11,7 @@ import (
 	"github.com/concordat-db/concordat/streams/change"
 	"github.com/concordat-db/concordat/streams/handover"
 	"github.com/concordat-db/concordat/streams/repair"
+	"github.com/concordat-db/concordat/streams/trigger"
 )
 
 // Client asks an origin's service over a link.
@@ -37,6 +38,12 @@ func (c Client) Positions(ctx context.Context, p Positions) (pulse Pulse, err er
 func (c Client) Confirm(ctx context.Context, r Confirm) error {
 	var done struct{}
 	return c.document(ctx, request{Confirm: &r}, &done)
+}
+
+// Triggers tells how far triggers are here.
+func (c Client) Triggers(ctx context.Context, g *trigger.Gossip) error {
+	var done struct{}
+	return c.document(ctx, request{Triggers: g}, &done)
 }
 
 // Control asks the origin's control plane.

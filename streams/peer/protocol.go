@@ -1,5 +1,5 @@
 // Package peer is the one request/reply service that a region offers to each of its peers: hello, positions (the heartbeat), confirm, read-log, exchange
-// (whole records, package repair), handing records over (package handover), control (the catalog's own requests) and forward (a client's request that may not be served where it was made). Requests are JSON; an answer is a series of parts, each beginning with one byte
+// (whole records, package repair), handing records over (package handover), control (the catalog's own requests), triggers (how far they are, package trigger) and forward (a client's request that may not be served where it was made). Requests are JSON; an answer is a series of parts, each beginning with one byte
 // that says what follows: a JSON document, a change log message, a piece of encoded records, or an error.
 //
 // Positions is the heartbeat in both directions: the asker tells how far it has durably applied the origin's lanes, and its row of watermarks; the
@@ -17,6 +17,7 @@ import (
 	"github.com/concordat-db/concordat/streams/handover"
 	"github.com/concordat-db/concordat/streams/inbox"
 	"github.com/concordat-db/concordat/streams/repair"
+	"github.com/concordat-db/concordat/streams/trigger"
 	"github.com/concordat-db/concordat/streams/watermark"
 )
 
@@ -45,6 +46,7 @@ type request struct {
 	Offered   *handover.Pull         `json:"offered,omitempty"`
 	Control   json.RawMessage        `json:"control,omitempty"`
 	Forward   *Forward               `json:"forward,omitempty"`
+	Triggers  *trigger.Gossip        `json:"triggers,omitempty"`
 }
 
 // Hello introduces a region: it is asked and answered with.

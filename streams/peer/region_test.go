@@ -20,6 +20,7 @@ import (
 	"github.com/concordat-db/concordat/streams/bus"
 	"github.com/concordat-db/concordat/streams/change"
 	"github.com/concordat-db/concordat/streams/peer"
+	"github.com/concordat-db/concordat/streams/trigger"
 	"github.com/concordat-db/concordat/streams/watermark"
 )
 
@@ -146,6 +147,8 @@ type region struct {
 	matrix     *watermark.Matrix
 	clock      *hlc.Clock
 	peers      map[string]globaltable.Descriptor
+	heard      chan string          // who has told of triggers
+	gossip     chan *trigger.Gossip // and what
 
 	mu        sync.Mutex
 	physical  time.Time
@@ -261,7 +264,7 @@ func (r *region) service() *peer.Service {
 			}
 			return []byte(`{"answer":42}`), nil
 		},
-		Exchange: r.exchange, Digests: r.digests, Repair: r.repair, HandOver: r.handOver, Offered: r.offered,
+		Exchange: r.exchange, Digests: r.digests, Repair: r.repair, HandOver: r.handOver, Offered: r.offered, Triggers: r.triggers,
 		Forward: func(_ context.Context, asker globaltable.Descriptor, q peer.ForwardRequest) (peer.Forwarded, []byte, error) {
 			if q.Tables != nil && !slices.Equal(q.Tables, forwardedTables) {
 				return peer.Forwarded{}, nil, &globaltable.Error{Op: "serve", Kind: globaltable.Corrupt, Message: fmt.Sprint("tables ", q.Tables)}

@@ -14,6 +14,7 @@ import (
 	"github.com/concordat-db/concordat/streams/handover"
 	"github.com/concordat-db/concordat/streams/inbox"
 	"github.com/concordat-db/concordat/streams/repair"
+	"github.com/concordat-db/concordat/streams/trigger"
 	"github.com/concordat-db/concordat/streams/watermark"
 )
 
@@ -64,6 +65,8 @@ type ServiceConfig struct {
 	Digests     func(ctx context.Context, asker globaltable.Descriptor, r *repair.DigestsRequest) (*repair.Digests, error)
 	HandOver    func(ctx context.Context, asker globaltable.Descriptor, o *handover.Offer) error
 	Offered     func(asker globaltable.Descriptor, p *handover.Pull) (records []byte, end repair.End, err error)
+	// Triggers takes how far triggers are in the asker's region. nil: that is not heard.
+	Triggers func(asker globaltable.Descriptor, g *trigger.Gossip)
 	// Forward does a client's request that the asker has forwarded. An error says that it was not done. nil: none is.
 	Forward func(ctx context.Context, asker globaltable.Descriptor, r ForwardRequest) (answer Forwarded, body []byte, err error)
 	// Answering is asked before the answer to a forwarded request, of so many bytes, goes to the peer. Where it returns an error the answer does not go, and the peer does not know what was done. nil: each goes.
@@ -169,6 +172,11 @@ func (s *Service) handle(ctx context.Context, peer string, raw []byte, reply fun
 			return err
 		}
 		return sendDocument(answer, reply)
+	case r.Triggers != nil:
+		if s.cfg.Triggers != nil {
+			s.cfg.Triggers(asker, r.Triggers)
+		}
+		return sendDocument(struct{}{}, reply)
 	case r.Forward != nil:
 		return s.forward(ctx, asker, r.Forward, reply)
 	case r.Control != nil:

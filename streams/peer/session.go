@@ -12,6 +12,7 @@ import (
 	"github.com/concordat-db/concordat/streams/handover"
 	"github.com/concordat-db/concordat/streams/inbox"
 	"github.com/concordat-db/concordat/streams/repair"
+	"github.com/concordat-db/concordat/streams/trigger"
 	"github.com/concordat-db/concordat/streams/watermark"
 )
 
@@ -72,6 +73,11 @@ func (s *Session) introduce(ctx context.Context) error {
 		s.cfg.Regressed(s.cfg.Origin.Name, "a peer knows a later incarnation of this region")
 	}
 	return s.link.Probe(ctx)
+}
+
+// Triggers tells how far triggers are here.
+func (s *Session) Triggers(ctx context.Context, g *trigger.Gossip) error {
+	return s.client.Triggers(ctx, g)
 }
 
 // Control asks the origin's control plane.

@@ -29,7 +29,9 @@ func (db *DB) sweep() {
 				continue
 			}
 			for _, p := range t.partitions {
+				n := len(p.items)
 				p.items = slices.DeleteFunc(p.items, func(it item) bool { return expired(it[x.attribute], at) })
+				t.swept = t.swept || len(p.items) < n
 			}
 		}
 		t.periods = slices.DeleteFunc(t.periods, func(x period) bool { return x.over(now) })

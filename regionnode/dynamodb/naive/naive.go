@@ -143,5 +143,9 @@ func operations() map[string]operation {
 		"TagResource":           {tagResourceInput, (*DB).tagResource},
 		"UntagResource":         {untagResourceInput, (*DB).untagResource},
 		"ListTagsOfResource":    {listTagsInput, (*DB).listTagsOfResource},
+		"ListStreams":           {listStreamsInput, (*DB).listStreams},
+		"DescribeStream":        {describeStreamInput, (*DB).describeStream},
+		"GetShardIterator":      {getShardIteratorInput, (*DB).getShardIterator},
+		"GetRecords":            {getRecordsInput, (*DB).getRecords},
 	}
 }

@@ -40,15 +40,15 @@ type table struct {
 	indexes     []index
 	billing     string
 	throughput  object
-	onDemand    bool   // it is, or has been, billed per request
-	stream      string // what its stream shows; empty: it has none
-	streamed    bool   // it has, or has had, a stream
+	onDemand    bool      // it is, or has been, billed per request
+	streams     []*stream // that it has, or has had, the newest last
 	class       string
 	protected   bool
 	created     time.Time
 	tags        map[string]string
 	periods     []period // of its time to live, the last one with or without an end
 	expires     bool     // it has, or has had, a time to live
+	swept       bool     // something has expired
 
 	partitions map[string]*partition // by the partition key's value in its canonical form
 }
@@ -126,6 +126,7 @@ func (p *partition) find(t *table, key item) (int, bool) {
 
 // set stores an item, or with nil removes what has the key.
 func (db *DB) set(t *table, key, it item) {
+	db.tell(t, key, t.get(key), it)
 	at := canonical(t.keys.partitionValues(key))
 	p := t.partitions[at]
 	if p == nil {

@@ -24,7 +24,7 @@ var (
 		required("AttributeDefinitions", listOf(definition)), required("TableName", tableName), required("KeySchema", within(1, 2, listOf(keyElement))),
 		optional("LocalSecondaryIndexes", listOf(localIndex)), optional("GlobalSecondaryIndexes", listOf(globalIndex)),
 		optional("BillingMode", billing), optional("ProvisionedThroughput", throughput), optional("TableClass", class),
-		optional("DeletionProtectionEnabled", boolean), optional("Tags", listOf(tag)))
+		optional("StreamSpecification", streamShape), optional("DeletionProtectionEnabled", boolean), optional("Tags", listOf(tag)))
 	tableNameInput  = structure("DescribeTableInput", required("TableName", tableName))
 	listTablesInput = structure("ListTablesInput", optional("ExclusiveStartTableName", tableName), optional("Limit", within(1, 100, &shape{kind: "integer"})))
 )
@@ -38,12 +38,15 @@ func (db *DB) createTable(p object) (object, error) {
 	}
 	t.protected, _ = p["DeletionProtectionEnabled"].(bool)
 	err := inTurn(
-		func() error { return t.bill(p) }, func() error { return t.define(p) }, func() error { return t.addIndexes(p) }, func() error { return t.addTags(p) })
+		func() error { return t.bill(p) }, func() error { return checkStream(p) }, func() error { return t.define(p) }, func() error { return t.addIndexes(p) }, func() error { return t.addTags(p) })
 	if err != nil {
 		return nil, err
 	}
 	if db.tables[t.name] != nil {
 		return nil, inUse("Table already exists: %s", t.name)
+	}
+	if s, ok := p["StreamSpecification"].(object); ok && s["StreamEnabled"] == true {
+		t.turnStream(s["StreamViewType"].(string), t.created)
 	}
 	db.tables[t.name] = t
 	return object{"TableDescription": db.description(t, Anything)}, nil
@@ -159,11 +162,11 @@ func (db *DB) description(t *table, status any) object {
 	if t.onDemand {
 		out["BillingModeSummary"] = object{"BillingMode": t.billing, "LastUpdateToPayPerRequestDateTime": Anything}
 	}
-	if t.stream != "" {
-		out["StreamSpecification"] = object{"StreamEnabled": true, "StreamViewType": t.stream}
+	if view := t.view(); view != "" {
+		out["StreamSpecification"] = object{"StreamEnabled": true, "StreamViewType": view}
 	}
-	if t.streamed {
-		out["LatestStreamLabel"], out["LatestStreamArn"] = Anything, Anything
+	if n := len(t.streams); n > 0 {
+		out["LatestStreamLabel"], out["LatestStreamArn"] = t.streams[n-1].label, db.streamArn(t, t.streams[n-1])
 	}
 	for _, x := range t.indexes {
 		parameter := "GlobalSecondaryIndexes"

@@ -3,6 +3,7 @@ package naive
 import (
 	"maps"
 	"slices"
+	"time"
 )
 
 var (
@@ -33,7 +34,7 @@ func (db *DB) updateTable(p object) (object, error) {
 	}
 	next := *t
 	next.indexes, next.definitions = slices.Clone(t.indexes), slices.Clone(t.definitions)
-	deleted, err := next.update(t, p)
+	deleted, err := next.update(t, p, db.config.Now())
 	if err != nil {
 		return nil, err
 	}
@@ -128,7 +129,7 @@ var errTwoIndexes = &fault{kind: "LimitExceededException",
 	message: "Subscriber limit exceeded: Only 1 online index can be created or deleted simultaneously per table"}
 
 // update makes t, a copy of what it was, what the request asks for. Which of several faults is reported is left open.
-func (t *table) update(was *table, p object) (deleted bool, err error) {
+func (t *table) update(was *table, p object, now time.Time) (deleted bool, err error) {
 	var faults []error
 	note := func(err error) {
 		if err != nil {
@@ -137,11 +138,12 @@ func (t *table) update(was *table, p object) (deleted bool, err error) {
 	}
 	note(t.updateBilling(was, p))
 	if s, ok := p["StreamSpecification"].(object); ok {
-		if (s["StreamEnabled"] == true) == (was.stream != "") { // "You receive a ValidationException if you try to enable a stream on a table that already has a stream"
+		if (s["StreamEnabled"] == true) == (was.view() != "") { // "You receive a ValidationException if you try to enable a stream on a table that already has a stream"
 			note(errNotSupported)
+		} else {
+			view, _ := s["StreamViewType"].(string)
+			t.turnStream(view, now)
 		}
-		t.stream, _ = s["StreamViewType"].(string)
-		t.streamed = true
 	}
 	if c, ok := p["TableClass"].(string); ok {
 		t.class = c
