@@ -51,9 +51,9 @@ func TestMergeFollowsItsTags(t *testing.T) {
 	}
 	const wrong = "One or more parameter values were invalid: "
 	for want, tags := range map[string]map[string]string{
-		wrong + `Tag concordat:merge: "typed" is not known; it can be lww, attribute or vector`:                                                                                                                                   {globaltable.MergeTag: "typed", globaltable.TypeTagPrefix + "a": "set"},
-		wrong + `Tag concordat:type:a: "list" is not known; it can be counter, set, map, max, min, register or none`:                                                                                                              {globaltable.TypeTagPrefix + "a": "list"},
-		wrong + `attribute "` + key + `" is of the table's key, which never changes: it has no merge type`:                                                                                                                        {globaltable.TypeTagPrefix + key: "max"},
+		wrong + `Tag concordat:merge: "typed" is not known; it can be lww, attribute or vector`:                      {globaltable.MergeTag: "typed", globaltable.TypeTagPrefix + "a": "set"},
+		wrong + `Tag concordat:type:a: "list" is not known; it can be counter, set, map, max, min, register or none`: {globaltable.TypeTagPrefix + "a": "list"},
+		wrong + `attribute "` + key + `" is of the table's key, which never changes: it has no merge type`:           {globaltable.TypeTagPrefix + key: "max"},
 		wrong + `Tag concordat:modes is not known; tags that begin with concordat: are settings of the table: concordat:acknowledge, concordat:conflict-age, concordat:conflict-bytes, concordat:merge, concordat:stream-age, concordat:stream-bytes, concordat:type:ATTRIBUTE`: {"concordat:modes": "lww"},
 	} {
 		spec := specOf("other")
