@@ -18,7 +18,7 @@ BENCH    ?= .
 CORPUS   ?= 20
 
 .DEFAULT_GOAL := help
-.PHONY: help build test race lint compat fuzz corpus sim difference load join pin counters bench bench-world demo clean
+.PHONY: help build test race lint compat fuzz corpus sim difference load join pin counters bench bench-world demo example clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -91,6 +91,9 @@ bench: ## run the benchmarks (BENCH=regexp), with allocations
 
 bench-world: build ## measure a world of two regions beside the raw limits of this machine
 	./bin/concordat bench --items 50000 --duration 5s
+
+example: build ## build, then run deployments/examples/orders-search: a search index that a trigger keeps in step
+	$(GO) run ./deployments/examples/orders-search -concordat bin/concordat
 
 demo: build ## build, then watch three regions take writes, merge and converge
 	./bin/concordat demo

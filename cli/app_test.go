@@ -90,7 +90,7 @@ func TestWrongUsage(t *testing.T) {
 		{"audit egress --verify --head 1", `--head is "1"`},
 		{"audit residency orders", "takes flags only"},
 		{"policy receipts --key x", `--key is "x"`},
-		{"stream", `after "stream" one of these must follow: list, tail, forget, grant, grants, revoke`},
+		{"stream", `after "stream" one of these must follow: list, tail, forget, export, grant, grants, revoke`},
 		{"stream revoke", "revoke needs a NAME"},
 		{"conflict", `after "conflict" one of these must follow: list, show, tail, stats, restore`},
 		{"conflict lst", `did you mean "list"?`},

@@ -124,12 +124,12 @@ func (n *Node) sweep(ctx context.Context, plan *collecting) {
 		n.followTimeToLive(ctx, t.table)
 	}
 	n.trimConflicts(ctx)
-	n.trimStreams(ctx)
 	for _, t := range tables {
 		if t.waiting == 0 {
 			n.swept.raise(t.table, t.purge)
 		}
 	}
+	n.trimStreams(ctx)
 	plan.turn(time.Now(), tables)
 	for table, after, limit, ok := plan.next(); ok && ctx.Err() == nil; table, after, limit, ok = plan.next() {
 		r, err := n.shard.Collect(ctx, table, after, limit)

@@ -135,6 +135,11 @@ func (d *door) EraseSaved(ctx context.Context, table globaltable.TableID, versio
 	return more, err
 }
 
+// EraseLetters implements placing.Store: there are no triggers in the simulation.
+func (*door) EraseLetters(context.Context, globaltable.TableID, globaltable.Version, []byte) ([]byte, error) {
+	return nil, nil
+}
+
 // EraseStreams implements placing.Store.
 func (d *door) EraseStreams(ctx context.Context, table globaltable.TableID, version globaltable.Version, after []byte) (next []byte, err error) {
 	err = d.await(ctx, fmt.Sprintf("erase streams %x", uint64(table)), func(done func(error)) {
@@ -148,11 +153,6 @@ func (d *door) EraseStreams(ctx context.Context, table globaltable.TableID, vers
 		d.work()
 	})
 	return next, err
-}
-
-// EraseLetters implements placing.Store: nobody has triggers here.
-func (d *door) EraseLetters(context.Context, globaltable.TableID, globaltable.Version, []byte) (next []byte, err error) {
-	return nil, nil
 }
 
 // Walking implements placing.Store.

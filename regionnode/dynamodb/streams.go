@@ -377,4 +377,6 @@ func (x *stream) appendShard(b []byte, number int64, child, newest bool) []byte 
 }
 
 // streamAge is how long the shards of a table's streams are listed at least, with records or without.
-func streamAge(*globaltable.Table) time.Duration { return 24 * time.Hour }
+func streamAge(t *globaltable.Table) time.Duration {
+	return max(24*time.Hour, globaltable.StreamRecords.Age(t.Streams))
+}

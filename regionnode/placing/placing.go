@@ -332,23 +332,22 @@ func (p *Placer) eraseSaved(ctx context.Context, t *globaltable.Table, s *table)
 }
 
 // eraseStreams erases records of the table's change streams. No others come: nothing is told of what may not be here.
-func (p *Placer) eraseStreams(ctx context.Context, t *globaltable.Table, s *table) error {
+func (p *Placer) eraseStreams(ctx context.Context, t *globaltable.Table, s *table) (err error) {
 	if plantedTold {
 		return nil
 	}
-	return erasePages(ctx, t, s, p.cfg.Store.EraseStreams)
-}
-
-// eraseLetters erases events that triggers of the table could not deliver. None of such an item is put there any more.
-func (p *Placer) eraseLetters(ctx context.Context, t *globaltable.Table, s *table) error {
-	return erasePages(ctx, t, s, p.cfg.Store.EraseLetters)
-}
-
-// erasePages calls erase page by page. It gets, and returns, the last key that was looked at.
-func erasePages(ctx context.Context, t *globaltable.Table, s *table, erase func(context.Context, globaltable.TableID, globaltable.Version, []byte) ([]byte, error)) (err error) {
 	var next []byte
 	for more := true; more && err == nil; more = next != nil {
-		next, err = erase(ctx, t.ID, s.version, next)
+		next, err = p.cfg.Store.EraseStreams(ctx, t.ID, s.version, next)
+	}
+	return err
+}
+
+// eraseLetters erases dead letters of triggers. No others come: a trigger passes over what may not be here.
+func (p *Placer) eraseLetters(ctx context.Context, t *globaltable.Table, s *table) (err error) {
+	var next []byte
+	for more := true; more && err == nil; more = next != nil {
+		next, err = p.cfg.Store.EraseLetters(ctx, t.ID, s.version, next)
 	}
 	return err
 }

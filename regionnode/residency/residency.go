@@ -47,8 +47,8 @@ const (
 	InLog     Where = "log"
 	InSaved   Where = "saved"
 	InStream  Where = "stream"
-	InTold    Where = "change stream"
 	InEvents  Where = "event"
+	InTold    Where = "change stream"
 	InLetter  Where = "dead letter"
 )
 
@@ -436,19 +436,19 @@ func (s *scan) told(ctx context.Context) error {
 	})
 }
 
-// letters goes through the events that triggers could not deliver.
+// letters goes through the dead letters of triggers.
 func (s *scan) letters(ctx context.Context) error {
 	lower, upper := store.SpaceRange(store.SpaceLetter)
 	var l cdc.Letter
 	return s.pages(ctx, lower, upper, func(v *catalog.View, key, value []byte) error {
-		id, at, ok := store.DecodeLetterKey(key)
+		trigger, at, ok := store.DecodeLetterKey(key)
 		if !ok || l.Decode(value) != nil {
 			return unreadable("a dead letter")
 		}
-		if !s.wants(id.Table) {
+		if !s.wants(trigger.Table) {
 			return nil
 		}
-		return s.here(v, id.Table, l.Key, place{InLetter, fmt.Sprintf("trigger %s, at %s", id.Name, at)})
+		return s.here(v, trigger.Table, l.Key, place{InLetter, fmt.Sprintf("trigger %s, at %s", trigger.Name, at)})
 	})
 }
 

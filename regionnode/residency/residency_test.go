@@ -233,15 +233,15 @@ func TestPlantedItemsAreFound(t *testing.T) {
 		"event of no table": {func(f *fixture) { f.events = []toldEvent{{99, "x"}} }, []string{"event " + KeyHash(99, nil) + "  in us"}},
 		"saved":             {func(f *fixture) { f.set(store.AppendSavedKey(nil, tableID, key), []byte("x")) }, []string{"saved " + hash + " eu-customers in us"}},
 		"own write":         {func(f *fixture) { f.set(store.AppendReplayKey(nil, tableID, key, dot), []byte("x")) }, []string{"saved " + hash + " eu-customers in us"}},
-		"conflict":          {func(f *fixture) { f.set(store.AppendRecordKey(nil, tableID.Feed(), feedKey), []byte("x")) }, []string{"conflict " + hash + " eu-customers in us"}},
 		"dead letter": {func(f *fixture) {
-			l := cdc.Letter{Buried: 7, Attempts: 3, Key: key, Error: "refused", Event: []byte("{}")}
-			f.set(store.AppendLetterKey(nil, globaltable.TriggerID{Table: tableID, Born: 5, Name: "hook"}, 9), l.Append(nil))
+			l := cdc.Letter{Buried: 5, Attempts: 1, Key: key, Error: "refused", Event: []byte("{}")}
+			f.set(store.AppendLetterKey(nil, globaltable.TriggerID{Table: tableID, Name: "t", Born: 1}, 9), l.Append(nil))
 		}, []string{"dead letter " + hash + " eu-customers in us"}},
 		"change stream": {func(f *fixture) {
 			r := cdc.Record{Kind: cdc.Write, Event: cdc.Remove, Dot: dot, Newest: dot, Key: key}
 			f.set(store.AppendStreamKey(nil, tableID, 5, l.ID, 9), r.Append(nil))
 		}, []string{"change stream " + hash + " eu-customers in us"}},
+		"conflict": {func(f *fixture) { f.set(store.AppendRecordKey(nil, tableID.Feed(), feedKey), []byte("x")) }, []string{"conflict " + hash + " eu-customers in us"}},
 		"log": {func(f *fixture) { f.log(l, entryOf(1, tableID, "US#1", "EU#secret")) },
 			[]string{"log " + hash + " eu-customers in us", "log " + hash + " eu-customers in in"}},
 		"log of a lane with fewer": {func(f *fixture) {
