@@ -137,10 +137,10 @@ func (w *world) doubtful(x check.Write) bool {
 	return true
 }
 
-// tookEntry reports whether the region has applied a log entry, as an entry.
+// tookEntry reports whether the region has applied a log entry, as an entry, with the change that it is about.
 func (r *region) tookEntry(l check.Logged) bool {
 	lane := r.lane(hlc.Origin(l.By), globaltable.Incarnation(l.Incarnation), globaltable.LaneID(l.Lane))
-	return r.took[lane] >= l.Seq && !r.hollow[lane][l.Seq] && !slices.ContainsFunc(r.skipped[lane], func(a check.Applied) bool { return a.From <= l.Seq && l.Seq <= a.To })
+	return r.took[lane] >= l.Seq && !r.isHollow(l) && !slices.ContainsFunc(r.skipped[lane], func(a check.Applied) bool { return a.From <= l.Seq && l.Seq <= a.To })
 }
 
 // missing reports whether a doubtful write may really be missing: a region lists it as saved, or has it in a store that was not rebuilt; or the stores are gone that had it.

@@ -3,6 +3,7 @@ package sim
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -404,6 +405,7 @@ func stampOf(s hlc.Stamp) check.Stamp {
 func (s *session) applyRemote(r *commit.Remote, done func(inbox.Stop)) {
 	arrivals := s.arriving(r)
 	s.empties(r)
+	refuses := s.refuses(r)
 	life := s.life
 	s.manual.ApplyRemote(r, func(result commit.RemoteResult, err error) {
 		if !s.up || s.life != life {
@@ -411,6 +413,9 @@ func (s *session) applyRemote(r *commit.Remote, done func(inbox.Stop)) {
 		}
 		s.evidence.arrivals = append(s.evidence.arrivals, arrivals(err == nil)...)
 		s.count(result)
+		if result.Voided > 0 {
+			refuses()
+		}
 		if s.watched != 0 && err == nil {
 			s.tell("%s has applied entry %d of %s: %s", s.name(), r.Position.Seq, s.from.name(), s.watch())
 		}
@@ -431,6 +436,41 @@ func (s *session) empties(r *commit.Remote) {
 			s.hollow[l][e.Seq] = true
 			s.cover("an entry came that was voided")
 		}
+	}
+}
+
+// refusal names a change of a followed lane.
+type refusal struct {
+	lane check.Lane
+	seq  uint64
+	key  check.Key
+}
+
+// refuses returns what notes which changes of a batch were voided, once some were: those that may not be here by the catalog of now, or by that of then. Which of the two decided is not told.
+func (s *session) refuses(r *commit.Remote) (note func()) {
+	l := s.lane(r.Source.Origin, r.Source.Incarnation, r.Source.Lane)
+	refused := map[refusal]bool{}
+	look := func() {
+		for i := range r.Entries {
+			e := &r.Entries[i]
+			if e.Void {
+				continue
+			}
+			err := change.EachChange(e.Body, func(c *conflict.Change) error {
+				if !s.catalog.Admits(globaltable.TableID(c.Table), c.Key, globaltable.Version(c.CatalogVersion)) {
+					refused[refusal{l, e.Seq, check.Key{Table: c.Table, Bytes: string(c.Key)}}] = true
+				}
+				return nil
+			})
+			if err != nil {
+				panic(err)
+			}
+		}
+	}
+	look()
+	return func() {
+		look()
+		maps.Copy(s.refused, refused)
 	}
 }
 

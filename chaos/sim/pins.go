@@ -34,7 +34,7 @@ func (p *plan) pins(seed uint64) {
 	p.crashPlacing = some(rng, 0.4, 0.1)
 	p.repin = sometimes(rng, 0.4, 20*time.Millisecond, 500*time.Millisecond)
 	p.alone = rng.IntN(2) == 0
-	if p.exile = rng.IntN(40) == 0; p.exile {
+	if p.exile = rng.IntN(8) == 0; p.exile {
 		p.alone = false // or nobody would be fenced
 		p.repin, p.fence = cmp.Or(p.repin, 500*time.Millisecond), cmp.Or(p.fence, 500*time.Millisecond)
 	}

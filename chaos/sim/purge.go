@@ -74,8 +74,7 @@ func (r *region) judgeFrontier(h catalog.Held, purge uint64) {
 			if r.standing(r.region(m)) != globaltable.MemberActive || r.region(m) == r.membership.victim && r.losing() {
 				continue // what it had, in a store that may be emptied by now, it gets again
 			}
-			lane := r.region(m).lane(hlc.Origin(l.By), globaltable.Incarnation(l.Incarnation), globaltable.LaneID(l.Lane))
-			if uint16(m) != l.By && r.placements[globaltable.LaneID(l.Lane)].Has(m) && r.region(m).solid(lane) < l.Seq {
+			if r.placements[globaltable.LaneID(l.Lane)].Has(m) && !r.region(m).reachedEntry(l) && !r.region(m).knows(l, doc) {
 				return false
 			}
 		}
@@ -90,6 +89,22 @@ func (r *region) judgeFrontier(h catalog.Held, purge uint64) {
 	}
 	r.evidence.found = append(r.evidence.found, check.Frontier(uint16(r.origin), uint64(h.Table), purge, r.ledger, applied)...)
 	r.evidence.found = append(r.evidence.found, check.InFlight(uint16(r.origin), uint64(h.Table), purge, r.ledger, applied, saw)...)
+}
+
+// reachedEntry reports whether the region has made a log entry, or has it and all before it durably, whatever was left of it when it came.
+func (r *region) reachedEntry(l check.Logged) bool {
+	return uint16(r.origin) == l.By || r.solid(r.lane(hlc.Origin(l.By), globaltable.Incarnation(l.Incarnation), globaltable.LaneID(l.Lane))) >= l.Seq
+}
+
+// knows reports whether the region has got a write that was logged again by an entry of before: what it says of the write again, or less of it, is not news, however late it comes. An entry that had nothing of it for this region does not count.
+func (r *region) knows(l check.Logged, doc *globaltable.Table) bool {
+	return l.Again && slices.ContainsFunc(r.ledger.Logs(l.Key, l.Stamp), func(o check.Logged) bool {
+		if o.Number >= l.Number || r.ledger.Void(o) {
+			return false
+		}
+		came := r.placements[globaltable.LaneID(o.Lane)].Has(r.origin) && r.reachedEntry(o) && !r.isHollow(o)
+		return came || doc != nil && doc.Replica(r.origin) != nil && o.Catalog < uint64(doc.Replica(r.origin).Born) // it came by the exchange
+	})
 }
 
 // collect erases what can go of a table's records, page by page.

@@ -52,6 +52,7 @@ type region struct {
 	skipped   map[check.Lane][]check.Applied              // entries of lanes begun anew that never came by the lane
 	missing   map[check.Lane]uint64                       // lanes begun anew → up to where all of them is here
 	hollow    map[check.Lane]map[uint64]bool              // entries of followed lanes that came when their bodies had been erased
+	refused   map[refusal]bool                            // changes of followed lanes that were voided here when their entries were applied
 	gave      map[check.Key]int                           // of the ledger's entries, when another region may have taken the item over
 	adopted   map[globaltable.TableID]*globaltable.Table  // newest document of each table that was noticed
 	replicas  map[globaltable.TableID]globaltable.Replica // this region's, as last noticed
@@ -104,7 +105,7 @@ type region struct {
 func newRegion(w *world, o hlc.Origin) *region {
 	return &region{world: w, origin: o, disk: store.NewMemory(), bus: newJetstream(w.plan.bound),
 		seen: map[globaltable.LaneID]uint64{}, promised: map[globaltable.TableID]promise{}, took: map[check.Lane]uint64{}, again: map[globaltable.Incarnation]bool{},
-		skipped: map[check.Lane][]check.Applied{}, hollow: map[check.Lane]map[uint64]bool{}, gave: map[check.Key]int{}, adopted: map[globaltable.TableID]*globaltable.Table{}, missing: map[check.Lane]uint64{}, replicas: map[globaltable.TableID]globaltable.Replica{}, joined: map[globaltable.TableID]bool{}, heard: map[check.Key]int{},
+		skipped: map[check.Lane][]check.Applied{}, hollow: map[check.Lane]map[uint64]bool{}, refused: map[refusal]bool{}, gave: map[check.Key]int{}, adopted: map[globaltable.TableID]*globaltable.Table{}, missing: map[check.Lane]uint64{}, replicas: map[globaltable.TableID]globaltable.Replica{}, joined: map[globaltable.TableID]bool{}, heard: map[check.Key]int{},
 		inherited: map[globaltable.TableID]map[string]string{}, tale: check.NewStreams(uint16(o)), readTo: map[cdc.Stream]hlc.Timestamp{}, untold: map[string]bool{}}
 }
 

@@ -75,9 +75,10 @@ func (r *region) gains(old, t *globaltable.Table) {
 	}
 }
 
-// isHollow reports whether an entry had lost its body when this region applied it.
+// isHollow reports whether an entry had lost its body when this region applied it, or its change was voided here.
 func (r *region) isHollow(l check.Logged) bool {
-	return r.hollow[r.lane(hlc.Origin(l.By), globaltable.Incarnation(l.Incarnation), globaltable.LaneID(l.Lane))][l.Seq]
+	lane := r.lane(hlc.Origin(l.By), globaltable.Incarnation(l.Incarnation), globaltable.LaneID(l.Lane))
+	return r.hollow[lane][l.Seq] || r.refused[refusal{lane, l.Seq, l.Key}]
 }
 
 // givesUp notes that another region may have taken items over: what this one has of them from now on it has got anew.

@@ -178,6 +178,26 @@ func TestWaits(t *testing.T) {
 	}
 }
 
+// TestWhoWaitedBeginsAnew: a replica that comes back and waits for one that had the table later replays nothing. When that one goes for good, since it was on its way out when its region was fenced, a new version demands the join.
+func TestWhoWaitedBeginsAnew(t *testing.T) {
+	at := func(n uint64) globaltable.Version { return globaltable.MakeVersion(1, n) }
+	replicas := []globaltable.Replica{{Region: "a", Origin: 1, Status: globaltable.Creating, Since: at(5), Born: at(3)}, {Region: "b", Origin: 2, Status: globaltable.StatusFencing, Since: at(5), Leaving: true}}
+	answers := Answers{1: {Outcome: Adopted, Joined: true}}
+	next, ok := Advance(&globaltable.Table{ID: 99 << 16, Name: "orders", Owner: 1, Version: at(6), Replicas: replicas}, answers, 1)
+	if !ok || len(next.Replicas) != 1 || next.Replicas[0].Status != globaltable.Creating || next.Replicas[0].Since != next.Version || next.Replicas[0].Born != at(3) {
+		t.Fatalf("%+v %v", next, ok)
+	}
+	if next, ok = Advance(next, answers, 1); !ok || next.Replicas[0].Status != globaltable.Active {
+		t.Fatalf("%+v %v", next, ok)
+	}
+	// Where somebody serves the table nobody waits, and nothing begins anew.
+	replicas = append(replicas, globaltable.Replica{Region: "c", Origin: 3, Status: globaltable.Active})
+	answers[3] = Answer{Outcome: Adopted, Joined: true}
+	if next, ok = Advance(&globaltable.Table{ID: 99 << 16, Name: "orders", Owner: 1, Version: at(6), Replicas: replicas}, answers, 1); !ok || next.Replicas[0].Status != globaltable.Active {
+		t.Errorf("%+v %v", next, ok)
+	}
+}
+
 // TestGivers: of a conflict feed that nobody serves also a replica that is being created gives what it has listed; of the table it gives nothing.
 func TestGivers(t *testing.T) {
 	for name, c := range map[string]struct {

@@ -187,7 +187,7 @@ func Remove(t *globaltable.Table, region string, epoch uint32) (*globaltable.Tab
 // Advance returns the document after what the regions have answered. ok is false when there is nothing to do yet.
 func Advance(t *globaltable.Table, answers Answers, epoch uint32) (next *globaltable.Table, ok bool) {
 	next = successor(t, epoch)
-	kept := next.Replicas[:0]
+	kept, anew := next.Replicas[:0], false
 	for _, r := range next.Replicas {
 		if r.Placing != 0 && answers[r.Origin].Placed {
 			r.Placing, ok = 0, true
@@ -215,6 +215,7 @@ func Advance(t *globaltable.Table, answers Answers, epoch uint32) (next *globalt
 			if closed(t, &r, answers) {
 				ok = true
 				if r.Leaving {
+					anew = anew || orphaned(t)
 					continue
 				}
 				r.Status, r.StatusDescription, r.Since = globaltable.StatusFenced, "", next.Version
@@ -226,6 +227,12 @@ func Advance(t *globaltable.Table, answers Answers, epoch uint32) (next *globalt
 		return nil, false
 	}
 	next.Replicas = kept
+	for i := range kept {
+		// What waits for one that goes for good has replayed nothing: see Waits.
+		if r := &kept[i]; anew && r.Status == globaltable.Creating {
+			r.Since = next.Version
+		}
+	}
 	tidyPins(next)
 	bury(next)
 	return next, true

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 
+	"github.com/cespare/xxhash/v2"
 	"github.com/hashicorp/go-memdb"
 
 	"github.com/concordat-db/concordat/conflict"
@@ -220,15 +221,16 @@ func (v *View) TablesAfter(id globaltable.TableID, f func(*globaltable.Table) bo
 	from(v.db.Txn(false), inTables, byID, tableKey(id+1), func(e *entry) bool { return f(e.table) })
 }
 
-// ReceiptCount returns how many receipts of the table there are.
-func (v *View) ReceiptCount(table globaltable.TableID) (n int) {
+// ReceiptSum returns how many receipts of the table there are, and a sum that two regions with the same ones have alike, in whatever order they came; zero for none.
+func (v *View) ReceiptSum(table globaltable.TableID) (n int, sum uint64) {
 	from(v.db.Txn(false), inReceipts, byID, tableKey(table), func(r *Receipt) bool {
 		if r.Table == table {
 			n++
+			sum += xxhash.Sum64String(r.Token)
 		}
 		return r.Table == table
 	})
-	return n
+	return n, sum
 }
 
 // Pinned reports whether any table has locality policies: if not, none need be asked for.

@@ -133,6 +133,49 @@ func TestReviewLogsAgain(t *testing.T) {
 	}
 }
 
+// TestReviewLogsWhatIsLeft: what came after a change and was collected is forgotten in every region, so what it took back is not logged again: nothing that is logged again adds anything to a record that has it all.
+func TestReviewLogsWhatIsLeft(t *testing.T) {
+	engine := store.NewMemory()
+	f := start(t, engine, relogged)
+	f.catalog.pin(func(globaltable.TableID, []byte) globaltable.Placement { return nil })
+	for _, id := range []string{"f1", "f2", "f3"} {
+		f.must(f.Write(background, put(tableA, id, "v")))
+	}
+	for _, ops := range [][]conflict.Op{updateOps(conflict.OpSetCell, "x"), updateOps(conflict.OpSetCell, "y"), updateOps(conflict.OpRemoveCell, "x")} {
+		f.must(f.Write(background, always(ops, keyOf(tableA, "f3"))))
+	}
+	f.must(f.Write(background, remove(tableA, "f2")))
+	f.raisePurge(tableA, f.catalog.Version(tableA), f.now())
+	if c, err := f.Collect(background, tableA, nil, 10); err != nil || c.Gone != 1 || c.Reduced != 1 {
+		t.Fatalf("%+v, %v", c, err)
+	}
+	f.catalog.pin(foreign(alone))
+	version := f.catalog.Version(tableA)
+	f.must(f.BeginPlacing(background, tableA, version, 1000))
+	if voided := f.review(version); voided != 7 {
+		t.Errorf("%d entries were voided", voided)
+	}
+	var got []string
+	eachLogged(t, engine, func(c *conflict.Change) {
+		record := f.recordOf(tableA, idOf(c.Key))
+		if record == nil {
+			t.Fatalf("a change of %s was logged again, of which nothing is left", idOf(c.Key))
+		}
+		if adds, err := conflict.Adds(record, c); adds || err != nil {
+			t.Errorf("a change of %s brings something back: %v", idOf(c.Key), err)
+		}
+		got = append(got, idOf(c.Key))
+	})
+	if want := []string{"f1", "f3", "f3", "f3"}; !slices.Equal(got, want) { // the puts, y, and of the removal of x that the item is there
+		t.Errorf("logged again were changes of %v", got)
+	}
+	if p := f.Placing(tableA); p.Done.Voided != 7 || p.Done.Relogged != 4 {
+		t.Errorf("%+v", p)
+	}
+	f.must(f.stop())
+	checkStore(t, engine, someRecords)
+}
+
 func eachLogged(t *testing.T, e store.Engine, f func(*conflict.Change)) {
 	t.Helper()
 	lower, upper := store.SpaceRange(store.SpaceLog)

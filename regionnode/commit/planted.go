@@ -24,6 +24,7 @@ var (
 	plantedReceive   bool // policies do not keep a peer's changes and records out
 	plantedTakeOver  bool // what is taken over is not logged
 	plantedVoid      bool // what an entry had that is voided is not logged again
+	plantedRelog     bool // what an entry had that is voided is logged again as it was, whatever has come after it
 	plantedSaved     bool // what was saved and is taken over is dropped
 	plantedTold      bool // what changes nothing is told in streams
 	plantedUntold    bool // what exchanges bring is not told in streams
@@ -77,6 +78,8 @@ func Plant(fault string, on bool) bool {
 		plantedTakeOver = on
 	case "void for good":
 		plantedVoid = on
+	case "stale relog":
+		plantedRelog = on
 	case "drop saved":
 		plantedSaved = on
 	case "told anyway":

@@ -24,6 +24,7 @@ const (
 	plantedReceive   = false
 	plantedTakeOver  = false
 	plantedVoid      = false
+	plantedRelog     = false
 	plantedSaved     = false
 	plantedTold      = false
 	plantedUntold    = false

@@ -23,7 +23,7 @@ type review struct {
 	relogs []relog
 }
 
-// relog is a change that is logged again, as it was but for the version of the catalog, in the lane where its item is now.
+// relog is a change that is logged again, in the lane where its item is now: with dot, context, floor and transaction as they were, under the version of the catalog in force.
 type relog struct {
 	of     uint64 // the entry
 	place  placed
@@ -45,7 +45,8 @@ type Reviewed struct {
 }
 
 // Review goes over the shard's own log of a lane, from the entry after the one given, a page at a time, while that version of the table is being carried out: an entry with a change of any table that a locality policy keeps out of some member of
-// the lane, this region included, is voided. Its header stays. Each of its changes that this region may have itself is logged again in the same batch, with dot, context, floor and transaction as they were, in the lane of its item's placement now.
+// the lane, this region included, is voided. Its header stays. What this region's records still have of each of its changes that the region may have itself is logged again in the same batch, with dot, context, floor and transaction as they were,
+// in the lane of its item's placement now: what has come after the change and was collected may be forgotten everywhere, and could not take it back.
 // What this region may not have stays in its records, until another one takes it over. It returns when that is durable. An error of kind InUse says that another version is in force.
 func (s *Shard) Review(ctx context.Context, table globaltable.TableID, version globaltable.Version, lane globaltable.LaneID, after uint64) (Reviewed, error) {
 	r, out, err := s.prepareReview(table, version, lane, after)
@@ -191,7 +192,9 @@ func (c *core) decideEntry(r *review, l *lane, seq uint64) (logs int, err error)
 		if again.place.placement, again.place.lane, again.place.version, ok = c.relog(globaltable.TableID(x.Table), x.Key); !ok {
 			return c.mayVoid(x)
 		}
-		again.change.Ops = append([]conflict.Op(nil), x.Ops...)
+		if again.change.Ops, err = c.left(x); err != nil || len(again.change.Ops) == 0 {
+			return err
+		}
 		again.change.CatalogVersion = uint64(again.place.version)
 		logs += lengthInBody(&again.change)
 		r.relogs = append(r.relogs, again)
@@ -199,6 +202,28 @@ func (c *core) decideEntry(r *review, l *lane, seq uint64) (logs int, err error)
 	})
 	r.voids, r.freed = append(r.voids, e.Header), append(r.freed, len(e.Body))
 	return logs, err
+}
+
+// left is what this region's record has of a change, as operations of their own bytes. There may be members that have not got the change yet, and there may be some that have collected, since all have it, what has taken it back. The record
+// is right for both: it has nothing of what was taken back, whether it knows that still or has collected it too. What has come after the change in its place is in other entries, here or of others.
+func (c *core) left(x *conflict.Change) (ops []conflict.Op, err error) {
+	if plantedRelog {
+		return append(ops, x.Ops...), nil
+	}
+	var changes []conflict.Change
+	err = getValue(c.engine, store.AppendRecordKey(nil, globaltable.TableID(x.Table), x.Key), func(record []byte) (err error) {
+		changes, err = conflict.ChangesOf(bytes.Clone(record))
+		return err
+	})
+	if err != nil {
+		return nil, errCorruptStore("record", err)
+	}
+	for i := range changes {
+		if changes[i].Dot == x.Dot {
+			ops = append(ops, changes[i].Ops...)
+		}
+	}
+	return ops, nil
 }
 
 // mayVoid returns an error if a change that this region cannot log again is not safe in its record. One that policies keep out of here is, until it is handed over. One of a replica that goes is not: when its log is confirmed, its records are

@@ -148,6 +148,7 @@ type Plane struct {
 	epoch    uint32            // of this start; 0: not raised yet
 	unheard  map[string]uint64 // region → the number of the wish to hear it
 	wishes   uint64
+	closed   globaltable.Version // of the world's document: what the owner had heard when it closed members is here up to this one's
 	progress map[globaltable.TableID]catalog.Progress
 	leaving  map[globaltable.TableID]*leave
 	parting  map[globaltable.TableID]parting
@@ -180,7 +181,7 @@ func New(cfg Config) (*Plane, error) {
 
 // Looks returns what Run repeats: each brings what is unfinished one step on and returns. They are for the simulation, which owns time, in place of Run.
 func (p *Plane) Looks() []func(context.Context) {
-	return []func(context.Context){p.hear, p.lead, p.leadWorld, p.depart, p.leave}
+	return []func(context.Context){p.hear, p.hearClosing, p.lead, p.leadWorld, p.depart, p.leave}
 }
 
 // Run brings what is unfinished to its end, until ctx is done; it returns nil then.

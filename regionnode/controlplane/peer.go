@@ -112,6 +112,7 @@ type versionAnswer struct {
 	Version  uint64 `json:"version"`
 	Policies uint64 `json:"policies,omitempty"` // sequence of the newest version of the table's policies
 	Receipts int    `json:"receipts,omitempty"` // how many there are of the table
+	Sum      uint64 `json:"sum,omitempty"`      // of these; see View.ReceiptSum
 }
 
 type documentAnswer struct {
@@ -315,7 +316,8 @@ func (p *Plane) answerVersions(r *versionsRequest) (*answer, error) {
 			a.More = true
 			return false
 		}
-		a.Versions = append(a.Versions, versionAnswer{t.ID.String(), uint64(t.Version), v.NewestPolicy(t.ID), v.ReceiptCount(t.ID)})
+		receipts, sum := v.ReceiptSum(t.ID)
+		a.Versions = append(a.Versions, versionAnswer{t.ID.String(), uint64(t.Version), v.NewestPolicy(t.ID), receipts, sum})
 		return true
 	})
 	return a, nil
@@ -346,7 +348,10 @@ func (p *Plane) answerDocuments(ctx context.Context, tables []string) (*answer, 
 }
 
 // Fetch brings this region's catalog up to that of the region given. The inbox calls it too, when it meets a newer version there.
-func (p *Plane) Fetch(ctx context.Context, region string) error {
+func (p *Plane) Fetch(ctx context.Context, region string) error { return p.fetch(ctx, region, false) }
+
+// fetch is Fetch. all: what lies beside documents may have got to that region and not to this one although nothing newer has; else it comes by the catalog's lane.
+func (p *Plane) fetch(ctx context.Context, region string, all bool) error {
 	p.mu.Lock()
 	wish, wanted := p.unheard[region]
 	p.mu.Unlock()
@@ -366,10 +371,10 @@ func (p *Plane) Fetch(ctx context.Context, region string) error {
 			if globaltable.Version(v.Version) > p.cfg.Catalog.Version(id) {
 				want = append(want, v.Table)
 			}
-			if v.Policies > p.cfg.Catalog.View().NewestPolicy(id) {
+			if v.Policies > p.cfg.Catalog.View().NewestPolicy(id) || all && v.Policies > 0 {
 				history = append(history, id)
 			}
-			if v.Receipts > p.cfg.Catalog.View().ReceiptCount(id) {
+			if _, sum := p.cfg.Catalog.View().ReceiptSum(id); v.Receipts > 0 && v.Sum != sum {
 				receipts = append(receipts, id)
 			}
 		}
@@ -385,7 +390,7 @@ func (p *Plane) Fetch(ctx context.Context, region string) error {
 			}
 		}
 		for _, id := range history {
-			if err := p.fetchItems(ctx, region, p.historyOf(id)); err != nil {
+			if err := p.fetchItems(ctx, region, p.historyOf(id, all)); err != nil {
 				return err
 			}
 		}
@@ -395,7 +400,7 @@ func (p *Plane) Fetch(ctx context.Context, region string) error {
 			}
 		}
 	}
-	if wanted { // else entries come by the catalog's lane, like the documents that were missed
+	if wanted || all { // else entries come by the catalog's lane, like the documents that were missed
 		if err := p.fetchAudit(ctx, region); err != nil {
 			return err
 		}

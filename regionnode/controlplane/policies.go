@@ -80,11 +80,15 @@ func (p *Plane) answerHistory(ctx context.Context, r *historyRequest) (*answer, 
 	return a, nil
 }
 
-// historyOf is the versions of a table's policies that this region does not have.
-func (p *Plane) historyOf(id globaltable.TableID) pages {
+// historyOf is the versions of a table's policies after the newest that this region has, or all of them.
+func (p *Plane) historyOf(id globaltable.TableID, all bool) pages {
+	after := p.cfg.Catalog.View().NewestPolicy(id)
+	if all {
+		after = 0
+	}
 	return pages{
 		op:    "fetch policies",
-		after: p.cfg.Catalog.View().NewestPolicy(id),
+		after: after,
 		ask:   func(after uint64) *request { return &request{History: &historyRequest{id.String(), after}} },
 		of:    func(a *answer) [][]byte { return a.History },
 		check: func(it item.Item, record *conflict.Record) (uint64, item.Key, error) {

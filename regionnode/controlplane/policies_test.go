@@ -149,7 +149,7 @@ func TestHistoryInPages(t *testing.T) {
 			t.Errorf("%d versions", got)
 		}
 		// What says to be by another region than it was stamped in, or of another table, is none.
-		another, own := us.plane.historyOf(id+1), us.plane.historyOf(id)
+		another, own := us.plane.historyOf(id+1, false), us.plane.historyOf(id, false)
 		if _, _, err := another.checkRecord(first.History[0]); err == nil {
 			t.Error("a version of another table is taken")
 		}

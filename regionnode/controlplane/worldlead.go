@@ -195,7 +195,7 @@ func (p *Plane) hearSince(ctx context.Context, d globaltable.Descriptor, since g
 	case replies[0].Outcome == 0:
 		return toAdopt(d), true
 	}
-	if err := p.Fetch(ctx, d.Name); err != nil {
+	if err := p.fetch(ctx, d.Name, true); err != nil {
 		p.failed(ctx, "hear catalog", d.Name, err)
 		return d.Name + " to give its catalog", false
 	}
@@ -206,6 +206,41 @@ func (p *Plane) hearSince(ctx context.Context, d globaltable.Descriptor, since g
 	}
 	p.world.heard[d.Origin] = since
 	return "", true
+}
+
+// hearClosing fetches from the world's owner what it has heard of all when it closed members. Of what these had issued some regions may have got the last, and others not: documents are issued anew, but what lies beside them, receipts, versions of
+// policies and entries of the audit log, is nobody's to issue again.
+func (p *Plane) hearClosing(ctx context.Context) {
+	v := p.cfg.Catalog.View()
+	w, ok := v.World()
+	if !ok || w.Owner == p.self.Origin || !v.Active(p.self.Origin) {
+		return
+	}
+	since := newestClosed(w)
+	p.mu.Lock()
+	heard := p.closed >= since
+	p.mu.Unlock()
+	owner, known := v.RegionOf(w.Owner)
+	if heard || !known {
+		return
+	}
+	if err := p.fetch(ctx, owner.Name, true); err != nil {
+		p.failed(ctx, "hear catalog", owner.Name, err)
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.closed = max(p.closed, since)
+}
+
+// newestClosed returns the newest version that has closed a member; zero: none is closed.
+func newestClosed(w *globaltable.World) (since globaltable.Version) {
+	for i := range w.Members {
+		if m := &w.Members[i]; m.State.Closed() {
+			since = max(since, m.Since)
+		}
+	}
+	return since
 }
 
 func (p *Plane) waitForNobody() {
