@@ -294,7 +294,7 @@ func TestNATSAccountsWithGrants(t *testing.T) {
 	defer server.Close()
 	path := writeNode(t, strings.Replace(goodNode, `embedded: {listen: "127.0.0.1:4222"}`, `external: {urls: ["nats://127.0.0.1:4222"], nkeySeedFile: region.key}`, 1))
 	got := command(t, "nats", "accounts", "--config", path, "--live", "--admin", server.URL)
-	for _, want := range []string{"GRANT-" + s.key, "CONCORDAT-EVENTS", `"$JS.API.CONSUMER.MSG.NEXT.EVENTS_0000000000000001.search"`} {
+	for _, want := range []string{"GRANT-" + s.key, "CONCORDAT-EVENTS", `"$JS.API.CONSUMER.MSG.NEXT.EVENTS_0000000000000001.search"`, `{ stream: { account: CONCORDAT-EVENTS, subject: "mail.sent" } }`} {
 		if got.status != 0 || !strings.Contains(got.out, want) {
 			t.Errorf("no %s in %+v", want, got)
 		}

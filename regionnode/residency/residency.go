@@ -5,7 +5,7 @@
 //	records        of tables and of their conflict feeds, deleted items' included; the entries of their indexes; what is noted for collection
 //	own log        each change of each entry that is not void, for this region and for each other member of the entry's lane, who can read it
 //	saved          what a rebuilding keeps: records, and writes of the region's own log
-//	change streams what is told of items
+//	change streams what is told of items, and what of it triggers could not deliver
 //	streams        the messages of all lanes' streams that there are in this region's NATS, those of an earlier store too
 //	events         those of change streams in its NATS
 //
