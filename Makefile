@@ -27,7 +27,7 @@ build: ## build bin/concordat, static, with its version
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/concordat ./cli/concordat
 
 test: ## run the tests
-	$(GO) test -p $(P) -timeout 10m ./...
+	$(GO) test -p $(P) -timeout 14m ./...
 	$(GO) test -tags planted -timeout 10m -run '^TestPlanted$$' ./conflict ./streams/trigger ./chaos/sim ./chaos/scenarios ./chaos/faults
 
 race: ## run the tests under the race detector (needs a C compiler)

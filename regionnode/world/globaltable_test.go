@@ -190,7 +190,7 @@ func TestGlobalTableOf2017(t *testing.T) {
 	w.until("it is active", active(eu, 2))
 	w.put(us, "a", "1")
 	w.until("items are replicated", func() bool { return w.get(eu, "a") == "1" })
-	if d := w.describe(us); d.GlobalTableVersion != nil || len(d.Replicas) != 0 || d.StreamSpecification == nil {
+	if d := w.describe(us); d.GlobalTableVersion != nil || len(d.Replicas) != 0 || d.StreamSpecification != nil {
 		t.Errorf("DescribeTable tells of replicas as if it were of 2019: %+v", d)
 	}
 	_, err = db.CreateGlobalTable(ctx, group(us, ap))
