@@ -18,7 +18,7 @@ BENCH    ?= .
 CORPUS   ?= 20
 
 .DEFAULT_GOAL := help
-.PHONY: help build test race lint compat fuzz corpus sim difference load join pin counters bench bench-world demo example clean
+.PHONY: help build test planted race lint compat fuzz corpus sim difference load join pin counters bench bench-world demo example clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,7 +28,10 @@ build: ## build bin/concordat, static, with its version
 
 test: ## run the tests
 	$(GO) test -p $(P) -timeout 14m ./...
-	$(GO) test -tags planted -timeout 10m -run '^TestPlanted$$' ./conflict ./streams/trigger ./chaos/sim ./chaos/scenarios ./chaos/faults
+	$(GO) test -tags planted -timeout 10m -run '^TestPlanted$$' ./conflict ./streams/trigger ./chaos/sim ./chaos/scenarios
+
+planted: ## find the faults that are planted on real processes
+	$(GO) test -tags planted -timeout 10m -count=1 -run '^TestPlanted$$' ./chaos/faults
 
 race: ## run the tests under the race detector (needs a C compiler)
 	CGO_ENABLED=1 $(GO) test -race -p $(P) -timeout 20m ./...
