@@ -3,6 +3,7 @@ package commit
 import (
 	"bytes"
 	"context"
+	"slices"
 
 	"github.com/concordat-db/concordat/globaltable"
 	"github.com/concordat-db/concordat/globaltable/item"
@@ -195,4 +196,34 @@ func eraseSaved(table globaltable.TableID, version globaltable.Version, keys []s
 		}
 		return c.placings.count(g, table, &done)
 	}
+}
+
+// toErase finds the keys of a page, of what is kept of a table's items in a range of the store beside their records, whose items may not be here: in order, after the key given. keyOf reads the item's key out of a value. next is the last one of the page; nil: there are no more.
+func (s *Shard) toErase(table globaltable.TableID, lower, upper, after []byte, keyOf func(value []byte) (item.Key, error)) (bad [][]byte, next []byte, err error) {
+	if after != nil {
+		lower = append(slices.Clip(after), 0)
+	}
+	seen, size := 0, 0
+	err = store.Each(s.cfg.Engine, lower, upper, func(key, value []byte) error {
+		if seen++; seen > maxTrim || size > maxTrimBytes {
+			return errStop
+		}
+		size += len(value)
+		of, err := keyOf(value)
+		if err != nil {
+			return err
+		}
+		next = append(next[:0], key...)
+		if !s.cfg.Catalog.Admits(table, of, 0) {
+			bad = append(bad, bytes.Clone(key))
+		}
+		return nil
+	})
+	switch {
+	case err == nil:
+		next = nil
+	case err != errStop:
+		return nil, nil, fault(globaltable.Internal, opErase, "", err)
+	}
+	return bad, next, nil
 }

@@ -1,12 +1,12 @@
 package commit
 
 import (
-	"bytes"
 	"context"
 	"slices"
 
 	"github.com/concordat-db/concordat/conflict/hlc"
 	"github.com/concordat-db/concordat/globaltable"
+	"github.com/concordat-db/concordat/globaltable/item"
 	"github.com/concordat-db/concordat/regionnode/store"
 	"github.com/concordat-db/concordat/streams/cdc"
 )
@@ -309,35 +309,16 @@ func (s *Shard) EraseStreams(ctx context.Context, table globaltable.TableID, ver
 	return next, s.do(ctx, false, eraseStreams(table, version, bad))
 }
 
-// streamsToErase finds the records of a page that may not be here, and the last one of the page; nil: there are no more.
+// streamsToErase is toErase for the table's stream records.
 func (s *Shard) streamsToErase(table globaltable.TableID, after []byte) (bad [][]byte, next []byte, err error) {
 	lower, upper := store.StreamsRange(table)
-	if after != nil {
-		lower = append(slices.Clip(after), 0)
-	}
-	seen, size := 0, 0
-	err = store.Each(s.cfg.Engine, lower, upper, func(key, value []byte) error {
-		if seen++; seen > maxTrim || size > maxTrimBytes {
-			return errStop
-		}
-		size += len(value)
+	return s.toErase(table, lower, upper, after, func(value []byte) (item.Key, error) {
 		var x cdc.Record
 		if err := x.Decode(value); err != nil {
-			return errCorruptStore("stream record", err)
+			return nil, errCorruptStore("stream record", err)
 		}
-		next = append(next[:0], key...)
-		if !s.cfg.Catalog.Admits(table, x.Key, 0) {
-			bad = append(bad, bytes.Clone(key))
-		}
-		return nil
+		return x.Key, nil
 	})
-	switch {
-	case err == nil:
-		next = nil
-	case err != errStop:
-		return nil, nil, fault(globaltable.Internal, opErase, "", err)
-	}
-	return bad, next, nil
 }
 
 func eraseStreams(table globaltable.TableID, version globaltable.Version, keys [][]byte) func(*core, *group) error {

@@ -1,7 +1,6 @@
 package commit
 
 import (
-	"bytes"
 	"context"
 	"encoding/binary"
 	"slices"
@@ -9,6 +8,7 @@ import (
 
 	"github.com/concordat-db/concordat/conflict/hlc"
 	"github.com/concordat-db/concordat/globaltable"
+	"github.com/concordat-db/concordat/globaltable/item"
 	"github.com/concordat-db/concordat/regionnode/store"
 	"github.com/concordat-db/concordat/streams/cdc"
 )
@@ -267,33 +267,15 @@ func (c *core) dropLetters(g *group, keys [][]byte) (dropped int, err error) {
 // EraseLetters erases the dead letters of a table's items that may not be here, from the one after the one named on, a page of them. next names the last one that was looked at; nil: there are no more. It returns when that is durable. An error of kind InUse says that another version is in force.
 func (s *Shard) EraseLetters(ctx context.Context, table globaltable.TableID, version globaltable.Version, after []byte) (next []byte, err error) {
 	lower, upper := store.LettersRange(table)
-	if after != nil {
-		lower = append(slices.Clip(after), 0)
-	}
-	var bad [][]byte
-	seen := 0
-	err = store.Each(s.cfg.Engine, lower, upper, func(key, value []byte) error {
-		if seen++; seen > maxTrim {
-			return errStop
-		}
+	bad, next, err := s.toErase(table, lower, upper, after, func(value []byte) (item.Key, error) {
 		var l cdc.Letter
 		if err := l.Decode(value); err != nil {
-			return errCorruptStore("dead letter", err)
+			return nil, errCorruptStore("dead letter", err)
 		}
-		next = append(next[:0], key...)
-		if !s.cfg.Catalog.Admits(table, l.Key, 0) {
-			bad = append(bad, bytes.Clone(key))
-		}
-		return nil
+		return l.Key, nil
 	})
-	switch {
-	case err == nil:
-		next = nil
-	case err != errStop:
-		return nil, fault(globaltable.Internal, opErase, "", err)
-	}
-	if len(bad) == 0 {
-		return next, nil
+	if err != nil || len(bad) == 0 {
+		return next, err
 	}
 	return next, s.do(ctx, true, func(c *core, g *group) error {
 		if err := c.carriesOut(table, version); err != nil {

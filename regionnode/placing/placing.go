@@ -332,22 +332,23 @@ func (p *Placer) eraseSaved(ctx context.Context, t *globaltable.Table, s *table)
 }
 
 // eraseStreams erases records of the table's change streams. No others come: nothing is told of what may not be here.
-func (p *Placer) eraseStreams(ctx context.Context, t *globaltable.Table, s *table) (err error) {
+func (p *Placer) eraseStreams(ctx context.Context, t *globaltable.Table, s *table) error {
 	if plantedTold {
 		return nil
 	}
-	var next []byte
-	for more := true; more && err == nil; more = next != nil {
-		next, err = p.cfg.Store.EraseStreams(ctx, t.ID, s.version, next)
-	}
-	return err
+	return erasePages(ctx, t, s, p.cfg.Store.EraseStreams)
 }
 
 // eraseLetters erases dead letters of triggers. No others come: a trigger passes over what may not be here.
-func (p *Placer) eraseLetters(ctx context.Context, t *globaltable.Table, s *table) (err error) {
+func (p *Placer) eraseLetters(ctx context.Context, t *globaltable.Table, s *table) error {
+	return erasePages(ctx, t, s, p.cfg.Store.EraseLetters)
+}
+
+// erasePages erases page by page, each from where the one before has ended.
+func erasePages(ctx context.Context, t *globaltable.Table, s *table, page func(ctx context.Context, table globaltable.TableID, version globaltable.Version, after []byte) (next []byte, err error)) (err error) {
 	var next []byte
 	for more := true; more && err == nil; more = next != nil {
-		next, err = p.cfg.Store.EraseLetters(ctx, t.ID, s.version, next)
+		next, err = page(ctx, t.ID, s.version, next)
 	}
 	return err
 }
