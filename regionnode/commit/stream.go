@@ -261,6 +261,9 @@ func (c *core) tellMerge(g *group, sub *submission) error {
 			continue
 		}
 		k := &sub.keys[p.key]
+		if _, _, told := c.catalog.Stream(k.table); !told {
+			continue // a join brings millions of records, whose stamps need not be read
+		}
 		if plantedFinal {
 			if slices.ContainsFunc(sub.parts[i+1:], func(later part) bool { return later.key == p.key && later.after != nil }) {
 				continue

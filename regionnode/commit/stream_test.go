@@ -213,11 +213,11 @@ func TestStreamWakes(t *testing.T) {
 	f.run()
 	ctx, cancel := context.WithCancel(background)
 	cancel()
-	if f.AwaitStream(ctx, streamA, 0) {
+	if f.AwaitTable(ctx, tableA, 0) {
 		t.Fatal("there is nothing yet")
 	}
 	woken := make(chan bool)
-	go func() { woken <- f.AwaitStream(background, streamA, 0) }()
+	go func() { woken <- f.AwaitTable(background, tableA, 0) }()
 	f.must(f.Write(background, put(tableB, "b", "1")))
 	f.must(f.Write(background, put(tableA, "a", "1")))
 	if !<-woken {

@@ -81,38 +81,11 @@ func (s *Shard) StreamMarkNow(ctx context.Context) (hlc.Timestamp, error) {
 	return s.StreamMark(), nil
 }
 
-// AwaitStream returns when the stream has a durable record after the position given, true, or when ctx is done, false.
-func (s *Shard) AwaitStream(ctx context.Context, id cdc.Stream, after hlc.Timestamp) bool {
-	return s.awaitStreams(ctx, func() bool { return s.streams.ends[id] > after })
-}
-
-// awaitStreams returns when has, which is asked under the lock of streams, says true, or when ctx is done.
-func (s *Shard) awaitStreams(ctx context.Context, has func() bool) bool {
-	for {
-		s.streams.mu.Lock()
-		if has() {
-			s.streams.mu.Unlock()
-			return true
-		}
-		if s.streams.news == nil {
-			s.streams.news = make(chan struct{})
-		}
-		news := s.streams.news
-		s.streams.mu.Unlock()
-		select {
-		case <-news:
-		case <-ctx.Done():
-			return false
-		}
-	}
-}
-
 // StreamRange is a run of the records of a change stream.
 type StreamRange struct {
 	cdc.Stream
-	Lane  globaltable.LaneID // zero: of all
-	After hlc.Timestamp      // the records after this position
-	UpTo  hlc.Timestamp      // up to and with this one; zero: the mark
+	After hlc.Timestamp // the records after this position
+	UpTo  hlc.Timestamp // up to and with this one; zero: the mark
 }
 
 const opReadStream = "read change stream"
@@ -131,9 +104,6 @@ func (s *Shard) ReadStream(r StreamRange, f func(*cdc.Record) (more bool)) (upTo
 		return r.After, nil
 	}
 	lanes := s.streamLanes(r.Stream)
-	if r.Lane != 0 {
-		lanes = slices.DeleteFunc(slices.Clone(lanes), func(id globaltable.LaneID) bool { return id != r.Lane })
-	}
 	pinned := s.cfg.Catalog.Pinned()
 	err = eachStreamRecord(s.cfg.Engine, r.Stream, lanes, r.After, upTo, func(x *cdc.Record, _, value []byte) (bool, error) {
 		if err := x.Decode(value); err != nil {

@@ -37,14 +37,31 @@ func (s *Shard) ReadTable(table globaltable.TableID, after, upTo hlc.Timestamp, 
 
 // AwaitTable returns when a table's stream, whichever is in force, has a durable record after the position given that was told since the shard was opened, true, or when ctx is done, false.
 func (s *Shard) AwaitTable(ctx context.Context, table globaltable.TableID, after hlc.Timestamp) bool {
-	return s.awaitStreams(ctx, func() bool {
+	has := func() bool {
 		for id, end := range s.streams.ends {
 			if id.Table == table && end > after {
 				return true
 			}
 		}
 		return false
-	})
+	}
+	for {
+		s.streams.mu.Lock()
+		if has() {
+			s.streams.mu.Unlock()
+			return true
+		}
+		if s.streams.news == nil {
+			s.streams.news = make(chan struct{})
+		}
+		news := s.streams.news
+		s.streams.mu.Unlock()
+		select {
+		case <-news:
+		case <-ctx.Done():
+			return false
+		}
+	}
 }
 
 // Trimmed returns the position up to which records of a table's streams have gone: a reader that was there has missed some if it is before that.
