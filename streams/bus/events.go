@@ -326,27 +326,10 @@ func (e *Events) RemoveReader(ctx context.Context, stream, name string) error {
 
 // Read calls f with what the stream has, in order, and what comes meanwhile or not; f's error ends it. It is no error if there is no stream. It goes event by event, and consumes nothing.
 func (e *Events) Read(ctx context.Context, name string, f func(position string, data []byte) error) error {
-	stream, err := e.js.Stream(ctx, name)
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		return nil
-	}
-	if err != nil {
-		return e.fault("read events", name, err)
-	}
-	state := stream.CachedInfo().State
-	for seq := state.FirstSeq; seq <= state.LastSeq && state.Msgs > 0; seq++ {
-		msg, err := stream.GetMsg(ctx, seq)
-		switch {
-		case errors.Is(err, jetstream.ErrMsgNotFound), errors.Is(err, jetstream.ErrStreamNotFound):
-			continue // dropped meanwhile, or the stream was made anew
-		case err != nil:
-			return e.fault("read events", name, err)
-		}
-		if err := f(msg.Header.Get(PositionHeader), msg.Data); err != nil {
-			return err
-		}
-	}
-	return nil
+	fault := func(err error) error { return e.fault("read events", name, err) }
+	return eachMessage(ctx, e.js, name, fault, func(msg *jetstream.RawStreamMsg) error {
+		return f(msg.Header.Get(PositionHeader), msg.Data)
+	})
 }
 
 func (e *Events) fault(op, name string, err error) error {
