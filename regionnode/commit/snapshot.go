@@ -5,7 +5,6 @@ import (
 	"errors"
 
 	"github.com/concordat-db/concordat/conflict/hlc"
-	"github.com/concordat-db/concordat/globaltable"
 	"github.com/concordat-db/concordat/globaltable/item"
 	"github.com/concordat-db/concordat/regionnode/store"
 )
@@ -44,12 +43,7 @@ func (s *Snapshot) At() hlc.Timestamp { return s.at }
 func (s *Snapshot) Walk(ctx context.Context, r Range, f func(key item.Key, current Current) (more bool)) error {
 	catalog := s.shard.cfg.Catalog
 	x, pinned := catalog.Expiry(r.Table).Until(s.at), catalog.Pinned()
-	return s.shard.walk(ctx, s.view, &r, func(it store.Iterator) (bool, error) {
-		record, err := it.Value()
-		if err != nil {
-			return false, fault(globaltable.Internal, opWalk, "", err)
-		}
-		key := item.Key(store.RecordKeySuffix(it.Key()))
+	return s.shard.walkRecords(ctx, s.view, &r, func(key item.Key, record []byte) (bool, error) {
 		if pinned {
 			if _, _, _, ok := catalog.Place(r.Table, key); !ok {
 				return true, nil

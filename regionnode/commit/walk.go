@@ -49,14 +49,7 @@ func (s *Shard) Walk(ctx context.Context, r Range, f func(key item.Key, current 
 		return err == nil && (c.Item == nil || f(entry, c)), err
 	}
 	if r.Index == 0 {
-		return s.walk(ctx, s.cfg.Engine, &r, func(it store.Iterator) (bool, error) {
-			record, err := it.Value()
-			if err != nil {
-				return false, fault(globaltable.Internal, opWalk, "", err)
-			}
-			key := item.Key(store.RecordKeySuffix(it.Key()))
-			return live(key, key, record)
-		})
+		return s.walkRecords(ctx, s.cfg.Engine, &r, func(key item.Key, record []byte) (bool, error) { return live(key, key, record) })
 	}
 	if err := s.readable(&r); err != nil {
 		return err
@@ -126,6 +119,17 @@ func closing(c io.Closer, err *error) {
 	}
 }
 
+// walkRecords is walk over the records of a table.
+func (s *Shard) walkRecords(ctx context.Context, from store.Reader, r *Range, f func(key item.Key, record []byte) (more bool, err error)) error {
+	return s.walk(ctx, from, r, func(it store.Iterator) (bool, error) {
+		record, err := it.Value()
+		if err != nil {
+			return false, fault(globaltable.Internal, opWalk, "", err)
+		}
+		return f(item.Key(store.RecordKeySuffix(it.Key())), record)
+	})
+}
+
 // Records calls f with the records of the table with keys in (from, to), those of deleted items included, in order and as of one moment, until f returns false. A nil from is before the
 // first key, a nil to after the last. What f gets is a view, valid during the call. It returns when everything f has seen is durable.
 func (s *Shard) Records(ctx context.Context, table globaltable.TableID, from, to item.Key, f func(key item.Key, record []byte) (more bool)) error {
@@ -133,13 +137,7 @@ func (s *Shard) Records(ctx context.Context, table globaltable.TableID, from, to
 	if from != nil {
 		r.Lower = from.Next()
 	}
-	return s.walk(ctx, s.cfg.Engine, &r, func(it store.Iterator) (bool, error) {
-		record, err := it.Value()
-		if err != nil {
-			return false, fault(globaltable.Internal, opWalk, "", err)
-		}
-		return f(item.Key(store.RecordKeySuffix(it.Key())), record), nil
-	})
+	return s.walkRecords(ctx, s.cfg.Engine, &r, func(key item.Key, record []byte) (bool, error) { return f(key, record), nil })
 }
 
 // walk calls f with an iterator at each key of r in what from shows, until f returns false or an error, and waits until what f may have seen is durable.
