@@ -145,61 +145,51 @@ func (g *Giver) Give(ctx context.Context, t *globaltable.Table, feed *globaltabl
 
 // records gives what is to be given of t, or of its feed.
 func (r *giving) records(ctx context.Context, of *globaltable.Table) error {
-	gathered := pages{table: of, self: r.g.self.Origin}
 	var after item.Key
-	for more := true; more; {
-		var full []*page
-		more = false
-		n := 0
-		err := r.g.store.Records(ctx, of.ID, after, nil, func(key item.Key, record []byte) bool {
-			if n++; full != nil || n > maxWalk || gathered.bytes() >= gatherBytes {
-				more = true
-				return false
-			}
-			if p := gathered.add(key, record); p != nil {
-				full = append(full, p)
-			}
-			after = append(after[:0], key...)
-			return true
+	return r.walk(ctx, of, func(take func(gather func(*pages) *page) bool) error {
+		return r.g.store.Records(ctx, of.ID, after, nil, func(key item.Key, record []byte) bool {
+			return take(func(gathered *pages) *page {
+				after = append(after[:0], key...)
+				return gathered.add(key, record)
+			})
 		})
-		if err != nil {
-			return err
-		}
-		if gathered.bytes() >= gatherBytes || !more {
-			full = append(full, gathered.rest()...)
-		}
-		for _, p := range full {
-			if err := r.page(ctx, of.ID, p); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
+	})
 }
 
 // saved gives what was saved of t, or of its feed.
 func (r *giving) saved(ctx context.Context, of *globaltable.Table) error {
-	gathered := pages{table: of, self: r.g.self.Origin}
 	var at SavedAt
 	r.broken = nil
+	return r.walk(ctx, of, func(take func(gather func(*pages) *page) bool) error {
+		return r.g.saved.SavedParts(of.ID, at, func(p SavedPart) bool {
+			return take(func(gathered *pages) *page {
+				at = SavedAt{Key: p.Key}
+				if p.More {
+					at.Upto = p.Upto
+				}
+				if r.broken != nil && slices.Equal(r.broken, p.Key) {
+					return nil
+				}
+				return gathered.addSaved(&p)
+			})
+		})
+	})
+}
+
+// walk gives what read comes upon, in pages. read goes on where it has ended, each time that it is called, and offers one after the other to take, until that wants no more for now: then pages are given. gather is called for what is taken; it returns a page that has become full, or nil.
+func (r *giving) walk(ctx context.Context, of *globaltable.Table, read func(take func(gather func(*pages) *page) bool) error) error {
+	gathered := pages{table: of, self: r.g.self.Origin}
 	for more := true; more; {
 		var full []*page
 		more = false
 		n := 0
-		err := r.g.saved.SavedParts(of.ID, at, func(p SavedPart) bool {
+		err := read(func(gather func(*pages) *page) bool {
 			if n++; full != nil || n > maxWalk || gathered.bytes() >= gatherBytes {
 				more = true
 				return false
 			}
-			at = SavedAt{Key: p.Key}
-			if p.More {
-				at.Upto = p.Upto
-			}
-			if r.broken != nil && slices.Equal(r.broken, p.Key) {
-				return true
-			}
-			if one := gathered.addSaved(&p); one != nil {
-				full = append(full, one)
+			if p := gather(&gathered); p != nil {
+				full = append(full, p)
 			}
 			return true
 		})
