@@ -30,9 +30,10 @@ const (
 
 // snapshots are those that the node has opened for who exports tables: admin.Snapshots.
 type snapshots struct {
-	n    *Node
-	mu   sync.Mutex
-	open map[string]*snapshot
+	n     *Node
+	mu    sync.Mutex
+	open  map[string]*snapshot
+	ended bool // none is opened any more: the store is about to be closed
 }
 
 // snapshot is one that is open.
@@ -55,6 +56,9 @@ func (s *snapshots) Run(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
+			s.mu.Lock()
+			s.ended = true
+			s.mu.Unlock()
 			return s.closeIf(func(*snapshot) bool { return true })
 		case now := <-tick.C:
 			if err := s.closeIf(func(x *snapshot) bool { return now.Sub(x.lastRead()) > snapshotIdle }); err != nil {
@@ -115,28 +119,35 @@ func (s *snapshots) Open(ctx context.Context, table, destination string) (admin.
 	if !ok || locality.Decide(t, nil, s.n.cfg.Region.Origin, locality.Admit) != locality.Permit {
 		return admin.Snapshot{}, catalog.NotFound(opSnapshot, table)
 	}
-	s.mu.Lock()
-	full := len(s.open) >= maxSnapshots
-	s.mu.Unlock()
-	if full {
-		return admin.Snapshot{}, &globaltable.Error{Op: opSnapshot, Resource: table, Kind: globaltable.LimitExceeded, Message: "there are as many snapshots open as there may be; one that is not read is closed after " + snapshotIdle.String()}
+	items, _, err := s.n.shard.Count(t.ID)
+	if err != nil {
+		return admin.Snapshot{}, err
 	}
 	snap, err := s.n.shard.OpenSnapshot(ctx)
 	if err != nil {
 		return admin.Snapshot{}, err
 	}
-	x := &snapshot{table: t.ID, destination: destination, snap: snap, read: time.Now()}
 	id := newSnapshotID()
-	s.mu.Lock()
-	s.open[id] = x
-	s.mu.Unlock()
-	items, _, err := s.n.shard.Count(t.ID)
-	if err != nil {
-		return admin.Snapshot{}, err
+	if err := s.keep(id, &snapshot{table: t.ID, destination: destination, snap: snap, read: time.Now()}); err != nil {
+		return admin.Snapshot{}, errors.Join(err, snap.Close())
 	}
 	_, stream := t.StreamIn(s.n.cfg.Region.Origin)
 	return admin.Snapshot{ID: id, Table: t.Name, TableID: t.ID.String(), Region: s.n.cfg.Region.Name, Sequence: cdc.Sequence(snap.At()),
 		Time: snap.At().Time().Format(time.RFC3339Nano), Stream: stream, Items: items, Destination: destination}, nil
+}
+
+// keep adds a snapshot to those that are open, if there is room.
+func (s *snapshots) keep(id string, x *snapshot) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.ended:
+		return &globaltable.Error{Op: opSnapshot, Kind: globaltable.Unavailable, Message: "the node is stopping"}
+	case len(s.open) >= maxSnapshots:
+		return &globaltable.Error{Op: opSnapshot, Kind: globaltable.LimitExceeded, Message: "there are as many snapshots open as there may be; one that is not read is closed after " + snapshotIdle.String()}
+	}
+	s.open[id] = x
+	return nil
 }
 
 func newSnapshotID() string {
