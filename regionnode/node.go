@@ -240,12 +240,14 @@ func (n *Node) tokens() []string {
 // Close releases a node that was never run.
 func (n *Node) Close() error { return n.engine.Close() }
 
-// die is called when the disk fails. Nothing more can be promised, so the node stops; see Run.
+// die is called when the disk fails. Nothing more can be promised, so the node stops; see Run. It does not return: who met the failure has nothing to go on with, and Pebble
+// would panic before Run's caller has ended the process.
 func (n *Node) die(err error) {
 	select {
 	case n.fatal <- err:
 	default:
 	}
+	select {}
 }
 
 // ErrStoreFailed ends a node whose disk failed. The process must end: the store may never answer again.

@@ -7,7 +7,7 @@
 // # A failing disk ends the process
 //
 // A write that the disk refuses leaves nobody in a state to go on: the memory has it, the disk does not, and what was
-// answered before cannot be told from what was not. Pebble calls its logger's Fatalf for failing logs and manifests, but retries failing flushes
-// and compactions for ever without an error to the writer. Both end in Config.OnFatal, which ends the process; the restart reads
+// answered before cannot be told from what was not. Pebble panics for failing write-ahead logs, calls its logger's Fatalf for manifests, and retries failing flushes
+// and compactions for ever without an error to the writer. All of them end in Config.OnFatal, which ends the process; the restart reads
 // what is durable. The Watchdog makes sure that a disk that merely fills up is noticed long before.
 package store

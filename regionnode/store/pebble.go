@@ -26,7 +26,7 @@ type Config struct {
 	// Listener gets Pebble's events, for metrics. Its BackgroundError is called before OnFatal.
 	Listener *pebble.EventListener
 	// OnFatal is called when the disk fails, perhaps from several goroutines, at least once. Nothing written after the first failure is durable, and
-	// Pebble may block for ever: the process has to end. nil: it ends with status 1 and the error on stderr.
+	// Pebble may block for ever: the process has to end. Where OnFatal returns, Pebble may panic before it has. nil: the process ends with status 1 and the error on stderr.
 	OnFatal func(error)
 }
 
@@ -100,7 +100,7 @@ func OpenPebble(c Config) (*Pebble, error) {
 		o.FS, p.watch = vfs.WithDiskHealthChecks(vfs.Default, slowDisk, nil, func(i vfs.DiskSlowInfo) { o.EventListener.DiskSlow(i) })
 	}
 	p.fs = o.FS
-	o.FS = fresh{o.FS, &p.anew}
+	o.FS = walFS{o.FS, &p.anew, p.fatal}
 	o.Experimental.ValueSeparationPolicy = p.separation
 	o.EventListener.EnsureDefaults(o.Logger)
 	p.files.listen(o.EventListener)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"os/exec"
 	"strings"
 	"sync"
 	"syscall"
@@ -58,6 +59,51 @@ func TestFailingLogIsFatal(t *testing.T) {
 	if !errors.Is(fatal, errDisk) {
 		t.Fatalf("OnFatal got %v", fatal)
 	}
+}
+
+// rotation is set in the process that TestFailingLogRotationIsFatal starts.
+const rotation = "CONCORDAT_TEST_ROTATION"
+
+// Pebble panics when it cannot end one log and begin the next, with a mutex open that is unlocked on the way out: nobody recovers from that. OnFatal hears of it before.
+func TestFailingLogRotationIsFatal(t *testing.T) {
+	kinds := map[string]errorfs.OpKind{"create": errorfs.OpCreate, "write": errorfs.OpFileWrite, "sync": errorfs.OpFileSyncData}
+	if name := os.Getenv(rotation); name != "" {
+		fillLogs(t, kinds[name])
+		return
+	}
+	for name := range kinds {
+		t.Run(name, func(t *testing.T) {
+			cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()[:strings.IndexByte(t.Name(), '/')]+"$")
+			cmd.Env = append(os.Environ(), rotation+"="+name)
+			out, err := cmd.CombinedOutput()
+			if cmd.ProcessState == nil || cmd.ProcessState.ExitCode() != 1 || !strings.Contains(string(out), "the store failed, stopping: store: write-ahead log: "+errDisk.Error()) {
+				t.Errorf("the process ended with %v and said %s", err, out)
+			}
+		})
+	}
+}
+
+// fillLogs writes more than one log holds to a store that has just failed for one kind of operation on logs, without waiting for the disk.
+func fillLogs(t *testing.T, kind errorfs.OpKind) {
+	toggle := &errorfs.Toggle{Injector: errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if op.Kind == kind && strings.HasSuffix(op.Path, ".log") {
+			return errDisk
+		}
+		return nil
+	})}
+	p, err := store.OpenPebble(store.Config{Dir: "data", FS: errorfs.Wrap(vfs.NewMem(), toggle), MemTableBytes: 256 << 10})
+	if err != nil {
+		t.Fatal(err)
+	}
+	toggle.On()
+	for i := range 8 {
+		b := p.NewBatch()
+		b.Set([]byte{byte(i)}, make([]byte, 128<<10))
+		if _, err := p.Apply(b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Error("nothing failed")
 }
 
 // lockedFS is a file system on which another process holds every lock.

@@ -8,11 +8,9 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
-	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
 // # Erasing
@@ -27,26 +25,6 @@ import (
 //	wait        until every file from before is gone, and every one that came and went meanwhile. Open iterators keep some
 //
 // So it is not the places of single keys that are looked for, which would have to be known, but files: a file is either new or gone.
-
-// fresh is a file system that can be told to make write-ahead logs anew instead of writing over old ones.
-type fresh struct {
-	vfs.FS
-	on *atomic.Bool
-}
-
-// ReuseForWrite implements vfs.FS.
-func (f fresh) ReuseForWrite(oldname, newname string, category vfs.DiskWriteCategory) (vfs.File, error) {
-	if !f.on.Load() {
-		return f.FS.ReuseForWrite(oldname, newname, category)
-	}
-	if err := f.FS.Remove(oldname); err != nil {
-		return nil, err
-	}
-	return f.FS.Create(newname, category)
-}
-
-// Unwrap implements vfs.FS.
-func (f fresh) Unwrap() vfs.FS { return f.FS }
 
 // views counts open snapshots by when they were made, so that one can wait for those that were there already.
 type views struct {
