@@ -53,6 +53,8 @@ type Streams struct {
 	read    uint64             // up to which readers were told that nothing comes any more
 	told    map[telling]uint64 // → position
 	reads   map[Stream][]Read
+	reached map[Stream]uint64 // how far readers of a stream are
+	missed  map[Stream]uint64 // how far they were when something was not told
 }
 
 // Stream names one.
@@ -77,7 +79,7 @@ type telling struct {
 
 // NewStreams returns a checker for a new store.
 func NewStreams(region uint16) *Streams {
-	return &Streams{Region: region, told: map[telling]uint64{}, reads: map[Stream][]Read{}}
+	return &Streams{Region: region, told: map[telling]uint64{}, reads: map[Stream][]Read{}, reached: map[Stream]uint64{}, missed: map[Stream]uint64{}}
 }
 
 // Batch checks what one batch changes and tells. write returns a write of another region, if it is known.
@@ -207,11 +209,22 @@ func (s *Streams) Read(of Stream, after, upTo uint64, got []Read) (out []Violati
 		got = slices.DeleteFunc(slices.Clone(got), func(r Read) bool { return r.Position <= known[len(known)-1].Position })
 	}
 	s.reads[of] = append(s.reads[of], got...)
+	s.reached[of] = max(s.reached[of], upTo)
 	return out
 }
 
-// Still checks that all that readers got of a stream is there, but for what was trimmed, and what gone says. now is all that is there.
-func (s *Streams) Still(of Stream, trimmed uint64, now []Read, gone func(Read) bool) (out []Violation) {
+// Untold notes that an item was changed while its stream was not told of it: a region tells nothing while it joins. Who reads on later has to learn that something is missing.
+func (s *Streams) Untold(of Stream) {
+	if at, has := s.reached[of]; has {
+		s.missed[of] = at
+	}
+}
+
+// Still checks that all that readers got of a stream is there, but for what was trimmed, and what gone says; and, where the stream is on, that who has missed something can tell. now is all that is there.
+func (s *Streams) Still(of Stream, on bool, trimmed uint64, now []Read, gone func(Read) bool) (out []Violation) {
+	if at, has := s.missed[of]; on && has && trimmed <= at {
+		out = append(out, violation("I12", s.Region, "a reader at %d of stream %v has missed changes, and is not told: it begins after %d", at, of, trimmed))
+	}
 	there := map[uint64]Read{}
 	for _, r := range now {
 		there[r.Position] = r

@@ -134,19 +134,29 @@ func TestStreamsKnowReaders(t *testing.T) {
 			t.Errorf("%s: nothing is found", name)
 		}
 	}
-	if out := s.Still(of, 0, []Read{one, two, {Position: 20}}, never); len(out) > 0 {
+	if out := s.Still(of, true, 0, []Read{one, two, {Position: 20}}, never); len(out) > 0 {
 		t.Error(out)
 	}
-	if out := s.Still(of, 9, []Read{two}, never); len(out) > 0 {
+	if out := s.Still(of, true, 9, []Read{two}, never); len(out) > 0 {
 		t.Errorf("trimmed: %v", out)
 	}
-	if out := s.Still(of, 0, []Read{two}, func(r Read) bool { return r == one }); len(out) > 0 {
+	if out := s.Still(of, true, 0, []Read{two}, func(r Read) bool { return r == one }); len(out) > 0 {
 		t.Errorf("erased: %v", out)
 	}
-	if out := s.Still(of, 0, []Read{two}, never); len(out) != 1 {
+	if out := s.Still(of, true, 0, []Read{two}, never); len(out) != 1 {
 		t.Errorf("gone: %v", out)
 	}
-	if out := s.Still(of, 0, []Read{one, {Position: 12, What: "three"}}, never); len(out) != 1 {
+	if out := s.Still(of, true, 0, []Read{one, {Position: 12, What: "three"}}, never); len(out) != 1 {
 		t.Errorf("another one: %v", out)
+	}
+	s.Untold(of)
+	if out := s.Still(of, false, 0, []Read{one, two, {Position: 20}}, never); len(out) > 0 {
+		t.Errorf("a stream that is not on: %v", out)
+	}
+	if out := s.Still(of, true, 15, nil, never); len(out) != 1 {
+		t.Errorf("a reader at 15 that cannot tell that it has missed something: %v", out)
+	}
+	if out := s.Still(of, true, 16, nil, never); len(out) > 0 {
+		t.Errorf("a reader that can: %v", out)
 	}
 }

@@ -79,6 +79,8 @@ func TestSeeds(t *testing.T) {
 		if len(r.Violations) > 0 {
 			if failed++; failed <= 5 {
 				t.Error(story(r))
+			} else {
+				t.Errorf("seed %d failed: %s", r.Seed, r.Violations[0])
 			}
 		}
 	})

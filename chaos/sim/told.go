@@ -154,6 +154,9 @@ func (r *region) judgeTold(before store.Reader, b *written) {
 	for k, record := range after {
 		table := globaltable.TableID(k.Table)
 		_, view, on := r.catalog.Stream(table)
+		if id, has := r.newestStream(table); !on && has {
+			r.tale.Untold(streamOf(id))
+		}
 		if !on {
 			continue
 		}
@@ -281,7 +284,20 @@ func (r *region) image(k check.Key, record []byte) check.Image {
 	return imageOf(it)
 }
 
-// glanceStream reads what is new in the streams of some table in some region, or a part of it.
+// newestStream returns the stream that clients see of a table here: it tells nothing while the replica joins. ok is false if there is none.
+func (r *region) newestStream(table globaltable.TableID) (id cdc.Stream, ok bool) {
+	doc, _ := r.catalog.View().Table(table)
+	if doc == nil || doc.Stream.View == "" {
+		return cdc.Stream{}, false
+	}
+	replica := doc.Replica(r.origin)
+	if replica == nil {
+		return cdc.Stream{}, false
+	}
+	return cdc.Stream{Table: table, Since: doc.StreamSince(replica)}, true
+}
+
+// glanceStream reads what is new in the streams of some table in some region, or a part of it. Of a replica that joins for the first time nobody has read anything yet.
 func (w *world) glanceStream() {
 	rng := w.plan.telling.rng
 	r := w.regions[rng.IntN(len(w.regions))]
@@ -289,8 +305,13 @@ func (w *world) glanceStream() {
 	if !r.up {
 		return
 	}
-	for _, s := range r.shard.Streams(t.id) {
+	known := r.shard.Streams(t.id)
+	for _, s := range known {
 		r.readStream(s.Stream, r.readTo[s.Stream], rng.IntN(8))
+	}
+	if id, ok := r.newestStream(t.id); ok && r.shard.Stream(id).Trimmed > 0 && !slices.ContainsFunc(known, func(s commit.StreamState) bool { return s.Stream == id }) {
+		r.readStream(id, r.readTo[id], 1)
+		r.cover("a stream was read before the replica was back")
 	}
 }
 
@@ -336,11 +357,17 @@ func (r *region) inspectStreams() {
 			_, _, _, here := r.catalog.Place(s.Table, []byte(x.Key.Bytes))
 			return !here || r.erasedTold(s.Stream, x.Position)
 		}
-		r.evidence.found = append(r.evidence.found, r.tale.Still(streamOf(s.Stream), uint64(s.Trimmed), r.readStream(s.Stream, 0, 0), gone)...)
+		r.evidence.found = append(r.evidence.found, r.tale.Still(streamOf(s.Stream), r.tells(s.Stream), uint64(s.Trimmed), r.readStream(s.Stream, 0, 0), gone)...)
 	}
 	for id, n := range counted {
 		r.found("I12", "of stream %v there is nothing but %d records", id, n[0])
 	}
+}
+
+// tells reports whether the region tells what changes in a stream.
+func (r *region) tells(id cdc.Stream) bool {
+	since, _, on := r.catalog.Stream(id.Table)
+	return on && since == id.Since
 }
 
 // erasedTold reports whether a record of a stream was erased for its item, in whatever lane it was.

@@ -43,6 +43,8 @@ type Adoption struct {
 	Version  globaltable.Version
 	Outcome  Outcome
 	Anew     bool                  // the version brings this region a replica, or another one: nothing that the region holds of the table is of it. Not stored
+	Stream   int64                 // when the newest stream of the region's replica began, in Unix milliseconds; 0: there never was one. Not stored
+	Tells    bool                  // the region tells in that stream what changes. Not stored
 	Indexes  []globaltable.IndexID // of the table under the version. Not stored
 	Replaced []globaltable.IndexID // those of them that were other indexes in the version before, which a fenced owner had issued. Not stored
 	Mirror   Mirror                // what becomes of records beside, or instead of, where they lie; zero: nothing is said of any. Not stored
@@ -336,6 +338,10 @@ func adoptTable(txn *memdb.Txn, t *globaltable.Table, world *globaltable.World, 
 		}
 	}
 	a := &Adoption{Table: t.ID, Version: t.Version, Anew: anew(old, t, self)}
+	if r := t.Replica(self); r != nil {
+		a.Stream = t.StreamSince(r)
+		_, a.Tells = t.StreamIn(self)
+	}
 	var err error
 	if a.Outcome, err = outcome(txn, old, t, self); err != nil {
 		return nil, err

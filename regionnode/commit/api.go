@@ -59,6 +59,8 @@ type Adoption struct {
 type AdoptedTable struct {
 	ID       globaltable.TableID
 	Anew     bool                  // it brings this region a replica, or another one: whatever is held of the table is dropped in the same batch
+	Stream   int64                 // when the newest stream of the region's replica began, in Unix milliseconds; 0: there never was one
+	Tells    bool                  // the region tells in that stream what changes
 	Indexes  []globaltable.IndexID // that the table has; entries of others are dropped in the same batch
 	Replaced []globaltable.IndexID // those of Indexes that are other ones than before: their entries are dropped too, and made anew
 	Mirror   Mirroring             // what becomes of records beside where they lie

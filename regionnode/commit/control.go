@@ -312,11 +312,12 @@ func dropTable(table globaltable.TableID) func(*core, *group) error {
 		}
 		c.clearTable(g, table)
 		c.clearTable(g, table.Feed())
+		c.streams.drop(g.batch, table)
 		return nil
 	}
 }
 
-// clearTable drops all that there is of a table but its log. The group has nothing else of it.
+// clearTable drops all that there is of a table but its log and its change streams. The group has nothing else of it.
 func (c *core) clearTable(g *group, table globaltable.TableID) {
 	for _, of := range []func(globaltable.TableID) (from, to []byte){store.RecordRange, store.DigestRange, store.JoinRange, store.GarbageRange} {
 		g.batch.DeleteRange(of(table))
@@ -326,7 +327,6 @@ func (c *core) clearTable(g *group, table globaltable.TableID) {
 	}
 	c.purges.drop(g.batch, table)
 	c.placings.drop(g, table)
-	c.streams.drop(g.batch, table)
 	c.letters.drop(g.batch, table)
 	c.digests.drop(table)
 	maps.DeleteFunc(c.cleared, func(_ globaltable.TableID, in uint64) bool { return g.number-in > rememberCleared })

@@ -503,6 +503,7 @@ func (c *core) prepare(g *group, sub *submission) (done bool, fatal error) {
 		if t.Anew {
 			c.clearTable(g, t.ID)
 		}
+		c.cutStreams(g, t)
 		if err := c.adoptIndexes(g, t); err != nil {
 			return false, err
 		}

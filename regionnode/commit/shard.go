@@ -107,6 +107,7 @@ func newShard(cfg Config, l *loaded) (*Shard, error) {
 	s.indexes.states, s.indexes.dirty = l.indexes, make(map[indexKey]struct{})
 	s.placings.of = l.placings
 	s.letters.of = l.letters
+	s.streams.born = hlc.Timestamp(l.identity.incarnation)
 	s.streams.states, s.streams.dirty, s.streams.ends = l.streams, make(map[cdc.Stream]struct{}), make(map[cdc.Stream]hlc.Timestamp)
 	for id, state := range l.streams {
 		s.streams.mark = max(s.streams.mark, state.last)

@@ -23,6 +23,7 @@ import (
 
 // streams holds what the change streams have, and where they end.
 type streams struct {
+	born   hlc.Timestamp // of the store
 	mu     sync.Mutex
 	states map[cdc.Stream]*streamState
 	dirty  map[cdc.Stream]struct{} // changed in the group that is being built
@@ -33,9 +34,9 @@ type streams struct {
 
 // streamState is what a stream has, as applied.
 type streamState struct {
-	view    globaltable.StreamView
-	trimmed hlc.Timestamp // records up to and with it have gone; zero: none
-	last    hlc.Timestamp // of the newest record that there ever was
+	view    globaltable.StreamView // empty: nothing was told yet
+	trimmed hlc.Timestamp          // records up to and with it have gone; zero: none
+	last    hlc.Timestamp          // of the newest record that there ever was
 	records int64
 	bytes   int64                // of keys and values
 	lanes   []globaltable.LaneID // that have records, or had, sorted
@@ -48,7 +49,7 @@ const (
 )
 
 // views gives the views of streams their numbers in the store.
-var views = []globaltable.StreamView{globaltable.ViewKeysOnly, globaltable.ViewNewImage, globaltable.ViewOldImage, globaltable.ViewNewAndOldImages}
+var views = []globaltable.StreamView{globaltable.ViewKeysOnly, globaltable.ViewNewImage, globaltable.ViewOldImage, globaltable.ViewNewAndOldImages, ""}
 
 func (s *streamState) append(dst []byte) []byte {
 	dst = append(dst, streamStateVersion, byte(slices.Index(views, s.view)))
@@ -100,10 +101,10 @@ func (s *streams) add(id cdc.Stream, view globaltable.StreamView, lane globaltab
 	defer s.mu.Unlock()
 	state := s.states[id]
 	if state == nil {
-		state = &streamState{view: view}
+		state = &streamState{}
 		s.states[id] = state
 	}
-	state.last = at
+	state.view, state.last = view, at
 	state.records++
 	state.bytes += int64(bytes)
 	if i, found := slices.BinarySearch(state.lanes, lane); !found {
@@ -132,6 +133,31 @@ func (s *streams) cut(b store.Batch, id cdc.Stream, x *streamCut) bool {
 	s.dirty[id] = struct{}{}
 	return true
 }
+
+// restart makes a stream one that has nothing, and had nothing that is still there, up to a position after all that it had.
+func (s *streams) restart(b store.Batch, id cdc.Stream, at hlc.Timestamp) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	was := s.states[id]
+	if was == nil {
+		was = &streamState{}
+	}
+	for _, lane := range was.lanes {
+		b.DeleteRange(store.StreamRange(id.Table, id.Since, lane, was.trimmed, was.last))
+	}
+	s.states[id] = &streamState{view: was.view, trimmed: at, last: at, went: was.went + 1}
+	s.dirty[id] = struct{}{}
+}
+
+// hasPast reports whether a reader of a stream may have been somewhere in it: it was told something, or its region had another store.
+func (s *streams) hasPast(id cdc.Stream) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.states[id] != nil || s.outlives(id)
+}
+
+// outlives reports whether a stream is older than the store, which has nothing of before.
+func (s *streams) outlives(id cdc.Stream) bool { return s.born.Millis() > id.Since }
 
 // drop forgets all streams of a table.
 func (s *streams) drop(b store.Batch, table globaltable.TableID) {
@@ -226,6 +252,21 @@ func (c *core) tell(g *group, x *telling) error {
 		c.putStreamRecord(g, to, &r)
 	}
 	return nil
+}
+
+// cutStreams has streams end where a replica is another one than before, and the newest one go on where it serves. What changed in between was not told: a reader that was there before learns that something is missing.
+func (c *core) cutStreams(g *group, t *AdoptedTable) {
+	newest := cdc.Stream{Table: t.ID, Since: t.Stream}
+	if t.Anew {
+		c.streams.drop(g.batch, t.ID)
+	}
+	since, _, on := c.catalog.Stream(t.ID)
+	goesOn := t.Tells && (!on || since != t.Stream) && c.streams.hasPast(newest)
+	if t.Stream > 0 && t.Anew || goesOn {
+		at := c.clock.Now()
+		g.useClock = true
+		c.streams.restart(g.batch, newest, at)
+	}
 }
 
 // streamPlace is where a stream record goes.

@@ -59,9 +59,8 @@ func (s *Shard) Stream(id cdc.Stream) StreamState {
 
 func (s *Shard) stateOf(id cdc.Stream, state *streamState) StreamState {
 	out := StreamState{Stream: id, View: state.view, Trimmed: state.trimmed, Last: state.last, Records: state.records, Bytes: state.bytes}
-	// A store that is younger than the stream has nothing of before.
-	if born := hlc.Timestamp(s.incarnation); born.Millis() > id.Since {
-		out.Trimmed = max(out.Trimmed, born)
+	if s.streams.outlives(id) {
+		out.Trimmed = max(out.Trimmed, s.streams.born)
 	}
 	return out
 }

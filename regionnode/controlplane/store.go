@@ -32,7 +32,7 @@ func (c shardCatalog) Prepare(docs []item.Item) (commit.Adoption, error) {
 	out := commit.Adoption{Adopt: adopt}
 	for _, a := range adoptions {
 		out.Extra = append(out.Extra, store.KV{Key: store.AppendAdoptionKey(nil, a.Table, a.Version), Value: []byte{byte(a.Outcome)}})
-		out.Tables = append(out.Tables, commit.AdoptedTable{ID: a.Table, Anew: a.Anew, Indexes: a.Indexes, Replaced: a.Replaced, Mirror: commit.Mirroring(a.Mirror)})
+		out.Tables = append(out.Tables, commit.AdoptedTable{ID: a.Table, Anew: a.Anew, Stream: a.Stream, Tells: a.Tells, Indexes: a.Indexes, Replaced: a.Replaced, Mirror: commit.Mirroring(a.Mirror)})
 		if a.Anew {
 			out.Tables = append(out.Tables, commit.AdoptedTable{ID: a.Table.Feed(), Anew: true, Indexes: []globaltable.IndexID{feed.ByTime}})
 		}
