@@ -244,7 +244,11 @@ func (s *Streams) Still(of Stream, on bool, trimmed uint64, now []Read, gone fun
 // Durable notes that all that was told up to a position is durable.
 func (s *Streams) Durable(position uint64) { s.durable = max(s.durable, position) }
 
-// Survived notes that of a stream nothing after a position survived a crash.
-func (s *Streams) Survived(table uint64, last uint64) {
-	maps.DeleteFunc(s.told, func(t telling, at uint64) bool { return t.key.Table == table && at > last })
+// Survived notes that of each table's streams nothing after a position survived a crash; a table that is not in last has nothing. Positions after what was durable may be given again.
+func (s *Streams) Survived(last map[uint64]uint64) {
+	for _, at := range last {
+		s.Durable(at)
+	}
+	s.last = s.durable
+	maps.DeleteFunc(s.told, func(t telling, at uint64) bool { return at > last[t.key.Table] })
 }

@@ -90,7 +90,10 @@ func TestStreamsKnowPositions(t *testing.T) {
 	if out := batch(s, Write{}, early); len(out) != 1 || !strings.Contains(out[0].Detail, "not after its change") {
 		t.Error(out)
 	}
-	s.Survived(1, 9) // the one at 11 is gone
+	if out := batch(s, Write{}, insert(22)); len(out) > 0 {
+		t.Error(out)
+	}
+	s.Survived(map[uint64]uint64{1: 9}) // those at 11 and 22 are gone
 	again := insert(20)
 	again.Dot.Time = 11
 	if out := batch(s, Write{}, again); len(out) > 0 {

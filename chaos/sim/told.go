@@ -382,15 +382,11 @@ func (r *region) erasedTold(id cdc.Stream, at uint64) bool {
 
 // survivedCrash takes into evidence what of the streams a crash has left.
 func (r *region) survivedCrash() {
-	last := map[globaltable.TableID]hlc.Timestamp{}
+	last := map[uint64]uint64{}
 	for _, s := range r.shard.AllStreams() {
-		last[s.Table] = max(last[s.Table], s.Last)
-		r.tale.Durable(uint64(s.Last))
+		last[uint64(s.Table)] = max(last[uint64(s.Table)], uint64(s.Last))
 	}
-	for i := range r.plan.tables {
-		id := r.plan.tables[i].id
-		r.tale.Survived(uint64(id), uint64(last[id]))
-	}
+	r.tale.Survived(last)
 }
 
 // trimSomeStream trims some stream of some region by age or size, and drops it if it is over and empty.
