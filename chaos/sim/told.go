@@ -411,7 +411,7 @@ func (w *world) trimSomeStream() {
 			r.cover("a change stream was trimmed")
 		}
 	})
-	if since, _, on := r.catalog.Stream(s.Table); s.Records == 0 && (!on || since != s.Since) {
+	if newest, has := r.newestStream(s.Table); s.Records == 0 && (!has || newest != s.Stream) {
 		r.manual.DropStream(s.Stream, func(error) { r.cover("a change stream was dropped") })
 	}
 	// It is done with whatever is written next.

@@ -257,12 +257,13 @@ func (c *core) tell(g *group, x *telling) error {
 // cutStreams has streams end where a replica is another one than before, and the newest one go on where it serves. What changed in between was not told: a reader that was there before learns that something is missing.
 func (c *core) cutStreams(g *group, t *AdoptedTable) {
 	newest := cdc.Stream{Table: t.ID, Since: t.Stream}
+	hasPast := c.streams.hasPast(newest)
 	if t.Anew {
 		c.streams.drop(g.batch, t.ID)
 	}
 	since, _, on := c.catalog.Stream(t.ID)
-	goesOn := t.Tells && (!on || since != t.Stream) && c.streams.hasPast(newest)
-	if t.Stream > 0 && t.Anew || goesOn {
+	begins := t.Tells && !(on && since == t.Stream)
+	if t.Stream > 0 && hasPast && (t.Anew || begins) {
 		at := c.clock.Now()
 		g.useClock = true
 		c.streams.restart(g.batch, newest, at)
