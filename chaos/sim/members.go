@@ -337,8 +337,9 @@ func (r *region) helped() {
 }
 
 // giveUp is what operators do about tables that wait for regions which were fenced, since nobody else has their data: those that nobody had wanted any more come back after all, and those that have burnt down are removed,
-// whatever is lost with them.
+// whatever is lost with them. Policies all of whose regions have gone are taken back.
 func (w *world) giveUp() {
+	w.unpin()
 	for _, r := range w.regions {
 		r.abandoned = false
 		if !r.gone || w.standing(r) != globaltable.MemberFenced || !w.awaited(r) {

@@ -133,6 +133,36 @@ func (w *world) repin() {
 	}, nil)
 }
 
+// unpin takes back policies that leave items to nobody: one that was made while the last of its regions was being removed.
+func (w *world) unpin() {
+	for i := range w.plan.tables {
+		t := &w.plan.tables[i]
+		doc := w.document(t.id)
+		if doc == nil {
+			continue
+		}
+		var change catalog.PinChange
+		for _, p := range doc.Pins {
+			if !p.Released && len(locality.PlaceOf(doc, &p)) == 0 {
+				change.Remove = append(change.Remove, p.Name)
+			}
+		}
+		for _, r := range w.active() {
+			if len(change.Remove) == 0 || !r.up || doc.Replica(r.origin) == nil {
+				continue
+			}
+			plane := r.plane
+			w.changes++
+			r.spawn(fmt.Sprintf("change %d", w.changes), func(ctx context.Context) {
+				if _, err := plane.UpdateTable(ctx, t.name, catalog.Change{Pins: &change}); err == nil {
+					w.cover("policies were taken back whose regions have gone")
+				}
+			}, nil)
+			break
+		}
+	}
+}
+
 // newPins is a change of one to three policies.
 func (w *world) newPins(doc *globaltable.Table) *catalog.PinChange {
 	var change catalog.PinChange
