@@ -117,6 +117,7 @@ type Core struct {
 	tells bool
 	feeds map[FeedID]*feed
 	peers map[hlc.Origin]*peer
+	moved bool // see Moved
 }
 
 // NewCore returns the core of a trigger that was not met before. A region is reached for that long after it was heard.
@@ -480,8 +481,12 @@ func (c *Core) settle(f *feed) {
 	if f.mark != 0 && f.position >= f.mark {
 		f.vector.Join(f.claim)
 		f.claim, f.mark = Vector{}, 0
+		c.moved = true
 	}
 }
+
+// Moved reports whether this region knows of more that was dealt with here than Entries returned last.
+func (c *Core) Moved() bool { return c.moved }
 
 // Advance takes that this region has dealt with all of a feed up to a position. It reports whether that is news.
 func (c *Core) Advance(id FeedID, position hlc.Timestamp) bool {
@@ -496,6 +501,7 @@ func (c *Core) Advance(id FeedID, position hlc.Timestamp) bool {
 
 // Entries returns what the others are to be told. firing says which feeds are being delivered here: one that Decide does not want any more fires until what is under way has ended.
 func (c *Core) Entries(firing func(FeedID) bool) []Entry {
+	c.moved = false
 	out := make([]Entry, 0, len(c.feeds))
 	for id, f := range c.feeds {
 		if id == (FeedID{}) {

@@ -64,7 +64,7 @@ type Config struct {
 	Send  func(ctx context.Context, region string, g *Gossip) error
 	Means Means
 	Reach time.Duration // see DefaultReach; 0: that
-	Beat  time.Duration // between words to the others; 0: DefaultBeat
+	Beat  time.Duration // between words to the others, and a tenth of it where there is news; 0: DefaultBeat
 
 	Events Events
 }
@@ -76,6 +76,7 @@ const (
 	saveIdle    = 10 * time.Second       // between cursors that are stored where nothing was delivered
 	sendTimeout = 5 * time.Second
 	drain       = 5 * time.Second // how long batches may take that are under way when a region ceases to fire
+	early       = 10              // words in a beat, at most, where cursors move on
 )
 
 // Gossip is what a region tells another one of triggers of tables that both have.
@@ -97,7 +98,8 @@ const maxTold = 256
 // Runner fires the triggers of a region.
 type Runner struct {
 	cfg  Config
-	word chan struct{} // the others are to be told soon
+	word chan struct{} // the others are to be told at once: who fires has changed
+	news chan struct{} // they are to be told early: a cursor has moved on
 
 	mu    sync.Mutex
 	works map[globaltable.TriggerID]*work
@@ -106,7 +108,7 @@ type Runner struct {
 // New returns a Runner. It starts nothing.
 func New(cfg Config) *Runner {
 	cfg.Reach, cfg.Beat = cmp.Or(cfg.Reach, DefaultReach), cmp.Or(cfg.Beat, DefaultBeat)
-	return &Runner{cfg: cfg, word: make(chan struct{}, 1), works: map[globaltable.TriggerID]*work{}}
+	return &Runner{cfg: cfg, word: make(chan struct{}, 1), news: make(chan struct{}, 1), works: map[globaltable.TriggerID]*work{}}
 }
 
 // Run fires triggers until ctx is done, and returns when nothing is under way any more.
@@ -215,43 +217,72 @@ func (r *Runner) each(f func(*work)) {
 	}
 }
 
-// soon has the others told without waiting for the beat.
-func (r *Runner) soon() {
+// soon has the others told at once.
+func (r *Runner) soon() { nudge(r.word) }
+
+// moved has the others told early that a cursor has moved on: what they do not know of when they take over is told twice.
+func (r *Runner) moved() { nudge(r.news) }
+
+func nudge(c chan struct{}) {
 	select {
-	case r.word <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
 }
 
-// tell tells the other regions how feeds stand, at each beat and when who fires changes.
+// tell tells the other regions how feeds stand: of all triggers at each beat and when who fires changes, and in between, a tenth of a beat apart at least, of those whose cursors have moved on.
 func (r *Runner) tell(ctx context.Context) {
 	ticker := time.NewTicker(r.cfg.Beat)
 	defer ticker.Stop()
 	var busy sync.WaitGroup
 	defer busy.Wait()
-	sending := map[string]chan struct{}{} // a word on its way, by region: one at a time
+	out := outgoing{busy: &busy, send: func(region string, words []Gossip) { r.send(ctx, region, words) }, under: map[string]chan struct{}{}}
+	var pause <-chan time.Time // after a word; nil: over
 	for {
+		news := r.news
+		if pause != nil {
+			news = nil
+		}
+		all := true
 		select {
 		case <-ctx.Done():
 			return
+		case <-pause:
+			pause = nil
+			continue
 		case <-ticker.C:
 		case <-r.word:
+		case <-news:
+			all = false
 		}
-		for region, words := range r.words() {
-			if under := sending[region]; under != nil {
-				select {
-				case <-under:
-				default:
-					continue
-				}
+		pause = time.After(r.cfg.Beat / early)
+		out.give(r.words(all))
+	}
+}
+
+// outgoing sends words, to each region one at a time.
+type outgoing struct {
+	busy  *sync.WaitGroup
+	send  func(region string, words []Gossip)
+	under map[string]chan struct{} // closed when the last word to a region has gone
+}
+
+// give sends words to the regions that are not being told something still: those hear the next ones.
+func (o *outgoing) give(words map[string][]Gossip) {
+	for region, words := range words {
+		if under := o.under[region]; under != nil {
+			select {
+			case <-under:
+			default:
+				continue
 			}
-			done := make(chan struct{})
-			sending[region] = done
-			busy.Go(func() {
-				defer close(done)
-				r.send(ctx, region, words)
-			})
 		}
+		done := make(chan struct{})
+		o.under[region] = done
+		o.busy.Go(func() {
+			defer close(done)
+			o.send(region, words)
+		})
 	}
 }
 
@@ -265,12 +296,12 @@ func (r *Runner) send(ctx context.Context, region string, words []Gossip) {
 	}
 }
 
-// words returns what each region is to be told now.
-func (r *Runner) words() map[string][]Gossip {
+// words returns what each region is to be told now: of all triggers, or of those whose cursors have moved on since they were told.
+func (r *Runner) words(all bool) map[string][]Gossip {
 	out := map[string][]Gossip{}
 	v := r.cfg.Catalog()
 	r.each(func(w *work) {
-		table, told := w.word()
+		table, told := w.word(all)
 		if len(told.Entries) == 0 {
 			return
 		}

@@ -26,7 +26,8 @@ type work struct {
 	core   *Core
 	flows  map[FeedID]*flow // with what is under way
 	counts map[FeedID]*Counts
-	dealt  bool // something was delivered since the cursors were stored
+	dealt  bool      // something was delivered since the cursors were stored
+	busy   time.Time // until when cursors are taken care of at each tick, and the others told early: something was delivered less than a beat before
 
 	// Of run alone.
 	target  Target
@@ -82,12 +83,12 @@ func (w *work) hear(from hlc.Origin, entries []Entry) {
 	}
 }
 
-// word returns what the others are to be told.
-func (w *work) word() (*globaltable.Table, Told) {
+// word returns what the others are to be told: in any case, or if a cursor has moved on since.
+func (w *work) word(all bool) (*globaltable.Table, Told) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	told := Told{Table: w.id.Table, Name: w.id.Name, Born: w.id.Born}
-	if w.adopted != nil {
+	if w.adopted != nil && (all || w.core.Moved()) {
 		told.Entries = w.core.Entries(func(id FeedID) bool { return w.flows[id] != nil })
 	}
 	return w.table, told
@@ -128,19 +129,18 @@ func (w *work) step(ctx context.Context) {
 	}
 	cfg, now := &w.runner.cfg, time.Now()
 	beat := now.Sub(w.beatAt) >= cfg.Beat-tick/2
-	var row Row
-	var mark hlc.Timestamp
 	if beat {
 		w.beatAt = now
-		row = cfg.Row(w.adopted)
-		mark = cfg.Stream.Mark() // after the row
 	}
 	lost := cfg.Stream.Lost(w.adopted)
 	w.mu.Lock()
 	w.core.Lost(lost)
-	if beat {
-		w.core.Note(row, mark, now)
+	busy := now.Before(w.busy)
+	w.mu.Unlock()
+	if beat || busy {
+		w.note(now)
 	}
+	w.mu.Lock()
 	var fires []FeedID
 	if cfg.Serves() {
 		fires = w.core.Decide(now)
@@ -150,6 +150,23 @@ func (w *work) step(ctx context.Context) {
 	w.save(ctx, false)
 	if beat {
 		w.report(now)
+	}
+}
+
+// note has the core know what this region has applied.
+func (w *work) note(now time.Time) {
+	row := w.runner.cfg.Row(w.adopted)
+	mark := w.runner.cfg.Stream.Mark() // after the row
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.core.Note(row, mark, now)
+	w.spread(now)
+}
+
+// spread has the others told early of what is delivered. The caller holds w.mu.
+func (w *work) spread(now time.Time) {
+	if now.Before(w.busy) && w.core.Moved() {
+		w.runner.moved()
 	}
 }
 
@@ -249,9 +266,14 @@ func (w *work) endAll(patience time.Duration) {
 func (w *work) advance(id FeedID, position hlc.Timestamp, dealt bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.core.Advance(id, position) && dealt {
-		w.dealt = true
+	if !w.core.Advance(id, position) {
+		return
 	}
+	now := time.Now()
+	if dealt {
+		w.dealt, w.busy = true, now.Add(w.runner.cfg.Beat) // marks come a little later than what they are about
+	}
+	w.spread(now)
 }
 
 // save stores how far the trigger is, if that is worth it.
