@@ -20,10 +20,7 @@ import (
 
 func triggerCommand(s Streams) *ucli.Command {
 	tableFlag := &ucli.StringFlag{Name: "table", Usage: "`NAME` of the table; needed where triggers of several tables have the name"}
-	words := []ucli.Flag{
-		&ucli.StringFlag{Name: "reason", Usage: "`WHY`: a line for those who read the audit log"},
-		&ucli.StringFlag{Name: "author", Usage: "`WHO` makes the change; default: you, at this machine"},
-	}
+	words := auditFlags()
 	yes := &ucli.BoolFlag{Name: "yes", Usage: "do it, without asking"}
 	one := func(name, usage, description string, flags []ucli.Flag, change func(*ucli.Context, admin.TriggerName) (admin.TriggerRequest, error)) *ucli.Command {
 		return &ucli.Command{Name: name, Usage: usage, ArgsUsage: "NAME", Description: description, Flags: slices.Concat([]ucli.Flag{tableFlag}, words, flags), Action: func(c *ucli.Context) error {
@@ -99,6 +96,14 @@ func triggerCommand(s Streams) *ucli.Command {
 				},
 			},
 		}, triggerRunCommands(s)),
+	}
+}
+
+// auditFlags are what a change can say about itself.
+func auditFlags() []ucli.Flag {
+	return []ucli.Flag{
+		&ucli.StringFlag{Name: "reason", Usage: "`WHY`: a line for those who read the audit log"},
+		&ucli.StringFlag{Name: "author", Usage: "`WHO` makes the change; default: you, at this machine"},
 	}
 }
 

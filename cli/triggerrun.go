@@ -34,7 +34,7 @@ func triggerRunCommands(s Streams) []*ucli.Command {
 		{
 			Name:        "dlq",
 			Usage:       "deal with the dead letters of a trigger: events that its target did not take",
-			Description: "They are kept in the region that tried to deliver them, at most 10,000 of a trigger and 64 MiB, until they are redriven or purged, or the trigger is deleted. With --admin, ask the region.",
+			Description: "They are kept in the region that tried to deliver them, at most 10,000 of a trigger and 64 MiB, until they are redriven or purged, which is in the audit log, or the trigger is deleted. With --admin, ask the region.",
 			Subcommands: []*ucli.Command{
 				{
 					Name:      "list",
@@ -57,14 +57,14 @@ func triggerRunCommands(s Streams) []*ucli.Command {
 					Usage:       "deliver dead letters once more",
 					ArgsUsage:   "NAME",
 					Description: "What the target takes is dropped; the rest stays. They keep their event ids, and are not in order with events that are delivered meanwhile: a sink that compares the attribute stamp is not fooled.",
-					Flags:       []ucli.Flag{tableFlag, only},
+					Flags:       append(auditFlags(), tableFlag, only),
 					Action:      func(c *ucli.Context) error { return redriveLetters(c, s) },
 				},
 				{
 					Name:      "purge",
 					Usage:     "drop dead letters",
 					ArgsUsage: "NAME",
-					Flags:     []ucli.Flag{tableFlag, only, &ucli.BoolFlag{Name: "yes", Usage: "do it, without asking"}},
+					Flags:     append(auditFlags(), tableFlag, only, &ucli.BoolFlag{Name: "yes", Usage: "do it, without asking"}),
 					Action:    func(c *ucli.Context) error { return purgeLetters(c, s) },
 				},
 			},
@@ -239,7 +239,11 @@ func showLetter(c *ucli.Context, s Streams) error {
 // lettersOf returns a request about the dead letters that the flags name.
 func lettersOf(c *ucli.Context) (base string, r admin.DeadLetterRequest, err error) {
 	base, found, err := triggerNamed(c)
-	return base, admin.DeadLetterRequest{Table: found.Table, Trigger: found.Name, IDs: c.StringSlice("id")}, err
+	if err != nil {
+		return base, r, err
+	}
+	who, err := author(c)
+	return base, admin.DeadLetterRequest{Table: found.Table, Trigger: found.Name, IDs: each(c, "id"), Author: who, Reason: c.String("reason")}, err
 }
 
 func redriveLetters(c *ucli.Context, s Streams) error {

@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -79,10 +80,45 @@ func TestTriggerRun(t *testing.T) {
 	refuse.Store(false)
 	run(0, "1 delivered, 0 failed", "", "dlq", "redrive", "search", "--id", first)
 	run(2, "", "give --yes to do it", "dlq", "purge", "search")
-	run(0, "1 dropped.", "", "dlq", "purge", "search", "--yes", "--id", letters().Letters[0].ID)
-	run(0, "1 delivered, 0 failed", "", "dlq", "redrive", "search")
+	second := letters().Letters[0].ID
+	run(0, "1 dropped.", "", "dlq", "purge", "search", "--yes", "--id", second, "--author", "you", "--reason", "spam")
+	run(0, "1 delivered, 0 failed", "", "dlq", "redrive", "search", "--author", "you")
+	run(0, "0 delivered, 0 failed", "", "dlq", "redrive", "search", "--author", "you") // nothing was done
+	run(0, "", "", "pause", "search", "--author", "you")
+	run(0, "", "", "resume", "search", "--author", "you")
+	run(0, "", "", "replay", "search", "--since", "1h", "--author", "you")
+	if got := auditedBy(t, us, "you"); !slices.Equal(got, []string{
+		"letters.purged things purge dead letters (spam): trigger=search dropped=1 letter=" + second,
+		"letters.redriven things redrive dead letters (): trigger=search delivered=1 refused by the target=0",
+		"trigger.changed things pause trigger (): ", "trigger.changed things resume trigger (): ", "trigger.changed things replay trigger (): "}) {
+		t.Errorf("in the audit log is %q", got)
+	}
 	run(0, "There are no dead letters in us-east-1.", "", "dlq", "list", "search")
 	run(1, "", "there is no trigger nothing here", "dlq", "list", "nothing")
+}
+
+// auditedBy returns what the audit log has of an author: what was done with dead letters in detail.
+func auditedBy(t *testing.T, region, author string) (out []string) {
+	t.Helper()
+	var log admin.AuditLog
+	got := command(t, "--admin", region, "audit", "log", "--output", "json")
+	if err := json.Unmarshal([]byte(got.out), &log); err != nil {
+		t.Fatalf("%v: %+v", err, got)
+	}
+	for i := range log.Entries {
+		e := log.Entries[i].Entry
+		if e.Author != author {
+			continue
+		}
+		var said []string
+		for _, c := range e.Changes {
+			if strings.HasPrefix(string(e.Kind), "letters") {
+				said = append(said, c.What+"="+c.Now)
+			}
+		}
+		out = append(out, fmt.Sprintf("%s %s %s (%s): %s", e.Kind, e.Subject, e.Op, e.Reason, strings.Join(said, " ")))
+	}
+	return out
 }
 
 func TestTriggerConfiguration(t *testing.T) {

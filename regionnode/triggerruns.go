@@ -4,10 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/concordat-db/concordat/conflict/hlc"
 	"github.com/concordat-db/concordat/globaltable"
+	"github.com/concordat-db/concordat/globaltable/audit"
+	"github.com/concordat-db/concordat/globaltable/policy"
 	"github.com/concordat-db/concordat/regionnode/admin"
 	"github.com/concordat-db/concordat/streams/cdc"
 	"github.com/concordat-db/concordat/streams/trigger"
@@ -122,6 +125,9 @@ func noLetter(id string) error {
 
 // letters reads a request.
 func (x triggerRuns) letters(r *admin.DeadLetterRequest) (id globaltable.TriggerID, only []hlc.Timestamp, err error) {
+	if err := policy.CheckWords(r.Author, r.Reason); err != nil {
+		return id, nil, err
+	}
 	id, ok := x.n.triggers.ID(r.Table, r.Trigger)
 	if !ok {
 		return id, nil, noTrigger(r.Trigger)
@@ -143,6 +149,9 @@ func (x triggerRuns) Redrive(ctx context.Context, r admin.DeadLetterRequest) (ad
 		return admin.Redriven{}, err
 	}
 	out, err := x.n.triggers.Redrive(ctx, id, only)
+	if out.Delivered+out.Failed > 0 {
+		err = cmpErr(err, x.note(ctx, audit.LettersRedriven, "redrive dead letters", &r, []audit.Change{{What: "delivered", Now: strconv.Itoa(out.Delivered)}, {What: "refused by the target", Now: strconv.Itoa(out.Failed)}}))
+	}
 	return admin.Redriven{Delivered: out.Delivered, Failed: out.Failed, Withheld: out.Withheld, More: out.More, Error: out.Error}, err
 }
 
@@ -153,5 +162,17 @@ func (x triggerRuns) Purge(ctx context.Context, r admin.DeadLetterRequest) (admi
 		return admin.Purged{}, err
 	}
 	dropped, err := x.n.triggers.Purge(ctx, id, only)
+	if dropped > 0 {
+		err = cmpErr(err, x.note(ctx, audit.LettersPurged, "purge dead letters", &r, []audit.Change{{What: "dropped", Now: strconv.Itoa(dropped)}}))
+	}
 	return admin.Purged{Dropped: dropped}, err
+}
+
+// note writes into the audit log what was done with dead letters. It is done then: whoever asked is told if it could not be written.
+func (x triggerRuns) note(ctx context.Context, kind audit.Kind, op string, r *admin.DeadLetterRequest, changes []audit.Change) error {
+	e := audit.Entry{Kind: kind, Subject: r.Table, Op: op, Asked: x.n.cfg.Region.Name, Author: r.Author, Reason: r.Reason, Changes: append([]audit.Change{{What: "trigger", Now: r.Trigger}}, changes...)}
+	for _, id := range r.IDs {
+		e.Changes = append(e.Changes, audit.Change{What: "letter", Now: id})
+	}
+	return x.n.plane.Note(context.WithoutCancel(ctx), e)
 }

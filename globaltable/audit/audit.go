@@ -47,11 +47,13 @@ const (
 	CredentialsChanged Kind = "credentials.changed" // access keys that a node of the region takes; never secrets
 	GrantMade          Kind = "grant.made"          // somebody may read events of tables from the region's NATS, or hear subjects there
 	GrantRevoked       Kind = "grant.revoked"       // not any more
+	LettersRedriven    Kind = "letters.redriven"    // dead letters of a trigger in a region: its target was told once more
+	LettersPurged      Kind = "letters.purged"      // they were dropped
 )
 
 // Kinds returns all kinds.
 func Kinds() []Kind {
-	return []Kind{TableCreated, TableChanged, TableDeleted, PolicyChanged, TriggerChanged, OwnerMoved, RegionAdded, RegionFenced, RegionRemoved, RegionAdmitted, WorldChanged, InvitationIssued, CredentialsChanged, GrantMade, GrantRevoked}
+	return []Kind{TableCreated, TableChanged, TableDeleted, PolicyChanged, TriggerChanged, OwnerMoved, RegionAdded, RegionFenced, RegionRemoved, RegionAdmitted, WorldChanged, InvitationIssued, CredentialsChanged, GrantMade, GrantRevoked, LettersRedriven, LettersPurged}
 }
 
 // Change is one thing that is another one afterwards. An empty side is: there was, or is, none.

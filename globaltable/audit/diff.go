@@ -98,8 +98,31 @@ func elements(word, name string, was, now json.RawMessage) (out []Change) {
 	}
 	slices.Sort(keys)
 	for _, key := range keys {
-		if a[key] != b[key] {
-			out = append(out, Change{What: word + " " + key, Was: a[key], Now: b[key]})
+		what := word + " " + key
+		switch {
+		case a[key] == b[key]:
+		case a[key] != "" && b[key] != "" && max(len(a[key]), len(b[key])) > maxChanged: // cut, both sides would look the same
+			out = append(out, members(what, a[key], b[key])...)
+		default:
+			out = append(out, Change{What: what, Was: a[key], Now: b[key]})
+		}
+	}
+	return out
+}
+
+// members compares two objects by their fields.
+func members(what, was, now string) (out []Change) {
+	a, b := fields([]byte(was)), fields([]byte(now))
+	names := map[string]bool{}
+	for name := range a {
+		names[name] = true
+	}
+	for name := range b {
+		names[name] = true
+	}
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		if string(a[name]) != string(b[name]) {
+			out = append(out, Change{What: what + ": " + name, Was: string(a[name]), Now: string(b[name])})
 		}
 	}
 	return out

@@ -111,6 +111,8 @@ type DeadLetterRequest struct {
 	Table   string   `json:"table"`
 	Trigger string   `json:"trigger"`
 	IDs     []string `json:"ids,omitempty"` // only these; none: all
+	Author  string   `json:"author"`        // who does it
+	Reason  string   `json:"reason,omitempty"`
 }
 
 // Redriven is what became of dead letters that were delivered once more.

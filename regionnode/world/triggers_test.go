@@ -381,7 +381,7 @@ func TestTriggerDeadLetters(t *testing.T) {
 	if w.admin(http.MethodGet, us, "/v1/triggers/letters?table=orders&trigger=mail&events=true", &list); len(list.Letters) != 1 || list.Letters[0].Attempts != 3 || !strings.Contains(string(list.Letters[0].Event), `"bad"`) {
 		t.Fatalf("%+v", list)
 	}
-	request := admin.DeadLetterRequest{Table: tableName, Trigger: "mail"}
+	request := admin.DeadLetterRequest{Table: tableName, Trigger: "mail", Author: "me"}
 	var redriven admin.Redriven
 	if w.post(us, "/v1/triggers/letters/redrive", request, &redriven); redriven != (admin.Redriven{Failed: 1, Error: "HTTP status 503"}) {
 		t.Errorf("%+v", redriven)
