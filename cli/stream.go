@@ -43,7 +43,9 @@ func streamCommand(s Streams) *ucli.Command {
 				Name:      "revoke",
 				Usage:     "take a grant back: its holder is disconnected, and not let in any more",
 				ArgsUsage: "NAME",
-				Action:    func(c *ucli.Context) error { return revokeGrant(c, s) },
+				Description: "Its consumers are removed. With the embedded NATS its connections end at once. With an external one they end when the accounts are installed anew without the grant, or, in operator mode, when its\n" +
+					"user is revoked: until then the key is let in and hears the grant's subjects. The same goes for a grant that has expired.",
+				Action: func(c *ucli.Context) error { return revokeGrant(c, s) },
 			},
 		},
 	}
@@ -135,8 +137,12 @@ func revokeGrant(c *ucli.Context, s Streams) error {
 	}{name, ended}
 	return emit(c, s.Out, v, func(w io.Writer) error {
 		_, err := fmt.Fprintf(w, "Grant %s is revoked.\n", name)
-		if ended.External && err == nil {
-			_, err = fmt.Fprintln(w, "The region's NATS is a cluster of its own: print its accounts anew with `concordat nats accounts --live`, and install them; until then the key is let in, and hears the grant's subjects.")
+		switch {
+		case err != nil || !ended.External:
+		case ended.Operator:
+			_, err = fmt.Fprintf(w, "The region's NATS is in operator mode: have its user %s revoked (`nsc revocations add-user`, `nsc push`). Until then the key is let in, finds no consumer, but hears the grant's subjects.\n", ended.PublicKey)
+		default:
+			_, err = fmt.Fprintf(w, "The region's NATS is a cluster of its own: %s. That ends its connections. Until then the key is let in, finds no consumer, but hears the grant's subjects.\n", installAccounts)
 		}
 		return err
 	})

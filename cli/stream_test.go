@@ -74,7 +74,7 @@ func (s *toldRegion) SetTail(_ context.Context, table, name string, at hlc.Times
 
 func (s *toldRegion) ForgetTail(_ context.Context, name string) error { return s.end("forget", name) }
 func (s *toldRegion) Revoke(_ context.Context, name string) (admin.GrantEnded, error) {
-	return admin.GrantEnded{External: name == "far"}, s.end("revoke", name)
+	return admin.GrantEnded{PublicKey: "UKEY", External: name == "far" || name == "farther", Operator: name == "farther"}, s.end("revoke", name)
 }
 
 func (s *toldRegion) end(what, name string) error {
@@ -142,6 +142,7 @@ func TestStreamCommands(t *testing.T) {
 		{"stream grants", 0, []string{"search", "orders", "3", "subject mail.sent"}, "", "grants"},
 		{"stream revoke search", 0, []string{"Grant search is revoked."}, "", "revoke search"},
 		{"stream revoke far", 0, []string{"Grant far is revoked.", "nats accounts --live", "hears the grant's subjects"}, "", "revoke far"},
+		{"stream revoke farther", 0, []string{"Grant farther is revoked.", "operator mode", "user UKEY revoked"}, "", "revoke farther"},
 		{"stream revoke nobody", 1, nil, "there is none", "revoke nobody"},
 		{"stream forget mine", 0, []string{"The place of tail mine is forgotten."}, "", "forget mine"},
 		{"stream grant search --table orders --table past --expires 30d --since 1h", 0, []string{"EVENTS_0000000000000001", "SU", "nats --server nats://127.0.0.1:4222 --nkey search.nk consumer next EVENTS_0000000000000001 search --ack",

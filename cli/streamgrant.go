@@ -24,7 +24,7 @@ func streamGrantCommand(s Streams) *ucli.Command {
 		ArgsUsage: "NAME",
 		Description: "Makes an nkey, and has the region make a durable pull consumer named NAME on the JetStream stream of each table, which the holder of the key can read with any client of NATS, and nothing else. The events are\n" +
 			"CloudEvents in JSON. With --subject the holder can also subscribe to what triggers with a target nats publish to the subject, as long as it is connected: nothing is kept for it. It can publish to nothing. Only what may be in\n" +
-			"this region is told in it, so no policy is asked: a grant is one region's. The seed of the key is written once, and kept nowhere. With an external NATS, install its accounts anew when the grant has ended: until then subjects are heard.",
+			"this region is told in it, so no policy is asked: a grant is one region's. The seed of the key is written once, and kept nowhere. With an external NATS, install its accounts anew when the grant has ended, or have its user revoked: until then subjects are heard.",
 		Flags: []ucli.Flag{
 			&ucli.StringSliceFlag{Name: "table", Usage: "`NAME` of a table; may be given again"},
 			&ucli.StringSliceFlag{Name: "subject", Usage: "`SUBJECT` that triggers publish to, like orders.paid or orders.>; may be given again"},
@@ -142,8 +142,11 @@ func writeGrant(w io.Writer, g *granted) error {
 	}
 	writeUse(w, g, file)
 	switch {
+	case g.Operator:
+		_, err := fmt.Fprintf(w, "\nThe region's NATS is in operator mode: the key is let in when whoever makes its accounts has made one for the grant, with the user %s. Have that user revoked when the grant has ended.\n", g.PublicKey)
+		return err
 	case g.External:
-		_, err := fmt.Fprintf(w, "\nThe region's NATS is a cluster of its own: print its accounts anew with `concordat nats accounts --live`, and install them; then the key is let in. Do so again when the grant has ended.\n")
+		_, err := fmt.Fprintf(w, "\nThe region's NATS is a cluster of its own: %s; then the key is let in. Do so again when the grant has ended.\n", installAccounts)
 		return err
 	case !g.Ready:
 		_, err := fmt.Fprintf(w, "\nThe consumers are not there yet: the region's NATS is being filled. `concordat stream list` shows how far it is.\n")
@@ -151,6 +154,9 @@ func writeGrant(w io.Writer, g *granted) error {
 	}
 	return nil
 }
+
+// installAccounts is how the accounts of an external NATS come into force that follow from the node's grants.
+const installAccounts = "print its accounts anew with `concordat nats accounts --live`, put them on every server, and reload each twice (`nats-server --signal reload`)"
 
 // writeUse shows how the holder of a grant reads one of its tables and hears one of its subjects.
 func writeUse(w io.Writer, g *granted, file string) {

@@ -262,12 +262,16 @@ func (c changeStreams) Grant(ctx context.Context, q admin.NewGrant) (out admin.G
 	waiting, cancel := context.WithTimeout(ctx, maxGrantWait)
 	defer cancel()
 	out.Ready = c.n.events.AwaitReader(waiting, r.Name, tables)
-	out.Grant, out.URLs, out.External = c.describe(&r), c.urls, c.external()
+	out.Grant, out.URLs = c.describe(&r), c.urls
+	out.External, out.Operator = c.external()
 	return out, nil
 }
 
-// external reports whether the region's NATS is a cluster of its own, whose operator installs the accounts of grants.
-func (c changeStreams) external() bool { return c.n.cfg.Bus.External != nil }
+// external reports whether the region's NATS is a cluster of its own, whose operator installs the accounts of grants, and whether it is in operator mode.
+func (c changeStreams) external() (external, operator bool) {
+	e := c.n.cfg.Bus.External
+	return e != nil, e != nil && e.CredsFile != ""
+}
 
 // newGrant checks what is asked for, and returns the reader that it makes. No policy is asked: what is told in the region's NATS may be in the region.
 func (c changeStreams) newGrant(ctx context.Context, q *admin.NewGrant) (r reader.Reader, err error) {
@@ -329,7 +333,9 @@ func (c changeStreams) places(ctx context.Context, q *admin.NewGrant, now time.T
 
 // Revoke implements admin.Streams.
 func (c changeStreams) Revoke(ctx context.Context, name string) (admin.GrantEnded, error) {
-	out := admin.GrantEnded{External: c.external()}
+	r, _ := c.n.readers.Get(reader.Grant, name)
+	out := admin.GrantEnded{PublicKey: r.Key}
+	out.External, out.Operator = c.external()
 	err := c.n.endGrant(ctx, name, "revoked")
 	if globaltable.KindOf(err) == globaltable.NotFound {
 		return out, err

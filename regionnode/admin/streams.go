@@ -121,11 +121,14 @@ type GrantMade struct {
 	URLs     []string `json:"urls"`     // of the region's NATS
 	Ready    bool     `json:"ready"`    // its consumers are there
 	External bool     `json:"external"` // the region's NATS is a cluster of its own, whose operator has to install the grant's account
+	Operator bool     `json:"operator"` // that is in operator mode: who makes its accounts makes and revokes users, too
 }
 
 // GrantEnded answers DELETE /v1/grants/{name}.
 type GrantEnded struct {
-	External bool `json:"external"` // see GrantMade: until its operator has removed the grant's account its holder hears the subjects
+	PublicKey string `json:"publicKey"` // of the key that it gave rights to
+	External  bool   `json:"external"`  // see GrantMade: until its operator has removed the grant's account, or revoked its user, its holder hears the subjects
+	Operator  bool   `json:"operator"`  // see GrantMade
 }
 
 // Streams is a region's change streams for operators, who may read items. *regionnode.Node has one. Errors are *globaltable.Error.

@@ -50,7 +50,7 @@ func (told) Revoke(_ context.Context, name string) (admin.GrantEnded, error) {
 	if name == "nobody" {
 		return admin.GrantEnded{}, &globaltable.Error{Kind: globaltable.NotFound, Message: "no grant"}
 	}
-	return admin.GrantEnded{External: true}, nil
+	return admin.GrantEnded{PublicKey: "U1", External: true, Operator: true}, nil
 }
 
 func TestStreamFaults(t *testing.T) {

@@ -1,8 +1,11 @@
 package bus
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"slices"
+	"strconv"
 
 	"github.com/nats-io/nkeys"
 
@@ -24,8 +27,14 @@ func (g Grant) equal(o Grant) bool {
 	return g.Name == o.Name && g.PublicKey == o.PublicKey && slices.Equal(g.Streams, o.Streams) && slices.Equal(g.Subjects, o.Subjects)
 }
 
-// grantAccount is the name of the account of a grant. Of two grants of one name, one after the other, the second does not get what the first one was let do.
-func grantAccount(g Grant) string { return "GRANT-" + g.PublicKey }
+// grantAccount is the name of the account of a grant: of its key, and a hash of what it lets do. An account of a running server stays as it was made, so one that lets do something else, though it has the name of one before, or its key, is another one.
+func grantAccount(g Grant) string {
+	h := sha256.New()
+	for _, part := range append(append([]string{g.Name, strconv.Itoa(len(g.Streams))}, g.Streams...), g.Subjects...) {
+		fmt.Fprintf(h, "%d %s\n", len(part), part)
+	}
+	return "GRANT-" + g.PublicKey + "-" + hex.EncodeToString(h.Sum(nil)[:8])
+}
 
 // grantServices lists the services that a grant's account imports: all that it can do, but for hearing its subjects. For the forms of acknowledgements see peerServices.
 //
