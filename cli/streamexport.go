@@ -25,10 +25,14 @@ func streamExportCommand(s Streams) *ucli.Command {
 		Usage: "write a table's changes, or a snapshot of it, as Parquet or NDJSON",
 		Description: "The files go to TO/TABLE/NAME: parts, and manifest.json, which names them. The same command goes on where an export was broken off, and, for changes, where it was at its end: what has come since is in\n" +
 			"further parts. Changes are told by the table's stream, as far back as it reaches. A snapshot shows the table as it was at one moment; changes after its sequence complete it.\n" +
-			"Items are columns of text, as the DynamoDB API's JSON. What policies pin goes only to where they name the place, or a URL that it lies below (spec.targets); the rest is withheld, and counted.",
+			"Items are columns of text, as the DynamoDB API's JSON. What policies pin goes only to where they name the place, or a URL that it lies below (spec.targets); the rest is withheld, and counted. Of a bucket they name the whole URL, as it is written here.\n\n" +
+			"A bucket is one of Amazon S3, or of a server that speaks its protocol: s3://NAME?region=REGION. Further parameters: prefix=FOLDER/ puts all below it; endpoint=https://HOST:PORT and use_path_style=true are for servers\n" +
+			"that are not Amazon's; profile=NAME and role=ARN say whose keys are used; ssetype=AES256 or aws:kms, with kmskeyid=ID, has the server encrypt. Keys are found as the AWS command line finds them: AWS_ACCESS_KEY_ID,\n" +
+			"AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, or AWS_PROFILE and its files, or the role of the machine; AWS_REGION stands in for region. The key needs s3:GetObject (for the manifest), s3:PutObject, s3:AbortMultipartUpload,\n" +
+			"and s3:ListBucket, without which a manifest that there is not is a refusal.",
 		Flags: []ucli.Flag{
 			&ucli.StringFlag{Name: "table", Usage: "the table's `NAME`", Required: true},
-			&ucli.StringFlag{Name: "to", Usage: "a directory, or a bucket's `URL`: s3://bucket?region=eu-central-1, with endpoint=… for others than Amazon's; its keys are those of the environment", Required: true},
+			&ucli.StringFlag{Name: "to", Usage: "a directory, or a bucket's `URL`: s3://bucket?region=eu-central-1; see above", Required: true},
 			&ucli.BoolFlag{Name: "snapshot", Usage: "the items as they are now, instead of changes"},
 			&ucli.StringFlag{Name: "format", Usage: "parquet or ndjson", Value: string(export.Parquet)},
 			&ucli.DurationFlag{Name: "since", Usage: "changes of the last `TIME`, as 6h; without: from the stream's beginning, or where the export ended"},
