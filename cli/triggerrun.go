@@ -27,7 +27,7 @@ func triggerRunCommands(s Streams) []*ucli.Command {
 			Usage:     "show how a region fires its triggers",
 			ArgsUsage: "[NAME]",
 			Description: "Of each trigger, or of the one named, a line for each feed: which part of the events it is, whether the region fires it, how old the moment is up to which all was dealt with, what waits in the table's change stream, and what became\n" +
-				"of events since the region's node was started. Missed is what nobody wants to see: the stream dropped records before they were delivered.",
+				"of events since the region's node was started. Gaps are what nobody wants to see: so many times the stream had dropped records before they were read, one or a thousand at a time.",
 			Flags:  []ucli.Flag{&ucli.StringFlag{Name: "table", Usage: "`NAME` of the table; default: all"}},
 			Action: func(c *ucli.Context) error { return triggerStats(c, s) },
 		},
@@ -94,7 +94,7 @@ func writeTriggerStats(w io.Writer, stats *admin.TriggerStats) error {
 		_, err := fmt.Fprintln(w, "There are no triggers.")
 		return err
 	}
-	t := newTable("table", "trigger", "feed", "fires", "cursor age", "waiting", "delivered", "failed", "withheld", "missed", "dead letters", "last error")
+	t := newTable("table", "trigger", "feed", "fires", "cursor age", "waiting", "delivered", "failed", "withheld", "gaps", "dead letters", "last error")
 	for i := range stats.Triggers {
 		g := &stats.Triggers[i]
 		for j := range g.Feeds {
@@ -107,7 +107,7 @@ func writeTriggerStats(w io.Writer, stats *admin.TriggerStats) error {
 			if f.LastError != nil {
 				lastError = f.LastError.At.Local().Format(time.TimeOnly) + " " + f.LastError.Error
 			}
-			t.AppendRow(table.Row{g.Table, g.Name, feedOf(g, f), firesOf(stats.Region, g, f), ageOf(f.CursorAgeMillis), waitingOf(&f.Backlog), f.Delivered, f.Failed, f.Withheld, f.Missed, letters, lastError})
+			t.AppendRow(table.Row{g.Table, g.Name, feedOf(g, f), firesOf(stats.Region, g, f), ageOf(f.CursorAgeMillis), waitingOf(&f.Backlog), f.Delivered, f.Failed, f.Withheld, f.Gaps, letters, lastError})
 		}
 	}
 	return render(w, t)
@@ -297,7 +297,7 @@ func purgeLetters(c *ucli.Context, s Streams) error {
 
 // triggerStatesTable is the triggers of a status.
 func triggerStatesTable(states []admin.TriggerState) table.Writer {
-	t := newTable("table", "trigger", "", "cursor age", "dead letters", "missed")
+	t := newTable("table", "trigger", "", "cursor age", "dead letters", "gaps")
 	for _, g := range states {
 		what, age := "fired elsewhere", ""
 		switch {
@@ -306,7 +306,7 @@ func triggerStatesTable(states []admin.TriggerState) table.Writer {
 		case g.Fires:
 			what, age = "fires here", ageOf(g.BehindMillis)
 		}
-		t.AppendRow(table.Row{g.Table, g.Name, what, age, g.Letters, g.Missed})
+		t.AppendRow(table.Row{g.Table, g.Name, what, age, g.Letters, g.Gaps})
 	}
 	return t
 }

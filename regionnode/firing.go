@@ -46,8 +46,8 @@ func (n *Node) triggerEvents() trigger.Events {
 			n.log.Debug().Str("table", table).Str("trigger", name).Err(err).Msg("events were not delivered")
 		},
 		Withheld: n.metrics.TriggerWithheld,
-		Missed: func(table, name string) {
-			n.metrics.TriggerMissed(table, name)
+		Gap: func(table, name string) {
+			n.metrics.TriggerGap(table, name)
 			n.log.Error().Str("table", table).Str("trigger", name).Msg("records of the change stream have gone before they were delivered")
 		},
 		Buried: func(table, name string, events int) {

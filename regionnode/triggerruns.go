@@ -48,7 +48,7 @@ func noTrigger(name string) error {
 
 func (x triggerRuns) row(f *trigger.FeedStats, now time.Time) admin.TriggerRow {
 	row := admin.TriggerRow{Fires: f.Fires, Ready: f.Ready, Position: cdc.Sequence(f.Position), CursorAgeMillis: max(0, now.Sub(f.Position.Time()).Milliseconds()), By: x.names(f.By), Regions: x.names(f.Regions),
-		Delivered: f.Delivered, Filtered: f.Filtered, Covered: f.Covered, Failed: f.Failed, Withheld: f.Withheld, Missed: f.Missed, Buried: f.Buried,
+		Delivered: f.Delivered, Filtered: f.Filtered, Covered: f.Covered, Failed: f.Failed, Withheld: f.Withheld, Gaps: f.Gaps, Buried: f.Buried,
 		Backlog: admin.TriggerQueue{Records: f.Waiting, Bytes: f.WaitingBytes, More: f.WaitingMore}}
 	if f.Feed.Origin != 0 {
 		row.Origin = x.n.regionName(f.Feed.Origin)
@@ -72,7 +72,7 @@ func (x triggerRuns) names(regions []hlc.Origin) (out []string) {
 // triggerStates returns how triggers do, in short.
 func (n *Node) triggerStates(now time.Time) (out []admin.TriggerState) {
 	for _, s := range n.triggers.States(now) {
-		out = append(out, admin.TriggerState{Table: s.Table, Name: s.ID.Name, Paused: s.Paused, Fires: s.Fires, BehindMillis: s.Behind.Milliseconds(), Letters: n.shard.Letters(s.ID).Count, Missed: s.Missed})
+		out = append(out, admin.TriggerState{Table: s.Table, Name: s.ID.Name, Paused: s.Paused, Fires: s.Fires, BehindMillis: s.Behind.Milliseconds(), Letters: n.shard.Letters(s.ID).Count, Gaps: s.Gaps})
 	}
 	return out
 }

@@ -36,7 +36,7 @@ func fullStatus() admin.Status {
 			Indexes: []admin.Index{{Name: "by-date", Percent: 42, Entries: 3, Bytes: 99}}}},
 		Lanes: []admin.Lane{{ID: "0000000000000002", Regions: []string{"us-east-1"}, Head: 5, Entries: 1, Bytes: 10, Live: true,
 			Confirmed: map[string]uint64{"eu-central-1": 4}, Lagging: map[string]admin.Lag{"ap-south-1": {Since: &at, Entries: 3}}}},
-		Triggers: []admin.TriggerState{{Table: "orders", Name: "search", Fires: true, BehindMillis: 5, Letters: 1, Missed: 2}},
+		Triggers: []admin.TriggerState{{Table: "orders", Name: "search", Fires: true, BehindMillis: 5, Letters: 1, Gaps: 2}},
 		Rebuild:  new(fullRebuild()), Events: &admin.EventsSummary{Tables: 2, LagMillis: 5, Grants: 1, Failing: []string{"orders"}},
 	}
 }

@@ -33,7 +33,7 @@ type TriggerState struct {
 	Fires        bool   `json:"fires"`        // some of its events, here
 	BehindMillis int64  `json:"behindMillis"` // of what is fired here: the age of the moment up to which all was dealt with
 	Letters      int64  `json:"deadLetters"`
-	Missed       uint64 `json:"missed"` // times that records had gone before they were read
+	Gaps         uint64 `json:"gaps"` // times that records had gone before they were read: how many they were nobody knows
 }
 
 // EventsSummary is about the events of all tables.

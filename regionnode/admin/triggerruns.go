@@ -60,7 +60,7 @@ type TriggerRow struct {
 	Covered         uint64        `json:"covered"`   // dealt with by another region
 	Failed          uint64        `json:"failed"`    // attempts
 	Withheld        uint64        `json:"withheld"`  // not delivered since locality policies do not let the target have them
-	Missed          uint64        `json:"missed"`    // times that records had gone from the stream before they were read
+	Gaps            uint64        `json:"gaps"`      // times that records had gone from the stream before they were read: how many they were nobody knows
 	Buried          uint64        `json:"buried"`    // became dead letters
 	LastError       *TriggerError `json:"lastError"` // null: none
 }

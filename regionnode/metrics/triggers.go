@@ -12,7 +12,7 @@ type triggers struct {
 	seconds   *prometheus.HistogramVec
 	failed    *prometheus.CounterVec
 	withheld  *prometheus.CounterVec
-	missed    *prometheus.CounterVec
+	gaps      *prometheus.CounterVec
 	buried    *prometheus.CounterVec
 	fires     *prometheus.GaugeVec
 	behind    *prometheus.GaugeVec
@@ -25,7 +25,7 @@ func newTriggers(f factory) triggers {
 		seconds:   f.histograms("concordat_trigger_delivery_seconds", "Time in which the target has taken a batch.", prometheus.ExponentialBuckets(0.001, 4, 10), labels...),
 		failed:    f.counters("concordat_trigger_attempts_failed_total", "Attempts to deliver a batch that failed.", labels...),
 		withheld:  f.counters("concordat_trigger_events_withheld_total", "Events that were not delivered since locality policies do not let the target have them.", labels...),
-		missed:    f.counters("concordat_trigger_missed_total", "Times that records of a change stream had gone before a trigger read them: its retention is too short. Not one should be.", labels...),
+		gaps:      f.counters("concordat_trigger_gaps_total", "Times that records of a change stream had gone before a trigger read them, whatever their number: its retention is too short. Not one should be.", labels...),
 		buried:    f.counters("concordat_trigger_events_buried_total", "Events that could not be delivered and are dead letters.", labels...),
 		fires:     f.gauges("concordat_trigger_feeds_fired", "Feeds of the trigger that this region fires.", labels...),
 		behind:    f.gauges("concordat_trigger_behind_seconds", "Age of the moment up to which the trigger has dealt with all events here, of the feed that is behind most.", labels...),
@@ -48,9 +48,9 @@ func (s *Set) TriggerWithheld(table, trigger string, events int) {
 	s.triggers.withheld.WithLabelValues(table, trigger).Add(float64(events))
 }
 
-// TriggerMissed counts records that had gone.
-func (s *Set) TriggerMissed(table, trigger string) {
-	s.triggers.missed.WithLabelValues(table, trigger).Inc()
+// TriggerGap counts that records had gone.
+func (s *Set) TriggerGap(table, trigger string) {
+	s.triggers.gaps.WithLabelValues(table, trigger).Inc()
 }
 
 // TriggerBuried counts dead letters.

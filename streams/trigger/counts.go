@@ -9,7 +9,7 @@ type Counts struct {
 	Covered   uint64 // records that another region has dealt with
 	Failed    uint64 // attempts with a batch
 	Withheld  uint64 // events that policies do not let the target have
-	Missed    uint64 // times that records had gone before they were read
+	Gaps      uint64 // times that records had gone before they were read: how many they were is not known
 	Buried    uint64
 	LastError string // of an attempt: nothing of an item
 	LastAt    time.Time

@@ -175,9 +175,9 @@ func (f *flow) read(ctx context.Context) (more bool) {
 	stream, t := f.work.runner.cfg.Stream, f.table.Load()
 	after := f.pool.Read()
 	if lost := stream.Lost(t); lost > after {
-		f.work.counted(f.id, func(c *Counts) { c.Missed++ })
-		if missed := f.work.runner.cfg.Events.Missed; missed != nil {
-			missed(t.Name, f.spec.Name)
+		f.work.counted(f.id, func(c *Counts) { c.Gaps++ })
+		if gap := f.work.runner.cfg.Events.Gap; gap != nil {
+			gap(t.Name, f.spec.Name)
 		}
 		f.pool.Skip(lost)
 		after = lost

@@ -43,7 +43,7 @@ type Events struct {
 	Delivered func(table, trigger string, events int, took time.Duration)
 	Failed    func(table, trigger string, err error) // an attempt
 	Withheld  func(table, trigger string, events int)
-	Missed    func(table, trigger string) // records went before they were delivered
+	Gap       func(table, trigger string) // records went before they were read
 	Buried    func(table, trigger string, events int)
 	Fires     func(table, trigger string, feeds int, behind time.Duration) // how many feeds are fired here, and how far the last of them is behind
 	Ended     func(table, trigger string)

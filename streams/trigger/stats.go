@@ -65,7 +65,7 @@ type State struct {
 	Paused bool
 	Fires  bool          // some of its feeds, here
 	Behind time.Duration // how old the moment is up to which all of these was dealt with
-	Missed uint64
+	Gaps   uint64        // see Counts
 }
 
 // States returns how all triggers do. It reads nothing.
@@ -80,7 +80,7 @@ func (r *Runner) States(now time.Time) (out []State) {
 			}
 		}
 		for _, c := range w.counts {
-			s.Missed += c.Missed
+			s.Gaps += c.Gaps
 		}
 		out = append(out, s)
 	})
