@@ -262,7 +262,7 @@ func (c *core) cutStreams(g *group, t *AdoptedTable) {
 		c.streams.drop(g.batch, t.ID)
 	}
 	since, _, on := c.catalog.Stream(t.ID)
-	begins := t.Tells && !(on && since == t.Stream)
+	begins := t.Tells && !(on && since == t.Stream) && !plantedGap
 	if t.Stream > 0 && hasPast && (t.Anew || begins) {
 		at := c.clock.Now()
 		g.useClock = true
