@@ -192,6 +192,31 @@ func TestStreamOfAFirstJoin(t *testing.T) {
 	}
 }
 
+// What was collected here, and is logged again by a region that has not, is no change.
+func TestStreamOfWhatIsLoggedAgain(t *testing.T) {
+	f, w := streaming(t, store.NewMemory(), fromTheFirst)
+	f.run()
+	o := newOrigin(peer, withPeer.Lane())
+	w.move(time.Second)
+	o.clock = at(1)
+	created, due := o.changeOf(tableA, "a", "1"), o.changeOf(tableA, "a", "1")
+	due.Ops = []conflict.Op{{Kind: conflict.OpSetCell, Name: []byte("ttl"), Value: item.AppendInt(nil, wallBegins+10)}}
+	apply := func(changes ...conflict.Change) {
+		t.Helper()
+		_, err := f.ApplyRemote(background, o.remote(changes))
+		f.must(err)
+	}
+	apply(created, due)
+	w.move(20 * time.Second)
+	f.follow(tableA, 10)
+	f.raisePurge(tableA, 7, at(15))
+	_, err := f.Collect(background, tableA, nil, 100)
+	f.must(err)
+	mark := f.StreamMark()
+	apply(created, due)
+	f.expectTale(mark)
+}
+
 func TestStreamIsTrimmedAndErased(t *testing.T) {
 	f, w := streaming(t, store.NewMemory(), nil)
 	f.run()
