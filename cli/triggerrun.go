@@ -56,7 +56,7 @@ func triggerRunCommands(s Streams) []*ucli.Command {
 					Name:        "redrive",
 					Usage:       "deliver dead letters once more",
 					ArgsUsage:   "NAME",
-					Description: "What the target takes is dropped; the rest stays. They keep their event ids, and are not in order with events that are delivered meanwhile: a sink that compares the attribute stamp is not fooled.",
+					Description: "What the target takes is dropped; the rest stays. They keep their event ids, and are not in order with events that are delivered meanwhile: a sink that compares the attributes stamp and sequence is not fooled.",
 					Flags:       append(auditFlags(), tableFlag, only),
 					Action:      func(c *ucli.Context) error { return redriveLetters(c, s) },
 				},

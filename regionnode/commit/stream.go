@@ -245,7 +245,7 @@ func (c *core) tell(g *group, x *telling) error {
 	}
 	to := streamPlace{cdc.Stream{Table: x.table, Since: since}, view, lane}
 	if step.Gone != nil {
-		c.putStreamRecord(g, to, &cdc.Record{Kind: cdc.Expired, Event: cdc.Remove, Dot: step.GoneAt, Newest: step.NewestNow, Key: x.key, Old: step.Gone})
+		c.putStreamRecord(g, to, &cdc.Record{Kind: cdc.Expired, Event: cdc.Remove, Dot: step.GoneAt, Newest: step.GoneAt, Key: x.key, Old: step.Gone})
 	}
 	if step.Changed() || plantedTold {
 		r := cdc.Record{Kind: x.kind, Event: step.Event(), Outcome: x.outcome, Dot: x.dot, Transaction: x.transaction, Newest: step.NewestNow, Key: x.key, Old: step.Old, New: step.New}

@@ -120,12 +120,14 @@ func ParseSequence(s string) (at hlc.Timestamp, ok bool) {
 //
 //	origin       the region in which the change was made
 //	region       the region that tells
-//	sequence     the position in that region's stream: texts that sort in its order
-//	stamp        the newest stamp of the item: of two events about a key the one with the greater text has the later state
+//	sequence     the position in that region's stream: texts that sort in its order. Of two events of a region about a key the one with the greater text has the later state
+//	stamp        the newest stamp of the item: of two events about a key, of any regions, the one with the greater text has the later state. It may be the same for several states, where a merge brought something older than what was there
 //	keyhash      what stands for the item's key; events with the same one are about the same item
 //	kind         write, expiry or copy
 //	outcome      applied, merged or partly lost
 //	transaction  of the changes of a transaction, the same; not there for others
+//
+// So a sink that keeps the newest state of each item remembers the stamp of its state, and the greatest sequence of each region, and passes over an event whose stamp is less, or whose sequence is not greater than that of its region.
 //
 // The data are {"table", "keys", "old", "new"}: items as the DynamoDB API writes them; an image that there is not, or that the stream's view does not have, is missing.
 func (t *Teller) AppendEvent(dst []byte, r *Record) ([]byte, error) {

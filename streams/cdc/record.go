@@ -95,9 +95,11 @@ type Record struct {
 	// Dot is that of the write; of an expiry the moment, and the region that wrote what expired; of a copy that of its newest write. Its origin is where the change was made.
 	Dot         hlc.Stamp
 	Transaction hlc.Timestamp // what all changes of a transaction have in common, together with the origin; zero: none
-	Newest      hlc.Stamp     // of the item's record after the change: of two records of a key the one with the greater has the later state
-	Key         item.Key
-	Old, New    item.Item // nil: there is none, or the stream's view does not want it
+	// Newest is the newest stamp of the item's record after the change; of an expiry its dot. Of two records of a key, of whatever regions, the one with the greater has the later state. With the same one, in one region, it is the one with the greater position: what comes
+	// after a write with a greater stamp changes the item, and not its newest stamp.
+	Newest   hlc.Stamp
+	Key      item.Key
+	Old, New item.Item // nil: there is none, or the stream's view does not want it
 }
 
 const (

@@ -18,12 +18,12 @@ type Vector struct {
 // late is how long after its dot a record may come that is taken for covered. A region that comes back logs writes anew that are older than its watermark.
 const late = 30 * time.Second
 
-// Covers reports whether what r tells was certainly dealt with. A whole record stands for several writes, of which one may not have been.
+// Covers reports whether what r tells was certainly dealt with. A whole record stands for several writes, of which one may not have been. A write that came here after one with a greater stamp has an image with both, and before it was told one without it: a sink that had these of others, and only the first of this region, would keep that.
 func (v *Vector) Covers(r *cdc.Record) bool {
 	switch {
 	case r.Kind == cdc.Expired:
 		return r.Dot.Time <= v.Expired
-	case r.Kind == cdc.Copied && !plantedCopied:
+	case r.Kind == cdc.Copied && !plantedCopied, r.Dot.Less(r.Newest):
 		return false
 	}
 	return r.Dot.Time <= v.Writes[r.Dot.Origin] && r.Position <= r.Dot.Time.Add(late)

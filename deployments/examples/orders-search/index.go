@@ -8,23 +8,32 @@ import (
 	"sync"
 )
 
-// index is a search index over the text of orders. It is in step with the table by the events of a trigger, which come at least once: of two about an order the one with the greater stamp has the later state, so a repeated or an older one changes nothing.
+// index is a search index over the text of orders. It is in step with the table by the events of a trigger, which come at least once, and, when another region goes on for one that was lost, from both. A repeated or an older one changes nothing: see entry.stale.
 type index struct {
 	mu     sync.Mutex
 	orders map[string]entry // by id
 	events int
 }
 
+// entry is the newest state of an order that the index was told.
 type entry struct {
-	stamp string
-	words []string // nil: there is no such order any more
+	stamp     string
+	sequences map[string]string // by region: of the newest event that it told of the order
+	words     []string          // nil: there is no such order any more
+}
+
+// stale reports whether an event about the order tells nothing new. The state with the greater stamp is the later one, whichever regions told them. Merges can make several states with the same stamp: what a region tells of them it tells in the order of its sequences.
+func (x *entry) stale(e *event) bool {
+	return e.Stamp < x.stamp || e.Sequence <= x.sequences[e.Region]
 }
 
 // event is what the index needs of a CloudEvent.
 type event struct {
-	Type  string `json:"type"`
-	Stamp string `json:"stamp"`
-	Data  struct {
+	Type     string `json:"type"`
+	Region   string `json:"region"`
+	Sequence string `json:"sequence"`
+	Stamp    string `json:"stamp"`
+	Data     struct {
 		Keys map[string]map[string]string `json:"keys"`
 		New  map[string]map[string]any    `json:"new"`
 	} `json:"data"`
@@ -39,13 +48,18 @@ func (x *index) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	for _, e := range batch {
+	for i := range batch {
+		e := &batch[i]
 		x.events++
 		id := e.Data.Keys["id"]["S"]
-		if e.Stamp <= x.orders[id].stamp {
+		now := x.orders[id]
+		if now.stale(e) {
 			continue
 		}
-		now := entry{stamp: e.Stamp}
+		if now.sequences == nil {
+			now.sequences = map[string]string{}
+		}
+		now.stamp, now.sequences[e.Region], now.words = e.Stamp, e.Sequence, nil
 		if e.Type != "concordat.item.remove" {
 			text, _ := e.Data.New["text"]["S"].(string)
 			now.words = strings.Fields(strings.ToLower(text))
