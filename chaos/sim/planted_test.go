@@ -73,6 +73,7 @@ var faults = []struct {
 	{name: "wall position", found: "I12"},
 	{name: "read early", found: "I12"},
 	{name: "stale counts", found: "I12"},
+	{name: "silent gap", found: "I12"},
 }
 
 // plantedBound is how many seeds may pass before a fault is found.

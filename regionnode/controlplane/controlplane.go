@@ -52,6 +52,8 @@ type Door interface {
 	Heads(ctx context.Context) (commit.Heads, error)
 	Confirmations() []commit.Confirmation
 	Mirror(table globaltable.TableID) (commit.MirrorStatus, bool)
+	// Returns reports whether the store was emptied, and the other regions do not follow it yet.
+	Returns() bool
 }
 
 // Items shows what this region holds: a commit.Shard.

@@ -106,7 +106,7 @@ func project(t *globaltable.Table, history []*policy.Version, change *catalog.Po
 		return nil, nil, catalog.InUse("plan policies", t.Name, "updated")
 	}
 	history = slices.Clip(history)
-	for _, step := range catalog.PolicySteps(change) {
+	for _, step := range catalog.PolicySteps(now, change, regions) {
 		// A step that makes replicas and removes others takes two.
 		for range 2 {
 			next, made, err := catalog.ChangePolicies(now, history, &step, now.Version.Epoch(), regions)
@@ -136,7 +136,7 @@ func (p *Plane) ApplyPolicies(ctx context.Context, name string, change catalog.P
 	if !catalog.PinsChangeable(t) {
 		return t, false, nil
 	}
-	for _, step := range catalog.PolicySteps(&change) {
+	for _, step := range catalog.PolicySteps(t, &change, p.cfg.Catalog.View().ActiveRegion) {
 		if t, err = p.ChangePolicies(ctx, name, step); err != nil {
 			return nil, false, err
 		}

@@ -327,23 +327,23 @@ func TestApplyGoesOn(t *testing.T) {
 		w.until("us serves", func() bool {
 			return w.nodes["us"].status("orders") == globaltable.Active && w.nodes["eu"].status("orders") == globaltable.Active
 		})
-		if got, done := by("us"); done || got.ReplicaNamed("ap").Status != globaltable.Deleting {
+		if got, done := by("us"); done || len(got.Pins) != 2 || got.Settled() || got.ReplicaNamed("ap").Status != globaltable.Active {
 			t.Errorf("second: %s", globaltable.EncodeTable(got))
+		}
+		w.nodes["eu"].place(id)
+		if got, done := by("eu"); done || got.ReplicaNamed("ap").Status != globaltable.Deleting {
+			t.Errorf("third: %s", globaltable.EncodeTable(got))
 		}
 		w.restart("eu")
 		eu := w.nodes["eu"]
 		w.until("ap is gone", func() bool {
 			return eu.status("orders") == globaltable.Active && w.nodes["us"].status("orders") == globaltable.Active
 		})
-		if got, done := by("eu"); done || len(got.Pins) != 2 || got.Settled() {
-			t.Errorf("third: %s", globaltable.EncodeTable(got))
-		}
-		eu.place(id)
 		version := eu.catalog.Version(id)
-		if got, done := by("eu"); !done || got.Version != version {
+		if got, done := by("eu"); !done || got.Version != version || got.ReplicaNamed("ap") != nil {
 			t.Errorf("last: %v, %s", done, globaltable.EncodeTable(got))
 		}
-		if h := eu.history(id); h != "everywhere 1, a 1, b 1" {
+		if h := eu.history(id); h != "a 1, b 1, everywhere 1" {
 			t.Errorf("%q", h)
 		}
 	}, "ap", "eu", "us")
