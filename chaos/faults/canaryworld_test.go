@@ -219,7 +219,7 @@ func (s *sovereign) startWriters() (stop func()) {
 						q := requests{v: s.v, c: class{table, law}, api: s.clients[n.name], region: n.name, n: i, log: s.journal}
 						q.all(ctx)
 					}
-					pause(ctx.Done(), 20*thinking)
+					pause(ctx.Done(), 40*thinking)
 				}
 			})
 		}

@@ -278,7 +278,7 @@ func TestApplyWhereItIsBeingMade(t *testing.T) {
 		ap, us := w.nodes["ap"], w.nodes["us"]
 		change, link := changeTo(replicateTo("ap", "eu", "us"), pinTo("a", "A", "eu")), linkName("eu", "us")
 		w.setCut(link, true)
-		if _, _, err := ap.plane.ApplyPolicies(t.Context(), "orders", change); err != nil {
+		if _, _, err := ap.plane.ApplyPolicies(t.Context(), "orders", changeTo(replicateTo("ap", "eu", "us"))); err != nil {
 			t.Fatal(err)
 		}
 		if err := us.plane.Fetch(t.Context(), "ap"); err != nil || us.status("orders") != globaltable.Creating {
