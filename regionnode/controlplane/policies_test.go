@@ -271,6 +271,41 @@ func TestPlan(t *testing.T) {
 	}, "ap", "eu", "us", "za")
 }
 
+// TestApplyWhereItIsBeingMade: a region that has not heard that its replica serves plans all the same, and says of an apply that it is to be called again.
+func TestApplyWhereItIsBeingMade(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		id := w.make("orders", "eu", "ap").ID
+		ap, us := w.nodes["ap"], w.nodes["us"]
+		change, link := changeTo(replicateTo("ap", "eu", "us"), pinTo("a", "A", "eu")), linkName("eu", "us")
+		w.setCut(link, true)
+		if _, _, err := ap.plane.ApplyPolicies(t.Context(), "orders", changeTo(replicateTo("ap", "eu", "us"))); err != nil {
+			t.Fatal(err)
+		}
+		if err := us.plane.Fetch(t.Context(), "ap"); err != nil || us.status("orders") != globaltable.Creating {
+			t.Fatal(us.status("orders"), err)
+		}
+		if p, err := us.plane.PlanPolicies(t.Context(), "orders", change); err != nil || !p.Busy || len(p.Policies) != 2 || p.Policies[0].Action != ActionCreate || p.Policies[1].Action != ActionKeep {
+			t.Errorf("planned: %+v, %v", p, err)
+		}
+		if got, done, err := us.plane.ApplyPolicies(t.Context(), "orders", change); err != nil || done || len(got.Pins) > 0 {
+			t.Errorf("applied: done %v, %v", done, err)
+		}
+		_, err := us.plane.ChangePolicies(t.Context(), "orders", change)
+		wantError(t, err, globaltable.InUse, "Table is being created")
+		w.setCut(link, false)
+		w.until("the same goes on", func() bool {
+			_, done, err := us.plane.ApplyPolicies(t.Context(), "orders", change)
+			if err != nil && globaltable.KindOf(err) != globaltable.Unavailable {
+				t.Fatal(err)
+			}
+			return done
+		})
+		if h := us.history(id); h != "everywhere 1, a 1" {
+			t.Errorf("history: %q", h)
+		}
+	}, "ap", "eu", "us")
+}
+
 // TestApplyGoesOn: what takes several versions is made one after the other by the same call, whoever makes it, and over a restart.
 func TestApplyGoesOn(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
