@@ -68,6 +68,7 @@ type Triggers struct {
 	abouts    map[string]happening
 	told      map[uint16]map[string]Told     // region → id → what its streams tell, of the store that it has
 	before    map[uint16]map[string][]uint64 // at which positions they told it, in whatever store
+	durable   map[uint16]uint64              // region → up to where what it tells is durable
 	delivered map[inRegion]map[string]int    // → id → how often
 	missed    map[inRegion][]span
 	runs      map[string]*run
@@ -90,7 +91,7 @@ func (r *run) takes(id string, x Told) (at uint64, ok bool) {
 // NewTriggers returns a checker that knows of nothing.
 func NewTriggers() *Triggers {
 	return &Triggers{ids: map[happening]string{}, abouts: map[string]happening{}, told: map[uint16]map[string]Told{}, before: map[uint16]map[string][]uint64{},
-		delivered: map[inRegion]map[string]int{}, missed: map[inRegion][]span{}, runs: map[string]*run{}}
+		durable: map[uint16]uint64{}, delivered: map[inRegion]map[string]int{}, missed: map[inRegion][]span{}, runs: map[string]*run{}}
 }
 
 // Told notes that a region tells something under an id. It may be noted again.
@@ -122,10 +123,22 @@ func (t *Triggers) Forget(region uint16, gone func(Told) bool) {
 	maps.DeleteFunc(t.told[region], func(_ string, x Told) bool { return gone(x) })
 }
 
-// Survived notes that of each table's streams nothing after a position survived a crash of a region; a table that is not in last has nothing.
+// Durable notes that all that a region told up to a position is durable.
+func (t *Triggers) Durable(region uint16, position uint64) {
+	t.durable[region] = max(t.durable[region], position)
+}
+
+// NewStore forgets what a region tells: it has another store.
+func (t *Triggers) NewStore(region uint16) {
+	t.durable[region] = 0
+	clear(t.told[region])
+}
+
+// Survived notes that of what was not durable in each table's streams nothing after a position survived a crash of a region; a table that is not in last has nothing of it.
 func (t *Triggers) Survived(region uint16, last map[uint64]uint64) (out []Violation) {
+	lost := func(x Told) bool { return x.Position > last[x.Key.Table] && x.Position > t.durable[region] }
 	for id, x := range t.told[region] {
-		if x.Position <= last[x.Key.Table] {
+		if !lost(x) {
 			continue
 		}
 		for who, events := range t.delivered {
@@ -135,7 +148,10 @@ func (t *Triggers) Survived(region uint16, last map[uint64]uint64) (out []Violat
 		}
 	}
 	slices.SortFunc(out, func(a, b Violation) int { return cmp.Compare(a.Detail, b.Detail) })
-	t.Forget(region, func(x Told) bool { return x.Position > last[x.Key.Table] })
+	t.Forget(region, lost)
+	for _, at := range last {
+		t.Durable(region, at)
+	}
 	return out
 }
 

@@ -33,7 +33,8 @@ type firing struct {
 type planned struct {
 	table int // of the plan's
 	document.Document
-	late bool // it is made while clients write
+	late  bool          // it is made while clients write
+	since hlc.Timestamp // no region was beyond it when one heard of the trigger
 }
 
 const (
@@ -385,6 +386,19 @@ func (w *world) resumeTriggers() {
 	}
 }
 
+// noticeTriggers notes since when there are the triggers of a table. By a clock that is behind they begin before that, at what was told, and may have been trimmed, when nobody knew of them.
+func (w *world) noticeTriggers(t *globaltable.Table) {
+	for i := range w.plan.firing.triggers {
+		g := &w.plan.firing.triggers[i]
+		if w.plan.tables[g.table].id != t.ID || g.since != 0 || t.Trigger(g.Name) == nil {
+			continue
+		}
+		for _, r := range w.regions {
+			g.since = max(g.since, r.clock.Last())
+		}
+	}
+}
+
 // unfired says which trigger has not dealt with all that is told; "" when there is none.
 func (r *region) unfired() (why string) {
 	if r.triggers == nil {
@@ -399,7 +413,10 @@ func (r *region) unfired() (why string) {
 			why = fmt.Sprintf("region %d fires trigger %s as of %s, not %s", r.origin, id.Name, by, doc.Version)
 			return
 		}
-		if doc.Trigger(id.Name).Paused {
+		switch paused := doc.Trigger(id.Name).Paused; {
+		case paused && r.table(id.Table) == nil:
+			return // of a replica that became a table of its own
+		case paused:
 			why = fmt.Sprintf("trigger %s is paused", id.Name)
 		}
 		if _, tells := doc.StreamIn(r.origin); !tells {
@@ -430,7 +447,7 @@ func (w *world) judgeTriggers() (out []check.Violation) {
 		}
 		w.cover("a trigger owed what is told")
 		out = append(out, w.fired.Judge(check.Armed{
-			Trigger: check.Trigger{Table: uint64(t.id), Name: g.Name}, Begins: uint64(now.Begins),
+			Trigger: check.Trigger{Table: uint64(t.id), Name: g.Name}, Begins: uint64(max(now.Begins, g.since)),
 			Firing: map[globaltable.Fire]check.Firing{globaltable.FireOrigin: check.ByOrigin, globaltable.FireEverywhere: check.ByAll, globaltable.FireOne: check.ByOne}[now.Fire],
 			Holders: func(k check.Key) (out []uint16) {
 				for _, o := range w.holders(k) {

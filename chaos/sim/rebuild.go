@@ -304,7 +304,7 @@ func (r *region) newStore() {
 	r.tale = check.NewStreams(uint16(r.origin))
 	clear(r.readTo)
 	clear(r.untold)
-	r.fired.Forget(uint16(r.origin), func(check.Told) bool { return true })
+	r.fired.NewStore(uint16(r.origin))
 	for _, lane := range r.laneIDs() {
 		r.bus.streams[lane].stale = true
 	}

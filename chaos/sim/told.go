@@ -121,6 +121,7 @@ func (d watched) Apply(b store.Batch) (func() error, error) {
 		err := wait()
 		if err == nil {
 			tale.Durable(w.newest())
+			d.region.fired.Durable(uint16(d.region.origin), w.newest())
 		}
 		return err
 	}, nil
