@@ -9,7 +9,7 @@ import (
 // I13: what change streams tell is delivered to triggers at least once, by the id that it has for ever.
 //
 // The checker knows what each region's streams tell, as I12 does, and what was delivered by whom. Where a trigger is fired everywhere, each region owes what its own streams tell. Else regions stand in for each other, and what is told differs from one to the next: a write that lost a merge is told where it came
-// before the winner only, and what an exchange brought came as a part of a copy. So an event is owed if all regions that have the item tell it, whichever of them fires: and, where the region of the change is to fire, if that tells it.
+// before the winner only, and what an exchange brought came as a part of a copy. So an event is owed if all regions tell it that have the item, or had the table, whichever of them fires; and, where the region of the change is to fire, if that tells it.
 
 // Trigger names one.
 type Trigger struct {
@@ -68,6 +68,7 @@ type Triggers struct {
 	abouts    map[string]happening
 	told      map[uint16]map[string]Told     // region → id → what its streams tell, of the store that it has
 	before    map[uint16]map[string][]uint64 // at which positions they told it, in whatever store
+	tellers   map[uint64]map[uint16]bool     // table → regions that ever told anything of it
 	durable   map[uint16]uint64              // region → up to where what it tells is durable
 	delivered map[inRegion]map[string]int    // → id → how often
 	missed    map[inRegion][]span
@@ -91,7 +92,7 @@ func (r *run) takes(id string, x Told) (at uint64, ok bool) {
 // NewTriggers returns a checker that knows of nothing.
 func NewTriggers() *Triggers {
 	return &Triggers{ids: map[happening]string{}, abouts: map[string]happening{}, told: map[uint16]map[string]Told{}, before: map[uint16]map[string][]uint64{},
-		durable: map[uint16]uint64{}, delivered: map[inRegion]map[string]int{}, missed: map[inRegion][]span{}, runs: map[string]*run{}}
+		tellers: map[uint64]map[uint16]bool{}, durable: map[uint16]uint64{}, delivered: map[inRegion]map[string]int{}, missed: map[inRegion][]span{}, runs: map[string]*run{}}
 }
 
 // Told notes that a region tells something under an id. It may be noted again.
@@ -110,6 +111,10 @@ func (t *Triggers) Told(region uint16, id string, x Told) (out []Violation) {
 	if t.told[region] == nil {
 		t.told[region], t.before[region] = map[string]Told{}, map[string][]uint64{}
 	}
+	if t.tellers[x.Key.Table] == nil {
+		t.tellers[x.Key.Table] = map[uint16]bool{}
+	}
+	t.tellers[x.Key.Table][region] = true
 	x.Old, x.New = nil, nil
 	t.told[region][id] = x
 	if at := t.before[region][id]; !slices.Contains(at, x.Position) {
@@ -247,6 +252,11 @@ func (t *Triggers) owed(a *Armed, id string) string {
 			return "the region tells it in which it was made"
 		}
 		return ""
+	}
+	for region := range t.tellers[a.Table] {
+		if len(t.before[region][id]) == 0 {
+			return "" // it may have dealt with the change, which was nothing there
+		}
 	}
 	for _, region := range holders {
 		if x, told := t.told[region][id]; !told || !a.owes(x) {

@@ -105,7 +105,6 @@ func (r *region) noticeView(view *catalog.View) {
 // noticeTable notes what became of this region's replica, and has a new one checked when it begins to serve.
 func (r *region) noticeTable(t *globaltable.Table) {
 	r.promises(t)
-	r.noticeTriggers(t)
 	if t.Closing() != 0 {
 		r.joined[t.ID], r.joined[t.ID.Feed()] = true, true // all that stay exchange all records
 	}

@@ -33,8 +33,7 @@ type firing struct {
 type planned struct {
 	table int // of the plan's
 	document.Document
-	late  bool          // it is made while clients write
-	since hlc.Timestamp // no region was beyond it when one heard of the trigger
+	late bool // it is made while clients write
 }
 
 const (
@@ -143,7 +142,7 @@ func (w *world) changeTrigger(g *planned, what string, change catalog.TriggerCha
 	w.changes++
 	r.spawn(fmt.Sprintf("change %d", w.changes), func(ctx context.Context) {
 		if _, err := plane.ChangeTriggers(ctx, t.name, change); err == nil {
-			line := fmt.Sprintf("%d: %s of %s is %s", r.origin, g.Name, t.name, what)
+			line := fmt.Sprintf("%d: %s (%s) of %s is %s", r.origin, g.Name, g.Spec.Fire, t.name, what)
 			r.sayThen(line, func() {
 				r.note("%s", line)
 				r.cover("a trigger was " + what)
@@ -332,9 +331,25 @@ func (c cursors) SetTrigger(ctx context.Context, id globaltable.TriggerID, state
 		if c.dies() {
 			return
 		}
+		c.passedOver(id)
 		c.manual.SetTrigger(id, state, done)
 		c.work()
 	})
+}
+
+// passedOver notes, when this region keeps for the first time how far a trigger is, that it owes nothing of what had gone by then.
+func (c cursors) passedOver(id globaltable.TriggerID) {
+	t, known := c.catalog.View().Table(id.Table)
+	err := c.Triggers(func(kept globaltable.TriggerID, _ []byte) error {
+		known = known && kept != id
+		return nil
+	})
+	if err != nil {
+		panic(err)
+	}
+	if known {
+		c.fired.Missed(check.Trigger{Table: uint64(id.Table), Name: id.Name}, uint16(c.origin), 0, uint64(c.shard.Lost(t)))
+	}
 }
 
 // DropTrigger implements trigger.Store.
@@ -382,19 +397,6 @@ func (w *world) resumeTriggers() {
 		g := &w.plan.firing.triggers[i]
 		if doc := w.document(w.plan.tables[g.table].id); doc != nil && doc.Trigger(g.Name) != nil && doc.Trigger(g.Name).Paused {
 			w.pauseTrigger(g, false)
-		}
-	}
-}
-
-// noticeTriggers notes since when there are the triggers of a table. By a clock that is behind they begin before that, at what was told, and may have been trimmed, when nobody knew of them.
-func (w *world) noticeTriggers(t *globaltable.Table) {
-	for i := range w.plan.firing.triggers {
-		g := &w.plan.firing.triggers[i]
-		if w.plan.tables[g.table].id != t.ID || g.since != 0 || t.Trigger(g.Name) == nil {
-			continue
-		}
-		for _, r := range w.regions {
-			g.since = max(g.since, r.clock.Last())
 		}
 	}
 }
@@ -447,7 +449,7 @@ func (w *world) judgeTriggers() (out []check.Violation) {
 		}
 		w.cover("a trigger owed what is told")
 		out = append(out, w.fired.Judge(check.Armed{
-			Trigger: check.Trigger{Table: uint64(t.id), Name: g.Name}, Begins: uint64(max(now.Begins, g.since)),
+			Trigger: check.Trigger{Table: uint64(t.id), Name: g.Name}, Begins: uint64(now.Begins),
 			Firing: map[globaltable.Fire]check.Firing{globaltable.FireOrigin: check.ByOrigin, globaltable.FireEverywhere: check.ByAll, globaltable.FireOne: check.ByOne}[now.Fire],
 			Holders: func(k check.Key) (out []uint16) {
 				for _, o := range w.holders(k) {

@@ -75,7 +75,6 @@ var faults = []struct {
 	{name: "stale counts", found: "I12"},
 	{name: "eager cursor", found: "I13"},
 	{name: "own mark", found: "I13"},
-	{name: "covered copy", found: "I13"},
 }
 
 // plantedBound is how many seeds may pass before a fault is found.
