@@ -75,6 +75,8 @@ var faults = []struct {
 	{name: "stale counts", found: "I12"},
 	{name: "eager cursor", found: "I13"},
 	{name: "own mark", found: "I13"},
+	{name: "early claim", found: "I13"},
+	{name: "unlocked key", found: "I13"},
 }
 
 // plantedBound is how many seeds may pass before a fault is found.
