@@ -60,7 +60,7 @@ func applyCommand(s Streams) *ucli.Command {
 	return &ucli.Command{
 		Name:  "apply",
 		Usage: "put a file of policies in force, and wait until every region has carried it out",
-		Description: "It shows the plan, asks, and applies the documents in order: those of one table after the other, tables side by side. Documents that are in force already make no new version. Then it waits until every region has what it may\n" +
+		Description: "It shows the plan, asks, and applies the documents, tables side by side: first locality policies, with the replicas that they cannot do without, and then replication policies, so that nothing is copied to where it may not stay. Documents that are in force already make no new version. Then it waits until every region has what it may\n" +
 			"have, and nothing else. Ctrl-C ends the command and not what it has begun; the same command again goes on. When nothing moves for the time of --timeout it names what is pending, regions that cannot be reached\n" +
 			"among it, and exits with status 1.",
 		Flags: append([]ucli.Flag{fileFlag()}, changeFlags()...),

@@ -109,6 +109,7 @@ func (s *sovereign) rebuild(n *node) {
 // Items are where their policies let them be, in no byte of any file, message, log or answer elsewhere (I18), while policies change, regions are killed, links are cut, and replicas and regions are built anew; and
 // no acknowledged write is lost.
 func TestCanary(t *testing.T) {
+	t.Parallel() // most of it is waiting
 	s := newSovereign(t)
 	s.open()
 	us := s.nodes[0] // nothing is pinned to it at first

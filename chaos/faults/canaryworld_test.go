@@ -219,7 +219,7 @@ func (s *sovereign) startWriters() (stop func()) {
 						q := requests{v: s.v, c: class{table, law}, api: s.clients[n.name], region: n.name, n: i, log: s.journal}
 						q.all(ctx)
 					}
-					pause(ctx.Done(), 20*thinking)
+					pause(ctx.Done(), 40*thinking)
 				}
 			})
 		}
@@ -232,8 +232,11 @@ func (s *sovereign) startWriters() (stop func()) {
 // awaitWrites waits until n more writes of each class are acknowledged.
 func (s *sovereign) awaitWrites(n int) {
 	s.t.Helper()
+	want := map[class]int{} // of all of them now: they are written side by side
 	for c := range s.now.may {
-		want := len(s.journal.of(c)) + n
+		want[c] = len(s.journal.of(c)) + n
+	}
+	for c, want := range want {
 		eventually(s.t, fmt.Sprintf("%d writes of %v", n, c), func() string {
 			if got := len(s.journal.of(c)); got < want {
 				return fmt.Sprintf("%d are missing", want-got)

@@ -20,6 +20,7 @@ import (
 // What happens to a stopped region's JetStream directory costs lag, never data: the store has the log. Streams are in memory, so what can lie in the directory is of another time: streams in
 // files, of the region's own lanes, with messages that peers must not get.
 func TestJetStreamDamaged(t *testing.T) {
+	t.Parallel() // most of it is waiting
 	c := newCluster(t)
 	c.launch()
 	createTable(t, table, c.regions()...)

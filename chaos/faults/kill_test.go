@@ -9,6 +9,7 @@ const table = "accounts"
 // A region is cut off, so that its disk is the only place that has its writes; then it is killed among them. What it has acknowledged is there
 // when it comes back alone, and reaches the others when the links heal.
 func TestKillAlone(t *testing.T) {
+	t.Parallel() // most of it is waiting
 	c := newCluster(t)
 	c.launch()
 	createTable(t, table, c.regions()...)
@@ -28,6 +29,7 @@ func TestKillAlone(t *testing.T) {
 
 // Regions are killed, one after the other and the last two at once, while all of them write and receive.
 func TestKill(t *testing.T) {
+	t.Parallel() // most of it is waiting
 	c := newCluster(t)
 	c.launch()
 	createTable(t, table, c.regions()...)

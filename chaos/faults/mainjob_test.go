@@ -80,6 +80,7 @@ func awaitItem(t testing.TB, r *region, table, key, id string) {
 
 // The main job: a table in three regions, written in one, read in the others, with the AWS SDK.
 func TestMainJob(t *testing.T) {
+	t.Parallel() // most of it is waiting
 	data := t.TempDir()
 	d := startDev(t, data)
 	a, b, c := d.regions[0], d.regions[1], d.regions[2]

@@ -12,6 +12,7 @@ import (
 
 // A region's disk is gone. It comes back from the others with one command, while they go on writing, and is equal.
 func TestRegionLosesItsStore(t *testing.T) {
+	t.Parallel() // most of it is waiting
 	c := newCluster(t)
 	c.launch()
 	createTable(t, table, c.regions()...)
@@ -48,6 +49,7 @@ func TestRegionLosesItsStore(t *testing.T) {
 // A region's disk is brought back as it was some time ago. It finds that out from its peers, takes no more writes, and is rebuilt. What was deleted meanwhile
 // stays deleted.
 func TestRegionIsRestored(t *testing.T) {
+	t.Parallel() // most of it is waiting
 	c := newCluster(t)
 	c.launch()
 	createTable(t, table, c.regions()...)
@@ -84,6 +86,7 @@ func TestRegionIsRestored(t *testing.T) {
 // A region is cut off, and fenced; the others go on without it. When it is back it is rebuilt. Each write that it acknowledged alone has been
 // replayed, or is shown.
 func TestFencedRegionComesBack(t *testing.T) {
+	t.Parallel() // most of it is waiting
 	c := newCluster(t)
 	c.launch()
 	createTable(t, table, c.regions()...)
@@ -147,6 +150,7 @@ func TestFencedRegionComesBack(t *testing.T) {
 // A region is lost for ever, while another one is cut off: it is removed as soon as that one is back. What the lost one had sent to one of them only is in both
 // in the end, and no log waits for it any more.
 func TestLostRegionIsRemovedWhileAnotherIsCut(t *testing.T) {
+	t.Parallel() // most of it is waiting
 	c := newCluster(t)
 	c.launch()
 	createTable(t, table, c.regions()...)

@@ -24,6 +24,7 @@ const pinRate = 1000
 // TestPin pins a part of a table of -pins items to one jurisdiction while the regions go on being written to, and lets it go again. The plan has to count right, every region to sign what it has erased and to have nothing else,
 // and no write that was acknowledged, in whichever region, to be lost. `make pin` runs it with a million items.
 func TestPin(t *testing.T) {
+	t.Parallel() // most of it is waiting
 	c := newCluster(t)
 	c.launch()
 	us, eu, ap := c.nodes[0], c.nodes[1], c.nodes[2]

@@ -178,6 +178,7 @@ func scanItems(t testing.TB, r *region) map[string]string {
 // The change stream of each region tells of every change once, in order, over kills of all regions and the loss of their JetStream directories (I12): of all writes that the region has
 // acknowledged itself, and of those of the others that have not lost on their way.
 func TestStreamsOverKills(t *testing.T) {
+	t.Parallel() // most of it is waiting
 	c := newTelling(t)
 	random := newRandom(t)
 	listeners, hush := c.listen()

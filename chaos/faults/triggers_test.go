@@ -28,6 +28,7 @@ func (d *deeds) told(t testing.TB, h *hook, counts func(deed, string) bool) {
 // A trigger that fires where a change was made tells of each write at least once, by one event, in order for each item (I13): regions are killed, one after the other and the last two
 // at once, while the webhook refuses all and events wait; at all times it refuses some, cuts connections, and takes what it does not confirm.
 func TestTriggerAtLeastOnce(t *testing.T) {
+	t.Parallel() // most of it is waiting
 	c := newTelling(t)
 	random := newRandom(t)
 	h := newHook(t, rand.New(rand.NewPCG(random.Uint64(), 1)))

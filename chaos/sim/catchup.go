@@ -3,6 +3,7 @@ package sim
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/concordat-db/concordat/chaos/check"
@@ -27,14 +28,14 @@ func (r *region) hold(origin hlc.Origin) inbox.Hold {
 // startLanes begins lanes anew at the origin's heads. As in the runner, nothing of the origin is taken meanwhile.
 func (s *session) startLanes(e inbox.Effect) {
 	var starts []commit.LaneStart
+	solid := map[check.Lane]uint64{}
 	for _, h := range e.Heads {
 		starts = append(starts, commit.LaneStart{Lane: h.Lane, Seq: h.Seq, Chain: h.Chain})
 		l := s.lane(s.from.origin, e.Incarnation, h.Lane)
 		s.skipped[l] = append(s.skipped[l], check.Applied{Lane: l, From: s.took[l] + 1, To: h.Seq})
-		if _, already := s.missing[l]; !already {
-			s.missing[l] = s.took[l]
-		}
+		solid[l] = s.solid(l)
 	}
+	maps.Copy(s.missing, solid)
 	if slices.Contains(lanesOf(e.Heads), globaltable.CatalogLane) {
 		s.plane.HearAgain(nameOf(s.from.origin))
 	}
@@ -45,6 +46,7 @@ func (s *session) startLanes(e inbox.Effect) {
 	var err error
 	s.manual.StartLanes(s.from.origin, 0, e.Incarnation, starts, func(i uint64, failed error) { id, err = i, failed })
 	s.settleNow()
+	maps.Copy(s.missing, solid) // the exchange before may have ended in the same group
 	if s.dies() {
 		return
 	}

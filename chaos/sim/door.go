@@ -123,6 +123,9 @@ func (d *door) Join(table globaltable.TableID, source hlc.Origin) ([]byte, error
 	return d.shard.Join(table, source)
 }
 
+// Returns implements controlplane.Door.
+func (d *door) Returns() bool { return d.shard.Returns() }
+
 // DropTable implements controlplane.Door.
 func (d *door) DropTable(ctx context.Context, table globaltable.TableID) error {
 	return d.await(ctx, fmt.Sprintf("drop %x", uint64(table)), func(done func(error)) {

@@ -133,28 +133,36 @@ func (w *world) repin() {
 	}, nil)
 }
 
-// unpin takes back policies that leave items to nobody: one that was made while the last of its regions was being removed.
+// unpin takes back policies of tables some of whose items they leave to nobody: one that was made while the last of its regions was being removed. Those that leave one copy now have to be taken back with it.
 func (w *world) unpin() {
 	for i := range w.plan.tables {
 		t := &w.plan.tables[i]
-		doc := w.document(t.id)
+		doc, stranded := w.document(t.id), false
 		if doc == nil {
 			continue
 		}
 		var change catalog.PinChange
 		for _, p := range doc.Pins {
-			if !p.Released && len(locality.PlaceOf(doc, &p)) == 0 {
+			if copies := len(locality.PlaceOf(doc, &p)); !p.Released && (copies == 0 || copies == 1 && !p.SingleCopy) {
 				change.Remove = append(change.Remove, p.Name)
+				stranded = stranded || copies == 0
 			}
 		}
+		if !stranded {
+			continue
+		}
 		for _, r := range w.active() {
-			if len(change.Remove) == 0 || !r.up || doc.Replica(r.origin) == nil {
+			if !r.up || doc.Replica(r.origin) == nil {
 				continue
 			}
 			plane := r.plane
 			w.changes++
 			r.spawn(fmt.Sprintf("change %d", w.changes), func(ctx context.Context) {
-				if _, err := plane.UpdateTable(ctx, t.name, catalog.Change{Pins: &change}); err == nil {
+				_, err := plane.UpdateTable(ctx, t.name, catalog.Change{Pins: &change})
+				_ = r.await(ctx, "note", func(func(error)) {
+					r.note("%d takes back policies of table %s whose regions have gone: %v", r.origin, t.name, err)
+				})
+				if err == nil {
 					w.cover("policies were taken back whose regions have gone")
 				}
 			}, nil)

@@ -77,6 +77,7 @@ var faults = []struct {
 	{name: "own mark", found: "I13"},
 	{name: "early claim", found: "I13"},
 	{name: "unlocked key", found: "I13"},
+	{name: "silent gap", found: "I12"},
 }
 
 // plantedBound is how many seeds may pass before a fault is found.

@@ -169,12 +169,7 @@ func enoughCopies(t *globaltable.Table) error {
 		if p.Released {
 			continue
 		}
-		copies, in := 0, ""
-		for j := range t.Replicas {
-			if r := &t.Replicas[j]; p.Allows(r) && (staying(*r) || r.Status == globaltable.Creating) {
-				copies, in = copies+1, r.Region
-			}
-		}
+		copies, in := copiesUnder(t, p)
 		switch {
 		case copies == 0:
 			return invalid(t, fmt.Sprintf("Locality policy %s allows none of the regions of table %s: its items could be nowhere.", p.Name, t.Name))
@@ -183,6 +178,16 @@ func enoughCopies(t *globaltable.Table) error {
 		}
 	}
 	return nil
+}
+
+// copiesUnder returns how many copies a policy leaves its items in t, and in which region the last of them is.
+func copiesUnder(t *globaltable.Table, p *globaltable.Pin) (copies int, in string) {
+	for i := range t.Replicas {
+		if r := &t.Replicas[i]; p.Allows(r) && (staying(*r) || r.Status == globaltable.Creating) {
+			copies, in = copies+1, r.Region
+		}
+	}
+	return copies, in
 }
 
 // Gains reports whether region self is getting items that policies let it have.

@@ -18,6 +18,7 @@ const MaxPolicyVersions = 1024
 type PolicyChange struct {
 	Set    []policy.Document `json:"set,omitempty"`    // made, or in place of those of the same names
 	Delete []string          `json:"delete,omitempty"` // by name
+	First  []string          `json:"first,omitempty"`  // regions of the replication policy in Set: nothing but their replicas is made yet, and it does not come into force
 	Author string            `json:"author"`
 	Reason string            `json:"reason,omitempty"`
 	// Region is where the change was asked for, and At when the owner was, in Unix milliseconds. The control plane sets them.
@@ -38,7 +39,7 @@ func ChangePolicies(t *globaltable.Table, history []*policy.Version, change *Pol
 	if err := policy.CheckWords(change.Author, change.Reason); err != nil {
 		return nil, nil, invalid(t, messageOf(err))
 	}
-	w := policyWork{table: t, history: history, policies: PoliciesOf(t, history), change: Change{Region: change.Region, At: change.At, Secret: change.Secret}}
+	w := policyWork{table: t, history: history, policies: PoliciesOf(t, history), first: change.First, change: Change{Region: change.Region, At: change.At, Secret: change.Secret}}
 	for i := range change.Set {
 		if err := w.set(&change.Set[i]); err != nil {
 			return nil, nil, err
@@ -108,6 +109,7 @@ type policyWork struct {
 	table    *globaltable.Table
 	history  []*policy.Version
 	policies []PolicyInForce
+	first    []string // PolicyChange.First
 	change   Change
 	made     []policy.Version // without numbers
 }
@@ -140,6 +142,10 @@ func (w *policyWork) set(d *policy.Document) error {
 		other := w.find(func(o *policy.Document) bool { return o.Kind == policy.ReplicationPolicy && o.Name != d.Name })
 		if other != nil {
 			return invalid(w.table, fmt.Sprintf("Table %s has replication policy %s. Delete that first, or change it.", w.table.Name, other.Document.Name))
+		}
+		if len(w.first) > 0 {
+			w.change.Create = slices.DeleteFunc(slices.Clone(w.first), func(name string) bool { return w.table.ReplicaNamed(name) != nil })
+			return nil
 		}
 		if err := w.replicate(d.Replication); err != nil {
 			return err
@@ -258,24 +264,54 @@ func (v *View) NewestPolicy(table globaltable.TableID) (newest uint64) {
 	return newest
 }
 
-// PolicySteps returns the changes, one after the other, that a change of policies takes: a replication policy by itself, and locality policies together that come one after the other. Those that are deleted go last. The table has to be settled before each.
-func PolicySteps(change *PolicyChange) (steps []PolicyChange) {
-	step := func() *PolicyChange {
-		steps = append(steps, PolicyChange{Author: change.Author, Reason: change.Reason, Region: change.Region, At: change.At})
-		return &steps[len(steps)-1]
-	}
-	for i, d := range change.Set {
-		if i > 0 && d.Kind == policy.LocalityPolicy && change.Set[i-1].Kind == policy.LocalityPolicy {
-			last := &steps[len(steps)-1]
-			last.Set = append(last.Set, d)
-			continue
+// PolicySteps returns the changes, one after the other, that a change of the policies of t takes. Locality policies come into force before replicas are made that they keep items out of, in whatever order the documents are; those replicas
+// that they cannot do without are made first. Policies that are deleted go last. The table has to be settled before each.
+func PolicySteps(t *globaltable.Table, change *PolicyChange, regions func(string) (globaltable.Descriptor, bool)) (steps []PolicyChange) {
+	var pins, replications []policy.Document
+	for _, d := range change.Set {
+		if d.Kind == policy.LocalityPolicy {
+			pins = append(pins, d)
+		} else {
+			replications = append(replications, d)
 		}
-		step().Set = []policy.Document{d}
+	}
+	step := func(s PolicyChange) {
+		s.Author, s.Reason, s.Region, s.At = change.Author, change.Reason, change.Region, change.At
+		steps = append(steps, s)
+	}
+	for _, d := range replications {
+		if first := neededFirst(t, pins, d.Replication, regions); len(first) > 0 {
+			step(PolicyChange{Set: []policy.Document{d}, First: first})
+		}
+	}
+	if len(pins) > 0 {
+		step(PolicyChange{Set: pins})
+	}
+	for _, d := range replications {
+		step(PolicyChange{Set: []policy.Document{d}})
 	}
 	if len(change.Delete) > 0 {
-		step().Delete = change.Delete
+		step(PolicyChange{Delete: change.Delete})
 	}
 	return steps
+}
+
+// neededFirst returns those of the regions in which r makes replicas without which some of pins would leave its items too few copies, sorted.
+func neededFirst(t *globaltable.Table, pins []policy.Document, r *policy.Replication, regions func(string) (globaltable.Descriptor, bool)) (first []string) {
+	for i := range pins {
+		p := pins[i].PinOf()
+		if copies, _ := copiesUnder(t, &p); copies > 1 || copies == 1 && p.SingleCopy {
+			continue
+		}
+		for _, name := range r.Regions {
+			d, known := regions(name)
+			if known && t.ReplicaNamed(name) == nil && p.Allows(&globaltable.Replica{Region: name, Jurisdiction: d.Jurisdiction}) {
+				first = append(first, name)
+			}
+		}
+	}
+	slices.Sort(first)
+	return slices.Compact(first)
 }
 
 // Moves reports whether an item may be in other regions under after than under t.

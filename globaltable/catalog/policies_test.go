@@ -246,21 +246,40 @@ func TestPolicyItems(t *testing.T) {
 }
 
 func TestPolicySteps(t *testing.T) {
-	pin, replicate := func(name string) policy.Document { return policy.Document{Kind: policy.LocalityPolicy, Name: name} }, policy.Document{Kind: policy.ReplicationPolicy, Name: "r"}
-	steps := PolicySteps(&PolicyChange{Author: "me", Reason: "why", Set: []policy.Document{pin("a"), pin("b"), replicate, pin("c")}, Delete: []string{"x", "y"}})
-	var got []string
-	for _, s := range steps {
-		if s.Author != "me" || s.Reason != "why" {
-			t.Errorf("%+v", s)
-		}
-		names := ""
-		for _, d := range s.Set {
-			names += d.Name
-		}
-		got = append(got, names+strings.Join(s.Delete, "-"))
+	w, table := pinnable(t, "us", "ap")
+	pin := func(name, where string) policy.Document {
+		return docs(t, "pin "+name+": {match: {table: orders, keyPrefix: "+name+"}, foreign: reject, pin: "+where+"}")[0]
 	}
-	if want := "ab r c x-y"; strings.Join(got, " ") != want {
-		t.Errorf("%v, want %s", got, want)
+	replicate := docs(t, "replicate r: {table: orders, regions: [ap, eu, us, za]}")[0]
+	here, single := pin("a", "{regions: [ap, us]}"), pin("b", "{regions: [us]}, singleCopy: allowed")
+	for _, c := range []struct {
+		set  []policy.Document
+		want string
+	}{
+		{[]policy.Document{here, single}, "ab x-y"},
+		{[]policy.Document{replicate}, "r x-y"},
+		{[]policy.Document{here, replicate, single}, "ab r x-y"},
+		{[]policy.Document{pin("c", "{regions: [eu]}, singleCopy: allowed"), replicate}, "r:eu c r x-y"},
+		{[]policy.Document{replicate, pin("c", "{regions: [us, za]}"), pin("d", "{regions: [us, eu, zz]}")}, "r:eu,za cd r x-y"},
+		{[]policy.Document{pin("c", "{regions: [eu]}"), single}, "cb x-y"}, // and that is refused
+	} {
+		var got []string
+		for _, s := range PolicySteps(table, &PolicyChange{Author: "me", Reason: "why", Set: c.set, Delete: []string{"x", "y"}}, w.region) {
+			if s.Author != "me" || s.Reason != "why" {
+				t.Errorf("%+v", s)
+			}
+			names := ""
+			for _, d := range s.Set {
+				names += d.Name
+			}
+			if len(s.First) > 0 {
+				names += ":" + strings.Join(s.First, ",")
+			}
+			got = append(got, names+strings.Join(s.Delete, "-"))
+		}
+		if strings.Join(got, " ") != c.want {
+			t.Errorf("%v, want %s", got, c.want)
+		}
 	}
 }
 

@@ -142,14 +142,7 @@ func TestAnotherReplicaBeginsWithNothing(t *testing.T) {
 	m.Write(put(tableB, "k", "other"), ok)
 	m.Settle()
 	f.raisePurge(tableA, 7, f.cfg.Clock.Now())
-	b := item.Builder{}
-	document(tableA, withPeer).Each(func(name []byte, v item.Value) bool {
-		b.Add(name, v)
-		return true
-	})
-	b.Add([]byte("anew"), item.AppendBool(nil, true))
-	doc, err := b.AppendItem(nil)
-	f.must(err)
+	doc := marked(t, document(tableA, withPeer), "anew")
 	o := newOrigin(peer, withPeer.Lane())
 	var late, fresh error
 	m.Write(always(putOps(doc), keyOf(globaltable.SystemTable, "table/a")), ok)

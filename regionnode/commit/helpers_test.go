@@ -61,6 +61,7 @@ type tables struct {
 
 	schema *globaltable.KeySchema // of all tables; nil: pk
 	stream atomic.Int64           // when the streams of all tables began; zero: they are off
+	next   atomic.Int64           // when they do under documents that are adopted
 }
 
 func newTables(m map[globaltable.TableID]globaltable.Placement) *tables {
@@ -198,7 +199,8 @@ func (c *tables) Prepare(docs []item.Item) (a Adoption, err error) {
 		id := globaltable.TableID(n)
 		regions, _ := doc.GetString("regions")
 		_, anew := doc.GetString("anew")
-		adopted := AdoptedTable{ID: id, Anew: anew, Mirror: mirrorIn(id, doc)}
+		adopted := AdoptedTable{ID: id, Anew: anew, Mirror: mirrorIn(id, doc), Stream: c.next.Load()}
+		_, adopted.Tells = doc.GetString("tells")
 		old := indexed[id]
 		delete(indexed, id)
 		if t := indexedBy(id, doc); t != nil {
@@ -227,6 +229,22 @@ func (c *tables) Prepare(docs []item.Item) (a Adoption, err error) {
 		c.indexed.Store(&indexed)
 	}
 	return a, nil
+}
+
+// marked is a document with an attribute that says no more than its name.
+func marked(t testing.TB, doc item.Item, name string) item.Item {
+	t.Helper()
+	b := item.Builder{}
+	doc.Each(func(name []byte, v item.Value) bool {
+		b.Add(name, v)
+		return true
+	})
+	b.Add([]byte(name), item.AppendBool(nil, true))
+	doc, err := b.AppendItem(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return doc
 }
 
 func document(id globaltable.TableID, p globaltable.Placement) item.Item {

@@ -32,6 +32,7 @@ var (
 	plantedUnread    bool // readers of streams get what is not durable
 	plantedFinal     bool // of several changes of an item in a batch one is told
 	plantedCounts    bool // a trimmed stream says that it has what has gone
+	plantedGap       bool // a stream goes on after its replica has joined again as if nothing had been missed
 	plantedFenced    bool // what only a fenced region has is not saved before its store is emptied
 )
 
@@ -94,6 +95,8 @@ func Plant(fault string, on bool) bool {
 		plantedFinal = on
 	case "stale counts":
 		plantedCounts = on
+	case "silent gap":
+		plantedGap = on
 	case "fenced":
 		plantedFenced = on
 	default:

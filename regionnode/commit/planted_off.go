@@ -32,5 +32,6 @@ const (
 	plantedUnread    = false
 	plantedFinal     = false
 	plantedCounts    = false
+	plantedGap       = false
 	plantedFenced    = false
 )

@@ -326,5 +326,8 @@ func (s *Shard) Refuse(reason string, err error) { s.gate.set(reason, err) }
 // it lists no conflicts, but for those of what is replayed. All it has is of others, who list what of theirs is lost.
 func (s *Shard) Returning(is bool) { s.rules.returning.Store(is) }
 
+// Returns reports what Returning was told.
+func (s *Shard) Returns() bool { return s.rules.returning.Load() }
+
 // Allow ends a refusal. It is no error if there is none.
 func (s *Shard) Allow(reason string) { s.gate.set(reason, nil) }

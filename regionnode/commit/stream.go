@@ -262,7 +262,7 @@ func (c *core) cutStreams(g *group, t *AdoptedTable) {
 		c.streams.drop(g.batch, t.ID)
 	}
 	since, _, on := c.catalog.Stream(t.ID)
-	begins := t.Tells && !(on && since == t.Stream)
+	begins := t.Tells && !(on && since == t.Stream) && !plantedGap
 	if t.Stream > 0 && hasPast && (t.Anew || begins) {
 		at := c.clock.Now()
 		g.useClock = true
@@ -295,7 +295,7 @@ func (c *core) tellWrite(g *group, k *keyState) error {
 	return c.tell(g, &telling{table: k.table, key: k.key, before: k.current, after: k.next, kind: cdc.Write, dot: k.change.Dot, transaction: k.change.Transaction})
 }
 
-// tellMerge tells of what was merged, change by change.
+// tellMerge tells of what was merged, change by change. A change at or below the purge frontier has been here before: what it was of was collected, and another region, which has not yet, has logged it again. Those of an item are told together, as a copy, if anything is seen of them.
 func (c *core) tellMerge(g *group, sub *submission) error {
 	for i := range sub.parts {
 		p := &sub.parts[i]
@@ -307,7 +307,7 @@ func (c *core) tellMerge(g *group, sub *submission) error {
 			continue // a join brings millions of records, whose stamps need not be read
 		}
 		if plantedFinal {
-			if slices.ContainsFunc(sub.parts[i+1:], func(later part) bool { return later.key == p.key && later.after != nil }) {
+			if sub.nextOf(i) != nil {
 				continue
 			}
 			p.before = k.current
@@ -319,9 +319,25 @@ func (c *core) tellMerge(g *group, sub *submission) error {
 				return errCorruptStore("record", err)
 			}
 			x.kind = cdc.Copied
+		} else if purge := c.purges.frontier(k.table); p.change.Dot.Time <= purge {
+			if next := sub.nextOf(i); next != nil && next.record == nil && next.change.Dot.Time <= purge {
+				next.before = p.before
+				continue
+			}
+			x.kind = cdc.Copied
 		}
 		if err := c.tell(g, &x); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// nextOf returns the part after the i-th that changes the same key; nil if there is none.
+func (sub *submission) nextOf(i int) *part {
+	for j := i + 1; j < len(sub.parts); j++ {
+		if p := &sub.parts[j]; p.key == sub.parts[i].key && p.after != nil {
+			return p
 		}
 	}
 	return nil

@@ -152,6 +152,71 @@ func TestStreamOfARemoteWriteOnWhatHasExpired(t *testing.T) {
 	f.expectTale(mark, "MODIFY a of 2 write: 1 → renewed (merged)", "REMOVE b of 1 expiry: 1 →  (applied)", "INSERT b of 2 write:  → anew (merged)")
 }
 
+// A replica that comes back, in its store or in another one, has missed changes while it joined: who has read in its stream learns so, from wherever it was.
+func TestStreamGoesOnAfterAJoin(t *testing.T) {
+	f, _ := streaming(t, store.NewMemory(), nil)
+	f.catalog.next.Store(streamSince)
+	f.run()
+	f.must(f.Write(background, put(tableA, "a", "1")))
+	f.catalog.stream.Store(0)
+	f.adopt(marked(t, document(tableA, withPeer), "anew"))
+	if s := f.Stream(streamA); len(f.told(0)) != 0 || s.Records != 0 || s.Trimmed < f.StreamMark() {
+		t.Errorf("the replica is another one: %+v, mark %s", s, f.StreamMark())
+	}
+	f.must(f.Write(background, put(tableA, "a", "2"))) // as what comes from the others
+	mark, err := f.StreamMarkNow(background)
+	f.must(err)
+	f.adopt(marked(t, document(tableA, withPeer), "tells"))
+	if s := f.Stream(streamA); s.Trimmed <= mark {
+		t.Errorf("a reader at %s cannot tell that something is missing: %+v", mark, s)
+	}
+	f.catalog.stream.Store(streamSince)
+	f.adopt(marked(t, document(tableA, withPeer), "tells")) // it went on before: nothing is cut
+	f.must(f.Write(background, put(tableA, "a", "3")))
+	f.adopt(marked(t, document(tableA, withPeer), "tells"))
+	f.expectTale(f.Stream(streamA).Trimmed, "MODIFY a of 1 write: 2 → 3 (applied)")
+}
+
+// Nobody has read in the stream of a replica that joins for the first time: nothing is missing.
+func TestStreamOfAFirstJoin(t *testing.T) {
+	f, w := streaming(t, store.NewMemory(), nil)
+	since := w.now().Add(time.Hour).UnixMilli()
+	f.catalog.stream.Store(0)
+	f.catalog.next.Store(since)
+	f.run()
+	f.adopt(marked(t, document(tableA, withPeer), "anew"))
+	f.must(f.Write(background, put(tableA, "a", "1")))
+	f.adopt(marked(t, document(tableA, withPeer), "tells"))
+	if s := f.Stream(cdc.Stream{Table: tableA, Since: since}); s.Trimmed != 0 {
+		t.Errorf("%+v", s)
+	}
+}
+
+// What was collected here, and is logged again by a region that has not, is no change.
+func TestStreamOfWhatIsLoggedAgain(t *testing.T) {
+	f, w := streaming(t, store.NewMemory(), fromTheFirst)
+	f.run()
+	o := newOrigin(peer, withPeer.Lane())
+	w.move(time.Second)
+	o.clock = at(1)
+	created, due := o.changeOf(tableA, "a", "1"), o.changeOf(tableA, "a", "1")
+	due.Ops = []conflict.Op{{Kind: conflict.OpSetCell, Name: []byte("ttl"), Value: item.AppendInt(nil, wallBegins+10)}}
+	apply := func(changes ...conflict.Change) {
+		t.Helper()
+		_, err := f.ApplyRemote(background, o.remote(changes))
+		f.must(err)
+	}
+	apply(created, due)
+	w.move(20 * time.Second)
+	f.follow(tableA, 10)
+	f.raisePurge(tableA, 7, at(15))
+	_, err := f.Collect(background, tableA, nil, 100)
+	f.must(err)
+	mark := f.StreamMark()
+	apply(created, due)
+	f.expectTale(mark)
+}
+
 func TestStreamIsTrimmedAndErased(t *testing.T) {
 	f, w := streaming(t, store.NewMemory(), nil)
 	f.run()

@@ -64,7 +64,14 @@ func TestAuditLogTellsWhatWasIssued(t *testing.T) {
 		if _, err := eu.plane.ChangePolicies(t.Context(), "orders", change); err != nil {
 			t.Fatal(err)
 		}
-		w.carry()
+		// Until it is carried out everywhere the home goes on issuing versions.
+		w.until("every region knows that the second policy is carried out", func() bool {
+			settled := func(n *node) bool {
+				now, _ := n.catalog.View().Table(table.ID)
+				return now.Settled() && slices.ContainsFunc(now.Pins, func(p globaltable.Pin) bool { return p.Name == "us-only" })
+			}
+			return settled(us) && settled(eu)
+		})
 		entries, r := logOf(t, us)
 		wantSound(t, r)
 		other, r2 := logOf(t, eu)

@@ -52,6 +52,8 @@ type Door interface {
 	Heads(ctx context.Context) (commit.Heads, error)
 	Confirmations() []commit.Confirmation
 	Mirror(table globaltable.TableID) (commit.MirrorStatus, bool)
+	// Returns reports whether the store was emptied, and the other regions do not follow it yet.
+	Returns() bool
 }
 
 // Items shows what this region holds: a commit.Shard.
@@ -305,14 +307,21 @@ func (p *Plane) UpdateTable(ctx context.Context, name string, change catalog.Cha
 
 // changeable returns the table that has the name here, if this region's replica is neither being made nor being deleted.
 func (p *Plane) changeable(op, name string) (*globaltable.Table, error) {
-	t, ok := p.cfg.Catalog.View().Lookup(name)
-	if !ok {
-		return nil, catalog.NotFound(op, name)
-	}
-	switch t.StatusIn(p.self.Origin) {
-	case globaltable.Creating:
+	t, err := p.plannable(op, name)
+	if err == nil && t.StatusIn(p.self.Origin) == globaltable.Creating {
 		return nil, catalog.InUse(op, name, "created")
-	case globaltable.Deleting:
+	}
+	return t, err
+}
+
+// plannable returns the table that has the name here, if this region's replica is not being deleted. It may be being made, or have been made just now without the region's having heard of that, while who asks has: what
+// is planned is about later, and what is applied may be applied later.
+func (p *Plane) plannable(op, name string) (*globaltable.Table, error) {
+	t, ok := p.cfg.Catalog.View().Lookup(name)
+	switch {
+	case !ok:
+		return nil, catalog.NotFound(op, name)
+	case t.StatusIn(p.self.Origin) == globaltable.Deleting:
 		return nil, catalog.InUse(op, name, "deleted")
 	}
 	return t, nil

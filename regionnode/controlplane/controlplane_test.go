@@ -238,6 +238,25 @@ func TestLeavingWaits(t *testing.T) {
 	}, "ap", "eu", "us")
 }
 
+// TestNobodyLeavesWhoReturns: a region whose store was emptied does not say that the others have all that it wrote. Its log does not know.
+func TestNobodyLeavesWhoReturns(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		eu, us := w.nodes["eu"], w.nodes["us"]
+		table := w.make("orders", "eu", "us")
+		us.shard.Returning(true)
+		if _, err := eu.plane.UpdateTable(t.Context(), "orders", catalog.Change{Delete: []string{"us"}}); err != nil {
+			t.Fatal(err)
+		}
+		w.until("us knows", func() bool { return us.status("orders") == globaltable.Deleting })
+		w.pass(time.Minute)
+		if got := eu.replica("orders", "us"); !strings.HasPrefix(got, "DELETING") {
+			t.Errorf("the replica: %s", got)
+		}
+		us.shard.Returning(false)
+		w.until("gone", func() bool { return us.status("orders") == "" && us.count(table.ID) == 0 })
+	}, "eu", "us")
+}
+
 // TestIssuedAfterAnswers: a document that brings a replica is after all that its region had written when it said that it has joined, by the clock of every region. One that is too far ahead for that has not answered.
 func TestIssuedAfterAnswers(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {

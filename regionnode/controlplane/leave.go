@@ -26,6 +26,9 @@ func (p *Plane) leave(ctx context.Context) {
 	if !v.Active(p.self.Origin) {
 		return // what only this region has is saved first, when it is rebuilt
 	}
+	if p.cfg.Door.Returns() {
+		return // its log has nothing of what its earlier store wrote, which the others may lack: they close the replica
+	}
 	v.Tables(func(t *globaltable.Table) bool {
 		if r := t.Replica(p.self.Origin); r != nil && (r.Status == globaltable.StatusFencing || r.Status == globaltable.StatusFenced) {
 			return ctx.Err() == nil // likewise

@@ -78,7 +78,7 @@ func (a *Amount) add(c *censusClass) {
 
 // PlanPolicies says what a change of the policies of the table that has the name here would come to, or refuses it as the owner would. It counts until ctx is done: what no region has told by then is left out, and said so.
 func (p *Plane) PlanPolicies(ctx context.Context, name string, change catalog.PolicyChange) (Plan, error) {
-	t, err := p.changeable("plan policies", name)
+	t, err := p.plannable("plan policies", name)
 	if err != nil {
 		return Plan{}, err
 	}
@@ -106,7 +106,7 @@ func project(t *globaltable.Table, history []*policy.Version, change *catalog.Po
 		return nil, nil, catalog.InUse("plan policies", t.Name, "updated")
 	}
 	history = slices.Clip(history)
-	for _, step := range catalog.PolicySteps(change) {
+	for _, step := range catalog.PolicySteps(now, change, regions) {
 		// A step that makes replicas and removes others takes two.
 		for range 2 {
 			next, made, err := catalog.ChangePolicies(now, history, &step, now.Version.Epoch(), regions)
@@ -130,13 +130,13 @@ func project(t *globaltable.Table, history []*policy.Version, change *catalog.Po
 // ApplyPolicies makes as much of a change of the policies of the table that has the name here as can be made now, and returns the table. done is true when all of it is made and carried out everywhere; else it is to be called again, with
 // the same change, when the table is settled. To call it again costs nothing, whoever does it: what is made already is not made twice.
 func (p *Plane) ApplyPolicies(ctx context.Context, name string, change catalog.PolicyChange) (t *globaltable.Table, done bool, err error) {
-	if t, err = p.changeable("apply policies", name); err != nil {
+	if t, err = p.plannable("apply policies", name); err != nil {
 		return nil, false, err
 	}
 	if !catalog.PinsChangeable(t) {
 		return t, false, nil
 	}
-	for _, step := range catalog.PolicySteps(&change) {
+	for _, step := range catalog.PolicySteps(t, &change, p.cfg.Catalog.View().ActiveRegion) {
 		if t, err = p.ChangePolicies(ctx, name, step); err != nil {
 			return nil, false, err
 		}

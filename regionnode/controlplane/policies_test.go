@@ -271,6 +271,41 @@ func TestPlan(t *testing.T) {
 	}, "ap", "eu", "us", "za")
 }
 
+// TestApplyWhereItIsBeingMade: a region that has not heard that its replica serves plans all the same, and says of an apply that it is to be called again.
+func TestApplyWhereItIsBeingMade(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		id := w.make("orders", "eu", "ap").ID
+		ap, us := w.nodes["ap"], w.nodes["us"]
+		change, link := changeTo(replicateTo("ap", "eu", "us"), pinTo("a", "A", "eu")), linkName("eu", "us")
+		w.setCut(link, true)
+		if _, _, err := ap.plane.ApplyPolicies(t.Context(), "orders", changeTo(replicateTo("ap", "eu", "us"))); err != nil {
+			t.Fatal(err)
+		}
+		if err := us.plane.Fetch(t.Context(), "ap"); err != nil || us.status("orders") != globaltable.Creating {
+			t.Fatal(us.status("orders"), err)
+		}
+		if p, err := us.plane.PlanPolicies(t.Context(), "orders", change); err != nil || !p.Busy || len(p.Policies) != 2 || p.Policies[0].Action != ActionCreate || p.Policies[1].Action != ActionKeep {
+			t.Errorf("planned: %+v, %v", p, err)
+		}
+		if got, done, err := us.plane.ApplyPolicies(t.Context(), "orders", change); err != nil || done || len(got.Pins) > 0 {
+			t.Errorf("applied: done %v, %v", done, err)
+		}
+		_, err := us.plane.ChangePolicies(t.Context(), "orders", change)
+		wantError(t, err, globaltable.InUse, "Table is being created")
+		w.setCut(link, false)
+		w.until("the same goes on", func() bool {
+			_, done, err := us.plane.ApplyPolicies(t.Context(), "orders", change)
+			if err != nil && globaltable.KindOf(err) != globaltable.Unavailable {
+				t.Fatal(err)
+			}
+			return done
+		})
+		if h := us.history(id); h != "everywhere 1, a 1" {
+			t.Errorf("history: %q", h)
+		}
+	}, "ap", "eu", "us")
+}
+
 // TestApplyGoesOn: what takes several versions is made one after the other by the same call, whoever makes it, and over a restart.
 func TestApplyGoesOn(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
@@ -292,23 +327,23 @@ func TestApplyGoesOn(t *testing.T) {
 		w.until("us serves", func() bool {
 			return w.nodes["us"].status("orders") == globaltable.Active && w.nodes["eu"].status("orders") == globaltable.Active
 		})
-		if got, done := by("us"); done || got.ReplicaNamed("ap").Status != globaltable.Deleting {
+		if got, done := by("us"); done || len(got.Pins) != 2 || got.Settled() || got.ReplicaNamed("ap").Status != globaltable.Active {
 			t.Errorf("second: %s", globaltable.EncodeTable(got))
+		}
+		w.nodes["eu"].place(id)
+		if got, done := by("eu"); done || got.ReplicaNamed("ap").Status != globaltable.Deleting {
+			t.Errorf("third: %s", globaltable.EncodeTable(got))
 		}
 		w.restart("eu")
 		eu := w.nodes["eu"]
 		w.until("ap is gone", func() bool {
 			return eu.status("orders") == globaltable.Active && w.nodes["us"].status("orders") == globaltable.Active
 		})
-		if got, done := by("eu"); done || len(got.Pins) != 2 || got.Settled() {
-			t.Errorf("third: %s", globaltable.EncodeTable(got))
-		}
-		eu.place(id)
 		version := eu.catalog.Version(id)
-		if got, done := by("eu"); !done || got.Version != version {
+		if got, done := by("eu"); !done || got.Version != version || got.ReplicaNamed("ap") != nil {
 			t.Errorf("last: %v, %s", done, globaltable.EncodeTable(got))
 		}
-		if h := eu.history(id); h != "everywhere 1, a 1, b 1" {
+		if h := eu.history(id); h != "a 1, b 1, everywhere 1" {
 			t.Errorf("%q", h)
 		}
 	}, "ap", "eu", "us")

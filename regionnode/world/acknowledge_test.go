@@ -61,6 +61,7 @@ func expectFailure(t *testing.T, err error, status int, name string, texts ...st
 
 // TestWritesWaitForPeers: a table whose writes are acknowledged by peers, while regions come and go.
 func TestWritesWaitForPeers(t *testing.T) {
+	t.Parallel()
 	cfg := config(t)
 	cfg.Limits.AcknowledgeTimeout = 2 * time.Second
 	w := runWorld(t, cfg)
@@ -137,6 +138,7 @@ func TestWritesWaitForPeers(t *testing.T) {
 
 // TestTooFewPeers: a table that wants more peers than it has takes no write, from the beginning, and takes them as soon as it has.
 func TestTooFewPeers(t *testing.T) {
+	t.Parallel()
 	w := runWorld(t, config(t))
 	const us, eu = "us-east-1", "eu-central-1"
 	create := func(value string) error {

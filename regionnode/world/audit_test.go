@@ -107,6 +107,7 @@ func (r *running) residency(region ReadyRegion) (found []residency.Finding, sum 
 
 // A world shows what it did: its log is the same everywhere, its ledger has each change for each peer, exactly, also after a restart, and what is planted in a store is found.
 func TestAudit(t *testing.T) {
+	t.Parallel()
 	cfg := config(t)
 	r := runWorld(t, cfg)
 	const us, eu, ap = "us-east-1", "eu-central-1", "ap-south-1"
@@ -212,6 +213,7 @@ func TestAudit(t *testing.T) {
 
 // What was in the streams of a placement goes when the placement does, and what is written then is delivered.
 func TestStreamsGoWithTheirLanes(t *testing.T) {
+	t.Parallel()
 	r := runWorld(t, config(t))
 	const us, eu, ap = "us-east-1", "eu-central-1", "ap-south-1"
 	r.makeTable(us, eu, ap)
@@ -276,6 +278,7 @@ func plantRecord(t *testing.T, dir string, table globaltable.TableID, key item.K
 
 // A policy is carried out, and everything that an auditor can ask agrees on it: receipts, residency, the ledger of what was handed over, the audit log.
 func TestAuditOfAPolicy(t *testing.T) {
+	t.Parallel()
 	cfg := config(t)
 	r := runWorld(t, cfg)
 	const us, eu, ap = "us-east-1", "eu-central-1", "ap-south-1"

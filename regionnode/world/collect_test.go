@@ -16,6 +16,7 @@ import (
 // TestDeletedItemsAreCollected: what is left of deleted items goes in every region when all have the deletion, not while one is out of reach. What was deleted stays deleted, over a restart and for a
 // region that was away, and can be put again.
 func TestDeletedItemsAreCollected(t *testing.T) {
+	t.Parallel()
 	cfg := config(t)
 	r := runWorld(t, cfg)
 	const us, eu, ap = "us-east-1", "eu-central-1", "ap-south-1"
@@ -83,6 +84,7 @@ func (r *running) everywhere(is func(admin.Collection) bool) bool {
 
 // TestExpiredItemsAreErased: items vanish at their second, also while a region is out of reach, and are erased by all when none is.
 func TestExpiredItemsAreErased(t *testing.T) {
+	t.Parallel()
 	r := runWorld(t, config(t))
 	const us, eu, ap = "us-east-1", "eu-central-1", "ap-south-1"
 	r.makeTable(us, eu, ap)

@@ -12,6 +12,7 @@ import (
 
 // TestComparedInTheBackground: every region shows, by itself, that its table is as those of the others; metrics count what it cost.
 func TestComparedInTheBackground(t *testing.T) {
+	t.Parallel()
 	cfg := config(t)
 	cfg.Limits.CompareEvery = time.Second
 	r := runWorld(t, cfg)

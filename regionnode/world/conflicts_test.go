@@ -192,6 +192,7 @@ func (r *running) contested(replicas ...string) {
 
 // TestConflictFeed: two sides of a cut write the same items. Every region lists the same: what was discarded, and nothing that its writer had seen, nor what was merged.
 func TestConflictFeed(t *testing.T) {
+	t.Parallel()
 	cfg := config(t)
 	cfg.Limits.SweepEvery = time.Second // counts what is listed, too
 	r := runWorld(t, cfg)
@@ -390,6 +391,7 @@ func (r *running) closeAndRestore(got map[string]admin.Conflict) {
 
 // TestFeedComesWithTheTable: a new replica has the conflicts, and one that was left behind gets them by exchange. They go with the table.
 func TestFeedComesWithTheTable(t *testing.T) {
+	t.Parallel()
 	cfg := config(t)
 	cfg.Limits.LogBytes, cfg.Limits.StreamBytes = 1<<20, 1<<20
 	r := runWorld(t, cfg)

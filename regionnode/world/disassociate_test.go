@@ -160,6 +160,7 @@ const oldItems = 400
 
 // TestDisassociateUnderLoad: a replica leaves while both sides are read and written, by transactions and through an index, too. No request fails, and nothing acknowledged is lost.
 func TestDisassociateUnderLoad(t *testing.T) {
+	t.Parallel()
 	cfg := config(t)
 	cfg.Limits.IndexPerSecond = 2000 // so that it takes its time
 	cfg.Latency = map[Pair]time.Duration{{"us-east-1", "eu-central-1"}: 20 * time.Millisecond}
@@ -339,6 +340,7 @@ func (r *running) verifyAfter(stays, left string) {
 
 // TestDisassociatedTableGoesOn: settings, time to live, and replicas of its own, also over a new start of all regions.
 func TestDisassociatedTableGoesOn(t *testing.T) {
+	t.Parallel()
 	cfg := config(t)
 	w := runWorld(t, cfg)
 	const us, eu, ap = "us-east-1", "eu-central-1", "ap-south-1"

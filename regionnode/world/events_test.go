@@ -112,6 +112,7 @@ func (r *running) told(c jetstream.Consumer, n int) (out []string) {
 
 // TestEventsGoWithTheirItems: events of items that a policy does not let be in a region go from its NATS, to the last byte, before it says that it has carried the policy out; a grant there sees only the others.
 func TestEventsGoWithTheirItems(t *testing.T) {
+	t.Parallel()
 	r := runWorld(t, config(t))
 	r.makeStreamed(us, eu, ap)
 	var secrets []string
@@ -152,6 +153,7 @@ func TestEventsGoWithTheirItems(t *testing.T) {
 
 // TestHeardWhereItMayBe: triggers tell subjects in each region of what may be in it; who hears one there hears of nothing else.
 func TestHeardWhereItMayBe(t *testing.T) {
+	t.Parallel()
 	r := runWorld(t, config(t))
 	r.makeStreamed(us, eu, ap)
 	r.repin(us, catalog.PinChange{Set: []globaltable.Pin{pinTo("eu", "EU#", "EU")}})

@@ -42,6 +42,7 @@ func (r *running) replica(in, of string) types.ReplicaDescription {
 
 // TestGlobalTableOf2019: what a table becomes when it gets replicas, which settings follow to all of them, and which stay where they were made.
 func TestGlobalTableOf2019(t *testing.T) {
+	t.Parallel()
 	w := runWorld(t, config(t))
 	const us, eu, ap = "us-east-1", "eu-central-1", "ap-south-1"
 	w.makeTable(us)
@@ -159,6 +160,7 @@ func TestGlobalTableOf2019(t *testing.T) {
 
 // TestGlobalTableOf2017: the calls of the first version, which see no tables but those that it made.
 func TestGlobalTableOf2017(t *testing.T) {
+	t.Parallel()
 	w := runWorld(t, config(t))
 	const us, eu, ap = "us-east-1", "eu-central-1", "ap-south-1"
 	w.makeTable(us)
@@ -317,6 +319,7 @@ func (r *running) reads(region string) (out []string) {
 
 // TestUnitsOfAReplicasIndexes: what one replica has for its indexes is shown by all, wherever it was asked for, until the billing mode changes or the index goes.
 func TestUnitsOfAReplicasIndexes(t *testing.T) {
+	t.Parallel()
 	w := runWorld(t, config(t))
 	const us, eu = "us-east-1", "eu-central-1"
 	w.createTable(withIndexes(types.BillingModePayPerRequest, nil), us)
@@ -390,6 +393,7 @@ func TestUnitsOfAReplicasIndexes(t *testing.T) {
 
 // TestIndexSettingsOf2017: units of indexes, of one replica and of all, by the calls of the first version.
 func TestIndexSettingsOf2017(t *testing.T) {
+	t.Parallel()
 	w := runWorld(t, config(t))
 	const us, eu = "us-east-1", "eu-central-1"
 	w.createTable(withIndexes(types.BillingModePayPerRequest, nil), us)

@@ -16,6 +16,7 @@ import (
 // TestIndexInAllRegions makes an index where the table is not owned, while both regions write; each builds its own. A third region that joins then has it too, and one that was away when it went, and
 // another came, ends with the other.
 func TestIndexInAllRegions(t *testing.T) {
+	t.Parallel()
 	cfg := config(t)
 	cfg.Limits.IndexPerSecond = 2000 // so that it takes its time
 	r := runWorld(t, cfg)

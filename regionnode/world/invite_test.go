@@ -110,6 +110,7 @@ func (r *running) addReplica(owner, region string) {
 
 // TestFourthRegionByInvitation adds a region to a running world while all others write, gives it a replica, and starts everything again without the invitation.
 func TestFourthRegionByInvitation(t *testing.T) {
+	t.Parallel()
 	const sa = "sa-east-1"
 	cfg := config(t)
 	var err error
@@ -188,6 +189,7 @@ func TestFourthRegionByInvitation(t *testing.T) {
 
 // TestRegionIsAddedOnce has regions that cannot be added: each has something that a member has already.
 func TestRegionIsAddedOnce(t *testing.T) {
+	t.Parallel()
 	cfg := config(t)
 	cfg.Regions = cfg.Regions[:2]
 	r := runWorld(t, cfg)
@@ -225,6 +227,7 @@ func TestRegionIsAddedOnce(t *testing.T) {
 
 // TestWrongInvitations has a region that must not start with what it was given.
 func TestWrongInvitations(t *testing.T) {
+	t.Parallel()
 	cfg := config(t)
 	cfg.Regions = cfg.Regions[:1]
 	r := runWorld(t, cfg)
@@ -286,6 +289,7 @@ func (r *running) connected(region, to string) string {
 
 // TestConnectionsFollowTheMembers fences a region, which may still knock, and then removes it: it is forgotten by the others, and let in no more.
 func TestConnectionsFollowTheMembers(t *testing.T) {
+	t.Parallel()
 	r := runWorld(t, config(t))
 	for _, region := range []string{us, eu, ap} {
 		r.until("all are connected", func() bool {

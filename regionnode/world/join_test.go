@@ -20,6 +20,7 @@ import (
 
 // TestJoinUnderLoad adds a region to a table that has items of all sizes and is written, and deleted from, on both sides; on the way one source is out of reach.
 func TestJoinUnderLoad(t *testing.T) {
+	t.Parallel()
 	cfg := config(t)
 	cfg.Limits.JoinBytesPerSecond = 8 << 20 // so that the join takes its time
 	r := runWorld(t, cfg)

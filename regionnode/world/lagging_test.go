@@ -19,6 +19,7 @@ import (
 // TestLaggingRegionCatchesUpByExchange: a region stays away until the logs of the others have reached their limit. They trim them and show it as left behind. When it is back it
 // gets all that it has missed, deletions too, although the world is stopped on the way; writes made in it meanwhile are not lost.
 func TestLaggingRegionCatchesUpByExchange(t *testing.T) {
+	t.Parallel()
 	cfg := config(t)
 	cfg.Limits.LogBytes, cfg.Limits.StreamBytes = 1<<20, 1<<20
 	cfg.Limits.JoinBytesPerSecond = 8 << 20 // so that it takes its time

@@ -78,6 +78,7 @@ func (r *running) files(region, text string) (n int) {
 
 // TestForward: clients of two regions work on items that are pinned to a third one. Each request is done there and nowhere else; with the region out of reach they hear so, and what it was that kept them.
 func TestForward(t *testing.T) {
+	t.Parallel()
 	w := runWorld(t, config(t))
 	const us, eu, ap = "us-east-1", "eu-central-1", "ap-south-1"
 	w.makeTable(us, eu, ap)
@@ -209,6 +210,7 @@ func (r *running) pair(region, origin string) admin.Pair {
 
 // TestForwardOfUnknownOutcome: the region is cut off with the request on its way: nobody knows, and nobody else is asked.
 func TestForwardOfUnknownOutcome(t *testing.T) {
+	t.Parallel()
 	w := runWorld(t, config(t))
 	const us, eu, ap = "us-east-1", "eu-central-1", "ap-south-1"
 	w.makeTable(us, eu, ap)
@@ -231,6 +233,7 @@ func TestForwardOfUnknownOutcome(t *testing.T) {
 
 // TestAcknowledgeWhereTheItemMayBe: a write waits for the regions that may have it, and for no other.
 func TestAcknowledgeWhereTheItemMayBe(t *testing.T) {
+	t.Parallel()
 	cfg := config(t)
 	cfg.Limits.AcknowledgeTimeout = 2 * time.Second
 	w := runWorld(t, cfg)
@@ -255,6 +258,7 @@ func TestAcknowledgeWhereTheItemMayBe(t *testing.T) {
 
 // TestConflictsOfPinnedItems: where an item may not be, nothing is told of its conflicts, by no command.
 func TestConflictsOfPinnedItems(t *testing.T) {
+	t.Parallel()
 	w := runWorld(t, config(t))
 	const us, eu, ap = "us-east-1", "eu-central-1", "ap-south-1"
 	w.makeTable(us, eu, ap)

@@ -103,6 +103,7 @@ func (r *running) same(items int64, names ...string) {
 
 // TestFenceUnderLoad fences a region that is out of reach while the others write: their tables settle and are equal, their log is trimmed, and the region serves nobody when it is back.
 func TestFenceUnderLoad(t *testing.T) {
+	t.Parallel()
 	r := runWorld(t, config(t))
 	r.makeTable(us, eu, ap)
 	for i := range 100 {
@@ -173,6 +174,7 @@ func TestFenceUnderLoad(t *testing.T) {
 
 // TestRemoveWhileAnotherIsCut removes a lost region while a second one is out of reach, under load: it says for whom it waits, and completes when that one is back, with nothing lost.
 func TestRemoveWhileAnotherIsCut(t *testing.T) {
+	t.Parallel()
 	r := runWorld(t, config(t))
 	r.makeTable(us, eu, ap)
 	for i := range 50 {

@@ -127,6 +127,7 @@ var meetings = []meeting{
 
 // TestRegionsMeet: what two regions write to one item while they do not hear of each other, in each mode of one table that changes its mode while it is there.
 func TestRegionsMeet(t *testing.T) {
+	t.Parallel()
 	cfg := config(t)
 	cfg.Regions = cfg.Regions[:2]
 	w := runWorld(t, cfg)
@@ -202,6 +203,7 @@ func (r *running) shown(region, id string) string {
 
 // TestMergedValueIsSeen: conditions, images and sizes are those of the merged item, also of one that is too large to be written.
 func TestMergedValueIsSeen(t *testing.T) {
+	t.Parallel()
 	cfg := config(t)
 	cfg.Regions = cfg.Regions[:2]
 	w := runWorld(t, cfg)

@@ -150,6 +150,7 @@ func (r *running) makeIndexed(first string, others ...string) {
 
 // TestPinUnderLoad pins items by a prefix to one region while all regions write: none that was acknowledged is lost, and where they may not be any more there is no byte of them. Then they may be everywhere again.
 func TestPinUnderLoad(t *testing.T) {
+	t.Parallel()
 	r := runWorld(t, config(t))
 	r.makeIndexed(us, eu, ap)
 	european, other := &pinned{acked: map[string]string{}}, &pinned{acked: map[string]string{}}
@@ -221,6 +222,7 @@ func TestPinUnderLoad(t *testing.T) {
 
 // TestMoveOverCutsAndRestarts moves items from one region to another that is out of reach, restarts all in the middle, and then changes its mind in quick succession.
 func TestMoveOverCutsAndRestarts(t *testing.T) {
+	t.Parallel()
 	cfg := config(t)
 	r := runWorld(t, cfg)
 	r.makeIndexed(us, eu, ap)

@@ -97,6 +97,7 @@ func (r *running) converged(items int64) {
 
 // TestLostStoreIsRebuilt: a region's store is gone. It serves nobody before it is rebuilt, and has everything afterwards.
 func TestLostStoreIsRebuilt(t *testing.T) {
+	t.Parallel()
 	cfg := config(t)
 	const us, eu, ap = "us-east-1", "eu-central-1", "ap-south-1"
 	r := runWorld(t, cfg)
@@ -127,6 +128,7 @@ func TestLostStoreIsRebuilt(t *testing.T) {
 
 // TestOldCopyIsRebuilt: a region's store is replaced by an old copy of itself. What it wrote after the copy was made, and what was deleted, stays so.
 func TestOldCopyIsRebuilt(t *testing.T) {
+	t.Parallel()
 	cfg := config(t)
 	const us, eu, ap = "us-east-1", "eu-central-1", "ap-south-1"
 	r := runWorld(t, cfg)

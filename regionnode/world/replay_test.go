@@ -57,6 +57,7 @@ func (r *running) inDoubt(region string) bool {
 // TestReplayedContributionsAreExact: a region is cut off and fenced, and comes back when the others have set and collected what it goes on from; then its store is replaced by an old copy, which it writes on. What all show is exact: each
 // of its writes counts once, or is listed as in doubt, and nothing of what was taken back is there again. Which of its last writes are in doubt depends on how far the others' purge frontier is when it is back.
 func TestReplayedContributionsAreExact(t *testing.T) {
+	t.Parallel()
 	cfg := config(t)
 	r := runWorld(t, cfg)
 	r.makeMerging(us, eu, ap)

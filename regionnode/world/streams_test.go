@@ -148,6 +148,7 @@ func (r *running) again(cfg Config, all []*listener) *running {
 
 // TestStreamsOfThreeRegions: each region's stream tells what was written in all of them, in order for each key, with the same ids, over a restart from which JetStream has nothing.
 func TestStreamsOfThreeRegions(t *testing.T) {
+	t.Parallel()
 	cfg := config(t)
 	r := runWorld(t, cfg)
 	regions := []string{"us-east-1", "eu-central-1", "ap-south-1"}
@@ -204,6 +205,7 @@ func TestStreamsOfThreeRegions(t *testing.T) {
 
 // TestStreamsTellExpiry: an item that has expired is removed by the service, in each region, with one id.
 func TestStreamsTellExpiry(t *testing.T) {
+	t.Parallel()
 	cfg := config(t)
 	cfg.Regions = cfg.Regions[:2]
 	r := runWorld(t, cfg)
@@ -317,6 +319,7 @@ func (l *load) write(ctx context.Context, n int) (items int, err error) {
 
 // TestStreamsUnderLoad: mixed writes from three regions at once, with readers beside them, and in the midst a restart without what JetStream had. Each region tells of each item that one writer has exactly what that one did; of the others what became of them.
 func TestStreamsUnderLoad(t *testing.T) {
+	t.Parallel()
 	cfg := config(t)
 	r := runWorld(t, cfg)
 	regions := []string{"us-east-1", "eu-central-1", "ap-south-1"}

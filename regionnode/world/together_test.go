@@ -31,6 +31,7 @@ var (
 //
 // What each client asks for follows from the seed alone; how the requests of the clients come to lie in time does not.
 func TestTwoRegionsWriteTheSameKeys(t *testing.T) {
+	t.Parallel()
 	for _, mode := range []conflict.Mode{conflict.LWW, conflict.Attribute, conflict.Vector} {
 		t.Run(mode.String(), func(t *testing.T) { writeTheSameKeys(t, mode) })
 	}

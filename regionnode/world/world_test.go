@@ -209,6 +209,7 @@ func (r *running) converge(items int64) {
 }
 
 func TestWorldReplicatesOverCuts(t *testing.T) {
+	t.Parallel()
 	cfg := config(t)
 	cfg.Latency = map[Pair]time.Duration{{"us-east-1", "eu-central-1"}: 5 * time.Millisecond, {"ap-south-1", "us-east-1"}: 10 * time.Millisecond}
 	w := runWorld(t, cfg)
@@ -273,6 +274,7 @@ func (l *lines) Write(b []byte) (int, error) {
 }
 
 func TestWorldStartsAgain(t *testing.T) {
+	t.Parallel()
 	cfg := config(t)
 	logged := &lines{}
 	cfg.Log = zerolog.New(logged).Level(zerolog.ErrorLevel)

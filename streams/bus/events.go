@@ -130,7 +130,7 @@ func (e *Events) close() {
 // Lost returns a channel that receives whenever JetStream may have lost or rolled back its streams: after each connection.
 func (e *Events) Lost() <-chan struct{} { return e.lost }
 
-// State returns what there is of a stream.
+// State returns what there is of a stream. What its readers have had is asked before the rest: who sees a floor sees, too, if what raised it was not a reader but a purge.
 func (e *Events) State(ctx context.Context, name string) (EventState, error) {
 	const op = "look at events"
 	stream, err := e.js.Stream(ctx, name)
@@ -140,8 +140,22 @@ func (e *Events) State(ctx context.Context, name string) (EventState, error) {
 	if err != nil {
 		return EventState{}, e.fault(op, name, err)
 	}
-	info := stream.CachedInfo()
-	out := EventState{Exists: true, First: info.State.FirstSeq, Last: info.State.LastSeq, Messages: info.State.Msgs, Bytes: int64(info.State.Bytes), Readers: map[string]EventReader{},
+	readers := map[string]EventReader{}
+	list := stream.ListConsumers(ctx)
+	for c := range list.Info() {
+		readers[c.Name] = EventReader{Delivered: c.Delivered.Stream, Floor: c.AckFloor.Stream, Pending: c.NumPending}
+	}
+	if err := list.Err(); err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
+		return EventState{}, e.fault(op, name, err)
+	}
+	info, err := stream.Info(ctx)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return EventState{}, nil
+	}
+	if err != nil {
+		return EventState{}, e.fault(op, name, err)
+	}
+	out := EventState{Exists: true, First: info.State.FirstSeq, Last: info.State.LastSeq, Messages: info.State.Msgs, Bytes: int64(info.State.Bytes), Readers: readers,
 		Config: EventStream{Name: name, MaxAge: info.Config.MaxAge, MaxBytes: info.Config.MaxBytes}}
 	if len(info.Config.Subjects) == 1 {
 		out.Config.Subjects = info.Config.Subjects[0]
@@ -153,13 +167,6 @@ func (e *Events) State(ctx context.Context, name string) (EventState, error) {
 		if out.Tail, err = position(ctx, stream, out.Last); err != nil {
 			return EventState{}, e.fault(op, name, err)
 		}
-	}
-	list := stream.ListConsumers(ctx)
-	for c := range list.Info() {
-		out.Readers[c.Name] = EventReader{Delivered: c.Delivered.Stream, Floor: c.AckFloor.Stream, Pending: c.NumPending}
-	}
-	if err := list.Err(); err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
-		return EventState{}, e.fault(op, name, err)
 	}
 	return out, nil
 }

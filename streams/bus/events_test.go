@@ -304,6 +304,91 @@ func TestEventStreams(t *testing.T) {
 	})
 }
 
+// TestMadeAnewIsEmpty: a server that still erases what was deleted before does not erase what is deleted now, and gives its events to the stream that is made next. That must not pass for a new one.
+func TestMadeAnewIsEmpty(t *testing.T) {
+	hash, err := bcrypt.GenerateFromPassword([]byte("secret"), bcrypt.MinCost)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := ServerConfig(AccountsConfig{Region: "eu", User: "region", Password: string(hash)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	servers, urls := startServers(t, 1, text)
+	home := connectExternal(t, ExternalConfig{Region: "eu", URLs: urls, User: "region", Password: "secret", Log: testLog(t)})
+	w, ctx := &eventsWorld{events: home.Events()}, testContext(t)
+	w.fill(t)
+	name := EventStreamName(ordersTable)
+	dirs, err := filepath.Glob(filepath.Join(servers[0].StoreDir(), "*", "streams", name))
+	if err != nil || len(dirs) != 1 {
+		t.Fatalf("directories of the stream: %v, %v", dirs, err)
+	}
+	erasing := filepath.Join(filepath.Dir(dirs[0]), "."+name) // where the server moves what it is to erase
+	if err := os.MkdirAll(filepath.Join(erasing, "msgs"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.events.Make(ctx, streamOf(ordersTable, "orders.eu")); !errors.Is(err, errNotEmpty) {
+		t.Errorf("made while the server still erases: %v", err)
+	}
+	if s, err := w.events.State(ctx, name); err != nil || s.Exists {
+		t.Errorf("what was not erased is back: %+v, %v", s, err)
+	}
+	if err := os.RemoveAll(erasing); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.events.Make(ctx, streamOf(ordersTable, "orders.eu")); err != nil {
+		t.Fatal(err)
+	}
+	if s, err := w.events.State(ctx, name); err != nil || !s.Exists || s.Last != 0 || len(s.Readers) != 0 {
+		t.Errorf("made anew: %+v, %v", s, err)
+	}
+}
+
+// TestPurgeIsNoAcknowledgement: a purge raises the floors of consumers. Who looks meanwhile sees that what was purged is gone, too, and does not take it for read.
+func TestPurgeIsNoAcknowledgement(t *testing.T) {
+	eachEvents(t, func(t *testing.T, w *eventsWorld) {
+		w.fill(t)
+		ctx, name := testContext(t), EventStreamName(ordersTable)
+		const last = 200
+		var more []Event
+		for n := eventsOfTest + 1; n <= last; n++ {
+			more = append(more, testEvent("orders.eu", n))
+		}
+		if err := w.events.Append(ctx, name, eventsOfTest, more); err != nil {
+			t.Fatal(err)
+		}
+		stream, err := w.events.js.Stream(ctx, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		purged := make(chan error, 1)
+		go func() {
+			var err error
+			for n := uint64(2); n <= last && err == nil; n++ {
+				err = stream.Purge(ctx, jetstream.WithPurgeSequence(n))
+			}
+			purged <- err
+		}()
+		for done := false; !done; {
+			select {
+			case err := <-purged:
+				if err != nil {
+					t.Fatal(err)
+				}
+				done = true
+			default:
+			}
+			s, err := w.events.State(ctx, name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if floor := s.Readers["search"].Floor; floor > 1 && floor >= s.First { // it begins behind 1
+				t.Fatalf("%d was never acknowledged, and the stream seems to have it: %+v", floor, s)
+			}
+		}
+	})
+}
+
 // TestGrantedClientCanDoNoMore tries what the holder of a grant might.
 func TestGrantedClientCanDoNoMore(t *testing.T) {
 	eachEvents(t, func(t *testing.T, w *eventsWorld) {

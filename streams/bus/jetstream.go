@@ -104,13 +104,16 @@ func (h *jetHome) ResetLane(ctx context.Context, lane LaneSpec) error {
 	return nil
 }
 
-// createStream tries a few times: a server (v2.15.2) that has deleted the last stream of an account also removes the account's directory,
-// perhaps from under the stream that is being made.
+// errNotEmpty is told of a stream that was made, and has messages.
+var errNotEmpty = errors.New("the stream that was made has what the deleted one had")
+
+// createStream makes a stream in the place of one that was deleted, and returns only when it is empty. A server (v2.15.2) does two things that make it try a few times: having deleted the last stream of an account it also removes the account's
+// directory, perhaps from under the stream that is being made; and while it still erases the files of a deleted stream it leaves where they are those of the next one of that name that is deleted, and the one made after that begins with them.
 func createStream(ctx context.Context, js jetstream.JetStream, cfg jetstream.StreamConfig) error {
 	for tries := 1; ; tries++ {
-		_, err := js.CreateStream(ctx, cfg)
+		err := createEmpty(ctx, js, cfg)
 		var api *jetstream.APIError
-		if err == nil || !errors.As(err, &api) || tries == maxCreateTries {
+		if err == nil || !errors.As(err, &api) && !errors.Is(err, errNotEmpty) || tries == maxCreateTries {
 			return err
 		}
 		select {
@@ -119,6 +122,18 @@ func createStream(ctx context.Context, js jetstream.JetStream, cfg jetstream.Str
 		case <-time.After(retryPause):
 		}
 	}
+}
+
+// createEmpty makes a stream, and deletes it again if it is not empty.
+func createEmpty(ctx context.Context, js jetstream.JetStream, cfg jetstream.StreamConfig) error {
+	stream, err := js.CreateStream(ctx, cfg)
+	if err != nil || stream.CachedInfo().State.LastSeq == 0 {
+		return err
+	}
+	if err := js.DeleteStream(ctx, cfg.Name); err != nil {
+		return errors.Join(errNotEmpty, err)
+	}
+	return errNotEmpty
 }
 
 func (h *jetHome) OpenLane(ctx context.Context, lane LaneSpec) error {

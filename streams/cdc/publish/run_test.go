@@ -27,7 +27,10 @@ import (
 	"github.com/concordat-db/concordat/streams/cdc/reader"
 )
 
-const patience = time.Minute
+const (
+	patience    = time.Minute
+	ackPatience = 5 * time.Second // with an acknowledgement that may have nobody to answer it
+)
 
 func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/nats-io/nats-server/v2/server/ats.Register.func1"))
@@ -286,12 +289,25 @@ func (r *region) consume(had *[]string, upTo int, ordered bool) {
 		if err != nil {
 			continue
 		}
-		for m := range batch.Messages() {
-			r.take(had, m, ordered)
-			if err := m.DoubleAck(ctx); err != nil {
-				r.t.Log(err) // its consumer has just been made anew
-			}
+		r.acknowledge(ctx, had, batch, ordered)
+	}
+}
+
+// acknowledge takes a batch and acknowledges it. Nobody answers for a consumer that was made anew since it gave the batch: then the rest is only taken, and comes again.
+func (r *region) acknowledge(ctx context.Context, had *[]string, batch jetstream.MessageBatch, ordered bool) {
+	r.t.Helper()
+	answered := true
+	for m := range batch.Messages() {
+		r.take(had, m, ordered)
+		if !answered {
+			continue
 		}
+		once, cancel := context.WithTimeout(ctx, ackPatience)
+		if err := m.DoubleAck(once); err != nil {
+			r.t.Log("acknowledging:", err)
+			answered = false
+		}
+		cancel()
 	}
 }
 
