@@ -2,6 +2,7 @@ package sim
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -231,7 +232,7 @@ type target struct {
 }
 
 // errRefused is of a target.
-var errRefused = fmt.Errorf("refused")
+var errRefused = errors.New("refused")
 
 // Publish implements trigger.Publisher. Who dies while it waits does not learn that the target has the events, or some of them.
 func (x target) Publish(ctx context.Context, _ string, messages []trigger.Message) error {
