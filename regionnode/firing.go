@@ -25,7 +25,7 @@ func (n *Node) newTriggers(events *bus.Events) *trigger.Runner {
 	return trigger.New(trigger.Config{
 		Self: n.cfg.Region.Origin, Region: n.cfg.Region.Name, Life: n.shard.Incarnation(), Catalog: n.catalog.View,
 		Serves: func() bool { return n.serves() == nil },
-		Stream: told{n.shard, n.cfg.Region.Origin}, Store: n.shard, Row: n.triggerRow, Reach: n.cfg.Triggers.Reach,
+		Stream: told{n.shard}, Store: n.shard, Row: n.triggerRow, Reach: n.cfg.Triggers.Reach,
 		Send: func(ctx context.Context, region string, g *trigger.Gossip) error {
 			s, err := n.session(region)
 			if err != nil {
@@ -46,9 +46,9 @@ func (n *Node) triggerEvents() trigger.Events {
 			n.log.Debug().Str("table", table).Str("trigger", name).Err(err).Msg("events were not delivered")
 		},
 		Withheld: n.metrics.TriggerWithheld,
-		Gap: func(table, name string) {
+		Gap: func(table, name string, after, upTo hlc.Timestamp) {
 			n.metrics.TriggerGap(table, name)
-			n.log.Error().Str("table", table).Str("trigger", name).Msg("records of the change stream have gone before they were delivered")
+			n.log.Error().Str("table", table).Str("trigger", name).Stringer("after", after).Stringer("upTo", upTo).Msg("records of the change stream have gone before they were delivered")
 		},
 		Buried: func(table, name string, events int) {
 			n.metrics.TriggerBuried(table, name, events)
@@ -65,17 +65,7 @@ func (n *Node) triggerEvents() trigger.Events {
 // triggerRow is what this region has applied, as triggers need it: read before the mark of the stream.
 func (n *Node) triggerRow(t *globaltable.Table) trigger.Row {
 	row, _ := n.matrix.Row(n.cfg.Region.Origin)
-	out := trigger.Row{HLC: row.HLC, Marks: row.Marks}
-	switch {
-	case len(t.Expiry) > 0:
-		out.Expired = n.swept.get(t.ID)
-	case t.Owner == n.cfg.Region.Origin:
-		out.Expired = row.HLC
-	default:
-		// Nothing expires but by what the owner says, and that has come here, up to there.
-		out.Expired = row.Marks[t.Owner]
-	}
-	return out
+	return trigger.NewRow(t, n.cfg.Region.Origin, row.HLC, row.Marks, n.swept.get(t.ID))
 }
 
 // swept is up to which moment all expired items of tables were collected here, and so told in their streams.
@@ -111,10 +101,7 @@ func (s *swept) keep(v *catalog.View) {
 }
 
 // told is a shard's change streams, table by table: trigger.Stream.
-type told struct {
-	*commit.Shard
-	self hlc.Origin
-}
+type told struct{ *commit.Shard }
 
 // Mark implements trigger.Stream.
 func (s told) Mark() hlc.Timestamp { return s.StreamMark() }
@@ -130,14 +117,6 @@ func (s told) Read(table globaltable.TableID, after hlc.Timestamp, f func(*cdc.R
 // Await implements trigger.Stream.
 func (s told) Await(ctx context.Context, table globaltable.TableID, after hlc.Timestamp) {
 	s.AwaitTable(ctx, table, after)
-}
-
-// Lost implements trigger.Stream.
-func (s told) Lost(t *globaltable.Table) hlc.Timestamp {
-	if stream, ok := t.StreamIn(s.self); ok && !s.HasStreams(t.ID) {
-		return s.Stream(cdc.Stream{Table: t.ID, Since: stream.Since}).Trimmed // where the store is younger
-	}
-	return s.Trimmed(t.ID)
 }
 
 // teller is the region's NATS as triggers publish to it: trigger.Publisher.

@@ -62,6 +62,7 @@ func (r *region) openPlane(state commit.Rebuild) {
 		panic(err)
 	}
 	r.openPlacing(d)
+	r.openTriggers(d)
 	r.plane, err = controlplane.New(controlplane.Config{Catalog: r.catalog, Door: d, Items: r.shard, Peers: neighbours{r}, Joins: r.joiner, Places: r.placer, Marks: r.matrix, Now: r.wall, Clock: r.clock, Tokens: r.tokens(), Random: nothingSecret{}, Events: controlplane.Events{
 		Failed: func(what, region string, err error) { r.say("%d failed to %s %s: %v", r.origin, what, region, err) },
 	}})
@@ -115,6 +116,9 @@ func (r *region) noticeTable(t *globaltable.Table) {
 		return
 	}
 	r.replicas[t.ID] = now
+	if now.Since != old.Since || now.Born != old.Born || now.Status == globaltable.Deleting {
+		r.owesNothing(t.ID)
+	}
 	r.note("%d takes %s of table %s: its replica is %q", r.origin, t.Version, t.Name, now.Status)
 	if now.Status != "" {
 		r.tell("%s: replica of %s is %s", r.name(), t.Name, now.Status)
@@ -173,6 +177,7 @@ func (w *world) make(t *table, owner *region) {
 			panic(err)
 		}
 		t.id = made.ID
+		defer w.arm(ctx, owner, t)
 		if len(t.members) == 1 {
 			return
 		}
@@ -192,7 +197,7 @@ func (w *world) founded() bool {
 	for _, t := range w.plan.tables {
 		for _, r := range w.regions {
 			doc, ok := r.catalog.View().Table(t.id)
-			if !ok || !doc.Settled() || !slices.Equal(locality.PlaceOf(doc, nil), t.members) {
+			if !ok || !doc.Settled() || !slices.Equal(locality.PlaceOf(doc, nil), t.members) || !w.armed(doc) {
 				return false
 			}
 		}

@@ -23,6 +23,9 @@
 // Most tables have change streams, of random views, which are trimmed, switched off and on, and dropped when they are over (told.go). Checker I12 sees each batch before a region's store takes it, and says from the records before and after what is to be told in it, and what not; readers come by at random, and
 // what they got must be there after each crash, at the same positions. What is told of a write is what it wrote, in tables whose items neither expire nor merge by types.
 //
+// In a third of the runs some of these tables have triggers, of all ways of firing, which are made, changed, paused and replayed (firing.go). Regions fire them by hand, with the code that production runs, from their own streams, keep their cursors in their own stores, and tell each other by the peer service, so
+// whatever holds requests up holds that up. Targets are late, refuse, and keep some of what they refuse; regions die between a delivery and the cursor that says so. Checker I13 knows what is told and what was delivered: all that is owed, under one id, in order. A run with triggers ends when all is dealt with.
+//
 // Half of the tables have a random conflict mode and random types, both of which change while clients write; their updates are expressions, planned as regionnode plans them (typed.go). What they come to in the end, and in between where it is known what a region has,
 // must be what the definitions say of all their writes.
 //
@@ -38,7 +41,7 @@
 //
 // # What is not simulated here
 //
-// Regions that are added late, two stores lost in one run, operators who put out each other's region, or all regions of a placement, jurisdictions, files that are written anew and requests that are forwarded (there are no files, and no API), comparing and repairing, tables whose writes wait for peers. Of a store that
+// Regions that are added late, two stores lost in one run, operators who put out each other's region, or all regions of a placement, jurisdictions, files that are written anew and requests that are forwarded (there are no files, and no API), comparing and repairing, tables whose writes wait for peers. Dead letters, and triggers whose way of firing changes. Of a store that
 // was restored nobody checks the lanes until the region is rebuilt: it gives sequences twice. Of streams that JetStream has brought back, or keeps of a store that was emptied, I18 is not asked before they are made anew. Reads are not checked: package commit has its own linearizability test.
 //
 // # What may be missing in the end
@@ -47,6 +50,9 @@
 // if no store has it any more: it was lost, or its region was removed. What a region erased by a time to live that nobody else had heard of may be missing, too, if that is void since the table's owner was fenced.
 //
 // Operators remove a region that has burnt down when a table that nobody serves waits for it: what it alone had is lost. All other replicas of active regions must have come back in the end.
+//
+// A trigger may have missed what a stream had lost before it was read, if it says so, and what had gone when its region heard of it. Where regions stand in for each other, it may have missed what not all regions tell that have the table, or had it: a write that lost a merge is told where it came first. So it is with
+// copies, and with items that policies have kept out of a region at some time.
 //
 // # How the simulation is tested
 //

@@ -100,6 +100,9 @@ func (w *world) unrest() string {
 		if why := r.unbuilt(); why != "" {
 			return why
 		}
+		if why := r.unfired(); why != "" {
+			return why
+		}
 	}
 	for _, r := range w.regions {
 		if s := w.standing(r); !w.story && s == globaltable.MemberFencing || !w.story && s == globaltable.MemberFenced && !r.gone && !r.abandoned {
@@ -203,7 +206,7 @@ func (w *world) judge() []check.Violation {
 	holes, applied := w.followed()
 	replicas = withoutEpochs(replicas)
 	rng := rand.New(rand.NewPCG(w.rng.Uint64(), 1))
-	return slices.Concat(w.evidence.found, w.laws(), w.judgeConflicts(),
+	return slices.Concat(w.evidence.found, w.laws(), w.judgeConflicts(), w.judgeTriggers(),
 		check.NoLostWrite(history, replicas, w.holders, w.purged, w.missing, w.late),
 		check.Convergence(replicas, w.holders, w.purged),
 		check.Reference(history, withoutCatalog(replicas), w.holders, w.purged, w.doubtful, rng),

@@ -135,7 +135,7 @@ func (d *door) EraseSaved(ctx context.Context, table globaltable.TableID, versio
 	return more, err
 }
 
-// EraseLetters implements placing.Store: there are no triggers in the simulation.
+// EraseLetters implements placing.Store: there are no dead letters in the simulation.
 func (*door) EraseLetters(context.Context, globaltable.TableID, globaltable.Version, []byte) ([]byte, error) {
 	return nil, nil
 }

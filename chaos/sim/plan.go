@@ -71,6 +71,7 @@ type plan struct {
 	dropConflict time.Duration // between two conflicts that are dropped, on average; zero: never
 
 	telling telling
+	firing  firing
 
 	crashPoint  float64 // chance to die between two effects
 	abandon     float64 // share of the regions that nobody brings back once they are fenced

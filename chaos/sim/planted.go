@@ -12,13 +12,14 @@ import (
 	"github.com/concordat-db/concordat/streams/inbox"
 	"github.com/concordat-db/concordat/streams/outbox"
 	"github.com/concordat-db/concordat/streams/repair"
+	"github.com/concordat-db/concordat/streams/trigger"
 	"github.com/concordat-db/concordat/streams/watermark"
 )
 
 // Plant switches a fault, in all packages that have a part in it.
 func Plant(name string, on bool) bool {
 	some := false
-	for _, p := range []func(string, bool) bool{conflict.Plant, hlc.Plant, inbox.Plant, outbox.Plant, catalog.Plant, commit.Plant, repair.Plant, watermark.Plant, handover.Plant, placing.Plant} {
+	for _, p := range []func(string, bool) bool{conflict.Plant, hlc.Plant, inbox.Plant, outbox.Plant, catalog.Plant, commit.Plant, repair.Plant, trigger.Plant, watermark.Plant, handover.Plant, placing.Plant} {
 		some = p(name, on) || some
 	}
 	return some

@@ -73,6 +73,10 @@ var faults = []struct {
 	{name: "wall position", found: "I12"},
 	{name: "read early", found: "I12"},
 	{name: "stale counts", found: "I12"},
+	{name: "eager cursor", found: "I13"},
+	{name: "own mark", found: "I13"},
+	{name: "early claim", found: "I13"},
+	{name: "unlocked key", found: "I13"},
 	{name: "silent gap", found: "I12"},
 }
 

@@ -138,6 +138,8 @@ func (r *region) collect(table globaltable.TableID, after []byte) {
 		}
 		if c.Next != nil {
 			r.after(0, func() { r.collect(table, c.Next) })
+		} else {
+			r.swept[table] = max(r.swept[table], c.Purge)
 		}
 	})
 	r.work()
@@ -149,9 +151,17 @@ func (w *world) collectSome() {
 		for _, h := range r.held() {
 			if h.Table != globaltable.SystemTable {
 				r.followTimeToLive(h.Table)
+				r.sweep(h.Table)
 				r.collect(h.Table, nil)
 			}
 		}
+	}
+}
+
+// sweep notes, as regionnode does, that all that is expired of a table was collected, where nothing waits for it.
+func (r *region) sweep(table globaltable.TableID) {
+	if r.shard.Waiting(table)+r.shard.Expiring(table) == 0 {
+		r.swept[table] = max(r.swept[table], r.shard.Purge(table))
 	}
 }
 
@@ -164,6 +174,7 @@ func (w *world) collectAll() {
 		for _, h := range r.held() {
 			if h.Table != globaltable.SystemTable {
 				r.followTimeToLive(h.Table)
+				r.sweep(h.Table)
 			}
 			if r.shard.Waiting(h.Table) > 0 || r.shard.Expiring(h.Table) > 0 && !r.lasting(h.Table) {
 				r.collect(h.Table, nil)

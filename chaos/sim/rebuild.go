@@ -304,6 +304,7 @@ func (r *region) newStore() {
 	r.tale = check.NewStreams(uint16(r.origin))
 	clear(r.readTo)
 	clear(r.untold)
+	r.fired.NewStore(uint16(r.origin))
 	for _, lane := range r.laneIDs() {
 		r.bus.streams[lane].stale = true
 	}

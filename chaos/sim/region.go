@@ -23,6 +23,7 @@ import (
 	"github.com/concordat-db/concordat/streams/outbox"
 	"github.com/concordat-db/concordat/streams/peer"
 	"github.com/concordat-db/concordat/streams/repair"
+	"github.com/concordat-db/concordat/streams/trigger"
 	"github.com/concordat-db/concordat/streams/watermark"
 )
 
@@ -91,6 +92,9 @@ type region struct {
 	joiner   *repair.Joiner
 	plane    *controlplane.Plane
 	placer   *placing.Placer
+	triggers *trigger.Manual                       // nil: there are none
+	attempts int                                   // of triggers
+	swept    map[globaltable.TableID]hlc.Timestamp // up to where all expired items were collected in this life
 	giver    *handover.Giver
 	taker    *handover.Taker
 	indexed  map[globaltable.TableID]hlc.Timestamp // up to which the keys by which a table is collected follow its time to live, in this life
@@ -409,6 +413,11 @@ func (r *region) serviceConfig() peer.ServiceConfig {
 		Exchange:  r.exchange,
 		HandOver:  r.taker.Take,
 		Offered:   r.giver.Answer,
+		Triggers: func(asker globaltable.Descriptor, g *trigger.Gossip) {
+			if r.triggers != nil {
+				r.triggers.Hear(asker.Origin, g)
+			}
+		},
 	}
 }
 

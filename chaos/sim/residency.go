@@ -47,6 +47,9 @@ func (p promise) may(o hlc.Origin, k check.Key) bool {
 func (r *region) promises(t *globaltable.Table) {
 	mine, was := t.Replica(r.origin), r.promised[t.ID]
 	r.world.pinned = r.pinned || len(t.Pins) > 0
+	if len(t.Pins) > 0 {
+		r.pinnedBy[t.ID] = append(r.pinnedBy[t.ID], t)
+	}
 	r.gains(r.adopted[t.ID], t)
 	r.adopted[t.ID] = t
 	switch {

@@ -161,6 +161,7 @@ func (r *region) startLoops() {
 		l.in(between(r.rng, 0, lookEvery))
 	}
 	r.startPlacing()
+	r.startTriggers()
 	r.viewed = r.catalog.View()
 	r.noticeView(r.viewed)
 }

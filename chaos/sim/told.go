@@ -51,20 +51,21 @@ func someView(rng *rand.Rand) globaltable.StreamView {
 
 // readStreams lets streams be read, trimmed and switched until all is quiet.
 func (w *world) readStreams() {
-	w.arriveTelling(20*time.Millisecond, w.glanceStream)
-	w.arriveTelling(w.plan.telling.trims, w.trimSomeStream)
-	w.arriveTelling(w.plan.telling.switches, w.switchSomeStream)
+	rng := w.plan.telling.rng
+	w.arriveBy(rng, 20*time.Millisecond, w.glanceStream)
+	w.arriveBy(rng, w.plan.telling.trims, w.trimSomeStream)
+	w.arriveBy(rng, w.plan.telling.switches, w.switchSomeStream)
 }
 
-// arriveTelling is arrive with the randomness of streams.
-func (w *world) arriveTelling(mean time.Duration, strike func()) {
+// arriveBy is arrive with randomness of its own.
+func (w *world) arriveBy(rng *rand.Rand, mean time.Duration, strike func()) {
 	if mean == 0 {
 		return
 	}
-	w.after(time.Duration(w.plan.telling.rng.ExpFloat64()*float64(mean)), func() {
+	w.after(time.Duration(rng.ExpFloat64()*float64(mean)), func() {
 		if !w.quiet {
 			strike()
-			w.arriveTelling(mean, strike)
+			w.arriveBy(rng, mean, strike)
 		}
 	})
 }
@@ -120,6 +121,7 @@ func (d watched) Apply(b store.Batch) (func() error, error) {
 		err := wait()
 		if err == nil {
 			tale.Durable(w.newest())
+			d.region.fired.Durable(uint16(d.region.origin), w.newest())
 		}
 		return err
 	}, nil
@@ -177,6 +179,10 @@ func (r *region) judgeTold(before store.Reader, b *written) {
 	slices.SortFunc(changed, func(a, b check.Changed) int { return slices.Compare([]byte(a.Key.Bytes), []byte(b.Key.Bytes)) })
 	for _, key := range b.untold {
 		r.untold[string(key)] = true
+		r.fired.Forget(uint16(r.origin), func(x check.Told) bool {
+			table, _, _, at, _ := store.DecodeStreamKey(key)
+			return x.Key.Table == uint64(table) && x.Position == uint64(at)
+		})
 	}
 	r.evidence.found = append(r.evidence.found, r.tale.Batch(changed, r.writeToldOf)...)
 }
@@ -220,6 +226,7 @@ func (r *region) toldIn(b *written) (told map[check.Key][]check.Told, faults []s
 		k := check.Key{Table: uint64(table), Bytes: string(x.Key)}
 		told[k] = append(told[k], toldOf(k, &x))
 		r.coverTold(&x)
+		r.tellsTriggers(table, &x)
 	}
 	return told, faults
 }
@@ -387,6 +394,8 @@ func (r *region) survivedCrash() {
 		last[uint64(s.Table)] = max(last[uint64(s.Table)], uint64(s.Last))
 	}
 	r.tale.Survived(last)
+	r.evidence.found = append(r.evidence.found, r.fired.Survived(uint16(r.origin), last)...)
+	r.findsTold()
 }
 
 // trimSomeStream trims some stream of some region by age or size, and drops it if it is over and empty.
@@ -401,6 +410,10 @@ func (w *world) trimSomeStream() {
 		return
 	}
 	s := all[rng.IntN(len(all))]
+	fires := len(w.plan.firing.triggers) > 0
+	if fires { // triggers read all streams of a table as one, and know what went of that only if the oldest went first, as they do in production
+		s = all[slices.IndexFunc(all, func(o commit.StreamState) bool { return o.Table == s.Table && (o.Records > 0 || o.Stream == s.Stream) })]
+	}
 	upTo, limit := s.Trimmed+hlc.Timestamp(rng.Uint64N(uint64(max(1, int64(s.Last)-int64(s.Trimmed))))), int64(1<<40)
 	if rng.IntN(2) == 0 {
 		upTo, limit = 0, rng.Int64N(s.Bytes+1)
@@ -411,7 +424,8 @@ func (w *world) trimSomeStream() {
 			r.cover("a change stream was trimmed")
 		}
 	})
-	if newest, has := r.newestStream(s.Table); s.Records == 0 && (!has || newest != s.Stream) {
+	if newest, has := r.newestStream(s.Table); s.Records == 0 && !fires && // they are kept for as long as their readers may come
+		(!has || newest != s.Stream) {
 		r.manual.DropStream(s.Stream, func(error) { r.cover("a change stream was dropped") })
 	}
 	// It is done with whatever is written next.

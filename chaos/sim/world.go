@@ -63,6 +63,9 @@ type world struct {
 	sights     map[check.Stamp]sight                        // write → what its region had applied of the others
 	listed     listed
 	conflicts  *check.Conflicts
+	fired      *check.Triggers
+	firedBy    map[firedFeed]hlc.Origin                     // who delivered something of a feed last
+	pinnedBy   map[globaltable.TableID][]*globaltable.Table // documents with policies that were adopted somewhere
 	membership membershipState
 	forgiven   map[write]bool              // writes that may be lost with the store that had them
 	erased     map[write][]conflict.Expiry // writes that a region may have erased, by which histories
@@ -100,6 +103,7 @@ func Run(seed uint64) (result Result) {
 	p.typing(seed)
 	p.pins(seed)
 	p.streams(seed)
+	p.fire(seed)
 	w := newWorld(p, rng)
 	result = Result{Seed: seed, Coverage: w.coverage}
 	defer func() {
@@ -125,6 +129,7 @@ func newWorld(p *plan, rng *rand.Rand) *world {
 		placements: map[globaltable.LaneID]globaltable.Placement{}, purged: check.Frontiers{}, sights: map[check.Stamp]sight{}, listed: listed{entries: map[check.Key]map[string]string{}},
 		moments: map[moment]struct{}{}, items: map[check.Key]struct{}{}, states: map[string][][]byte{}, seconds: map[string]uint64{}, forgiven: map[write]bool{}, erased: map[write][]conflict.Expiry{}, reached: map[write][]*region{},
 		membership: membershipState{states: map[hlc.Origin]globaltable.MemberState{}, copies: map[hlc.Origin]diskCopy{}}}
+	w.fired, w.firedBy, w.pinnedBy = check.NewTriggers(), map[firedFeed]hlc.Origin{}, map[globaltable.TableID][]*globaltable.Table{}
 	w.conflicts = check.NewConflicts(w.ledger, w.sawIt, feedKey)
 	return w
 }
@@ -165,6 +170,7 @@ func (w *world) load() {
 	w.arrive(20*time.Millisecond, w.glanceTyped)
 	w.arrive(w.plan.glancePins(), w.glanceResidency)
 	w.readStreams()
+	w.fireTriggers()
 	w.enableTimeToLive()
 	done := false
 	left := w.plan.operations
@@ -199,6 +205,7 @@ func (w *world) rest() string {
 		}
 		w.collectAll()
 		w.buildAll()
+		w.resumeTriggers()
 		w.helpAll()
 		if w.now > began+patience {
 			w.giveUp()

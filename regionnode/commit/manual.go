@@ -350,6 +350,16 @@ func (m *Manual) TrimStream(id cdc.Stream, upTo hlc.Timestamp, limit int64, done
 // DropStream queues what Shard.DropStream does.
 func (m *Manual) DropStream(id cdc.Stream, done func(error)) { m.control(false, dropStream(id), done) }
 
+// SetTrigger queues what Shard.SetTrigger does.
+func (m *Manual) SetTrigger(id globaltable.TriggerID, state []byte, done func(error)) {
+	m.control(false, setTrigger(id, state), done)
+}
+
+// DropTrigger queues what Shard.DropTrigger does.
+func (m *Manual) DropTrigger(id globaltable.TriggerID, done func(error)) {
+	m.control(true, dropTrigger(id), done)
+}
+
 // EraseStreams queues what Shard.EraseStreams does.
 func (m *Manual) EraseStreams(table globaltable.TableID, version globaltable.Version, after []byte, done func(next []byte, err error)) {
 	keys, next, err := m.s.streamsToErase(table, after)

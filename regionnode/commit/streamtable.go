@@ -75,6 +75,14 @@ func (s *Shard) Trimmed(table globaltable.TableID) (at hlc.Timestamp) {
 	return at
 }
 
+// Lost returns the position up to which records have gone that a table's streams had here, or would have had: where the store is younger than the stream, that is up to where it begins.
+func (s *Shard) Lost(t *globaltable.Table) hlc.Timestamp {
+	if stream, ok := t.StreamIn(s.cfg.Origin); ok && !s.HasStreams(t.ID) {
+		return s.Stream(cdc.Stream{Table: t.ID, Since: stream.Since}).Trimmed
+	}
+	return s.Trimmed(t.ID)
+}
+
 // ReaderBatch takes what is written of readers.
 type ReaderBatch struct{ batch store.Batch }
 

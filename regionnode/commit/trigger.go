@@ -101,13 +101,17 @@ func (l *letters) drop(b store.Batch, table globaltable.TableID) {
 
 // SetTrigger keeps, durably, how far a trigger is. state is opaque, and gone with the table's data. The error is of kind InUse when the table may not be here any more.
 func (s *Shard) SetTrigger(ctx context.Context, id globaltable.TriggerID, state []byte) error {
-	return s.do(ctx, false, func(c *core, g *group) error {
+	return s.do(ctx, false, setTrigger(id, state))
+}
+
+func setTrigger(id globaltable.TriggerID, state []byte) func(*core, *group) error {
+	return func(c *core, g *group) error {
 		if !c.catalog.Admits(id.Table, nil, 0) {
 			return fault(globaltable.InUse, "keep cursors of a trigger", "the table is not in the catalog", nil)
 		}
 		g.batch.Set(store.AppendTriggerKey(nil, store.MetaTrigger, id), state)
 		return nil
-	})
+	}
 }
 
 // Triggers calls f with what SetTrigger kept. state is a view.
@@ -124,12 +128,16 @@ func (s *Shard) Triggers(f func(id globaltable.TriggerID, state []byte) error) e
 
 // DropTrigger drops, durably, what there is of a trigger: how far it is, and its dead letters.
 func (s *Shard) DropTrigger(ctx context.Context, id globaltable.TriggerID) error {
-	return s.do(ctx, true, func(c *core, g *group) error {
+	return s.do(ctx, true, dropTrigger(id))
+}
+
+func dropTrigger(id globaltable.TriggerID) func(*core, *group) error {
+	return func(c *core, g *group) error {
 		g.batch.Delete(store.AppendTriggerKey(nil, store.MetaTrigger, id))
 		g.batch.DeleteRange(store.LetterRange(id, 0))
 		c.letters.change(g, id, func(n *Letters) { *n = Letters{} })
 		return nil
-	})
+	}
 }
 
 // Letters returns what a trigger has of dead letters. Some of it may not be durable yet.

@@ -478,7 +478,7 @@ func (c *Core) claim(id FeedID, f *feed, row Row) Vector {
 
 // settle tells what may be told.
 func (c *Core) settle(f *feed) {
-	if f.mark != 0 && f.position >= f.mark {
+	if f.mark != 0 && (f.position >= f.mark || plantedClaim) {
 		f.vector.Join(f.claim)
 		f.claim, f.mark = Vector{}, 0
 		c.moved = true

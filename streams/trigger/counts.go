@@ -15,9 +15,9 @@ type Counts struct {
 	LastAt    time.Time
 }
 
-func (c *Counts) fail(err error) {
+func (c *Counts) fail(err error, now time.Time) {
 	c.Failed++
-	c.LastError, c.LastAt = err.Error(), time.Now()
+	c.LastError, c.LastAt = err.Error(), now
 }
 
 // count returns the counts of a feed. The caller holds w.mu.

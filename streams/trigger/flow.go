@@ -36,7 +36,8 @@ type flow struct {
 	once    sync.Once
 	halt    chan struct{} // closed by stop
 	cut     chan struct{} // closed when what is under way has to end
-	ended   chan struct{} // closed when run has returned
+	over    sync.Once
+	ended   chan struct{} // closed by end
 
 	watching bool
 }
@@ -85,7 +86,7 @@ func (f *flow) stop(patience time.Duration) {
 }
 
 func (f *flow) run(ctx context.Context) {
-	defer close(f.ended)
+	defer f.end()
 	defer f.work.look()
 	ctx, cancel := context.WithCancel(ctx)
 	var others sync.WaitGroup
@@ -102,15 +103,33 @@ func (f *flow) run(ctx context.Context) {
 	look := time.NewTicker(lookEvery)
 	defer look.Stop()
 	for !f.halted(ctx) {
-		more := f.read(ctx)
-		f.start(ctx, &others)
-		f.work.advance(f.id, f.pool.Position(), false)
+		more := f.turn(ctx, func(b *Batch, to Target) {
+			others.Go(func() {
+				f.done <- f.try(ctx, to, b) // run takes them all
+			})
+		})
 		f.wait(ctx, look.C, more)
 	}
 	for f.pool.Running() > 0 {
 		f.took(ctx, <-f.done)
 	}
 }
+
+// turn does what there is to do now: it reads what there is room for, has begun what is to be tried, and tells how far the feed is. more says that there is something to be read at once, if there is room. begin is to see to it that what became of each batch is taken (took).
+func (f *flow) turn(ctx context.Context, begin func(b *Batch, to Target)) (more bool) {
+	more = f.read(ctx)
+	target := f.work.target // it stays as long as flows do
+	for b := f.pool.Next(f.now()); b != nil; b = f.pool.Next(f.now()) {
+		begin(b, target)
+	}
+	f.work.advance(f.id, f.pool.Position(), false)
+	return more
+}
+
+func (f *flow) now() time.Time { return f.work.runner.cfg.Now() }
+
+// end notes that the flow does nothing any more.
+func (f *flow) end() { f.over.Do(func() { close(f.ended) }) }
 
 func (f *flow) halted(ctx context.Context) bool {
 	select {
@@ -138,7 +157,7 @@ func (f *flow) wait(ctx context.Context, look <-chan time.Time, more bool) {
 	}
 	var due <-chan time.Time
 	if at := f.pool.Wake(); !at.IsZero() {
-		timer := time.NewTimer(time.Until(at))
+		timer := time.NewTimer(at.Sub(f.now()))
 		defer timer.Stop()
 		due = timer.C
 	}
@@ -177,12 +196,12 @@ func (f *flow) read(ctx context.Context) (more bool) {
 	if lost := stream.Lost(t); lost > after {
 		f.work.counted(f.id, func(c *Counts) { c.Gaps++ })
 		if gap := f.work.runner.cfg.Events.Gap; gap != nil {
-			gap(t.Name, f.spec.Name)
+			gap(t.Name, f.spec.Name, after, lost)
 		}
 		f.pool.Skip(lost)
 		after = lost
 	}
-	looked, now := 0, time.Now()
+	looked, now := 0, f.now()
 	upTo, err := stream.Read(t.ID, after, func(r *cdc.Record) bool {
 		looked++
 		if e, wanted := f.event(t, r); wanted {
@@ -232,19 +251,9 @@ func (f *flow) event(t *globaltable.Table, r *cdc.Record) (e Event, wanted bool)
 	return Event{Position: r.Position, ID: f.teller.ID(r), Key: slices.Clone(r.Key), JSON: body}, true
 }
 
-// start begins to deliver what is to be tried now.
-func (f *flow) start(ctx context.Context, others *sync.WaitGroup) {
-	for b := f.pool.Next(time.Now()); b != nil; b = f.pool.Next(time.Now()) {
-		target := f.work.target // it stays as long as flows do
-		others.Go(func() {
-			f.done <- f.try(ctx, target, b) // run takes them all
-		})
-	}
-}
-
 // try delivers what of a batch may be told.
 func (f *flow) try(ctx context.Context, target Target, b *Batch) outcome {
-	began, events := time.Now(), &f.work.runner.cfg.Events
+	began, events := f.now(), &f.work.runner.cfg.Events
 	table := f.table.Load()
 	told := f.mayTell(b.Events)
 	if len(told) == 0 {
@@ -256,7 +265,7 @@ func (f *flow) try(ctx context.Context, target Target, b *Batch) outcome {
 	if err == nil {
 		f.work.counted(f.id, func(c *Counts) { c.Delivered += uint64(len(told)) })
 		if events.Delivered != nil {
-			events.Delivered(table.Name, f.spec.Name, len(told), time.Since(began))
+			events.Delivered(table.Name, f.spec.Name, len(told), f.now().Sub(began))
 		}
 		return outcome{batch: b, told: told}
 	}
@@ -303,14 +312,14 @@ func (f *flow) took(ctx context.Context, o outcome) {
 	}
 	if o.err != nil {
 		if ctx.Err() != nil {
-			f.pool.Again(o.batch, time.Now()) // by who goes on: this flow ends
+			f.pool.Again(o.batch, f.now()) // by who goes on: this flow ends
 			return
 		}
-		f.work.counted(f.id, func(c *Counts) { c.fail(o.err) })
+		f.work.counted(f.id, func(c *Counts) { c.fail(o.err, f.now()) })
 		if events.Failed != nil {
 			events.Failed(name, f.spec.Name, o.err)
 		}
-		if f.pool.Failed(o.batch, o.after, time.Now()) || !f.bury(ctx, o) {
+		if f.pool.Failed(o.batch, o.after, f.now()) || !f.bury(ctx, o) {
 			return
 		}
 	}
@@ -323,11 +332,11 @@ func (f *flow) bury(ctx context.Context, o outcome) bool {
 	letters := make([]cdc.Letter, 0, len(o.batch.Events))
 	for i := range o.batch.Events {
 		e := &o.batch.Events[i]
-		letters = append(letters, cdc.Letter{Position: e.Position, Buried: time.Now().UnixMilli(), Attempts: uint16(o.batch.Attempt), Key: e.Key, Error: o.err.Error(), Event: e.JSON})
+		letters = append(letters, cdc.Letter{Position: e.Position, Buried: f.now().UnixMilli(), Attempts: uint16(o.batch.Attempt), Key: e.Key, Error: o.err.Error(), Event: e.JSON})
 	}
 	if err := f.work.runner.cfg.Store.Bury(ctx, f.work.id, letters); err != nil {
 		f.work.runner.trouble("dead letters were not stored", err)
-		f.pool.Again(o.batch, time.Now().Add(buryPause))
+		f.pool.Again(o.batch, f.now().Add(buryPause))
 		return false
 	}
 	f.work.counted(f.id, func(c *Counts) { c.Buried += uint64(len(letters)) })

@@ -17,7 +17,7 @@ func TestPlanted(t *testing.T) {
 		return len(omitted) > 0
 	}
 	for fault, caught := range map[string]func(seed uint64) bool{
-		"own mark": inModel, "covered copy": inModel,
+		"own mark": inModel, "covered copy": inModel, "early claim": inModel,
 		"eager cursor": func(seed uint64) bool {
 			omitted, _ := crashes(seed)
 			return omitted > 0

@@ -122,7 +122,7 @@ func (p *Pool) pick() (picked []int, due time.Time) {
 	size := 0
 	for i := range p.waiting {
 		e := &p.waiting[i]
-		if _, locked := p.locked[string(e.Key)]; locked {
+		if _, locked := p.locked[string(e.Key)]; locked && !plantedUnlocked {
 			continue
 		}
 		if len(picked) == 0 {

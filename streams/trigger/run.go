@@ -43,14 +43,14 @@ type Events struct {
 	Delivered func(table, trigger string, events int, took time.Duration)
 	Failed    func(table, trigger string, err error) // an attempt
 	Withheld  func(table, trigger string, events int)
-	Gap       func(table, trigger string) // records went before they were read
+	Gap       func(table, trigger string, after, upTo hlc.Timestamp) // records at positions after the one and up to the other went before they were read
 	Buried    func(table, trigger string, events int)
 	Fires     func(table, trigger string, feeds int, behind time.Duration) // how many feeds are fired here, and how far the last of them is behind
 	Ended     func(table, trigger string)
 	Trouble   func(what string, err error)
 }
 
-// Config configures a Runner. All fields but Reach, Beat and Events are needed.
+// Config configures a Runner. All fields but Reach, Beat, Now and Events are needed.
 type Config struct {
 	Self    hlc.Origin
 	Region  string
@@ -63,8 +63,9 @@ type Config struct {
 	Row   func(t *globaltable.Table) Row
 	Send  func(ctx context.Context, region string, g *Gossip) error
 	Means Means
-	Reach time.Duration // see DefaultReach; 0: that
-	Beat  time.Duration // between words to the others, and a tenth of it where there is news; 0: DefaultBeat
+	Reach time.Duration    // see DefaultReach; 0: that
+	Beat  time.Duration    // between words to the others, and a tenth of it where there is news; 0: DefaultBeat
+	Now   func() time.Time // a clock that is never set; nil: time.Now
 
 	Events Events
 }
@@ -97,27 +98,59 @@ const maxTold = 256
 
 // Runner fires the triggers of a region.
 type Runner struct {
-	cfg  Config
-	word chan struct{} // the others are to be told at once: who fires has changed
-	news chan struct{} // they are to be told early: a cursor has moved on
+	cfg   Config
+	drive driver
+	word  chan struct{} // the others are to be told at once: who fires has changed
+	news  chan struct{} // they are to be told early: a cursor has moved on
 
 	mu    sync.Mutex
 	works map[globaltable.TriggerID]*work
 }
 
+// driver has works and flows go on: each in a goroutine of its own (goroutines), or a step at a time (Manual).
+type driver interface {
+	begin(ctx context.Context, w *work)
+	end(ctx context.Context, w *work) // returns when nothing of w is under way
+	fly(ctx context.Context, f *flow)
+	await(f *flow) // returns when f has ended, which was told to stop
+}
+
+// goroutines is a driver. A work waits for its flows, and Run for the works.
+type goroutines struct{}
+
+func (goroutines) begin(ctx context.Context, w *work) { go w.run(ctx) }
+
+func (goroutines) end(_ context.Context, w *work) {
+	w.stop()
+	<-w.ended
+}
+
+func (goroutines) fly(ctx context.Context, f *flow) { go f.run(ctx) }
+
+func (goroutines) await(f *flow) { <-f.ended }
+
 // New returns a Runner. It starts nothing.
 func New(cfg Config) *Runner {
 	cfg.Reach, cfg.Beat = cmp.Or(cfg.Reach, DefaultReach), cmp.Or(cfg.Beat, DefaultBeat)
-	return &Runner{cfg: cfg, word: make(chan struct{}, 1), news: make(chan struct{}, 1), works: map[globaltable.TriggerID]*work{}}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	return &Runner{cfg: cfg, drive: goroutines{}, word: make(chan struct{}, 1), news: make(chan struct{}, 1), works: map[globaltable.TriggerID]*work{}}
 }
 
-// Run fires triggers until ctx is done, and returns when nothing is under way any more.
-func (r *Runner) Run(ctx context.Context) error {
+// stored returns what the store has of triggers.
+func (r *Runner) stored() (map[globaltable.TriggerID][]byte, error) {
 	stored := map[globaltable.TriggerID][]byte{}
 	err := r.cfg.Store.Triggers(func(id globaltable.TriggerID, state []byte) error {
 		stored[id] = slices.Clone(state)
 		return nil
 	})
+	return stored, err
+}
+
+// Run fires triggers until ctx is done, and returns when nothing is under way any more.
+func (r *Runner) Run(ctx context.Context) error {
+	stored, err := r.stored()
 	if err != nil {
 		return err
 	}
@@ -159,7 +192,7 @@ func (r *Runner) follow(ctx context.Context, v *catalog.View, stored map[globalt
 			if w == nil {
 				w = newWork(r, id, t, g, stored[id])
 				r.works[id] = w
-				go w.run(ctx)
+				r.drive.begin(ctx, w)
 			} else {
 				w.take(t, g)
 			}
@@ -168,7 +201,7 @@ func (r *Runner) follow(ctx context.Context, v *catalog.View, stored map[globalt
 		}
 		return true
 	})
-	for id := range stored {
+	for _, id := range slices.SortedFunc(maps.Keys(stored), compareIDs) {
 		if t, known := v.Table(id.Table); known && !t.Deleted {
 			r.drop(ctx, id) // it was deleted while this region was away
 			delete(stored, id)
@@ -178,8 +211,7 @@ func (r *Runner) follow(ctx context.Context, v *catalog.View, stored map[globalt
 		if wanted[w.id] {
 			return
 		}
-		w.stop()
-		<-w.ended
+		r.drive.end(ctx, w)
 		r.mu.Lock()
 		delete(r.works, w.id)
 		r.mu.Unlock()
@@ -209,12 +241,14 @@ func (r *Runner) each(f func(*work)) {
 	r.mu.Lock()
 	works := slices.Collect(maps.Values(r.works))
 	r.mu.Unlock()
-	slices.SortFunc(works, func(a, b *work) int {
-		return cmp.Or(cmp.Compare(a.id.Table, b.id.Table), cmp.Compare(a.id.Name, b.id.Name), cmp.Compare(a.id.Born, b.id.Born))
-	})
+	slices.SortFunc(works, func(a, b *work) int { return compareIDs(a.id, b.id) })
 	for _, w := range works {
 		f(w)
 	}
+}
+
+func compareIDs(a, b globaltable.TriggerID) int {
+	return cmp.Or(cmp.Compare(a.Table, b.Table), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Born, b.Born))
 }
 
 // soon has the others told at once.

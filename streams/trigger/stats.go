@@ -35,7 +35,7 @@ type FeedStats struct {
 
 // Stats returns how the triggers do that have the name, of the table with the name; empty: of all, each.
 func (r *Runner) Stats(table, name string) (out []Stats, err error) {
-	now := time.Now()
+	now := r.cfg.Now()
 	r.each(func(w *work) {
 		w.mu.Lock()
 		s := Stats{ID: w.id, Table: w.table, Spec: w.spec, Paused: w.spec.Paused}

@@ -47,6 +47,21 @@ func viewOf(t *globaltable.Table, g *globaltable.Trigger, self hlc.Origin, life 
 	return v
 }
 
+// NewRow returns a region's row, as it matters to a table: at and marks are those of its row of watermarks, swept is up to where it has collected all of the table's expired items.
+func NewRow(t *globaltable.Table, self hlc.Origin, at hlc.Timestamp, marks map[hlc.Origin]hlc.Timestamp, swept hlc.Timestamp) Row {
+	row := Row{HLC: at, Marks: marks}
+	switch {
+	case len(t.Expiry) > 0:
+		row.Expired = swept
+	case t.Owner == self:
+		row.Expired = at
+	default:
+		// Nothing expires but by what the owner says, and that has come here, up to there.
+		row.Expired = marks[t.Owner]
+	}
+	return row
+}
+
 // firing returns the regions of a placement that may fire, in the order of names, which is that of replicas.
 func firing(t *globaltable.Table, p globaltable.Placement, active func(hlc.Origin) bool) (out []hlc.Origin) {
 	for i := range t.Replicas {

@@ -43,7 +43,7 @@ func newWork(r *Runner, id globaltable.TriggerID, t *globaltable.Table, g *globa
 	w := &work{runner: r, id: id, poke: make(chan struct{}, 1), halt: make(chan struct{}), ended: make(chan struct{}),
 		table: t, spec: g, core: NewCore(r.cfg.Self, r.cfg.Reach), flows: map[FeedID]*flow{}, counts: map[FeedID]*Counts{}, saved: state}
 	if state != nil {
-		if err := w.core.Load(state, time.Now()); err != nil {
+		if err := w.core.Load(state, r.cfg.Now()); err != nil {
 			r.trouble("cursors of a trigger cannot be read: it begins anew", err)
 			w.core = NewCore(r.cfg.Self, r.cfg.Reach)
 		}
@@ -79,7 +79,7 @@ func (w *work) hear(from hlc.Origin, entries []Entry) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.table.Replica(from) != nil {
-		w.core.Hear(from, entries, time.Now())
+		w.core.Hear(from, entries, w.runner.cfg.Now())
 	}
 }
 
@@ -102,11 +102,7 @@ func (w *work) run(ctx context.Context) {
 	defer ticker.Stop()
 	defer func() {
 		cancel()
-		w.endAll(0)
-		w.save(context.WithoutCancel(ctx), true)
-		if w.target != nil {
-			w.target.Close()
-		}
+		w.finish(context.WithoutCancel(ctx))
 	}()
 	for {
 		w.step(ctx)
@@ -121,13 +117,23 @@ func (w *work) run(ctx context.Context) {
 	}
 }
 
+// finish ends all that goes on, and stores how far it is.
+func (w *work) finish(ctx context.Context) {
+	w.endAll(0)
+	w.save(ctx, true)
+	if w.target != nil {
+		w.target.Close()
+	}
+}
+
 // step brings all in line with the catalog, with what was heard, and with how far the region is.
 func (w *work) step(ctx context.Context) {
 	w.adopt(ctx)
 	if w.adopted == nil {
 		return
 	}
-	cfg, now := &w.runner.cfg, time.Now()
+	cfg := &w.runner.cfg
+	now := cfg.Now()
 	beat := now.Sub(w.beatAt) >= cfg.Beat-tick/2
 	if beat {
 		w.beatAt = now
@@ -195,7 +201,7 @@ func (w *work) adopt(ctx context.Context) {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.core.Adopt(v, mark, cfg.Stream.Lost(t), time.Now())
+	w.core.Adopt(v, mark, cfg.Stream.Lost(t), w.runner.cfg.Now())
 	w.adopted = t
 	for _, f := range w.flows {
 		f.follow(t)
@@ -226,18 +232,18 @@ func (w *work) flow(ctx context.Context, fires []FeedID) {
 		default:
 		}
 	}
-	for id := range wanted {
+	for _, id := range fires {
 		if w.flows[id] != nil {
 			continue // if it is stopping, another follows
 		}
 		f, err := newFlow(w, id)
 		if err != nil {
-			w.count(id).fail(err)
+			w.count(id).fail(err, w.runner.cfg.Now())
 			continue
 		}
 		w.flows[id] = f
 		changed = true
-		go f.run(ctx)
+		w.runner.drive.fly(ctx, f)
 	}
 	if changed {
 		w.runner.soon()
@@ -253,7 +259,7 @@ func (w *work) endAll(patience time.Duration) {
 		f.stop(patience)
 	}
 	for _, f := range flows {
-		<-f.ended
+		w.runner.drive.await(f)
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -269,7 +275,7 @@ func (w *work) advance(id FeedID, position hlc.Timestamp, dealt bool) {
 	if !w.core.Advance(id, position) {
 		return
 	}
-	now := time.Now()
+	now := w.runner.cfg.Now()
 	if dealt {
 		w.dealt, w.busy = true, now.Add(w.runner.cfg.Beat) // marks come a little later than what they are about
 	}
@@ -278,7 +284,7 @@ func (w *work) advance(id FeedID, position hlc.Timestamp, dealt bool) {
 
 // save stores how far the trigger is, if that is worth it.
 func (w *work) save(ctx context.Context, last bool) {
-	now := time.Now()
+	now := w.runner.cfg.Now()
 	w.mu.Lock()
 	if w.adopted == nil || !w.dealt && !last && now.Sub(w.savedAt) < saveIdle && !w.savedAt.IsZero() {
 		w.mu.Unlock()
