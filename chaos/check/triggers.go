@@ -34,6 +34,7 @@ type Armed struct {
 	Begins  uint64             // nothing at or before it is owed: neither by its position nor by its stamp
 	Holders func(Key) []uint16 // the regions that have an item and tell of it
 	Away    func(Key) bool     // some region was not to have the item at some time: what is withheld there is not owed
+	Back    func(Key) bool     // a region that came back logged what it had of the item again: when that expired may be at or before the moment up to which the others have told all expiries
 }
 
 // Delivery is that a target got an event.
@@ -232,7 +233,7 @@ func (t *Triggers) Judge(a Armed) (out []Violation) {
 }
 
 func (a *Armed) owes(x Told) bool {
-	return x.Position > a.Begins && x.Dot.Time > a.Begins && !a.Away(x.Key)
+	return x.Position > a.Begins && x.Dot.Time > a.Begins && !a.Away(x.Key) && (x.Manner != Expiry || !a.Back(x.Key))
 }
 
 // owed says who tells an event that somebody owed; "" if nobody did, or somebody delivered it.

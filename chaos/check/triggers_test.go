@@ -74,7 +74,7 @@ func TestTriggersOwe(t *testing.T) {
 				}
 			}
 		}
-		out := x.Judge(Armed{Trigger: armed, Firing: c.firing, Begins: c.begins, Holders: func(Key) []uint16 { return c.holders }, Away: func(Key) bool { return false }})
+		out := x.Judge(Armed{Trigger: armed, Firing: c.firing, Begins: c.begins, Holders: func(Key) []uint16 { return c.holders }, Away: no, Back: no})
 		var ids []string
 		for _, v := range out {
 			_, rest, _ := strings.Cut(v.Detail, "delivered ")
@@ -83,11 +83,17 @@ func TestTriggersOwe(t *testing.T) {
 		if slices.Sort(ids); !slices.Equal(ids, c.want) {
 			t.Errorf("%s: %v, want %v", name, out, c.want)
 		}
-		if away := x.Judge(Armed{Trigger: armed, Firing: c.firing, Holders: func(Key) []uint16 { return c.holders }, Away: func(Key) bool { return true }}); len(away) > 0 {
+		if away := x.Judge(Armed{Trigger: armed, Firing: c.firing, Holders: func(Key) []uint16 { return c.holders }, Away: func(Key) bool { return true }, Back: no}); len(away) > 0 {
 			t.Errorf("%s: where items may not be everywhere: %v", name, away)
+		}
+		back := x.Judge(Armed{Trigger: armed, Firing: c.firing, Begins: c.begins, Holders: func(Key) []uint16 { return c.holders }, Away: no, Back: func(Key) bool { return true }})
+		if len(back) != len(c.want)-len(slices.DeleteFunc(slices.Clone(c.want), func(id string) bool { return id != "expiry" })) {
+			t.Errorf("%s: where the item was logged again, and expired: %v", name, back)
 		}
 	}
 }
+
+func no(Key) bool { return false }
 
 // TestTriggersDeliverWhatIsTold: what is delivered is told, under one id, in the order of its key, and durable.
 func TestTriggersDeliverWhatIsTold(t *testing.T) {

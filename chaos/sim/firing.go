@@ -461,6 +461,9 @@ func (w *world) judgeTriggers() (out []check.Violation) {
 				return out
 			},
 			Away: func(k check.Key) bool { return w.wasAway(t.id, k) },
+			Back: func(k check.Key) bool {
+				return slices.ContainsFunc(w.ledger.Of(k), func(l check.Logged) bool { return len(w.ledger.Logs(k, l.Stamp)) > 1 })
+			},
 		})...)
 	}
 	return out

@@ -159,11 +159,9 @@ func (c *Core) Adopt(v View, mark, lost hlc.Timestamp, now time.Time) {
 				from = min(from, v.From) // how far that region is was never heard
 			}
 		}
-		clear(c.feeds)
-		c.begin(from, now)
+		c.restart(from, now)
 	case old.Era.Replay != v.Era.Replay:
-		clear(c.feeds)
-		c.begin(v.From, now)
+		c.restart(v.From, now)
 	case old.Era != v.Era:
 		c.divide(now)
 	}
@@ -200,6 +198,28 @@ func (c *Core) begin(at hlc.Timestamp, now time.Time) {
 		for _, l := range c.view.Lanes {
 			c.feeds[FeedID{Lane: l.ID}] = &feed{position: at, vector: since(at, c.view.Live...), made: now}
 		}
+	}
+}
+
+// restart makes all feeds anew. A region that has no replica any more is in no document: that there are changes of its own is known from the feeds before.
+func (c *Core) restart(at hlc.Timestamp, now time.Time) {
+	origins := map[hlc.Origin]bool{}
+	for id, f := range c.feeds {
+		if id.Origin != 0 {
+			origins[id.Origin] = true
+		}
+		for o := range f.vector.Writes {
+			origins[o] = true
+		}
+	}
+	clear(c.feeds)
+	c.begin(at, now)
+	if c.view.Era.Fire != globaltable.FireOrigin {
+		return
+	}
+	delete(origins, c.self)
+	for o := range origins {
+		c.feeds[FeedID{Origin: o}] = &feed{vector: since(at, o), made: now}
 	}
 }
 

@@ -400,6 +400,32 @@ func TestNothingIsOmitted(t *testing.T) {
 }
 
 // TestOneFiresOnce: without trouble each event is delivered by one region, once.
+// TestWhoLeftIsReplayed: what was made in a region whose replica is no more is delivered by others, after a replay and after a change of the way of firing too. No document tells of that region any more.
+func TestWhoLeftIsReplayed(t *testing.T) {
+	const us, eu, ap = 1, 2, 3
+	now := time.UnixMilli(1_700_000_000_000)
+	view := func(era Era, homes ...hlc.Origin) View {
+		return View{Era: era, From: 5, Live: homes, Home: homes, Lanes: []Lane{{9, []hlc.Origin{us, eu}}}, Tells: true, Always: true, Life: 1}
+	}
+	for name, then := range map[string]struct {
+		eras [2]Era
+		from hlc.Timestamp
+	}{
+		"replayed":        {[2]Era{{Fire: globaltable.FireOrigin, Division: 1}, {Fire: globaltable.FireOrigin, Division: 1, Replay: 1}}, 5},
+		"fires by origin": {[2]Era{{Fire: globaltable.FireOne, Division: 1}, {Fire: globaltable.FireOrigin, Division: 1}}, 7}, // what the region has said of itself holds
+	} {
+		c := NewCore(us, time.Second)
+		c.Adopt(view(then.eras[0], us, eu, ap), 10, 0, now)
+		c.Hear(ap, []Entry{{Feed: FeedID{Origin: ap}, Era: Era{Fire: globaltable.FireOrigin}, Life: 1, Vector: since(7, ap), Fires: true, Ready: true}}, now)
+		c.Adopt(view(then.eras[0], us, eu), 20, 0, now)
+		c.Adopt(view(then.eras[1], us, eu), 30, 0, now)
+		vector, until, ok := c.Feed(FeedID{Origin: ap, Lane: 9})
+		if !ok || until != 0 || vector.Writes[ap] > then.from {
+			t.Errorf("%s: %+v until %d, %v", name, vector, until, ok)
+		}
+	}
+}
+
 func TestOneFiresOnce(t *testing.T) {
 	for _, fire := range []globaltable.Fire{globaltable.FireOne, globaltable.FireOrigin} {
 		m := newModel(t, 1, fire)
