@@ -197,6 +197,7 @@ func TestRefusedPins(t *testing.T) {
 		"removed twice":                {pinned, &Change{Pins: &PinChange{Remove: []string{"a", "a"}}}, globaltable.NotFound, "no locality policy a"},
 		"while one is carried out":     {placing, set(prefix("b", "B", "ap", "us")), globaltable.InUse, "being updated"},
 		"a replica meanwhile":          {placing, &Change{Create: []string{"za"}}, globaltable.InUse, "being updated"},
+		"one that goes meanwhile":      {placing, &Change{Delete: []string{"us"}}, globaltable.InUse, "being updated"},
 		"with replicas":                {pinned, &Change{Pins: &PinChange{Remove: []string{"a"}}, Create: []string{"za"}}, globaltable.Invalid, "cannot be changed in one request"},
 		"the last copy but one":        {pinned, &Change{Delete: []string{"us"}}, globaltable.Invalid, "Locality policy a leaves one copy"},
 		"a wrong one":                  {free, set(globaltable.Pin{Name: "A", Regions: []string{"eu"}, Foreign: "x", SingleCopy: true}), globaltable.Invalid, "a policy's name has"},
@@ -208,6 +209,9 @@ func TestRefusedPins(t *testing.T) {
 	}
 	if _, err := Remove(pinned, "us", 1); err == nil || !strings.Contains(err.Error(), "leaves one copy") {
 		t.Errorf("a table is deleted in a region whose copy is the last but one: %v", err)
+	}
+	if _, err := Remove(placing, "us", 1); globaltable.KindOf(err) != globaltable.InUse {
+		t.Errorf("a table is deleted in a region that others may have to get items from: %v", err)
 	}
 	if _, err := Update(placing, &Change{DeletionProtection: &yes, Region: "eu"}, 1, w.region); err != nil {
 		t.Errorf("what moves nothing is refused meanwhile: %v", err)

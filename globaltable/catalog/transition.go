@@ -513,7 +513,8 @@ func removeReplica(t, next *globaltable.Table, region string) error {
 		return invalid(t, "Resource cannot be deleted as it is currently protected against deletion. Disable deletion protection first.")
 	case r.Status == globaltable.Creating: // called off; it has served nobody either, but may hold data
 	case slices.ContainsFunc(t.Replicas, func(r globaltable.Replica) bool {
-		return r.Status == globaltable.Creating || r.Status == globaltable.StatusFencing
+		// While policies are being carried out another region may have to get from this one what no other has.
+		return r.Status == globaltable.Creating || r.Status == globaltable.StatusFencing || r.Placing != 0
 	}):
 		return InUse("delete replica", t.Name, "updated")
 	case lastBut(next, r):

@@ -163,8 +163,15 @@ func TestPurgeIsDurable(t *testing.T) {
 	f.must(f.TakePurge(background, tableB, told))
 	f.must(f.TakePurge(background, tableB, told-1))
 	expectKind(t, f.TakePurge(background, 0x9999, told), globaltable.InUse)
+	// What is written then is above it, over a crash too.
+	told = f.now().Add(100 * time.Millisecond)
+	f.must(f.TakePurge(background, tableB, told))
+	expectKind(t, f.TakePurge(background, tableB, told.Add(time.Minute)), globaltable.Unavailable)
 	f.catalog.moving.Store(false)
 	g := start(t, engine.Crash(nil))
+	if now := g.cfg.Clock.Now(); now <= told {
+		t.Errorf("the clock says %s, and the frontier that was taken over is %s", now, told)
+	}
 	if g.Purge(tableA) != at || g.Purge(tableB) != told {
 		t.Errorf("after a crash %s and %s, want %s and %s", g.Purge(tableA), g.Purge(tableB), at, told)
 	}

@@ -224,7 +224,7 @@ func (s *Shard) RaisePurge(table globaltable.TableID, version globaltable.Versio
 }
 
 // TakePurge takes over, durably, the purge frontier that a replica has told from which this region gets the table's records. It must be taken before those records are. The
-// error is of kind InUse when the table may not be here any more.
+// error is of kind InUse when the table may not be here any more, and Unavailable when the frontier is too far ahead of this region's clock.
 func (s *Shard) TakePurge(ctx context.Context, table globaltable.TableID, purge hlc.Timestamp) error {
 	if purge <= s.Purge(table) {
 		return nil
@@ -237,6 +237,11 @@ func takePurge(table globaltable.TableID, purge hlc.Timestamp) func(*core, *grou
 		if !c.catalog.Admits(table, nil, 0) {
 			return fault(globaltable.InUse, "take purge frontier", "the table is not in the catalog", nil)
 		}
+		// What is written here from now on is above it.
+		if err := c.clock.Observe(purge); err != nil {
+			return fault(globaltable.Unavailable, "take purge frontier", "", err)
+		}
+		g.useClock = true
 		c.purges.mu.Lock()
 		defer c.purges.mu.Unlock()
 		t := c.purges.of(table)

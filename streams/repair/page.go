@@ -58,8 +58,9 @@ type End struct {
 	Done        bool                    `json:"done"`        // the page reached Before
 	// Cursor, if it is not empty, is up to where the source has read, where that is beyond the last record: it has passed over many that the asker may not have, and tells of their keys no more than their bucket.
 	Cursor []byte        `json:"cursor,omitempty"`
-	Sum    uint64        `json:"sum"`   // xxhash64 of the records' encoding
-	Purge  hlc.Timestamp `json:"purge"` // the source's purge frontier of the table after it read the records: what went at or below it may not be among them
+	Sum    uint64        `json:"sum"`            // xxhash64 of the records' encoding
+	Purge  hlc.Timestamp `json:"purge"`          // the source's purge frontier of the table after it read the records: what went at or below it may not be among them
+	Feed   hlc.Timestamp `json:"feed,omitempty"` // that of the table's conflict feed: who replays into the table lists there before it gets the feed
 }
 
 // Record is one key's record. Its bytes are shared with the page.

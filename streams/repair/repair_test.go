@@ -194,7 +194,7 @@ func TestCollectableIsLeftOut(t *testing.T) {
 	source := filled(t, 20) // the items 4, 9, 14 and 19 are deleted, the last at 20
 	source.purge = 15 << 16
 	p := page(t, NewServer(tableIn(t, eu), source, nil), ap, &Request{Table: theTable, Since: version, MaxBytes: 1 << 20})
-	if len(p.Records) != 17 || p.Purge != source.purge || !p.Done {
+	if len(p.Records) != 17 || p.Purge != source.purge || p.Feed != source.purge || !p.Done {
 		t.Fatalf("%d records, %+v", len(p.Records), p.End)
 	}
 	for _, r := range p.Records {

@@ -314,6 +314,11 @@ func (j *Joiner) page(ctx context.Context, w *work, c *core, i int, name string,
 	if err := j.cfg.Store.TakePurge(ctx, c.table, p.Purge); err != nil {
 		return 0, err
 	}
+	if p.Feed > 0 {
+		if err := j.cfg.Store.TakePurge(ctx, c.table.Feed(), p.Feed); err != nil {
+			return 0, err
+		}
+	}
 	if err := j.cfg.Store.Merge(ctx, c.table, Giver{c.sources[i].region.Origin, p.Incarnation}, p.Records); err != nil {
 		return 0, err
 	}

@@ -116,6 +116,9 @@ func (s *Server) Answer(ctx context.Context, asker globaltable.Descriptor, r *Re
 		return nil, End{}, err
 	}
 	end.Purge = s.source.Purge(r.Table)
+	if !r.Table.IsFeed() {
+		end.Feed = s.source.Purge(r.Table.Feed())
+	}
 	end.Sum = xxhash.Sum64(records)
 	return records, end, nil
 }
