@@ -255,12 +255,17 @@ func (s *Service) positions(ctx context.Context, asker globaltable.Descriptor, p
 		Purge: map[globaltable.LaneID]hlc.Timestamp{}}
 	pulse.Clock = s.cfg.Clock()
 	for _, h := range heads {
-		if h.Lane.Placement.Has(asker.Origin) {
+		if feeds(&h.Lane, asker.Origin) {
 			pulse.Heads = append(pulse.Heads, inbox.Head{Lane: h.Lane.ID, Seq: h.Seq, Chain: h.Chain, Confirmed: s.confirmedBy(asker.Origin, p.Incarnation, h.Lane.ID)})
 			pulse.Purge[h.Lane.ID] = s.cfg.Matrix.Purge(h.Lane.ID)
 		}
 	}
 	return sendDocument(pulse, reply)
+}
+
+// feeds reports whether a region that is followed gets a lane. The catalog's says which regions there were when it was written last, and is for those that came since, too.
+func feeds(l *globaltable.Lane, o hlc.Origin) bool {
+	return l.ID == globaltable.CatalogLane || l.Placement.Has(o)
 }
 
 func (s *Service) confirmedBy(peer hlc.Origin, store globaltable.Incarnation, lane globaltable.LaneID) uint64 {
@@ -376,7 +381,7 @@ func (s *Service) readLog(asker globaltable.Descriptor, r *ReadLog, reply func([
 	if r.Incarnation != 0 && r.Incarnation != own {
 		return &globaltable.Error{Op: "read log", Kind: globaltable.InUse, Message: "the region has another incarnation"}
 	}
-	if h, ok := s.cfg.Log.Head(r.Lane); !ok || !h.Lane.Placement.Has(asker.Origin) {
+	if h, ok := s.cfg.Log.Head(r.Lane); !ok || !feeds(&h.Lane, asker.Origin) {
 		return &globaltable.Error{Op: "read log", Resource: r.Lane.String(), Kind: globaltable.Denied, Message: "the peer is not in that lane's placement"}
 	}
 	limit := min(max(r.MaxBytes, 1), maxPage)
