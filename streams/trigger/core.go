@@ -351,7 +351,7 @@ func (c *Core) ready(f *feed) bool { return c.tells && f.at() >= max(c.told, c.g
 // Decide says which feeds this region fires now, in order.
 func (c *Core) Decide(now time.Time) (fires []FeedID) {
 	for id, f := range c.feeds {
-		if f.until != 0 && f.at() >= f.until {
+		if f.until != 0 && (f.at() >= f.until || c.endedElsewhere(id, now)) {
 			delete(c.feeds, id) // all of it was dealt with
 			continue
 		}
@@ -364,6 +364,32 @@ func (c *Core) Decide(now time.Time) (fires []FeedID) {
 	}
 	slices.SortFunc(fires, compareFeeds)
 	return fires
+}
+
+// endedElsewhere reports whether this region cannot fire a feed, and none of those that can, all of which are reached, tells of it: they have dealt with it, and dropped it before this one heard so.
+func (c *Core) endedElsewhere(id FeedID, now time.Time) bool {
+	regions := c.regions(id.Lane)
+	return len(regions) > 0 && !slices.Contains(regions, c.self) && !slices.ContainsFunc(regions, func(o hlc.Origin) bool {
+		p := c.peers[o]
+		if p == nil || now.Sub(p.at) >= c.reach {
+			return true
+		}
+		_, tells := p.entries[id]
+		return tells || !p.follows(c.view.Era)
+	})
+}
+
+// follows reports whether a region has gone over to an era, as far as it was heard.
+func (p *peer) follows(era Era) bool {
+	for id, e := range p.entries {
+		if id.home() {
+			e.Era.Division = era.Division // of these it tells none
+		}
+		if e.Era == era {
+			return true
+		}
+	}
+	return false
 }
 
 func (c *Core) decide(id FeedID, f *feed, now time.Time) bool {

@@ -426,6 +426,36 @@ func TestWhoLeftIsReplayed(t *testing.T) {
 	}
 }
 
+// TestEndedElsewhere: a region that cannot fire a feed forgets it when those that can have dealt with it, whether it has heard of the end or not.
+func TestEndedElsewhere(t *testing.T) {
+	const us, eu, ap = 1, 2, 3
+	now := time.UnixMilli(1_700_000_000_000)
+	era, feed := Era{Fire: globaltable.FireOrigin, Division: 1}, FeedID{Origin: ap, Lane: 9}
+	view := View{Era: era, From: 5, Live: []hlc.Origin{us, eu}, Home: []hlc.Origin{us, eu}, Out: []hlc.Origin{ap}, Lanes: []Lane{{9, []hlc.Origin{eu, ap}}}, Tells: true, Always: true, Life: 1}
+	c := NewCore(us, time.Second)
+	c.Adopt(view, 10, 0, now)
+	view.Home, view.Out = []hlc.Origin{us, eu, ap}, nil
+	c.Adopt(view, 20, 0, now)
+	has := func(want bool, when string) {
+		t.Helper()
+		c.Decide(now)
+		if _, _, has := c.Feed(feed); has != want {
+			t.Errorf("%s: it is there: %v", when, has)
+		}
+	}
+	own := func(o hlc.Origin) Entry {
+		return Entry{Feed: FeedID{Origin: o}, Era: Era{Fire: globaltable.FireOrigin}, Life: 1, Vector: since(5, o)}
+	}
+	has(true, "nobody was heard")
+	c.Hear(ap, []Entry{own(ap)}, now)
+	c.Hear(eu, []Entry{own(eu), {Feed: feed, Era: era, Vector: since(6, ap), Fires: true, Ready: true}}, now)
+	has(true, "it is fired")
+	c.Hear(eu, []Entry{{Feed: FeedID{Origin: eu}, Era: Era{Fire: globaltable.FireOne}}}, now)
+	has(true, "who fires it is in another era")
+	c.Hear(eu, []Entry{own(eu)}, now)
+	has(false, "nobody tells of it any more")
+}
+
 func TestOneFiresOnce(t *testing.T) {
 	for _, fire := range []globaltable.Fire{globaltable.FireOne, globaltable.FireOrigin} {
 		m := newModel(t, 1, fire)
