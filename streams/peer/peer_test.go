@@ -382,6 +382,22 @@ func TestFenced(t *testing.T) {
 	})
 }
 
+// TestCatalogIsForWhoCame: the catalog's lane says which regions there were when it was written last. One that came since gets it.
+func TestCatalogIsForWhoCame(t *testing.T) {
+	onEachBus(t, func(t *testing.T, s *story) {
+		e := s.eu.log.writeTo(globaltable.CatalogLane, foreign, 10)
+		session := s.connect()
+		got, err := session.Heartbeat(t.Context(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		expectEqual(t, "heads", got.Heads, []inbox.Head{{Lane: globaltable.CatalogLane, Seq: 1, Chain: e.Chain}})
+		if entries, _, _, err := session.ReadLog(t.Context(), globaltable.CatalogLane, 100, 1, 1<<10); err != nil || len(entries) != 1 {
+			t.Errorf("%d entries, %v", len(entries), err)
+		}
+	})
+}
+
 func TestReadLogPages(t *testing.T) {
 	onEachBus(t, func(t *testing.T, s *story) {
 		var want []change.Entry

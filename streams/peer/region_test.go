@@ -115,11 +115,15 @@ func (l *log) ReadLog(id globaltable.LaneID, from uint64, maxBytes int) (out []c
 
 // write appends an entry with a body of the size given to the placement's lane.
 func (l *log) write(p globaltable.Placement, size int) change.Entry {
+	return l.writeTo(p.Lane(), p, size)
+}
+
+func (l *log) writeTo(id globaltable.LaneID, p globaltable.Placement, size int) change.Entry {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	ln := l.find(p.Lane())
+	ln := l.find(id)
 	if ln == nil {
-		ln = &lane{Lane: globaltable.Lane{ID: p.Lane(), Placement: p}}
+		ln = &lane{Lane: globaltable.Lane{ID: id, Placement: p}}
 		l.lanes = append(l.lanes, ln)
 	}
 	var chain globaltable.Chain
