@@ -61,7 +61,7 @@ var faults = []struct {
 	{name: "receive", found: "I18"},
 	{name: "erase at once", found: "I2"},
 	{name: "unlogged take-over", found: "I2 I3 I4"},
-	{name: "drop saved", found: "I2 I6", from: 400},
+	{name: "drop saved", found: "I2 I6", from: 700},
 	{name: "void for good", found: "I2 I3 I4"},
 	{name: "collect while placing", found: "I8"},
 	{name: "forgotten lane", found: "I18"},
