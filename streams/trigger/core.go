@@ -30,6 +30,14 @@ func compareFeeds(a, b FeedID) int {
 // home reports whether id is what a region fires of its own.
 func (id FeedID) home() bool { return id.Origin != 0 && id.Lane == 0 }
 
+// era returns the era in which a feed is told of: of what a region fires of its own it has no division.
+func (id FeedID) era(e Era) Era {
+	if id.home() {
+		e.Division = 0
+	}
+	return e
+}
+
 // Has reports whether a record is of the feed, where the item's placement is lane. A whole record may have of any region's changes: it is of each feed of what was made in a region that is out.
 func (id FeedID) Has(r *cdc.Record, lane func() globaltable.LaneID) bool {
 	if id.Origin != 0 && r.Dot.Origin != id.Origin && (id.home() || r.Kind != cdc.Copied) {
@@ -298,10 +306,7 @@ func (c *Core) Hear(from hlc.Origin, entries []Entry, now time.Time) {
 
 // take joins an entry, if it is about what c knows.
 func (c *Core) take(e Entry, now time.Time) {
-	era := c.view.Era
-	if e.Feed.home() {
-		era.Division = 0
-	}
+	era := e.Feed.era(c.view.Era)
 	if !c.seen || e.Era != era || e.Feed == (FeedID{}) || e.Feed == (FeedID{Origin: c.self}) {
 		return
 	}
@@ -370,8 +375,8 @@ func (c *Core) Decide(now time.Time) (fires []FeedID) {
 func (c *Core) endedElsewhere(id FeedID, now time.Time) bool {
 	regions := c.regions(id.Lane)
 	return len(regions) > 0 && !slices.Contains(regions, c.self) && !slices.ContainsFunc(regions, func(o hlc.Origin) bool {
-		p := c.peers[o]
-		if p == nil || now.Sub(p.at) >= c.reach {
+		p := c.reached(o, now)
+		if p == nil {
 			return true
 		}
 		_, tells := p.entries[id]
@@ -382,10 +387,7 @@ func (c *Core) endedElsewhere(id FeedID, now time.Time) bool {
 // follows reports whether a region has gone over to an era, as far as it was heard.
 func (p *peer) follows(era Era) bool {
 	for id, e := range p.entries {
-		if id.home() {
-			e.Era.Division = era.Division // of these it tells none
-		}
-		if e.Era == era {
+		if e.Era == id.era(era) {
 			return true
 		}
 	}
@@ -430,10 +432,18 @@ func (c *Core) met(id FeedID, regions []hlc.Origin, made, now time.Time) bool {
 	})
 }
 
+// reached returns what was heard of a region last; nil if that is too long ago.
+func (c *Core) reached(o hlc.Origin, now time.Time) *peer {
+	if p := c.peers[o]; p != nil && now.Sub(p.at) < c.reach {
+		return p
+	}
+	return nil
+}
+
 // heard returns what a region that is reached says of a feed.
 func (c *Core) heard(o hlc.Origin, id FeedID, now time.Time) (e Entry, ok bool) {
-	p := c.peers[o]
-	if p == nil || now.Sub(p.at) >= c.reach {
+	p := c.reached(o, now)
+	if p == nil {
 		return Entry{}, false
 	}
 	e, ok = p.entries[id]
@@ -553,10 +563,7 @@ func (c *Core) Entries(firing func(FeedID) bool) []Entry {
 		if id == (FeedID{}) {
 			continue
 		}
-		e := Entry{Feed: id, Era: c.view.Era, Life: f.life, Vector: f.vector.clone(), Fires: firing(id), Ready: c.ready(f)}
-		if id.home() {
-			e.Era.Division = 0
-		}
+		e := Entry{Feed: id, Era: id.era(c.view.Era), Life: f.life, Vector: f.vector.clone(), Fires: firing(id), Ready: c.ready(f)}
 		out = append(out, e)
 	}
 	slices.SortFunc(out, func(a, b Entry) int { return compareFeeds(a.Feed, b.Feed) })
