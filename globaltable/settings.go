@@ -150,8 +150,16 @@ func ParseStreamLabel(label string) (since int64, ok bool) {
 
 // StreamIn returns the change stream in which a region tells what changes in its replica of t: its view and when it began; see StreamLabel. ok is false if it tells nothing: the stream is off, or the replica is on its way in or out.
 func (t *Table) StreamIn(o hlc.Origin) (s Stream, ok bool) {
+	if r := t.Replica(o); r == nil || r.Status != Active && r.Status != Updating {
+		return Stream{}, false
+	}
+	return t.StreamOn(o)
+}
+
+// StreamOn is StreamIn, whatever the replica's status: while it joins the stream is there, and nothing is told in it.
+func (t *Table) StreamOn(o hlc.Origin) (s Stream, ok bool) {
 	r := t.Replica(o)
-	if r == nil || t.Stream.View == "" || r.Status != Active && r.Status != Updating {
+	if r == nil || t.Stream.View == "" {
 		return Stream{}, false
 	}
 	return Stream{View: t.Stream.View, Since: t.StreamSince(r)}, true

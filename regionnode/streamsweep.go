@@ -43,7 +43,7 @@ func (n *Node) trimTable(ctx context.Context, t *globaltable.Table, streams []co
 		bytes += s.Bytes
 	}
 	upTo := now.Add(-globaltable.StreamRecords.Age(t.Streams))
-	replica := t.Replica(n.cfg.Region.Origin)
+	newest, on := t.StreamOn(n.cfg.Region.Origin)
 	for _, s := range streams {
 		// A stream makes room for those after it.
 		bytes -= s.Bytes
@@ -55,7 +55,7 @@ func (n *Node) trimTable(ctx context.Context, t *globaltable.Table, streams []co
 			}
 		}
 		// One that is empty since it was too large stays for as long as its readers may come, and the newest one stays while its replica joins: it knows since when something is missing.
-		if ended := replica == nil || t.Stream.View == "" || s.Since != t.StreamSince(replica); ended && s.Last <= upTo {
+		if ended := !on || s.Since != newest.Since; ended && s.Last <= upTo {
 			if err := n.shard.DropStream(ctx, s.Stream); err != nil {
 				return err
 			}

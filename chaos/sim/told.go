@@ -293,15 +293,12 @@ func (r *region) image(k check.Key, record []byte) check.Image {
 
 // newestStream returns the stream that clients see of a table here: it tells nothing while the replica joins. ok is false if there is none.
 func (r *region) newestStream(table globaltable.TableID) (id cdc.Stream, ok bool) {
-	doc, _ := r.catalog.View().Table(table)
-	if doc == nil || doc.Stream.View == "" {
+	doc, known := r.catalog.View().Table(table)
+	if !known {
 		return cdc.Stream{}, false
 	}
-	replica := doc.Replica(r.origin)
-	if replica == nil {
-		return cdc.Stream{}, false
-	}
-	return cdc.Stream{Table: table, Since: doc.StreamSince(replica)}, true
+	s, ok := doc.StreamOn(r.origin)
+	return cdc.Stream{Table: table, Since: s.Since}, ok
 }
 
 // glanceStream reads what is new in the streams of some table in some region, or a part of it. Of a replica that joins for the first time nobody has read anything yet.
