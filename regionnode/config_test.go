@@ -16,14 +16,8 @@ import (
 // identity makes a region's key and descriptor.
 func identity(t testing.TB, name string, origin hlc.Origin) (seed []byte, d globaltable.Descriptor) {
 	t.Helper()
-	key, err := nkeys.CreateUser()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if seed, err = key.Seed(); err != nil {
-		t.Fatal(err)
-	}
-	public, err := key.PublicKey()
+	key, public := newKey(t)
+	seed, err := key.Seed()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -123,6 +123,31 @@ func drain(t *testing.T, js jetstream.JetStream, stream, durable string, n int) 
 	return keys
 }
 
+// newKey makes a key, as regions and who asks for a grant do.
+func newKey(t testing.TB) (key nkeys.KeyPair, public string) {
+	t.Helper()
+	key, err := nkeys.CreateUser()
+	if err == nil {
+		public, err = key.PublicKey()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key, public
+}
+
+// applyTrigger puts a trigger in force.
+func (r *running) applyTrigger(document string) {
+	r.t.Helper()
+	documents, err := trigger.Parse([]byte(document))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	if status := r.ask(http.MethodPost, "/v1/triggers/apply", admin.TriggerRequest{Documents: documents, Author: "me"}, nil); status != http.StatusOK {
+		r.t.Fatal(status)
+	}
+}
+
 // TestGrants: a plain client of NATS reads events by a grant, over a restart of the region without JetStream's directory, until the grant is taken back.
 func TestGrants(t *testing.T) {
 	cfg := soloConfig(t)
@@ -134,14 +159,7 @@ func TestGrants(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	key, err := nkeys.CreateUser()
-	if err != nil {
-		t.Fatal(err)
-	}
-	public, err := key.PublicKey()
-	if err != nil {
-		t.Fatal(err)
-	}
+	key, public := newKey(t)
 	for _, wrong := range []admin.NewGrant{{Name: "search", PublicKey: "x", Tables: []string{"orders"}}, {Name: "search", PublicKey: public, Tables: []string{"others"}}, {Name: "search", PublicKey: public},
 		{Name: "Search", PublicKey: public, Tables: []string{"orders"}}, {Name: "search", PublicKey: public, Tables: []string{"orders"}, ExpiresSeconds: -1}, {Name: "search", PublicKey: cfg.Region.PublicKey, Tables: []string{"orders"}}} {
 		if status := r.ask(http.MethodPost, "/v1/grants", wrong, nil); status == http.StatusOK || status >= 500 {
@@ -218,21 +236,8 @@ func TestHeardTriggers(t *testing.T) {
 	cfg.Bus.Embedded.Listen = freeAddress(t) // the same over the restart
 	r := runNode(t, cfg)
 	r.createStreamed()
-	documents, err := trigger.Parse([]byte("apiVersion: concordat/v1\nkind: Trigger\nmetadata: {name: paid}\nspec: {table: orders, fire: origin, filter: {type: [concordat.item.insert]}, target: {nats: {subject: orders.paid}}, batch: {window: 1ms}}\n"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if status := r.ask(http.MethodPost, "/v1/triggers/apply", admin.TriggerRequest{Documents: documents, Author: "me"}, nil); status != http.StatusOK {
-		t.Fatal(status)
-	}
-	key, err := nkeys.CreateUser()
-	if err != nil {
-		t.Fatal(err)
-	}
-	public, err := key.PublicKey()
-	if err != nil {
-		t.Fatal(err)
-	}
+	r.applyTrigger("apiVersion: concordat/v1\nkind: Trigger\nmetadata: {name: paid}\nspec: {table: orders, fire: origin, filter: {type: [concordat.item.insert]}, target: {nats: {subject: orders.paid}}, batch: {window: 1ms}}\n")
+	key, public := newKey(t)
 	for _, wrong := range []admin.NewGrant{{Subjects: []string{">"}}, {Subjects: []string{"concordat.>"}}, {Subjects: []string{"$JS.>"}}, {Subjects: []string{"_INBOX.>"}}, {Subjects: []string{"a.>", "a.b"}}, {Subjects: []string{"a"}, SinceSeconds: 1}, {}} {
 		wrong.Name, wrong.PublicKey = "mailer", public
 		if status := r.ask(http.MethodPost, "/v1/grants", wrong, nil); status != http.StatusBadRequest {
@@ -318,14 +323,7 @@ func TestHeardTriggers(t *testing.T) {
 func TestGrantExpires(t *testing.T) {
 	r := runNode(t, soloConfig(t))
 	r.createStreamed()
-	key, err := nkeys.CreateUser()
-	if err != nil {
-		t.Fatal(err)
-	}
-	public, err := key.PublicKey()
-	if err != nil {
-		t.Fatal(err)
-	}
+	key, public := newKey(t)
 	if status := r.ask(http.MethodPost, "/v1/grants", admin.NewGrant{Name: "brief", PublicKey: public, Tables: []string{"orders"}, ExpiresSeconds: 1}, nil); status != http.StatusOK {
 		t.Fatal(status)
 	}
@@ -436,14 +434,7 @@ func TestEventsOverStreams(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	key, err := nkeys.CreateUser()
-	if err != nil {
-		t.Fatal(err)
-	}
-	public, err := key.PublicKey()
-	if err != nil {
-		t.Fatal(err)
-	}
+	key, public := newKey(t)
 	var made admin.GrantMade
 	if status := r.ask(http.MethodPost, "/v1/grants", admin.NewGrant{Name: "search", PublicKey: public, Tables: []string{"orders"}}, &made); status != http.StatusOK {
 		t.Fatal(status)

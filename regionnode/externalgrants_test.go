@@ -10,9 +10,7 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-	"github.com/nats-io/nkeys"
 
-	"github.com/concordat-db/concordat/globaltable/trigger"
 	"github.com/concordat-db/concordat/regionnode/admin"
 	"github.com/concordat-db/concordat/streams/bus"
 )
@@ -90,21 +88,8 @@ func TestGrantsWithExternalNATS(t *testing.T) {
 	cfg.Bus = BusConfig{External: &bus.ExternalConfig{URLs: []string{own.ClientURL()}, User: "region", Password: "a secret"}}
 	r := runNode(t, cfg)
 	r.createStreamed()
-	documents, err := trigger.Parse([]byte("apiVersion: concordat/v1\nkind: Trigger\nmetadata: {name: told}\nspec: {table: orders, fire: origin, target: {nats: {subject: orders.told}}, batch: {window: 1ms}}\n"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if status := r.ask(http.MethodPost, "/v1/triggers/apply", admin.TriggerRequest{Documents: documents, Author: "me"}, nil); status != http.StatusOK {
-		t.Fatal(status)
-	}
-	key, err := nkeys.CreateUser()
-	if err != nil {
-		t.Fatal(err)
-	}
-	public, err := key.PublicKey()
-	if err != nil {
-		t.Fatal(err)
-	}
+	r.applyTrigger("apiVersion: concordat/v1\nkind: Trigger\nmetadata: {name: told}\nspec: {table: orders, fire: origin, target: {nats: {subject: orders.told}}, batch: {window: 1ms}}\n")
+	key, public := newKey(t)
 	var made admin.GrantMade
 	if status := r.ask(http.MethodPost, "/v1/grants", admin.NewGrant{Name: "search", PublicKey: public, Tables: []string{"orders"}, Subjects: []string{"orders.>"}}, &made); status != http.StatusOK || !made.External || made.Operator || !made.Ready {
 		t.Fatalf("%d %+v", status, made)

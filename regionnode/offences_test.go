@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nkeys"
 	"github.com/rs/zerolog"
 
 	"github.com/concordat-db/concordat/conflict"
@@ -32,13 +31,7 @@ func pinnedCatalog(t testing.TB, change func(*globaltable.Table)) *catalog.Catal
 	t.Helper()
 	descriptors := slices.Clone(places)
 	for i := range descriptors {
-		key, err := nkeys.CreateUser()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if descriptors[i].PublicKey, err = key.PublicKey(); err != nil {
-			t.Fatal(err)
-		}
+		_, descriptors[i].PublicKey = newKey(t)
 	}
 	c, err := catalog.New(descriptors[0], descriptors[1:])
 	if err != nil {
